@@ -1,0 +1,45 @@
+"""HighNoon: train, align, evaluate and serve mixture-of-experts language models with Keras.
+
+Names are loaded on first use, so that `import highnoon` costs no more than it must.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+__edition__ = "open"
+
+_HOMES = {
+    "Config": "config",
+    "ModelConfig": "config",
+    "TrainingConfig": "config",
+    "get_preset_config": "config",
+    "HSMN": "models",
+    "HSMNLanguageModel": "models",
+    "LanguageModel": "models",
+    "LimitExceededError": "models",
+    "create_model": "models",
+    "load_model": "models",
+    "save_model": "models",
+    "QWTTextTokenizer": "tokenization",
+    "load_tokenizer": "tokenization",
+    "AdaptiveCurriculumScheduler": "training",
+    "CurriculumScheduler": "training",
+    "Trainer": "training",
+}
+
+__all__ = ["__edition__", "__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'highnoon' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"highnoon.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

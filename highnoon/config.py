@@ -1,0 +1,424 @@
+"""Configuration: frozen dataclasses, their aliases, YAML, and the preset table.
+
+Every hyperparameter of a model or of a run is a field here; nothing else in the package
+holds a default of its own for it. A key that is not a field is an error that names the
+nearest field, and a field given twice under two names is an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import json
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import yaml
+
+EARLY_STOPPING_PATIENCE = 10
+EARLY_STOPPING_MIN_DELTA = 0.001
+TOP_K_EXPERTS = 2
+EXPERT_CAPACITY_FACTOR = 1.25
+AUX_LOSS_WEIGHT = 0.01
+
+ALIASES: dict[str, str] = {
+    "max_seq_len": "max_seq_length",
+    "max_length": "max_seq_length",
+    "d_model": "embedding_dim",
+    "n_embd": "embedding_dim",
+    "n_layers": "num_reasoning_blocks",
+    "n_layer": "num_reasoning_blocks",
+    "n_heads": "num_heads",
+    "n_head": "num_heads",
+    "num_experts": "num_moe_experts",
+    "top_k": "num_experts_per_tok",
+    "grad_clip": "gradient_clip",
+    "max_grad_norm": "gradient_clip",
+    "grad_accum_steps": "gradient_accumulation_steps",
+    "max_epochs": "epochs",
+    "num_epochs": "epochs",
+    "warmup_iters": "warmup_steps",
+    "lr": "learning_rate",
+}
+
+_Config = TypeVar("_Config", bound=type)
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used: an unknown or doubled key, or a value out of range."""
+
+
+def resolve_keys(values: Mapping[str, Any], known: set[str], owner: str) -> dict[str, Any]:
+    """Returns `values` under canonical names.
+
+    Raises:
+        ConfigError: a key is neither in `known` nor an alias of one, or two keys name one field.
+    """
+    resolved: dict[str, Any] = {}
+    spelled: dict[str, str] = {}
+    for key, value in values.items():
+        name = key if key in known else ALIASES.get(key, key)
+        if name not in known:
+            near = difflib.get_close_matches(key, [*known, *ALIASES], n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(sorted(known))}"
+            raise ConfigError(f"{owner} has no key `{key}`; {hint}")
+        if name in resolved:
+            raise ConfigError(
+                f"{owner} got `{spelled[name]}` and `{key}`, which name the same field "
+                f"`{name}`; give one of them"
+            )
+        resolved[name], spelled[name] = value, key
+    return resolved
+
+
+def _with_aliases(cls: _Config) -> _Config:
+    """Lets a dataclass be constructed with alias keywords."""
+    known = {field.name for field in dataclasses.fields(cls)}
+    plain_init: Callable[..., None] = cls.__init__  # type: ignore[misc]
+
+    @functools.wraps(plain_init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        plain_init(self, *args, **resolve_keys(kwargs, known, cls.__name__))
+
+    cls.__init__ = __init__  # type: ignore[misc]
+    return cls
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def _coerce_numbers(config: Any) -> None:
+    """Turns `1` into `1.0` and `"1e-3"` into `0.001` for number fields; refuses other types."""
+    for field in dataclasses.fields(config):
+        value, kind = getattr(config, field.name), str(field.type)
+        if value is None and "None" in kind:
+            continue
+        if kind.startswith("bool"):
+            _require(isinstance(value, bool), f"`{field.name}` must be true or false; received {value!r}")
+        elif kind.startswith("float") and not isinstance(value, float):
+            try:
+                object.__setattr__(config, field.name, float(value))
+            except (TypeError, ValueError):
+                raise ConfigError(f"`{field.name}` must be a number; received {value!r}") from None
+        elif kind.startswith("int") and (isinstance(value, bool) or not isinstance(value, int)):
+            _require(
+                isinstance(value, float) and value.is_integer(),
+                f"`{field.name}` must be a whole number; received {value!r}",
+            )
+            object.__setattr__(config, field.name, int(value))
+
+
+def _round_up(value: float, multiple: int) -> int:
+    return int(-(-value // multiple) * multiple)
+
+
+@_with_aliases
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a language model.
+
+    Args:
+        vocab_size: Number of token ids, special ids included.
+        embedding_dim: Width of the residual stream.
+        num_reasoning_blocks: Number of times that `block_pattern` is repeated.
+        max_seq_length: Longest sequence, in tokens, that the model is meant for.
+        num_moe_experts: Experts in each mixture-of-experts layer.
+        block_pattern: The residual pairs of one reasoning block: a preset name or
+            `"mixer+feedforward, ..."`, see `highnoon.models.patterns`.
+        num_heads: Query heads; None takes about one per 64 dimensions.
+        num_kv_heads: Key and value heads, a divisor of `num_heads`; None takes `num_heads`.
+        ffn_dim: Inner width of a dense feed-forward; None takes 8/3 of `embedding_dim`.
+        expert_dim: Inner width of one expert; None takes `ffn_dim / num_experts_per_tok`, so
+            that a token passes as many parameters as in the dense network.
+        num_experts_per_tok: Experts that each token passes (top-k).
+        num_shared_experts: Experts that every token passes beside the routed ones.
+        router_type: How tokens find experts; `"top_k"`.
+        capacity_factor: None routes without drops; a number above 0 lets an expert take at most
+            `capacity_factor * tokens * top_k / num_experts` tokens and drops the rest.
+        aux_loss_weight: Weight of the load-balance loss.
+        router_z_loss_weight: Weight of the squared log-partition of the router's logits.
+        rope_theta: Base wavelength of the rotary position embedding.
+        norm_epsilon: Added to the mean square inside RMS norm.
+        dropout: Rate on each residual branch, in [0, 1).
+        tie_embeddings: Whether the head uses the transposed embedding matrix.
+
+    Raises:
+        ConfigError: an unknown key, or a value out of its range.
+    """
+
+    vocab_size: int = 60000
+    embedding_dim: int = 512
+    num_reasoning_blocks: int = 6
+    max_seq_length: int = 4096
+    num_moe_experts: int = 8
+    block_pattern: str = "attention+moe"
+    num_heads: int | None = None
+    num_kv_heads: int | None = None
+    ffn_dim: int | None = None
+    expert_dim: int | None = None
+    num_experts_per_tok: int = TOP_K_EXPERTS
+    num_shared_experts: int = 0
+    router_type: str = "top_k"
+    capacity_factor: float | None = None
+    aux_loss_weight: float = AUX_LOSS_WEIGHT
+    router_z_loss_weight: float = 1e-3
+    rope_theta: float = 10000.0
+    norm_epsilon: float = 1e-6
+    dropout: float = 0.0
+    tie_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        _coerce_numbers(self)
+        for name in ("vocab_size", "embedding_dim", "num_reasoning_blocks", "max_seq_length",
+                     "num_moe_experts", "num_experts_per_tok"):
+            value = getattr(self, name)
+            _require(value >= 1, f"`{name}` must be at least 1; received {value}")
+        for name in ("num_heads", "num_kv_heads", "ffn_dim", "expert_dim"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, f"`{name}` must be at least 1 or None; received {value}")
+        for name in ("aux_loss_weight", "router_z_loss_weight", "num_shared_experts"):
+            value = getattr(self, name)
+            _require(value >= 0, f"`{name}` must not be negative; received {value}")
+        _require(0.0 <= self.dropout < 1.0, f"`dropout` must be in [0, 1); received {self.dropout}")
+        _require(
+            self.capacity_factor is None or self.capacity_factor > 0,
+            f"`capacity_factor` must be above 0, or None for no drops; received {self.capacity_factor}",
+        )
+        _require(
+            self.num_experts_per_tok <= self.num_moe_experts,
+            f"`num_experts_per_tok` must be between 1 and num_moe_experts={self.num_moe_experts}; "
+            f"received {self.num_experts_per_tok}",
+        )
+        heads, kv_heads = self.resolved_num_heads, self.resolved_num_kv_heads
+        _require(
+            self.embedding_dim % (2 * heads) == 0,
+            f"`embedding_dim` must be a multiple of 2 * num_heads={2 * heads}, since rotary positions "
+            f"turn pairs within a head; received {self.embedding_dim}",
+        )
+        _require(
+            heads % kv_heads == 0,
+            f"`num_heads` must be a multiple of num_kv_heads={kv_heads}; received {heads}",
+        )
+
+    @property
+    def resolved_num_heads(self) -> int:
+        if self.num_heads is not None:
+            return self.num_heads
+        fitting = (h for h in range(max(1, self.embedding_dim // 64), 1, -1)
+                   if self.embedding_dim % (2 * h) == 0)
+        return next(fitting, 1)
+
+    @property
+    def resolved_num_kv_heads(self) -> int:
+        return self.num_kv_heads or self.resolved_num_heads
+
+    @property
+    def resolved_ffn_dim(self) -> int:
+        return self.ffn_dim or _round_up(self.embedding_dim * 8 / 3, 32)
+
+    @property
+    def resolved_expert_dim(self) -> int:
+        return self.expert_dim or _round_up(self.resolved_ffn_dim / self.num_experts_per_tok, 16)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@_with_aliases
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained.
+
+    Args:
+        learning_rate: Peak learning rate.
+        batch_size: Rows in one micro-batch on one device.
+        epochs: Passes over a stage's data where neither the stage nor `train` says.
+        warmup_steps: Optimizer steps of linear warm-up; None takes a tenth of the run, at
+            most 1000.
+        gradient_clip: Largest global norm of the gradient; None does not clip.
+        weight_decay: Decoupled decay, kept off norms, biases and embeddings.
+        adam_beta1: Decay of the first moment.
+        adam_beta2: Decay of the second moment.
+        adam_epsilon: Added to the root of the second moment.
+        gradient_accumulation_steps: Micro-batches summed into one optimizer step.
+        max_seq_length: Row length in tokens.
+        schedule: `"cosine"` or `"constant"`, after the warm-up.
+        min_learning_rate_ratio: Where the cosine ends, as a share of the peak.
+        validation_split: Share of documents held out, by a hash of their text.
+        early_stopping_patience: Evaluated epochs without improvement before a stage ends;
+            None never ends early.
+        early_stopping_min_delta: Smallest fall of the validation loss that counts, in nats.
+        seed: Seed of data order and dropout.
+
+    Raises:
+        ConfigError: an unknown key, or a value out of its range.
+    """
+
+    learning_rate: float = 1e-4
+    batch_size: int = 8
+    epochs: int = 100
+    warmup_steps: int | None = 1000
+    gradient_clip: float | None = 1.0
+    weight_decay: float = 0.01
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    gradient_accumulation_steps: int = 1
+    max_seq_length: int = 2048
+    schedule: str = "cosine"
+    min_learning_rate_ratio: float = 0.1
+    validation_split: float = 0.1
+    early_stopping_patience: int | None = EARLY_STOPPING_PATIENCE
+    early_stopping_min_delta: float = EARLY_STOPPING_MIN_DELTA
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        _coerce_numbers(self)
+        for name in ("batch_size", "epochs", "gradient_accumulation_steps", "max_seq_length"):
+            value = getattr(self, name)
+            _require(value >= 1, f"`{name}` must be at least 1; received {value}")
+        for name in ("learning_rate", "adam_epsilon"):
+            value = getattr(self, name)
+            _require(value > 0, f"`{name}` must be above 0; received {value}")
+        for name in ("adam_beta1", "adam_beta2", "validation_split"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"`{name}` must be in [0, 1); received {value}")
+        for name in ("weight_decay", "early_stopping_min_delta", "min_learning_rate_ratio"):
+            value = getattr(self, name)
+            _require(value >= 0, f"`{name}` must not be negative; received {value}")
+        _require(self.warmup_steps is None or self.warmup_steps >= 0,
+                 f"`warmup_steps` must not be negative; received {self.warmup_steps}")
+        _require(self.gradient_clip is None or self.gradient_clip > 0,
+                 f"`gradient_clip` must be above 0 or None; received {self.gradient_clip}")
+        _require(self.early_stopping_patience is None or self.early_stopping_patience >= 1,
+                 f"`early_stopping_patience` must be at least 1 or None; "
+                 f"received {self.early_stopping_patience}")
+        _require(self.schedule in ("cosine", "constant"),
+                 f"`schedule` must be \"cosine\" or \"constant\"; received {self.schedule!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@_with_aliases
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A model and how it is trained.
+
+    Example:
+
+    ```python
+    config = Config(model=ModelConfig(embedding_dim=256), training=TrainingConfig(batch_size=4))
+    config.save("run.yaml")
+    assert Config.load("run.yaml") == config
+    ```
+    """
+
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """Builds a configuration from nested mappings; a part left out keeps its defaults."""
+        parts = resolve_keys(values, {"model", "training"}, "Config")
+        for name, part in parts.items():
+            _require(isinstance(part, Mapping), f"`{name}` must be a mapping; received {part!r}")
+        return cls(
+            model=ModelConfig(**parts.get("model", {})),
+            training=TrainingConfig(**parts.get("training", {})),
+        )
+
+    def save(self, path: str | pathlib.Path) -> None:
+        """Writes YAML, or JSON where the name ends in `.json`."""
+        path = pathlib.Path(path)
+        text = (json.dumps(self.to_dict(), indent=2) if path.suffix == ".json"
+                else yaml.safe_dump(self.to_dict(), sort_keys=False))
+        path.write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | pathlib.Path) -> Config:
+        """Reads what `save` wrote, or a YAML or JSON file made by hand."""
+        return cls.from_dict(read_yaml(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose numbers are those of YAML 1.2 (`1e-3` is one) and whose keys are unique."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise ConfigError(f"{self.name}, line {line}: `{key}` is given twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf)$|^\.nan$"),
+    list("-+0123456789."),
+)
+
+
+def read_yaml(path: str | pathlib.Path) -> dict[str, Any]:
+    """Returns the mapping in a YAML or JSON file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, doubles a key, or is not a mapping.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise ConfigError(f"no configuration file at {path}")
+    with path.open(encoding="utf-8") as stream:
+        try:
+            values = yaml.load(stream, Loader=_Loader)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    _require(isinstance(values, dict), f"{path} must hold a mapping of keys to values")
+    return values
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "highnoon-nano": dict(vocab_size=512, embedding_dim=128, num_reasoning_blocks=2, max_seq_length=256,
+                          num_moe_experts=4, expert_dim=192),
+}
+
+
+def get_preset_config(name: str, **overrides: Any) -> Config:
+    """Returns the configuration of a preset, with model or training fields overridden by keyword.
+
+    Raises:
+        ConfigError: an unknown preset or override, naming the nearest known one.
+    """
+    canonical = name if name in PRESETS else f"highnoon-{name}"
+    if canonical not in PRESETS:
+        near = difflib.get_close_matches(canonical, PRESETS, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else ""
+        raise ConfigError(f"no preset `{name}` {hint} (presets: {', '.join(PRESETS)})")
+    return override(Config(model=ModelConfig(**PRESETS[canonical])), **overrides)
+
+
+def override(config: Config, **overrides: Any) -> Config:
+    """Returns `config` with fields replaced; each field name belongs to the model or to training.
+
+    A field of both (`max_seq_length`) changes the model's.
+    """
+    model_fields = {field.name for field in dataclasses.fields(ModelConfig)}
+    training_fields = {field.name for field in dataclasses.fields(TrainingConfig)}
+    values = resolve_keys(overrides, model_fields | training_fields, "Config")
+    model = {key: value for key, value in values.items() if key in model_fields}
+    training = {key: value for key, value in values.items() if key not in model_fields}
+    return Config(
+        model=dataclasses.replace(config.model, **model),
+        training=dataclasses.replace(config.training, **training),
+    )
