@@ -1,0 +1,19 @@
+"""Text to ids and back: a trainable byte-level BPE, a byte tokenizer, and published tokenizers."""
+
+from highnoon.tokenization.bpe_tokenizer import QWTTextTokenizer
+from highnoon.tokenization.byte_tokenizer import ByteStreamTokenizer, ByteTokenizer
+from highnoon.tokenization.loading import load_tokenizer
+from highnoon.tokenization.pretrained_tokenizer import PretrainedTokenizer
+from highnoon.tokenization.special_tokens import SPECIAL_TOKENS
+from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError
+
+__all__ = [
+    "SPECIAL_TOKENS",
+    "ByteStreamTokenizer",
+    "ByteTokenizer",
+    "PretrainedTokenizer",
+    "QWTTextTokenizer",
+    "Tokenizer",
+    "TokenizerError",
+    "load_tokenizer",
+]

@@ -1,0 +1,226 @@
+"""The trainable tokenizer: byte-level BPE on Hugging Face `tokenizers`."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from highnoon.tokenization.byte_alphabet import BYTE_NAMES, definition, token_to_bytes
+from highnoon.tokenization.special_tokens import (
+    BOS_ID,
+    EOS_ID,
+    FIRST_BYTE_ID,
+    PAD_ID,
+    SMALLEST_VOCAB_SIZE,
+    SPECIAL_TOKENS,
+    UNK_ID,
+)
+from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
+
+if TYPE_CHECKING:
+    import tokenizers
+
+_NOT_UTF8 = re.compile("([\udc80-\udcff]+)")
+_PIECE_CHARACTERS = 1 << 20
+
+
+class QWTTextTokenizer(Tokenizer):
+    """Byte-level byte-pair encoding: any text, and any bytes, round-trip exactly.
+
+    Special ids are PAD 0, UNK 1, BOS 2, EOS 3, SEP 4, CLS 5, MASK 6; then come the 256 bytes in
+    their order, then the merged tokens. There is no normalisation and no unknown text. Untrained,
+    every token is one byte.
+
+    Args:
+        vocab_size: Number of ids, special ids included, that `train` aims at; at least 263. The
+            attribute of the same name is the number there really is.
+        model_path: A folder or `tokenizer.json` that `save` wrote; None starts untrained.
+
+    Raises:
+        TokenizerError: `vocab_size` is below 263, or `model_path` holds no HighNoon tokenizer.
+
+    Example:
+
+    ```python
+    from highnoon.tokenization import QWTTextTokenizer
+    tokenizer = QWTTextTokenizer().train_from_texts(["low lower lowest"] * 9, vocab_size=270)
+    assert tokenizer.decode(tokenizer.encode("lowest, naïve")) == "lowest, naïve"
+    assert len(tokenizer.encode("low")) < len(tokenizer.encode("xyz"))
+    ```
+
+    Sennrich, Haddow, Birch (2016), "Neural Machine Translation of Rare Words with Subword Units",
+    on bytes in place of characters.
+    """
+
+    pad_token_id = PAD_ID
+    unk_token_id = UNK_ID
+    bos_token_id = BOS_ID
+    eos_token_id = EOS_ID
+
+    def __init__(self, vocab_size: int = 32000, model_path: str | os.PathLike[str] | None = None) -> None:
+        self._target_vocab_size = _require_vocab_size(vocab_size)
+        merges = [] if model_path is None else _read_merges(tokenizer_file(model_path))
+        self._set_merges(merges)
+
+    def _set_merges(self, merges: Sequence[tuple[str, str]]) -> None:
+        self._definition = definition(merges)
+        vocab: dict[str, int] = self._definition["model"]["vocab"]
+        self._bytes_of_id = [
+            token.encode() if place < FIRST_BYTE_ID else token_to_bytes(token)
+            for token, place in vocab.items()
+        ]
+        self.__dict__.pop("_engine", None)
+
+    @functools.cached_property
+    def _engine(self) -> tokenizers.Tokenizer:
+        import tokenizers
+
+        engine = tokenizers.Tokenizer.from_str(self.to_json())
+        # The text "<|eos|>" in a document is seven characters, not the end of a document.
+        engine.encode_special_tokens = True
+        return engine
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self._bytes_of_id)
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        return frozenset(range(FIRST_BYTE_ID))
+
+    def to_json(self) -> str:
+        return json.dumps(self._definition, ensure_ascii=False)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> QWTTextTokenizer:
+        """Returns the tokenizer that `save` wrote to a folder or a `tokenizer.json`.
+
+        Raises:
+            TokenizerError: `path` holds no HighNoon tokenizer.
+        """
+        return cls(model_path=path)
+
+    def train(self, files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+              vocab_size: int | None = None, min_frequency: int = 2) -> QWTTextTokenizer:
+        """Learns the merges from UTF-8 text files, in place of those it had; returns itself."""
+        paths = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+        return self.train_from_texts(_read_pieces(paths), vocab_size, min_frequency)
+
+    def train_from_texts(self, texts: Iterable[str], vocab_size: int | None = None,
+                         min_frequency: int = 2) -> QWTTextTokenizer:
+        """Learns the merges from texts, in place of those it had; returns itself.
+
+        The same texts, in any order, give the same tokenizer.
+
+        Args:
+            texts: Read once, never held whole.
+            vocab_size: Most ids, special ids included; None takes the constructor's. Text with
+                fewer pairs worth merging gives fewer.
+            min_frequency: Times that a pair must be seen to be merged; at least 1.
+
+        Raises:
+            TokenizerError: `vocab_size` is below 263, `min_frequency` below 1, or there is no text.
+        """
+        size = _require_vocab_size(self._target_vocab_size if vocab_size is None else vocab_size)
+        if min_frequency < 1:
+            raise TokenizerError(f"`min_frequency` must be at least 1; received {min_frequency}")
+        self._set_merges(_learn_merges(texts, size, min_frequency))
+        self._target_vocab_size = size
+        return self
+
+    def encode_bytes(self, data: bytes) -> list[int]:
+        """Returns the unframed ids of any bytes: text is merged, what is no UTF-8 goes byte by byte."""
+        ids: list[int] = []
+        for place, piece in enumerate(_NOT_UTF8.split(data.decode("utf-8", errors="surrogateescape"))):
+            if place % 2:
+                ids.extend(byte + FIRST_BYTE_ID for byte in piece.encode("utf-8", errors="surrogateescape"))
+            elif piece:
+                ids.extend(self._encode_texts([piece])[0])
+        return ids
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """Returns the bytes that `ids` stand for, special ids left out."""
+        return b"".join(self._bytes_of_id[i] for i in self._require_ids(ids) if i >= FIRST_BYTE_ID)
+
+    def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        encodings = self._engine.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def _decode_ids(self, ids: list[int]) -> str:
+        return b"".join(map(self._bytes_of_id.__getitem__, ids)).decode("utf-8", errors="replace")
+
+
+def is_highnoon_definition(values: Any) -> bool:
+    """Returns whether a parsed `tokenizer.json` is one that a HighNoon tokenizer wrote."""
+    merges = _merges_of(values)
+    return merges is not None and values == definition(merges)
+
+
+def _merges_of(values: Any) -> list[tuple[str, str]] | None:
+    model = values.get("model") if isinstance(values, dict) else None
+    merges = model.get("merges") if isinstance(model, dict) else None
+    is_pairs = isinstance(merges, list) and all(isinstance(m, list) and len(m) == 2 for m in merges)
+    return [(left, right) for left, right in merges] if is_pairs else None  # type: ignore[union-attr]
+
+
+def _read_merges(file: pathlib.Path) -> list[tuple[str, str]]:
+    if not file.is_file():
+        raise TokenizerError(f"no tokenizer at {file}; give a folder or `tokenizer.json` that `save` wrote")
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TokenizerError(f"{file} is not JSON ({error}); save the tokenizer again") from None
+    merges = _merges_of(values)
+    if merges is None or values != definition(merges):
+        raise TokenizerError(f"{file} is not a HighNoon tokenizer; use `load_tokenizer` to load any kind")
+    return merges
+
+
+def _require_vocab_size(vocab_size: int) -> int:
+    if vocab_size < SMALLEST_VOCAB_SIZE:
+        raise TokenizerError(
+            f"`vocab_size` must be at least {SMALLEST_VOCAB_SIZE} ({len(SPECIAL_TOKENS)} special ids and "
+            f"256 bytes); received {vocab_size}"
+        )
+    return vocab_size
+
+
+def _learn_merges(texts: Iterable[str], vocab_size: int, min_frequency: int) -> list[tuple[str, str]]:
+    from tokenizers import Tokenizer as Engine
+    from tokenizers import models, pre_tokenizers, trainers
+
+    seen = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal seen
+        for text in texts:
+            seen += len(text)
+            yield text
+
+    engine = Engine(models.BPE())
+    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    engine.train_from_iterator(counted(), trainers.BpeTrainer(
+        vocab_size=vocab_size - FIRST_BYTE_ID, min_frequency=min_frequency, show_progress=False,
+        initial_alphabet=list(BYTE_NAMES),
+    ))
+    if not seen:
+        raise TokenizerError("training needs some text; received none")
+    return [(left, right) for left, right in json.loads(engine.to_str())["model"]["merges"]]
+
+
+def _read_pieces(paths: Sequence[str | os.PathLike[str]]) -> Iterator[str]:
+    """Lines of the files, joined to pieces of about a million characters."""
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8", newline="") as stream:
+                while lines := stream.readlines(_PIECE_CHARACTERS):
+                    yield "".join(lines)
+        except UnicodeDecodeError as error:
+            raise TokenizerError(f"{os.fspath(path)} is not UTF-8 text: {error.reason}") from None
+        except OSError as error:
+            raise TokenizerError(f"cannot read {os.fspath(path)}: {error.strerror}") from None

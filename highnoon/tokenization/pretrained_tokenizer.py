@@ -1,0 +1,94 @@
+"""Any Hugging Face `tokenizer.json`, behind HighNoon's methods."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
+
+if TYPE_CHECKING:
+    import tokenizers
+
+# Names that published tokenizers give to these roles, the most telling first.
+_PAD_NAMES = ("<|pad|>", "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>", "<PAD>")
+_UNK_NAMES = ("<|unk|>", "<unk>", "[UNK]", "<UNK>")
+_BOS_NAMES = ("<|bos|>", "<s>", "<bos>", "[BOS]", "<|begin_of_text|>", "<|startoftext|>",
+              "<|begin▁of▁sentence|>", "[CLS]")
+_EOS_NAMES = ("<|eos|>", "</s>", "<eos>", "[EOS]", "<|end_of_text|>", "<|endoftext|>",
+              "<|end▁of▁sentence|>", "<|im_end|>", "<|eot_id|>", "[SEP]")
+
+
+class PretrainedTokenizer(Tokenizer):
+    """A tokenizer made elsewhere, as its `tokenizer.json` defines it.
+
+    Its end, begin, pad and unknown tokens are found by their usual names. A begin token is used
+    where there is one. Where it normalises text, decoding gives the normalised text back, so a
+    corpus's exact text may not be had from its tokens.
+
+    Args:
+        definition: The text of a `tokenizer.json`.
+
+    Raises:
+        TokenizerError: the text is no tokenizer, or it has no end token.
+    """
+
+    is_exact = False
+
+    def __init__(self, definition: str) -> None:
+        import tokenizers
+
+        try:
+            self._engine = tokenizers.Tokenizer.from_str(definition)
+        except Exception as error:  # the Rust library raises plain Exception
+            raise TokenizerError(f"not a tokenizer.json that `tokenizers` can read: {error}") from None
+        self._definition = definition
+        self._engine.no_padding()
+        self._engine.no_truncation()
+        self._engine.encode_special_tokens = True
+        self.pad_token_id = self._find(_PAD_NAMES)
+        self.unk_token_id = self._find(_UNK_NAMES)
+        self.bos_token_id = self._find(_BOS_NAMES)
+        self.eos_token_id = self._find(_EOS_NAMES)
+        if self.eos_token_id is None:
+            raise TokenizerError(
+                f"the tokenizer has no end token: looked for {', '.join(_EOS_NAMES)}; add one of them to its "
+                f"added tokens"
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> PretrainedTokenizer:
+        """Returns the tokenizer of a `tokenizer.json` or of the folder that holds one."""
+        file = tokenizer_file(path)
+        if not file.is_file():
+            raise TokenizerError(f"no tokenizer at {file}; give a tokenizer.json or its folder")
+        return cls(file.read_text(encoding="utf-8"))
+
+    def _find(self, names: Sequence[str]) -> int | None:
+        found = (self._engine.token_to_id(name) for name in names)
+        return next((token_id for token_id in found if token_id is not None), None)
+
+    @functools.cached_property
+    def vocab_size(self) -> int:  # type: ignore[override]
+        """One more than the highest id: published vocabularies have gaps."""
+        return max(self._engine.get_vocab(with_added_tokens=True).values()) + 1
+
+    @functools.cached_property
+    def special_ids(self) -> frozenset[int]:  # type: ignore[override]
+        added = self._engine.get_added_tokens_decoder()
+        return frozenset(token_id for token_id, token in added.items() if token.special) | {
+            token_id for token_id in (self.pad_token_id, self.bos_token_id, self.eos_token_id)
+            if token_id is not None
+        }
+
+    def to_json(self) -> str:
+        return self._definition
+
+    def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        encodings = self._engine.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def _decode_ids(self, ids: list[int]) -> str:
+        return str(self._engine.decode(ids, skip_special_tokens=False))

@@ -1,0 +1,179 @@
+"""The interface of every tokenizer, and what all of them share: framing, padding, batches, files."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, TypeVar
+
+TOKENIZER_FILE = "tokenizer.json"
+
+Self = TypeVar("Self", bound="Tokenizer")
+
+
+class TokenizerError(ValueError):
+    """A tokenizer, text or list of ids that cannot be used."""
+
+
+class Tokenizer(abc.ABC):
+    """Turns text into ids and back.
+
+    A document is framed as `[bos] text [eos]`. The text of a special token inside a user's text is
+    plain text: only framing writes special ids.
+
+    A subclass gives `vocab_size`, the four special ids, `to_json`, `special_ids` and the private
+    `_encode_texts` and `_decode_ids`.
+    """
+
+    pad_token_id: int | None
+    bos_token_id: int | None
+    eos_token_id: int | None
+    unk_token_id: int | None
+
+    is_exact: ClassVar[bool] = True
+    """Whether decoding gives back exactly the text that was encoded."""
+
+    @property
+    @abc.abstractmethod
+    def vocab_size(self) -> int:
+        """Number of ids, special ids included."""
+
+    @property
+    @abc.abstractmethod
+    def special_ids(self) -> frozenset[int]:
+        """Ids that stand for no text."""
+
+    @abc.abstractmethod
+    def to_json(self) -> str:
+        """Returns the whole definition as the text of a `tokenizer.json`."""
+
+    @abc.abstractmethod
+    def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, unframed."""
+
+    @abc.abstractmethod
+    def _decode_ids(self, ids: list[int]) -> str:
+        """Text of `ids`, special ids written out as their names."""
+
+    def encode(self, text: str, add_special_tokens: bool = True, max_length: int | None = None,
+               padding: bool = False) -> list[int]:
+        """Returns the ids of `text`.
+
+        Args:
+            text: Any text without lone surrogates.
+            add_special_tokens: Frame the ids as `[bos] ids [eos]`.
+            max_length: Most ids to return, the framing included; the text's end is cut.
+            padding: Fill with the pad id up to `max_length`.
+
+        Raises:
+            TokenizerError: `text` is not encodable as UTF-8, `max_length` is too small for the
+                framing, or `padding` is asked for without `max_length` or without a pad id.
+
+        Example:
+
+        ```python
+        from highnoon.tokenization import ByteTokenizer
+        assert ByteTokenizer().encode("hi", max_length=6, padding=True) == [2, 111, 112, 3, 0, 0]
+        ```
+        """
+        if padding and max_length is None:
+            raise TokenizerError("`padding` of one text needs `max_length`; received None")
+        ids = self._frame(self._encode_texts([_require_text(text)])[0], add_special_tokens, max_length)
+        return self._pad(ids, max_length) if padding and max_length is not None else ids
+
+    def batch_encode(self, texts: Sequence[str], padding: bool = False, max_length: int | None = None,
+                     add_special_tokens: bool = True) -> list[list[int]]:
+        """Returns the ids of each text; `padding` fills to `max_length`, or to the longest without one."""
+        plain = self._encode_texts([_require_text(text) for text in texts])
+        rows = [self._frame(ids, add_special_tokens, max_length) for ids in plain]
+        if not padding:
+            return rows
+        length = max_length or max(map(len, rows), default=0)
+        return [self._pad(row, length) for row in rows]
+
+    def encode_documents(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns each text framed as a whole document, the fast road for corpora."""
+        head = [] if self.bos_token_id is None else [self.bos_token_id]
+        tail = [] if self.eos_token_id is None else [self.eos_token_id]
+        return [[*head, *ids, *tail] for ids in self._encode_texts(texts)]
+
+    def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
+        """Returns the text of `ids`; bytes that are no UTF-8 become U+FFFD.
+
+        Raises:
+            TokenizerError: an id is outside [0, vocab_size).
+        """
+        checked = self._require_ids(ids)
+        if skip_special_tokens:
+            checked = [token_id for token_id in checked if token_id not in self.special_ids]
+        return self._decode_ids(checked)
+
+    def batch_decode(self, batch: Iterable[Iterable[int]], skip_special_tokens: bool = True) -> list[str]:
+        """Returns the text of each list of ids."""
+        return [self.decode(ids, skip_special_tokens) for ids in batch]
+
+    def fingerprint(self) -> str:
+        """Returns a hex hash of the definition: equal exactly where all ids of all texts are equal."""
+        return hashlib.blake2b(self.to_json().encode(), digest_size=16).hexdigest()
+
+    def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
+        """Writes `tokenizer.json` into the folder `path`, or the file `path` if it ends in `.json`."""
+        target = tokenizer_file(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            beside.write_text(self.to_json(), encoding="utf-8")
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+        return target
+
+    def _frame(self, ids: list[int], add_special_tokens: bool, max_length: int | None) -> list[int]:
+        head = [self.bos_token_id] if add_special_tokens and self.bos_token_id is not None else []
+        tail = [self.eos_token_id] if add_special_tokens and self.eos_token_id is not None else []
+        if max_length is not None:
+            room = max_length - len(head) - len(tail)
+            if room < 0:
+                raise TokenizerError(
+                    f"`max_length` must be at least {len(head) + len(tail)} to hold the special tokens; "
+                    f"received {max_length}"
+                )
+            ids = ids[:room]
+        return [*head, *ids, *tail]
+
+    def _pad(self, ids: list[int], length: int) -> list[int]:
+        if self.pad_token_id is None:
+            raise TokenizerError("`padding` needs a pad token and this tokenizer has none")
+        return ids + [self.pad_token_id] * (length - len(ids))
+
+    def _require_ids(self, ids: Iterable[int]) -> list[int]:
+        checked = [int(token_id) for token_id in ids]
+        if checked and not 0 <= min(checked) <= max(checked) < self.vocab_size:
+            wrong = next(token_id for token_id in checked if not 0 <= token_id < self.vocab_size)
+            raise TokenizerError(f"ids must be in [0, vocab_size={self.vocab_size}); received {wrong}")
+        return checked
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(vocab_size={self.vocab_size})"
+
+
+def tokenizer_file(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the `tokenizer.json` that `path`, a folder or the file itself, stands for."""
+    path = pathlib.Path(path)
+    return path if path.suffix == ".json" else path / TOKENIZER_FILE
+
+
+def _require_text(text: Any) -> str:
+    if not isinstance(text, str):
+        raise TokenizerError(f"a text must be a str; received {type(text).__name__}")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise TokenizerError(
+                f"a text must be encodable as UTF-8; received a lone surrogate at character {error.start}"
+            ) from None
+    return text
