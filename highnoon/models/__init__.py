@@ -1,0 +1,1 @@
+"""From a configuration to a `keras.Model`: presets, patterns, backbone, language model, saving."""
