@@ -1,0 +1,215 @@
+"""A curriculum of fixed pace: easy samples first, more of them stage by stage."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from highnoon.training.complexity import check_strategy, complexity_scores
+
+
+class CurriculumScheduler:
+    """Chooses which samples are trained on at each epoch, from the easy ones to all of them.
+
+    ```
+    stage(epoch)    = 0                                                   if epoch < warmup_epochs
+                      min(num_stages - 1,
+                          1 + (epoch - warmup_epochs) // stage_increment_epochs)      otherwise
+    fraction(stage) = initial_fraction + (1 - initial_fraction) * stage / (num_stages - 1)
+    ```
+
+    The samples of a stage are the `max(1, round(fraction * samples))` easiest ones. A single
+    stage holds all samples. Epochs and stages count from 0.
+
+    Args:
+        strategy: What makes a sample hard: `"size_based"`, `"difficulty_based"` or `"mixed"`, see
+            `highnoon.training.complexity`.
+        num_stages: Number of stages, at least 1.
+        warmup_epochs: Epochs of the first stage, before the data grows; not negative.
+        stage_increment_epochs: Epochs of each stage after it, at least 1.
+        initial_fraction: Share of the samples in the first stage, in (0, 1].
+        verbose: Whether to print one line whenever the stage changes.
+        unit: `"epoch"`, or `"step"` where a run is too short for epochs: the three counts above
+            are then optimizer steps, and so is the `epoch` given to the methods.
+
+    Raises:
+        ValueError: an argument out of its range.
+
+    Example:
+
+    ```python
+    texts = ["A cat.", "A cat sat.", "A cat sat on a mat.", "A cat sat on a mat, purring."]
+    scheduler = CurriculumScheduler(num_stages=2, warmup_epochs=1, initial_fraction=0.5, verbose=False)
+    scheduler.prepare_curriculum(texts)
+    assert scheduler.get_current_subset_indices(epoch=0).tolist() == [0, 1]
+    assert len(scheduler.get_current_subset_indices(epoch=1)) == 4
+    ```
+
+    Bengio et al. 2009, "Curriculum learning".
+    """
+
+    def __init__(
+        self,
+        strategy: str = "size_based",
+        num_stages: int = 5,
+        warmup_epochs: int = 10,
+        stage_increment_epochs: int = 20,
+        initial_fraction: float = 0.2,
+        verbose: bool = True,
+        unit: str = "epoch",
+    ):
+        self.strategy = check_strategy(strategy)
+        self.num_stages = check_count("num_stages", num_stages, least=1)
+        self.warmup_epochs = check_count("warmup_epochs", warmup_epochs, least=0)
+        self.stage_increment_epochs = check_count("stage_increment_epochs", stage_increment_epochs, least=1)
+        if not 0.0 < initial_fraction <= 1.0:
+            raise ValueError(f"`initial_fraction` must be in (0, 1]; received {initial_fraction}")
+        if unit not in ("epoch", "step"):
+            raise ValueError(f"`unit` must be 'epoch' or 'step'; received {unit!r}")
+        self.initial_fraction = float(initial_fraction)
+        self.verbose = bool(verbose)
+        self.unit = unit
+        self.current_stage = 0
+        self._announced_stage: int | None = None
+        self._sorted_indices: np.ndarray | None = None
+
+    def compute_complexity_scores(self, samples: Sequence[Any], strategy: str | None = None) -> np.ndarray:
+        """Returns (samples,) float64 scores, higher for the more complex.
+
+        Args:
+            samples: Texts, token id sequences, or anything with a `text`; may be lazy, it is
+                read once.
+            strategy: None takes the scheduler's own.
+        """
+        return complexity_scores(samples, strategy or self.strategy)
+
+    def prepare_curriculum(self, samples: Sequence[Any]) -> np.ndarray:
+        """Sorts the samples and returns their indices from easy to hard; equal ones keep their order.
+
+        Raises:
+            ValueError: there are no samples.
+        """
+        scores = self.compute_complexity_scores(samples)
+        if not len(scores):
+            raise ValueError("`samples` must hold at least 1 sample; received none")
+        self._sorted_indices = np.argsort(scores, kind="stable")
+        return self._sorted_indices.copy()
+
+    def get_current_subset_indices(self, epoch: int) -> np.ndarray:
+        """Returns the indices of the samples to train on, from easy to hard.
+
+        Args:
+            epoch: The epoch that begins, from 0; the optimizer step where `unit="step"`.
+
+        Raises:
+            RuntimeError: `prepare_curriculum` was not called.
+        """
+        order = self._prepared()
+        self.current_stage = self.stage_at(check_count("epoch", epoch, least=0))
+        self._announce()
+        return order[: self._num_samples()].copy()
+
+    def get_stage_info(self) -> dict[str, Any]:
+        """Returns the stage of the last subset: its number from 0, its share and number of samples.
+
+        `num_samples` and `total_samples` are 0 until `prepare_curriculum` is called.
+        """
+        is_prepared = self._sorted_indices is not None
+        return {
+            "current_stage": self.current_stage,
+            "fraction": self.fraction_at(self.current_stage),
+            "num_samples": self._num_samples() if is_prepared else 0,
+            "total_samples": len(self._prepared()) if is_prepared else 0,
+            "num_stages": self.num_stages,
+            "strategy": self.strategy,
+        }
+
+    def stage_at(self, epoch: int) -> int:
+        """Returns the stage of an epoch (or of a step where `unit="step"`)."""
+        if epoch < self.warmup_epochs:
+            return 0
+        return min(self.num_stages - 1, 1 + (epoch - self.warmup_epochs) // self.stage_increment_epochs)
+
+    def fraction_at(self, stage: int) -> float:
+        """Returns the share of the samples that a stage trains on."""
+        if self.num_stages == 1:
+            return 1.0
+        share = self.initial_fraction + (1.0 - self.initial_fraction) * stage / (self.num_stages - 1)
+        return round(share, 12)  # 0.6, not 0.6000000000000001
+
+    def epochs_to_full_data(self) -> int:
+        """Returns the epochs (or steps) before all samples are in use.
+
+        A run that is no longer than this never sees the hardest samples.
+        """
+        if self.num_stages == 1 or self.initial_fraction == 1.0:
+            return 0
+        return self.warmup_epochs + (self.num_stages - 2) * self.stage_increment_epochs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a checkpoint must keep, as plain JSON values.
+
+        The order of the samples is not in it: `prepare_curriculum` makes the same one again.
+        """
+        return {"current_stage": self.current_stage}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Puts back what `state_dict` returned.
+
+        Raises:
+            ValueError: the keys are not those of this scheduler, or the stage is not one of its.
+        """
+        expected, received = set(self.state_dict()), set(state)
+        if expected != received:
+            raise ValueError(
+                f"the state of a {type(self).__name__} must have the keys {sorted(expected)}; "
+                f"received {sorted(received)}"
+            )
+        if not 0 <= state["current_stage"] < self.num_stages:
+            raise ValueError(
+                f"`current_stage` must be between 0 and num_stages - 1={self.num_stages - 1}; "
+                f"received {state['current_stage']}"
+            )
+        self.current_stage = self._announced_stage = int(state["current_stage"])
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain JSON values."""
+        return {
+            "strategy": self.strategy,
+            "num_stages": self.num_stages,
+            "warmup_epochs": self.warmup_epochs,
+            "stage_increment_epochs": self.stage_increment_epochs,
+            "initial_fraction": self.initial_fraction,
+            "verbose": self.verbose,
+            "unit": self.unit,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> CurriculumScheduler:
+        return cls(**config)
+
+    def _prepared(self) -> np.ndarray:
+        if self._sorted_indices is None:
+            raise RuntimeError("the curriculum is not prepared; call `prepare_curriculum(samples)` first")
+        return self._sorted_indices
+
+    def _num_samples(self) -> int:
+        return max(1, round(self.fraction_at(self.current_stage) * len(self._prepared())))
+
+    def _announce(self) -> None:
+        if self.verbose and self.current_stage != self._announced_stage:
+            print(
+                f"curriculum: stage {self.current_stage + 1} of {self.num_stages}, "
+                f"{self._num_samples():,} of {len(self._prepared()):,} samples"
+            )
+        self._announced_stage = self.current_stage
+
+
+def check_count(name: str, value: Any, least: int) -> int:
+    """Returns a whole number of at least `least`, or raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"`{name}` must be a whole number of at least {least}; received {value!r}")
+    return int(value)
