@@ -145,6 +145,14 @@ def test_scores_do_not_depend_on_how_much_is_held_in_memory(monkeypatch: pytest.
         np.testing.assert_array_equal(held[name], spilt[name])
 
 
+def test_an_empty_sample_measures_zero_and_changes_no_other() -> None:
+    alone = difficulty_factors([PLAIN, RARE])
+    among = difficulty_factors(["", PLAIN, "", "", RARE, ""])
+    for name in alone:
+        np.testing.assert_array_equal(among[name][[1, 4]], alone[name])
+        assert among[name][[0, 2, 3, 5]].tolist() == [0, 0, 0, 0]
+
+
 def test_empty_and_wordless_samples_have_finite_scores() -> None:
     for strategy in complexity.STRATEGIES:
         assert np.isfinite(complexity_scores(["", "?!", PLAIN], strategy)).all()
