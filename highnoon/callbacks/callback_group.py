@@ -1,0 +1,131 @@
+"""Calls a run's callbacks: Keras ones by their hooks, plain functions by events."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from highnoon.callbacks.event_callback import EventCallback
+
+_BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+_ABSENT = object()
+_PLAIN = (bool, int, float, str, type(None))
+
+
+class CallbackFailed(Exception):
+    """Carries an exception of a callback out of the run, which is then left in order."""
+
+
+class CallbackGroup:
+    """The callbacks of a run.
+
+    Args:
+        callbacks: `keras.callbacks.Callback` objects and functions `fn(event: dict)`.
+        on_error: `"raise"` ends the run in order when a callback raises, `"warn"` goes on.
+
+    Raises:
+        TypeError: a callback is neither.
+    """
+
+    def __init__(self, callbacks: Sequence[Any], on_error: str = "raise") -> None:
+        for callback in callbacks:
+            if not isinstance(callback, keras.callbacks.Callback) and not callable(callback):
+                raise TypeError(
+                    f"a callback must be a keras.callbacks.Callback or a function of an event; received {callback!r}"
+                )
+        self.callbacks = list(callbacks)
+        self.on_error = on_error
+        self._keras = [callback for callback in self.callbacks if isinstance(callback, keras.callbacks.Callback)]
+        self._listeners = [
+            callback.on_event if isinstance(callback, EventCallback) else callback
+            for callback in self.callbacks
+            if isinstance(callback, EventCallback) or callback not in self._keras
+        ]
+        self._at_beginning: list[dict[str, Any]] = [{} for _ in self._keras]
+        self._batch_watchers = [callback for callback in self._keras if _overrides_batch_hooks(callback)]
+
+    @property
+    def watches_batches(self) -> bool:
+        """Whether a callback wants the loss of every step, which makes the host wait for it."""
+        return bool(self._batch_watchers)
+
+    def set_model(self, model: keras.Model, params: dict[str, Any]) -> None:
+        for callback in self._keras:
+            callback.set_model(model)
+            callback.set_params(params)
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Sends an event to all functions and event callbacks."""
+        for listener in self._listeners:
+            self._call(listener, {"event": name, **fields})
+
+    def hook(self, name: str, *args: Any) -> None:
+        """Calls a Keras hook on all Keras callbacks."""
+        for callback in self._keras:
+            self._call(getattr(callback, name), *args)
+
+    def batch_hook(self, name: str, *args: Any) -> None:
+        """Calls a hook of a batch on the callbacks that have it."""
+        for callback in self._batch_watchers:
+            self._call(getattr(callback, name), *args)
+
+    def close(self) -> None:
+        """Lets event callbacks give back what they hold, however the run ended."""
+        for callback in self._keras:
+            if isinstance(callback, EventCallback):
+                callback.close()
+
+    def remember_beginning(self) -> None:
+        """Notes the callbacks' attributes at the run's start, from which `state` tells what they learnt since."""
+        self._at_beginning = [_plain_attributes(callback) for callback in self._keras]
+
+    def state(self) -> list[dict[str, Any]]:
+        """Returns what each Keras callback remembers: its `state_dict`, or the plain attributes that changed."""
+        return [
+            {"class": type(callback).__name__, "values": _values_of(callback, beginning)}
+            for callback, beginning in zip(self._keras, self._at_beginning, strict=True)
+        ]
+
+    def load_state(self, states: Sequence[dict[str, Any]]) -> None:
+        """Gives callbacks of the same classes in the same order their memory back."""
+        for callback, state in zip(self._keras, states, strict=False):
+            if state["class"] != type(callback).__name__:
+                continue
+            if hasattr(callback, "load_state_dict"):
+                callback.load_state_dict(state["values"])
+            else:
+                vars(callback).update(state["values"])
+
+    def _call(self, function: Callable[..., Any], *args: Any) -> None:
+        try:
+            function(*args)
+        except Exception as error:
+            if self.on_error == "raise":
+                raise CallbackFailed from error
+            warnings.warn(f"a callback failed and was passed over: {traceback.format_exc(limit=-1)}", stacklevel=3)
+
+
+def _overrides_batch_hooks(callback: keras.callbacks.Callback) -> bool:
+    base = keras.callbacks.Callback
+    return any(getattr(type(callback), name) is not getattr(base, name) for name in _BATCH_HOOKS)
+
+
+def _values_of(callback: keras.callbacks.Callback, beginning: dict[str, Any]) -> dict[str, Any]:
+    if hasattr(callback, "state_dict"):
+        return callback.state_dict()
+    attributes = _plain_attributes(callback)
+    return {key: value for key, value in attributes.items() if beginning.get(key, _ABSENT) != value}
+
+
+def _plain_attributes(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    public = {key: _as_plain(value) for key, value in vars(callback).items() if not key.startswith("_")}
+    return {key: value for key, value in public.items() if isinstance(value, _PLAIN)}
+
+
+def _as_plain(value: Any) -> Any:
+    """Turns NumPy scalars, which Keras callbacks keep as their best value, into Python's."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value

@@ -1,0 +1,64 @@
+"""The loss curve of a run as a picture."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+from highnoon.callbacks.event_callback import EventCallback
+
+
+class LossCurve(EventCallback):
+    """Draws training and held-out loss over steps into a PNG when the run ends.
+
+    Args:
+        path: The PNG; folders are made.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+
+    def __init__(self, path: str | pathlib.Path) -> None:
+        super().__init__()
+        try:
+            import matplotlib  # noqa: F401
+        except ImportError as error:
+            raise ImportError("a loss curve needs matplotlib: pip install 'highnoon[plots]'") from error
+        self.path = pathlib.Path(path)
+        self._train: list[tuple[int, float]] = []
+        self._held_out: list[tuple[int, float]] = []
+        self._stages: list[tuple[int, str]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"train": self._train, "held_out": self._held_out, "stages": self._stages}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._train, self._held_out = list(state["train"]), list(state["held_out"])
+        self._stages = list(state["stages"])
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        if event["event"] == "log":
+            self._train.append((event["step"], event["metrics"]["train/loss"]))
+        elif event["event"] == "evaluation":
+            self._held_out.append((event["step"], event["metrics"]["val/loss"]))
+        elif event["event"] == "stage_begin":
+            self._stages.append((event["step"], event["stage"]))
+        elif event["event"] == "train_end":
+            self._draw()
+
+    def _draw(self) -> None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        axes = figure.add_subplot(xlabel="optimizer step", ylabel="loss (nats a token)")
+        if self._train:
+            axes.plot(*zip(*self._train, strict=True), label="training", linewidth=1)
+        if self._held_out:
+            axes.plot(*zip(*self._held_out, strict=True), "o-", label="held out", markersize=3)
+        for step, stage in self._stages:
+            axes.axvline(step, color="grey", linewidth=0.6, linestyle=":")
+            axes.text(step, axes.get_ylim()[1], f" {stage}", va="top", fontsize=8, color="grey")
+        if self._train or self._held_out:
+            axes.legend()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(self.path, dpi=120)

@@ -1,0 +1,24 @@
+"""Training: the Trainer, its stages, curriculum schedulers, the compiled step and checkpoints."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "AdaptiveCurriculumScheduler": "adaptive_curriculum",
+    "CheckpointError": "checkpoint",
+    "CurriculumScheduler": "curriculum",
+    "CurriculumStage": "stages",
+    "Trainer": "trainer",
+    "TrainingPlan": "plan",
+    "create_curriculum_batches": "curriculum_batches",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'highnoon.training' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"highnoon.training.{_HOMES[name]}"), name)

@@ -1,0 +1,70 @@
+"""Where a run stands: everything that a checkpoint must know besides arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass
+class Progress:
+    """A run's position, as plain JSON values.
+
+    Args:
+        step: Optimizer steps taken.
+        stage: Index of the current stage; the number of stages once the run is complete.
+        epoch: Epochs of the stage that are complete.
+        step_in_epoch: Steps taken in the current epoch.
+        stage_step: Steps taken in the current stage.
+        num_allowed: Documents that the stage's scheduler allowed when the epoch began; 0 between epochs.
+        loss_total: Nats summed over the current epoch.
+        token_total: Supervised tokens of the current epoch.
+        tokens_seen: Supervised tokens of the complete epochs of the run.
+        train_loss: Mean loss of the stage's last complete epoch.
+        best_val_loss: Lowest validation loss at an epoch's end in this stage.
+        epochs_without_improvement: Since that best.
+        stages_completed: A summary of each ended stage.
+    """
+
+    step: int = 0
+    stage: int = 0
+    epoch: int = 0
+    step_in_epoch: int = 0
+    stage_step: int = 0
+    num_allowed: int = 0
+    loss_total: float = 0.0
+    token_total: float = 0.0
+    tokens_seen: float = 0.0
+    train_loss: float | None = None
+    val_loss: float | None = None
+    best_val_loss: float | None = None
+    epochs_without_improvement: int = 0
+    stages_completed: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def start_stage(self, index: int) -> None:
+        """Moves to the beginning of a stage; what early stopping remembers is a stage's own."""
+        self.stage = index
+        self.epoch = self.stage_step = self.epochs_without_improvement = 0
+        self.start_epoch(0)
+        self.train_loss = self.val_loss = self.best_val_loss = None
+
+    def start_epoch(self, num_allowed: int) -> None:
+        self.num_allowed = num_allowed
+        self.step_in_epoch = 0
+        self.loss_total = self.token_total = 0.0
+
+    def end_epoch(self) -> None:
+        """Counts the epoch and keeps its mean loss."""
+        self.epoch += 1
+        self.num_allowed = 0
+        self.train_loss = self.loss_total / self.token_total
+        self.tokens_seen += self.token_total
+
+    def record_val_loss(self, val_loss: float, min_delta: float) -> None:
+        """Compares an epoch's validation loss with the stage's best."""
+        self.val_loss = val_loss
+        if self.best_val_loss is None or val_loss < self.best_val_loss - min_delta:
+            self.best_val_loss = val_loss
+            self.epochs_without_improvement = 0
+        else:
+            self.epochs_without_improvement += 1

@@ -1,0 +1,421 @@
+"""The Trainer: stages in, a trained model and its checkpoints out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+import os
+import pathlib
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from highnoon.callbacks import CallbackGroup, MetricsFile, ProgressBar, TensorBoardLog
+from highnoon.config import ConfigError, TrainingConfig, resolve_keys
+from highnoon.training import checkpoint, snapshot
+from highnoon.training.optimizer import make_optimizer
+from highnoon.training.plan import TrainingPlan, make_plan
+from highnoon.training.progress import Progress
+from highnoon.training.run import Intervals, TrainingRun
+from highnoon.training.run_data import StagePreparation, choose_tokenizer, open_stage_sources
+from highnoon.training.run_schedule import RunSchedule
+from highnoon.training.stage_data import StageData
+from highnoon.training.stages import CurriculumStage
+from highnoon.training.validation import ValidationStep
+
+__all__ = ["CurriculumStage", "Trainer"]
+
+DEFAULT_EPOCHS_PER_STAGE = 10
+_DOCUMENTED = {"learning_rate": 1e-4, "batch_size": 8, "max_seq_length": 2048, "gradient_accumulation_steps": 1}
+
+
+class Trainer:
+    """Trains a model through the stages of a curriculum.
+
+    Args:
+        model: A HighNoon language model, or any built `keras.Model` from `token_ids` and `padding_mask` to logits.
+        learning_rate: Peak learning rate.
+        batch_size: Rows in one micro-batch.
+        max_seq_length: Tokens in a row; never more than the model's own `max_seq_length`.
+        gradient_accumulation_steps: Micro-batches in one optimizer step.
+        config: A `TrainingConfig`, by default the one that the model was created with. The four arguments
+            above override it wherever they are not at their defaults.
+        tokenizer: Overrides the model's. Where neither exists, one of the model's vocabulary size is trained
+            on the stages' own text.
+        data_dir: Where datasets are looked for by name, before `HIGHNOON_DATA`.
+        cache_dir: Where tokenised data is kept; None takes `HIGHNOON_CACHE` or the user's cache.
+        weight_mode: What a stage's `weight` multiplies: `"loss"` (which AdamW nearly cancels) or
+            `"learning_rate"`.
+        on_callback_error: `"raise"` ends the run in order, saved, when a callback raises; `"warn"` goes on.
+        jit_compile: Whether XLA compiles the forward and backward pass.
+        allow_oversize: Whether to start though weights, gradients and slots exceed the machine's memory.
+        **options: Further `TrainingConfig` fields, such as `warmup_steps=100`.
+
+    Raises:
+        ConfigError: an unknown option or a value out of its range.
+
+    Example:
+
+    ```python
+    trainer = Trainer(model, learning_rate=3e-4, batch_size=8)
+    trainer.add_curriculum_stage("foundation", datasets=["stdlib:docs"], steps=100)
+    summary = trainer.train(checkpoint_dir="./checkpoints")
+    ```
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        learning_rate: float = 1e-4,
+        batch_size: int = 8,
+        max_seq_length: int = 2048,
+        gradient_accumulation_steps: int = 1,
+        *,
+        config: TrainingConfig | None = None,
+        tokenizer: Any | None = None,
+        data_dir: str | os.PathLike[str] | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        weight_mode: str = "loss",
+        on_callback_error: str = "raise",
+        jit_compile: bool = False,
+        allow_oversize: bool = False,
+        **options: Any,
+    ) -> None:
+        if not isinstance(model, keras.Model):
+            raise ConfigError(f"`model` must be a keras.Model; received {type(model).__name__}")
+        _require_choice("weight_mode", weight_mode, ("loss", "learning_rate"))
+        _require_choice("on_callback_error", on_callback_error, ("raise", "warn"))
+        self.model = model
+        arguments = {
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "max_seq_length": max_seq_length,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        }
+        self.config = _merge_config(config or getattr(model, "training_config", None), arguments, options)
+        self.tokenizer = tokenizer
+        self.data_dir, self.cache_dir = data_dir, cache_dir
+        self.weight_mode, self.on_callback_error = weight_mode, on_callback_error
+        self.jit_compile, self.allow_oversize = jit_compile, allow_oversize
+        self.stages: list[CurriculumStage] = []
+        self.callbacks: list[Any] = []
+        self.optimizer: keras.optimizers.Optimizer | None = None
+        self.progress = Progress()
+        self._run_id = uuid.uuid4().hex[:8]
+        self._epochs_per_stage = DEFAULT_EPOCHS_PER_STAGE
+        self._prepared: tuple[TrainingPlan, list[StageData]] | None = None
+        self._loaded_from: pathlib.Path | None = None
+        self._run: TrainingRun | None = None
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows in one optimizer step: `batch_size * gradient_accumulation_steps`."""
+        return self.config.batch_size * self.config.gradient_accumulation_steps
+
+    def add_curriculum_stage(
+        self,
+        name: str,
+        datasets: Any,
+        epochs: int | None = None,
+        weight: float = 1.0,
+        *,
+        steps: int | None = None,
+        scheduler: Any | None = None,
+        **config_overrides: Any,
+    ) -> Trainer:
+        """Adds a stage after those already there; see `CurriculumStage` for the arguments.
+
+        Returns:
+            The trainer itself, so that calls can be chained.
+
+        Raises:
+            ConfigError: the stage is not possible, or its name is taken.
+        """
+        stage = CurriculumStage(name, datasets, epochs, weight, config_overrides, steps, scheduler)
+        if any(other.name == name for other in self.stages):
+            raise ConfigError(f"there already is a stage `{name}`; stages need distinct names")
+        dataclasses.replace(self.config, **stage.config_overrides)
+        self.stages.append(stage)
+        self._prepared = None
+        return self
+
+    def add_callback(self, callback: Any) -> None:
+        """Adds a `keras.callbacks.Callback`, or a function that is called with every event (a dict).
+
+        The events and their keys stand at `highnoon.callbacks.EventCallback`.
+        """
+        CallbackGroup([callback])
+        self.callbacks.append(callback)
+
+    def plan(self, epochs_per_stage: int | None = None) -> TrainingPlan:
+        """Tokenises the data and returns what a run would do; printing it shows a table.
+
+        Raises:
+            ConfigError: there are no stages, or a dataset, the tokenizer or the model do not fit.
+        """
+        epochs = self._epochs_per_stage if epochs_per_stage is None else epochs_per_stage
+        if self._prepared is None or epochs != self._epochs_per_stage:
+            self._prepared = self._prepare(epochs)
+            self._epochs_per_stage = epochs
+        return self._prepared[0]
+
+    def train(
+        self,
+        epochs_per_stage: int | None = 10,
+        save_checkpoints: bool = True,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_interval: int = 1000,
+        log_interval: int = 100,
+        eval_interval: int = 500,
+        resume_from: str | os.PathLike[str] | None = None,
+        *,
+        callbacks: Sequence[Any] = (),
+        log_dir: str | os.PathLike[str] | None = "logs",
+        keep_checkpoints: int = 3,
+        verbose: bool = True,
+        epochs: int | None = None,
+    ) -> dict[str, Any]:
+        """Trains through all stages.
+
+        A stage ends after its epochs or steps, or early, once its held-out loss has not improved for
+        `early_stopping_patience` epochs.
+
+        Args:
+            epochs_per_stage: Epochs of stages that set neither epochs nor steps; None means 10. A resumed
+                run keeps the number that it began with.
+            save_checkpoints: Whether to write checkpoints at all.
+            checkpoint_dir: Where; None means `./checkpoints`. Checkpoints of another run that lie there are
+                moved into a folder `run_<id>` beside the new ones.
+            checkpoint_interval: Optimizer steps between checkpoints; the end of the run is saved too.
+            log_interval: Optimizer steps between log points.
+            eval_interval: Optimizer steps between evaluations within an epoch; every epoch's end has one.
+            resume_from: A checkpoint folder, a directory of them, or its `latest`. Without stages of its own
+                the trainer takes those of the checkpoint.
+            callbacks: More callbacks, for this call only.
+            log_dir: Where TensorBoard events and `metrics.jsonl` go, in a folder of the run's id; None
+                writes neither.
+            keep_checkpoints: How many of the newest checkpoints stay.
+            verbose: Whether to print the plan and show progress.
+            epochs: The same as `epochs_per_stage`.
+
+        Returns:
+            `total_steps`, and `stages_completed`: a list of dicts with `name`, `epochs` (really run),
+            `final_loss` (mean of the last epoch, nats a token), `val_loss` and `steps`.
+
+        Raises:
+            ConfigError: no stages, or data, tokenizer and model do not fit one another.
+            CheckpointError: `resume_from` is no checkpoint or one of another model or plan, or a checkpoint
+                cannot be written.
+            FloatingPointError: the loss is not finite.
+            KeyboardInterrupt: Ctrl-C, after saving.
+        """
+        counts = {"checkpoint_interval": checkpoint_interval, "log_interval": log_interval,
+                  "eval_interval": eval_interval, "keep_checkpoints": keep_checkpoints,
+                  "epochs_per_stage": (epochs or epochs_per_stage or DEFAULT_EPOCHS_PER_STAGE)}
+        for name, value in counts.items():
+            _require_count(name, value)
+        saved = self._saved_state(resume_from)
+        plan = self.plan(saved["epochs_per_stage"] if saved else counts["epochs_per_stage"])
+        assert self._prepared is not None
+        if saved and saved["run"]:
+            _require_same_plan(plan, saved)
+        self._start(plan, saved)
+        directory = pathlib.Path(checkpoint_dir or "checkpoints") if save_checkpoints else None
+        if directory is not None:
+            checkpoint.set_aside_older_run(directory, self._run_id)
+        if verbose:
+            print(plan)
+        self._run = TrainingRun(
+            model=self.model,
+            optimizer=self.optimizer,
+            stages=self._prepared[1],
+            plan=plan,
+            progress=self.progress,
+            callbacks=self._callback_group(callbacks, log_dir, verbose),
+            intervals=Intervals(log_interval, eval_interval, checkpoint_interval),
+            gradient_clip=self.config.gradient_clip,
+            jit_compile=self.jit_compile,
+            save_checkpoint=None if directory is None else lambda: self._checkpoint(directory, keep_checkpoints),
+        )
+        return self._run.run(saved["run"]["callbacks"] if saved and saved["run"] else ())
+
+    def evaluate(self) -> dict[str, float]:
+        """Returns `loss` (nats a token), `perplexity` and `bits_per_byte` over all stages' held-out documents.
+
+        Raises:
+            ConfigError: nothing is held out.
+        """
+        self.plan()
+        assert self._prepared is not None
+        distinct = {data.data_key: data for data in self._prepared[1] if data.validation_rows is not None}
+        if not distinct:
+            raise ConfigError("no stage has a held-out document; add more documents or raise `validation_split`")
+        validate = ValidationStep(self.model)
+        split = functools.reduce(operator.add, (validate(data.validation_batches()) for data in distinct.values()))
+        num_bytes = sum(int(data.validation_rows.num_bytes) for data in distinct.values())
+        return {
+            "loss": split.loss,
+            "perplexity": split.perplexity,
+            "bits_per_byte": split.bits_per_byte(num_bytes),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes model, tokenizer, optimizer, stages and progress into one folder, whole or not at all.
+
+        `Trainer.load(path, model)` and `highnoon.load_model(path)` read it.
+
+        Raises:
+            CheckpointError: the folder cannot be written, or holds something else.
+        """
+        checkpoint.require_own_folder(pathlib.Path(path))
+        checkpoint.write_folder(pathlib.Path(path), self._write_files)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], model: keras.Model) -> Trainer:
+        """Returns the trainer saved at `path`, and gives `model` its weights.
+
+        `train()` on it goes on where the saved one stood.
+
+        Raises:
+            CheckpointError: `path` is no saved trainer, or one of another model.
+        """
+        folder = checkpoint.find_checkpoint(path)
+        state = checkpoint.read_state(folder)
+        trainer = cls(model, config=TrainingConfig(**state["training_config"]), weight_mode=state["weight_mode"])
+        trainer._adopt(folder, state)
+        snapshot.restore_model(model, folder)
+        return trainer
+
+    def _prepare(self, epochs: int) -> tuple[TrainingPlan, list[StageData]]:
+        if not self.stages:
+            raise ConfigError("there is nothing to train on; call add_curriculum_stage(name, datasets) first")
+        snapshot.require_memory(self.model, self.allow_oversize)
+        sources = open_stage_sources(self.stages, self.data_dir)
+        self.tokenizer, note = choose_tokenizer(self.model, self.tokenizer, sources)
+        if hasattr(self.model, "tokenizer"):
+            self.model.tokenizer = self.tokenizer
+        preparation = StagePreparation(self.model, self.tokenizer, self.cache_dir)
+        data = [
+            preparation.prepare(stage, opened, self._stage_config(stage), self.config.seed + index)
+            for index, (stage, opened) in enumerate(zip(self.stages, sources, strict=True))
+        ]
+        return make_plan(data, self.config, epochs, self.weight_mode, [note] if note else []), data
+
+    def _stage_config(self, stage: CurriculumStage) -> TrainingConfig:
+        config = dataclasses.replace(self.config, **stage.config_overrides)
+        longest = getattr(self.model, "max_seq_length", None) or config.max_seq_length
+        return dataclasses.replace(config, max_seq_length=min(config.max_seq_length, longest))
+
+    def _saved_state(self, resume_from: str | os.PathLike[str] | None) -> dict[str, Any] | None:
+        """Returns the state to go on from, its folder under `folder`; None for a new run."""
+        if resume_from is None and self._loaded_from is None:
+            return None
+        folder = self._loaded_from if resume_from is None else checkpoint.find_checkpoint(resume_from)
+        assert folder is not None
+        state = checkpoint.read_state(folder)
+        snapshot.require_same_model(self.model, folder)
+        self._adopt(folder, state)
+        return {**state, "folder": folder}
+
+    def _adopt(self, folder: pathlib.Path, state: dict[str, Any]) -> None:
+        """Takes over a saved run's identity, tokenizer and, where this trainer has none, its stages."""
+        self._run_id = state["run_id"]
+        self._epochs_per_stage = state["epochs_per_stage"]
+        self._loaded_from = folder
+        self._prepared = None
+        if self.tokenizer is None:
+            self.tokenizer = snapshot.read_tokenizer(folder)
+        if not self.stages:
+            self.stages = [snapshot.stage_from_dict(values) for values in state["stages"]]
+
+    def _start(self, plan: TrainingPlan, saved: dict[str, Any] | None) -> None:
+        """Makes the optimizer, and puts a saved run's arrays and position back."""
+        schedule = RunSchedule(
+            peaks=[stage.learning_rate for stage in plan.stages],
+            stage_ends=plan.stage_ends,
+            warmup_steps=plan.warmup_steps,
+            decay=self.config.schedule,
+            min_ratio=self.config.min_learning_rate_ratio,
+        )
+        self._loaded_from = None
+        self.progress = Progress()
+        self.optimizer = make_optimizer(self.model, self.config, schedule)
+        self.model.optimizer = self.optimizer
+        if saved is None:
+            self._run_id = uuid.uuid4().hex[:8]
+        elif saved["run"] is None:
+            snapshot.restore_model(self.model, saved["folder"])
+        else:
+            snapshot.restore(self.model, self.optimizer, saved["folder"])
+            self.progress = Progress(**saved["run"]["progress"])
+            for stage, state in zip(self.stages, saved["run"]["schedulers"], strict=True):
+                if state is not None:
+                    stage.scheduler.load_state_dict(state)
+
+    def _callback_group(
+        self, callbacks: Sequence[Any], log_dir: str | os.PathLike[str] | None, verbose: bool
+    ) -> CallbackGroup:
+        own: list[Any] = [ProgressBar()] if verbose else []
+        if log_dir is not None:
+            folder = pathlib.Path(log_dir) / self._run_id
+            own += [MetricsFile(folder / "metrics.jsonl"), TensorBoardLog(folder)]
+        group = CallbackGroup([*own, *self.callbacks, *callbacks], self.on_callback_error)
+        assert self._prepared is not None
+        total = self._prepared[0].total_steps
+        group.set_model(self.model, {"verbose": int(verbose), "epochs": None, "steps": total})
+        return group
+
+    def _checkpoint(self, directory: pathlib.Path, keep: int) -> pathlib.Path:
+        folder = directory / checkpoint.step_folder_name(self.progress.step)
+        checkpoint.write_folder(folder, self._write_files)
+        checkpoint.point_latest_at(folder)
+        checkpoint.prune(directory, keep)
+        return folder
+
+    def _write_files(self, folder: pathlib.Path) -> None:
+        snapshot.write(
+            folder, self.model, self.optimizer, self.tokenizer,
+            {
+                "run_id": self._run_id,
+                "epochs_per_stage": self._epochs_per_stage,
+                "weight_mode": self.weight_mode,
+                "training_config": self.config.to_dict(),
+                "stages": [stage.to_dict() for stage in self.stages],
+                "plan": self._prepared[0].to_dict() if self._prepared else None,
+                "run": self._run.state() if self._run else None,
+            },
+        )
+
+
+def _require_same_plan(plan: TrainingPlan, saved: dict[str, Any]) -> None:
+    differences = plan.differences(saved["plan"])
+    if differences:
+        raise checkpoint.CheckpointError(
+            f"the run in {saved['folder']} followed another plan: {'; '.join(differences)}. Go on with the stages, "
+            "data and options that it began with, or start a new run without `resume_from`"
+        )
+
+
+def _merge_config(base: TrainingConfig | None, arguments: dict[str, Any], options: dict[str, Any]) -> TrainingConfig:
+    """Lays arguments that are not at their documented defaults, and options, over the base."""
+    known = {field.name for field in dataclasses.fields(TrainingConfig)}
+    values = resolve_keys(options, known - set(_DOCUMENTED), "Trainer")
+    if base is None:
+        base = TrainingConfig(warmup_steps=None)
+        values = arguments | values
+    else:
+        values = {key: value for key, value in arguments.items() if value != _DOCUMENTED[key]} | values
+    return dataclasses.replace(base, **values)
+
+
+def _require_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ConfigError(f"`{name}` must be one of {', '.join(map(repr, choices))}; received {value!r}")
+
+
+def _require_count(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"`{name}` must be a whole number of at least 1; received {value!r}")

@@ -1,0 +1,101 @@
+"""The compiled step: exact over micro-batches, weighted by tokens, clipped by one norm."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from highnoon.config import TrainingConfig
+from highnoon.training.optimizer import is_decayed, make_optimizer
+from highnoon.training.run_schedule import RunSchedule
+from highnoon.training.step import TrainStep
+
+VOCAB, ROW_LENGTH = 30, 12
+
+
+def tiny_model() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+    padding_mask = keras.Input((None,), dtype="bool", name="padding_mask")
+    hidden = keras.layers.Embedding(VOCAB, 16, name="token_embedding")(token_ids)
+    hidden = keras.layers.GRU(16, return_sequences=True)(hidden)
+    logits = keras.layers.Dense(VOCAB)(hidden)
+    return keras.Model({"token_ids": token_ids, "padding_mask": padding_mask}, logits)
+
+
+def batches_of_unequal_rows(count: int, rows: int) -> list[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(1)
+    result = []
+    for _ in range(count):
+        shape = (rows, ROW_LENGTH)
+        used = np.arange(ROW_LENGTH) < rng.integers(1, ROW_LENGTH, size=(rows, 1))
+        result.append({
+            "token_ids": rng.integers(0, VOCAB, shape, dtype=np.int32),
+            "labels": rng.integers(0, VOCAB, shape, dtype=np.int32),
+            "loss_weights": used.astype(np.float32),
+            "segment_ids": used.astype(np.int32),
+            "positions": np.broadcast_to(np.arange(ROW_LENGTH, dtype=np.int32), shape).copy(),
+        })
+    return result
+
+
+def make_step(micro_batch_size: int, **options) -> TrainStep:
+    model = tiny_model()
+    schedule = RunSchedule(peaks=[1e-2], stage_ends=[20], warmup_steps=2)
+    return TrainStep(model, make_optimizer(model, TrainingConfig(), schedule), micro_batch_size, **options)
+
+
+def weights_after(step: TrainStep, batches, loss_weight: float = 1.0) -> list[np.ndarray]:
+    for batch in batches:
+        step(batch, loss_weight)
+    return [weight.numpy() for weight in step.model.weights]
+
+
+@pytest.mark.parametrize("micro_batch_size", [8, 5])
+def test_micro_batches_of_unequal_rows_give_the_weights_of_one_batch(micro_batch_size):
+    batches = batches_of_unequal_rows(20, rows=32)
+    whole = weights_after(make_step(32), batches)
+    split = weights_after(make_step(micro_batch_size), batches)
+    for one, other in zip(whole, split, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+def test_totals_add_up_to_the_mean_over_all_supervised_tokens():
+    step, batches = make_step(4), batches_of_unequal_rows(3, rows=8)
+    sums = [float(step(batch)["loss"]) * batch["loss_weights"].sum() for batch in batches]
+    tokens = sum(batch["loss_weights"].sum() for batch in batches)
+    assert step.token_total.numpy() == tokens
+    assert step.loss_total.numpy() == pytest.approx(sum(sums), rel=1e-6)
+
+
+def test_gradient_is_clipped_by_its_global_norm():
+    batch = batches_of_unequal_rows(1, rows=8)[0]
+    free, clipped = make_step(8, gradient_clip=None), make_step(8, gradient_clip=1e-3)
+    norms = {name: float(step(batch)["grad_norm"]) for name, step in {"free": free, "clipped": clipped}.items()}
+    assert norms["free"] == pytest.approx(norms["clipped"]) and norms["free"] > 1e-3
+    # The first moment is (1 - beta_1) times the gradient that was applied.
+    moments = [variable.numpy() for variable in clipped.optimizer._momentums]
+    applied = np.sqrt(sum(np.sum(np.square(moment / 0.1)) for moment in moments))
+    assert applied == pytest.approx(1e-3, rel=1e-4)
+
+
+def test_padding_rows_change_nothing():
+    batch = batches_of_unequal_rows(1, rows=6)[0]
+    padded = {key: np.concatenate([value, np.zeros_like(value[:2])]) for key, value in batch.items()}
+    for one, other in zip(weights_after(make_step(8), [batch]), weights_after(make_step(8), [padded]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-7)
+
+
+def test_xla_gives_the_same_weights():
+    batches = batches_of_unequal_rows(3, rows=8)
+    plain = weights_after(make_step(4), batches)
+    compiled = weights_after(make_step(4, jit_compile=True), batches)
+    for one, other in zip(plain, compiled, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
+def test_only_matrices_are_decayed():
+    decayed = {variable.path for variable in tiny_model().trainable_variables if is_decayed(variable)}
+    assert any("kernel" in path for path in decayed)
+    assert not any("embedding" in path or "bias" in path for path in decayed)
