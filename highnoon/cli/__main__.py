@@ -13,9 +13,13 @@ import sys
 from collections.abc import Sequence
 
 import highnoon
-from highnoon.cli import doctor
+from highnoon.cli import chat, doctor, evaluate, generate, train
 
 VERBS = {
+    "train": train,
+    "generate": generate,
+    "chat": chat,
+    "evaluate": evaluate,
     "doctor": doctor,
 }
 
@@ -27,7 +31,8 @@ start here:
   highnoon VERB --help                what a verb takes
 """
 
-USER_ERRORS = (ValueError, OSError, ImportError)
+# What the package raises for a mistake that a user can mend; anything else is a defect and shows where.
+USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -90,8 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _quieten()
         return VERBS[arguments.verb].run(arguments) or 0
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+    except argparse.ArgumentError as error:
+        arguments.verb_parser.error(str(error))  # exits with 2
+        raise
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "stopped", file=sys.stderr)
         return 130
     except USER_ERRORS as error:
         if arguments.debug:

@@ -1,0 +1,66 @@
+"""Measures a trained model on text: loss, perplexity, and bits per byte beside `gzip -9` on the same bytes.
+
+  highnoon evaluate --model highnoon-demo/model --data my_texts/
+  highnoon evaluate --model highnoon-demo/model --data stdlib:docs --held-out --json
+
+Text that the model was trained on flatters it: `--held-out` takes only the documents that a training on the
+same data leaves out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+from highnoon.cli.model_options import add_model_option
+
+if TYPE_CHECKING:
+    from highnoon.data import PackedRows
+    from highnoon.models import LanguageModel
+
+SUMMARY = "loss, perplexity and bits per byte on text of yours"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_model_option(parser)
+    parser.add_argument(
+        "--data", required=True, nargs="+", metavar="PATH", help="files, folders, globs or dataset names"
+    )
+    parser.add_argument("--held-out", action="store_true", help="only the documents that training leaves out")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="rows at once (default 8)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    import highnoon as hn
+    from highnoon.evaluation import evaluate_model, gzip_bits_per_byte
+
+    model = hn.load_model(arguments.model)
+    rows = open_rows(model, arguments.data, arguments.held_out)
+    result = evaluate_model(model, rows, batch_size=arguments.batch_size)
+    figures = {**dataclasses.asdict(result), "gzip_bits_per_byte": gzip_bits_per_byte(rows.texts())}
+    if arguments.json:
+        print(json.dumps(figures))
+        return
+    print(f"tokens          {result.num_tokens:,} ({result.num_bytes:,} bytes)")
+    print(f"loss            {result.loss:.4f} nats a token")
+    print(f"perplexity      {result.perplexity:.2f}")
+    print(f"bits per byte   {result.bits_per_byte:.3f}   (gzip -9: {figures['gzip_bits_per_byte']:.3f})")
+
+
+def open_rows(model: LanguageModel, data: list[str], is_held_out: bool) -> PackedRows:
+    """Packs the whole data, or the side of the split that training leaves out."""
+    from highnoon.data import PackedRows, open_source, tokenize
+
+    validation_split = 0.0
+    if is_held_out:
+        training = model.training_config
+        validation_split = training.validation_split if training else 0.1
+    stores = [
+        tokenize(open_source(name), model.tokenizer, validation_split=validation_split) for name in data
+    ]
+    return PackedRows(
+        stores, row_length=model.config.max_seq_length, split="validation" if is_held_out else "train"
+    )

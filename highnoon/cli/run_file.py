@@ -1,0 +1,129 @@
+"""What `highnoon train` does, as one value: read from YAML, a preset and dotted options."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from highnoon.config import Config, ConfigError, get_preset_config, read_yaml, resolve_keys
+
+SECTIONS = ("model", "training")
+STAGE_KEYS = {"name", "datasets", "epochs", "steps", "weight", "overrides", "scheduler"}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFile:
+    """A training run as a YAML file describes it; every key may be left out but `stages`.
+
+    Args:
+        preset: Preset that `model` and `training` start from.
+        model: `ModelConfig` fields.
+        training: `TrainingConfig` fields.
+        stages: A list of `name`, `datasets`, `epochs` or `steps`, `weight`, `overrides` (of `training`, for
+            the stage) and `scheduler` (arguments of `CurriculumScheduler`; with `adaptive: true` of
+            `AdaptiveCurriculumScheduler`).
+        tokenizer: A `tokenizer.json` or its folder; left out, one is trained on the data.
+        data_dir: Where local copies of named datasets lie.
+        output: Folder for `model/`, `checkpoints/` and `logs/`.
+        checkpoint_dir: Folder of the checkpoints, in place of `output/checkpoints`.
+        epochs_per_stage: Passes over the data of a stage that says neither epochs nor steps.
+        checkpoint_interval: Steps between checkpoints.
+        log_interval: Steps between log points.
+        eval_interval: Steps between evaluations on held-out text.
+    """
+
+    preset: str | None = None
+    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    stages: Sequence[Mapping[str, Any]] = ()
+    tokenizer: str | None = None
+    data_dir: str | None = None
+    output: str = "highnoon-run"
+    checkpoint_dir: str | None = None
+    epochs_per_stage: int = 10
+    checkpoint_interval: int = 1000
+    log_interval: int = 100
+    eval_interval: int = 500
+
+    @classmethod
+    def load(cls, path: str | pathlib.Path) -> RunFile:
+        """Reads a YAML or JSON file.
+
+        Raises:
+            ConfigError: no such file, or a key that is not known, naming the nearest.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        run = cls(**resolve_keys(read_yaml(path), known, str(path)))
+        for section in SECTIONS:
+            value = getattr(run, section)
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{path}: `{section}` must be a mapping; received {value!r}")
+        if not isinstance(run.stages, list):
+            raise ConfigError(f"{path}: `stages` must be a list; received {run.stages!r}")
+        stages = [_canonical_stage(stage, f"{path}: stage {i}") for i, stage in enumerate(run.stages, 1)]
+        return dataclasses.replace(run, stages=stages)
+
+    def with_fields(self, dotted: Mapping[str, Any]) -> RunFile:
+        """Returns a copy with fields set by `model.NAME` and `training.NAME`."""
+        sections = {section: dict(getattr(self, section)) for section in SECTIONS}
+        for key, value in dotted.items():
+            section, _, name = key.partition(".")
+            if section not in SECTIONS:
+                raise ConfigError(f"`--{key}` is no option: expected --model.FIELD or --training.FIELD")
+            fields = field_names(section)
+            canonical = next(iter(resolve_keys({name: value}, fields, f"--{section}")))
+            given = resolve_keys(sections[section], fields, section)
+            sections[section] = given | {canonical: value}
+        return dataclasses.replace(self, model=sections["model"], training=sections["training"])
+
+    def config(self) -> Config:
+        """Returns the model's and the run's configuration: the preset's, with the fields given on top."""
+        base = get_preset_config(self.preset) if self.preset else Config()
+        parts = {
+            section: getattr(base, section).to_dict() | resolve_keys(
+                getattr(self, section), field_names(section), f"`{section}`"
+            )
+            for section in SECTIONS
+        }
+        return Config.from_dict(parts)
+
+
+def _canonical_stage(stage: Any, owner: str) -> dict[str, Any]:
+    if not isinstance(stage, Mapping):
+        raise ConfigError(f"{owner} must be a mapping with `name` and `datasets`; received {stage!r}")
+    resolved = resolve_keys(stage, STAGE_KEYS, owner)
+    for key in ("name", "datasets"):
+        if key not in resolved:
+            raise ConfigError(f"{owner} has no `{key}`")
+    return resolved
+
+
+def field_names(section: str) -> set[str]:
+    return {field.name for field in dataclasses.fields(getattr(Config(), section))}
+
+
+def dotted_fields(leftover: Sequence[str]) -> dict[str, Any]:
+    """Reads `--model.embedding_dim 256` and `--training.learning_rate=3e-4` into a mapping.
+
+    Raises:
+        argparse.ArgumentError: an option without a value, or a word that belongs to none.
+    """
+    fields: dict[str, Any] = {}
+    words = list(leftover)
+    while words:
+        option, has_value, value = words.pop(0).partition("=")
+        if not option.startswith("--"):
+            raise argparse.ArgumentError(None, f"unrecognized arguments: {option}")
+        if not has_value:
+            if not words:
+                raise argparse.ArgumentError(None, f"{option} needs a value")
+            value = words.pop(0)
+        if option[2:] in fields:
+            raise ConfigError(f"`{option}` is given twice; give it once")
+        fields[option[2:]] = yaml.safe_load(value)
+    return fields

@@ -1,0 +1,135 @@
+"""Trains a language model: on your files in one stage, or through the stages of a YAML file.
+
+  highnoon train --data my_texts/ --preset highnoon-tiny --epochs 3
+  highnoon train --config run.yaml --training.learning_rate 3e-4
+  highnoon train --config run.yaml --resume
+
+Any field of the model or of the training can be set by its dotted name. Ctrl-C saves the run; `--resume`
+takes it up where it stopped, at the very same step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from highnoon.cli.run_file import RunFile, dotted_fields, field_names
+from highnoon.config import PRESETS, ConfigError, resolve_keys
+
+if TYPE_CHECKING:
+    from highnoon.training import CurriculumScheduler, Trainer
+
+SUMMARY = "train a model on your own text"
+TAKES_FIELDS = True
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="YAML of the whole run, see docs/guides/training.md")
+    parser.add_argument("--preset", metavar="NAME", help=f"model to start from: {', '.join(PRESETS)}")
+    parser.add_argument(
+        "--data", nargs="+", metavar="PATH",
+        help="files, folders, globs or dataset names for a run of one stage, in place of --config's stages",
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=int, metavar="N", help="passes over --data")
+    length.add_argument("--steps", type=int, metavar="N", help="optimizer steps over --data")
+    parser.add_argument("--output", metavar="DIR", help="folder for model/, checkpoints/ and logs/")
+    parser.add_argument(
+        "--resume", nargs="?", const="latest", metavar="CHECKPOINT",
+        help="go on from a checkpoint, or from the output folder's latest one",
+    )
+    for section in ("model", "training"):
+        parser.add_argument_group(
+            f"{section} fields", f"--{section}.FIELD VALUE, of: {', '.join(sorted(field_names(section)))}"
+        )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    plan = read_run(arguments)
+    trainer = make_trainer(plan)
+    output = pathlib.Path(plan.output)
+    checkpoint_dir = pathlib.Path(plan.checkpoint_dir or output / "checkpoints")
+    resume_from = arguments.resume
+    if resume_from == "latest":
+        resume_from = checkpoint_dir / "latest"
+    trainer.train(
+        epochs_per_stage=plan.epochs_per_stage,
+        checkpoint_dir=checkpoint_dir,
+        checkpoint_interval=plan.checkpoint_interval,
+        log_interval=plan.log_interval,
+        eval_interval=plan.eval_interval,
+        resume_from=resume_from,
+        log_dir=output / "logs",
+    )
+    trainer.save(output / "model")
+    print_next_commands(output)
+
+
+def read_run(arguments: argparse.Namespace) -> RunFile:
+    """Returns the run that the file and the options describe together; options win.
+
+    Raises:
+        ConfigError: no data, data twice, or a field that does not exist.
+    """
+    plan = RunFile.load(arguments.config) if arguments.config else RunFile()
+    if arguments.data and plan.stages:
+        raise ConfigError("--data is for a run of one stage, and --config has stages; give one of them")
+    if not arguments.data and not plan.stages:
+        raise ConfigError("no data to train on: give --data PATH, or --config with `stages`")
+    if arguments.data:
+        length = {"epochs": arguments.epochs, "steps": arguments.steps}
+        plan = dataclasses.replace(plan, stages=[{"name": "train", "datasets": arguments.data, **length}])
+    elif arguments.epochs or arguments.steps:
+        raise ConfigError("--epochs and --steps belong to --data; a file's stages say their own")
+    given = {name: getattr(arguments, name) for name in ("preset", "output") if getattr(arguments, name)}
+    return dataclasses.replace(plan, **given).with_fields(dotted_fields(arguments.leftover))
+
+
+def make_trainer(plan: RunFile) -> Trainer:
+    """Builds the model and the trainer with all stages."""
+    import highnoon as hn
+
+    config = plan.config()
+    tokenizer = hn.load_tokenizer(plan.tokenizer) if plan.tokenizer else None
+    stages = [_stage_arguments(stage) for stage in plan.stages]
+    trainer = hn.Trainer(
+        hn.create_model(config), config=config.training, tokenizer=tokenizer, data_dir=plan.data_dir
+    )
+    for stage in stages:
+        trainer.add_curriculum_stage(**stage)
+    return trainer
+
+
+def _stage_arguments(stage: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(stage)
+    overrides = values.pop("overrides", None) or {}
+    if values.get("scheduler") is not None:
+        values["scheduler"] = make_scheduler(values["scheduler"], values["name"])
+    return values | overrides
+
+
+def make_scheduler(values: Mapping[str, Any], stage: str) -> CurriculumScheduler:
+    """Builds a scheduler from its arguments; `adaptive: true` takes the adaptive one.
+
+    Raises:
+        ConfigError: an argument that it does not have.
+    """
+    import highnoon as hn
+
+    values = dict(values)
+    kind = hn.AdaptiveCurriculumScheduler if values.pop("adaptive", False) else hn.CurriculumScheduler
+    known = set(kind().get_config())
+    return kind(**resolve_keys(values, known, f"the scheduler of stage `{stage}`"))
+
+
+def print_next_commands(output: pathlib.Path) -> None:
+    print(
+        f"\nNext:\n"
+        f'  highnoon generate --model {output / "model"} --prompt "Once"\n'
+        f"  highnoon chat --model {output / 'model'}\n"
+        f"  highnoon evaluate --model {output / 'model'} --data PATH\n"
+        f"  tensorboard --logdir {output / 'logs'}"
+    )

@@ -1,0 +1,70 @@
+"""Loss, perplexity and bits per byte of a model on a split, summed exactly (TensorFlow only)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+import keras
+
+from highnoon.training.validation import ValidationStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import numpy as np
+
+    from highnoon.data import PackedRows
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationResult:
+    """A model's loss on a split.
+
+    Args:
+        loss: Nats a token, `sum of token losses / num_tokens`.
+        perplexity: `exp(loss)`.
+        bits_per_byte: `sum of token losses / ln 2 / num_bytes`: comparable between tokenizers, and
+            with a compressor.
+        num_tokens: Supervised tokens of the split.
+        num_bytes: UTF-8 bytes of the split's text.
+    """
+
+    loss: float
+    perplexity: float
+    bits_per_byte: float
+    num_tokens: int
+    num_bytes: int
+
+
+def evaluate_model(model: keras.Model, rows: PackedRows, batch_size: int = 8) -> EvaluationResult:
+    """Evaluates a model on every row of a split, once, without dropout.
+
+    The sums run over the whole split, so the figures do not depend on `batch_size`, and a short last
+    batch weighs as much as its tokens.
+
+    Args:
+        model: A language model, or any Keras model of token ids to logits.
+        rows: The split, packed.
+        batch_size: Rows computed together.
+
+    Raises:
+        ValueError: `batch_size` below 1, or rows without a supervised token.
+    """
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1; received {batch_size}")
+    split = ValidationStep(model)(_batches(rows, batch_size))
+    return EvaluationResult(
+        loss=split.loss,
+        perplexity=split.perplexity,
+        bits_per_byte=split.loss_sum / math.log(2) / rows.num_bytes,
+        num_tokens=round(split.num_tokens),
+        num_bytes=int(rows.num_bytes),
+    )
+
+
+def _batches(rows: PackedRows, batch_size: int) -> Iterator[Mapping[str, np.ndarray]]:
+    view = rows.view(epoch=0)
+    for start in range(0, view.num_rows, batch_size):
+        yield view.read(start, batch_size)
