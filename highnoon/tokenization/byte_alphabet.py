@@ -1,4 +1,4 @@
-"""Byte-level BPE as a `tokenizer.json`: the printable name of each byte, and the definition of a vocabulary."""
+"""Byte-level BPE as a `tokenizer.json`: the name of each byte, and the definition of a vocabulary."""
 
 from __future__ import annotations
 

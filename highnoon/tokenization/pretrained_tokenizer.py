@@ -5,12 +5,8 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
-
-if TYPE_CHECKING:
-    import tokenizers
 
 # Names that published tokenizers give to these roles, the most telling first.
 _PAD_NAMES = ("<|pad|>", "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>", "<PAD>")
@@ -71,12 +67,12 @@ class PretrainedTokenizer(Tokenizer):
         return next((token_id for token_id in found if token_id is not None), None)
 
     @functools.cached_property
-    def vocab_size(self) -> int:  # type: ignore[override]
+    def vocab_size(self) -> int:
         """One more than the highest id: published vocabularies have gaps."""
         return max(self._engine.get_vocab(with_added_tokens=True).values()) + 1
 
     @functools.cached_property
-    def special_ids(self) -> frozenset[int]:  # type: ignore[override]
+    def special_ids(self) -> frozenset[int]:
         added = self._engine.get_added_tokens_decoder()
         return frozenset(token_id for token_id, token in added.items() if token.special) | {
             token_id for token_id in (self.pad_token_id, self.bos_token_id, self.eos_token_id)

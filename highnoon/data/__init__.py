@@ -1,0 +1,23 @@
+"""Files, hubs and the embedded corpus to batches, as a pure function of (seed, step)."""
+
+from highnoon.data.document import DataError, Document, DocumentSource
+from highnoon.data.domain_folder import DomainFolder
+from highnoon.data.files import Files
+from highnoon.data.packed_rows import PackedRows
+from highnoon.data.rows_view import RowsView
+from highnoon.data.standard_library import StandardLibrary
+from highnoon.data.token_store import TokenStore
+from highnoon.data.tokenizing import tokenize
+
+__all__ = [
+    "DataError",
+    "Document",
+    "DocumentSource",
+    "DomainFolder",
+    "Files",
+    "PackedRows",
+    "RowsView",
+    "StandardLibrary",
+    "TokenStore",
+    "tokenize",
+]

@@ -1,0 +1,56 @@
+"""One document, the error of all of data, and what every source of documents promises."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+
+
+class DataError(ValueError):
+    """Data that is missing, damaged or too small, or a request that does not fit it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """A text, and where it comes from.
+
+    Args:
+        text: The document itself, never empty.
+        source: The file, collection or module that it was read from.
+        id: Its name or number within `source`.
+        domain: The kind of text it is, `"default"` where nothing says.
+    """
+
+    text: str
+    source: str = ""
+    id: str = ""
+    domain: str = "default"
+
+
+class DocumentSource(abc.ABC):
+    """Documents in a fixed order.
+
+    A subclass sets `name` and gives `documents` and `_describe`, which feeds into the hash all that
+    decides the documents: the bytes of the files and the way they are cut.
+    """
+
+    name: str
+
+    @abc.abstractmethod
+    def documents(self) -> Iterator[Document]:
+        """Yields the documents, in the same order each time."""
+
+    @abc.abstractmethod
+    def _describe(self, digest: hashlib.blake2b) -> None:
+        """Updates `digest` with everything that decides the documents."""
+
+    def fingerprint(self) -> str:
+        """Returns a hex hash of the content: a changed byte is another fingerprint, a moved file is not."""
+        digest = hashlib.blake2b(type(self).__name__.encode(), digest_size=16)
+        self._describe(digest)
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"

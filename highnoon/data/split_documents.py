@@ -1,0 +1,110 @@
+"""The documents on one side of the split of some stores, under one numbering."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from highnoon.data.document import DataError
+from highnoon.data.row_layout import Ints, Pieces
+from highnoon.data.token_store import TokenStore
+
+Batch = dict[str, npt.NDArray]
+SPLITS = ("train", "validation")
+
+
+class SplitDocuments:
+    """The split's documents of the first store, then those of the second, and so on.
+
+    `lengths` (tokens), `num_bytes` and `store_of` are arrays of shape (documents,).
+
+    Args:
+        stores: At least one, all of one tokenizer.
+        split: `"train"` or `"validation"`.
+
+    Raises:
+        DataError: no store, stores of different tokenizers, or an unknown split.
+    """
+
+    def __init__(self, stores: Sequence[TokenStore], split: str) -> None:
+        _require_stores(stores, split)
+        self.stores = list(stores)
+        own = [np.flatnonzero(store.is_validation == (split == "validation")) for store in self.stores]
+        self.store_of: Ints = np.repeat(np.arange(len(own)), [len(documents) for documents in own])
+        self._place_in_store = np.concatenate(own)
+        pairs = list(zip(self.stores, own, strict=True))
+        self._starts: Ints = np.concatenate([store.offsets[:-1][places] for store, places in pairs])
+        self.lengths: Ints = np.concatenate([store.lengths[places] for store, places in pairs])
+        self.num_bytes: Ints = np.concatenate([store.num_bytes[places] for store, places in pairs])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def locate(self, document: int) -> tuple[TokenStore, int]:
+        """Returns the store of a document and its index there."""
+        if not 0 <= document < len(self):
+            raise IndexError(f"the split has documents 0 to {len(self) - 1}; received {document}")
+        return self.stores[self.store_of[document]], int(self._place_in_store[document])
+
+    def gather(self, pieces: Pieces, row_length: int, batch: Batch) -> None:
+        """Writes the tokens of `pieces` into the rows of `batch`, whose other places are left alone."""
+        which = np.repeat(np.arange(len(pieces.row)), pieces.length)
+        within = np.arange(len(which)) - np.repeat(np.cumsum(pieces.length) - pieces.length, pieces.length)
+        target = (pieces.row * row_length + pieces.column)[which] + within
+        source = (self._starts[pieces.document] + pieces.begin)[which] + within
+        room = self.lengths[pieces.document] - pieces.begin - 1
+        is_supervised = within < room[which]
+        store_of = self.store_of[pieces.document][which] if len(self.stores) > 1 else None
+        # The token after the last of a document is another's: it is neither read nor supervised.
+        following = self._tokens_at(source + is_supervised, store_of)
+        batch["token_ids"].reshape(-1)[target] = self._tokens_at(source, store_of)
+        batch["labels"].reshape(-1)[target] = following * is_supervised
+        batch["loss_weights"].reshape(-1)[target] = is_supervised
+        batch["segment_ids"].reshape(-1)[target] = pieces.segment[which]
+        batch["positions"].reshape(-1)[target] = within
+
+    def _tokens_at(self, places: Ints, store_of: Ints | None) -> npt.NDArray[np.int32]:
+        if store_of is None:
+            return self.stores[0].all_tokens[places].astype(np.int32)
+        tokens = np.zeros(len(places), np.int32)
+        for number in np.unique(store_of):
+            here = np.flatnonzero(store_of == number)
+            tokens[here] = self.stores[number].all_tokens[places[here]]
+        return tokens
+
+
+class Texts(Sequence[str]):
+    """The texts of a split, each decoded when it is asked for."""
+
+    def __init__(self, documents: SplitDocuments, chosen: range | None = None) -> None:
+        self._documents = documents
+        self._chosen = range(len(documents)) if chosen is None else chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Texts: ...
+    def __getitem__(self, index: int | slice) -> str | Texts:
+        if isinstance(index, slice):
+            return Texts(self._documents, self._chosen[index])
+        store, place = self._documents.locate(self._chosen[index])
+        return store.text(place)
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[index] for index in range(len(self)))
+
+
+def _require_stores(stores: Sequence[TokenStore], split: str) -> None:
+    if not stores:
+        raise DataError("`stores` must hold at least one store; received none")
+    if split not in SPLITS:
+        raise DataError(f"`split` must be one of {', '.join(SPLITS)}; received {split!r}")
+    if len({store.tokenizer.fingerprint() for store in stores}) > 1:
+        names = ", ".join(store.name for store in stores)
+        raise DataError(f"all stores must be of one tokenizer; {names} are of several")

@@ -1,0 +1,124 @@
+"""The embedded corpus: documentation and source of the running Python's own standard library."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import inspect
+import pathlib
+import sysconfig
+import tokenize
+from collections.abc import Iterator
+
+from highnoon.data.document import DataError, Document, DocumentSource
+
+STDLIB_DOMAINS = ("docs", "code")
+
+# Tests, bundled packages, and tables of numbers or characters are not what the library's text is like.
+_SKIPPED_FOLDERS = frozenset({
+    "__pycache__", "test", "tests", "idle_test", "idlelib", "lib2to3", "site-packages", "dist-packages",
+    "lib-dynload", "_bundled", "encodings", "pydoc_data",
+})
+
+
+class StandardLibrary(DocumentSource):
+    """Real text that every Python has, read where it stands: nothing is downloaded.
+
+    Domain `docs`: the docstrings of each module, one document a module, then each help topic of
+    `pydoc`. Domain `code`: the source of each module, one document a module. Nothing is imported or
+    run; the modules are parsed. The text differs between Python versions, and so does the fingerprint.
+
+    Args:
+        domains: Which of `"docs"` and `"code"` to read.
+
+    Raises:
+        DataError: an unknown domain, or this Python carries no sources.
+
+    Example:
+
+    ```python
+    from highnoon.data import StandardLibrary
+    document = next(StandardLibrary(("docs",)).documents())
+    assert document.domain == "docs"
+    ```
+    """
+
+    def __init__(self, domains: tuple[str, ...] = STDLIB_DOMAINS) -> None:
+        for domain in domains:
+            if domain not in STDLIB_DOMAINS:
+                raise DataError(f"the embedded corpus has the domains {', '.join(STDLIB_DOMAINS)}; "
+                                f"received {domain!r}")
+        self.domains = domains
+        self.name = "stdlib" if domains == STDLIB_DOMAINS else f"stdlib:{'+'.join(domains)}"
+        self._root = pathlib.Path(sysconfig.get_paths()["stdlib"])
+        self._files = _module_files(self._root)
+        if not self._files:
+            raise DataError(f"this Python has no sources of its standard library at {self._root}; "
+                            f"give text files of your own")
+
+    def documents(self) -> Iterator[Document]:
+        for domain in self.domains:
+            yield from self._docs() if domain == "docs" else self._code()
+
+    def _docs(self) -> Iterator[Document]:
+        for path in self._files:
+            name = self._module_name(path)
+            if text := _docstrings(name, _read_source(path)):
+                yield Document(text, "stdlib", name, "docs")
+        for topic, text in sorted(_topics().items()):
+            yield Document(text, "pydoc", topic, "docs")
+
+    def _code(self) -> Iterator[Document]:
+        for path in self._files:
+            text = _read_source(path)
+            if text.strip():
+                yield Document(text, "stdlib", self._module_name(path), "code")
+
+    def _module_name(self, path: pathlib.Path) -> str:
+        parts = path.relative_to(self._root).with_suffix("").parts
+        return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+    def _describe(self, digest: hashlib.blake2b) -> None:
+        digest.update(repr(self.domains).encode())
+        for path in self._files:
+            digest.update(path.relative_to(self._root).as_posix().encode())
+            digest.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
+        if "docs" in self.domains:
+            digest.update(repr(sorted(_topics().items())).encode())
+
+
+def _module_files(root: pathlib.Path) -> list[pathlib.Path]:
+    """The library's modules, sorted; what only this machine's build wrote is left out."""
+    def is_module(path: pathlib.Path) -> bool:
+        folders = path.relative_to(root).parts[:-1]
+        return (not _SKIPPED_FOLDERS.intersection(folders)
+                and not any(folder.startswith("config-") for folder in folders)
+                and not path.name.startswith("_sysconfigdata"))
+
+    return sorted(path for path in root.rglob("*.py") if is_module(path))
+
+
+def _read_source(path: pathlib.Path) -> str:
+    with tokenize.open(path) as stream:
+        return stream.read()
+
+
+def _topics() -> dict[str, str]:
+    topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
+    return topics
+
+
+def _docstrings(module: str, source: str) -> str:
+    """The docstrings of a module and of what it defines, each under its dotted name."""
+    pieces: list[str] = []
+
+    def visit(node: ast.AST, name: str) -> None:
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            if docstring := ast.get_docstring(node, clean=False):
+                pieces.append(f"{name}\n\n{inspect.cleandoc(docstring)}\n")
+            for child in node.body:
+                visit(child, f"{name}.{getattr(child, 'name', '')}")
+
+    visit(ast.parse(source), module)
+    return "\n".join(pieces)

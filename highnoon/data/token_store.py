@@ -1,0 +1,135 @@
+"""Tokenised documents on disk, read through the page cache."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from highnoon.data.document import DataError
+from highnoon.tokenization import Tokenizer
+
+SPLIT_SEED = 42
+STORE_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+TOKENS_FILE = "tokens.bin"
+
+# One value a document in each, beside the tokens themselves.
+COLUMNS: dict[str, str] = {
+    "lengths.bin": "<i8", "num_bytes.bin": "<i8", "split_hashes.bin": "<u8", "domains.bin": "<u2",
+}
+
+
+
+class DamagedStoreError(DataError):
+    """A folder of tokens that is not whole."""
+
+
+_HASH_KEY = SPLIT_SEED.to_bytes(8, "little")
+
+
+def split_hash(text: str) -> int:
+    """Returns the 64-bit hash of (seed 42, text) that decides on which side of the split a text lies.
+
+    A text is held out where `split_hash(text) < validation_split * 2**64`, so it never changes
+    sides as others come and go, and equal texts lie on one side.
+    """
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, key=_HASH_KEY).digest(), "little")
+
+
+class TokenStore:
+    """The tokens of a source's documents, memory-mapped; made by `tokenize`.
+
+    `lengths` (tokens, framing included), `num_bytes` (UTF-8 bytes of the text) and `is_validation`
+    are arrays of shape (documents,); `tokens(i)` and `text(i)` give one document.
+
+    Args:
+        folder: What `tokenize` wrote.
+        tokenizer: The tokenizer that it was written with.
+        name: What reports call the store.
+        validation_split: Share of documents to hold out by `split_hash`, in [0, 1).
+
+    Raises:
+        DamagedStoreError: no manifest, or a file of another size than it says.
+        DataError: `validation_split` is out of range.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], tokenizer: Tokenizer, name: str = "",
+                 validation_split: float = 0.1) -> None:
+        if not 0.0 <= validation_split < 1.0:
+            raise DataError(f"`validation_split` must be in [0, 1); received {validation_split}")
+        self.folder = pathlib.Path(folder)
+        self.tokenizer = tokenizer
+        self.name = name or self.folder.name
+        self.validation_split = validation_split
+        self.manifest = _read_manifest(self.folder)
+        self.fingerprint: str = self.manifest["key"]
+        self.domain_names: list[str] = self.manifest["domain_names"]
+        self.lengths = self._column("lengths.bin")
+        self.num_bytes = self._column("num_bytes.bin")
+        self.domains = self._column("domains.bin")
+        self.is_validation = self._is_held_out()
+        self.offsets: npt.NDArray[np.int64] = np.concatenate(([0], np.cumsum(self.lengths)))
+        _check_totals(self)
+
+    def _column(self, name: str) -> npt.NDArray[Any]:
+        return np.fromfile(self.folder / name, COLUMNS[name])
+
+    def _is_held_out(self) -> npt.NDArray[np.bool_]:
+        threshold = np.uint64(min(int(self.validation_split * 2.0**64), 2**64 - 1))
+        held_out: npt.NDArray[np.bool_] = self._column("split_hashes.bin") < threshold
+        return held_out
+
+    @functools.cached_property
+    def all_tokens(self) -> npt.NDArray[Any]:
+        """Every document's tokens one after another, memory-mapped."""
+        return np.memmap(self.folder / TOKENS_FILE, self.manifest["token_type"], mode="r")
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def tokens(self, document: int) -> npt.NDArray[np.int32]:
+        """Returns the ids of a document, framing included."""
+        self._require(document)
+        return self.all_tokens[self.offsets[document]:self.offsets[document + 1]].astype(np.int32)
+
+    def text(self, document: int) -> str:
+        """Returns the text of a document: exactly, where the tokenizer is exact."""
+        return self.tokenizer.decode(self.tokens(document).tolist())
+
+    def domain(self, document: int) -> str:
+        """Returns the name of a document's domain."""
+        self._require(document)
+        return self.domain_names[self.domains[document]]
+
+    def _require(self, document: int) -> None:
+        if not 0 <= document < len(self):
+            raise IndexError(f"{self.name} has documents 0 to {len(self) - 1}; received {document}")
+
+    def __repr__(self) -> str:
+        return f"TokenStore({self.name!r}, documents={len(self)}, tokens={self.offsets[-1]})"
+
+
+def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        sizes = manifest["sizes"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DamagedStoreError(f"{folder} holds no whole set of tokens ({error}); tokenise again") from None
+    for name, size in sizes.items():
+        actual = (folder / name).stat().st_size if (folder / name).is_file() else 0
+        if actual != size:
+            raise DamagedStoreError(f"{folder / name} should have {size} bytes and has {actual}")
+    return manifest
+
+
+def _check_totals(store: TokenStore) -> None:
+    if len(store.all_tokens) != store.offsets[-1]:
+        raise DamagedStoreError(f"{store.folder} should hold {store.offsets[-1]} tokens and holds "
+                                f"{len(store.all_tokens)}")
