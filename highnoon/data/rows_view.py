@@ -14,6 +14,9 @@ from highnoon.data.split_documents import Batch, SplitDocuments
 # Cuts a pool's documents for its pass of a number; returns the layout and the order of its rows.
 Cut = Callable[[Ints, int], tuple[RowLayout, Ints]]
 
+# Rows are gathered in blocks whose index arrays stay in the processor's cache.
+_BLOCK_TOKENS = 1 << 15
+
 _DTYPES = {"token_ids": np.int32, "labels": np.int32, "loss_weights": np.float32, "segment_ids": np.int32,
            "positions": np.int32}
 
@@ -65,8 +68,10 @@ class RowsView:
         rows = np.arange(start, min(start + count, self.num_rows))
         batch: Batch = {name: np.zeros((len(rows), self.row_length), dtype)
                         for name, dtype in _DTYPES.items()}
-        for pieces in self._pieces(rows):
-            self._documents.gather(pieces, self.row_length, batch)
+        for block in range(0, len(rows), step := max(1, _BLOCK_TOKENS // self.row_length)):
+            part = {name: array[block:block + step] for name, array in batch.items()}
+            for pieces in self._pieces(rows[block:block + step]):
+                self._documents.gather(pieces, self.row_length, part)
         return batch
 
     def documents_of(self, row: int) -> Ints:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib
 import inspect
@@ -59,25 +60,7 @@ class StandardLibrary(DocumentSource):
 
     def documents(self) -> Iterator[Document]:
         for domain in self.domains:
-            yield from self._docs() if domain == "docs" else self._code()
-
-    def _docs(self) -> Iterator[Document]:
-        for path in self._files:
-            name = self._module_name(path)
-            if text := _docstrings(name, _read_source(path)):
-                yield Document(text, "stdlib", name, "docs")
-        for topic, text in sorted(_topics().items()):
-            yield Document(text, "pydoc", topic, "docs")
-
-    def _code(self) -> Iterator[Document]:
-        for path in self._files:
-            text = _read_source(path)
-            if text.strip():
-                yield Document(text, "stdlib", self._module_name(path), "code")
-
-    def _module_name(self, path: pathlib.Path) -> str:
-        parts = path.relative_to(self._root).with_suffix("").parts
-        return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+            yield from _docs(self._root) if domain == "docs" else _code(self._root)
 
     def _describe(self, digest: hashlib.blake2b) -> None:
         digest.update(repr(self.domains).encode())
@@ -86,6 +69,28 @@ class StandardLibrary(DocumentSource):
             digest.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
         if "docs" in self.domains:
             digest.update(repr(sorted(_topics().items())).encode())
+
+
+@functools.lru_cache(maxsize=1)
+def _docs(root: pathlib.Path) -> tuple[Document, ...]:
+    """Kept for the life of the process: two megabytes that take seconds to parse."""
+    texts = ((name, _docstrings(name, _read_source(path)))
+             for path in _module_files(root) for name in [_module_name(root, path)])
+    modules = [Document(text, "stdlib", name, "docs") for name, text in texts if text]
+    topics = [Document(text, "pydoc", topic, "docs") for topic, text in sorted(_topics().items())]
+    return (*modules, *topics)
+
+
+def _code(root: pathlib.Path) -> Iterator[Document]:
+    for path in _module_files(root):
+        text = _read_source(path)
+        if text.strip():
+            yield Document(text, "stdlib", _module_name(root, path), "code")
+
+
+def _module_name(root: pathlib.Path, path: pathlib.Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
 def _module_files(root: pathlib.Path) -> list[pathlib.Path]:

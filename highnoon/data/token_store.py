@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -13,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from highnoon.data.document import DataError
+from highnoon.data.splitting import split_threshold
 from highnoon.tokenization import Tokenizer
 
-SPLIT_SEED = 42
 STORE_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 TOKENS_FILE = "tokens.bin"
@@ -29,18 +28,6 @@ COLUMNS: dict[str, str] = {
 
 class DamagedStoreError(DataError):
     """A folder of tokens that is not whole."""
-
-
-_HASH_KEY = SPLIT_SEED.to_bytes(8, "little")
-
-
-def split_hash(text: str) -> int:
-    """Returns the 64-bit hash of (seed 42, text) that decides on which side of the split a text lies.
-
-    A text is held out where `split_hash(text) < validation_split * 2**64`, so it never changes
-    sides as others come and go, and equal texts lie on one side.
-    """
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, key=_HASH_KEY).digest(), "little")
 
 
 class TokenStore:
@@ -62,8 +49,6 @@ class TokenStore:
 
     def __init__(self, folder: str | os.PathLike[str], tokenizer: Tokenizer, name: str = "",
                  validation_split: float = 0.1) -> None:
-        if not 0.0 <= validation_split < 1.0:
-            raise DataError(f"`validation_split` must be in [0, 1); received {validation_split}")
         self.folder = pathlib.Path(folder)
         self.tokenizer = tokenizer
         self.name = name or self.folder.name
@@ -74,17 +59,13 @@ class TokenStore:
         self.lengths = self._column("lengths.bin")
         self.num_bytes = self._column("num_bytes.bin")
         self.domains = self._column("domains.bin")
-        self.is_validation = self._is_held_out()
+        self.is_validation: npt.NDArray[np.bool_] = (
+            self._column("split_hashes.bin") < np.uint64(split_threshold(validation_split)))
         self.offsets: npt.NDArray[np.int64] = np.concatenate(([0], np.cumsum(self.lengths)))
         _check_totals(self)
 
     def _column(self, name: str) -> npt.NDArray[Any]:
         return np.fromfile(self.folder / name, COLUMNS[name])
-
-    def _is_held_out(self) -> npt.NDArray[np.bool_]:
-        threshold = np.uint64(min(int(self.validation_split * 2.0**64), 2**64 - 1))
-        held_out: npt.NDArray[np.bool_] = self._column("split_hashes.bin") < threshold
-        return held_out
 
     @functools.cached_property
     def all_tokens(self) -> npt.NDArray[Any]:

@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from highnoon.data.document import DataError, Document, DocumentSource
+from highnoon.data.splitting import split_hash, split_threshold
 from highnoon.data.token_store import (
     COLUMNS,
     MANIFEST_FILE,
@@ -23,7 +24,6 @@ from highnoon.data.token_store import (
     TOKENS_FILE,
     DamagedStoreError,
     TokenStore,
-    split_hash,
 )
 from highnoon.tokenization import Tokenizer
 
@@ -62,6 +62,7 @@ def tokenize(source: DocumentSource, tokenizer: Tokenizer, cache_dir: str | os.P
         assert store.text(0) == "Hello" and store.lengths.tolist() == [7]
     ```
     """
+    split_threshold(validation_split)
     key = _cache_key(source, tokenizer)
     folder = default_cache_dir(cache_dir) / "tokens" / key
     if folder.exists():

@@ -1,0 +1,120 @@
+"""Text and a tokenizer as one object: what the training guide hands to a Trainer."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+
+from highnoon.data.document import DataError, DocumentSource
+from highnoon.data.files import Files
+from highnoon.data.hugging_face import HuggingFaceDataset
+from highnoon.data.packed_rows import PackedRows
+from highnoon.data.registry import ALIASES, open_source
+from highnoon.data.split_documents import Batch
+from highnoon.data.tokenizing import tokenize
+from highnoon.tokenization import Tokenizer
+
+
+class TextDataset:
+    """Documents cut into rows of at most `max_length` tokens.
+
+    A Trainer takes it as one of a stage's `datasets`: it then reads `source`, and tokenises and packs with
+    the run's own tokenizer and row length. By itself it gives batches of the training side of the split;
+    `len(dataset)` is the number of rows an epoch.
+
+    Args:
+        source: Where the documents come from.
+        tokenizer: Turns text into ids; may be None where only a Trainer reads the dataset.
+        max_length: Tokens of a row.
+        cache_dir: Where tokens are kept, see `tokenize`.
+
+    Example:
+
+    ```python
+    import pathlib, tempfile
+    from highnoon.data import TextDataset
+    from highnoon.tokenization import ByteTokenizer
+    with tempfile.TemporaryDirectory() as folder:
+        pathlib.Path(folder, "a.txt").write_text("one line\\n" * 50)
+        dataset = TextDataset.from_files([f"{folder}/*.txt"], tokenizer=ByteTokenizer(), max_length=32,
+                                         split="line", cache_dir=folder)
+        batch = next(dataset.batches(batch_size=4))
+        assert batch["token_ids"].shape == (4, 32)
+    ```
+    """
+
+    def __init__(self, source: DocumentSource, tokenizer: Tokenizer | None = None, max_length: int = 2048,
+                 cache_dir: str | os.PathLike[str] | None = None) -> None:
+        self.source = source
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.name = source.name
+        self._cache_dir = cache_dir
+
+    @classmethod
+    def from_files(cls, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+                   tokenizer: Tokenizer | None = None, max_length: int = 2048, split: str = "auto",
+                   cache_dir: str | os.PathLike[str] | None = None) -> TextDataset:
+        """Returns a dataset of text and JSON-lines files.
+
+        Args:
+            paths: A file, a glob, a folder of domains, or a list of files and globs.
+            tokenizer: Turns text into ids.
+            max_length: Tokens of a row.
+            split: How text files are cut into documents: `"auto"`, `"file"`, `"line"`, `"blank-line"`.
+            cache_dir: Where tokens are kept, see `tokenize`.
+
+        Raises:
+            DataError: a path is missing, or a glob matches nothing.
+        """
+        is_folder = isinstance(paths, (str, os.PathLike)) and os.path.isdir(paths)
+        source = open_source(paths, split=split) if is_folder else Files(paths, split)
+        return cls(source, tokenizer, max_length, cache_dir)
+
+    @classmethod
+    def from_hf(cls, name: str, split: str = "train", tokenizer: Tokenizer | None = None,
+                max_length: int = 2048, cache_dir: str | os.PathLike[str] | None = None) -> TextDataset:
+        """Returns a dataset of the Hugging Face hub.
+
+        Args:
+            name: `org/name`, `org/name:configuration`, a folder that `save_to_disk` wrote, or one of the
+                documented short names, such as `"pile"`.
+            split: Which of its splits; `"train[:1%]"` takes a part.
+            tokenizer: Turns text into ids.
+            max_length: Tokens of a row.
+            cache_dir: Where tokens are kept, see `tokenize`.
+
+        Raises:
+            ImportError: the extra `hf` is not installed.
+            DataError: it cannot be opened, or has no column of text.
+        """
+        hub_name = next((hub for names, hub in ALIASES.items() if name in names), name)
+        return cls(HuggingFaceDataset(hub_name, split), tokenizer, max_length, cache_dir)
+
+    @functools.cached_property
+    def rows(self) -> PackedRows:
+        """The training side, packed; tokenised on first use."""
+        if self.tokenizer is None:
+            raise DataError(f"{self.name} has no tokenizer to make rows with; give `tokenizer=`")
+        return PackedRows(tokenize(self.source, self.tokenizer, self._cache_dir), self.max_length)
+
+    def __len__(self) -> int:
+        return self.rows.view(0).num_rows
+
+    def batches(self, batch_size: int = 8, epoch: int = 0) -> Iterator[Batch]:
+        """Yields an epoch's batches, the last perhaps smaller; see "A batch" in docs/architecture.md.
+
+        Raises:
+            DataError: `batch_size` is below 1, or there is no tokenizer.
+        """
+        if batch_size < 1:
+            raise DataError(f"`batch_size` must be at least 1; received {batch_size}")
+        view = self.rows.view(epoch)
+        return (view.read(start, batch_size) for start in range(0, view.num_rows, batch_size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches()
+
+    def __repr__(self) -> str:
+        return f"TextDataset({self.name!r}, max_length={self.max_length})"
