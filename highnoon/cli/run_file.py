@@ -63,7 +63,7 @@ class RunFile:
             value = getattr(run, section)
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{path}: `{section}` must be a mapping; received {value!r}")
-        if not isinstance(run.stages, list):
+        if not isinstance(run.stages, (list, tuple)):
             raise ConfigError(f"{path}: `stages` must be a list; received {run.stages!r}")
         stages = [_canonical_stage(stage, f"{path}: stage {i}") for i, stage in enumerate(run.stages, 1)]
         return dataclasses.replace(run, stages=stages)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import TYPE_CHECKING
 
 import keras
@@ -11,7 +10,7 @@ import keras
 from highnoon.training.validation import ValidationStep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
 
@@ -38,7 +37,9 @@ class EvaluationResult:
     num_bytes: int
 
 
-def evaluate_model(model: keras.Model, rows: PackedRows, batch_size: int = 8) -> EvaluationResult:
+def evaluate_model(
+    model: keras.Model, rows: PackedRows, batch_size: int = 8, documents: Sequence[int] | None = None
+) -> EvaluationResult:
     """Evaluates a model on every row of a split, once, without dropout.
 
     The sums run over the whole split, so the figures do not depend on `batch_size`, and a short last
@@ -48,23 +49,30 @@ def evaluate_model(model: keras.Model, rows: PackedRows, batch_size: int = 8) ->
         model: A language model, or any Keras model of token ids to logits.
         rows: The split, packed.
         batch_size: Rows computed together.
+        documents: Indices of the split's documents to evaluate; None takes all.
 
     Raises:
         ValueError: `batch_size` below 1, or rows without a supervised token.
     """
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1; received {batch_size}")
-    split = ValidationStep(model)(_batches(rows, batch_size))
+    if documents is None:
+        num_bytes = rows.num_bytes
+    else:
+        num_bytes = sum(len(rows.text(document).encode()) for document in documents)
+    split = ValidationStep(model)(_batches(rows, batch_size, documents))
     return EvaluationResult(
         loss=split.loss,
         perplexity=split.perplexity,
-        bits_per_byte=split.loss_sum / math.log(2) / rows.num_bytes,
+        bits_per_byte=split.bits_per_byte(num_bytes),
         num_tokens=round(split.num_tokens),
-        num_bytes=int(rows.num_bytes),
+        num_bytes=num_bytes,
     )
 
 
-def _batches(rows: PackedRows, batch_size: int) -> Iterator[Mapping[str, np.ndarray]]:
-    view = rows.view(epoch=0)
+def _batches(
+    rows: PackedRows, batch_size: int, documents: Sequence[int] | None
+) -> Iterator[Mapping[str, np.ndarray]]:
+    view = rows.view(epoch=0, documents=documents)
     for start in range(0, view.num_rows, batch_size):
         yield view.read(start, batch_size)

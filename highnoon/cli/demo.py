@@ -1,0 +1,173 @@
+"""Trains a small mixture-of-experts model on text that every Python has, tries it, and says what is next.
+
+The text is the documentation and the source of this Python's own standard library, read where it lies; nothing
+is downloaded. The model passes three stages (documentation, source, both), is saved, measured on documents that it
+has not seen beside `gzip -9` on the same bytes, and continues a prompt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import pathlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from highnoon.cli.train import print_next_commands
+from highnoon.config import Config, ModelConfig, TrainingConfig
+
+if TYPE_CHECKING:
+    from highnoon.data import PackedRows
+    from highnoon.models import LanguageModel
+    from highnoon.training import Trainer
+
+SUMMARY = "train and try a small model in minutes, on text that Python ships"
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoSettings:
+    """What the demo trains.
+
+    Args:
+        model: The model.
+        training: How it is trained.
+        stages: Name, datasets and share of the steps of each stage.
+        calibration_steps: Steps of a throw-away model, from which the demo learns how many fit into its time.
+        evaluation_bytes: About how much held-out text is measured.
+        prompts: What the trained model continues, and in how many tokens.
+    """
+
+    model: ModelConfig = ModelConfig(
+        vocab_size=2048, embedding_dim=160, num_reasoning_blocks=4, max_seq_length=256, num_moe_experts=4,
+        expert_dim=224, num_heads=4, num_kv_heads=2,
+    )
+    training: TrainingConfig = TrainingConfig(
+        learning_rate=3e-3, batch_size=8, max_seq_length=256, warmup_steps=None, weight_decay=0.1,
+        adam_beta2=0.98, early_stopping_patience=None,
+    )
+    stages: tuple[tuple[str, tuple[str, ...], float], ...] = (
+        ("documentation", ("stdlib:docs",), 0.25),
+        ("source", ("stdlib:code",), 0.35),
+        ("both", ("stdlib:docs", "stdlib:code"), 0.40),
+    )
+    calibration_steps: int = 8
+    evaluation_bytes: int = 400_000
+    prompts: tuple[tuple[str, int], ...] = (("def read(self, ", 96), ("This module provides ", 64))
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", default="highnoon-demo", metavar="DIR", help="where it all goes (default highnoon-demo)")
+    parser.add_argument("--minutes", type=float, default=4.5, metavar="M", help="time to train (default 4.5)")
+    parser.add_argument("--seed", type=int, default=42, metavar="N", help="seed of weights and order (default 42)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    if not arguments.minutes > 0:
+        raise ValueError(f"--minutes must be above 0; received {arguments.minutes:g}")
+    run_demo(DemoSettings(), pathlib.Path(arguments.output), arguments.minutes, arguments.seed)
+
+
+def run_demo(settings: DemoSettings, output: pathlib.Path, minutes: float, seed: int) -> dict[str, float]:
+    """Trains, saves, measures and samples; returns the figures of the measurement."""
+    print("HighNoon demo: a small language model from the text of this Python's standard library.\n")
+    tokenizer, num_steps = calibrate(settings, minutes, seed)
+    model = make_model(settings, seed)
+    trainer = make_trainer(settings, model, tokenizer, num_steps, seed)
+    print(f"model: {model.count_params():,} parameters, a token passes {settings.model.num_experts_per_tok} of "
+          f"{settings.model.num_moe_experts} experts in each of {settings.model.num_reasoning_blocks} layers\n")
+    trainer.train(
+        checkpoint_dir=output / "checkpoints", checkpoint_interval=max(1, num_steps // 2),
+        log_interval=max(1, num_steps // 40), eval_interval=max(1, num_steps // 4), log_dir=output / "logs",
+        callbacks=_loss_curve(output / "loss.png"),
+    )
+    trainer.save(output / "model")
+    figures = measure(model, settings)
+    print(f"\nheld-out text: the model needs {figures['bits_per_byte']:.3f} bits a byte, "
+          f"gzip -9 {figures['gzip_bits_per_byte']:.3f}")
+    for prompt, num_tokens in settings.prompts:
+        text = model.generate(prompt, max_length=num_tokens, temperature=0.7, seed=seed)
+        print(f"\n--- it continues {prompt!r}:\n{text}")
+    print_next_commands(output)
+    return figures
+
+
+def make_model(settings: DemoSettings, seed: int) -> LanguageModel:
+    import keras
+
+    import highnoon as hn
+
+    keras.utils.set_random_seed(seed)
+    return hn.create_model(Config(model=settings.model, training=settings.training))
+
+
+def make_trainer(
+    settings: DemoSettings, model: LanguageModel, tokenizer: Any, num_steps: int, seed: int
+) -> Trainer:
+    """Returns a trainer whose stages share `num_steps` steps."""
+    import highnoon as hn
+
+    trainer = hn.Trainer(model, config=settings.training, tokenizer=tokenizer, seed=seed)
+    for name, datasets, share in settings.stages:
+        trainer.add_curriculum_stage(name, datasets=list(datasets), steps=max(1, round(share * num_steps)))
+    return trainer
+
+
+def calibrate(settings: DemoSettings, minutes: float, seed: int) -> tuple[Any, int]:
+    """Trains the tokenizer, and a throw-away model for a few steps to see how fast this machine is.
+
+    Returns:
+        The tokenizer, and the number of optimizer steps that fit into `minutes`.
+    """
+    started = time.monotonic()
+    datasets = sorted({name for _, names, _ in settings.stages for name in names})
+    import highnoon as hn
+
+    speeds: list[float] = []
+
+    def note_speed(event: dict[str, Any]) -> None:
+        if event["event"] == "log":
+            speeds.append(event["metrics"]["train/tokens_per_second"])
+
+    trainer = hn.Trainer(make_model(settings, seed), config=settings.training, seed=seed)
+    trainer.add_curriculum_stage("calibration", datasets=datasets, steps=2 * settings.calibration_steps)
+    trainer.plan()
+    print(f"read the text and trained a tokenizer of {trainer.tokenizer.vocab_size:,} ids "
+          f"({time.monotonic() - started:.0f} s)")
+    trainer.train(
+        save_checkpoints=False, log_interval=settings.calibration_steps, log_dir=None, verbose=False,
+        callbacks=[note_speed],
+    )
+    tokens_per_step = trainer.rows_per_step * settings.training.max_seq_length
+    num_steps = max(len(settings.stages), int(minutes * 60 * speeds[-1] / tokens_per_step))
+    print(f"this machine trains {speeds[-1]:,.0f} tokens a second: {num_steps:,} steps in {minutes:g} minutes")
+    return trainer.tokenizer, num_steps
+
+
+def measure(model: LanguageModel, settings: DemoSettings) -> dict[str, float]:
+    """Returns the model's figures and gzip's on an even sample of the held-out documents."""
+    from highnoon.data import PackedRows, open_source, tokenize
+    from highnoon.evaluation import evaluate_model, gzip_bits_per_byte
+
+    datasets = sorted({name for _, names, _ in settings.stages for name in names})
+    stores = [tokenize(open_source(name), model.tokenizer) for name in datasets]
+    rows = PackedRows(stores, row_length=settings.training.max_seq_length, split="validation")
+    documents = even_sample(rows, settings.evaluation_bytes)
+    result = evaluate_model(model, rows, documents=documents)
+    texts = [rows.text(document) for document in documents]
+    return {**dataclasses.asdict(result), "gzip_bits_per_byte": gzip_bits_per_byte(texts)}
+
+
+def even_sample(rows: PackedRows, num_bytes: int) -> list[int]:
+    """Returns every n-th document of a split, with n such that they hold about `num_bytes` bytes."""
+    stride = max(1, round(rows.num_bytes / num_bytes))
+    return list(range(0, rows.num_documents, stride))
+
+
+def _loss_curve(path: pathlib.Path) -> list[Any]:
+    from highnoon.callbacks import LossCurve
+
+    try:
+        return [LossCurve(path)]
+    except ImportError as error:
+        print(f"no picture of the loss: {error}")
+        return []

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from highnoon.cli.run_file import RunFile, dotted_fields
+from highnoon.config import ConfigError, get_preset_config
+
+RUN = """
+preset: highnoon-nano
+model: {d_model: 64}
+training:
+  lr: 1e-3
+  batch_size: 4
+stages:
+  - {name: easy, datasets: [a.txt], steps: 5, overrides: {learning_rate: 5e-5}}
+  - {name: hard, datasets: [[a.txt, 0.5], [b.txt, 0.5]], epochs: 2, weight: 2.0}
+output: my-run
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str) -> str:
+        (tmp_path / "run.yaml").write_text(text)
+        return str(tmp_path / "run.yaml")
+
+    return write
+
+
+def test_a_file_says_model_training_and_stages_over_a_preset(write):
+    run = RunFile.load(write(RUN))
+    config = run.config()
+    assert config.model.embedding_dim == 64
+    assert (config.training.learning_rate, config.training.batch_size) == (1e-3, 4)
+    assert config.model.num_moe_experts == get_preset_config("highnoon-nano").model.num_moe_experts
+    assert [stage["name"] for stage in run.stages] == ["easy", "hard"]
+    assert run.output == "my-run"
+
+
+def test_dotted_options_win_over_the_file_even_under_another_name(write):
+    words = "--model.embedding_dim 32 --training.learning_rate=3e-4 --training.warmup_steps null"
+    fields = dotted_fields(words.split())
+    config = RunFile.load(write(RUN)).with_fields(fields).config()
+    assert (config.model.embedding_dim, config.training.learning_rate) == (32, 3e-4)
+    assert config.training.warmup_steps is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stges: []", "no key `stges`; did you mean `stages`"),
+        ("model: {embeding_dim: 4}", "no key `embeding_dim`; did you mean `embedding_dim`"),
+        ("training: {learning_rat: 4}", "no key `learning_rat`; did you mean `learning_rate`"),
+        ("stages: [{name: a, dataset: x}]", "stage 1 has no key `dataset`; did you mean `datasets`"),
+        ("stages: [{datasets: x}]", "stage 1 has no `name`"),
+        ("stages: {name: a}", "`stages` must be a list"),
+        ("stages: [a]", "stage 1 must be a mapping"),
+        ("model: 3", "`model` must be a mapping"),
+        ("model: {lr: 1, learning_rate: 1}", "`model` has no key `lr`"),
+        ("training: {lr: 1, learning_rate: 1}", "name the same field"),
+        ("preset: highnoon-nan", "did you mean `highnoon-nano`"),
+        ("output: a\noutput: b", "line 2: `output` is given twice"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named_with_the_nearest_right_word(write, text, message):
+    with pytest.raises(ConfigError, match=message):
+        RunFile.load(write(text)).config()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model.embeding_dim", "4"], "did you mean `embedding_dim`"),
+        (["--modl.embedding_dim", "4"], "--modl.embedding_dim` is no option"),
+        (["--model.d_model", "4", "--model.d_model=5"], "given twice"),
+    ],
+)
+def test_a_misspelt_dotted_option_is_an_error(words, message):
+    with pytest.raises(ConfigError, match=message):
+        RunFile().with_fields(dotted_fields(words)).config()
+
+
+@pytest.mark.parametrize("words", [["--model.embedding_dim"], ["--model.embedding_dim", "4", "5"]])
+def test_a_dotted_option_takes_one_value(words):
+    with pytest.raises(argparse.ArgumentError):
+        dotted_fields(words)
