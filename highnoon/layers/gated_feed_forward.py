@@ -1,0 +1,78 @@
+"""The dense feed-forward of a reasoning block."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="highnoon")
+class GatedFeedForward(keras.layers.Layer):
+    """Feed-forward with a SiLU gate (SwiGLU).
+
+    ```
+    y = (silu(x Wg) * (x Wu)) Wd
+    ```
+
+    Args:
+        hidden_dim: Inner width, at least 1.
+        kernel_initializer: Of the gate and up kernels.
+        output_initializer: Of the down kernel; None takes `kernel_initializer`.
+
+    Inputs: x (.., d).
+    Returns: (.., d).
+
+    Raises:
+        ValueError: `hidden_dim` is below 1.
+
+    Example:
+
+    ```python
+    import numpy as np
+    from highnoon.layers import GatedFeedForward
+
+    y = GatedFeedForward(hidden_dim=64)(np.ones((2, 5, 32), "float32"))
+    ```
+
+    Shazeer 2020, GLU Variants Improve Transformer (arXiv:2002.05202), eq. 6.
+    """
+
+    def __init__(
+        self, hidden_dim: int, kernel_initializer="glorot_uniform", output_initializer=None, **kwargs
+    ) -> None:
+        super().__init__(**kwargs)
+        if hidden_dim < 1:
+            raise ValueError(f"`hidden_dim` must be at least 1; received {hidden_dim}")
+        self.hidden_dim = hidden_dim
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.output_initializer = keras.initializers.get(output_initializer)
+
+    def build(self, x_shape) -> None:
+        width = x_shape[-1]
+        self.gate = self._projection("gate", width, self.hidden_dim, self.kernel_initializer)
+        self.up = self._projection("up", width, self.hidden_dim, self.kernel_initializer)
+        down_initializer = self.output_initializer or self.kernel_initializer
+        self.down = self._projection("down", self.hidden_dim, width, down_initializer)
+
+    def _projection(self, name: str, inputs: int, units: int, initializer):
+        layer = keras.layers.Dense(
+            units, use_bias=False, dtype=self.dtype_policy, name=name,
+            kernel_initializer=initializer.__class__.from_config(initializer.get_config()),
+        )
+        layer.build((None, inputs))
+        return layer
+
+    def call(self, x):
+        return self.down(ops.silu(self.gate(x)) * self.up(x))
+
+    def compute_output_shape(self, x_shape):
+        return x_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "hidden_dim": self.hidden_dim,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "output_initializer": keras.initializers.serialize(self.output_initializer)
+            if self.output_initializer else None,
+        }

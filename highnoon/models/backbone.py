@@ -1,0 +1,131 @@
+"""Token ids to hidden states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+from keras_hub.layers import ReversibleEmbedding
+from keras_hub.models import Backbone
+
+from highnoon.config import ModelConfig
+from highnoon.models.patterns import initializers
+from highnoon.models.reasoning_block import ReasoningBlock
+
+
+@keras.saving.register_keras_serializable(package="highnoon")
+class ReasoningBackbone(Backbone):
+    """An embedding, `num_reasoning_blocks` reasoning blocks and a norm.
+
+    Args:
+        dtype: A dtype policy, such as `"mixed_bfloat16"`; None for Keras's own.
+        name: The model's name.
+        trainable: Whether the weights are trained.
+        **fields: The fields of `highnoon.config.ModelConfig`.
+
+    Inputs: token ids (b, t), or a dict of `token_ids` and, where there are any, `padding_mask`
+        (b, t), `segment_ids` (b, t; 0 at padding) and `positions` (t,) or (b, t).
+    Returns: hidden states (b, t, d). With `return_aux=True` also the routers' losses and a dict of
+        metrics, means over the mixtures of experts (empty where there is none).
+
+    Raises:
+        ConfigError: a field that cannot be used.
+        ValueError: inputs of another form.
+
+    Example:
+
+    ```python
+    import numpy as np
+    from highnoon.models import ReasoningBackbone
+
+    backbone = ReasoningBackbone(vocab_size=50, embedding_dim=32, num_reasoning_blocks=1)
+    hidden = backbone(np.array([[2, 7, 9]]))
+    ```
+    """
+
+    def __init__(self, dtype=None, name: str | None = None, trainable: bool = True, **fields) -> None:
+        config = ModelConfig(**fields)
+        super().__init__(dtype=dtype, name=name, trainable=trainable)
+        self.config = config
+        embedding_initializer = initializers(config)["kernel_initializer"]
+        self.token_embedding = ReversibleEmbedding(
+            config.vocab_size, config.embedding_dim, tie_weights=config.tie_embeddings,
+            embeddings_initializer=embedding_initializer, reverse_dtype="float32",
+            dtype=dtype, name="token_embedding",
+        )
+        # Built here and not inside this model's own scope: a path then starts at the layer's name.
+        self.token_embedding.build((None, None))
+        width = (None, None, config.embedding_dim)
+        self.reasoning_blocks = []
+        for place in range(config.num_reasoning_blocks):
+            block = ReasoningBlock(config, dtype=dtype, name=f"reasoning_block_{place}")
+            block.build(width)
+            self.reasoning_blocks.append(block)
+        self.final_norm = keras.layers.RMSNormalization(
+            epsilon=config.norm_epsilon, dtype=dtype, name="final_norm"
+        )
+        self.final_norm.build(width)
+        self.built = True
+
+    def call(self, inputs, training=None, return_aux=False):
+        token_ids, segment_ids, positions = read_inputs(inputs)
+        x = self.token_embedding(token_ids)
+        aux_loss, metrics = ops.zeros((), "float32"), []
+        for block in self.reasoning_blocks:
+            x, part, loads = block(x, segment_ids=segment_ids, positions=positions, training=training)
+            aux_loss = aux_loss + part
+            metrics += loads
+        hidden = self.final_norm(x)
+        if return_aux:
+            return hidden, aux_loss, _mean_metrics(metrics)
+        return hidden
+
+    def initial_cache(self, batch_size: int, max_length: int, dtype=None) -> dict[str, Any]:
+        """Returns the decoding state of every block, of static shape, under the block's name."""
+        return {
+            block.name: block.initial_cache(batch_size, max_length, dtype)
+            for block in self.reasoning_blocks
+        }
+
+    def step(self, token_ids, cache, index, padding=None):
+        """Takes new tokens (b, t) at places index .. index+t-1; returns hidden states and the new cache."""
+        x = self.token_embedding(token_ids)
+        new_cache = {}
+        for block in self.reasoning_blocks:
+            x, new_cache[block.name] = block.step(x, cache[block.name], index, padding)
+        return self.final_norm(x), new_cache
+
+    def compute_output_spec(self, inputs, training=None, return_aux=False):
+        token_ids = inputs["token_ids"] if isinstance(inputs, dict) else inputs
+        hidden = keras.KerasTensor((*token_ids.shape, self.config.embedding_dim), dtype=self.compute_dtype)
+        if not return_aux:
+            return hidden
+        return super().compute_output_spec(inputs, training=training, return_aux=True)
+
+    def get_config(self):
+        return {**super().get_config(), **self.config.to_dict()}
+
+
+def read_inputs(inputs):
+    """Returns (token_ids, segment_ids or None, positions or None) of an array or a KerasHub dict."""
+    if not isinstance(inputs, dict):
+        inputs = {"token_ids": inputs}
+    if "token_ids" not in inputs:
+        raise ValueError(f"the model's inputs must hold `token_ids`; received {', '.join(inputs)}")
+    token_ids = ops.cast(inputs["token_ids"], "int32")
+    if len(token_ids.shape) != 2:
+        raise ValueError(
+            f"`token_ids` must have shape (rows, tokens); received {tuple(token_ids.shape)}. "
+            "Put a single sequence into a list."
+        )
+    segment_ids = inputs.get("segment_ids")
+    if segment_ids is None and inputs.get("padding_mask") is not None:
+        segment_ids = ops.cast(inputs["padding_mask"], "int32")
+    return token_ids, segment_ids, inputs.get("positions")
+
+
+def _mean_metrics(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    if not metrics:
+        return {}
+    return {f"router/{name}": sum(load[name] for load in metrics) / len(metrics) for name in metrics[0]}

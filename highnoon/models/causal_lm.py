@@ -1,0 +1,239 @@
+"""The language model: a backbone, a head, a loss and a cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import keras
+import keras_hub
+from keras import ops
+
+from highnoon.config import Config, ModelConfig, TrainingConfig, override
+from highnoon.layers import token_cross_entropy
+from highnoon.models.backbone import ReasoningBackbone, read_inputs
+
+
+@keras.saving.register_keras_serializable(package="highnoon")
+class LanguageModel(keras_hub.models.CausalLM):
+    """A causal language model of reasoning blocks, built when it is made.
+
+    `HSMN` and `HSMNLanguageModel` are this class too.
+
+    Args:
+        vocab_size: Number of token ids.
+        embedding_dim: Width of the residual stream.
+        max_seq_length: Longest sequence, in tokens, that the model is meant for.
+        num_reasoning_blocks: Number of times that `block_pattern` is repeated.
+        block_pattern: The residual pairs of one block, see `highnoon.models.patterns`.
+        backbone: A `ReasoningBackbone` to wrap; then no field of it is given.
+        preprocessor: A KerasHub preprocessor for `fit`; None takes ready batches.
+        training_config: The `TrainingConfig` that travels with the model.
+        tokenizer: The tokenizer that travels with the model.
+        dtype: A dtype policy; None for Keras's own.
+        name: The model's name.
+        **fields: The other fields of `highnoon.config.ModelConfig`.
+
+    Inputs: token ids (b, t), or a dict of `token_ids` and, where there are any, `padding_mask`,
+        `segment_ids` and `positions`. Nothing passes between different segments.
+    Returns: logits (b, t, v), float32.
+
+    Raises:
+        ConfigError: a field that cannot be used.
+        ValueError: a tokenizer with more ids than `vocab_size`.
+
+    Example:
+
+    ```python
+    import numpy as np
+    from highnoon import HSMN
+
+    model = HSMN(vocab_size=50, embedding_dim=32, num_reasoning_blocks=1)
+    logits = model(np.array([[2, 7, 9]]), training=False)
+    ```
+    """
+
+    backbone_cls = ReasoningBackbone
+    preprocessor_cls = None
+
+    def __init__(
+        self,
+        vocab_size: int | None = None,
+        embedding_dim: int | None = None,
+        max_seq_length: int | None = None,
+        num_reasoning_blocks: int | None = None,
+        block_pattern: str | None = None,
+        *,
+        backbone: ReasoningBackbone | None = None,
+        preprocessor: Any = None,
+        training_config: TrainingConfig | None = None,
+        tokenizer: Any = None,
+        dtype: Any = None,
+        name: str | None = None,
+        **fields: Any,
+    ) -> None:
+        given = {
+            "vocab_size": vocab_size, "embedding_dim": embedding_dim, "max_seq_length": max_seq_length,
+            "num_reasoning_blocks": num_reasoning_blocks, "block_pattern": block_pattern,
+        }
+        given = {key: value for key, value in given.items() if value is not None}
+        if backbone is None:
+            config = dataclasses.replace(_HSMN_DEFAULTS, **given)
+            backbone = ReasoningBackbone(dtype=dtype, **override(Config(model=config), **fields).model.to_dict())
+        elif given or fields:
+            raise ValueError(
+                f"the backbone decides {', '.join([*given, *fields])}; give a backbone or its fields, not both"
+            )
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        super().__init__(name=name)
+        self.training_config = (
+            TrainingConfig(**training_config) if isinstance(training_config, dict) else training_config
+        )
+        self._tokenizer = None
+        self.tokenizer = tokenizer
+        self.built = True
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.backbone.config
+
+    @property
+    def vocab_size(self) -> int:
+        return self.config.vocab_size
+
+    @property
+    def embedding_dim(self) -> int:
+        return self.config.embedding_dim
+
+    @property
+    def num_blocks(self) -> int:
+        return self.config.num_reasoning_blocks
+
+    @property
+    def max_seq_length(self) -> int:
+        return self.config.max_seq_length
+
+    @property
+    def tokenizer(self) -> Any:
+        return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        if tokenizer is not None and tokenizer.vocab_size > self.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {tokenizer.vocab_size:,} ids and the model takes {self.vocab_size:,}; "
+                f"create the model with vocab_size={tokenizer.vocab_size} or train a smaller tokenizer"
+            )
+        self._tokenizer = tokenizer
+
+    def call(self, inputs, training=None):
+        hidden, aux_loss, _ = self.backbone(inputs, training=training, return_aux=True)
+        if training:
+            self.add_loss(aux_loss)  # what `fit` adds to the cross entropy
+        return self._logits(hidden)
+
+    def _logits(self, hidden):
+        return ops.cast(self.backbone.token_embedding(hidden, reverse=True), "float32")
+
+    def loss_terms(self, batch: dict[str, Any], training: bool = True) -> dict[str, Any]:
+        """Returns what a training step needs of one batch.
+
+        Args:
+            batch: `token_ids`, `labels` and `loss_weights` (b, t), and where there are any
+                `padding_mask`, `segment_ids` and `positions`.
+            training: Whether dropout and expert capacity act, and a gradient will be asked for.
+
+        Returns: `loss_sum`, the sum of `loss_weights * cross entropy`; `aux_loss`, the routers'
+            losses, a mean over the tokens that are not padding, summed over layers; `metrics`, a dict
+            of token means, empty without a mixture of experts. All float32 scalars.
+        """
+        inputs = {key: batch[key] for key in _INPUTS if batch.get(key) is not None}
+        hidden, aux_loss, metrics = self.backbone(inputs, training=training, return_aux=True)
+        labels, weights = (ops.reshape(batch[key], (-1,)) for key in ("labels", "loss_weights"))
+        hidden = ops.reshape(hidden, (-1, self.embedding_dim))
+        loss_sum = token_cross_entropy(hidden, self._head_kernel(), labels, weights, training=training)
+        return {"loss_sum": loss_sum, "aux_loss": aux_loss, "metrics": metrics}
+
+    def _head_kernel(self):
+        """The head as (v, d), in float32."""
+        embedding = self.backbone.token_embedding
+        if embedding.quantization_mode is not None:
+            # The reverse call brings the scales of a quantized head with it.
+            return ops.transpose(embedding(ops.eye(self.embedding_dim), reverse=True))
+        if self.config.tie_embeddings:
+            return ops.convert_to_tensor(embedding.embeddings)
+        return ops.transpose(ops.convert_to_tensor(embedding.reverse_embeddings))
+
+    def initial_cache(self, batch_size: int, max_length: int, dtype: str | None = None) -> dict[str, Any]:
+        """Returns an empty decoding state for `max_length` places: a nested dict of static shapes."""
+        return self.backbone.initial_cache(batch_size, max_length, dtype)
+
+    def decode(self, token_ids, cache: dict[str, Any], index, padding=None, *, last_only: bool = False):
+        """Takes new tokens into the cache.
+
+        Args:
+            token_ids: (b, t) ids at places index .. index+t-1; many to take in a prompt, one to go on.
+            cache: What `initial_cache` or an earlier call returned.
+            index: Place of the first new token, a scalar, static or not.
+            padding: (b,) places at the front of each row that hold padding; None for none. Rotary
+                positions count from the end of the padding.
+            last_only: Whether only the logits of the last token are wanted, (b, 1, v).
+
+        Returns: logits (b, t, v) of the given tokens, float32, and the new cache. The logits at
+            padding mean nothing.
+        """
+        token_ids, _, _ = read_inputs(token_ids)
+        hidden, cache = self.backbone.step(token_ids, cache, index, padding)
+        return self._logits(hidden[:, -1:] if last_only else hidden), cache
+
+    def generate(self, prompt, max_length: int = 256, temperature: float = 1.0, top_k: int | None = 50,
+                 top_p: float = 1.0, repetition_penalty: float = 1.0, stop_sequences=None,
+                 tokenizer=None, seed: int | None = None):
+        """Continues a prompt; see `highnoon.inference.generation.generate`."""
+        from highnoon.inference.generation import generate
+
+        return generate(
+            self, prompt, max_length=max_length, temperature=temperature, top_k=top_k, top_p=top_p,
+            repetition_penalty=repetition_penalty, stop_sequences=stop_sequences, tokenizer=tokenizer, seed=seed,
+        )
+
+    def generate_batch(self, prompts, max_length: int = 256, batch_size: int = 8, **options: Any) -> list:
+        """Continues many prompts, `batch_size` at a time; the options are those of `generate`."""
+        from highnoon.inference.generation import generate
+
+        outputs = []
+        for start in range(0, len(prompts), batch_size):
+            outputs += list(generate(self, prompts[start : start + batch_size], max_length=max_length, **options))
+        return outputs
+
+    def save_weights(self, filepath, overwrite: bool = True, **kwargs) -> None:
+        """Writes the weights; a name without `.weights.h5` gets it, and a missing folder is made."""
+        path = _weights_path(filepath)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().save_weights(path, overwrite=overwrite, **kwargs)
+
+    def load_weights(self, filepath, **kwargs) -> None:
+        """Reads what `save_weights` wrote, under the name that it was given; every weight must fit."""
+        path = _weights_path(filepath)
+        if not path.exists():
+            raise FileNotFoundError(f"no weights at {path}")
+        super().load_weights(path, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        training = self.training_config.to_dict() if self.training_config else None
+        return {**super().get_config(), "training_config": training}
+
+
+_HSMN_DEFAULTS = ModelConfig(vocab_size=32000, embedding_dim=768, num_reasoning_blocks=4)
+_INPUTS = ("token_ids", "padding_mask", "segment_ids", "positions")
+_WEIGHTS_SUFFIX = ".weights.h5"
+
+
+def _weights_path(filepath: str | pathlib.Path) -> pathlib.Path:
+    name = str(filepath)
+    if not name.endswith((_WEIGHTS_SUFFIX, ".weights.json")):
+        name += _WEIGHTS_SUFFIX
+        print(f"Keras keeps weights in files named `*{_WEIGHTS_SUFFIX}`: using {name}")
+    return pathlib.Path(name)
