@@ -8,7 +8,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from highnoon.tokenization.byte_alphabet import BYTE_NAMES, definition, token_to_bytes
 from highnoon.tokenization.special_tokens import (
@@ -21,9 +21,7 @@ from highnoon.tokenization.special_tokens import (
     UNK_ID,
 )
 from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
-
-if TYPE_CHECKING:
-    import tokenizers
+from highnoon.tokenization.word_cache import WordCache
 
 _NOT_UTF8 = re.compile("([\udc80-\udcff]+)")
 _PIECE_CHARACTERS = 1 << 20
@@ -74,16 +72,21 @@ class QWTTextTokenizer(Tokenizer):
             token.encode() if place < FIRST_BYTE_ID else token_to_bytes(token)
             for token, place in vocab.items()
         ]
-        self.__dict__.pop("_engine", None)
+        self.__dict__.pop("_words", None)
 
     @functools.cached_property
-    def _engine(self) -> tokenizers.Tokenizer:
+    def _words(self) -> WordCache:
         import tokenizers
 
         engine = tokenizers.Tokenizer.from_str(self.to_json())
         # The text "<|eos|>" in a document is seven characters, not the end of a document.
         engine.encode_special_tokens = True
-        return engine
+        return WordCache(lambda words: [
+            encoding.ids for encoding in engine.encode_batch_fast(words, add_special_tokens=False)
+        ])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_words"}
 
     @property
     def vocab_size(self) -> int:
@@ -148,8 +151,7 @@ class QWTTextTokenizer(Tokenizer):
         return b"".join(self._bytes_of_id[i] for i in self._require_ids(ids) if i >= FIRST_BYTE_ID)
 
     def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = self._engine.encode_batch_fast(texts, add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+        return self._words(texts)
 
     def _decode_ids(self, ids: list[int]) -> str:
         return b"".join(map(self._bytes_of_id.__getitem__, ids)).decode("utf-8", errors="replace")
