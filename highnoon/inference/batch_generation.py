@@ -1,0 +1,56 @@
+"""Many prompts, a batch at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from highnoon.inference.generation import continue_prompts
+from highnoon.inference.request import Request
+
+
+def generate_batch(
+    model: Any,
+    prompts: Any,
+    max_length: int = 256,
+    batch_size: int = 8,
+    strip_prompt: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Continues any number of prompts in batches of one size.
+
+    Prompts of like length share a batch, and results come in the order of the prompts. They are
+    those of `generate` with all prompts at once: a seed gives the same for every `batch_size`.
+
+    Args:
+        model: A language model with a cache.
+        prompts: As for `generate`.
+        max_length: New tokens at most for each prompt.
+        batch_size: Prompts computed together, at least 1.
+        strip_prompt: Whether to return only what is new.
+        **kwargs: Other arguments of `generate`.
+
+    Raises:
+        ValueError: `batch_size` is below 1, or as `generate` says.
+
+    Example:
+
+    ```python
+    import highnoon as hn
+    from highnoon.inference import generate_batch
+
+    model = hn.create_model("highnoon-nano")
+    rows = generate_batch(model, [[2, 40], [2, 50, 60], [2, 70]], max_length=4, batch_size=2, seed=1)
+    assert [len(row) for row in rows] == [6, 7, 6]
+    ```
+    """
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1; received {batch_size}")
+    request = Request.read(model, prompts, max_length, **kwargs)
+    rows = request.prompts.rows
+    by_length = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+    new_ids: list[list[int]] = [[] for _ in rows]
+    for start in range(0, len(rows), batch_size):
+        places = by_length[start : start + batch_size]
+        for place, ids in zip(places, continue_prompts(request, places, batch_size), strict=True):
+            new_ids[place] = ids
+    return request.give_back(new_ids, strip_prompt)

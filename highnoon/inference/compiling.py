@@ -1,0 +1,61 @@
+"""Functions of a model, compiled for the Keras backend; the only backend-specific file here."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+
+def compile_for(model: Any, function: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:
+    """Returns `lambda *args: function(model, *args)`, compiled once for each shape of `args`.
+
+    The result reads the model's weights anew at every call, and does not keep the model alive.
+
+    Args:
+        model: A model whose weights `function` reads.
+        function: Takes the model and nested structures of arrays, returns the same.
+        jit_compile: Whether to use XLA under TensorFlow; JAX always does.
+
+    Raises:
+        NotImplementedError: the backend is neither TensorFlow nor JAX.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return _compile_tensorflow(model, function, jit_compile)
+    if backend == "jax":
+        return _compile_jax(model, function)
+    raise NotImplementedError(f"generation runs on the tensorflow and jax backends; this is {backend!r}")
+
+
+def _compile_tensorflow(model: Any, function: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    reference = weakref.ref(model)
+    return tf.function(
+        lambda *args: function(reference(), *args), autograph=False, jit_compile=jit_compile
+    )
+
+
+def _compile_jax(model: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    import jax
+
+    reference = weakref.ref(model)
+
+    # Weights are arguments: a traced function would otherwise keep those of its first call.
+    def stateless(values: list[Any], *args: Any) -> Any:
+        owner = reference()
+        assert owner is not None
+        with keras.StatelessScope(state_mapping=list(zip(owner.variables, values, strict=True))):
+            return function(owner, *args)
+
+    compiled = jax.jit(stateless)
+
+    def call(*args: Any) -> Any:
+        owner = reference()
+        assert owner is not None
+        return compiled([variable.value for variable in owner.variables], *args)
+
+    return call

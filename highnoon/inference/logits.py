@@ -1,0 +1,78 @@
+"""From logits to the next token: pure functions of tensors, in plain `keras.ops`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+
+def penalize_repetition(logits: Any, seen: Any, penalty: Any) -> Any:
+    """Makes tokens that were seen before less likely.
+
+    `logits / penalty` where a seen token's logit is positive, `logits * penalty` where not.
+
+    Args:
+        logits: (b, v).
+        seen: (b, v) bool, the tokens of the prompt and of what was generated.
+        penalty: Scalar above 0; 1 changes nothing, below 1 favours repetition.
+
+    Keskar et al. 2019, "CTRL: A conditional transformer language model", section 4.1, with the
+    sign handled so that a penalty above 1 always lowers the logit.
+    """
+    penalized = ops.where(logits > 0, logits / penalty, logits * penalty)
+    return ops.where(seen, penalized, logits)
+
+
+def top_k_candidates(logits: Any, top_k: int) -> tuple[Any, Any]:
+    """Returns the `top_k` largest logits of each row, largest first, and their token ids.
+
+    Of equal logits the lower id comes first.
+
+    Args:
+        logits: (b, v).
+        top_k: At least 1; more than v takes v.
+
+    Returns:
+        (b, k) logits and (b, k) int32 ids.
+    """
+    values, ids = ops.top_k(logits, min(top_k, logits.shape[-1]), sorted=True)
+    return values, ops.cast(ids, "int32")
+
+
+def keep_top_p(sorted_logits: Any, top_p: Any) -> Any:
+    """Drops what lies outside the nucleus: the fewest most likely tokens with mass `top_p`.
+
+    The most likely token always stays.
+
+    Args:
+        sorted_logits: (b, k), largest first.
+        top_p: Scalar in (0, 1].
+
+    Returns:
+        (b, k), -inf outside the nucleus.
+
+    Holtzman et al. 2020, "The curious case of neural text degeneration", section 3.1.
+    """
+    probabilities = ops.softmax(sorted_logits, axis=-1)
+    mass_before = ops.cumsum(probabilities, axis=-1) - probabilities
+    return ops.where(mass_before < top_p, sorted_logits, float("-inf"))
+
+
+def draw(logits: Any, uniforms: Any) -> Any:
+    """Draws one index a row from `softmax(logits)`, by inverting the distribution function.
+
+    `index = #{i : sum(p[: i + 1]) <= u}`, so one uniform number a row decides, whatever the
+    other rows hold.
+
+    Args:
+        logits: (b, k), -inf for what cannot be drawn.
+        uniforms: (b,) in [0, 1).
+
+    Returns:
+        (b,) int32.
+    """
+    mass = ops.cumsum(ops.softmax(logits, axis=-1), axis=-1)
+    # The last mass is 1 but for rounding; the factor keeps a uniform near 1 inside.
+    is_below = mass <= uniforms[:, None] * mass[:, -1:]
+    return ops.sum(ops.cast(is_below, "int32"), axis=-1)

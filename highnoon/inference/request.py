@@ -1,0 +1,122 @@
+"""What is asked of a generation, read and checked once for every way of asking."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from highnoon.inference.continuation import Continuation
+from highnoon.inference.prompts import Prompts
+from highnoon.inference.sampling import Sampling, resolve_seed, uniforms_for
+from highnoon.inference.session import Drawing, Session
+
+DEFAULT_MAX_LENGTH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A checked generation, see `generate` for the meaning of its parts."""
+
+    model: Any
+    prompts: Prompts
+    tokenizer: Any
+    sampling: Sampling
+    limits: list[int]
+    stop_ids: list[int]
+    stop_texts: list[str]
+    seed: int
+
+    @classmethod
+    def read(
+        cls,
+        model: Any,
+        prompts: Any,
+        max_length: int = DEFAULT_MAX_LENGTH,
+        temperature: float = 1.0,
+        top_k: int | None = 50,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        stop_sequences: str | int | Sequence[str | int] | None = None,
+        tokenizer: Any = None,
+        seed: int | None = None,
+        max_new_tokens: int | None = None,
+    ) -> Request:
+        """Checks the arguments of a generation."""
+        sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
+        tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
+        read = Prompts.read(prompts, tokenizer, model.vocab_size)
+        stop_ids, stop_texts = _read_stops(stop_sequences, tokenizer)
+        room = _resolve_length(max_length, max_new_tokens)
+        limits = [min(room, left) for left in _room_left(read.rows, model.max_seq_length)]
+        return cls(model, read, tokenizer, sampling, limits, stop_ids, stop_texts, resolve_seed(seed))
+
+    def start(self, places: Sequence[int], batch_size: int) -> Drawing:
+        """Reads some of the prompts into a cache and returns the drawing that continues them.
+
+        Args:
+            places: Which prompts.
+            batch_size: Rows to compute, at least as many as `places`; the others stay empty.
+        """
+        empty = batch_size - len(places)
+        rows = [self.prompts.rows[place] for place in places] + [[0]] * empty
+        limits = [self.limits[place] for place in places] + [0] * empty
+        session = Session(self.model, batch_size, max(map(len, rows)) + 8 + max(limits))
+        session.read_prompts(rows)
+        # An empty row is never drawn from, so it takes the numbers of any row.
+        uniforms = uniforms_for(self.seed, [*places, *[0] * empty], max(limits))
+        return Drawing(session, rows, self.sampling, limits, self.stop_ids, uniforms)
+
+    def continuation(self, place: int) -> Continuation:
+        """Returns what turns the new ids of a prompt into text."""
+        return Continuation(self.tokenizer, self.prompts.rows[place], self.stop_texts)
+
+    def give_back(self, new_ids: list[list[int]], strip_prompt: bool) -> Any:
+        """Returns the results in the form in which the prompts were given."""
+        texts = []
+        if self.prompts.texts is not None:
+            texts = [self.continuation(place).text(ids) for place, ids in enumerate(new_ids)]
+        pad_id = getattr(self.tokenizer, "pad_token_id", None) or 0
+        return self.prompts.give_back(new_ids, texts, strip_prompt, pad_id)
+
+
+def _resolve_length(max_length: int, max_new_tokens: int | None) -> int:
+    if max_new_tokens is not None and max_length != DEFAULT_MAX_LENGTH:
+        raise ValueError(
+            f"`max_length` and `max_new_tokens` name the same limit; received {max_length} "
+            f"and {max_new_tokens}, give one of them"
+        )
+    limit = max_length if max_new_tokens is None else max_new_tokens
+    if isinstance(limit, bool) or limit != int(limit) or limit < 1:
+        raise ValueError(f"`max_length` must be a whole number of at least 1; received {limit}")
+    return int(limit)
+
+
+def _room_left(rows: Sequence[Sequence[int]], max_seq_length: int) -> list[int]:
+    for place, row in enumerate(rows):
+        if len(row) >= max_seq_length:
+            raise ValueError(
+                f"prompt {place} has {len(row)} tokens and must leave room in the model's context of "
+                f"max_seq_length={max_seq_length}; shorten it"
+            )
+    return [max_seq_length - len(row) for row in rows]
+
+
+def _read_stops(stops: Any, tokenizer: Any) -> tuple[list[int], list[str]]:
+    """Parts stop sequences into ids, the tokenizer's end token among them, and texts."""
+    stops = [] if stops is None else [stops] if isinstance(stops, (str, int, np.integer)) else list(stops)
+    end_id = getattr(tokenizer, "eos_token_id", None)
+    ids = [] if end_id is None else [int(end_id)]
+    texts = []
+    for stop in stops:
+        if isinstance(stop, str) and stop:
+            texts.append(stop)
+        elif isinstance(stop, (int, np.integer)) and not isinstance(stop, bool):
+            ids.append(int(stop))
+        else:
+            raise ValueError(f"each of `stop_sequences` must be a text or a token id; received {stop!r}")
+    if texts and tokenizer is None:
+        raise ValueError("stop sequences of text need a tokenizer; pass `tokenizer=` or give token ids")
+    return ids, texts

@@ -1,0 +1,130 @@
+"""How the next token is chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from highnoon.inference.logits import draw, keep_top_p, penalize_repetition, top_k_candidates
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """The choice of the next token: penalty, then temperature, then top-k, then top-p.
+
+    Args:
+        temperature: Divides the logits; 0 takes the most likely token. Not negative.
+        top_k: Draws among this many most likely tokens; 0 or None among all.
+        top_p: Draws among the fewest most likely tokens with this mass, in (0, 1].
+        repetition_penalty: Above 1 makes tokens of the prompt and of what was generated less
+            likely; 1 changes nothing. Above 0.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = 50
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(self.temperature >= 0, "temperature", "a number of at least 0", self.temperature)
+        _require(self.top_k is None or (self.top_k >= 0 and self.top_k == int(self.top_k)), "top_k",
+                 "a whole number of at least 1, or 0 or None for all tokens", self.top_k)
+        _require(0 < self.top_p <= 1, "top_p", "in (0, 1]", self.top_p)
+        _require(self.repetition_penalty > 0, "repetition_penalty", "a number above 0",
+                 self.repetition_penalty)
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature == 0 or self.top_k == 1
+
+    @property
+    def uses_penalty(self) -> bool:
+        return self.repetition_penalty != 1.0
+
+    @property
+    def form(self) -> SamplingForm:
+        """What a compiled function depends on; the other numbers are given to it as tensors."""
+        if self.is_greedy:
+            return SamplingForm(True, 0, False, self.uses_penalty)
+        return SamplingForm(False, int(self.top_k or 0), self.top_p < 1.0, self.uses_penalty)
+
+    @property
+    def values(self) -> dict[str, np.ndarray]:
+        """The numbers that a compiled function takes at run time."""
+        return {
+            # Greedy choice reads no temperature; 1 keeps the division defined.
+            "temperature": np.asarray(self.temperature or 1.0, np.float32),
+            "top_p": np.asarray(self.top_p, np.float32),
+            "penalty": np.asarray(self.repetition_penalty, np.float32),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingForm:
+    """The part of a `Sampling` that decides which operations run."""
+
+    is_greedy: bool
+    top_k: int
+    uses_top_p: bool
+    uses_penalty: bool
+
+    def next_tokens(self, logits: Any, uniforms: Any, seen: Any, values: dict[str, Any]) -> Any:
+        """Chooses the next token of each row.
+
+        Args:
+            logits: (b, v).
+            uniforms: (b,) in [0, 1).
+            seen: (b, v) bool; read only with a penalty.
+            values: `Sampling.values` as tensors.
+
+        Returns:
+            (b,) int32.
+        """
+        logits = ops.cast(logits, "float32")
+        if self.uses_penalty:
+            logits = penalize_repetition(logits, seen, values["penalty"])
+        if self.is_greedy:
+            return ops.cast(ops.argmax(logits, axis=-1), "int32")
+        logits = logits / values["temperature"]
+        if not self.top_k and not self.uses_top_p:
+            return draw(logits, uniforms)
+        candidates, ids = top_k_candidates(logits, self.top_k or logits.shape[-1])
+        if self.uses_top_p:
+            candidates = keep_top_p(candidates, values["top_p"])
+        chosen = draw(candidates, uniforms)
+        return ops.take_along_axis(ids, chosen[:, None], axis=-1)[:, 0]
+
+
+def uniforms_for(seed: int, rows: Sequence[int], length: int) -> np.ndarray:
+    """Returns (rows, length) float32 in [0, 1), the random numbers of these rows.
+
+    A row's numbers depend on the seed and its own number alone, and a longer `length` only adds
+    to them, so neither batch mates nor the room kept for tokens change what is drawn.
+    """
+    return np.stack([np.random.default_rng([seed, row]).random(length, np.float32) for row in rows])
+
+
+def resolve_seed(seed: int | None) -> int:
+    """Returns `seed`, or one from NumPy's global generator, which `keras.utils.set_random_seed` sets.
+
+    Raises:
+        ValueError: the seed is negative or not whole.
+    """
+    if seed is None:
+        return int(np.random.randint(2**31))
+    _require(not isinstance(seed, bool) and seed == int(seed) and seed >= 0, "seed",
+             "a whole number of at least 0", seed)
+    return int(seed)
+
+
+def _require(condition: bool, name: str, expected: str, received: Any) -> None:
+    if not condition or (isinstance(received, float) and not math.isfinite(received)):
+        raise ValueError(f"`{name}` must be {expected}; received {received}")

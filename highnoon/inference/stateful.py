@@ -1,0 +1,188 @@
+"""A conversation that stays in the model's cache."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
+from highnoon.inference.sampling import uniforms_for
+from highnoon.inference.session import Drawing, Session
+
+_ROLES = {"system": "System", "user": "User", "assistant": "Assistant"}
+_NEXT_TURN = "\nUser:"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Message:
+    role: str
+    content: str
+    ids: list[int]
+
+
+class StatefulWrapper:
+    """A model with a conversation, of which only what is new is computed at each turn.
+
+    The conversation is plain text, begun by the begin token:
+
+    ```
+    System: {system_prompt}
+    User: {message}
+    Assistant: {answer}
+    User: ...
+    ```
+
+    An answer ends at the end token, before a line that starts `User:`, or at its limit. An
+    answer that was cut at a text is read again at the next turn; all else is read once. Where the
+    conversation outgrows `max_history`, the oldest messages are left out and the rest is read
+    again; the system prompt stays.
+
+    Args:
+        model: A language model with a cache.
+        max_history: Tokens of conversation and answer that are held at most, at least 2; the
+            model's context is a limit too.
+        system_prompt: What the conversation opens with.
+        tokenizer: None takes the model's.
+
+    Raises:
+        ValueError: there is no tokenizer, or `max_history` is below 2.
+
+    Example:
+
+    ```python
+    import highnoon as hn
+    from highnoon.inference import StatefulWrapper
+    from highnoon.tokenization import ByteTokenizer
+
+    chat = StatefulWrapper(hn.create_model("highnoon-nano"), tokenizer=ByteTokenizer())
+    chat.add_user_message("Hello")
+    answer = chat.generate(max_length=8, seed=1)
+    assert chat.get_history()[-1] == {"role": "assistant", "content": answer}
+    ```
+    """
+
+    def __init__(
+        self, model: Any, max_history: int = 4096, system_prompt: str | None = None, tokenizer: Any = None
+    ):
+        if max_history < 2:
+            raise ValueError(f"`max_history` must be at least 2 tokens; received {max_history}")
+        self.model = model
+        self.max_history = max_history
+        self.system_prompt = system_prompt
+        self.tokenizer: Any = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
+        if self.tokenizer is None:
+            raise ValueError("a conversation needs a tokenizer; set `model.tokenizer` or pass `tokenizer=`")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the conversation; the system prompt stays."""
+        self._messages: list[_Message] = []
+        # What is in which cache, the most recent last. A cache is never changed, only replaced, so
+        # that of the last question can be taken up again.
+        self._cached: list[tuple[list[int], Any]] = []
+        self._session: Session | None = None
+
+    def add_user_message(self, message: str) -> None:
+        """Adds a message of the user."""
+        self._add("user", message)
+
+    def add_assistant_message(self, message: str) -> None:
+        """Adds an answer that the model did not give itself."""
+        self._add("assistant", message)
+
+    def get_history(self) -> list[dict[str, str]]:
+        """Returns all messages since the last reset, each with its `role` and `content`."""
+        return [{"role": message.role, "content": message.content} for message in self._messages]
+
+    def generate(self, max_length: int = DEFAULT_MAX_LENGTH, **kwargs: Any) -> str:
+        """Answers the last message, adds the answer to the conversation and returns it.
+
+        Args:
+            max_length: New tokens at most.
+            **kwargs: Other arguments of `highnoon.inference.generate`; `stop_sequences` come on
+                top of those of the conversation.
+
+        Raises:
+            ValueError: the last message is not the user's, or it alone is too long.
+        """
+        if not self._messages or self._messages[-1].role != "user":
+            raise ValueError("there is no question to answer; call `add_user_message` first")
+        stops = kwargs.pop("stop_sequences", None)
+        stops = [] if stops is None else [stops] if isinstance(stops, (str, int, np.integer)) else list(stops)
+        capacity = min(self.max_history, self.model.max_seq_length)
+        wanted = kwargs.get("max_new_tokens") or max_length
+        ids = self._context(capacity, wanted)
+        request = Request.read(
+            self.model, [ids], max_length, stop_sequences=[*stops, _NEXT_TURN], tokenizer=self.tokenizer,
+            **kwargs,
+        )
+        limit = min(request.limits[0], capacity - len(ids))
+        drawn, text, is_cut = self._draw(request, ids, limit, capacity)
+        answer = text.strip()
+        kept = self._encode(text) if is_cut else [i for i in drawn if i not in request.stop_ids]
+        turn = [*self._encode("Assistant:"), *kept, *self._encode("\n")]
+        self._messages.append(_Message("assistant", answer, turn))
+        return answer
+
+    def _draw(
+        self, request: Request, ids: list[int], limit: int, capacity: int
+    ) -> tuple[list[int], str, bool]:
+        """Returns the new ids, their text, and whether the text was cut at a stop sequence."""
+        session = self._session_with(ids[:-1], capacity)
+        before = (ids[:-1], session.cache)
+        uniforms = uniforms_for(request.seed, [0], limit)
+        drawing = Drawing(session, [ids], request.sampling, [limit], request.stop_ids, uniforms)
+        continuation = request.continuation(0)
+        is_cut = False
+        while not drawing.is_done and not is_cut:
+            drawing.advance(8)
+            is_cut = continuation.is_stopped(drawing.drawn()[0])
+        (drawn,) = drawing.drawn()
+        self._cached = [before, ([*ids, *drawn[:-1]], session.cache)]
+        return drawn, continuation.text(drawn), is_cut
+
+    def _session_with(self, ids: list[int], capacity: int) -> Session:
+        """Returns a session that holds `ids`, reading only those that no cache has."""
+        if self._session is None:
+            self._session = Session(self.model, 1, capacity)
+            self._cached = [([], self._session.cache)]
+        held = [(known, cache) for known, cache in self._cached if ids[: len(known)] == known]
+        known, cache = max(held, key=lambda pair: len(pair[0]), default=([], None))
+        self._session.cache = self.model.initial_cache(1, self._session.capacity) if cache is None else cache
+        self._session.length = len(known)
+        self._session.read(np.asarray([ids[len(known) :]], np.int32))
+        return self._session
+
+    def _context(self, capacity: int, wanted: int) -> list[int]:
+        """Returns the ids to answer, without the oldest messages where they would leave no room."""
+        begin = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
+        if self.system_prompt is not None:
+            begin = begin + self._encode(_line("system", self.system_prompt))
+        end = self._encode("Assistant:")
+        turns = self._messages
+        while len(turns) > 1 and len(begin) + _length(turns) + len(end) + wanted > capacity:
+            # What is left starts with a question.
+            turns = turns[next(i for i in range(1, len(turns)) if turns[i].role == "user") :]
+        ids = [*begin, *(i for turn in turns for i in turn.ids), *end]
+        if len(ids) >= capacity:
+            raise ValueError(
+                f"the last message makes a context of {len(ids)} tokens, and {capacity} are held "
+                "at most (the smaller of max_history and the model's max_seq_length); shorten it"
+            )
+        return ids
+
+    def _add(self, role: str, content: str) -> None:
+        self._messages.append(_Message(role, content, self._encode(_line(role, content))))
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _length(messages: list[_Message]) -> int:
+    return sum(len(message.ids) for message in messages)
+
+
+def _line(role: str, content: str) -> str:
+    return f"{_ROLES[role]}: {content}\n"
