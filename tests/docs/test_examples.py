@@ -28,7 +28,7 @@ def run_example(tmp_path):
 @pytest.mark.slow
 def test_a_model_trains_on_a_folder_and_continues_a_prompt(run_example, tmp_path):
     printed = run_example("train_own_folder.py", ".", "--epochs", "1", "--prompt", "The sun")
-    assert "The sun" in printed.splitlines()[-1] or "The sun" in printed
+    assert "'bits_per_byte'" in printed and "The sun" in printed
     assert (tmp_path / "my-model" / "config.json").is_file()
 
 
@@ -40,7 +40,8 @@ def test_a_scheduler_reaches_the_whole_data(run_example):
 
 @pytest.mark.slow
 def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_stopped(run_example):
-    assert "same weights, bit for bit: True" in run_example("stop_and_resume.py", "--steps", "6")
+    printed = run_example("stop_and_resume.py", "--data", ".", "--steps", "6")
+    assert "stopped after step 3" in printed and "same weights, bit for bit: True" in printed
 
 
 def test_every_example_is_tested():
