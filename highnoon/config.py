@@ -139,7 +139,8 @@ class ModelConfig:
         num_shared_experts: Experts that every token passes beside the routed ones.
         router_type: How tokens find experts; `"top_k"`.
         capacity_factor: None routes without drops; a number above 0 lets an expert take at most
-            `capacity_factor * tokens * top_k / num_experts` tokens and drops the rest.
+            `capacity_factor * tokens * top_k / num_experts` tokens of a row while training, and
+            drops the rest.
         aux_loss_weight: Weight of the load-balance loss.
         router_z_loss_weight: Weight of the squared log-partition of the router's logits.
         rope_theta: Base wavelength of the rotary position embedding.
@@ -388,9 +389,45 @@ def read_yaml(path: str | pathlib.Path) -> dict[str, Any]:
     return values
 
 
+_TWO_PAIRS = "attention+moe, attention+moe"
+
 PRESETS: dict[str, dict[str, Any]] = {
-    "highnoon-nano": dict(vocab_size=512, embedding_dim=128, num_reasoning_blocks=2, max_seq_length=256,
-                          num_moe_experts=4, expert_dim=192),
+    "highnoon-nano": {
+        "vocab_size": 512, "embedding_dim": 128, "num_reasoning_blocks": 2, "max_seq_length": 256,
+        "num_moe_experts": 4, "num_heads": 2, "expert_dim": 256,
+    },
+    "highnoon-tiny": {
+        "vocab_size": 4096, "embedding_dim": 192, "num_reasoning_blocks": 2, "max_seq_length": 1024,
+        "num_moe_experts": 8, "block_pattern": _TWO_PAIRS, "num_heads": 3, "expert_dim": 256,
+    },
+    "highnoon-small": {
+        "vocab_size": 32000, "embedding_dim": 512, "num_reasoning_blocks": 4, "num_moe_experts": 4,
+        "block_pattern": _TWO_PAIRS, "num_heads": 8, "num_kv_heads": 4, "expert_dim": 2048,
+    },
+    "highnoon-base": {
+        "vocab_size": 32000, "embedding_dim": 768, "num_reasoning_blocks": 6, "num_moe_experts": 8,
+        "block_pattern": _TWO_PAIRS, "num_heads": 12, "num_kv_heads": 4, "expert_dim": 1408,
+    },
+    "highnoon-large": {
+        "vocab_size": 32000, "embedding_dim": 1280, "num_reasoning_blocks": 8, "num_moe_experts": 8,
+        "block_pattern": _TWO_PAIRS, "num_heads": 20, "num_kv_heads": 4, "expert_dim": 1824,
+    },
+    "highnoon-3b": {
+        "vocab_size": 32000, "embedding_dim": 2048, "num_reasoning_blocks": 12, "num_moe_experts": 8,
+        "block_pattern": _TWO_PAIRS, "num_heads": 16, "num_kv_heads": 4, "expert_dim": 2304,
+    },
+    "highnoon-7b": {
+        "vocab_size": 32000, "embedding_dim": 3072, "num_reasoning_blocks": 16, "num_moe_experts": 12,
+        "block_pattern": _TWO_PAIRS, "num_heads": 24, "num_kv_heads": 6, "expert_dim": 1728,
+    },
+    "highnoon-13b": {
+        "vocab_size": 32000, "embedding_dim": 4096, "num_reasoning_blocks": 20, "num_moe_experts": 12,
+        "block_pattern": _TWO_PAIRS, "num_heads": 32, "num_kv_heads": 8, "expert_dim": 1920,
+    },
+    "highnoon-20b": {
+        "vocab_size": 32000, "embedding_dim": 4096, "num_reasoning_blocks": 24, "num_moe_experts": 12,
+        "block_pattern": _TWO_PAIRS, "num_heads": 32, "num_kv_heads": 8, "expert_dim": 2496,
+    },
 }
 
 

@@ -80,7 +80,7 @@ class CausalSelfAttention(keras.layers.Layer):
         width = x_shape[-1]
         if width % (2 * self.num_heads):
             raise ValueError(
-                f"the model's width must be a multiple of 2 * num_heads={2 * self.num_heads}; received {width}"
+                f"the width must be a multiple of 2 * num_heads={2 * self.num_heads}; received {width}"
             )
         self.head_dim = width // self.num_heads
         kv_width = self.num_kv_heads * self.head_dim
@@ -111,7 +111,7 @@ class CausalSelfAttention(keras.layers.Layer):
         return y
 
     def initial_cache(self, batch_size: int, max_length: int, dtype=None):
-        """Returns zeros for the keys and values of `max_length` tokens: {"key", "value"}, each (b, s, g, k)."""
+        """Returns zeros for `max_length` tokens: {"key", "value"}, each (b, s, g, k)."""
         shape = (batch_size, max_length, self.num_kv_heads, self.head_dim)
         dtype = dtype or self.compute_dtype
         return {"key": ops.zeros(shape, dtype), "value": ops.zeros(shape, dtype)}

@@ -49,7 +49,7 @@ class RotaryEmbedding(keras.layers.Layer):
 
     def build(self, x_shape, positions_shape=None) -> None:
         if x_shape[-1] % 2:
-            raise ValueError(f"rotary positions turn pairs, so the head size must be even; received {x_shape[-1]}")
+            raise ValueError(f"the head size must be even, since pairs are turned; received {x_shape[-1]}")
 
     def call(self, x, positions):
         half = x.shape[-1] // 2

@@ -11,7 +11,9 @@ from highnoon.layers.ordering import after
 _CHUNK_LOGITS = 2**25  # float32 logits held at one time: 128 MiB
 
 
-def token_cross_entropy(hidden, kernel, labels, weights, chunk_tokens: int | None = None, training: bool = True):
+def token_cross_entropy(
+    hidden, kernel, labels, weights, chunk_tokens: int | None = None, training: bool = True
+):
     """Sum over tokens of `weights * cross entropy`, in chunks of tokens.
 
     ```

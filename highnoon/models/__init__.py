@@ -1,8 +1,24 @@
-"""From a configuration to a `keras.Model`: patterns, backbone, language model, saving."""
+"""From a configuration to a `keras.Model`: presets, patterns, backbone, language model, saving."""
 
 from highnoon.models.backbone import ReasoningBackbone
 from highnoon.models.causal_lm import LanguageModel
+from highnoon.models.create import create_model
+from highnoon.models.memory import LimitExceededError, ModelSize, count_parameters, model_table
+from highnoon.models.saving import ModelFolderError, load_model, save_model
 
 HSMN = HSMNLanguageModel = LanguageModel
 
-__all__ = ["HSMN", "HSMNLanguageModel", "LanguageModel", "ReasoningBackbone"]
+__all__ = [
+    "HSMN",
+    "HSMNLanguageModel",
+    "LanguageModel",
+    "LimitExceededError",
+    "ModelFolderError",
+    "ModelSize",
+    "ReasoningBackbone",
+    "count_parameters",
+    "create_model",
+    "load_model",
+    "model_table",
+    "save_model",
+]

@@ -48,6 +48,7 @@ class ReasoningBackbone(Backbone):
         config = ModelConfig(**fields)
         super().__init__(dtype=dtype, name=name, trainable=trainable)
         self.config = config
+        self.lora: dict[str, Any] | None = None
         embedding_initializer = initializers(config)["kernel_initializer"]
         self.token_embedding = ReversibleEmbedding(
             config.vocab_size, config.embedding_dim, tie_weights=config.tie_embeddings,
@@ -102,6 +103,11 @@ class ReasoningBackbone(Backbone):
         if not return_aux:
             return hidden
         return super().compute_output_spec(inputs, training=training, return_aux=True)
+
+    def enable_lora(self, rank: int, target_layer_names: list[str] | None = None) -> None:
+        """Freezes the model and trains factors of `rank` beside the named layers (query and value)."""
+        super().enable_lora(rank, target_layer_names)
+        self.lora = {"rank": rank, "target_layer_names": target_layer_names}
 
     def get_config(self):
         return {**super().get_config(), **self.config.to_dict()}

@@ -80,10 +80,11 @@ class LanguageModel(keras_hub.models.CausalLM):
         given = {key: value for key, value in given.items() if value is not None}
         if backbone is None:
             config = dataclasses.replace(_HSMN_DEFAULTS, **given)
-            backbone = ReasoningBackbone(dtype=dtype, **override(Config(model=config), **fields).model.to_dict())
+            config = override(Config(model=config), **fields).model
+            backbone = ReasoningBackbone(dtype=dtype, **config.to_dict())
         elif given or fields:
             raise ValueError(
-                f"the backbone decides {', '.join([*given, *fields])}; give a backbone or its fields, not both"
+                f"a backbone has its own {', '.join([*given, *fields])}; give a backbone or its fields"
             )
         self.backbone = backbone
         self.preprocessor = preprocessor
@@ -196,7 +197,8 @@ class LanguageModel(keras_hub.models.CausalLM):
 
         return generate(
             self, prompt, max_length=max_length, temperature=temperature, top_k=top_k, top_p=top_p,
-            repetition_penalty=repetition_penalty, stop_sequences=stop_sequences, tokenizer=tokenizer, seed=seed,
+            repetition_penalty=repetition_penalty, stop_sequences=stop_sequences, tokenizer=tokenizer,
+            seed=seed,
         )
 
     def generate_batch(self, prompts, max_length: int = 256, batch_size: int = 8, **options: Any) -> list:
@@ -205,7 +207,8 @@ class LanguageModel(keras_hub.models.CausalLM):
 
         outputs = []
         for start in range(0, len(prompts), batch_size):
-            outputs += list(generate(self, prompts[start : start + batch_size], max_length=max_length, **options))
+            batch = prompts[start : start + batch_size]
+            outputs += list(generate(self, batch, max_length=max_length, **options))
         return outputs
 
     def save_weights(self, filepath, overwrite: bool = True, **kwargs) -> None:

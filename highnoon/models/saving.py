@@ -1,0 +1,187 @@
+"""Language models as folders: configuration, weights and tokenizer, and nothing else is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import Any
+
+import keras
+
+from highnoon import __version__
+from highnoon.config import ConfigError, ModelConfig, TrainingConfig
+from highnoon.models.arrays import assign_arrays, load_arrays, save_arrays, variable_arrays
+from highnoon.models.causal_lm import LanguageModel
+from highnoon.models.create import resolve_dtype
+from highnoon.models.memory import require_memory
+from highnoon.tokenization import load_tokenizer
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
+_FILES = (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE)
+_FORMAT = "highnoon-model"
+_FORMAT_VERSION = 1
+
+
+class ModelFolderError(ValueError):
+    """A folder that is no saved model, or that must not be overwritten by one."""
+
+
+def save_model(model: LanguageModel, path: str | pathlib.Path) -> pathlib.Path:
+    """Writes a model as a folder that is whole or as it was before.
+
+    The folder holds `config.json`, `model.safetensors` and, where the model has one,
+    `tokenizer.json`. It is written beside and renamed. Other files in an older model folder stay.
+
+    Raises:
+        ModelFolderError: `path` exists and is no model folder.
+        OSError: the disk is full, say; nothing has changed.
+
+    Example:
+
+    ```python
+    import tempfile
+    import highnoon as hn
+
+    model = hn.create_model("highnoon-nano")
+    with tempfile.TemporaryDirectory() as folder:
+        hn.save_model(model, f"{folder}/model")
+        again = hn.load_model(f"{folder}/model")
+    assert again.config == model.config
+    ```
+    """
+    path = pathlib.Path(path)
+    _require_replaceable(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        target = beside / "new"
+        target.mkdir()
+        write_model_files(model, target)
+        if path.exists():
+            os.replace(path, beside / "old")
+            for other in (beside / "old").iterdir():
+                if other.name not in _FILES:
+                    os.replace(other, target / other.name)
+        os.replace(target, path)
+    finally:
+        if (beside / "old").exists() and not path.exists():
+            os.replace(beside / "old", path)
+        shutil.rmtree(beside)
+    return path
+
+
+def write_model_files(model: keras.Model, folder: str | pathlib.Path) -> None:
+    """Writes a model's files into an existing folder, one after the other.
+
+    A Keras model that is no `LanguageModel` keeps its weights alone: `load_model` does not know its class.
+    """
+    folder = pathlib.Path(folder)
+    save_arrays(folder / WEIGHTS_FILE, variable_arrays(model.weights))
+    text = json.dumps(_describe(model), indent=2)
+    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is not None:
+        tokenizer.save(folder / TOKENIZER_FILE)
+
+
+def load_model(
+    path: str | pathlib.Path, dtype: Any = "auto", allow_oversize: bool = False
+) -> LanguageModel:
+    """Reads a model folder, or a training checkpoint, whose other files it leaves alone.
+
+    Args:
+        path: The folder.
+        dtype: As in `create_model`; a quantized model keeps its own.
+        allow_oversize: Load even what this machine's memory cannot hold.
+
+    Raises:
+        ModelFolderError: `path` is no model folder, or is damaged.
+        LimitExceededError: the weights would not fit into memory.
+    """
+    path = pathlib.Path(path)
+    values = _read_description(path)
+    config = ModelConfig(**values["model"])
+    require_memory(config, allow_oversize)
+    quantized = values.get("quantized_dtype")
+    training = values.get("training")
+    model = LanguageModel(
+        **config.to_dict(),
+        dtype=keras.dtype_policies.get(quantized) if quantized else resolve_dtype(dtype),
+        training_config=TrainingConfig(**training) if training else None,
+    )
+    if values.get("lora"):
+        model.backbone.enable_lora(**values["lora"])
+    try:
+        arrays = load_arrays(path / WEIGHTS_FILE)
+        assign_arrays(model.weights, arrays, owner=f"the model of {path / CONFIG_FILE}")
+    except (FileNotFoundError, ValueError) as error:
+        raise ModelFolderError(f"{path} is no whole model: {error}") from error
+    if (path / TOKENIZER_FILE).is_file():
+        model.tokenizer = load_tokenizer(path / TOKENIZER_FILE)
+    return model
+
+
+def is_model_folder(path: str | pathlib.Path) -> bool:
+    """Whether `path` is a folder that `save_model` wrote, or a checkpoint."""
+    try:
+        _read_description(pathlib.Path(path))
+    except ModelFolderError:
+        return False
+    return True
+
+
+def _describe(model: keras.Model) -> dict[str, Any]:
+    description: dict[str, Any] = {
+        "format": _FORMAT, "format_version": _FORMAT_VERSION, "highnoon_version": __version__,
+    }
+    if not isinstance(model, LanguageModel):
+        return {**description, "class": f"{type(model).__module__}.{type(model).__qualname__}"}
+    description["model"] = model.config.to_dict()
+    description["training"] = model.training_config.to_dict() if model.training_config else None
+    policy = keras.dtype_policies.get(model.backbone.get_config()["dtype"])
+    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
+        description["quantized_dtype"] = keras.dtype_policies.serialize(policy)
+    if model.backbone.lora is not None:
+        description["lora"] = model.backbone.lora
+    return description
+
+
+def _read_description(path: pathlib.Path) -> dict[str, Any]:
+    file = path / CONFIG_FILE
+    if not file.is_file():
+        what = "has no config.json" if path.is_dir() else "is no folder"
+        what = what if path.exists() else "does not exist"
+        raise ModelFolderError(f"no model at {path}: it {what}; give a folder written by save_model")
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelFolderError(f"{file} is damaged: {error}") from error
+    if not isinstance(values, dict) or values.get("format") != _FORMAT:
+        raise ModelFolderError(f"{file} was not written by save_model; give a folder that was")
+    if values["format_version"] > _FORMAT_VERSION:
+        raise ModelFolderError(
+            f"{file} has format version {values['format_version']} and this HighNoon {__version__} reads up "
+            f"to {_FORMAT_VERSION}; install highnoon {values['highnoon_version']} or newer"
+        )
+    if "model" not in values:
+        raise ModelFolderError(
+            f"{path} holds the weights of a {values.get('class')}; create that model yourself and give it "
+            f"load_arrays({str(path / WEIGHTS_FILE)!r}) by assign_arrays"
+        )
+    try:
+        ModelConfig(**values["model"])
+    except ConfigError as error:
+        raise ModelFolderError(f"{file} is of another HighNoon: {error}") from error
+    return values
+
+
+def _require_replaceable(path: pathlib.Path) -> None:
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists() and not is_model_folder(path):
+        raise ModelFolderError(f"{path} exists and is no model folder; give another path or remove it")
