@@ -110,8 +110,9 @@ class CallbackGroup:
 
 
 def _overrides_batch_hooks(callback: keras.callbacks.Callback) -> bool:
+    """Whether a hook of a batch is the callback's own; `LambdaCallback` puts them on the instance."""
     base = keras.callbacks.Callback
-    return any(getattr(type(callback), name) is not getattr(base, name) for name in _BATCH_HOOKS)
+    return any(getattr(getattr(callback, name), "__func__", None) is not getattr(base, name) for name in _BATCH_HOOKS)
 
 
 def _values_of(callback: keras.callbacks.Callback, beginning: dict[str, Any]) -> dict[str, Any]:

@@ -402,7 +402,7 @@ def _require_same_plan(plan: TrainingPlan, saved: dict[str, Any]) -> None:
 def _merge_config(base: TrainingConfig | None, arguments: dict[str, Any], options: dict[str, Any]) -> TrainingConfig:
     """Lays arguments that are not at their documented defaults, and options, over the base."""
     known = {field.name for field in dataclasses.fields(TrainingConfig)}
-    values = resolve_keys(options, known - set(_DOCUMENTED), "Trainer")
+    values = resolve_keys(options, known, "Trainer")
     if base is None:
         base = TrainingConfig(warmup_steps=None)
         values = arguments | values
