@@ -70,7 +70,7 @@ def test_special_ids_are_those_documented(trained: QWTTextTokenizer) -> None:
 
 
 def test_the_text_of_a_special_token_is_plain_text(trained: QWTTextTokenizer) -> None:
-    text = "a<|eos|>b <|bos|><|pad|>"
+    text = "a<|eos|>b <|bos|><|pad|> é<|eos|>"
     ids = trained.encode(text, add_special_tokens=False)
     assert min(ids) >= 7
     assert trained.decode(ids) == text
