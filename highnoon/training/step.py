@@ -58,7 +58,7 @@ class TrainStep:
         self.loss_total = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.token_total = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._variables = [variable.value for variable in model.trainable_variables]
-        self._micro_gradients = tf.function(self._differentiate, jit_compile=jit_compile)
+        self._micro_gradients = tf.function(self._differentiate, jit_compile=jit_compile, autograph=False)
         self._compiled: dict[int, Any] = {}
 
     def __call__(self, batch: Mapping[str, np.ndarray], loss_weight: float = 1.0) -> dict[str, tf.Tensor]:
@@ -74,7 +74,7 @@ class TrainStep:
 
     def _compile(self, row_length: int) -> Any:
         specs = {key: tf.TensorSpec((None, row_length), dtype) for key, dtype in BATCH_DTYPES.items()}
-        return tf.function(self._step, input_signature=[specs, tf.TensorSpec((), tf.float32)])
+        return tf.function(self._step, input_signature=[specs, tf.TensorSpec((), tf.float32)], autograph=False)
 
     def _step(self, batch: dict[str, tf.Tensor], loss_weight: tf.Tensor) -> dict[str, tf.Tensor]:
         supervised = tf.reduce_sum(batch["loss_weights"])

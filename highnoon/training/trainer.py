@@ -240,7 +240,13 @@ class Trainer:
             jit_compile=self.jit_compile,
             save_checkpoint=None if directory is None else lambda: self._checkpoint(directory, keep_checkpoints),
         )
-        return self._run.run(saved["run"]["callbacks"] if saved and saved["run"] else ())
+        # Keras callbacks read `model.optimizer`; `model.save_weights` after the run must not drag its slots along.
+        own_optimizer = self.model.optimizer
+        self.model.optimizer = self.optimizer
+        try:
+            return self._run.run(saved["run"]["callbacks"] if saved and saved["run"] else ())
+        finally:
+            self.model.optimizer = own_optimizer
 
     def evaluate(self) -> dict[str, float]:
         """Returns `loss` (nats a token), `perplexity` and `bits_per_byte` over all stages' held-out documents.
@@ -343,7 +349,6 @@ class Trainer:
         self._loaded_from = None
         self.progress = Progress()
         self.optimizer = make_optimizer(self.model, self.config, schedule)
-        self.model.optimizer = self.optimizer
         if saved is None:
             self._run_id = uuid.uuid4().hex[:8]
         elif saved["run"] is None:

@@ -70,6 +70,8 @@ class ValidationStep:
         if row_length not in self._compiled:
             specs = {key: tf.TensorSpec((None, row_length), dtype) for key, dtype in BATCH_DTYPES.items()}
             self._compiled[row_length] = tf.function(
-                lambda batch: loss_terms(self.model, batch, training=False)["loss_sum"], input_signature=[specs]
+                lambda batch: loss_terms(self.model, batch, training=False)["loss_sum"],
+                input_signature=[specs],
+                autograph=False,
             )
         return self._compiled[row_length](batch)
