@@ -7,7 +7,7 @@ import math
 import keras
 from keras import ops
 
-from highnoon.layers.capacity_experts import capacity_experts
+from highnoon.layers.expert_stack import ExpertStack
 from highnoon.layers.gated_feed_forward import GatedFeedForward
 from highnoon.layers.routing import route
 
@@ -123,9 +123,11 @@ class MoELayer(keras.layers.Layer):
             (width, experts), initializer=_fresh(self.kernel_initializer), name="router",
             dtype="float32", autocast=False,
         )
-        self.gate_kernel = self._stack("gate_kernel", (experts, width, inner), self.kernel_initializer)
-        self.up_kernel = self._stack("up_kernel", (experts, width, inner), self.kernel_initializer)
-        self.down_kernel = self._stack("down_kernel", (experts, inner, width), down_initializer)
+        self.experts = ExpertStack(
+            experts, inner, kernel_initializer=_fresh(self.kernel_initializer),
+            output_initializer=_fresh(down_initializer), dtype=self.dtype_policy, name="experts",
+        )
+        self.experts.build(x_shape)
         self.shared_expert = None
         if self.num_shared_experts:
             self.shared_expert = GatedFeedForward(
@@ -134,27 +136,15 @@ class MoELayer(keras.layers.Layer):
             )
             self.shared_expert.build(x_shape)
 
-    def _stack(self, name: str, shape: tuple[int, ...], initializer):
-        """One kernel for each expert, each initialised by its own fans."""
-
-        def initialize(shape, dtype=None):
-            return ops.stack([_fresh(initializer)(shape[1:], dtype=dtype) for _ in range(shape[0])])
-
-        return self.add_weight(shape, initializer=initialize, name=name)
-
     def call(self, x, segment_ids=None, training=None, return_metrics=False):
         is_static = not self._runs_sorted()
         capacity = self._capacity(x.shape[1]) if training else None
         routing = self._route(x, segment_ids, capacity, with_places=is_static)
-        kernels = [ops.convert_to_tensor(k) for k in (self.gate_kernel, self.up_kernel, self.down_kernel)]
         if is_static:
             # Nothing is dropped only if one expert can take a whole row.
-            places = capacity or x.shape[1]
-            chosen = capacity_experts(x, routing.expert_ids, routing.places, *kernels, capacity=places)
+            chosen = self.experts(x, routing.expert_ids, routing.places, capacity=capacity or x.shape[1])
         else:
-            from highnoon.layers.sorted_experts import sorted_experts
-
-            chosen = sorted_experts(x, routing.expert_ids, *kernels)
+            chosen = self.experts(x, routing.expert_ids)
         output = ops.einsum("btkd,btk->btd", chosen, ops.cast(routing.gates, chosen.dtype))
         if self.shared_expert is not None:
             output = output + self.shared_expert(x)

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 from keras import ops
-from keras_hub.layers import ReversibleEmbedding
 from keras_hub.models import Backbone
 
 from highnoon.config import ModelConfig
@@ -50,7 +49,7 @@ class ReasoningBackbone(Backbone):
         self.config = config
         self.lora: dict[str, Any] | None = None
         embedding_initializer = initializers(config)["kernel_initializer"]
-        self.token_embedding = ReversibleEmbedding(
+        self.token_embedding = keras.layers.ReversibleEmbedding(
             config.vocab_size, config.embedding_dim, tie_weights=config.tie_embeddings,
             embeddings_initializer=embedding_initializer, reverse_dtype="float32",
             dtype=dtype, name="token_embedding",

@@ -222,7 +222,14 @@ class LanguageModel(keras_hub.models.CausalLM):
         path = _weights_path(filepath)
         if not path.exists():
             raise FileNotFoundError(f"no weights at {path}")
-        super().load_weights(path, **kwargs)
+        try:
+            super().load_weights(path, **kwargs)
+        except ValueError as error:
+            reason = " ".join(str(error).split("\n\n")[:2]).replace("\n", " ")
+            raise ValueError(
+                f"{path} holds the weights of another model: {reason} Some may have been read; create the "
+                "model again, with the configuration that the weights were saved from."
+            ) from error
 
     def get_config(self) -> dict[str, Any]:
         training = self.training_config.to_dict() if self.training_config else None

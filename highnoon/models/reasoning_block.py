@@ -49,14 +49,15 @@ class ReasoningBlock(keras.layers.Layer):
         self.pairs = parse_pattern(self.config.block_pattern)
 
     def build(self, x_shape) -> None:
-        self.branches = []
+        self.mixer_norms, self.mixers = [], []
+        self.feed_forward_norms, self.feed_forwards = [], []
         for place, (mixer, feed_forward) in enumerate(self.pairs):
-            self.branches.append((
-                self._norm(f"pair_{place}_{mixer}_norm", x_shape),
-                self._part(MIXERS[mixer], f"pair_{place}_{mixer}", x_shape),
-                self._norm(f"pair_{place}_{feed_forward}_norm", x_shape),
-                self._part(FEED_FORWARDS[feed_forward], f"pair_{place}_{feed_forward}", x_shape),
-            ))
+            self.mixer_norms.append(self._norm(f"pair_{place}_{mixer}_norm", x_shape))
+            self.mixers.append(self._part(MIXERS[mixer], f"pair_{place}_{mixer}", x_shape))
+            self.feed_forward_norms.append(self._norm(f"pair_{place}_{feed_forward}_norm", x_shape))
+            self.feed_forwards.append(
+                self._part(FEED_FORWARDS[feed_forward], f"pair_{place}_{feed_forward}", x_shape)
+            )
         if self.config.dropout:
             self.seed_generator = keras.random.SeedGenerator(name="dropout")
 
@@ -73,7 +74,7 @@ class ReasoningBlock(keras.layers.Layer):
         return part
 
     def call(self, x, segment_ids=None, positions=None, training=None):
-        def mix(place, mixer, x):
+        def mix(mixer, x):
             return mixer(x, segment_ids=segment_ids, positions=positions, training=training)
 
         return self._run(x, segment_ids, training, mix)
@@ -81,8 +82,7 @@ class ReasoningBlock(keras.layers.Layer):
     def initial_cache(self, batch_size: int, max_length: int, dtype=None) -> dict[str, Any]:
         """Returns the cache of each mixer under its name."""
         return {
-            mixer.name: mixer.initial_cache(batch_size, max_length, dtype)
-            for _, mixer, _, _ in self.branches
+            mixer.name: mixer.initial_cache(batch_size, max_length, dtype) for mixer in self.mixers
         }
 
     def step(self, x, cache, index, padding=None):
@@ -93,7 +93,7 @@ class ReasoningBlock(keras.layers.Layer):
             places = index + ops.arange(x.shape[1])
             segment_ids = ops.cast(places[None, :] >= ops.cast(padding, places.dtype)[:, None], "int32")
 
-        def mix(place, mixer, x):
+        def mix(mixer, x):
             y, new_cache[mixer.name] = mixer.step(x, cache[mixer.name], index, padding)
             return y
 
@@ -102,9 +102,9 @@ class ReasoningBlock(keras.layers.Layer):
 
     def _run(self, x, segment_ids, training, mix):
         aux_loss, metrics = ops.zeros((), "float32"), []
-        for place, (mixer_norm, mixer, feed_forward_norm, feed_forward) in enumerate(self.branches):
-            x = x + mix(place, mixer, mixer_norm(x))
-            y = feed_forward_norm(x)
+        for place, (mixer, feed_forward) in enumerate(zip(self.mixers, self.feed_forwards, strict=True)):
+            x = x + mix(mixer, self.mixer_norms[place](x))
+            y = self.feed_forward_norms[place](x)
             if self.pairs[place][1] == "moe":
                 y, part, load = feed_forward(
                     y, segment_ids=segment_ids, training=training, return_metrics=True
