@@ -94,6 +94,16 @@ class PackedRows:
         """Tokens of each of the split's documents, framing included."""
         return self._documents.lengths
 
+    @property
+    def store_of(self) -> Ints:
+        """Index in `stores` of the store that each of the split's documents belongs to."""
+        return self._documents.store_of
+
+    def tokens(self, document: int) -> npt.NDArray[np.int32]:
+        """Returns the ids of one of the split's documents, framing included."""
+        store, place = self._documents.locate(document)
+        return store.tokens(place)
+
     def text(self, document: int) -> str:
         """Returns the text of one of the split's documents."""
         store, place = self._documents.locate(document)
