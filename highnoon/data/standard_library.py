@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib
 import inspect
+import os
 import pathlib
 import sysconfig
 import tokenize
@@ -93,15 +94,20 @@ def _module_name(root: pathlib.Path, path: pathlib.Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-def _module_files(root: pathlib.Path) -> list[pathlib.Path]:
+@functools.lru_cache(maxsize=1)
+def _module_files(root: pathlib.Path) -> tuple[pathlib.Path, ...]:
     """The library's modules, sorted; what only this machine's build wrote is left out."""
-    def is_module(path: pathlib.Path) -> bool:
-        folders = path.relative_to(root).parts[:-1]
-        return (not _SKIPPED_FOLDERS.intersection(folders)
-                and not any(folder.startswith("config-") for folder in folders)
-                and not path.name.startswith("_sysconfigdata"))
+    found: list[pathlib.Path] = []
+    for folder, folders, files in os.walk(root):
+        # Pruned while walking: installed packages often stand under the library's own folder.
+        folders[:] = [name for name in folders if not _is_skipped(name)]
+        found += [pathlib.Path(folder, name) for name in files
+                  if name.endswith(".py") and not name.startswith("_sysconfigdata")]
+    return tuple(sorted(found))
 
-    return sorted(path for path in root.rglob("*.py") if is_module(path))
+
+def _is_skipped(folder: str) -> bool:
+    return folder in _SKIPPED_FOLDERS or folder.startswith("config-")
 
 
 def _read_source(path: pathlib.Path) -> str:
