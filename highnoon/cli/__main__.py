@@ -13,13 +13,15 @@ import sys
 from collections.abc import Sequence
 
 import highnoon
-from highnoon.cli import chat, doctor, evaluate, generate, train
+from highnoon.cli import chat, demo, doctor, evaluate, generate, models, train
 
 VERBS = {
+    "demo": demo,
     "train": train,
     "generate": generate,
     "chat": chat,
     "evaluate": evaluate,
+    "models": models,
     "doctor": doctor,
 }
 

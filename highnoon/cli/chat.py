@@ -12,6 +12,7 @@ import argparse
 import sys
 
 from highnoon.cli.model_options import add_model_option, add_sampling_options, sampling_arguments
+from highnoon.cli.quiet_start import load_tensorflow
 
 SUMMARY = "talk with a trained model"
 DEFAULT_ANSWER_TOKENS = 128
@@ -24,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    load_tensorflow()
     import highnoon as hn
     from highnoon.inference import StatefulWrapper
 

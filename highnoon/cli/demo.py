@@ -1,8 +1,8 @@
 """Trains a small mixture-of-experts model on text that every Python has, tries it, and says what is next.
 
-The text is the documentation and the source of this Python's own standard library, read where it lies; nothing
-is downloaded. The model passes three stages (documentation, source, both), is saved, measured on documents that it
-has not seen beside `gzip -9` on the same bytes, and continues a prompt.
+The text is the documentation and the source of this Python's own standard library, read where it lies;
+nothing is downloaded. The model passes three stages (documentation, source, both), is saved, measured on
+documents that it has not seen beside `gzip -9` on the same bytes, and continues a prompt.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pathlib
 import time
 from typing import TYPE_CHECKING, Any
 
+from highnoon.cli.quiet_start import load_tensorflow
 from highnoon.cli.train import print_next_commands
 from highnoon.config import Config, ModelConfig, TrainingConfig
 
@@ -56,14 +57,16 @@ class DemoSettings:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", default="highnoon-demo", metavar="DIR", help="where it all goes (default highnoon-demo)")
-    parser.add_argument("--minutes", type=float, default=4.5, metavar="M", help="time to train (default 4.5)")
-    parser.add_argument("--seed", type=int, default=42, metavar="N", help="seed of weights and order (default 42)")
+    add = parser.add_argument
+    add("--output", default="highnoon-demo", metavar="DIR", help="where it all goes (default highnoon-demo)")
+    add("--minutes", type=float, default=4.5, metavar="M", help="time to train (default 4.5)")
+    add("--seed", type=int, default=42, metavar="N", help="seed of weights and order (default 42)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     if not arguments.minutes > 0:
         raise ValueError(f"--minutes must be above 0; received {arguments.minutes:g}")
+    load_tensorflow()
     run_demo(DemoSettings(), pathlib.Path(arguments.output), arguments.minutes, arguments.seed)
 
 
@@ -73,8 +76,11 @@ def run_demo(settings: DemoSettings, output: pathlib.Path, minutes: float, seed:
     tokenizer, num_steps = calibrate(settings, minutes, seed)
     model = make_model(settings, seed)
     trainer = make_trainer(settings, model, tokenizer, num_steps, seed)
-    print(f"model: {model.count_params():,} parameters, a token passes {settings.model.num_experts_per_tok} of "
-          f"{settings.model.num_moe_experts} experts in each of {settings.model.num_reasoning_blocks} layers\n")
+    shape = settings.model
+    print(
+        f"model: {model.count_params():,} parameters; a token passes {shape.num_experts_per_tok} of "
+        f"{shape.num_moe_experts} experts in each of {shape.num_reasoning_blocks} layers\n"
+    )
     trainer.train(
         checkpoint_dir=output / "checkpoints", checkpoint_interval=max(1, num_steps // 2),
         log_interval=max(1, num_steps // 40), eval_interval=max(1, num_steps // 4), log_dir=output / "logs",
@@ -118,10 +124,10 @@ def calibrate(settings: DemoSettings, minutes: float, seed: int) -> tuple[Any, i
     Returns:
         The tokenizer, and the number of optimizer steps that fit into `minutes`.
     """
-    started = time.monotonic()
-    datasets = sorted({name for _, names, _ in settings.stages for name in names})
     import highnoon as hn
 
+    started = time.monotonic()
+    datasets = sorted({name for _, names, _ in settings.stages for name in names})
     speeds: list[float] = []
 
     def note_speed(event: dict[str, Any]) -> None:
@@ -139,7 +145,7 @@ def calibrate(settings: DemoSettings, minutes: float, seed: int) -> tuple[Any, i
     )
     tokens_per_step = trainer.rows_per_step * settings.training.max_seq_length
     num_steps = max(len(settings.stages), int(minutes * 60 * speeds[-1] / tokens_per_step))
-    print(f"this machine trains {speeds[-1]:,.0f} tokens a second: {num_steps:,} steps in {minutes:g} minutes")
+    print(f"this machine: {speeds[-1]:,.0f} tokens a second, {num_steps:,} steps in {minutes:g} minutes")
     return trainer.tokenizer, num_steps
 
 

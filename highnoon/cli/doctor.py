@@ -10,6 +10,7 @@ import dataclasses
 import importlib.metadata
 import json
 import os
+import pathlib
 import platform
 import shutil
 import subprocess
@@ -31,9 +32,14 @@ SUPPORTED_PYTHON = ((3, 11), (3, 13))
 # Runs in its own process: a TensorFlow built for another processor ends it with a signal.
 PROBE = """
 import json, keras, tensorflow as tf
+from highnoon.data.tokenizing import default_cache_dir
+from highnoon.models.memory import available_memory
 devices = [device.device_type for device in tf.config.list_logical_devices()]
 result = float(tf.reduce_sum(tf.matmul(tf.ones((8, 8)), tf.ones((8, 8)))))
-print(json.dumps({"devices": devices, "backend": keras.config.backend(), "sum": result}))
+print(json.dumps({
+    "devices": devices, "backend": keras.config.backend(), "sum": result, "free": available_memory(),
+    "cache": str(default_cache_dir()),
+}))
 """
 
 
@@ -86,8 +92,7 @@ def examine_system() -> Iterator[Finding]:
     )
     yield Finding("system", "platform", platform.platform())
     yield Finding("system", "processor cores", str(os.cpu_count()))
-    memory = psutil.virtual_memory()
-    yield Finding("system", "memory", f"{_gib(memory.available)} free of {_gib(memory.total)}")
+    yield Finding("system", "memory", _gib(psutil.virtual_memory().total))
 
 
 def examine_requirements(lines: list[str]) -> Iterator[Finding]:
@@ -127,23 +132,36 @@ def examine_tensorflow() -> Iterator[Finding]:
     if probe.returncode != 0:
         reason = (probe.stderr.strip().splitlines() or [f"ended with signal {-probe.returncode}"])[-1]
         yield Finding(
-            "devices", "TensorFlow", f"does not run: {reason}", is_ok=False,
+            "running", "TensorFlow", f"does not run: {reason}", is_ok=False,
             remedy=f"{_python()} -m pip install --force-reinstall tensorflow keras",
         )
         return
     seen = json.loads(probe.stdout.strip().splitlines()[-1])
-    yield Finding("devices", "TensorFlow sees", ", ".join(seen["devices"]), is_ok=seen["sum"] == 512.0)
+    yield Finding("running", "TensorFlow sees", ", ".join(seen["devices"]), is_ok=seen["sum"] == 512.0)
+    yield Finding("running", "memory a run can take", _gib(seen["free"]))
+    yield examine_cache(pathlib.Path(seen["cache"]))
     is_tensorflow = seen["backend"] == "tensorflow"
     yield Finding(
-        "devices", "Keras backend", seen["backend"], is_tensorflow,
+        "running", "Keras backend", seen["backend"], is_tensorflow,
         remedy=None if is_tensorflow else "set KERAS_BACKEND=tensorflow: the Trainer needs it",
     )
     if "GPU" not in seen["devices"] and shutil.which("nvidia-smi"):
         version = importlib.metadata.version("tensorflow")
         yield Finding(
-            "devices", "GPU", "there is one, and TensorFlow cannot use it", is_ok=False, is_needed=False,
+            "running", "GPU", "there is one, and TensorFlow cannot use it", is_ok=False, is_needed=False,
             remedy=f'{_python()} -m pip install "tensorflow[and-cuda]=={version}"',
         )
+
+
+def examine_cache(folder: pathlib.Path) -> Finding:
+    """Says where tokenised data goes and whether there is leave and room to write it."""
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    is_writable = os.access(existing, os.W_OK)
+    room = _gib(shutil.disk_usage(existing).free)
+    return Finding(
+        "running", "cache", f"{folder}, {room} free" if is_writable else f"{folder} cannot be written",
+        is_ok=is_writable, remedy=None if is_writable else "set HIGHNOON_CACHE to a folder of yours",
+    )
 
 
 def _requirements() -> list[str]:

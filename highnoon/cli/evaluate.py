@@ -15,6 +15,7 @@ import json
 from typing import TYPE_CHECKING
 
 from highnoon.cli.model_options import add_model_option
+from highnoon.cli.quiet_start import load_tensorflow
 
 if TYPE_CHECKING:
     from highnoon.data import PackedRows
@@ -34,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    load_tensorflow()
     import highnoon as hn
     from highnoon.evaluation import evaluate_model, gzip_bits_per_byte
 

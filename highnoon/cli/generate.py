@@ -9,6 +9,7 @@ import argparse
 import sys
 
 from highnoon.cli.model_options import add_model_option, add_sampling_options, sampling_arguments
+from highnoon.cli.quiet_start import load_tensorflow
 
 SUMMARY = "continue a prompt with a trained model"
 
@@ -20,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    load_tensorflow()
     import highnoon as hn
 
     prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt

@@ -16,6 +16,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from highnoon.cli.quiet_start import load_tensorflow
 from highnoon.cli.run_file import RunFile, dotted_fields, field_names
 from highnoon.config import PRESETS, ConfigError, resolve_keys
 
@@ -90,9 +91,10 @@ def read_run(arguments: argparse.Namespace) -> RunFile:
 
 def make_trainer(plan: RunFile) -> Trainer:
     """Builds the model and the trainer with all stages."""
+    config = plan.config()
+    load_tensorflow()
     import highnoon as hn
 
-    config = plan.config()
     tokenizer = hn.load_tokenizer(plan.tokenizer) if plan.tokenizer else None
     stages = [_stage_arguments(stage) for stage in plan.stages]
     trainer = hn.Trainer(
