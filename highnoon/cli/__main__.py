@@ -10,6 +10,7 @@ import difflib
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 import highnoon
@@ -87,6 +88,7 @@ def _quieten() -> None:
         raise ValueError(f"HIGHNOON_LOG_LEVEL must be one of {names}; received {level!r}")
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     logging.getLogger("highnoon").setLevel(level)
+    warnings.formatwarning = lambda message, *origin: f"warning: {message}\n"
     if level != "DEBUG":
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
