@@ -65,12 +65,14 @@ def tokenize(source: DocumentSource, tokenizer: Tokenizer, cache_dir: str | os.P
     split_threshold(validation_split)
     key = _cache_key(source, tokenizer)
     folder = default_cache_dir(cache_dir) / "tokens" / key
+    is_damaged = False
     if folder.exists():
         try:
             return _checked(TokenStore(folder, tokenizer, source.name, validation_split))
         except DamagedStoreError as error:
             warnings.warn(f"making the cached tokens of {source.name} again: {error}", stacklevel=2)
-    with _written_whole(folder) as beside:
+            is_damaged = True
+    with _written_whole(folder, replace=is_damaged) as beside:
         _write(source, tokenizer, key, beside)
     return _checked(TokenStore(folder, tokenizer, source.name, validation_split))
 
@@ -96,21 +98,21 @@ def _checked(store: TokenStore) -> TokenStore:
 
 
 @contextlib.contextmanager
-def _written_whole(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a folder beside `folder` to fill, which takes its place when all went well."""
+def _written_whole(folder: pathlib.Path, replace: bool) -> Iterator[pathlib.Path]:
+    """Gives a folder beside `folder` to fill, which becomes `folder` when all went well."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         content = beside / "new"
         content.mkdir()
         yield content
-        # Another process may have the old folder mapped: it is moved aside, never written into.
-        with contextlib.suppress(FileNotFoundError):
+        if replace:
+            # Another process may have the old files mapped: they are moved aside, never written into.
             folder.rename(beside / "old")
         try:
             content.rename(folder)
         except OSError:
-            # Another process put the same content there first.
+            # Another process was first, and what it wrote is the same.
             if not folder.exists():
                 raise
     finally:

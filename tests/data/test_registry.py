@@ -89,6 +89,8 @@ def test_data_dir_comes_before_the_environment_and_that_before_a_path(
     put(tmp_path / "given" / "set.txt", "given")
     assert only_text(open_source("set.txt", data_dir=tmp_path / "given")) == "given"
     assert only_text(open_source(tmp_path / "env" / "set.txt", data_dir=tmp_path / "given")) == "environment"
+    with pytest.raises(SourceNotFoundError):
+        open_source(tmp_path / "env" / "set", data_dir=tmp_path / "given")
 
 
 @pytest.mark.parametrize(("asked", "stored"), [
