@@ -3,6 +3,7 @@
 from highnoon.data.document import DataError, Document, DocumentSource
 from highnoon.data.domain_folder import DomainFolder
 from highnoon.data.files import Files
+from highnoon.data.filtered import FilteredSource
 from highnoon.data.hugging_face import HuggingFaceDataset
 from highnoon.data.packed_rows import PackedRows
 from highnoon.data.registry import SourceNotFoundError, open_source
@@ -20,6 +21,7 @@ __all__ = [
     "DocumentSource",
     "DomainFolder",
     "Files",
+    "FilteredSource",
     "HuggingFaceDataset",
     "PackedRows",
     "RowsView",
