@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import time
-from typing import Any
+from typing import Any, BinaryIO
 
 from highnoon.callbacks.event_callback import EventCallback
 
@@ -32,15 +33,25 @@ class MetricsFile(EventCallback):
             return
         line = {key: value for key, value in event.items() if key != "metrics"} | event.get("metrics", {})
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
+        with self.path.open("a+b") as stream:
+            _end_torn_line(stream)
+            stream.write((json.dumps({"time": round(time.time(), 3), **line}) + "\n").encode())
+
+
+def _end_torn_line(stream: BinaryIO) -> None:
+    """Ends a line that a killed run left unfinished, so that it spoils no other."""
+    if stream.seek(0, os.SEEK_END):
+        stream.seek(-1, os.SEEK_END)
+        if stream.read(1) != b"\n":
+            stream.write(b"\n")
 
 
 def read_metrics(path: str | pathlib.Path) -> list[dict[str, Any]]:
-    """Returns the lines of a metrics file, each (event, step) once; a torn last line is left out."""
+    """Returns the lines of a metrics file, each (event, step) once; lines torn by a kill are left out."""
     lines: dict[tuple[str, int], dict[str, Any]] = {}
     text = pathlib.Path(path).read_text(encoding="utf-8")
-    for line in text[: text.rfind("\n") + 1].splitlines():
-        values = json.loads(line)
-        lines[values["event"], values["step"]] = values
+    for line in text.splitlines():
+        if line.endswith("}") and line.startswith("{"):
+            values = json.loads(line)
+            lines[values["event"], values["step"]] = values
     return sorted(lines.values(), key=lambda values: values["step"])

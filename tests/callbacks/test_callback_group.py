@@ -1,0 +1,71 @@
+"""Callbacks: who is called with what, what a failing one does, what is remembered."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+
+from highnoon.callbacks import CallbackGroup, EventCallback
+from highnoon.callbacks.callback_group import CallbackFailed
+
+
+class Listener(EventCallback):
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[str] = []
+        self.is_closed = False
+
+    def on_event(self, event):
+        self.events.append(event["event"])
+
+    def close(self):
+        self.is_closed = True
+
+
+def test_functions_and_event_callbacks_hear_every_event_in_order():
+    heard, listener = [], Listener()
+    group = CallbackGroup([lambda event: heard.append(event["event"]), listener, keras.callbacks.History()])
+    group.event("log", step=1)
+    group.event("train_end", step=2)
+    assert heard == listener.events == ["log", "train_end"]
+
+
+def test_only_overridden_batch_hooks_make_the_run_wait():
+    assert not CallbackGroup([keras.callbacks.EarlyStopping(), Listener()]).watches_batches
+    assert CallbackGroup([keras.callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: None)]).watches_batches
+
+
+def test_a_failure_is_raised_as_one_or_warned_about():
+    def fail(event):
+        raise KeyError("oops")
+
+    with pytest.raises(CallbackFailed) as caught:
+        CallbackGroup([fail]).event("log")
+    assert isinstance(caught.value.__cause__, KeyError)
+    heard = []
+    with pytest.warns(UserWarning, match="oops"):
+        CallbackGroup([fail, heard.append], on_error="warn").event("log")
+    assert heard == [{"event": "log"}]
+
+
+def test_state_holds_what_changed_since_the_beginning_and_not_the_settings():
+    def group_with(patience: int):
+        stopper = keras.callbacks.EarlyStopping(monitor="loss", patience=patience)
+        stopper.set_model(keras.Sequential())
+        group = CallbackGroup([stopper])
+        group.hook("on_train_begin", {})
+        group.remember_beginning()
+        return group, stopper
+
+    group, _ = group_with(patience=3)
+    for epoch, loss in enumerate([2.0, 1.0, 1.5]):
+        group.hook("on_epoch_end", epoch, {"loss": loss})
+    resumed, stopper = group_with(patience=5)
+    resumed.load_state(group.state())
+    assert (stopper.best, stopper.wait, stopper.patience) == (1.0, 1, 5)
+
+
+def test_closing_reaches_event_callbacks():
+    listener = Listener()
+    CallbackGroup([listener, keras.callbacks.History()]).close()
+    assert listener.is_closed

@@ -1,0 +1,38 @@
+"""The metrics file: one line a log point, readable while it is written and after a crash."""
+
+from __future__ import annotations
+
+from highnoon.callbacks import MetricsFile
+from highnoon.callbacks.metrics_file import read_metrics
+
+
+def log(step: int, loss: float) -> dict:
+    return {"event": "log", "stage": "a", "step": step, "metrics": {"train/loss": loss}}
+
+
+def test_lines_come_back_with_their_metrics(tmp_path):
+    writer = MetricsFile(tmp_path / "deep" / "metrics.jsonl")
+    writer.on_event(log(1, 2.5))
+    writer.on_event({"event": "step_end", "step": 1})
+    (line,) = read_metrics(writer.path)
+    assert (line["step"], line["stage"], line["train/loss"]) == (1, "a", 2.5)
+
+
+def test_a_torn_line_is_left_out_and_spoils_no_other(tmp_path):
+    writer = MetricsFile(tmp_path / "metrics.jsonl")
+    writer.on_event(log(1, 2.5))
+    with writer.path.open("a") as stream:
+        stream.write('{"event": "log", "step": 2, "train')
+    assert [line["step"] for line in read_metrics(writer.path)] == [1]
+    writer.on_event(log(3, 2.0))
+    assert [line["step"] for line in read_metrics(writer.path)] == [1, 3]
+
+
+def test_steps_that_a_resumed_run_took_again_count_once(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for step in (1, 2, 3):
+        MetricsFile(path).on_event(log(step, 9.0))
+    for step in (2, 3, 4):
+        MetricsFile(path).on_event(log(step, 1.0))
+    assert [(line["step"], line["train/loss"]) for line in read_metrics(path)] == [(1, 9.0), (2, 1.0), (3, 1.0),
+                                                                                    (4, 1.0)]
