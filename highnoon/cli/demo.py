@@ -13,12 +13,12 @@ import pathlib
 import time
 from typing import TYPE_CHECKING, Any
 
+from highnoon.cli.evaluate import measure, open_rows, print_figures
 from highnoon.cli.quiet_start import load_tensorflow
 from highnoon.cli.train import print_next_commands
 from highnoon.config import Config, ModelConfig, TrainingConfig
 
 if TYPE_CHECKING:
-    from highnoon.data import PackedRows
     from highnoon.models import LanguageModel
     from highnoon.training import Trainer
 
@@ -31,11 +31,11 @@ class DemoSettings:
 
     Args:
         model: The model.
-        training: How it is trained.
-        stages: Name, datasets and share of the steps of each stage.
-        calibration_steps: Steps of a throw-away model, from which the demo learns how many fit into its time.
-        evaluation_bytes: About how much held-out text is measured.
-        prompts: What the trained model continues, and in how many tokens.
+        training: How it is trained. A small share is held out, since each stage's end evaluates all of it.
+        stages: Name, datasets and share of the steps of each stage; the last one's datasets are all.
+        calibration_steps: Steps of a throw-away model, to learn how many fit into the time.
+        prompts: What the trained model continues.
+        prompt_tokens: In how many tokens.
     """
 
     model: ModelConfig = ModelConfig(
@@ -44,22 +44,26 @@ class DemoSettings:
     )
     training: TrainingConfig = TrainingConfig(
         learning_rate=3e-3, batch_size=8, max_seq_length=256, warmup_steps=None, weight_decay=0.1,
-        adam_beta2=0.98, early_stopping_patience=None,
+        adam_beta2=0.98, early_stopping_patience=None, validation_split=0.03,
     )
     stages: tuple[tuple[str, tuple[str, ...], float], ...] = (
-        ("documentation", ("stdlib:docs",), 0.25),
-        ("source", ("stdlib:code",), 0.35),
-        ("both", ("stdlib:docs", "stdlib:code"), 0.40),
+        ("documentation", ("stdlib:docs",), 0.2),
+        ("source", ("stdlib:code",), 0.3),
+        ("both", ("stdlib:docs", "stdlib:code"), 0.5),
     )
-    calibration_steps: int = 8
-    evaluation_bytes: int = 400_000
-    prompts: tuple[tuple[str, int], ...] = (("def read(self, ", 96), ("This module provides ", 64))
+    calibration_steps: int = 16
+    prompts: tuple[str, ...] = ("This module provides ", "def read(self, ")
+    prompt_tokens: int = 80
+
+    @property
+    def datasets(self) -> list[str]:
+        return list(self.stages[-1][1])
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--output", default="highnoon-demo", metavar="DIR", help="where it all goes (default highnoon-demo)")
-    add("--minutes", type=float, default=4.5, metavar="M", help="time to train (default 4.5)")
+    add("--minutes", type=float, default=4.0, metavar="M", help="time for the training steps (default 4)")
     add("--seed", type=int, default=42, metavar="N", help="seed of weights and order (default 42)")
 
 
@@ -70,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     run_demo(DemoSettings(), pathlib.Path(arguments.output), arguments.minutes, arguments.seed)
 
 
-def run_demo(settings: DemoSettings, output: pathlib.Path, minutes: float, seed: int) -> dict[str, float]:
+def run_demo(settings: DemoSettings, output: pathlib.Path, minutes: float, seed: int) -> dict[str, Any]:
     """Trains, saves, measures and samples; returns the figures of the measurement."""
     print("HighNoon demo: a small language model from the text of this Python's standard library.\n")
     tokenizer, num_steps = calibrate(settings, minutes, seed)
@@ -82,17 +86,21 @@ def run_demo(settings: DemoSettings, output: pathlib.Path, minutes: float, seed:
         f"{shape.num_moe_experts} experts in each of {shape.num_reasoning_blocks} layers\n"
     )
     trainer.train(
-        checkpoint_dir=output / "checkpoints", checkpoint_interval=max(1, num_steps // 2),
-        log_interval=max(1, num_steps // 40), eval_interval=max(1, num_steps // 4), log_dir=output / "logs",
+        checkpoint_dir=output / "checkpoints",
+        checkpoint_interval=max(1, num_steps // 4),
+        log_interval=max(1, num_steps // 50),
+        eval_interval=2 * num_steps,  # the end of each stage has an evaluation
+        log_dir=output / "logs",
         callbacks=_loss_curve(output / "loss.png"),
     )
     trainer.save(output / "model")
-    figures = measure(model, settings)
-    print(f"\nheld-out text: the model needs {figures['bits_per_byte']:.3f} bits a byte, "
-          f"gzip -9 {figures['gzip_bits_per_byte']:.3f}")
-    for prompt, num_tokens in settings.prompts:
-        text = model.generate(prompt, max_length=num_tokens, temperature=0.7, seed=seed)
-        print(f"\n--- it continues {prompt!r}:\n{text}")
+    print("\nOn held-out text:")
+    figures = measure(model, open_rows(model, settings.datasets, is_held_out=True))
+    print_figures(figures)
+    for prompt in settings.prompts:
+        print(f"\n--- continuing {prompt!r}:")
+        print(model.generate(prompt, max_length=settings.prompt_tokens, temperature=0.7, seed=seed))
+    print(f"\nAll of it is in {output}: model, checkpoints, logs with metrics.jsonl, the loss as loss.png.")
     print_next_commands(output)
     return figures
 
@@ -112,7 +120,7 @@ def make_trainer(
     """Returns a trainer whose stages share `num_steps` steps."""
     import highnoon as hn
 
-    trainer = hn.Trainer(model, config=settings.training, tokenizer=tokenizer, seed=seed)
+    trainer = hn.Trainer(model, tokenizer=tokenizer, seed=seed)
     for name, datasets, share in settings.stages:
         trainer.add_curriculum_stage(name, datasets=list(datasets), steps=max(1, round(share * num_steps)))
     return trainer
@@ -127,46 +135,27 @@ def calibrate(settings: DemoSettings, minutes: float, seed: int) -> tuple[Any, i
     import highnoon as hn
 
     started = time.monotonic()
-    datasets = sorted({name for _, names, _ in settings.stages for name in names})
+    trainer = hn.Trainer(make_model(settings, seed), seed=seed, validation_split=0.0)
+    trainer.add_curriculum_stage("calibration", settings.datasets, steps=settings.calibration_steps)
+    trainer.plan()
+    print(
+        f"text read, tokenizer of {trainer.tokenizer.vocab_size:,} ids trained on it: "
+        f"{time.monotonic() - started:.0f} s"
+    )
     speeds: list[float] = []
 
     def note_speed(event: dict[str, Any]) -> None:
         if event["event"] == "log":
             speeds.append(event["metrics"]["train/tokens_per_second"])
 
-    trainer = hn.Trainer(make_model(settings, seed), config=settings.training, seed=seed)
-    trainer.add_curriculum_stage("calibration", datasets=datasets, steps=2 * settings.calibration_steps)
-    trainer.plan()
-    print(f"read the text and trained a tokenizer of {trainer.tokenizer.vocab_size:,} ids "
-          f"({time.monotonic() - started:.0f} s)")
     trainer.train(
-        save_checkpoints=False, log_interval=settings.calibration_steps, log_dir=None, verbose=False,
-        callbacks=[note_speed],
+        save_checkpoints=False, log_dir=None, verbose=False, callbacks=[note_speed],
+        log_interval=max(1, settings.calibration_steps // 2),
     )
     tokens_per_step = trainer.rows_per_step * settings.training.max_seq_length
     num_steps = max(len(settings.stages), int(minutes * 60 * speeds[-1] / tokens_per_step))
     print(f"this machine: {speeds[-1]:,.0f} tokens a second, {num_steps:,} steps in {minutes:g} minutes")
     return trainer.tokenizer, num_steps
-
-
-def measure(model: LanguageModel, settings: DemoSettings) -> dict[str, float]:
-    """Returns the model's figures and gzip's on an even sample of the held-out documents."""
-    from highnoon.data import PackedRows, open_source, tokenize
-    from highnoon.evaluation import evaluate_model, gzip_bits_per_byte
-
-    datasets = sorted({name for _, names, _ in settings.stages for name in names})
-    stores = [tokenize(open_source(name), model.tokenizer) for name in datasets]
-    rows = PackedRows(stores, row_length=settings.training.max_seq_length, split="validation")
-    documents = even_sample(rows, settings.evaluation_bytes)
-    result = evaluate_model(model, rows, documents=documents)
-    texts = [rows.text(document) for document in documents]
-    return {**dataclasses.asdict(result), "gzip_bits_per_byte": gzip_bits_per_byte(texts)}
-
-
-def even_sample(rows: PackedRows, num_bytes: int) -> list[int]:
-    """Returns every n-th document of a split, with n such that they hold about `num_bytes` bytes."""
-    stride = max(1, round(rows.num_bytes / num_bytes))
-    return list(range(0, rows.num_documents, stride))
 
 
 def _loss_curve(path: pathlib.Path) -> list[Any]:
@@ -175,5 +164,5 @@ def _loss_curve(path: pathlib.Path) -> list[Any]:
     try:
         return [LossCurve(path)]
     except ImportError as error:
-        print(f"no picture of the loss: {error}")
+        print(f"no picture of the loss: {error}\n")
         return []

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from highnoon.cli.model_options import add_model_option
 from highnoon.cli.quiet_start import load_tensorflow
@@ -37,19 +37,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     load_tensorflow()
     import highnoon as hn
-    from highnoon.evaluation import evaluate_model, gzip_bits_per_byte
 
     model = hn.load_model(arguments.model)
     rows = open_rows(model, arguments.data, arguments.held_out)
-    result = evaluate_model(model, rows, batch_size=arguments.batch_size)
-    figures = {**dataclasses.asdict(result), "gzip_bits_per_byte": gzip_bits_per_byte(rows.texts())}
+    figures = measure(model, rows, arguments.batch_size)
     if arguments.json:
         print(json.dumps(figures))
-        return
-    print(f"tokens          {result.num_tokens:,} ({result.num_bytes:,} bytes)")
-    print(f"loss            {result.loss:.4f} nats a token")
-    print(f"perplexity      {result.perplexity:.2f}")
-    print(f"bits per byte   {result.bits_per_byte:.3f}   (gzip -9: {figures['gzip_bits_per_byte']:.3f})")
+    else:
+        print_figures(figures)
+
+
+def measure(model: LanguageModel, rows: PackedRows, batch_size: int = 8) -> dict[str, Any]:
+    """Returns the fields of `EvaluationResult`, and `gzip_bits_per_byte` of the same bytes."""
+    from highnoon.evaluation import evaluate_model, gzip_bits_per_byte
+
+    result = evaluate_model(model, rows, batch_size=batch_size)
+    return {**dataclasses.asdict(result), "gzip_bits_per_byte": gzip_bits_per_byte(rows.texts())}
+
+
+def print_figures(figures: dict[str, Any]) -> None:
+    print(f"tokens          {figures['num_tokens']:,} ({figures['num_bytes']:,} bytes)")
+    print(f"loss            {figures['loss']:.4f} nats a token")
+    print(f"perplexity      {figures['perplexity']:.2f}")
+    print(f"bits per byte   {figures['bits_per_byte']:.3f}   (gzip -9: {figures['gzip_bits_per_byte']:.3f})")
 
 
 def open_rows(model: LanguageModel, data: list[str], is_held_out: bool) -> PackedRows:

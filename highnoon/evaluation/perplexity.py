@@ -10,7 +10,7 @@ import keras
 from highnoon.training.validation import ValidationStep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
 
@@ -37,9 +37,7 @@ class EvaluationResult:
     num_bytes: int
 
 
-def evaluate_model(
-    model: keras.Model, rows: PackedRows, batch_size: int = 8, documents: Sequence[int] | None = None
-) -> EvaluationResult:
+def evaluate_model(model: keras.Model, rows: PackedRows, batch_size: int = 8) -> EvaluationResult:
     """Evaluates a model on every row of a split, once, without dropout.
 
     The sums run over the whole split, so the figures do not depend on `batch_size`, and a short last
@@ -49,30 +47,23 @@ def evaluate_model(
         model: A language model, or any Keras model of token ids to logits.
         rows: The split, packed.
         batch_size: Rows computed together.
-        documents: Indices of the split's documents to evaluate; None takes all.
 
     Raises:
         ValueError: `batch_size` below 1, or rows without a supervised token.
     """
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1; received {batch_size}")
-    if documents is None:
-        num_bytes = rows.num_bytes
-    else:
-        num_bytes = sum(len(rows.text(document).encode()) for document in documents)
-    split = ValidationStep(model)(_batches(rows, batch_size, documents))
+    split = ValidationStep(model)(_batches(rows, batch_size))
     return EvaluationResult(
         loss=split.loss,
         perplexity=split.perplexity,
-        bits_per_byte=split.bits_per_byte(num_bytes),
+        bits_per_byte=split.bits_per_byte(rows.num_bytes),
         num_tokens=round(split.num_tokens),
-        num_bytes=num_bytes,
+        num_bytes=rows.num_bytes,
     )
 
 
-def _batches(
-    rows: PackedRows, batch_size: int, documents: Sequence[int] | None
-) -> Iterator[Mapping[str, np.ndarray]]:
-    view = rows.view(epoch=0, documents=documents)
+def _batches(rows: PackedRows, batch_size: int) -> Iterator[Mapping[str, np.ndarray]]:
+    view = rows.view(epoch=0)
     for start in range(0, view.num_rows, batch_size):
         yield view.read(start, batch_size)

@@ -64,15 +64,6 @@ def test_figures_are_sums_over_the_whole_split_whatever_the_batch_size(rows, log
     assert result.bits_per_byte == pytest.approx(nats / math.log(2) / num_bytes, rel=1e-6)
 
 
-def test_chosen_documents_are_measured_alone(rows, log_odds):
-    chosen = [i for i in range(rows.num_documents) if rows.text(i) in (TEXTS[0], TEXTS[2])]
-    result = evaluate_model(FixedOdds(log_odds), rows, documents=chosen)
-    num_bytes = len((TEXTS[0] + TEXTS[2]).encode())
-    assert result.num_bytes == num_bytes
-    expected = exact_nats(log_odds, [TEXTS[0], TEXTS[2]]) / math.log(2) / num_bytes
-    assert result.bits_per_byte == pytest.approx(expected, rel=1e-6)
-
-
 def test_one_trace_serves_all_batches_with_the_short_last_one(rows, log_odds):
     model = FixedOdds(log_odds)
     assert rows.view(0).num_rows % 4 != 0
