@@ -40,7 +40,9 @@ class StepTimes(EventCallback):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=110)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
@@ -57,12 +59,15 @@ def main() -> None:
         alone.append(_seconds_of_steps_alone(trainer, arguments.steps))
     overhead = statistics.median(a - b for a, b in zip(whole, alone, strict=True))
     step = statistics.median(alone)
-    write_report("loop_overhead", {
-        "step_alone_ms": 1e3 * step,
-        "step_in_loop_ms": 1e3 * statistics.median(whole),
-        "overhead_ms": 1e3 * overhead,
-        "overhead_percent": 100 * overhead / step,
-    })
+    write_report(
+        "loop_overhead",
+        {
+            "step_alone_ms": 1e3 * step,
+            "step_in_loop_ms": 1e3 * statistics.median(whole),
+            "overhead_ms": 1e3 * overhead,
+            "overhead_percent": 100 * overhead / step,
+        },
+    )
 
 
 def _seconds_of_steps_alone(trainer: hn.Trainer, steps: int) -> float:

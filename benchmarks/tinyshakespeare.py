@@ -38,7 +38,9 @@ class StopAfter(EventCallback):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     data = os.environ.get("HIGHNOON_DATA")
     parser.add_argument("--data", default=data and f"{data}/plain/tinyshakespeare.txt", help="the text file")
     parser.add_argument("--minutes", type=float, default=5.0)
@@ -49,12 +51,28 @@ def main() -> None:
 
     keras.utils.set_random_seed(0)
     model = hn.create_model(
-        hn.ModelConfig(vocab_size=263, embedding_dim=128, num_reasoning_blocks=4, max_seq_length=128, num_heads=4,
-                       ffn_dim=352, block_pattern="attention+mlp", dropout=0.1)
+        hn.ModelConfig(
+            vocab_size=263,
+            embedding_dim=128,
+            num_reasoning_blocks=4,
+            max_seq_length=128,
+            num_heads=4,
+            ffn_dim=352,
+            block_pattern="attention+mlp",
+            dropout=0.1,
+        )
     )
     model.tokenizer = ByteTokenizer()
-    trainer = hn.Trainer(model, learning_rate=3e-3, batch_size=16, max_seq_length=128, warmup_steps=100,
-                         weight_decay=0.1, adam_beta2=0.99, early_stopping_patience=None)
+    trainer = hn.Trainer(
+        model,
+        learning_rate=3e-3,
+        batch_size=16,
+        max_seq_length=128,
+        warmup_steps=100,
+        weight_decay=0.1,
+        adam_beta2=0.99,
+        early_stopping_patience=None,
+    )
     trainer.add_curriculum_stage("shakespeare", arguments.data, steps=arguments.steps)
     clock = StopAfter(60 * arguments.minutes)
     with tempfile.TemporaryDirectory() as folder:
@@ -63,15 +81,18 @@ def main() -> None:
         seconds = time.perf_counter() - began
     figures = trainer.evaluate()
     tokens = trainer.progress.tokens_seen
-    write_report("tinyshakespeare", {
-        "parameters": model.count_params(),
-        "steps": summary["total_steps"],
-        "minutes": seconds / 60,
-        "tokens_per_second": tokens / seconds,
-        "train_loss": summary["stages_completed"][0]["final_loss"],
-        "held_out_nats_per_byte": figures["bits_per_byte"] * 0.6931471805599453,
-        "held_out_bits_per_byte": figures["bits_per_byte"],
-    })
+    write_report(
+        "tinyshakespeare",
+        {
+            "parameters": model.count_params(),
+            "steps": summary["total_steps"],
+            "minutes": seconds / 60,
+            "tokens_per_second": tokens / seconds,
+            "train_loss": summary["stages_completed"][0]["final_loss"],
+            "held_out_nats_per_byte": figures["bits_per_byte"] * 0.6931471805599453,
+            "held_out_bits_per_byte": figures["bits_per_byte"],
+        },
+    )
 
 
 if __name__ == "__main__":

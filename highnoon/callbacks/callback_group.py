@@ -35,11 +35,14 @@ class CallbackGroup:
         for callback in callbacks:
             if not isinstance(callback, keras.callbacks.Callback) and not callable(callback):
                 raise TypeError(
-                    f"a callback must be a keras.callbacks.Callback or a function of an event; received {callback!r}"
+                    f"a callback must be a keras.callbacks.Callback or a function of an event; "
+                    f"received {callback!r}"
                 )
         self.callbacks = list(callbacks)
         self.on_error = on_error
-        self._keras = [callback for callback in self.callbacks if isinstance(callback, keras.callbacks.Callback)]
+        self._keras = [
+            callback for callback in self.callbacks if isinstance(callback, keras.callbacks.Callback)
+        ]
         self._listeners = [
             callback.on_event if isinstance(callback, EventCallback) else callback
             for callback in self.callbacks
@@ -80,11 +83,11 @@ class CallbackGroup:
                 callback.close()
 
     def remember_beginning(self) -> None:
-        """Notes the callbacks' attributes at the run's start, from which `state` tells what they learnt since."""
+        """Notes the callbacks' attributes at the run's start; `state` tells what changed since."""
         self._at_beginning = [_plain_attributes(callback) for callback in self._keras]
 
     def state(self) -> list[dict[str, Any]]:
-        """Returns what each Keras callback remembers: its `state_dict`, or the plain attributes that changed."""
+        """Returns what each Keras callback remembers: its `state_dict`, or plain attributes that changed."""
         return [
             {"class": type(callback).__name__, "values": _values_of(callback, beginning)}
             for callback, beginning in zip(self._keras, self._at_beginning, strict=True)
@@ -106,13 +109,17 @@ class CallbackGroup:
         except Exception as error:
             if self.on_error == "raise":
                 raise CallbackFailed from error
-            warnings.warn(f"a callback failed and was passed over: {traceback.format_exc(limit=-1)}", stacklevel=3)
+            warnings.warn(
+                f"a callback failed and was passed over: {traceback.format_exc(limit=-1)}", stacklevel=3
+            )
 
 
 def _overrides_batch_hooks(callback: keras.callbacks.Callback) -> bool:
     """Whether a hook of a batch is the callback's own; `LambdaCallback` puts them on the instance."""
     base = keras.callbacks.Callback
-    return any(getattr(getattr(callback, name), "__func__", None) is not getattr(base, name) for name in _BATCH_HOOKS)
+    return any(
+        getattr(getattr(callback, name), "__func__", None) is not getattr(base, name) for name in _BATCH_HOOKS
+    )
 
 
 def _values_of(callback: keras.callbacks.Callback, beginning: dict[str, Any]) -> dict[str, Any]:

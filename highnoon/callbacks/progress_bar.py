@@ -31,8 +31,12 @@ class ProgressBar(EventCallback):
         if not self._console.is_terminal:
             return
         self._bar = Progress(
-            TextColumn("{task.fields[stage]}"), BarColumn(), MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"), TimeRemainingColumn(compact=True), console=self._console,
+            TextColumn("{task.fields[stage]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
         )
         self._task = self._bar.add_task(
             "train", total=event["total_steps"], completed=event["step"], stage="", figures=""
@@ -62,8 +66,10 @@ class ProgressBar(EventCallback):
         self._print(f"[{event['stage']}] epoch {event['epoch']}: loss {event['loss']:.4f}{held_out}")
 
     def _on_early_stop(self, event: dict[str, Any]) -> None:
-        self._print(f"[{event['stage']}] stops early: held-out loss {event['val_loss']:.4f} has not improved on "
-                    f"{event['best_val_loss']:.4f}")
+        self._print(
+            f"[{event['stage']}] stops early: held-out loss {event['val_loss']:.4f} has not improved on "
+            f"{event['best_val_loss']:.4f}"
+        )
 
     def close(self) -> None:
         if self._bar is not None:

@@ -1,11 +1,11 @@
 """Checkpoints: folders that are whole or absent.
 
-    checkpoints/
-      latest                  a line that names the newest folder
-      step_00001000/          a saved model (config.json, model.safetensors, tokenizer.json) and
-        optimizer.safetensors slots, iterations, dropout's seed states
-        state.json            where the run stands, its plan and its stages
-        manifest.json         size and hash of every file above
+checkpoints/
+  latest                  a line that names the newest folder
+  step_00001000/          a saved model (config.json, model.safetensors, tokenizer.json) and
+    optimizer.safetensors slots, iterations, dropout's seed states
+    state.json            where the run stands, its plan and its stages
+    manifest.json         size and hash of every file above
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _replace(beside: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def _keep_foreign_files(old: pathlib.Path, new: pathlib.Path) -> None:
-    """Moves files that the old checkpoint did not write, such as weights saved beside it, into the new one."""
+    """Moves files that the old checkpoint did not write, such as weights beside it, into the new one."""
     manifest = old / MANIFEST
     written = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
     for path in old.iterdir():
@@ -174,7 +174,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
         CheckpointError: nothing there, or nothing whole.
     """
     wanted = pathlib.Path(path)
-    reasons = []
+    reasons: list[str] = []
     for folder in _candidates(wanted):
         reason = damage(folder)
         if reason is None:
@@ -184,7 +184,8 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
         reasons.append(f"{folder.name} is damaged: {reason}")
     detail = "; ".join(reasons) or "it holds no step_* folder"
     raise CheckpointError(
-        f"no checkpoint at {wanted} ({detail}); expected a step_* folder, a directory of them, or its `latest`"
+        f"no checkpoint at {wanted} ({detail}); expected a step_* folder, a directory of them, or its "
+        "`latest`"
     )
 
 

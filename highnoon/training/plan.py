@@ -78,7 +78,10 @@ class TrainingPlan:
         return ends
 
     def to_dict(self) -> dict[str, Any]:
-        return {"stages": [dataclasses.asdict(stage) for stage in self.stages], "warmup_steps": self.warmup_steps}
+        return {
+            "stages": [dataclasses.asdict(stage) for stage in self.stages],
+            "warmup_steps": self.warmup_steps,
+        }
 
     def differences(self, saved: dict[str, Any]) -> list[str]:
         """Returns what differs from a saved plan, a line each."""
@@ -88,16 +91,33 @@ class TrainingPlan:
         for now, then in zip(ours["stages"], saved["stages"], strict=False):
             for key, value in now.items():
                 if then.get(key) != value:
-                    lines.append(f"stage `{now['name']}`: {key} is {value} now, {then.get(key)} in the checkpoint")
+                    lines.append(
+                        f"stage `{now['name']}`: {key} is {value} now, {then.get(key)} in the checkpoint"
+                    )
         if ours["warmup_steps"] != saved["warmup_steps"]:
-            lines.append(f"warmup_steps is {ours['warmup_steps']} now, {saved['warmup_steps']} in the checkpoint")
+            lines.append(
+                f"warmup_steps is {ours['warmup_steps']} now, {saved['warmup_steps']} in the checkpoint"
+            )
         return lines
 
     def __str__(self) -> str:
-        header = ("stage", "data", "documents", "tokens", "rows", "epochs", "steps", "batch", "peak lr", "order")
+        header = (
+            "stage",
+            "data",
+            "documents",
+            "tokens",
+            "rows",
+            "epochs",
+            "steps",
+            "batch",
+            "peak lr",
+            "order",
+        )
         lines = [header, *(_cells(stage) for stage in self.stages)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-        table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+        table = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+        ]
         total = f"{self.total_steps:,} steps in all, warm-up {self.warmup_steps:,}"
         return "\n".join([*(line.rstrip() for line in table), total, *self.notes])
 
@@ -172,8 +192,8 @@ def _notes_on(
             notes.append(f"note: stage `{row.name}` has no held-out document; early stopping is off for it")
         if row.loss_weight != 1.0 and weight_mode == "loss":
             notes.append(
-                f"note: stage `{row.name}` weighs {row.loss_weight:g}; AdamW nearly cancels a factor on the loss, "
-                'Trainer(weight_mode="learning_rate") makes it act'
+                f"note: stage `{row.name}` weighs {row.loss_weight:g}; AdamW nearly cancels a factor on the "
+                'loss, Trainer(weight_mode="learning_rate") makes it act'
             )
         needed = getattr(data.stage.scheduler, "epochs_to_full_data", None)
         length = row.steps if data.counts_steps else row.epochs or epochs_per_stage

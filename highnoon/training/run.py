@@ -98,7 +98,9 @@ class TrainingRun:
         except CallbackFailed as failure:
             error = failure.__cause__
             assert error is not None
-            error.add_note(f"a callback raised this after step {self.progress.step}; {self._save_and_say_where()}")
+            error.add_note(
+                f"a callback raised this after step {self.progress.step}; {self._save_and_say_where()}"
+            )
             raise error from None
         finally:
             self.callbacks.close()
@@ -121,8 +123,12 @@ class TrainingRun:
         callbacks.hook("on_train_begin", {})
         callbacks.remember_beginning()
         callbacks.load_state(callback_states)
-        callbacks.event("train_begin", step=progress.step, total_steps=self.plan.total_steps,
-                        num_parameters=self.model.count_params())
+        callbacks.event(
+            "train_begin",
+            step=progress.step,
+            total_steps=self.plan.total_steps,
+            num_parameters=self.model.count_params(),
+        )
         while progress.stage < len(self.stages) and not self.model.stop_training:
             self._run_stage(self.stages[progress.stage], self.plan.stages[progress.stage])
         if self._saved_at != progress.step:
@@ -151,7 +157,9 @@ class TrainingRun:
         progress, patience = self.progress, data.config.early_stopping_patience
         if progress.num_allowed:
             return False
-        length_reached = progress.stage_step >= plan.steps if plan.epochs is None else progress.epoch >= plan.epochs
+        length_reached = (
+            progress.stage_step >= plan.steps if plan.epochs is None else progress.epoch >= plan.epochs
+        )
         return length_reached or (patience is not None and progress.epochs_without_improvement >= patience)
 
     def _complete_stage(self, plan: StagePlan) -> None:
@@ -184,7 +192,7 @@ class TrainingRun:
         self._end_epoch(data, plan)
 
     def _epoch_is_cut_short(self, data: StageData, plan: StagePlan) -> bool:
-        """Whether the stage's steps are used up, or a scheduler that counts steps now allows other documents."""
+        """Whether the stage's steps are used up, or its scheduler, counting steps, now allows others."""
         progress = self.progress
         if plan.epochs is None and progress.stage_step >= plan.steps:
             return True
@@ -209,7 +217,9 @@ class TrainingRun:
         progress, callbacks = self.progress, self.callbacks
         callbacks.event("step_end", step=progress.step)
         if callbacks.watches_batches:
-            callbacks.batch_hook("on_train_batch_end", progress.step_in_epoch - 1, {"loss": float(self._metrics["loss"])})
+            callbacks.batch_hook(
+                "on_train_batch_end", progress.step_in_epoch - 1, {"loss": float(self._metrics["loss"])}
+            )
         if progress.step == 1 or progress.step % self.intervals.log == 0:
             self._log(plan)
         if progress.step % self.intervals.eval == 0 and (data.counts_steps or not is_last):
@@ -222,7 +232,7 @@ class TrainingRun:
             self._leave()
 
     def _log(self, plan: StagePlan) -> None:
-        """Reads the metrics from the device: the mean loss since the last log point, the rest of this step."""
+        """Reads metrics from the device: the mean loss since the last log point, the rest of this step."""
         assert self._step is not None
         totals = (self._step.loss_total.numpy(), self._step.token_total.numpy())
         loss = (totals[0] - self._logged[0]) / max(totals[1] - self._logged[1], 1.0)
@@ -235,8 +245,8 @@ class TrainingRun:
     def _require_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise FloatingPointError(
-                f"the loss is {loss} at step {self.progress.step}; lower `learning_rate`, keep `gradient_clip`, "
-                "and look at the data of this stage; earlier checkpoints are untouched"
+                f"the loss is {loss} at step {self.progress.step}; lower `learning_rate`, keep "
+                "`gradient_clip`, and look at the data of this stage; earlier checkpoints are untouched"
             )
 
     def _evaluate(self, data: StageData, plan: StagePlan) -> float | None:
@@ -264,15 +274,29 @@ class TrainingRun:
         if val_loss is not None:
             progress.record_val_loss(val_loss, data.config.early_stopping_min_delta)
         if not data.counts_steps:
-            self._tell_scheduler(data, progress.epoch - 1, progress.train_loss if val_loss is None else val_loss)
+            self._tell_scheduler(
+                data, progress.epoch - 1, progress.train_loss if val_loss is None else val_loss
+            )
         logs = {"loss": progress.train_loss} | ({} if val_loss is None else {"val_loss": val_loss})
         self.callbacks.hook("on_epoch_end", keras_epoch, logs)
-        self.callbacks.event("epoch_end", stage=plan.name, epoch=progress.epoch, loss=progress.train_loss,
-                             val_loss=val_loss, step=progress.step)
+        self.callbacks.event(
+            "epoch_end",
+            stage=plan.name,
+            epoch=progress.epoch,
+            loss=progress.train_loss,
+            val_loss=val_loss,
+            step=progress.step,
+        )
         patience = data.config.early_stopping_patience
         if patience is not None and progress.epochs_without_improvement >= patience:
-            self.callbacks.event("early_stop", stage=plan.name, epoch=progress.epoch, val_loss=val_loss,
-                                 best_val_loss=progress.best_val_loss, step=progress.step)
+            self.callbacks.event(
+                "early_stop",
+                stage=plan.name,
+                epoch=progress.epoch,
+                val_loss=val_loss,
+                best_val_loss=progress.best_val_loss,
+                step=progress.step,
+            )
 
     def _tell_scheduler(self, data: StageData, when: int, loss: float | None) -> None:
         """Lets an adaptive scheduler see a loss."""

@@ -22,7 +22,10 @@ def open_stage_sources(stages: Iterable[CurriculumStage], data_dir: str | os.Pat
     Raises:
         ConfigError: a dataset cannot be found; the message names the stage.
     """
-    return [[open_source(name, data_dir=data_dir) for name in stage.dataset_names_and_shares()[0]] for stage in stages]
+    return [
+        [open_source(name, data_dir=data_dir) for name in stage.dataset_names_and_shares()[0]]
+        for stage in stages
+    ]
 
 
 def choose_tokenizer(model: keras.Model, given: Any | None, sources: Sources) -> tuple[Any, str | None]:
@@ -38,10 +41,15 @@ def choose_tokenizer(model: keras.Model, given: Any | None, sources: Sources) ->
     )
     if tokenizer is None:
         if vocab_size is None:
-            raise ConfigError("the model has no tokenizer and no `vocab_size` to train one for; give `tokenizer=`")
+            raise ConfigError(
+                "the model has no tokenizer and no `vocab_size` to train one for; give `tokenizer=`"
+            )
         distinct = {source.fingerprint(): source for stage in sources for source in stage}
         tokenizer = train_tokenizer(list(distinct.values()), vocab_size)
-        note = f"note: trained a tokenizer of {tokenizer.vocab_size:,} ids on the stages' own text; it stays with the run"
+        note = (
+            f"note: trained a tokenizer of {tokenizer.vocab_size:,} ids on the stages' own text; "
+            "it stays with the run"
+        )
     if vocab_size is not None and tokenizer.vocab_size > vocab_size:
         raise ConfigError(
             f"the tokenizer has {tokenizer.vocab_size:,} ids and the model's vocab_size is {vocab_size:,}; "
@@ -64,7 +72,9 @@ class StagePreparation:
         self.model, self.tokenizer, self.cache_dir = model, tokenizer, cache_dir
         self._stores: dict[str, Any] = {}
 
-    def prepare(self, stage: CurriculumStage, sources: Sequence[Any], config: TrainingConfig, seed: int) -> StageData:
+    def prepare(
+        self, stage: CurriculumStage, sources: Sequence[Any], config: TrainingConfig, seed: int
+    ) -> StageData:
         """Returns the data of one stage.
 
         Args:
@@ -74,14 +84,23 @@ class StagePreparation:
             seed: Seed of the stage's order.
         """
         stores = [self._store(source, config.validation_split) for source in sources]
-        packing = {"row_length": config.max_seq_length, "seed": seed, "packing": hasattr(self.model, "loss_terms")}
         shares = stage.dataset_names_and_shares()[1]
-        held_out = any(store.is_validation.any() for store in stores)
+
+        def rows(split: str, weights: list[float] | None) -> PackedRows:
+            return PackedRows(
+                stores,
+                row_length=config.max_seq_length,
+                seed=seed,
+                split=split,
+                weights=weights,
+                packing=hasattr(self.model, "loss_terms"),
+            )
+
         return StageData(
             stage=stage,
             config=config,
-            train_rows=PackedRows(stores, split="train", weights=shares, **packing),
-            validation_rows=PackedRows(stores, split="validation", **packing) if held_out else None,
+            train_rows=rows("train", shares),
+            validation_rows=rows("validation", None) if any(s.is_validation.any() for s in stores) else None,
             data_key="+".join(store.fingerprint[:16] for store in stores),
         )
 

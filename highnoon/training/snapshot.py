@@ -19,7 +19,7 @@ from highnoon.training.stages import CurriculumStage
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
-_SCHEDULERS = {
+_SCHEDULERS: dict[str, type[curriculum.CurriculumScheduler]] = {
     "CurriculumScheduler": curriculum.CurriculumScheduler,
     "AdaptiveCurriculumScheduler": adaptive_curriculum.AdaptiveCurriculumScheduler,
 }
@@ -65,13 +65,18 @@ def restore_model(model: keras.Model, folder: pathlib.Path) -> None:
 def require_same_model(model: keras.Model, folder: pathlib.Path) -> None:
     """Raises CheckpointError where a checkpoint's weights do not fit the model, which stays as it is."""
     saved = {name: array.shape for name, array in load_arrays(folder / WEIGHTS_FILE).items()}
-    ours = {name: tuple(weight.shape) for name, weight in zip(variable_names(model.weights), model.weights, strict=True)}
+    ours = {
+        name: tuple(weight.shape)
+        for name, weight in zip(variable_names(model.weights), model.weights, strict=True)
+    }
     wrong = sorted(name for name in {*saved, *ours} if saved.get(name) != ours.get(name))
     if wrong:
-        shapes = f"{wrong[0]} is {ours.get(wrong[0], 'absent')} here and {saved.get(wrong[0], 'absent')} there"
+        shapes = (
+            f"{wrong[0]} is {ours.get(wrong[0], 'absent')} here and {saved.get(wrong[0], 'absent')} there"
+        )
         raise CheckpointError(
-            f"{folder} holds another model: {len(wrong)} of {len({*saved, *ours})} weights differ ({shapes}); "
-            "create the model with the configuration in its config.json"
+            f"{folder} holds another model: {len(wrong)} of {len({*saved, *ours})} weights differ "
+            f"({shapes}); create the model with the configuration in its config.json"
         )
 
 
@@ -89,7 +94,8 @@ def stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
     names, shares, scheduler = values["datasets"], values["shares"], values["scheduler"]
     if scheduler is not None and scheduler["class"] not in _SCHEDULERS:
         raise CheckpointError(
-            f"stage `{values['name']}` used a {scheduler['class']}; add the stages to the trainer before it goes on"
+            f"stage `{values['name']}` used a {scheduler['class']}; add the stages to the trainer before "
+            "it goes on"
         )
     return CurriculumStage(
         name=values["name"],
@@ -104,20 +110,26 @@ def stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
 
 def require_memory(model: keras.Model, allow_oversize: bool) -> None:
     """Raises LimitExceededError where gradients and AdamW's slots cannot fit beside the weights."""
-    needed = sum(3 * weight.value.dtype.size * int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    needed = sum(
+        3 * weight.value.dtype.size * int(np.prod(weight.shape)) for weight in model.trainable_weights
+    )
     available = psutil.virtual_memory().available
     if needed > available and not allow_oversize:
         raise LimitExceededError(
-            f"training {model.count_params():,} parameters needs {needed / 2**30:.1f} GiB for gradients and AdamW's "
-            f"moments beside the weights; this machine has {available / 2**30:.1f} GiB free. Choose a smaller preset, "
-            "or pass allow_oversize=True"
+            f"training {model.count_params():,} parameters needs {needed / 2**30:.1f} GiB for gradients and "
+            f"AdamW's moments beside the weights; this machine has {available / 2**30:.1f} GiB free. "
+            "Choose a smaller preset, or pass allow_oversize=True"
         )
 
 
-def _training_arrays(model: keras.Model, optimizer: keras.optimizers.Optimizer | None) -> dict[str, np.ndarray]:
+def _training_arrays(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer | None
+) -> dict[str, np.ndarray]:
     slots = variable_arrays(optimizer.variables) if optimizer is not None else {}
     arrays = {f"optimizer/{name}": array for name, array in slots.items()}
-    return arrays | {f"random/{name}": array for name, array in variable_arrays(_random_states(model)).items()}
+    return arrays | {
+        f"random/{name}": array for name, array in variable_arrays(_random_states(model)).items()
+    }
 
 
 def _random_states(model: keras.Model) -> list[keras.Variable]:

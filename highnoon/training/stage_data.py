@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,7 @@ class StageData:
             return
         view = self.validation_rows.view(0)
         size = self.config.batch_size
-        starts = range(0, view.num_rows, size)
+        starts: Sequence[int] = range(0, view.num_rows, size)
         if max_tokens is not None:
             keep = max(1, max_tokens // (size * self.config.max_seq_length))
             starts = [starts[i * len(starts) // keep] for i in range(keep)] if keep < len(starts) else starts

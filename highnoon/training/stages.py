@@ -7,14 +7,16 @@ from typing import Any
 
 from highnoon.config import ConfigError, resolve_keys
 
-OVERRIDABLE = frozenset({
-    "learning_rate",
-    "batch_size",
-    "gradient_accumulation_steps",
-    "max_seq_length",
-    "early_stopping_patience",
-    "early_stopping_min_delta",
-})
+OVERRIDABLE = frozenset(
+    {
+        "learning_rate",
+        "batch_size",
+        "gradient_accumulation_steps",
+        "max_seq_length",
+        "early_stopping_patience",
+        "early_stopping_min_delta",
+    }
+)
 
 
 @dataclasses.dataclass
@@ -64,7 +66,11 @@ class CurriculumStage:
             raise ConfigError(f"stage `{self.name}`: `weight` must be above 0; received {self.weight!r}")
         owner = f"stage `{self.name}`"
         self.config_overrides = resolve_keys(self.config_overrides, set(OVERRIDABLE), owner)
-        if self.scheduler is not None and getattr(self.scheduler, "unit", "epoch") == "step" and not self.steps:
+        if (
+            self.scheduler is not None
+            and getattr(self.scheduler, "unit", "epoch") == "step"
+            and not self.steps
+        ):
             raise ConfigError(
                 f"stage `{self.name}`: a scheduler that counts steps needs the stage's length in `steps=`"
             )
@@ -76,7 +82,8 @@ class CurriculumStage:
             return self.datasets, None
         if not all(paired) or any(len(entry) != 2 for entry in self.datasets):
             raise ConfigError(
-                f"stage `{self.name}`: give every dataset as `(name, share)` or none; received {self.datasets!r}"
+                f"stage `{self.name}`: give every dataset as `(name, share)` or none; "
+                f"received {self.datasets!r}"
             )
         names, shares = zip(*self.datasets, strict=True)
         return list(names), [float(share) for share in shares]
@@ -86,7 +93,9 @@ class CurriculumStage:
         names, shares = self.dataset_names_and_shares()
         return {
             "name": self.name,
-            "datasets": [name if isinstance(name, str) else getattr(name, "name", str(name)) for name in names],
+            "datasets": [
+                name if isinstance(name, str) else getattr(name, "name", str(name)) for name in names
+            ],
             "shares": shares,
             "epochs": self.epochs,
             "steps": self.steps,

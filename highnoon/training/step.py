@@ -39,7 +39,7 @@ class TrainStep:
             number of micro-batches.
 
     Call arguments: a batch (dict of (rows, t) arrays) and the factor on the loss. Returns scalars as tensors,
-    which the host need not wait for: `loss`, `aux_loss`, `grad_norm`, `learning_rate`, and the model's metrics.
+    which the host need not wait for: `loss`, `aux_loss`, `grad_norm`, `learning_rate`, the model's metrics.
     `loss_total` and `token_total` add up the epoch's loss in float64 on the device.
     """
 
@@ -74,7 +74,9 @@ class TrainStep:
 
     def _compile(self, row_length: int) -> Any:
         specs = {key: tf.TensorSpec((None, row_length), dtype) for key, dtype in BATCH_DTYPES.items()}
-        return tf.function(self._step, input_signature=[specs, tf.TensorSpec((), tf.float32)], autograph=False)
+        return tf.function(
+            self._step, input_signature=[specs, tf.TensorSpec((), tf.float32)], autograph=False
+        )
 
     def _step(self, batch: dict[str, tf.Tensor], loss_weight: tf.Tensor) -> dict[str, tf.Tensor]:
         supervised = tf.reduce_sum(batch["loss_weights"])
@@ -108,12 +110,15 @@ class TrainStep:
         num_rows = tf.shape(batch["token_ids"])[0]
 
         def micro_batch(start: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {key: value[start:start + size] for key, value in batch.items()}
+            return {key: value[start : start + size] for key, value in batch.items()}
 
         # Tracing once tells the structure of the sums; the traced function itself is what the loop calls.
         traced = self._micro_gradients.get_concrete_function(micro_batch(tf.constant(0)), scales)
         _, names = traced.structured_outputs
-        zeros = ([tf.zeros_like(variable) for variable in self._variables], {key: tf.zeros(()) for key in names})
+        zeros = (
+            [tf.zeros_like(variable) for variable in self._variables],
+            {key: tf.zeros(()) for key in names},
+        )
 
         def add_one(start: tf.Tensor, gradients: Any, sums: Any) -> tuple[Any, Any, Any]:
             more_gradients, more_sums = self._micro_gradients(micro_batch(start), scales)

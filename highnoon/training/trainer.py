@@ -29,14 +29,20 @@ from highnoon.training.validation import ValidationStep
 __all__ = ["CurriculumStage", "Trainer"]
 
 DEFAULT_EPOCHS_PER_STAGE = 10
-_DOCUMENTED = {"learning_rate": 1e-4, "batch_size": 8, "max_seq_length": 2048, "gradient_accumulation_steps": 1}
+_DOCUMENTED = {
+    "learning_rate": 1e-4,
+    "batch_size": 8,
+    "max_seq_length": 2048,
+    "gradient_accumulation_steps": 1,
+}
 
 
 class Trainer:
     """Trains a model through the stages of a curriculum.
 
     Args:
-        model: A HighNoon language model, or any built `keras.Model` from `token_ids` and `padding_mask` to logits.
+        model: A HighNoon language model, or any built `keras.Model` from `token_ids` and `padding_mask` to
+            logits.
         learning_rate: Peak learning rate.
         batch_size: Rows in one micro-batch.
         max_seq_length: Tokens in a row; never more than the model's own `max_seq_length`.
@@ -212,9 +218,13 @@ class Trainer:
             FloatingPointError: the loss is not finite.
             KeyboardInterrupt: Ctrl-C, after saving.
         """
-        counts = {"checkpoint_interval": checkpoint_interval, "log_interval": log_interval,
-                  "eval_interval": eval_interval, "keep_checkpoints": keep_checkpoints,
-                  "epochs_per_stage": (epochs or epochs_per_stage or DEFAULT_EPOCHS_PER_STAGE)}
+        counts = {
+            "checkpoint_interval": checkpoint_interval,
+            "log_interval": log_interval,
+            "eval_interval": eval_interval,
+            "keep_checkpoints": keep_checkpoints,
+            "epochs_per_stage": (epochs or epochs_per_stage or DEFAULT_EPOCHS_PER_STAGE),
+        }
         for name, value in counts.items():
             _require_count(name, value)
         saved = self._saved_state(resume_from)
@@ -238,9 +248,11 @@ class Trainer:
             intervals=Intervals(log_interval, eval_interval, checkpoint_interval),
             gradient_clip=self.config.gradient_clip,
             jit_compile=self.jit_compile,
-            save_checkpoint=None if directory is None else lambda: self._checkpoint(directory, keep_checkpoints),
+            save_checkpoint=None
+            if directory is None
+            else lambda: self._checkpoint(directory, keep_checkpoints),
         )
-        # Keras callbacks read `model.optimizer`; `model.save_weights` after the run must not drag its slots along.
+        # Keras callbacks read `model.optimizer`; `model.save_weights` later must not drag its slots along.
         own_optimizer = self.model.optimizer
         self.model.optimizer = self.optimizer
         try:
@@ -249,7 +261,7 @@ class Trainer:
             self.model.optimizer = own_optimizer
 
     def evaluate(self) -> dict[str, float]:
-        """Returns `loss` (nats a token), `perplexity` and `bits_per_byte` over all stages' held-out documents.
+        """Returns `loss` (nats a token), `perplexity` and `bits_per_byte` over all held-out documents.
 
         Raises:
             ConfigError: nothing is held out.
@@ -258,10 +270,16 @@ class Trainer:
         assert self._prepared is not None
         distinct = {data.data_key: data for data in self._prepared[1] if data.validation_rows is not None}
         if not distinct:
-            raise ConfigError("no stage has a held-out document; add more documents or raise `validation_split`")
+            raise ConfigError(
+                "no stage has a held-out document; add more documents or raise `validation_split`"
+            )
         validate = ValidationStep(self.model)
-        split = functools.reduce(operator.add, (validate(data.validation_batches()) for data in distinct.values()))
-        num_bytes = sum(int(data.validation_rows.num_bytes) for data in distinct.values())
+        split = functools.reduce(
+            operator.add, (validate(data.validation_batches()) for data in distinct.values())
+        )
+        num_bytes = sum(
+            data.validation_rows.num_bytes for data in distinct.values() if data.validation_rows is not None
+        )
         return {
             "loss": split.loss,
             "perplexity": split.perplexity,
@@ -290,7 +308,9 @@ class Trainer:
         """
         folder = checkpoint.find_checkpoint(path)
         state = checkpoint.read_state(folder)
-        trainer = cls(model, config=TrainingConfig(**state["training_config"]), weight_mode=state["weight_mode"])
+        trainer = cls(
+            model, config=TrainingConfig(**state["training_config"]), weight_mode=state["weight_mode"]
+        )
         trainer._adopt(folder, state)
         snapshot.restore_model(model, folder)
         return trainer
@@ -382,7 +402,10 @@ class Trainer:
 
     def _write_files(self, folder: pathlib.Path) -> None:
         snapshot.write(
-            folder, self.model, self.optimizer, self.tokenizer,
+            folder,
+            self.model,
+            self.optimizer,
+            self.tokenizer,
             {
                 "run_id": self._run_id,
                 "epochs_per_stage": self._epochs_per_stage,
@@ -399,12 +422,14 @@ def _require_same_plan(plan: TrainingPlan, saved: dict[str, Any]) -> None:
     differences = plan.differences(saved["plan"])
     if differences:
         raise checkpoint.CheckpointError(
-            f"the run in {saved['folder']} followed another plan: {'; '.join(differences)}. Go on with the stages, "
-            "data and options that it began with, or start a new run without `resume_from`"
+            f"the run in {saved['folder']} followed another plan: {'; '.join(differences)}. Go on with the "
+            "stages, data and options that it began with, or start a new run without `resume_from`"
         )
 
 
-def _merge_config(base: TrainingConfig | None, arguments: dict[str, Any], options: dict[str, Any]) -> TrainingConfig:
+def _merge_config(
+    base: TrainingConfig | None, arguments: dict[str, Any], options: dict[str, Any]
+) -> TrainingConfig:
     """Lays arguments that are not at their documented defaults, and options, over the base."""
     known = {field.name for field in dataclasses.fields(TrainingConfig)}
     values = resolve_keys(options, known, "Trainer")

@@ -32,7 +32,9 @@ def test_functions_and_event_callbacks_hear_every_event_in_order():
 
 def test_only_overridden_batch_hooks_make_the_run_wait():
     assert not CallbackGroup([keras.callbacks.EarlyStopping(), Listener()]).watches_batches
-    assert CallbackGroup([keras.callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: None)]).watches_batches
+    assert CallbackGroup(
+        [keras.callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: None)]
+    ).watches_batches
 
 
 def test_a_failure_is_raised_as_one_or_warned_about():

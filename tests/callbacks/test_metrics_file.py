@@ -34,5 +34,9 @@ def test_steps_that_a_resumed_run_took_again_count_once(tmp_path):
         MetricsFile(path).on_event(log(step, 9.0))
     for step in (2, 3, 4):
         MetricsFile(path).on_event(log(step, 1.0))
-    assert [(line["step"], line["train/loss"]) for line in read_metrics(path)] == [(1, 9.0), (2, 1.0), (3, 1.0),
-                                                                                    (4, 1.0)]
+    assert [(line["step"], line["train/loss"]) for line in read_metrics(path)] == [
+        (1, 9.0),
+        (2, 1.0),
+        (3, 1.0),
+        (4, 1.0),
+    ]

@@ -10,7 +10,13 @@ import pytest
 import tensorflow as tf
 
 import highnoon as hn
-from highnoon.config import EARLY_STOPPING_MIN_DELTA, EARLY_STOPPING_PATIENCE, Config, ModelConfig, TrainingConfig
+from highnoon.config import (
+    EARLY_STOPPING_MIN_DELTA,
+    EARLY_STOPPING_PATIENCE,
+    Config,
+    ModelConfig,
+    TrainingConfig,
+)
 from highnoon.data import TextDataset
 from highnoon.tokenization import ByteTokenizer
 
@@ -37,20 +43,31 @@ def test_datasets_from_files_and_hub(tmp_path):
     dataset = TextDataset.from_files(paths=["data/*.txt"], tokenizer=ByteTokenizer(), max_length=2048)
     assert dataset.max_length == 2048 and len(dataset) >= 1
     hn.Trainer(hn.create_model("highnoon-nano", **SMALL)).add_curriculum_stage("own", dataset, steps=1).train(
-        save_checkpoints=False, log_dir=None, verbose=False)
+        save_checkpoints=False, log_dir=None, verbose=False
+    )
 
 
 def test_custom_configuration_reaches_model_and_trainer():
     config = Config(
-        model=ModelConfig(vocab_size=500, embedding_dim=64, num_reasoning_blocks=2, max_seq_length=128,
-                          num_moe_experts=4),
+        model=ModelConfig(
+            vocab_size=500, embedding_dim=64, num_reasoning_blocks=2, max_seq_length=128, num_moe_experts=4
+        ),
         training=TrainingConfig(learning_rate=1e-4, batch_size=8, warmup_steps=1000, gradient_clip=1.0),
     )
     model = hn.create_model(config)
-    assert (model.vocab_size, model.embedding_dim, model.num_blocks, model.max_seq_length) == (500, 64, 2, 128)
+    assert (model.vocab_size, model.embedding_dim, model.num_blocks, model.max_seq_length) == (
+        500,
+        64,
+        2,
+        128,
+    )
     assert f"{model.count_params():,}".replace(",", "").isdigit()
-    trainer = hn.Trainer(model, learning_rate=config.training.learning_rate, batch_size=config.training.batch_size,
-                         gradient_accumulation_steps=4)
+    trainer = hn.Trainer(
+        model,
+        learning_rate=config.training.learning_rate,
+        batch_size=config.training.batch_size,
+        gradient_accumulation_steps=4,
+    )
     assert trainer.rows_per_step == 32
     assert (trainer.config.warmup_steps, trainer.config.gradient_clip) == (1000, 1.0)
 
@@ -58,8 +75,9 @@ def test_custom_configuration_reaches_model_and_trainer():
 def test_the_whole_workflow_from_stages_to_inference(tmp_path, capsys):
     def build() -> hn.Trainer:
         model = hn.create_model("highnoon-nano", **SMALL)
-        trainer = hn.Trainer(model, learning_rate=1e-4, batch_size=8, max_seq_length=2048,
-                             gradient_accumulation_steps=4)
+        trainer = hn.Trainer(
+            model, learning_rate=1e-4, batch_size=8, max_seq_length=2048, gradient_accumulation_steps=4
+        )
         trainer.add_curriculum_stage("foundation", datasets=["pile_subset"], epochs=2)
         trainer.add_curriculum_stage("code", datasets=["the_stack_v2"], epochs=1)
         trainer.add_curriculum_stage("instruction", datasets=["open_assistant"], epochs=1, weight=2.0)
@@ -79,8 +97,14 @@ def test_the_whole_workflow_from_stages_to_inference(tmp_path, capsys):
     trainer = build()
     trainer.add_callback(training_monitor)
     trainer.add_callback(tf.keras.callbacks.TensorBoard(log_dir="./logs/training"))
-    summary = trainer.train(epochs_per_stage=5, save_checkpoints=True, checkpoint_dir="./checkpoints",
-                            checkpoint_interval=1000, log_interval=100, eval_interval=500)
+    summary = trainer.train(
+        epochs_per_stage=5,
+        save_checkpoints=True,
+        checkpoint_dir="./checkpoints",
+        checkpoint_interval=1000,
+        log_interval=100,
+        eval_interval=500,
+    )
     assert "foundation" in capsys.readouterr().out
     assert lines[0].startswith("[foundation] Epoch 1: loss=") and "True" in lines
     assert summary["total_steps"] >= 4

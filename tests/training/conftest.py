@@ -18,7 +18,9 @@ WORDS = "noon sun moon star light shade river stone field wind rain cloud bird f
 def write_corpus(folder: pathlib.Path, seed: int, documents: int = 40) -> pathlib.Path:
     """Writes one text file of documents of unequal length, one a line."""
     rng = np.random.default_rng(seed)
-    lines = [" ".join(rng.choice(WORDS, size=rng.integers(3, 30))) + f" {index}." for index in range(documents)]
+    lines = [
+        " ".join(rng.choice(WORDS, size=rng.integers(3, 30))) + f" {index}." for index in range(documents)
+    ]
     path = folder / f"corpus-{seed}.jsonl"
     path.write_text("".join(f'{{"text": "{line}"}}\n' for line in lines))
     return path
@@ -44,8 +46,15 @@ def _own_folders(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def make_model() -> Callable[..., keras.Model]:
     def make(seed: int = 0, **overrides):
         keras.utils.set_random_seed(seed)
-        shape = {"vocab_size": 263, "embedding_dim": 32, "num_reasoning_blocks": 1, "max_seq_length": 32,
-                 "num_moe_experts": 2, "num_heads": 2, "expert_dim": 32}
+        shape = {
+            "vocab_size": 263,
+            "embedding_dim": 32,
+            "num_reasoning_blocks": 1,
+            "max_seq_length": 32,
+            "num_moe_experts": 2,
+            "num_heads": 2,
+            "expert_dim": 32,
+        }
         model = hn.create_model("highnoon-nano", **{**shape, **overrides})
         model.tokenizer = ByteTokenizer()
         return model

@@ -18,8 +18,9 @@ QUIET = {"log_dir": None, "verbose": False}
 
 def make_trainer(model, corpus, other_corpus, **options) -> hn.Trainer:
     trainer = hn.Trainer(model, learning_rate=3e-3, batch_size=2, gradient_accumulation_steps=2, **options)
-    scheduler = CurriculumScheduler(num_stages=2, warmup_epochs=1, stage_increment_epochs=1, initial_fraction=0.5,
-                                    verbose=False)
+    scheduler = CurriculumScheduler(
+        num_stages=2, warmup_epochs=1, stage_increment_epochs=1, initial_fraction=0.5, verbose=False
+    )
     trainer.add_curriculum_stage("easy", corpus, epochs=2, scheduler=scheduler)
     trainer.add_curriculum_stage("more", [other_corpus, corpus], steps=6, learning_rate=1e-3)
     return trainer
@@ -39,12 +40,16 @@ def assert_same_bits(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -
 def test_nine_kill_points_over_two_stages_end_with_the_same_bits(make_model, corpus, other_corpus, tmp_path):
     whole = tmp_path / "whole"
     trainer = make_trainer(make_model(dropout=0.1), corpus, other_corpus)
-    summary = trainer.train(checkpoint_dir=whole, checkpoint_interval=1, keep_checkpoints=99, eval_interval=4, **QUIET)
+    summary = trainer.train(
+        checkpoint_dir=whole, checkpoint_interval=1, keep_checkpoints=99, eval_interval=4, **QUIET
+    )
     expected, steps = final_arrays(whole), checkpoint.step_folders(whole)
     assert len(steps) == summary["total_steps"] >= 14
     for index, folder in enumerate(steps[:: len(steps) // 9][:9]):
         resumed = make_trainer(make_model(seed=index + 1, dropout=0.1), corpus, other_corpus)
-        again = resumed.train(resume_from=folder, checkpoint_dir=tmp_path / f"again-{index}", eval_interval=4, **QUIET)
+        again = resumed.train(
+            resume_from=folder, checkpoint_dir=tmp_path / f"again-{index}", eval_interval=4, **QUIET
+        )
         assert again == summary
         assert_same_bits(final_arrays(tmp_path / f"again-{index}"), expected)
 
@@ -54,8 +59,9 @@ def test_early_stopping_remembers_across_a_resume(make_model, corpus, tmp_path):
         options = {"early_stopping_patience": 3, "early_stopping_min_delta": 50.0}
         return hn.Trainer(model, batch_size=32, **options).add_curriculum_stage("stuck", corpus, epochs=9)
 
-    first = trainer_on(make_model()).train(checkpoint_dir=tmp_path / "a", checkpoint_interval=1, keep_checkpoints=99,
-                                           **QUIET)
+    first = trainer_on(make_model()).train(
+        checkpoint_dir=tmp_path / "a", checkpoint_interval=1, keep_checkpoints=99, **QUIET
+    )
     middle = checkpoint.step_folders(tmp_path / "a")[2]
     second = trainer_on(make_model(1)).train(resume_from=middle, checkpoint_dir=tmp_path / "b", **QUIET)
     assert first == second and first["stages_completed"][0]["epochs"] == 4

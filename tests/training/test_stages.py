@@ -10,32 +10,48 @@ from highnoon.training.stages import CurriculumStage
 
 
 def test_documented_fields_and_defaults():
-    stage = CurriculumStage(name="foundation", datasets=["dataset1", "dataset2"], epochs=10, weight=1.0,
-                            config_overrides={"learning_rate": 5e-5})
+    stage = CurriculumStage(
+        name="foundation",
+        datasets=["dataset1", "dataset2"],
+        epochs=10,
+        weight=1.0,
+        config_overrides={"learning_rate": 5e-5},
+    )
     assert (stage.epochs, stage.weight, stage.config_overrides) == (10, 1.0, {"learning_rate": 5e-5})
     plain = CurriculumStage("a", "one")
     assert (plain.datasets, plain.epochs, plain.weight, plain.config_overrides) == (["one"], None, 1.0, {})
 
 
 def test_aliases_of_overrides_are_accepted():
-    assert CurriculumStage("a", "one", config_overrides={"lr": 1e-5}).config_overrides == {"learning_rate": 1e-5}
+    assert CurriculumStage("a", "one", config_overrides={"lr": 1e-5}).config_overrides == {
+        "learning_rate": 1e-5
+    }
 
 
 def test_pairs_give_shares():
-    assert CurriculumStage("a", [("x", 0.5), ("y", 0.5)]).dataset_names_and_shares() == (["x", "y"], [0.5, 0.5])
+    assert CurriculumStage("a", [("x", 0.5), ("y", 0.5)]).dataset_names_and_shares() == (
+        ["x", "y"],
+        [0.5, 0.5],
+    )
     assert CurriculumStage("a", ["x", "y"]).dataset_names_and_shares() == (["x", "y"], None)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"name": ""}, "needs a name"),
-    ({"datasets": []}, "names no dataset"),
-    ({"epochs": 0}, "`epochs` must be at least 1"),
-    ({"steps": 1.5}, "`steps` must be at least 1"),
-    ({"epochs": 1, "steps": 1}, "give one of them"),
-    ({"weight": 0}, "`weight` must be above 0"),
-    ({"config_overrides": {"learning_rat": 1}}, "did you mean `learning_rate`"),
-    ({"scheduler": CurriculumScheduler(unit="step", verbose=False)}, "needs the stage's length in `steps=`"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": ""}, "needs a name"),
+        ({"datasets": []}, "names no dataset"),
+        ({"epochs": 0}, "`epochs` must be at least 1"),
+        ({"steps": 1.5}, "`steps` must be at least 1"),
+        ({"epochs": 1, "steps": 1}, "give one of them"),
+        ({"weight": 0}, "`weight` must be above 0"),
+        ({"config_overrides": {"learning_rat": 1}}, "did you mean `learning_rate`"),
+        (
+            {"scheduler": CurriculumScheduler(unit="step", verbose=False)},
+            "needs the stage's length in `steps=`",
+        ),
+    ],
+)
 def test_bad_stages_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         CurriculumStage(**{"name": "a", "datasets": ["x"], **arguments})

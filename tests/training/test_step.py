@@ -30,13 +30,15 @@ def batches_of_unequal_rows(count: int, rows: int) -> list[dict[str, np.ndarray]
     for _ in range(count):
         shape = (rows, ROW_LENGTH)
         used = np.arange(ROW_LENGTH) < rng.integers(1, ROW_LENGTH, size=(rows, 1))
-        result.append({
-            "token_ids": rng.integers(0, VOCAB, shape, dtype=np.int32),
-            "labels": rng.integers(0, VOCAB, shape, dtype=np.int32),
-            "loss_weights": used.astype(np.float32),
-            "segment_ids": used.astype(np.int32),
-            "positions": np.broadcast_to(np.arange(ROW_LENGTH, dtype=np.int32), shape).copy(),
-        })
+        result.append(
+            {
+                "token_ids": rng.integers(0, VOCAB, shape, dtype=np.int32),
+                "labels": rng.integers(0, VOCAB, shape, dtype=np.int32),
+                "loss_weights": used.astype(np.float32),
+                "segment_ids": used.astype(np.int32),
+                "positions": np.broadcast_to(np.arange(ROW_LENGTH, dtype=np.int32), shape).copy(),
+            }
+        )
     return result
 
 
@@ -72,7 +74,9 @@ def test_totals_add_up_to_the_mean_over_all_supervised_tokens():
 def test_gradient_is_clipped_by_its_global_norm():
     batch = batches_of_unequal_rows(1, rows=8)[0]
     free, clipped = make_step(8, gradient_clip=None), make_step(8, gradient_clip=1e-3)
-    norms = {name: float(step(batch)["grad_norm"]) for name, step in {"free": free, "clipped": clipped}.items()}
+    norms = {
+        name: float(step(batch)["grad_norm"]) for name, step in {"free": free, "clipped": clipped}.items()
+    }
     assert norms["free"] == pytest.approx(norms["clipped"]) and norms["free"] > 1e-3
     # The first moment is (1 - beta_1) times the gradient that was applied.
     moments = [variable.numpy() for variable in clipped.optimizer._momentums]
@@ -83,7 +87,9 @@ def test_gradient_is_clipped_by_its_global_norm():
 def test_padding_rows_change_nothing():
     batch = batches_of_unequal_rows(1, rows=6)[0]
     padded = {key: np.concatenate([value, np.zeros_like(value[:2])]) for key, value in batch.items()}
-    for one, other in zip(weights_after(make_step(8), [batch]), weights_after(make_step(8), [padded]), strict=True):
+    for one, other in zip(
+        weights_after(make_step(8), [batch]), weights_after(make_step(8), [padded]), strict=True
+    ):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-7)
 
 

@@ -23,27 +23,54 @@ QUIET = {"log_dir": None, "verbose": False, "save_checkpoints": False}
 
 def test_documented_defaults():
     constructor = inspect.signature(hn.Trainer).parameters
-    assert {name: constructor[name].default for name in
-            ("learning_rate", "batch_size", "max_seq_length", "gradient_accumulation_steps")} == {
-        "learning_rate": 1e-4, "batch_size": 8, "max_seq_length": 2048, "gradient_accumulation_steps": 1}
+    assert {
+        name: constructor[name].default
+        for name in ("learning_rate", "batch_size", "max_seq_length", "gradient_accumulation_steps")
+    } == {"learning_rate": 1e-4, "batch_size": 8, "max_seq_length": 2048, "gradient_accumulation_steps": 1}
     train = inspect.signature(hn.Trainer.train).parameters
-    assert {name: train[name].default for name in (
-        "epochs_per_stage", "save_checkpoints", "checkpoint_dir", "checkpoint_interval", "log_interval",
-        "eval_interval", "resume_from")} == {
-        "epochs_per_stage": 10, "save_checkpoints": True, "checkpoint_dir": None, "checkpoint_interval": 1000,
-        "log_interval": 100, "eval_interval": 500, "resume_from": None}
+    assert {
+        name: train[name].default
+        for name in (
+            "epochs_per_stage",
+            "save_checkpoints",
+            "checkpoint_dir",
+            "checkpoint_interval",
+            "log_interval",
+            "eval_interval",
+            "resume_from",
+        )
+    } == {
+        "epochs_per_stage": 10,
+        "save_checkpoints": True,
+        "checkpoint_dir": None,
+        "checkpoint_interval": 1000,
+        "log_interval": 100,
+        "eval_interval": 500,
+        "resume_from": None,
+    }
 
 
 def test_events_and_summary_carry_the_documented_keys(make_model, corpus, other_corpus, tmp_path):
     events = []
     trainer = hn.Trainer(make_model(), learning_rate=1e-3)
-    trainer.add_curriculum_stage("first", datasets=corpus, epochs=2).add_curriculum_stage("second", [other_corpus])
+    trainer.add_curriculum_stage("first", datasets=corpus, epochs=2).add_curriculum_stage(
+        "second", [other_corpus]
+    )
     trainer.add_callback(events.append)
-    summary = trainer.train(epochs_per_stage=1, checkpoint_dir=tmp_path / "ckpt", checkpoint_interval=5,
-                            log_dir=None, verbose=False)
+    summary = trainer.train(
+        epochs_per_stage=1,
+        checkpoint_dir=tmp_path / "ckpt",
+        checkpoint_interval=5,
+        log_dir=None,
+        verbose=False,
+    )
 
     epochs = [event for event in events if event["event"] == "epoch_end"]
-    assert [(event["stage"], event["epoch"]) for event in epochs] == [("first", 1), ("first", 2), ("second", 1)]
+    assert [(event["stage"], event["epoch"]) for event in epochs] == [
+        ("first", 1),
+        ("first", 2),
+        ("second", 1),
+    ]
     assert all(isinstance(event["loss"], float) and isinstance(event["val_loss"], float) for event in epochs)
     complete = [event for event in events if event["event"] == "stage_complete"]
     assert [event["stage"] for event in complete] == ["first", "second"]
@@ -51,7 +78,10 @@ def test_events_and_summary_carry_the_documented_keys(make_model, corpus, other_
     saved = [event for event in events if event["event"] == "checkpoint_saved"]
     assert saved and all(pathlib.Path(event["path"]).parent == tmp_path / "ckpt" for event in saved)
     assert saved[-1]["step"] == summary["total_steps"]
-    assert [(stage["name"], stage["epochs"]) for stage in summary["stages_completed"]] == [("first", 2), ("second", 1)]
+    assert [(stage["name"], stage["epochs"]) for stage in summary["stages_completed"]] == [
+        ("first", 2),
+        ("second", 1),
+    ]
     assert summary["stages_completed"][1]["final_loss"] == epochs[2]["loss"]
     assert sum(stage["steps"] for stage in summary["stages_completed"]) == summary["total_steps"]
     json.dumps(summary)
@@ -61,7 +91,9 @@ def test_training_lowers_the_held_out_loss(make_model, corpus):
     losses = []
     trainer = hn.Trainer(make_model(), learning_rate=1e-2)
     trainer.add_curriculum_stage("only", corpus, epochs=4)
-    trainer.add_callback(lambda event: losses.append(event["val_loss"]) if event["event"] == "epoch_end" else None)
+    trainer.add_callback(
+        lambda event: losses.append(event["val_loss"]) if event["event"] == "epoch_end" else None
+    )
     trainer.train(**QUIET)
     assert losses[-1] < losses[0] - 0.3
 
@@ -69,8 +101,14 @@ def test_training_lowers_the_held_out_loss(make_model, corpus):
 def test_one_batch_overfits(make_model, tmp_path):
     text = "the sun stood still at noon and no shadow fell on any stone of the field below"
     (tmp_path / "one.txt").write_text(text)
-    trainer = hn.Trainer(make_model(), learning_rate=1e-2, warmup_steps=10, weight_decay=0.0, schedule="constant",
-                         validation_split=0.0)
+    trainer = hn.Trainer(
+        make_model(),
+        learning_rate=1e-2,
+        warmup_steps=10,
+        weight_decay=0.0,
+        schedule="constant",
+        validation_split=0.0,
+    )
     trainer.add_curriculum_stage("only", str(tmp_path / "one.txt"), steps=150)
     summary = trainer.train(**QUIET)
     assert summary["stages_completed"][0]["final_loss"] < 0.05
@@ -86,8 +124,9 @@ def test_a_stage_in_steps_takes_exactly_those(make_model, corpus):
 def test_stage_overrides_reach_the_step(make_model, corpus):
     logs = []
     trainer = hn.Trainer(make_model(), learning_rate=1e-3, schedule="constant", warmup_steps=0)
-    trainer.add_curriculum_stage("one", corpus, steps=2).add_curriculum_stage("two", corpus, steps=2, lr=5e-4,
-                                                                              batch_size=2)
+    trainer.add_curriculum_stage("one", corpus, steps=2).add_curriculum_stage(
+        "two", corpus, steps=2, lr=5e-4, batch_size=2
+    )
     trainer.add_callback(lambda event: logs.append(event) if event["event"] == "log" else None)
     trainer.train(log_interval=1, **QUIET)
     rates = [log["metrics"]["train/learning_rate"] for log in logs]
@@ -109,7 +148,9 @@ def test_weight_scales_the_loss_or_the_learning_rate(make_model, corpus):
 
 def test_early_stopping_ends_a_stage_on_held_out_loss(make_model, corpus):
     events = []
-    trainer = hn.Trainer(make_model(), learning_rate=1e-5, early_stopping_patience=2, early_stopping_min_delta=50.0)
+    trainer = hn.Trainer(
+        make_model(), learning_rate=1e-5, early_stopping_patience=2, early_stopping_min_delta=50.0
+    )
     trainer.add_curriculum_stage("stuck", corpus, epochs=9).add_curriculum_stage("next", corpus, epochs=1)
     trainer.add_callback(events.append)
     summary = trainer.train(**QUIET)
@@ -119,8 +160,9 @@ def test_early_stopping_ends_a_stage_on_held_out_loss(make_model, corpus):
 
 def test_a_scheduler_chooses_the_documents_of_each_epoch(make_model, corpus):
     steps = []
-    scheduler = CurriculumScheduler(num_stages=2, warmup_epochs=1, stage_increment_epochs=1, initial_fraction=0.3,
-                                    verbose=False)
+    scheduler = CurriculumScheduler(
+        num_stages=2, warmup_epochs=1, stage_increment_epochs=1, initial_fraction=0.3, verbose=False
+    )
     trainer = hn.Trainer(make_model(), batch_size=1)
     trainer.add_curriculum_stage("easy first", corpus, epochs=2, scheduler=scheduler)
     trainer.add_callback(lambda event: steps.append(event["step"]) if event["event"] == "epoch_end" else None)
@@ -131,8 +173,14 @@ def test_a_scheduler_chooses_the_documents_of_each_epoch(make_model, corpus):
 
 
 def test_an_adaptive_scheduler_moves_with_the_loss(make_model, corpus):
-    scheduler = AdaptiveCurriculumScheduler(loss_threshold_for_progression=100.0, min_epochs_per_stage=2,
-                                            max_epochs_per_stage=3, num_stages=2, initial_fraction=0.3, verbose=False)
+    scheduler = AdaptiveCurriculumScheduler(
+        loss_threshold_for_progression=100.0,
+        min_epochs_per_stage=2,
+        max_epochs_per_stage=3,
+        num_stages=2,
+        initial_fraction=0.3,
+        verbose=False,
+    )
     steps = []
     trainer = hn.Trainer(make_model(), batch_size=1)
     trainer.add_curriculum_stage("paced", corpus, epochs=4, scheduler=scheduler)
@@ -144,12 +192,20 @@ def test_an_adaptive_scheduler_moves_with_the_loss(make_model, corpus):
 
 
 def test_a_scheduler_can_count_steps(make_model, corpus):
-    scheduler = CurriculumScheduler(num_stages=2, warmup_epochs=5, stage_increment_epochs=1, initial_fraction=0.2,
-                                    verbose=False, unit="step")
+    scheduler = CurriculumScheduler(
+        num_stages=2,
+        warmup_epochs=5,
+        stage_increment_epochs=1,
+        initial_fraction=0.2,
+        verbose=False,
+        unit="step",
+    )
     epochs = []
     trainer = hn.Trainer(make_model(), batch_size=1)
     trainer.add_curriculum_stage("by steps", corpus, steps=12, scheduler=scheduler)
-    trainer.add_callback(lambda event: epochs.append(event["step"]) if event["event"] == "epoch_end" else None)
+    trainer.add_callback(
+        lambda event: epochs.append(event["step"]) if event["event"] == "epoch_end" else None
+    )
     assert trainer.train(**QUIET)["total_steps"] == 12
     assert 5 in epochs  # the epoch over the easy documents ends where the scheduler moves on
 
@@ -157,7 +213,9 @@ def test_a_scheduler_can_count_steps(make_model, corpus):
 def test_keras_callbacks_watch_and_end_a_run(make_model, corpus, tmp_path):
     stopper = keras.callbacks.EarlyStopping(monitor="val_loss", patience=1, min_delta=50.0)
     batches = []
-    recorder = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: batches.append(logs["loss"]))
+    recorder = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: batches.append(logs["loss"])
+    )
     trainer = hn.Trainer(make_model())
     trainer.add_curriculum_stage("only", corpus, epochs=8)
     trainer.add_callback(stopper)
@@ -175,14 +233,21 @@ def test_logs_hold_metrics_file_and_tensorboard_events(make_model, corpus, tmp_p
     (metrics,) = (tmp_path / "logs").rglob("metrics.jsonl")
     lines = read_metrics(metrics)
     assert [line["step"] for line in lines if line["event"] == "log"] == [1, 2, 4, 6]
-    assert {"train/loss", "train/grad_norm", "train/learning_rate", "train/tokens_per_second",
-            "router/load_entropy"} <= set(lines[0])
+    assert {
+        "train/loss",
+        "train/grad_norm",
+        "train/learning_rate",
+        "train/tokens_per_second",
+        "router/load_entropy",
+    } <= set(lines[0])
     assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
 
 
 def test_configuration_of_the_model_is_not_lost(make_model):
-    config = hn.Config(model=hn.get_preset_config("highnoon-nano").model,
-                       training=TrainingConfig(warmup_steps=7, gradient_clip=0.5, learning_rate=3e-4))
+    config = hn.Config(
+        model=hn.get_preset_config("highnoon-nano").model,
+        training=TrainingConfig(warmup_steps=7, gradient_clip=0.5, learning_rate=3e-4),
+    )
     trainer = hn.Trainer(hn.create_model(config), batch_size=4)
     assert (trainer.config.warmup_steps, trainer.config.gradient_clip) == (7, 0.5)
     assert (trainer.config.learning_rate, trainer.config.batch_size) == (3e-4, 4)
@@ -200,22 +265,33 @@ def test_a_tokenizer_is_trained_said_and_kept_where_none_is_given(make_model, co
 def test_any_keras_model_trains(corpus):
     import keras_hub
 
-    backbone = keras_hub.models.GPT2Backbone(vocabulary_size=263, num_layers=1, num_heads=2, hidden_dim=16,
-                                             intermediate_dim=32, max_sequence_length=32)
+    backbone = keras_hub.models.GPT2Backbone(
+        vocabulary_size=263,
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=32,
+    )
     model = keras_hub.models.GPT2CausalLM(backbone)
     losses = []
     trainer = hn.Trainer(model, learning_rate=1e-2, max_seq_length=32, tokenizer=ByteTokenizer())
     trainer.add_curriculum_stage("only", corpus, epochs=2)
-    trainer.add_callback(lambda event: losses.append(event["loss"]) if event["event"] == "epoch_end" else None)
+    trainer.add_callback(
+        lambda event: losses.append(event["loss"]) if event["event"] == "epoch_end" else None
+    )
     trainer.train(**QUIET)
     assert losses[1] < losses[0] - 0.2
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"learning_rat": 1}, "did you mean `learning_rate`"),
-    ({"weight_mode": "sampling"}, "`weight_mode` must be one of"),
-    ({"batch_size": 0}, "`batch_size` must be at least 1"),
-])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rat": 1}, "did you mean `learning_rate`"),
+        ({"weight_mode": "sampling"}, "`weight_mode` must be one of"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1"),
+    ],
+)
 def test_bad_options_are_refused(make_model, options, message):
     with pytest.raises(ConfigError, match=message):
         hn.Trainer(make_model(), **options)
