@@ -57,22 +57,27 @@ class SplitDocuments:
         source = (self._starts[pieces.document] + pieces.begin)[which] + within
         room = self.lengths[pieces.document] - pieces.begin - 1
         is_supervised = within < room[which]
-        store_of = self.store_of[pieces.document][which] if len(self.stores) > 1 else None
         # The token after the last of a document is another's: it is neither read nor supervised.
-        following = self._tokens_at(source + is_supervised, store_of)
-        batch["token_ids"].reshape(-1)[target] = self._tokens_at(source, store_of)
+        stores = self._places_of_stores(pieces, which)
+        following = self._tokens_at(source + is_supervised, stores)
+        batch["token_ids"].reshape(-1)[target] = self._tokens_at(source, stores)
         batch["labels"].reshape(-1)[target] = following * is_supervised
         batch["loss_weights"].reshape(-1)[target] = is_supervised
         batch["segment_ids"].reshape(-1)[target] = pieces.segment[which]
         batch["positions"].reshape(-1)[target] = within
 
-    def _tokens_at(self, places: Ints, store_of: Ints | None) -> npt.NDArray[np.int32]:
-        if store_of is None:
-            return self.stores[0].all_tokens[places].astype(np.int32)
-        tokens = np.zeros(len(places), np.int32)
-        for number in np.unique(store_of):
-            here = np.flatnonzero(store_of == number)
-            tokens[here] = self.stores[number].all_tokens[places[here]]
+    def _places_of_stores(self, pieces: Pieces, which: Ints) -> list[tuple[int, Ints | slice]]:
+        """The stores that `pieces` come from, each with the tokens that are its own."""
+        store_of = self.store_of[pieces.document]
+        present = np.unique(store_of).tolist()
+        if len(present) == 1:
+            return [(present[0], slice(None))]
+        return [(number, np.flatnonzero((store_of == number)[which])) for number in present]
+
+    def _tokens_at(self, source: Ints, stores: list[tuple[int, Ints | slice]]) -> npt.NDArray[np.int32]:
+        tokens = np.zeros(len(source), np.int32)
+        for number, places in stores:
+            tokens[places] = self.stores[number].all_tokens[source[places]]
         return tokens
 
 
