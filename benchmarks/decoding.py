@@ -16,7 +16,6 @@ import statistics
 import time
 from collections.abc import Callable
 
-import keras
 import numpy as np
 from report import write_report
 
@@ -28,16 +27,16 @@ VOCAB_SIZE, WIDTH, LAYERS, HEADS, FFN, PROMPT = 8192, 320, 6, 5, 864, 32
 Generate = Callable[[np.ndarray, int], object]
 
 
-def highnoon_model(feed_forward: str) -> tuple[keras.Model, Generate]:
+def highnoon_model(feed_forward: str) -> tuple[int, Generate]:
     model = hn.HSMN(
         vocab_size=VOCAB_SIZE, embedding_dim=WIDTH, num_reasoning_blocks=LAYERS, num_heads=HEADS, ffn_dim=FFN,
         num_moe_experts=8, num_experts_per_tok=2, max_seq_length=1024,
         block_pattern=f"attention+{feed_forward}",
     )
-    return model, lambda ids, count: generate(model, ids, max_length=count, temperature=0)
+    return model.count_params(), lambda ids, count: generate(model, ids, max_length=count, temperature=0)
 
 
-def keras_hub_llama() -> tuple[keras.Model, Generate]:
+def keras_hub_llama() -> tuple[int, Generate]:
     from keras_hub.models import LlamaBackbone, LlamaCausalLM
 
     backbone = LlamaBackbone(
@@ -53,10 +52,10 @@ def keras_hub_llama() -> tuple[keras.Model, Generate]:
         inputs = {"token_ids": np.pad(ids, room), "padding_mask": np.pad(np.ones_like(ids), room)}
         return model.generate(inputs, stop_token_ids=None)
 
-    return model, run
+    return model.count_params(), run
 
 
-def hugging_face_llama() -> tuple[object, Generate]:
+def hugging_face_llama() -> tuple[int, Generate]:
     import torch
     import transformers
 
@@ -72,15 +71,19 @@ def hugging_face_llama() -> tuple[object, Generate]:
                 torch.from_numpy(ids).long(), max_new_tokens=count, do_sample=False, pad_token_id=0
             )
 
-    return model, run
+    return sum(weight.numel() for weight in model.parameters()), run
 
 
-def entrants() -> dict[str, Generate]:
-    runs = {"highnoon_dense": highnoon_model("mlp")[1], "highnoon_moe": highnoon_model("moe")[1]}
-    runs["keras_hub_llama"] = keras_hub_llama()[1]
+def entrants() -> dict[str, tuple[int, Generate]]:
+    """Returns the parameters of each model and how it generates."""
+    models = {
+        "highnoon_dense": highnoon_model("mlp"),
+        "highnoon_moe": highnoon_model("moe"),
+        "keras_hub_llama": keras_hub_llama(),
+    }
     if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
-        runs["hugging_face_llama"] = hugging_face_llama()[1]
-    return runs
+        models["hugging_face_llama"] = hugging_face_llama()
+    return models
 
 
 def seconds_of(run: Generate, ids: np.ndarray, count: int) -> float:
@@ -89,10 +92,9 @@ def seconds_of(run: Generate, ids: np.ndarray, count: int) -> float:
     return time.perf_counter() - began
 
 
-def measure(batch_size: int, new_tokens: int, rounds: int) -> dict[str, float]:
+def measure(runs: dict[str, Generate], batch_size: int, new_tokens: int, rounds: int) -> dict[str, float]:
     """Returns tokens a second and seconds of the first call for each model."""
     ids = np.random.default_rng(0).integers(7, VOCAB_SIZE, (batch_size, PROMPT), np.int32)
-    runs = entrants()
     figures = {
         f"{name}_batch_{batch_size}_first_call_seconds": seconds_of(run, ids, new_tokens)
         for name, run in runs.items()
@@ -113,14 +115,12 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    figures: dict[str, float] = {
-        "dense_parameters": highnoon_model("mlp")[0].count_params(),
-        "keras_hub_parameters": keras_hub_llama()[0].count_params(),
-        "new_tokens": arguments.new_tokens,
-        "rounds": arguments.rounds,
-    }
+    models = entrants()
+    figures: dict[str, float] = {f"{name}_parameters": size for name, (size, _) in models.items()}
+    figures |= {"new_tokens": arguments.new_tokens, "rounds": arguments.rounds}
+    runs = {name: run for name, (_, run) in models.items()}
     for batch_size in arguments.batch_sizes:
-        figures |= measure(batch_size, arguments.new_tokens, arguments.rounds)
+        figures |= measure(runs, batch_size, arguments.new_tokens, arguments.rounds)
     write_report("decoding", figures)
 
 
