@@ -37,7 +37,7 @@ class CausalConvolution(keras.layers.Layer):
 
     ```python
     import numpy as np
-    from highnoon.layers import CausalConvolution
+    from highnoon.layers.causal_convolution import CausalConvolution
 
     y = CausalConvolution(kernel_size=4, activation="silu")(np.ones((2, 5, 32), "float32"))
     ```

@@ -33,7 +33,7 @@ class GatedRMSNormalization(keras.layers.Layer):
 
     ```python
     import numpy as np
-    from highnoon.layers import GatedRMSNormalization
+    from highnoon.layers.gated_rms_normalization import GatedRMSNormalization
 
     x = np.ones((2, 5, 32), "float32")
     y = GatedRMSNormalization()(x, x)

@@ -61,7 +61,7 @@ class StateSpaceDuality(keras.layers.Layer):
 
     ```python
     import numpy as np
-    from highnoon.layers import StateSpaceDuality
+    from highnoon.layers.state_space_duality import StateSpaceDuality
 
     y = StateSpaceDuality(state_dim=16, head_dim=8)(np.ones((2, 5, 32), "float32"))
     ```
