@@ -42,6 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--resume", nargs="?", const="latest", metavar="CHECKPOINT",
         help="go on from a checkpoint, or from the output folder's latest one",
     )
+    parser.add_argument(
+        "--allow-oversize", action="store_true", help="try even what exceeds the memory of this machine"
+    )
     for section in ("model", "training"):
         parser.add_argument_group(
             f"{section} fields", f"--{section}.FIELD VALUE, of: {', '.join(sorted(field_names(section)))}"
@@ -50,21 +53,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     plan = read_run(arguments)
-    trainer = make_trainer(plan)
+    trainer = make_trainer(plan, arguments.allow_oversize)
     output = pathlib.Path(plan.output)
     checkpoint_dir = pathlib.Path(plan.checkpoint_dir or output / "checkpoints")
     resume_from = arguments.resume
     if resume_from == "latest":
         resume_from = checkpoint_dir / "latest"
-    trainer.train(
-        epochs_per_stage=plan.epochs_per_stage,
-        checkpoint_dir=checkpoint_dir,
-        checkpoint_interval=plan.checkpoint_interval,
-        log_interval=plan.log_interval,
-        eval_interval=plan.eval_interval,
-        resume_from=resume_from,
-        log_dir=output / "logs",
-    )
+    try:
+        trainer.train(
+            epochs_per_stage=plan.epochs_per_stage,
+            checkpoint_dir=checkpoint_dir,
+            checkpoint_interval=plan.checkpoint_interval,
+            log_interval=plan.log_interval,
+            eval_interval=plan.eval_interval,
+            resume_from=resume_from,
+            log_dir=output / "logs",
+        )
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"{stop}, or the same command with --resume") from None
     trainer.save(output / "model")
     print_next_commands(output)
 
@@ -89,7 +95,7 @@ def read_run(arguments: argparse.Namespace) -> RunFile:
     return dataclasses.replace(plan, **given).with_fields(dotted_fields(arguments.leftover))
 
 
-def make_trainer(plan: RunFile) -> Trainer:
+def make_trainer(plan: RunFile, allow_oversize: bool = False) -> Trainer:
     """Builds the model and the trainer with all stages."""
     config = plan.config()
     load_tensorflow()
@@ -98,7 +104,11 @@ def make_trainer(plan: RunFile) -> Trainer:
     tokenizer = hn.load_tokenizer(plan.tokenizer) if plan.tokenizer else None
     stages = [_stage_arguments(stage) for stage in plan.stages]
     trainer = hn.Trainer(
-        hn.create_model(config), config=config.training, tokenizer=tokenizer, data_dir=plan.data_dir
+        hn.create_model(config, allow_oversize=allow_oversize),
+        config=config.training,
+        tokenizer=tokenizer,
+        data_dir=plan.data_dir,
+        allow_oversize=allow_oversize,
     )
     for stage in stages:
         trainer.add_curriculum_stage(**stage)

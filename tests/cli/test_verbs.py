@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import pathlib
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -123,6 +126,22 @@ def test_bad_input_is_one_line_and_nothing_is_written(folder, tmp_path, monkeypa
     assert error.startswith("error: ") and error.count("\n") == 1
     assert message in error
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_the_run_and_the_same_command_resumes_it(folder, tmp_path):
+    words = ["train", "--data", f"{folder}/texts", "--steps", "40", "--output", str(tmp_path / "run"), *TINY]
+    command = [sys.executable, "-u", "-m", "highnoon.cli", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "step 1/40" not in process.stdout.readline():
+        assert process.poll() is None, process.stderr.read()
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the run is saved in" in error and "the same command with --resume" in error
+    assert "Traceback" not in error and not (tmp_path / "run" / "model").exists()
+    assert main([*words, "--resume"]) == 0
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 
 
 def test_the_table_of_models_names_every_preset_with_its_figures(capsys):
