@@ -48,7 +48,7 @@ def generate(
             likely.
         stop_sequences: Texts and token ids that end a row. A text, matched on what the new
             tokens read as, is cut off. The tokenizer's end token always ends a row.
-        tokenizer: None takes the model's.
+        tokenizer: None takes the model's. With one, only ids that it can turn into text are drawn.
         seed: Fixes what is drawn. Each row draws by the seed and its place, whatever the other
             rows hold. None takes one from NumPy's global generator.
         max_new_tokens: Another name of `max_length`.

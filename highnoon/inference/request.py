@@ -29,6 +29,11 @@ class Request:
     stop_texts: list[str]
     seed: int
 
+    @property
+    def num_ids(self) -> int:
+        """How many ids may be drawn: those that the tokenizer can turn into text, where there is one."""
+        return self.model.vocab_size if self.tokenizer is None else self.tokenizer.vocab_size
+
     @classmethod
     def read(
         cls,
@@ -47,6 +52,7 @@ class Request:
         """Checks the arguments of a generation."""
         sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
         tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
+        _check_tokenizer(tokenizer, model)
         read = Prompts.read(prompts, tokenizer, model.vocab_size)
         stop_ids, stop_texts = _read_stops(stop_sequences, tokenizer)
         room = _resolve_length(max_length, max_new_tokens)
@@ -67,7 +73,7 @@ class Request:
         session.read_prompts(rows)
         # An empty row is never drawn from, so it takes the numbers of any row.
         uniforms = uniforms_for(self.seed, [*places, *[0] * empty], max(limits))
-        return Drawing(session, rows, self.sampling, limits, self.stop_ids, uniforms)
+        return Drawing(session, rows, self.sampling, limits, self.stop_ids, uniforms, self.num_ids)
 
     def continuation(self, place: int) -> Continuation:
         """Returns what turns the new ids of a prompt into text."""
@@ -80,6 +86,14 @@ class Request:
             texts = [self.continuation(place).text(ids) for place, ids in enumerate(new_ids)]
         pad_id = getattr(self.tokenizer, "pad_token_id", None) or 0
         return self.prompts.give_back(new_ids, texts, strip_prompt, pad_id)
+
+
+def _check_tokenizer(tokenizer: Any, model: Any) -> None:
+    if tokenizer is not None and tokenizer.vocab_size > model.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {tokenizer.vocab_size:,} ids and the model takes {model.vocab_size:,}; "
+            "use the tokenizer that the model was trained with"
+        )
 
 
 def _resolve_length(max_length: int, max_new_tokens: int | None) -> int:

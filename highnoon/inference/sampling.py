@@ -49,12 +49,15 @@ class Sampling:
     def uses_penalty(self) -> bool:
         return self.repetition_penalty != 1.0
 
-    @property
-    def form(self) -> SamplingForm:
-        """What a compiled function depends on; the other numbers are given to it as tensors."""
+    def form(self, num_ids: int) -> SamplingForm:
+        """Returns what a compiled function depends on; the other numbers are given to it as tensors.
+
+        Args:
+            num_ids: Ids that may be drawn, from 0.
+        """
         if self.is_greedy:
-            return SamplingForm(True, 0, False, self.uses_penalty)
-        return SamplingForm(False, int(self.top_k or 0), self.top_p < 1.0, self.uses_penalty)
+            return SamplingForm(num_ids, True, 0, False, self.uses_penalty)
+        return SamplingForm(num_ids, False, int(self.top_k or 0), self.top_p < 1.0, self.uses_penalty)
 
     @property
     def values(self) -> dict[str, np.ndarray]:
@@ -71,6 +74,7 @@ class Sampling:
 class SamplingForm:
     """The part of a `Sampling` that decides which operations run."""
 
+    num_ids: int
     is_greedy: bool
     top_k: int
     uses_top_p: bool
@@ -80,7 +84,7 @@ class SamplingForm:
         """Chooses the next token of each row.
 
         Args:
-            logits: (b, v).
+            logits: (b, v); those from `num_ids` on are left out.
             uniforms: (b,) in [0, 1).
             seen: (b, v) bool; read only with a penalty.
             values: `Sampling.values` as tensors.
@@ -88,9 +92,9 @@ class SamplingForm:
         Returns:
             (b,) int32.
         """
-        logits = ops.cast(logits, "float32")
+        logits = ops.cast(logits[:, : self.num_ids], "float32")
         if self.uses_penalty:
-            logits = penalize_repetition(logits, seen, values["penalty"])
+            logits = penalize_repetition(logits, seen[:, : self.num_ids], values["penalty"])
         if self.is_greedy:
             return ops.cast(ops.argmax(logits, axis=-1), "int32")
         logits = logits / values["temperature"]

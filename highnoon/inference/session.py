@@ -67,6 +67,7 @@ class Drawing:
         limits: Tokens to draw at most for each sequence; 0 draws none.
         stop_ids: A sequence ends after any of these.
         uniforms: (b, n) random numbers in [0, 1), at least as many as the largest limit.
+        num_ids: Ids that may be drawn, from 0.
     """
 
     def __init__(
@@ -77,9 +78,10 @@ class Drawing:
         limits: Sequence[int],
         stop_ids: Sequence[int],
         uniforms: np.ndarray,
+        num_ids: int,
     ):
         batch_size = session.batch_size
-        self._session, self._form = session, sampling.form
+        self._session, self._form = session, sampling.form(num_ids)
         self._max_steps = max(limits)
         room = -(-max(1, len(stop_ids)) // _STOP_IDS_STEP) * _STOP_IDS_STEP
         self._given = sampling.values | {

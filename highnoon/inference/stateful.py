@@ -133,7 +133,9 @@ class StatefulWrapper:
         session = self._session_with(ids[:-1], capacity)
         before = (ids[:-1], session.cache)
         uniforms = uniforms_for(request.seed, [0], limit)
-        drawing = Drawing(session, [ids], request.sampling, [limit], request.stop_ids, uniforms)
+        drawing = Drawing(
+            session, [ids], request.sampling, [limit], request.stop_ids, uniforms, request.num_ids
+        )
         continuation = request.continuation(0)
         is_cut = False
         while not drawing.is_done and not is_cut:

@@ -205,6 +205,19 @@ def test_a_model_that_generated_can_be_freed(new_model) -> None:
     assert reference() is None
 
 
+def test_ids_that_the_tokenizer_does_not_know_are_never_drawn(new_model, tokenizer) -> None:
+    model = new_model(vocab_size=400)
+    assert max(generate(model, [5, 9], max_length=60, seed=1, top_k=0)) >= tokenizer.vocab_size
+    for sampling in ({"top_k": 0}, {"temperature": 0, "repetition_penalty": 1e6}):
+        row = generate(model, [5, 399], max_length=60, seed=1, tokenizer=tokenizer, **sampling)
+        assert max(row[2:]) < tokenizer.vocab_size
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_is_refused(new_model, tokenizer) -> None:
+    with pytest.raises(ValueError, match="the tokenizer has 263 ids and the model takes 200"):
+        generate(new_model(vocab_size=200), "a", tokenizer=tokenizer)
+
+
 @pytest.mark.parametrize("prompts, kwargs, error, message", [
     ("text", {}, ValueError, "needs a tokenizer and the model has none"),
     ([], {}, ValueError, "at least 1 prompt; received none"),

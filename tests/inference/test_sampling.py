@@ -32,7 +32,7 @@ def expected_shares(sampling: Sampling, seen: np.ndarray) -> np.ndarray:
 def drawn_counts(sampling: Sampling, seen: np.ndarray) -> np.ndarray:
     uniforms = uniforms_for(7, [0], DRAWS)[0]
     logits, seen = np.repeat(LOGITS, DRAWS, axis=0), np.repeat(seen[None], DRAWS, axis=0)
-    drawn = sampling.form.next_tokens(ops.convert_to_tensor(logits), uniforms, seen, sampling.values)
+    drawn = sampling.form(12).next_tokens(ops.convert_to_tensor(logits), uniforms, seen, sampling.values)
     return np.bincount(ops.convert_to_numpy(drawn), minlength=12)
 
 
