@@ -117,7 +117,7 @@ def examine_requirements(lines: list[str]) -> Iterator[Finding]:
             is_ok=fits, remedy=None if fits else _install_command([requirement]),
         )
     for extra, requirements in extras.items():
-        absent = [r for r in requirements if r.name != "highnoon" and not _installed(r)[1]]
+        absent = [requirement for requirement in requirements if not _installed(requirement)[1]]
         names = ", ".join(requirement.name for requirement in absent)
         yield Finding(
             "extras", extra, f"without {names}" if absent else "ready", is_ok=not absent, is_needed=False,
@@ -190,8 +190,12 @@ def _installed(requirement: Requirement) -> tuple[str, bool]:
 
 
 def _install_command(requirements: list[Requirement]) -> str:
-    wanted = " ".join(f'"{requirement.name}{requirement.specifier}"' for requirement in requirements)
+    wanted = " ".join(f'"{_without_marker(requirement)}"' for requirement in requirements)
     return f"{_python()} -m pip install {wanted}"
+
+
+def _without_marker(requirement: Requirement) -> str:
+    return str(requirement).partition(";")[0].strip()
 
 
 def _python() -> str:

@@ -28,9 +28,9 @@ def test_a_requirement_that_is_missing_or_of_another_version_comes_with_its_comm
 
 
 def test_an_extra_is_one_finding_whose_command_names_all_that_it_lacks():
-    found = findings('numpy; extra == "x"', 'no-such-a>=2; extra == "x"', 'no-such-b; extra == "x"')["x"]
+    found = findings('numpy; extra == "x"', 'no-such-a[c]>=2; extra == "x"', 'no-such-b; extra == "x"')["x"]
     assert not found.is_ok and not found.is_needed
-    assert found.remedy == f'{sys.executable} -m pip install "no-such-a>=2" "no-such-b"'
+    assert found.remedy == f'{sys.executable} -m pip install "no-such-a[c]>=2" "no-such-b"'
 
 
 def test_a_requirement_for_another_system_is_passed_over():
