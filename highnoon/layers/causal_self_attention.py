@@ -90,6 +90,7 @@ class CausalSelfAttention(keras.layers.Layer):
         self.value = self._projection("value", kv_width, self.kernel_initializer, width)
         self.attention_output = self._projection("attention_output", width, out_initializer, width)
         self.rotary = RotaryEmbedding(self.rope_theta, dtype=self.dtype_policy, name="rotary")
+        self.rotary.build((None, None, self.num_heads, self.head_dim))
         if self.dropout:
             self.seed_generator = keras.random.SeedGenerator(name="dropout")
 

@@ -1,0 +1,166 @@
+"""Models as folders."""
+
+from __future__ import annotations
+
+import errno
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import highnoon as hn
+from highnoon.config import ModelConfig, TrainingConfig
+from highnoon.models import ModelFolderError, saving
+from highnoon.models.arrays import load_arrays, save_arrays
+from highnoon.testing.check_model import check_save_and_load, logits_of, new_model
+from highnoon.tokenization import ByteTokenizer
+
+CONFIG = ModelConfig(
+    vocab_size=300, embedding_dim=16, num_reasoning_blocks=1, num_moe_experts=2, expert_dim=8, num_heads=2,
+)
+TOKEN_IDS = np.random.default_rng(0).integers(1, 300, (2, 5))
+
+
+@pytest.fixture
+def model():
+    return new_model(CONFIG)
+
+
+def test_a_model_comes_back_bit_for_bit(tmp_path):
+    check_save_and_load(CONFIG, tmp_path)
+
+
+def test_tokenizer_and_training_configuration_travel_with_it(model, tmp_path):
+    model.tokenizer, model.training_config = ByteTokenizer(), TrainingConfig(batch_size=5)
+    hn.save_model(model, tmp_path / "deep" / "model")
+    assert {p.name for p in (tmp_path / "deep" / "model").iterdir()} == {
+        "config.json", "model.safetensors", "tokenizer.json"}
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["model"]
+    again = hn.load_model(tmp_path / "deep" / "model")
+    assert again.tokenizer.encode("hi") == ByteTokenizer().encode("hi")
+    assert again.training_config == TrainingConfig(batch_size=5)
+
+
+def test_a_checkpoint_folder_loads_as_a_model_and_keeps_its_other_files(model, tmp_path):
+    path = hn.save_model(model, tmp_path / "step_00000010")
+    (path / "state.json").write_text("{}")
+    assert hn.load_model(path).config == CONFIG
+    other = new_model(CONFIG, seed=1)
+    hn.save_model(other, path)
+    assert (path / "state.json").read_text() == "{}"
+    np.testing.assert_array_equal(logits_of(hn.load_model(path), TOKEN_IDS), logits_of(other, TOKEN_IDS))
+
+
+def test_a_tokenizer_that_the_new_model_lacks_does_not_stay(model, tmp_path):
+    model.tokenizer = ByteTokenizer()
+    hn.save_model(model, tmp_path / "m")
+    model.tokenizer = None
+    hn.save_model(model, tmp_path / "m")
+    assert hn.load_model(tmp_path / "m").tokenizer is None
+
+
+def test_a_folder_of_something_else_is_not_overwritten(model, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("meow")
+    (tmp_path / "notes.txt").write_text("x")
+    for path in ("photos", "notes.txt"):
+        with pytest.raises(ModelFolderError, match="exists and is no model folder; give another path"):
+            hn.save_model(model, tmp_path / path)
+    assert (tmp_path / "photos" / "cat.jpg").read_text() == "meow"
+    (tmp_path / "empty").mkdir()
+    hn.save_model(model, tmp_path / "empty")
+
+
+@pytest.mark.parametrize("writes", ["save_arrays", "_describe"])
+def test_a_save_that_fails_leaves_the_old_model_and_nothing_else(model, tmp_path, monkeypatch, writes):
+    path = hn.save_model(model, tmp_path / "m")
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(saving, writes, fail)
+    with pytest.raises(OSError, match="No space left"):
+        hn.save_model(new_model(CONFIG, seed=1), path)
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+    np.testing.assert_array_equal(logits_of(hn.load_model(path), TOKEN_IDS), logits_of(model, TOKEN_IDS))
+
+
+def test_a_rename_that_fails_puts_the_old_model_back(model, tmp_path, monkeypatch):
+    path = hn.save_model(model, tmp_path / "m")
+    replace = saving.os.replace
+
+    def fail_at_the_end(source, target):
+        if str(source).endswith("new"):
+            raise OSError("stopped")
+        replace(source, target)
+
+    monkeypatch.setattr(saving.os, "replace", fail_at_the_end)
+    with pytest.raises(OSError, match="stopped"):
+        hn.save_model(new_model(CONFIG, seed=1), path)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(logits_of(hn.load_model(path), TOKEN_IDS), logits_of(model, TOKEN_IDS))
+
+
+def change_config(path, **changes):
+    values = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**values, **changes}))
+
+
+@pytest.mark.parametrize("damage, words", [
+    (lambda p: (p / "config.json").unlink(), "it has no config.json; give a folder written by save_model"),
+    (lambda p: (p / "config.json").write_text("{"), "config.json is damaged"),
+    (lambda p: (p / "config.json").write_text("{}"), "was not written by save_model"),
+    (lambda p: change_config(p, format_version=99), "has format version 99"),
+    (lambda p: change_config(p, model={"depth": 3}), "is of another HighNoon: .* no key `depth`"),
+    (lambda p: (p / "model.safetensors").unlink(), "is no whole model: no arrays at"),
+    (lambda p: (p / "model.safetensors").write_bytes(b"x" * 99), "is no whole model: .* is damaged"),
+    (lambda p: save_arrays(p / "model.safetensors", {"x": np.zeros(1)}), "missing .*1 unexpected .x."),
+])
+def test_what_is_no_whole_model_is_named(model, tmp_path, damage, words):
+    path = hn.save_model(model, tmp_path / "m")
+    damage(path)
+    with pytest.raises(ModelFolderError, match=words):
+        hn.load_model(path)
+
+
+@pytest.mark.parametrize("name, words", [("absent", "it does not exist"), ("file", "it is no folder")])
+def test_a_path_without_a_folder_is_named(tmp_path, name, words):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ModelFolderError, match=words):
+        hn.load_model(tmp_path / name)
+
+
+def test_lora_factors_come_back(model, tmp_path):
+    model.backbone.enable_lora(2)
+    for weight in model.trainable_variables:
+        weight.assign(np.random.default_rng(0).normal(size=weight.shape))
+    again = hn.load_model(hn.save_model(model, tmp_path / "m"))
+    np.testing.assert_array_equal(logits_of(again, TOKEN_IDS), logits_of(model, TOKEN_IDS))
+    assert len(again.trainable_variables) == len(model.trainable_variables) == 4
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_a_quantized_model_comes_back_quantized(model, tmp_path):
+    model.quantize("int8")
+    again = hn.load_model(hn.save_model(model, tmp_path / "m"))
+    np.testing.assert_array_equal(logits_of(again, TOKEN_IDS), logits_of(model, TOKEN_IDS))
+    assert [v.dtype for v in again.weights] == [v.dtype for v in model.weights]
+
+
+def test_a_model_of_another_class_keeps_its_weights_and_load_says_whose_they_are(tmp_path):
+    other = keras.Sequential([keras.layers.Dense(2)])
+    other.build((None, 3))
+    saving.write_model_files(other, tmp_path)
+    assert set(load_arrays(tmp_path / "model.safetensors")) == {"kernel", "bias"}
+    with pytest.raises(ModelFolderError, match="holds the weights of a keras.*Sequential"):
+        hn.load_model(tmp_path)
+
+
+def test_loading_checks_memory_first(model, tmp_path, monkeypatch):
+    path = hn.save_model(model, tmp_path / "m")
+    monkeypatch.setattr("highnoon.models.memory.available_memory", lambda: 10)
+    with pytest.raises(hn.LimitExceededError):
+        hn.load_model(path)
+    hn.load_model(path, allow_oversize=True)

@@ -1,0 +1,140 @@
+"""Configurations: values, aliases, files, presets."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from highnoon import config as module
+from highnoon.config import (
+    Config,
+    ConfigError,
+    ModelConfig,
+    TrainingConfig,
+    get_preset_config,
+    override,
+    read_yaml,
+)
+
+
+def test_documented_defaults_stand():
+    model, training = ModelConfig(), TrainingConfig()
+    assert (model.vocab_size, model.embedding_dim, model.num_reasoning_blocks) == (60000, 512, 6)
+    assert (model.max_seq_length, model.num_moe_experts) == (4096, 8)
+    assert (training.learning_rate, training.batch_size, training.epochs) == (1e-4, 8, 100)
+    assert (training.warmup_steps, training.gradient_clip, training.weight_decay) == (1000, 1.0, 0.01)
+    assert (training.adam_beta1, training.adam_beta2, training.adam_epsilon) == (0.9, 0.999, 1e-8)
+    assert (module.TOP_K_EXPERTS, module.EXPERT_CAPACITY_FACTOR, module.AUX_LOSS_WEIGHT) == (2, 1.25, 0.01)
+
+
+def test_configurations_cannot_be_changed_in_place():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ModelConfig().vocab_size = 3
+
+
+@pytest.mark.parametrize("alias, field", [(a, f) for a, f in module.ALIASES.items()])
+def test_every_alias_sets_its_field(alias, field):
+    owner = ModelConfig if field in {f.name for f in dataclasses.fields(ModelConfig)} else TrainingConfig
+    value = 1 if field in ("num_experts_per_tok", "num_heads") else 8
+    assert getattr(owner(**{alias: value}), field) == value
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: ModelConfig(num_expert=3), "ModelConfig has no key `num_expert`; did you mean `num_experts`?"),
+    (lambda: ModelConfig(zzz=3), "ModelConfig has no key `zzz`; known keys: "),
+    (lambda: ModelConfig(num_experts=3, num_moe_experts=3), "got `num_experts` and `num_moe_experts`, which"),
+    (lambda: TrainingConfig(grad_clip=1, gradient_clip=1), "which name the same field `gradient_clip`"),
+    (lambda: ModelConfig(vocab_size=0), "`vocab_size` must be at least 1; received 0"),
+    (lambda: ModelConfig(vocab_size=3.5), "`vocab_size` must be a whole number; received 3.5"),
+    (lambda: ModelConfig(dropout=1.0), "`dropout` must be in .0, 1.; received 1.0"),
+    (lambda: ModelConfig(dropout="much"), "`dropout` must be a number; received 'much'"),
+    (lambda: ModelConfig(tie_embeddings=1), "`tie_embeddings` must be true or false; received 1"),
+    (lambda: ModelConfig(top_k=9), "`num_experts_per_tok` must be between 1 and num_moe_experts=8"),
+    (lambda: ModelConfig(num_heads=7), "`embedding_dim` must be a multiple of 2 . num_heads=14"),
+    (lambda: ModelConfig(num_heads=8, num_kv_heads=3), "`num_heads` must be a multiple of num_kv_heads=3"),
+    (lambda: ModelConfig(capacity_factor=0), "`capacity_factor` must be above 0, or None"),
+    (lambda: ModelConfig(expert_dim=0), "`expert_dim` must be at least 1 or None"),
+    (lambda: ModelConfig(aux_loss_weight=-1), "`aux_loss_weight` must not be negative"),
+    (lambda: TrainingConfig(learning_rate=0), "`learning_rate` must be above 0"),
+    (lambda: TrainingConfig(batch_size=0), "`batch_size` must be at least 1"),
+    (lambda: TrainingConfig(adam_beta1=1), "`adam_beta1` must be in .0, 1.; received 1.0"),
+    (lambda: TrainingConfig(weight_decay=-1), "`weight_decay` must not be negative"),
+    (lambda: TrainingConfig(warmup_steps=-1), "`warmup_steps` must not be negative"),
+    (lambda: TrainingConfig(gradient_clip=0), "`gradient_clip` must be above 0 or None"),
+    (lambda: TrainingConfig(early_stopping_patience=0), "`early_stopping_patience` must be at least 1 or"),
+    (lambda: TrainingConfig(schedule="linear"), "`schedule` must be \"cosine\" or \"constant\""),
+    (lambda: Config.from_dict({"modle": {}}), "Config has no key `modle`; did you mean `model`?"),
+    (lambda: Config.from_dict({"model": 3}), "`model` must be a mapping; received 3"),
+])
+def test_what_cannot_be_used_is_named(make, words):
+    with pytest.raises(ConfigError, match=words):
+        make()
+
+
+def test_numbers_written_as_text_or_whole_floats_are_read():
+    config = TrainingConfig(learning_rate="1e-3", batch_size=4.0)
+    assert config == TrainingConfig(learning_rate=1e-3, batch_size=4)
+
+
+@pytest.mark.parametrize("width, heads", [(64, 1), (128, 2), (512, 8), (96, 1), (30, 1)])
+def test_heads_are_about_one_for_64_dimensions(width, heads):
+    config = ModelConfig(embedding_dim=width)
+    assert config.resolved_num_heads == config.resolved_num_kv_heads == heads
+    assert width % (2 * config.resolved_num_heads) == 0
+
+
+def test_a_token_passes_as_many_parameters_as_in_the_dense_network():
+    config = ModelConfig(embedding_dim=768, num_experts_per_tok=2)
+    assert config.resolved_ffn_dim == 2048
+    assert config.resolved_expert_dim * config.num_experts_per_tok == config.resolved_ffn_dim
+
+
+@pytest.mark.parametrize("name", ["run.yaml", "run.json"])
+def test_files_bring_back_every_field(tmp_path, name):
+    training = TrainingConfig(learning_rate=1e-5, warmup_steps=None)
+    config = Config(ModelConfig(embedding_dim=64, dropout=0.1), training)
+    config.save(tmp_path / name)
+    assert Config.load(tmp_path / name) == config
+
+
+def test_yaml_takes_aliases_and_numbers_in_scientific_form(tmp_path):
+    (tmp_path / "run.yaml").write_text("model: {d_model: 64}\ntraining: {lr: 3e-4, adam_epsilon: 1E-6}\n")
+    config = Config.load(tmp_path / "run.yaml")
+    assert config.model == ModelConfig(embedding_dim=64)
+    assert config.training == TrainingConfig(learning_rate=3e-4, adam_epsilon=1e-6)
+
+
+@pytest.mark.parametrize("text, words", [
+    ("model: {vocab_size: 3, vocab_size: 4}", "line 1: `vocab_size` is given twice"),
+    ("model: {", "is not valid YAML"),
+    ("- 3", "must hold a mapping of keys to values"),
+])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, text, words):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        read_yaml(tmp_path / "run.yaml")
+    with pytest.raises(ConfigError, match="no configuration file at"):
+        read_yaml(tmp_path / "absent.yaml")
+
+
+def test_presets_are_found_by_both_names_and_overridden_by_keyword():
+    assert get_preset_config("3b") == get_preset_config("highnoon-3b")
+    assert get_preset_config("3b").model.embedding_dim == 2048
+    config = get_preset_config("nano", dropout=0.2, lr=1e-2)
+    assert config.model.dropout == 0.2 and config.training.learning_rate == 1e-2
+    assert get_preset_config("nano").model.dropout == 0
+
+
+@pytest.mark.parametrize("name, hint", [
+    ("highnoon-3bb", "did you mean `highnoon-3b`"), ("zzzzz", "presets: high"),
+])
+def test_an_unknown_preset_is_an_error_with_the_nearest(name, hint):
+    with pytest.raises(ConfigError, match=hint):
+        get_preset_config(name)
+
+
+def test_an_override_of_a_shared_name_is_the_models():
+    config = override(Config(), max_seq_length=77, grad_clip=2)
+    assert (config.model.max_seq_length, config.training.max_seq_length) == (77, 2048)
+    assert config.training.gradient_clip == 2.0
