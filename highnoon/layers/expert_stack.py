@@ -78,8 +78,9 @@ class ExpertStack(keras.layers.Layer):
 
     def _run(self, x, expert_ids, places, capacity, kernels):
         kernels = [ops.convert_to_tensor(kernel) for kernel in kernels]
+        expert_ids = ops.cast(expert_ids, "int32")
         if places is not None:
-            return capacity_experts(x, expert_ids, places, *kernels, capacity=capacity)
+            return capacity_experts(x, expert_ids, ops.cast(places, "int32"), *kernels, capacity=capacity)
         from highnoon.layers.sorted_experts import sorted_experts
 
         return sorted_experts(x, expert_ids, *kernels)
