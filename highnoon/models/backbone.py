@@ -45,9 +45,6 @@ class ReasoningBackbone(Backbone):
 
     def __init__(self, dtype=None, name: str | None = None, trainable: bool = True, **fields) -> None:
         config = ModelConfig(**fields)
-        super().__init__(dtype=dtype, name=name, trainable=trainable)
-        self.config = config
-        self.lora: dict[str, Any] | None = None
         embedding_initializer = initializers(config)["kernel_initializer"]
         self.token_embedding = keras.layers.ReversibleEmbedding(
             config.vocab_size, config.embedding_dim, tie_weights=config.tie_embeddings,
@@ -66,7 +63,21 @@ class ReasoningBackbone(Backbone):
             epsilon=config.norm_epsilon, dtype=dtype, name="final_norm"
         )
         self.final_norm.build(width)
-        self.built = True
+        # Functional like KerasHub's own models: Keras gives `Backbone` one base class for all of a process.
+        inputs = {key: keras.Input((None,), dtype="int32", name=key) for key in ("token_ids", "padding_mask")}
+        super().__init__(
+            inputs=inputs, outputs=self._symbolic_hidden(inputs), dtype=dtype, name=name, trainable=trainable
+        )
+        self.config = config
+        self.lora: dict[str, Any] | None = None
+        self.input_spec = None  # an array of token ids is an input too
+
+    def _symbolic_hidden(self, inputs):
+        """What `summary` shows; `call` takes more kinds of inputs and hands on the routers' losses."""
+        x = self.token_embedding(inputs["token_ids"])
+        for block in self.reasoning_blocks:
+            x = block(x, segment_ids=inputs["padding_mask"])[0]
+        return self.final_norm(x)
 
     def call(self, inputs, training=None, return_aux=False):
         token_ids, segment_ids, positions = read_inputs(inputs)

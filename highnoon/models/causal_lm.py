@@ -88,13 +88,13 @@ class LanguageModel(keras_hub.models.CausalLM):
             )
         self.backbone = backbone
         self.preprocessor = preprocessor
-        super().__init__(name=name)
+        super().__init__(inputs=backbone.input, outputs=self._logits(backbone.output), name=name)
+        self.input_spec = None  # an array of token ids is an input too
         self.training_config = (
             TrainingConfig(**training_config) if isinstance(training_config, dict) else training_config
         )
         self._tokenizer = None
         self.tokenizer = tokenizer
-        self.built = True
 
     @property
     def config(self) -> ModelConfig:
@@ -132,7 +132,9 @@ class LanguageModel(keras_hub.models.CausalLM):
     def call(self, inputs, training=None):
         hidden, aux_loss, _ = self.backbone(inputs, training=training, return_aux=True)
         if training:
-            self.add_loss(aux_loss)  # what `fit` adds to the cross entropy
+            # What `fit` adds to the cross entropy. A functional model's own method refuses it, since its
+            # graph has no place for a loss; this model's `call` is not that graph.
+            keras.layers.Layer.add_loss(self, aux_loss)
         return self._logits(hidden)
 
     def _logits(self, hidden):

@@ -44,3 +44,13 @@ def test_the_configuration_rebuilds_it():
 def test_an_unknown_field_is_named():
     with pytest.raises(ConfigError, match="`embeding_dim`; did you mean `embedding_dim`"):
         ReasoningBackbone(embeding_dim=16)
+
+
+def test_a_backbone_is_made_beside_the_functional_ones_of_keras_hub():
+    """Keras gives `Backbone` another base class once any functional backbone exists in the process."""
+    from keras_hub.models import GPT2Backbone
+
+    sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 8}
+    GPT2Backbone(vocabulary_size=9, max_sequence_length=4, **sizes)
+    backbone = ReasoningBackbone(vocab_size=50, embedding_dim=32, num_reasoning_blocks=1)
+    assert backbone(np.array([[2, 7, 9]])).shape == (1, 3, 32)
