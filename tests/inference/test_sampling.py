@@ -60,6 +60,17 @@ def test_temperature_0_and_top_1_take_the_most_likely_token(sampling: Sampling) 
     assert counts[LOGITS[0].argmax()] == DRAWS
 
 
+@pytest.mark.parametrize("sampling", [
+    Sampling(temperature=0), Sampling(top_k=0), Sampling(top_k=6), Sampling(top_k=0, repetition_penalty=2.0),
+], ids=repr)
+def test_only_the_first_ids_are_drawn(sampling: Sampling) -> None:
+    logits = np.sort(LOGITS, axis=1)
+    seen = np.zeros_like(logits, bool)
+    uniforms = np.array([0.999], "float32")
+    assert sampling.form(12).next_tokens(logits, uniforms, seen, sampling.values)[0] >= 5
+    assert sampling.form(5).next_tokens(logits, uniforms, seen, sampling.values)[0] < 5
+
+
 def test_a_penalty_acts_on_the_greedy_choice_too() -> None:
     seen = np.arange(12) == LOGITS[0].argmax()
     counts = drawn_counts(Sampling(temperature=0, repetition_penalty=50.0), seen)
