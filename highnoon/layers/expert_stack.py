@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from highnoon.layers.capacity_experts import capacity_experts
+from highnoon.layers.buffered_experts import buffered_experts
 
 _KERNELS = ("gate_kernel", "up_kernel", "down_kernel")
 
@@ -27,8 +27,9 @@ class ExpertStack(keras.layers.Layer):
         output_initializer: Of each expert's down kernel; None takes `kernel_initializer`.
 
     Inputs: x (b, t, d); expert_ids (b, t, k), `num_experts` for none; places (b, t, k), each choice's
-        place among its row's choices of that expert, and capacity, a row's places with one expert,
-        for static shapes; both None for slices of dynamic size (TensorFlow outside XLA).
+        place among its row's choices of that expert, for static shapes, and capacity, how many places
+        a row has with one expert, or None for as many as it takes; without places the experts take
+        slices of dynamic size (TensorFlow outside XLA).
     Returns: (b, t, k, d), zeros where there is no expert.
 
     Example:
@@ -38,7 +39,7 @@ class ExpertStack(keras.layers.Layer):
     from highnoon.layers.expert_stack import ExpertStack
 
     ids = np.array([[[0], [1], [0]]])
-    y = ExpertStack(2, 16)(np.ones((1, 3, 8), "float32"), ids, np.array([[[0], [0], [1]]]), capacity=3)
+    y = ExpertStack(2, 16)(np.ones((1, 3, 8), "float32"), ids, np.array([[[0], [0], [1]]]))
     ```
     """
 
@@ -80,7 +81,7 @@ class ExpertStack(keras.layers.Layer):
         kernels = [ops.convert_to_tensor(kernel) for kernel in kernels]
         expert_ids = ops.cast(expert_ids, "int32")
         if places is not None:
-            return capacity_experts(x, expert_ids, ops.cast(places, "int32"), *kernels, capacity=capacity)
+            return buffered_experts(x, expert_ids, ops.cast(places, "int32"), kernels, capacity)
         from highnoon.layers.sorted_experts import sorted_experts
 
         return sorted_experts(x, expert_ids, *kernels)

@@ -141,8 +141,7 @@ class MoELayer(keras.layers.Layer):
         capacity = self._capacity(x.shape[1]) if training else None
         routing = self._route(x, segment_ids, capacity, with_places=is_static)
         if is_static:
-            # Nothing is dropped only if one expert can take a whole row.
-            chosen = self.experts(x, routing.expert_ids, routing.places, capacity=capacity or x.shape[1])
+            chosen = self.experts(x, routing.expert_ids, routing.places, capacity=capacity)
         else:
             chosen = self.experts(x, routing.expert_ids)
         output = ops.einsum("btkd,btk->btd", chosen, ops.cast(routing.gates, chosen.dtype))
