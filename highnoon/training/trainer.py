@@ -66,8 +66,10 @@ class Trainer:
     Example:
 
     ```python
-    trainer = Trainer(model, learning_rate=3e-4, batch_size=8)
-    trainer.add_curriculum_stage("foundation", datasets=["stdlib:docs"], steps=100)
+    from highnoon.models import create_model
+
+    trainer = Trainer(create_model("highnoon-nano"), learning_rate=3e-3, batch_size=8)
+    trainer.add_curriculum_stage("foundation", datasets=["stdlib:docs"], steps=5)
     summary = trainer.train(checkpoint_dir="./checkpoints")
     ```
     """

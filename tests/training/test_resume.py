@@ -37,6 +37,7 @@ def assert_same_bits(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -
     assert not different
 
 
+@pytest.mark.slow
 def test_nine_kill_points_over_two_stages_end_with_the_same_bits(make_model, corpus, other_corpus, tmp_path):
     whole = tmp_path / "whole"
     trainer = make_trainer(make_model(dropout=0.1), corpus, other_corpus)
@@ -54,6 +55,7 @@ def test_nine_kill_points_over_two_stages_end_with_the_same_bits(make_model, cor
         assert_same_bits(final_arrays(tmp_path / f"again-{index}"), expected)
 
 
+@pytest.mark.slow
 def test_early_stopping_remembers_across_a_resume(make_model, corpus, tmp_path):
     def trainer_on(model):
         options = {"early_stopping_patience": 3, "early_stopping_min_delta": 50.0}
@@ -67,6 +69,7 @@ def test_early_stopping_remembers_across_a_resume(make_model, corpus, tmp_path):
     assert first == second and first["stages_completed"][0]["epochs"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_go_on(make_model, corpus, other_corpus, tmp_path, number):
     def interrupt(event):
@@ -84,6 +87,7 @@ def test_a_signal_saves_and_says_how_to_go_on(make_model, corpus, other_corpus, 
     assert_same_bits(final_arrays(tmp_path / "stopped"), final_arrays(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_a_callback_that_raises_ends_the_run_saved(make_model, corpus, other_corpus, tmp_path):
     def fail(event):
         if event["event"] == "epoch_end":
@@ -123,6 +127,7 @@ def test_save_and_load_go_on_where_the_run_stood(make_model, corpus, other_corpu
     assert hn.load_model(tmp_path / "final").config == model.config
 
 
+@pytest.mark.slow
 def test_a_trainer_without_stages_takes_those_of_the_checkpoint(make_model, corpus, other_corpus, tmp_path):
     trainer = make_trainer(make_model(), corpus, other_corpus)
     trainer.train(checkpoint_dir=tmp_path / "a", checkpoint_interval=4, keep_checkpoints=99, **QUIET)

@@ -93,6 +93,7 @@ def test_padding_rows_change_nothing():
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_xla_gives_the_same_weights():
     batches = batches_of_unequal_rows(3, rows=8)
     plain = weights_after(make_step(4), batches)

@@ -121,6 +121,7 @@ def test_a_stage_in_steps_takes_exactly_those(make_model, corpus):
     assert [stage["steps"] for stage in summary["stages_completed"]] == [3, 17]
 
 
+@pytest.mark.slow
 def test_stage_overrides_reach_the_step(make_model, corpus):
     logs = []
     trainer = hn.Trainer(make_model(), learning_rate=1e-3, schedule="constant", warmup_steps=0)
@@ -146,6 +147,7 @@ def test_weight_scales_the_loss_or_the_learning_rate(make_model, corpus):
     assert any("AdamW nearly cancels" in note for note in by_loss.notes)
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_a_stage_on_held_out_loss(make_model, corpus):
     events = []
     trainer = hn.Trainer(
@@ -158,6 +160,7 @@ def test_early_stopping_ends_a_stage_on_held_out_loss(make_model, corpus):
     assert [event["stage"] for event in events if event["event"] == "early_stop"] == ["stuck"]
 
 
+@pytest.mark.slow
 def test_a_scheduler_chooses_the_documents_of_each_epoch(make_model, corpus):
     steps = []
     scheduler = CurriculumScheduler(
@@ -172,6 +175,7 @@ def test_a_scheduler_chooses_the_documents_of_each_epoch(make_model, corpus):
     assert steps[0] < 0.5 * (steps[1] - steps[0])
 
 
+@pytest.mark.slow
 def test_an_adaptive_scheduler_moves_with_the_loss(make_model, corpus):
     scheduler = AdaptiveCurriculumScheduler(
         loss_threshold_for_progression=100.0,
@@ -210,6 +214,7 @@ def test_a_scheduler_can_count_steps(make_model, corpus):
     assert 5 in epochs  # the epoch over the easy documents ends where the scheduler moves on
 
 
+@pytest.mark.slow
 def test_keras_callbacks_watch_and_end_a_run(make_model, corpus, tmp_path):
     stopper = keras.callbacks.EarlyStopping(monitor="val_loss", patience=1, min_delta=50.0)
     batches = []
@@ -262,6 +267,7 @@ def test_a_tokenizer_is_trained_said_and_kept_where_none_is_given(make_model, co
     assert model.tokenizer is trainer.tokenizer and model.tokenizer.vocab_size == 300
 
 
+@pytest.mark.slow
 def test_any_keras_model_trains(corpus):
     import keras_hub
 
