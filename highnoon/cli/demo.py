@@ -63,7 +63,7 @@ class DemoSettings:
 def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--output", default="highnoon-demo", metavar="DIR", help="where it all goes (default highnoon-demo)")
-    add("--minutes", type=float, default=4.0, metavar="M", help="time for the training steps (default 4)")
+    add("--minutes", type=float, default=3.75, metavar="M", help="time for the training steps (default 3.75)")
     add("--seed", type=int, default=42, metavar="N", help="seed of weights and order (default 42)")
 
 
