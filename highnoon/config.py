@@ -132,18 +132,41 @@ class ModelConfig:
             `"mixer+feedforward, ..."`, see `highnoon.models.patterns`.
         num_heads: Query heads; None takes about one per 64 dimensions.
         num_kv_heads: Key and value heads, a divisor of `num_heads`; None takes `num_heads`.
+        head_dim: Size of one attention head, even; None takes `embedding_dim / num_heads`.
+        qk_norm: Whether queries and keys pass an RMS norm of their head, before they are turned.
+        sliding_window: How many tokens, itself among them, a token of `sliding_attention` sees; None
+            takes a quarter of `max_seq_length`, at most 1024.
         ffn_dim: Inner width of a dense feed-forward; None takes 8/3 of `embedding_dim`.
         expert_dim: Inner width of one expert; None takes `ffn_dim / num_experts_per_tok`, so
             that a token passes as many parameters as in the dense network.
         num_experts_per_tok: Experts that each token passes (top-k).
         num_shared_experts: Experts that every token passes beside the routed ones.
-        router_type: How tokens find experts; `"top_k"`.
+        router_type: How tokens find experts, see `highnoon.layers.MoELayer`.
+        normalize_gates: Whether the weights of a token's experts are made to add up to 1.
+        routed_scale: Factor on what the routed experts give, above 0.
+        num_expert_groups: Groups of experts, a divisor of `num_moe_experts`.
+        num_groups_per_tok: Groups, the best ones, among whose experts a token chooses.
+        bias_update_rate: Step of the balancing bias of `router_type="sigmoid"`.
+        load_entropy_weight: Weight of the loss on uneven mean load.
         capacity_factor: None routes without drops; a number above 0 lets an expert take at most
             `capacity_factor * tokens * top_k / num_experts` tokens of a row while training, and
             drops the rest.
         aux_loss_weight: Weight of the load-balance loss.
         router_z_loss_weight: Weight of the squared log-partition of the router's logits.
         rope_theta: Base wavelength of the rotary position embedding.
+        rope_scaling: How rotary positions are stretched for long contexts, see
+            `highnoon.layers.RotaryEmbedding`; None for not at all.
+        kv_lora_rank: Size of the cached latent of `latent_attention`; None takes twice the head's.
+        q_lora_rank: Size of the query's bottleneck in `latent_attention`; None for none.
+        qk_nope_head_dim: Size of a head's unturned part in `latent_attention`; None takes the head's.
+        qk_rope_head_dim: Size of its turned part, even; None takes half the head's.
+        v_head_dim: Size of its value; None takes the head's.
+        state_dim: State size of `mamba` and `mamba2`; None takes 16 and 64.
+        ssm_expand: Inner width of the state-space mixers as a multiple of `embedding_dim`.
+        ssm_head_dim: Channels of one head of `mamba2`; None takes the largest divisor up to 64.
+        ssm_num_groups: Groups of heads of `mamba2` that share B and C.
+        ssm_time_step_rank: Bottleneck of the time step of `mamba`; None takes a 16th of the width.
+        conv_kernel_size: Places that the convolution before a recurrent mixer sees.
         norm_epsilon: Added to the mean square inside RMS norm.
         dropout: Rate on each residual branch, in [0, 1).
         tie_embeddings: Whether the head uses the transposed embedding matrix.
@@ -160,15 +183,36 @@ class ModelConfig:
     block_pattern: str = "attention+moe"
     num_heads: int | None = None
     num_kv_heads: int | None = None
+    head_dim: int | None = None
+    qk_norm: bool = False
+    sliding_window: int | None = None
     ffn_dim: int | None = None
     expert_dim: int | None = None
     num_experts_per_tok: int = TOP_K_EXPERTS
     num_shared_experts: int = 0
     router_type: str = "top_k"
+    normalize_gates: bool = True
+    routed_scale: float = 1.0
+    num_expert_groups: int = 1
+    num_groups_per_tok: int = 1
+    bias_update_rate: float = 1e-3
+    load_entropy_weight: float = 0.0
     capacity_factor: float | None = None
     aux_loss_weight: float = AUX_LOSS_WEIGHT
     router_z_loss_weight: float = 1e-3
     rope_theta: float = 10000.0
+    rope_scaling: dict[str, Any] | None = None
+    kv_lora_rank: int | None = None
+    q_lora_rank: int | None = None
+    qk_nope_head_dim: int | None = None
+    qk_rope_head_dim: int | None = None
+    v_head_dim: int | None = None
+    state_dim: int | None = None
+    ssm_expand: int = 2
+    ssm_head_dim: int | None = None
+    ssm_num_groups: int = 1
+    ssm_time_step_rank: int | None = None
+    conv_kernel_size: int = 4
     norm_epsilon: float = 1e-6
     dropout: float = 0.0
     tie_embeddings: bool = True
@@ -176,31 +220,70 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _coerce_numbers(self)
         for name in ("vocab_size", "embedding_dim", "num_reasoning_blocks", "max_seq_length",
-                     "num_moe_experts", "num_experts_per_tok"):
+                     "num_moe_experts", "num_experts_per_tok", "num_expert_groups", "num_groups_per_tok",
+                     "ssm_expand", "ssm_num_groups", "conv_kernel_size"):
             value = getattr(self, name)
             _require(value >= 1, f"`{name}` must be at least 1; received {value}")
-        for name in ("num_heads", "num_kv_heads", "ffn_dim", "expert_dim"):
+        for name in ("num_heads", "num_kv_heads", "head_dim", "ffn_dim", "expert_dim", "sliding_window",
+                     "kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim",
+                     "state_dim", "ssm_head_dim", "ssm_time_step_rank"):
             value = getattr(self, name)
             _require(value is None or value >= 1, f"`{name}` must be at least 1 or None; received {value}")
-        for name in ("aux_loss_weight", "router_z_loss_weight", "num_shared_experts"):
+        for name in ("aux_loss_weight", "router_z_loss_weight", "num_shared_experts", "bias_update_rate",
+                     "load_entropy_weight"):
             value = getattr(self, name)
             _require(value >= 0, f"`{name}` must not be negative; received {value}")
         _require(0.0 <= self.dropout < 1.0, f"`dropout` must be in [0, 1); received {self.dropout}")
+        _require(self.routed_scale > 0, f"`routed_scale` must be above 0; received {self.routed_scale}")
         _require(
             self.capacity_factor is None or self.capacity_factor > 0,
             f"`capacity_factor` must be above 0, or None for no drops; received {self.capacity_factor}",
         )
         _require(
+            self.sliding_window is None or self.sliding_window <= self.max_seq_length,
+            f"`sliding_window` must be at most max_seq_length={self.max_seq_length}; "
+            f"received {self.sliding_window}",
+        )
+        self._check_experts()
+        self._check_heads()
+
+    def _check_experts(self) -> None:
+        _require(
             self.num_experts_per_tok <= self.num_moe_experts,
             f"`num_experts_per_tok` must be between 1 and num_moe_experts={self.num_moe_experts}; "
             f"received {self.num_experts_per_tok}",
         )
-        heads, kv_heads = self.resolved_num_heads, self.resolved_num_kv_heads
         _require(
-            self.embedding_dim % (2 * heads) == 0,
-            f"`embedding_dim` must be a multiple of 2 * num_heads={2 * heads}, since rotary positions "
-            f"turn pairs within a head; received {self.embedding_dim}",
+            self.num_moe_experts % self.num_expert_groups == 0,
+            f"`num_expert_groups` must divide num_moe_experts={self.num_moe_experts}; "
+            f"received {self.num_expert_groups}",
         )
+        _require(
+            self.num_groups_per_tok <= self.num_expert_groups,
+            f"`num_groups_per_tok` must be between 1 and num_expert_groups={self.num_expert_groups}; "
+            f"received {self.num_groups_per_tok}",
+        )
+        in_reach = self.num_groups_per_tok * (self.num_moe_experts // self.num_expert_groups)
+        _require(
+            self.num_experts_per_tok <= in_reach,
+            f"`num_experts_per_tok` must be at most the {in_reach} experts of num_groups_per_tok="
+            f"{self.num_groups_per_tok} groups; received {self.num_experts_per_tok}",
+        )
+
+    def _check_heads(self) -> None:
+        heads, kv_heads = self.resolved_num_heads, self.resolved_num_kv_heads
+        if self.head_dim is None:
+            _require(
+                self.embedding_dim % (2 * heads) == 0,
+                f"`embedding_dim` must be a multiple of 2 * num_heads={2 * heads}, since rotary positions "
+                f"turn pairs within a head; received {self.embedding_dim}. Or give `head_dim`.",
+            )
+        for name in ("head_dim", "qk_rope_head_dim"):
+            value = getattr(self, name)
+            _require(
+                value is None or value % 2 == 0,
+                f"`{name}` must be even, since rotary positions turn pairs; received {value}",
+            )
         _require(
             heads % kv_heads == 0,
             f"`num_heads` must be a multiple of num_kv_heads={kv_heads}; received {heads}",
@@ -217,6 +300,32 @@ class ModelConfig:
     @property
     def resolved_num_kv_heads(self) -> int:
         return self.num_kv_heads or self.resolved_num_heads
+
+    @property
+    def resolved_head_dim(self) -> int:
+        return self.head_dim or self.embedding_dim // self.resolved_num_heads
+
+    @property
+    def resolved_sliding_window(self) -> int:
+        return self.sliding_window or max(1, min(1024, self.max_seq_length // 4))
+
+    @property
+    def resolved_latent_dims(self) -> tuple[int, int, int, int]:
+        """Sizes of the latent, of a head's unturned and turned part, and of its value."""
+        head = self.resolved_head_dim
+        turned = self.qk_rope_head_dim or max(2, head // 4 * 2)
+        return self.kv_lora_rank or 2 * head, self.qk_nope_head_dim or head, turned, self.v_head_dim or head
+
+    @property
+    def ssm_inner_dim(self) -> int:
+        return self.ssm_expand * self.embedding_dim
+
+    @property
+    def resolved_ssm_head_dim(self) -> int:
+        if self.ssm_head_dim is not None:
+            return self.ssm_head_dim
+        heads_in_groups = self.ssm_inner_dim // self.ssm_num_groups
+        return next((size for size in range(64, 0, -1) if heads_in_groups % size == 0), 1)
 
     @property
     def resolved_ffn_dim(self) -> int:

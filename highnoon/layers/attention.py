@@ -47,23 +47,30 @@ def _with_heads(mask):
     return mask[..., None, None, :, :]
 
 
-def causal_mask(first, num_targets: int, num_sources: int, segment_ids=None):
-    """Targets first .. first+t-1 see sources up to themselves, of their own segment.
+def causal_mask(first, num_targets: int, num_sources: int, segment_ids=None, low=0, window=None):
+    """Targets first .. first+t-1 see sources low .. up to themselves, of their own segment and window.
 
     Returns: bool (t, s), or (b, t, s) with `segment_ids` (b, whole length).
     """
-    places = first + ops.arange(num_targets)
-    mask = places[:, None] >= ops.arange(num_sources)[None, :]
+    mask = _sees(first + ops.arange(num_targets), low + ops.arange(num_sources), window)
     if segment_ids is None:
         return mask
     targets = segment_ids[:, first : first + num_targets]
-    return mask & (targets[:, :, None] == segment_ids[:, None, :num_sources])
+    return mask & (targets[:, :, None] == segment_ids[:, None, low : low + num_sources])
 
 
-def causal_attention(query, key, value, segment_ids=None, chunk_length: int = 512):
+def _sees(targets, sources, window):
+    """bool (t, s): sources not later than the target, and among its last `window`."""
+    mask = targets[:, None] >= sources[None, :]
+    return mask if window is None else mask & (targets[:, None] - sources[None, :] < window)
+
+
+def causal_attention(
+    query, key, value, segment_ids=None, chunk_length: int = 512, window: int | None = None
+):
     """Causal attention of a sequence over itself, with memory linear in its length.
 
-    Above `chunk_length` targets are taken in chunks, each against the sources up to its own end,
+    Above `chunk_length` targets are taken in chunks, each against the sources that it may see,
     and the backward pass makes the scores of a chunk again from the saved log-sum-exp: the scores
     held at one time are (b, h, chunk_length, s). Equal to the whole form up to rounding.
 
@@ -74,6 +81,7 @@ def causal_attention(query, key, value, segment_ids=None, chunk_length: int = 51
         segment_ids: (b, t) whole numbers; nothing passes between different ones.
         chunk_length: Targets in one chunk, at least 1. A length that is unknown when the graph is
             made is not cut.
+        window: How many sources, the target among them, a target sees; None for all before it.
 
     Returns: (b, t, g, r, k).
 
@@ -82,25 +90,28 @@ def causal_attention(query, key, value, segment_ids=None, chunk_length: int = 51
     length = query.shape[1]
     if length is None or length <= chunk_length:
         length = ops.shape(query)[1]
-        return attend(query, key, value, causal_mask(0, length, length, segment_ids))[0]
-    return _chunked(segment_ids, length, chunk_length)(query, key, value)
+        mask = causal_mask(0, length, length, segment_ids, window=window)
+        return attend(query, key, value, mask)[0]
+    return _chunked(segment_ids, length, chunk_length, window)(query, key, value)
 
 
-def _chunked(segment_ids, length: int, chunk_length: int):
+def _chunked(segment_ids, length: int, chunk_length: int, window: int | None):
     """The chunked form as a function of (query, key, value) that brings its own gradient."""
     ends = [min(start + chunk_length, length) for start in range(0, length, chunk_length)]
     starts = [0, *ends[:-1]]
+    lows = [0 if window is None else max(0, start - window + 1) for start in starts]  # first source seen
 
-    def mask(start, end):
-        return causal_mask(start, end - start, end, segment_ids)
+    def mask(i):
+        start, end, low = starts[i], ends[i], lows[i]
+        return causal_mask(start, end - start, end - low, segment_ids, low, window)
 
     @ops.custom_gradient
     def attention(query, key, value):
         outputs, totals = [], []
-        for start, end in zip(starts, ends, strict=True):
+        for i, (start, end, low) in enumerate(zip(starts, ends, lows, strict=True)):
             chunk = query[:, start:end]
             chunk = after(chunk, outputs[-1]) if outputs else chunk
-            output, total = attend(chunk, key[:, :end], value[:, :end], mask(start, end))
+            output, total = attend(chunk, key[:, low:end], value[:, low:end], mask(i))
             outputs.append(output)
             totals.append(total)
 
@@ -111,19 +122,20 @@ def _chunked(segment_ids, length: int, chunk_length: int):
             key_sum = value_sum = None
             # From the last chunk to the first: beyond a chunk's end the sums are already complete.
             for i in reversed(range(len(ends))):
-                start, end = starts[i], ends[i]
+                start, end, low = starts[i], ends[i], lows[i]
                 chunk = query[:, start:end]
                 chunk = after(chunk, query_parts[-1]) if query_parts else chunk
                 by_query, by_key, by_value = _attend_gradient(
-                    chunk, key[:, :end], value[:, :end], mask(start, end),
+                    chunk, key[:, low:end], value[:, low:end], mask(i),
                     outputs[i], totals[i], upstream[:, start:end],
                 )
                 query_parts.append(by_query)
                 if key_sum is not None:
-                    by_key, by_value = by_key + key_sum, by_value + value_sum
-                key_tails.append(by_key[:, start:])
-                value_tails.append(by_value[:, start:])
-                key_sum, value_sum = by_key[:, :start], by_value[:, :start]
+                    ahead = lows[i + 1] - low  # sources that no later chunk has seen
+                    by_key, by_value = _add_after(by_key, key_sum, ahead), _add_after(by_value, value_sum, ahead)
+                key_tails.append(by_key[:, start - low :])
+                value_tails.append(by_value[:, start - low :])
+                key_sum, value_sum = by_key[:, : start - low], by_value[:, : start - low]
             return (
                 ops.concatenate(query_parts[::-1], axis=1),
                 ops.cast(ops.concatenate(key_tails[::-1], axis=1), key.dtype),
@@ -133,6 +145,11 @@ def _chunked(segment_ids, length: int, chunk_length: int):
         return ops.concatenate(outputs, axis=1), gradient
 
     return attention
+
+
+def _add_after(x, addend, ahead: int):
+    """Adds to all but the first `ahead` places of x (b, s, g, k)."""
+    return x + (ops.pad(addend, ((0, 0), (ahead, 0), (0, 0), (0, 0))) if ahead else addend)
 
 
 def _attend_gradient(query, key, value, mask, output, total, upstream):
@@ -150,7 +167,9 @@ def _attend_gradient(query, key, value, mask, output, total, upstream):
     return by_query, ops.cast(by_key, "float32"), ops.cast(by_value, "float32")
 
 
-def cached_attention(query, key, value, index, first, chunk_length: int = 512):
+def cached_attention(
+    query, key, value, index, first, chunk_length: int = 512, window: int | None = None
+):
     """Attention of new tokens over a cache that holds them and what came before.
 
     Args:
@@ -160,18 +179,31 @@ def cached_attention(query, key, value, index, first, chunk_length: int = 512):
         index: Place of the first new token, a scalar.
         first: (b,) place of each row's first real token; None for 0.
         chunk_length: Targets in one chunk.
+        window: How many sources, the target among them, a target sees; None for all before it.
 
     Returns: (b, t, g, r, k).
     """
     length = query.shape[1]
-    sources = ops.arange(key.shape[1])
     outputs = []
     for start in range(0, length, chunk_length):
         chunk = query[:, start : start + chunk_length]
         chunk = after(chunk, outputs[-1]) if outputs else chunk
         places = index + start + ops.arange(chunk.shape[1])
-        mask = places[:, None] >= sources[None, :]
+        keys, values, low = _within_reach(key, value, index + start, chunk.shape[1], window)
+        sources = low + ops.arange(keys.shape[1])
+        mask = _sees(places, sources, window)
         if first is not None:
             mask = mask[None] & (sources[None, :] >= first[:, None])[:, None, :]
-        outputs.append(attend(chunk, key, value, mask)[0])
+        outputs.append(attend(chunk, keys, values, mask)[0])
     return outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=1)
+
+
+def _within_reach(key, value, index, num_targets: int, window: int | None):
+    """The part of a cache that targets from `index` on may see, and the place where it begins."""
+    room = key.shape[1]
+    size = room if window is None else min(room, window + num_targets - 1)
+    if size == room:
+        return key, value, 0
+    low = ops.clip(index + num_targets - size, 0, room - size)
+    start, shape = [0, low, 0, 0], (ops.shape(key)[0], size, *key.shape[2:])
+    return ops.slice(key, start, shape), ops.slice(value, start, (*shape[:3], value.shape[3])), low

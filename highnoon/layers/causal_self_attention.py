@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from highnoon.layers.attention import cached_attention, causal_attention
+from highnoon.layers.built_dense import built_dense
 from highnoon.layers.rotary_embedding import RotaryEmbedding
 
 
@@ -15,14 +16,20 @@ class CausalSelfAttention(keras.layers.Layer):
 
     ```
     q, k, v = x Wq, x Wk, x Wv            (h query heads share g key and value heads)
-    a[t, s] = softmax over s <= t of  rope(q[t]) . rope(k[s]) / sqrt(k)
+    q, k    = rms_norm(q), rms_norm(k)                       where `qk_norm`
+    a[t, s] = softmax over t - window < s <= t of  rope(q[t]) . rope(k[s]) / sqrt(k)
     y[t]    = (sum_s a[t, s] v[s]) Wo
     ```
 
     Args:
-        num_heads: Query heads, a divisor of the model's width.
+        num_heads: Query heads; without `head_dim` a divisor of the model's width.
         num_kv_heads: Key and value heads, a divisor of `num_heads`; None takes `num_heads`.
+        head_dim: Size k of one head, even; None takes the width over `num_heads`.
+        qk_norm: Whether each head's query and key pass an RMS norm before they are turned.
+        norm_epsilon: Added to the mean square inside it.
+        window: How many tokens, itself among them, a token sees; None for all before it.
         rope_theta: Base wavelength of the rotary positions.
+        rope_scaling: How they are stretched, see `RotaryEmbedding`; None for not at all.
         dropout: Rate on the output while training, in [0, 1).
         chunk_length: Above this length, attention is taken in chunks of memory linear in time.
         kernel_initializer: Of the query, key and value kernels.
@@ -52,7 +59,12 @@ class CausalSelfAttention(keras.layers.Layer):
         self,
         num_heads: int,
         num_kv_heads: int | None = None,
+        head_dim: int | None = None,
+        qk_norm: bool = False,
+        norm_epsilon: float = 1e-6,
+        window: int | None = None,
         rope_theta: float = 10000.0,
+        rope_scaling: dict | None = None,
         dropout: float = 0.0,
         chunk_length: int = 512,
         kernel_initializer="glorot_uniform",
@@ -70,7 +82,16 @@ class CausalSelfAttention(keras.layers.Layer):
             raise ValueError(f"`dropout` must be in [0, 1); received {dropout}")
         if chunk_length < 1:
             raise ValueError(f"`chunk_length` must be at least 1; received {chunk_length}")
+        if head_dim is not None and (head_dim < 2 or head_dim % 2):
+            raise ValueError(f"`head_dim` must be even, since positions turn pairs; received {head_dim}")
+        if window is not None and window < 1:
+            raise ValueError(f"`window` must be at least 1, or None for no window; received {window}")
+        self.given_head_dim = head_dim
+        self.qk_norm = qk_norm
+        self.norm_epsilon = norm_epsilon
+        self.window = window
         self.rope_theta = rope_theta
+        self.rope_scaling = rope_scaling
         self.dropout = dropout
         self.chunk_length = chunk_length
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -78,34 +99,38 @@ class CausalSelfAttention(keras.layers.Layer):
 
     def build(self, x_shape) -> None:
         width = x_shape[-1]
-        if width % (2 * self.num_heads):
+        if self.given_head_dim is None and width % (2 * self.num_heads):
             raise ValueError(
-                f"the width must be a multiple of 2 * num_heads={2 * self.num_heads}; received {width}"
+                f"the width must be a multiple of 2 * num_heads={2 * self.num_heads}, or `head_dim` be given; "
+                f"received {width}"
             )
-        self.head_dim = width // self.num_heads
-        kv_width = self.num_kv_heads * self.head_dim
+        self.head_dim = self.given_head_dim or width // self.num_heads
+        query_dim, kv_dim = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
         out_initializer = self.output_initializer or self.kernel_initializer
-        self.query = self._projection("query", width, self.kernel_initializer, width)
-        self.key = self._projection("key", kv_width, self.kernel_initializer, width)
-        self.value = self._projection("value", kv_width, self.kernel_initializer, width)
-        self.attention_output = self._projection("attention_output", width, out_initializer, width)
-        self.rotary = RotaryEmbedding(self.rope_theta, dtype=self.dtype_policy, name="rotary")
+        policy = self.dtype_policy
+        self.query = built_dense("query", width, query_dim, self.kernel_initializer, policy)
+        self.key = built_dense("key", width, kv_dim, self.kernel_initializer, policy)
+        self.value = built_dense("value", width, kv_dim, self.kernel_initializer, policy)
+        self.attention_output = built_dense("attention_output", query_dim, width, out_initializer, policy)
+        if self.qk_norm:
+            self.query_norm, self.key_norm = self._norm("query_norm"), self._norm("key_norm")
+        self.rotary = RotaryEmbedding(
+            self.rope_theta, self.rope_scaling, dtype=policy, name="rotary"
+        )
         self.rotary.build((None, None, self.num_heads, self.head_dim))
         if self.dropout:
             self.seed_generator = keras.random.SeedGenerator(name="dropout")
 
-    def _projection(self, name: str, units: int, initializer, width: int):
-        layer = keras.layers.Dense(
-            units, use_bias=False, kernel_initializer=_fresh(initializer), dtype=self.dtype_policy, name=name
-        )
-        layer.build((None, None, width))
-        return layer
+    def _norm(self, name: str):
+        norm = keras.layers.RMSNormalization(epsilon=self.norm_epsilon, dtype=self.dtype_policy, name=name)
+        norm.build((None, None, None, self.head_dim))
+        return norm
 
     def call(self, x, segment_ids=None, positions=None, training=None):
         if positions is None:
             positions = ops.arange(ops.shape(x)[1])
         query, key, value = self._heads(x, positions)
-        mixed = causal_attention(query, key, value, segment_ids, self.chunk_length)
+        mixed = causal_attention(query, key, value, segment_ids, self.chunk_length, self.window)
         y = self.attention_output(self._merge(mixed))
         if training and self.dropout:
             y = keras.random.dropout(y, self.dropout, seed=self.seed_generator)
@@ -139,7 +164,7 @@ class CausalSelfAttention(keras.layers.Layer):
             "value": ops.slice_update(cache["value"], start, ops.cast(value, cache["value"].dtype)),
         }
         keys, values = (ops.cast(cache[name], query.dtype) for name in ("key", "value"))
-        mixed = cached_attention(query, keys, values, index, padding, self.chunk_length)
+        mixed = cached_attention(query, keys, values, index, padding, self.chunk_length, self.window)
         return self.attention_output(self._merge(mixed)), cache
 
     def _heads(self, x, positions):
@@ -148,6 +173,8 @@ class CausalSelfAttention(keras.layers.Layer):
         query = ops.reshape(self.query(x), (batch, time, self.num_heads, self.head_dim))
         key = ops.reshape(self.key(x), (batch, time, self.num_kv_heads, self.head_dim))
         value = ops.reshape(self.value(x), (batch, time, self.num_kv_heads, self.head_dim))
+        if self.qk_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
         query, key = self.rotary(query, positions), self.rotary(key, positions)
         group = self.num_heads // self.num_kv_heads
         return ops.reshape(query, (batch, time, self.num_kv_heads, group, self.head_dim)), key, value
@@ -163,15 +190,15 @@ class CausalSelfAttention(keras.layers.Layer):
             **super().get_config(),
             "num_heads": self.num_heads,
             "num_kv_heads": self.num_kv_heads,
+            "head_dim": self.given_head_dim,
+            "qk_norm": self.qk_norm,
+            "norm_epsilon": self.norm_epsilon,
+            "window": self.window,
             "rope_theta": self.rope_theta,
+            "rope_scaling": self.rope_scaling,
             "dropout": self.dropout,
             "chunk_length": self.chunk_length,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "output_initializer": keras.initializers.serialize(self.output_initializer)
             if self.output_initializer else None,
         }
-
-
-def _fresh(initializer):
-    """A copy with a seed of its own: one seeded initializer object repeats its values."""
-    return initializer.__class__.from_config(initializer.get_config())

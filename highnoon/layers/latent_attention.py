@@ -7,6 +7,7 @@ from keras import ops
 
 from highnoon.layers.attention import cached_attention, causal_attention
 from highnoon.layers.built_dense import built_dense
+from highnoon.layers.rope_frequencies import yarn_softmax_factor
 from highnoon.layers.rotary_embedding import RotaryEmbedding
 
 
@@ -34,9 +35,11 @@ class LatentAttention(keras.layers.Layer):
         qk_rope_head_dim: Size of a head's u, and of p; even.
         v_head_dim: Size of a head's v.
         rope_theta: Base wavelength of the rotary positions.
+        rope_scaling: How they are stretched, see `RotaryEmbedding`; None for not at all.
         rope_interleaved: Whether rotary positions turn neighbours, as in the published weights, or
             features half a head apart.
-        softmax_scale: Factor on the scores; None takes 1 / sqrt(qk_nope_head_dim + qk_rope_head_dim).
+        softmax_scale: Factor on the scores; None takes 1 / sqrt(qk_nope_head_dim + qk_rope_head_dim),
+            times what `yarn_softmax_factor` says of `rope_scaling`.
         use_bias: Whether Wq_a, Wkv_a and Wo have biases.
         norm_epsilon: Added to the mean square inside the norms.
         dropout: Rate on the output while training, in [0, 1).
@@ -73,6 +76,7 @@ class LatentAttention(keras.layers.Layer):
         qk_rope_head_dim: int = 64,
         v_head_dim: int = 128,
         rope_theta: float = 10000.0,
+        rope_scaling: dict | None = None,
         rope_interleaved: bool = True,
         softmax_scale: float | None = None,
         use_bias: bool = False,
@@ -100,6 +104,7 @@ class LatentAttention(keras.layers.Layer):
         if softmax_scale is not None and softmax_scale <= 0:
             raise ValueError(f"`softmax_scale` must be above 0; received {softmax_scale}")
         self.rope_theta = rope_theta
+        self.rope_scaling = rope_scaling
         self.rope_interleaved = rope_interleaved
         self.softmax_scale = softmax_scale
         self.use_bias = use_bias
@@ -128,7 +133,9 @@ class LatentAttention(keras.layers.Layer):
             "o_proj", self.num_heads * self.v_head_dim, width,
             self.output_initializer or self.kernel_initializer, self.dtype_policy, self.use_bias,
         )
-        self.rotary = RotaryEmbedding(self.rope_theta, dtype=self.dtype_policy, name="rotary")
+        self.rotary = RotaryEmbedding(
+            self.rope_theta, self.rope_scaling, dtype=self.dtype_policy, name="rotary"
+        )
         if self.dropout:
             self.seed_generator = keras.random.SeedGenerator(name="dropout")
 
@@ -246,7 +253,8 @@ class LatentAttention(keras.layers.Layer):
 
     def _scaled(self, query):
         """Scales queries such that attention's own 1 / sqrt(their size) gives `softmax_scale`."""
-        scale = self.softmax_scale or (self.qk_nope_head_dim + self.qk_rope_head_dim) ** -0.5
+        size = self.qk_nope_head_dim + self.qk_rope_head_dim
+        scale = self.softmax_scale or size**-0.5 * yarn_softmax_factor(self.rope_scaling)
         return query * ops.cast(scale * query.shape[-1] ** 0.5, query.dtype)
 
     def _merge(self, heads):

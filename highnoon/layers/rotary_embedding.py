@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 from keras import ops
+
+from highnoon.layers.rope_frequencies import rope_frequencies
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
@@ -21,12 +26,13 @@ class RotaryEmbedding(keras.layers.Layer):
 
     Args:
         theta: Base wavelength, above 0.
+        scaling: How frequencies are stretched, a dict for `rope_frequencies`; None for not at all.
 
     Inputs: x (b, t, h, k) with even k; positions (t,) or (b, t), whole numbers.
     Returns: (b, t, h, k), the dtype of `x`.
 
     Raises:
-        ValueError: `theta` is not above 0, or k is odd.
+        ValueError: `theta` is not above 0, k is odd, or a scaling that cannot be read.
 
     Example:
 
@@ -41,11 +47,15 @@ class RotaryEmbedding(keras.layers.Layer):
     the pairs in place of neighbours.
     """
 
-    def __init__(self, theta: float = 10000.0, **kwargs) -> None:
+    def __init__(
+        self, theta: float = 10000.0, scaling: Mapping[str, Any] | None = None, **kwargs
+    ) -> None:
         super().__init__(**kwargs)
         if theta <= 0:
             raise ValueError(f"`theta` must be above 0; received {theta}")
+        rope_frequencies(2, theta, scaling)  # refuses what cannot be read
         self.theta = theta
+        self.scaling = None if scaling is None else dict(scaling)
 
     def build(self, x_shape, positions_shape=None) -> None:
         if x_shape[-1] % 2:
@@ -53,9 +63,11 @@ class RotaryEmbedding(keras.layers.Layer):
 
     def call(self, x, positions):
         half = x.shape[-1] // 2
-        frequencies = ops.power(self.theta, -ops.arange(half, dtype="float32") / half)
+        frequencies, magnitude = rope_frequencies(x.shape[-1], self.theta, self.scaling)
         angles = ops.cast(positions, "float32")[..., None, None] * frequencies  # (.., t, 1, k/2)
         cosine, sine = ops.cos(angles), ops.sin(angles)
+        if magnitude != 1.0:
+            cosine, sine = cosine * magnitude, sine * magnitude
         wide = ops.cast(x, "float32")
         first, second = wide[..., :half], wide[..., half:]
         turned = ops.concatenate(
@@ -67,4 +79,4 @@ class RotaryEmbedding(keras.layers.Layer):
         return keras.KerasTensor(x.shape, dtype=x.dtype)
 
     def get_config(self):
-        return {**super().get_config(), "theta": self.theta}
+        return {**super().get_config(), "theta": self.theta, "scaling": self.scaling}

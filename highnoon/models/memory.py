@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import psutil
@@ -44,9 +45,7 @@ def count_parameters(config: ModelConfig, active: bool = False) -> int:
     """Returns the number of parameters without building the model.
 
     ```
-    attention = 2 d^2 + 2 d g k                 mlp = 3 d f
-    moe       = d e + 3 d f_e (e + shared)      each with a norm of d before it
-    total     = d v (twice where untied) + blocks * (sum of pairs) + d
+    total = d v (twice where untied) + blocks * (sum of the pairs' parts, each with a norm of d) + d
     ```
 
     Args:
@@ -54,25 +53,102 @@ def count_parameters(config: ModelConfig, active: bool = False) -> int:
         active: Count only what one token passes: `num_experts_per_tok` experts in place of all.
     """
     width = config.embedding_dim
-    kv_width = config.resolved_num_kv_heads * (width // config.resolved_num_heads)
-    experts = config.num_experts_per_tok if active else config.num_moe_experts
-    parts = {
-        "attention": 2 * width * width + 2 * width * kv_width,
-        "mlp": 3 * width * config.resolved_ffn_dim,
-        "moe": width * config.num_moe_experts
-        + 3 * width * config.resolved_expert_dim * (experts + config.num_shared_experts),
-    }
-    block = sum(parts[part] + width for pair in parse_pattern(config.block_pattern) for part in pair)
+    block = 0
+    for mixer, feed_forward in parse_pattern(config.block_pattern):
+        block += _MIXER_PARAMETERS[mixer](config) + width
+        if feed_forward is not None:
+            block += _feed_forward_parameters(config, feed_forward, active) + width
     embeddings = (1 if config.tie_embeddings else 2) * config.vocab_size * width
     return embeddings + config.num_reasoning_blocks * block + width
 
 
+def _feed_forward_parameters(config: ModelConfig, kind: str, active: bool) -> int:
+    width = config.embedding_dim
+    if kind == "mlp":
+        return 3 * width * config.resolved_ffn_dim
+    experts = config.num_experts_per_tok if active else config.num_moe_experts
+    return (
+        width * config.num_moe_experts
+        + 3 * width * config.resolved_expert_dim * (experts + config.num_shared_experts)
+    )
+
+
+def _attention_parameters(config: ModelConfig) -> int:
+    """(2 h + 2 g) k d, and two norms of k."""
+    heads, kv_heads, size = config.resolved_num_heads, config.resolved_num_kv_heads, config.resolved_head_dim
+    norms = 2 * size if config.qk_norm else 0
+    return 2 * config.embedding_dim * size * (heads + kv_heads) + norms
+
+
+def _latent_attention_parameters(config: ModelConfig) -> int:
+    width, heads = config.embedding_dim, config.resolved_num_heads
+    latent, unturned, turned, value = config.resolved_latent_dims
+    query = heads * (unturned + turned)
+    rank = config.q_lora_rank
+    queries = width * query if rank is None else width * rank + rank + rank * query
+    sources = width * (latent + turned) + latent + latent * heads * (unturned + value)
+    return queries + sources + heads * value * width
+
+
+def _mamba_parameters(config: ModelConfig) -> int:
+    width, inner, state = config.embedding_dim, config.ssm_inner_dim, config.state_dim or 16
+    rank = config.ssm_time_step_rank or -(-width // 16)
+    convolution = (config.conv_kernel_size + 1) * inner
+    step = inner * (rank + 2 * state) + rank * inner + inner
+    return 3 * width * inner + convolution + step + inner * state + inner
+
+
+def _mamba2_parameters(config: ModelConfig) -> int:
+    width, inner = config.embedding_dim, config.ssm_inner_dim
+    heads, channels = inner // config.resolved_ssm_head_dim, _mamba2_channels(config)
+    return (
+        width * (inner + channels + heads) + (config.conv_kernel_size + 1) * channels + 3 * heads
+        + inner + inner * width
+    )
+
+
+def _mamba2_channels(config: ModelConfig) -> int:
+    return config.ssm_inner_dim + 2 * config.ssm_num_groups * (config.state_dim or 64)
+
+
+def _gated_delta_parameters(config: ModelConfig) -> int:
+    width, heads, size = config.embedding_dim, config.resolved_num_heads, config.resolved_head_dim
+    keys, values = config.resolved_num_kv_heads * size, heads * size
+    inputs = width * 2 * (keys + values) + width * 2 * heads
+    return inputs + config.conv_kernel_size * (2 * keys + values) + 2 * heads + size + values * width
+
+
+_MIXER_PARAMETERS: dict[str, Callable[[ModelConfig], int]] = {
+    "attention": _attention_parameters,
+    "sliding_attention": _attention_parameters,
+    "latent_attention": _latent_attention_parameters,
+    "mamba": _mamba_parameters,
+    "mamba2": _mamba2_parameters,
+    "gated_delta_rule": _gated_delta_parameters,
+}
+
+
+def _cache_numbers(config: ModelConfig, mixer: str) -> int:
+    """Numbers in one sequence's cache of full length."""
+    kv_dim = config.resolved_num_kv_heads * config.resolved_head_dim
+    window = config.conv_kernel_size - 1
+    if mixer in ("attention", "sliding_attention"):
+        return 2 * kv_dim * config.max_seq_length
+    if mixer == "latent_attention":
+        latent, _, turned, _ = config.resolved_latent_dims
+        return (latent + turned) * config.max_seq_length
+    if mixer == "mamba":
+        return config.ssm_inner_dim * (window + (config.state_dim or 16))
+    if mixer == "mamba2":
+        return window * _mamba2_channels(config) + config.ssm_inner_dim * (config.state_dim or 64)
+    values = config.resolved_num_heads * config.resolved_head_dim
+    return window * (2 * kv_dim + values) + values * config.resolved_head_dim
+
+
 def bytes_to_run(config: ModelConfig) -> int:
     """Returns the bytes of the weights and of one full-length sequence's cache, in float32."""
-    kv_width = config.resolved_num_kv_heads * (config.embedding_dim // config.resolved_num_heads)
-    num_caches = config.num_reasoning_blocks * len(parse_pattern(config.block_pattern))
-    cache = 2 * kv_width * config.max_seq_length * num_caches
-    return _WEIGHT_BYTES * (count_parameters(config) + cache)
+    cache = sum(_cache_numbers(config, mixer) for mixer, _ in parse_pattern(config.block_pattern))
+    return _WEIGHT_BYTES * (count_parameters(config) + config.num_reasoning_blocks * cache)
 
 
 def bytes_to_train(config: ModelConfig) -> int:

@@ -1,12 +1,13 @@
 """The grammar of a reasoning block, and the layers that its words name.
 
 A block pattern lists residual pairs, `"mixer+feedforward, mixer+feedforward, ..."`, or is the name
-of such a list:
+of such a list. A mixer may stand alone, as the layers of Mamba do:
 
 ```python
 from highnoon.models.patterns import parse_pattern
 
-assert parse_pattern("attention+moe, attention+mlp") == [("attention", "moe"), ("attention", "mlp")]
+assert parse_pattern("mamba2+moe, attention+mlp") == [("mamba2", "moe"), ("attention", "mlp")]
+assert parse_pattern("mamba, attention+mlp") == [("mamba", None), ("attention", "mlp")]
 assert parse_pattern("transformer") == [("attention", "mlp")]
 ```
 """
@@ -20,27 +21,36 @@ from typing import Any
 import keras
 
 from highnoon.config import ConfigError, ModelConfig
-from highnoon.layers import CausalSelfAttention, GatedFeedForward, MoELayer
+from highnoon.layers import (
+    CausalSelfAttention, GatedDeltaRule, GatedFeedForward, LatentAttention, MoELayer, SelectiveStateSpace,
+    StateSpaceDuality,
+)
 
-NAMED_PATTERNS = {"transformer": "attention+mlp", "moe_only": "attention+moe"}
+NAMED_PATTERNS = {
+    "transformer": "attention+mlp",
+    "moe_only": "attention+moe",
+    "mamba_only": "mamba2",
+    "mamba_timecrystal_wlam_moe_hybrid": "mamba2+moe, gated_delta_rule+moe, sliding_attention+moe",
+}
+"""The documented names; docs/guides/patterns.md says what stands behind each."""
 
 
-def parse_pattern(pattern: str) -> list[tuple[str, str]]:
-    """Returns the (mixer, feed-forward) pairs of one reasoning block.
+def parse_pattern(pattern: str) -> list[tuple[str, str | None]]:
+    """Returns the (mixer, feed-forward or None) pairs of one reasoning block.
 
     Raises:
-        ConfigError: an unknown name, or an entry that is not `mixer+feedforward`.
+        ConfigError: an unknown name, or an entry that is not `mixer` or `mixer+feedforward`.
     """
-    pairs = []
+    pairs: list[tuple[str, str | None]] = []
     for entry in NAMED_PATTERNS.get(pattern.strip(), pattern).split(","):
-        words = [word.strip() for word in entry.split("+")]
-        if len(words) != 2 or words[0] not in MIXERS or words[1] not in FEED_FORWARDS:
+        mixer, *rest = (word.strip() for word in entry.split("+"))
+        if mixer not in MIXERS or len(rest) > 1 or any(word not in FEED_FORWARDS for word in rest):
             raise ConfigError(
-                f"`block_pattern` {pattern!r} has no layer for {entry.strip()!r}; write pairs "
+                f"`block_pattern` {pattern!r} has no layer for {entry.strip()!r}; write entries `mixer` or "
                 f"`mixer+feedforward` of the mixers {', '.join(MIXERS)} and the feed-forwards "
                 f"{', '.join(FEED_FORWARDS)}, or a name: {', '.join(NAMED_PATTERNS)}"
             )
-        pairs.append((words[0], words[1]))
+        pairs.append((mixer, rest[0] if rest else None))
     return pairs
 
 
@@ -51,17 +61,58 @@ def initializers(config: ModelConfig) -> dict[str, keras.initializers.Initialize
     Nguyen & Salazar 2019 (arXiv:1910.05895), section 3.2; Radford et al. 2019 (GPT-2), section 2.3.
     """
     stddev = math.sqrt(2 / (5 * config.embedding_dim))
-    num_branches = 2 * config.num_reasoning_blocks * len(parse_pattern(config.block_pattern))
+    branches = [part for pair in parse_pattern(config.block_pattern) for part in pair if part]
+    num_branches = config.num_reasoning_blocks * len(branches)
     return {
         "kernel_initializer": keras.initializers.RandomNormal(stddev=stddev),
         "output_initializer": keras.initializers.RandomNormal(stddev=stddev / math.sqrt(num_branches)),
     }
 
 
-def _attention(config: ModelConfig, **kwargs: Any) -> keras.Layer:
+def _attention(config: ModelConfig, window: int | None = None, **kwargs: Any) -> keras.Layer:
     return CausalSelfAttention(
         num_heads=config.resolved_num_heads, num_kv_heads=config.resolved_num_kv_heads,
-        rope_theta=config.rope_theta, dropout=config.dropout, **initializers(config), **kwargs,
+        head_dim=config.head_dim, qk_norm=config.qk_norm, norm_epsilon=config.norm_epsilon, window=window,
+        rope_theta=config.rope_theta, rope_scaling=config.rope_scaling, dropout=config.dropout,
+        **initializers(config), **kwargs,
+    )
+
+
+def _sliding_attention(config: ModelConfig, **kwargs: Any) -> keras.Layer:
+    return _attention(config, window=config.resolved_sliding_window, **kwargs)
+
+
+def _latent_attention(config: ModelConfig, **kwargs: Any) -> keras.Layer:
+    latent, unturned, turned, value = config.resolved_latent_dims
+    return LatentAttention(
+        config.resolved_num_heads, kv_lora_rank=latent, q_lora_rank=config.q_lora_rank,
+        qk_nope_head_dim=unturned, qk_rope_head_dim=turned, v_head_dim=value,
+        rope_theta=config.rope_theta, rope_scaling=config.rope_scaling, norm_epsilon=config.norm_epsilon,
+        dropout=config.dropout, **initializers(config), **kwargs,
+    )
+
+
+def _mamba(config: ModelConfig, **kwargs: Any) -> keras.Layer:
+    return SelectiveStateSpace(
+        state_dim=config.state_dim or 16, expand=config.ssm_expand,
+        conv_kernel_size=config.conv_kernel_size, time_step_rank=config.ssm_time_step_rank,
+        dropout=config.dropout, **initializers(config), **kwargs,
+    )
+
+
+def _mamba2(config: ModelConfig, **kwargs: Any) -> keras.Layer:
+    return StateSpaceDuality(
+        state_dim=config.state_dim or 64, head_dim=config.resolved_ssm_head_dim, expand=config.ssm_expand,
+        num_groups=config.ssm_num_groups, conv_kernel_size=config.conv_kernel_size,
+        norm_epsilon=config.norm_epsilon, dropout=config.dropout, **initializers(config), **kwargs,
+    )
+
+
+def _gated_delta_rule(config: ModelConfig, **kwargs: Any) -> keras.Layer:
+    return GatedDeltaRule(
+        config.resolved_num_heads, config.resolved_num_kv_heads, key_head_dim=config.resolved_head_dim,
+        value_head_dim=config.resolved_head_dim, conv_kernel_size=config.conv_kernel_size,
+        norm_epsilon=config.norm_epsilon, dropout=config.dropout, **initializers(config), **kwargs,
     )
 
 
@@ -81,5 +132,12 @@ def _moe(config: ModelConfig, **kwargs: Any) -> keras.Layer:
 
 LayerFactory = Callable[..., keras.Layer]
 
-MIXERS: dict[str, LayerFactory] = {"attention": _attention}
+MIXERS: dict[str, LayerFactory] = {
+    "attention": _attention,
+    "sliding_attention": _sliding_attention,
+    "latent_attention": _latent_attention,
+    "mamba": _mamba,
+    "mamba2": _mamba2,
+    "gated_delta_rule": _gated_delta_rule,
+}
 FEED_FORWARDS: dict[str, LayerFactory] = {"mlp": _mlp, "moe": _moe}

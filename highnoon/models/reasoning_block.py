@@ -18,7 +18,7 @@ class ReasoningBlock(keras.layers.Layer):
     ```
     for mixer, feed_forward in pairs:
         x = x + dropout(mixer(rms_norm(x)))
-        x = x + dropout(feed_forward(rms_norm(x)))
+        x = x + dropout(feed_forward(rms_norm(x)))            where the pair has one
     ```
 
     Args:
@@ -54,6 +54,8 @@ class ReasoningBlock(keras.layers.Layer):
         for place, (mixer, feed_forward) in enumerate(self.pairs):
             self.mixer_norms.append(self._norm(f"pair_{place}_{mixer}_norm", x_shape))
             self.mixers.append(self._part(MIXERS[mixer], f"pair_{place}_{mixer}", x_shape))
+            if feed_forward is None:
+                continue
             self.feed_forward_norms.append(self._norm(f"pair_{place}_{feed_forward}_norm", x_shape))
             self.feed_forwards.append(
                 self._part(FEED_FORWARDS[feed_forward], f"pair_{place}_{feed_forward}", x_shape)
@@ -102,10 +104,14 @@ class ReasoningBlock(keras.layers.Layer):
 
     def _run(self, x, segment_ids, training, mix):
         aux_loss, metrics = ops.zeros((), "float32"), []
-        for place, (mixer, feed_forward) in enumerate(zip(self.mixers, self.feed_forwards, strict=True)):
-            x = x + mix(mixer, self.mixer_norms[place](x))
-            y = self.feed_forward_norms[place](x)
-            if self.pairs[place][1] == "moe":
+        feed_forwards = zip(self.feed_forward_norms, self.feed_forwards, strict=True)
+        for mixer, norm, (_, kind) in zip(self.mixers, self.mixer_norms, self.pairs, strict=True):
+            x = x + mix(mixer, norm(x))
+            if kind is None:
+                continue
+            norm, feed_forward = next(feed_forwards)
+            y = norm(x)
+            if kind == "moe":
                 y, part, load = feed_forward(
                     y, segment_ids=segment_ids, training=training, return_metrics=True
                 )

@@ -1,0 +1,117 @@
+"""Frequencies of rotary positions, as they are and stretched for contexts beyond those of the training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+_KEYS = {
+    "linear": ({"factor"}, set()),
+    "llama3": ({"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}, set()),
+    "yarn": (
+        {"factor", "original_max_position_embeddings"},
+        {"beta_fast", "beta_slow", "mscale", "mscale_all_dim", "attention_factor"},
+    ),
+}
+
+
+def rope_frequencies(
+    size: int, theta: float, scaling: Mapping[str, Any] | None = None
+) -> tuple[np.ndarray, float]:
+    """Returns the angle a position of each pair of features, and a factor on cosines and sines.
+
+    ```
+    frequency[i] = theta ** (-2 i / size)
+    linear:  frequency / factor
+    llama3:  frequency / factor where a wave is longer than original / low_freq_factor, as it is where
+             one is shorter than original / high_freq_factor, between the two in proportion
+    yarn:    the same idea by the number of turns within original, from beta_fast down to beta_slow;
+             cosines and sines times 0.1 mscale ln(factor) + 1
+    ```
+
+    Args:
+        size: Size of the turned part of a head, even.
+        theta: Base wavelength, above 0.
+        scaling: `rope_type` (`"linear"`, `"llama3"` or `"yarn"`) and its numbers, under the names of
+            published configurations; None for none.
+
+    Raises:
+        ValueError: an unknown type, or a number that is missing, unknown or out of its range.
+
+    Peng et al. 2023, YaRN (arXiv:2309.00071), section 3; llama3: Grattafiori et al. 2024
+    (arXiv:2407.21783), section 3.4.1, with the numbers of the published configurations.
+    """
+    frequencies = theta ** (-np.arange(size // 2, dtype="float64") * 2 / size)
+    if scaling is None:
+        return frequencies.astype("float32"), 1.0
+    kind, numbers = _read(scaling)
+    factor = numbers["factor"]
+    if kind == "linear":
+        return (frequencies / factor).astype("float32"), 1.0
+    if kind == "llama3":
+        kept = _kept_by_wavelength(frequencies, numbers)
+        magnitude = 1.0
+    else:
+        kept = _kept_by_turns(size, theta, numbers)
+        magnitude = _magnitude(numbers)
+    stretched = frequencies / factor * (1 - kept) + frequencies * kept
+    return stretched.astype("float32"), magnitude
+
+
+def yarn_softmax_factor(scaling: Mapping[str, Any] | None) -> float:
+    """Returns the factor that DeepSeek puts on the softmax's scale: (0.1 mscale_all_dim ln(factor) + 1)^2."""
+    if scaling is None or scaling.get("rope_type", scaling.get("type")) != "yarn":
+        return 1.0
+    return _mscale(float(scaling["factor"]), float(scaling.get("mscale_all_dim") or 0.0)) ** 2
+
+
+def _read(scaling: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
+    kind = scaling.get("rope_type", scaling.get("type"))
+    if kind not in _KEYS:
+        raise ValueError(f"`rope_scaling` needs a `rope_type` of {', '.join(_KEYS)}; received {kind!r}")
+    needed, optional = _KEYS[kind]
+    given = {key: value for key, value in scaling.items()
+             if key not in ("rope_type", "type", "rope_theta") and value is not None}
+    missing, unknown = needed - given.keys(), given.keys() - needed - optional
+    if missing or unknown:
+        raise ValueError(
+            f"`rope_scaling` of type {kind!r} takes {', '.join(sorted(needed | optional))}; "
+            f"missing: {', '.join(sorted(missing)) or 'none'}; unknown: {', '.join(sorted(unknown)) or 'none'}"
+        )
+    numbers = {key: float(value) for key, value in given.items()}
+    if numbers["factor"] < 1:
+        raise ValueError(f"`rope_scaling` needs a factor of at least 1; received {numbers['factor']}")
+    return kind, numbers
+
+
+def _kept_by_wavelength(frequencies: np.ndarray, numbers: dict[str, float]) -> np.ndarray:
+    low, high = numbers["low_freq_factor"], numbers["high_freq_factor"]
+    waves = numbers["original_max_position_embeddings"] * frequencies / (2 * math.pi)
+    return np.clip((waves - low) / (high - low), 0.0, 1.0)
+
+
+def _kept_by_turns(size: int, theta: float, numbers: dict[str, float]) -> np.ndarray:
+    def place(turns: float) -> float:
+        context = numbers["original_max_position_embeddings"]
+        return size * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+    first = max(math.floor(place(numbers.get("beta_fast", 32.0))), 0)
+    last = min(math.ceil(place(numbers.get("beta_slow", 1.0))), size - 1)
+    span = max(last - first, 0.001)
+    return 1 - np.clip((np.arange(size // 2) - first) / span, 0.0, 1.0)
+
+
+def _magnitude(numbers: dict[str, float]) -> float:
+    if "attention_factor" in numbers:
+        return numbers["attention_factor"]
+    factor = numbers["factor"]
+    if numbers.get("mscale") and numbers.get("mscale_all_dim"):
+        return _mscale(factor, numbers["mscale"]) / _mscale(factor, numbers["mscale_all_dim"])
+    return _mscale(factor, 1.0)
+
+
+def _mscale(factor: float, mscale: float) -> float:
+    return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
