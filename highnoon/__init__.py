@@ -21,6 +21,7 @@ _HOMES = {
     "LanguageModel": "models",
     "LimitExceededError": "models",
     "create_model": "models",
+    "export_model": "models.hugging_face",
     "load_model": "models",
     "save_model": "models",
     "QWTTextTokenizer": "tokenization",

@@ -121,8 +121,15 @@ def _listing(what: str, names: Sequence[str]) -> str:
     return f"{len(names)} {what} ({', '.join(names[:_LISTED])}{rest})"
 
 
-def save_arrays(path: str | pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+def save_arrays(
+    path: str | pathlib.Path, arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None
+) -> None:
     """Writes arrays to one safetensors file and waits until the disk has it.
+
+    Args:
+        path: The file.
+        arrays: By name.
+        metadata: Words for the file's header; None for none.
 
     Raises:
         OSError: the file cannot be written (a full disk is `errno.ENOSPC`).
@@ -132,7 +139,7 @@ def save_arrays(path: str | pathlib.Path, arrays: Mapping[str, np.ndarray]) -> N
     path.touch()  # save_file renames a private file onto `path`: keep the permissions of an ordinary one
     mode = path.stat().st_mode
     try:
-        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
+        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path, metadata)
     except SafetensorError as error:
         if is_new:
             path.unlink()

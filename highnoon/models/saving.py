@@ -94,6 +94,8 @@ def load_model(
 ) -> LanguageModel:
     """Reads a model folder, or a training checkpoint, whose other files it leaves alone.
 
+    A folder of Hugging Face `transformers` is read too, see `docs/guides/weights.md`.
+
     Args:
         path: The folder.
         dtype: As in `create_model`; a quantized model keeps its own.
@@ -103,7 +105,11 @@ def load_model(
         ModelFolderError: `path` is no model folder, or is damaged.
         LimitExceededError: the weights would not fit into memory.
     """
+    from highnoon.models.hugging_face import is_hugging_face_folder, load_hugging_face
+
     path = pathlib.Path(path)
+    if is_hugging_face_folder(path):
+        return load_hugging_face(path, dtype, allow_oversize)
     values = _read_description(path)
     config = ModelConfig(**values["model"])
     require_memory(config, allow_oversize)

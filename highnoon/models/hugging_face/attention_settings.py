@@ -1,0 +1,63 @@
+"""Settings that the families with grouped-query attention share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from highnoon.config import ModelConfig
+from highnoon.models.hugging_face.rope_settings import read_rope, write_rope
+from highnoon.models.hugging_face.settings import Settings
+
+
+def read_transformer(settings: Settings, tied: bool = False) -> dict[str, Any]:
+    """Returns the fields of width, vocabulary and norm; `tied` where the file does not say."""
+    settings.require("hidden_act", "silu")
+    return {
+        "vocab_size": settings.take("vocab_size"),
+        "embedding_dim": settings.take("hidden_size"),
+        "max_seq_length": settings.take("max_position_embeddings"),
+        "norm_epsilon": settings.take("rms_norm_eps"),
+        "tie_embeddings": settings.take("tie_word_embeddings", default=tied),
+    }
+
+
+def write_transformer(config: ModelConfig, num_layers: int) -> dict[str, Any]:
+    return {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.embedding_dim,
+        "num_hidden_layers": num_layers,
+        "max_position_embeddings": config.max_seq_length,
+        "rms_norm_eps": config.norm_epsilon,
+        "tie_word_embeddings": config.tie_embeddings,
+        "hidden_act": "silu",
+    }
+
+
+def read_attention(settings: Settings, default_theta: float = 10000.0) -> dict[str, Any]:
+    """Returns the fields of grouped-query attention without biases."""
+    settings.require("attention_bias", False)
+    width, heads = settings.take("hidden_size"), settings.take("num_attention_heads")
+    return {
+        "num_heads": heads,
+        "num_kv_heads": settings.take("num_key_value_heads", default=None) or heads,
+        "head_dim": settings.take("head_dim", default=None) or width // heads,
+        **read_rope(settings, settings.take("max_position_embeddings"), default_theta),
+    }
+
+
+def write_attention(config: ModelConfig) -> dict[str, Any]:
+    return {
+        "num_attention_heads": config.resolved_num_heads,
+        "num_key_value_heads": config.resolved_num_kv_heads,
+        "head_dim": config.resolved_head_dim,
+        "attention_bias": False,
+        **write_rope(config),
+    }
+
+
+def read_window(settings: Settings, default: int | None = None) -> dict[str, Any]:
+    """Returns the mixer's word and, where tokens see no further than a window, its field."""
+    window = settings.take("sliding_window", default=default)
+    if window is None or window >= settings.take("max_position_embeddings"):
+        return {"mixer": "attention"}
+    return {"mixer": "sliding_attention", "sliding_window": window}

@@ -1,0 +1,113 @@
+"""A `LanguageModel` out, as a folder that `transformers` loads."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+import keras
+import numpy as np
+
+from highnoon import __version__
+from highnoon.models.arrays import save_arrays
+from highnoon.models.causal_lm import LanguageModel
+from highnoon.models.hugging_face.families import family_for
+from highnoon.models.hugging_face.family import Family
+from highnoon.models.hugging_face.whole_folder import whole_folder
+from highnoon.models.saving import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, ModelFolderError
+
+FORMATS = ("hf",)
+_SPECIAL = ("bos", "eos", "pad", "unk")
+
+
+def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "hf") -> pathlib.Path:
+    """Writes a model as a folder of another library, whole or not at all.
+
+    The folder holds `config.json`, `model.safetensors` (float32), `generation_config.json` and, where the
+    model has one, the tokenizer. Factors of `enable_lora` are added into their kernels.
+
+    Args:
+        model: The model; its pattern must be one that a family of `transformers` has.
+        path: The folder: absent, empty, or of an earlier export, which it replaces.
+        format: `"hf"`, for `transformers.AutoModelForCausalLM.from_pretrained`.
+
+    Raises:
+        ModelFolderError: a pattern or a setting that no family has, a quantized model, or a `path` with
+            other files.
+        ValueError: another format.
+        OSError: the disk is full, say; nothing has changed.
+
+    Example:
+
+    ```python
+    import tempfile
+    import highnoon as hn
+
+    model = hn.create_model("highnoon-nano", block_pattern="transformer")
+    with tempfile.TemporaryDirectory() as folder:
+        hn.export_model(model, f"{folder}/llama")
+        again = hn.load_model(f"{folder}/llama")
+    assert again.count_params() == model.count_params()
+    ```
+    """
+    if format not in FORMATS:
+        raise ValueError(f"`format` must be one of {', '.join(map(repr, FORMATS))}; received {format!r}")
+    path = pathlib.Path(path)
+    _require_replaceable(path)
+    if isinstance(keras.dtype_policies.get(model.backbone.get_config()["dtype"]),
+                  keras.dtype_policies.DTypePolicyMap):
+        raise ModelFolderError("a quantized model cannot be exported; export it before `quantize`")
+    family, settings = family_for(model.config)
+    with whole_folder(path) as folder:
+        save_arrays(folder / WEIGHTS_FILE, _tensors(model, family), metadata={"format": "pt"})
+        special = _special_ids(model.tokenizer)
+        _write_json(folder / CONFIG_FILE, {
+            "architectures": [family.architecture], "model_type": family.model_type, **settings, **special,
+            "dtype": "float32", "highnoon_version": __version__,
+        })
+        _write_json(folder / "generation_config.json", special)
+        if model.tokenizer is not None:
+            model.tokenizer.save(folder / TOKENIZER_FILE)
+            _write_json(folder / "tokenizer_config.json", _tokenizer_settings(model))
+    return path
+
+
+def _tensors(model: LanguageModel, family: Family) -> dict[str, np.ndarray]:
+    tensors: dict[str, np.ndarray] = {}
+    for weight in family.weights(model):
+        array = np.asarray(keras.ops.convert_to_numpy(weight.variable), dtype="float32")
+        tensors.update(zip(weight.names, weight.rule.write(array), strict=True))
+    return tensors
+
+
+def _special_ids(tokenizer: Any) -> dict[str, int | None]:
+    """Written even where there is none: each family of `transformers` has defaults of its own."""
+    names = [f"{name}_token_id" for name in _SPECIAL[:3]]
+    return {name: getattr(tokenizer, name, None) for name in names}
+
+
+def _tokenizer_settings(model: LanguageModel) -> dict[str, Any]:
+    """What `transformers.AutoTokenizer` needs beside `tokenizer.json`."""
+    added = json.loads(model.tokenizer.to_json()).get("added_tokens", [])
+    names = {token["id"]: token["content"] for token in added}
+    ids = {name: getattr(model.tokenizer, f"{name}_token_id") for name in _SPECIAL}
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": model.max_seq_length,
+        "clean_up_tokenization_spaces": False,
+        **{f"{name}_token": names[place] for name, place in ids.items() if place in names},
+    }
+
+
+def _write_json(file: pathlib.Path, values: dict[str, Any]) -> None:
+    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _require_replaceable(path: pathlib.Path) -> None:
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    file = path / CONFIG_FILE
+    values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if "model_type" not in values or "highnoon_version" not in values:
+        raise ModelFolderError(f"{path} exists and is no earlier export; give another path or remove it")

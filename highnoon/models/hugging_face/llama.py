@@ -1,0 +1,77 @@
+"""Llama, and Mistral, which is Llama with a sliding window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from highnoon.config import ModelConfig
+from highnoon.models.causal_lm import LanguageModel
+from highnoon.models.hugging_face.attention_settings import (
+    read_attention,
+    read_transformer,
+    read_window,
+    write_attention,
+    write_transformer,
+)
+from highnoon.models.hugging_face.family import Family, layer_kinds, repeated_pattern
+from highnoon.models.hugging_face.settings import Settings
+from highnoon.models.hugging_face.stack_weights import (
+    attention,
+    frame_weights,
+    gated_feed_forward,
+    pair_norms,
+    stack_layers,
+)
+from highnoon.models.hugging_face.tensor_rules import Weight
+
+_MISTRAL_WINDOW = 4096  # of a config.json that does not say
+
+
+def _read(settings: Settings, mixer: str) -> dict[str, Any]:
+    return {
+        **read_transformer(settings),
+        **read_attention(settings),
+        **repeated_pattern([f"{mixer}+mlp"] * settings.take("num_hidden_layers")),
+        "ffn_dim": settings.take("intermediate_size"),
+    }
+
+
+def _read_llama(settings: Settings) -> dict[str, Any]:
+    settings.require("mlp_bias", False)
+    return _read(settings, "attention")
+
+
+def _read_mistral(settings: Settings) -> dict[str, Any]:
+    window = read_window(settings, default=_MISTRAL_WINDOW)
+    return {**_read(settings, window.pop("mixer")), **window}
+
+
+def _write_llama(config: ModelConfig) -> dict[str, Any]:
+    return {
+        **write_transformer(config, len(layer_kinds(config))),
+        **write_attention(config),
+        "intermediate_size": config.resolved_ffn_dim,
+        "mlp_bias": False,
+    }
+
+
+def _write_mistral(config: ModelConfig) -> dict[str, Any]:
+    settings = _write_llama(config)
+    del settings["mlp_bias"], settings["attention_bias"]
+    return {**settings, "sliding_window": config.resolved_sliding_window}
+
+
+def _weights(model: LanguageModel) -> Iterator[Weight]:
+    yield from frame_weights(model, "model.embed_tokens.weight", "model.norm")
+    for layer in stack_layers(model):
+        prefix = f"model.layers.{layer.number}"
+        yield from pair_norms(layer, prefix)
+        yield from attention(layer.mixer, f"{prefix}.self_attn")
+        yield from gated_feed_forward(layer.feed_forward, f"{prefix}.mlp")
+
+
+LLAMA = Family("llama", "LlamaForCausalLM", "attention+mlp", _read_llama, _write_llama, _weights)
+MISTRAL = Family(
+    "mistral", "MistralForCausalLM", "sliding_attention+mlp", _read_mistral, _write_mistral, _weights
+)

@@ -1,0 +1,135 @@
+"""A published folder in, a `LanguageModel` out."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from highnoon.config import ModelConfig
+from highnoon.models.causal_lm import LanguageModel
+from highnoon.models.create import resolve_dtype
+from highnoon.models.hugging_face.families import family_of, read_config
+from highnoon.models.hugging_face.family import Family
+from highnoon.models.hugging_face.tensor_files import TensorFiles
+from highnoon.models.hugging_face.tensor_rules import Weight
+from highnoon.models.memory import require_memory
+from highnoon.models.saving import CONFIG_FILE, TOKENIZER_FILE, ModelFolderError
+from highnoon.tokenization import load_tokenizer
+
+_HEAD = "lm_head.weight"
+_COMPUTED = ".rotary_emb.inv_freq"  # old files hold these frequencies; config.json gives them
+_LISTED = 6
+
+
+def is_hugging_face_folder(path: str | pathlib.Path) -> bool:
+    """Whether `path` holds a `config.json` that names a `model_type`."""
+    file = pathlib.Path(path) / CONFIG_FILE
+    if not file.is_file():
+        return False
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(values, dict) and "model_type" in values
+
+
+def load_hugging_face(
+    path: str | pathlib.Path, dtype: Any = "auto", allow_oversize: bool = False
+) -> LanguageModel:
+    """Reads a folder of `transformers` into the matching pattern; `highnoon.load_model` calls it.
+
+    Every tensor is used and every variable filled, or nothing is loaded. A `tokenizer.json` comes along.
+
+    Args:
+        path: A folder with `config.json` and safetensors, whole or in shards.
+        dtype: As in `create_model`.
+        allow_oversize: Load even what this machine's memory cannot hold.
+
+    Raises:
+        ModelFolderError: another family, a setting that HighNoon has not, or files that do not fit.
+        LimitExceededError: the weights would not fit into memory.
+    """
+    path = pathlib.Path(path)
+    source = str(path / CONFIG_FILE)
+    values = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
+    family = family_of(values, source)
+    config = read_config(family, values, source)
+    require_memory(config, allow_oversize)
+    files = TensorFiles(path)
+    model = LanguageModel(**config.to_dict(), dtype=resolve_dtype(dtype))
+    weights = list(family.weights(model))
+    _check_cover(model, weights)
+    _check_tensors(path, files, weights, family, config)
+    for weight in weights:
+        weight.variable.assign(weight.rule.read([files.read(name) for name in weight.names]))
+    _take_tokenizer(model, path)
+    return model
+
+
+def _check_cover(model: LanguageModel, weights: Sequence[Weight]) -> None:
+    """A layer with a variable that its family's table forgets is a defect, and must not pass."""
+    filled = {id(weight.variable) for weight in weights}
+    forgotten = [variable.path for variable in model.weights if id(variable) not in filled]
+    if forgotten:
+        raise RuntimeError(f"no published tensor is known for {', '.join(forgotten[:_LISTED])}")
+
+
+def _check_tensors(
+    path: pathlib.Path, files: TensorFiles, weights: Sequence[Weight], family: Family, config: ModelConfig
+) -> None:
+    wanted = {
+        name: shape for weight in weights for name, shape in zip(weight.names, weight.shapes(), strict=True)
+    }
+    spare = [name for name in files if name not in wanted and not name.endswith(_COMPUTED)]
+    left_out = [name for name in spare if family.is_left_out(name, config)]
+    unexpected = [name for name in spare if name not in left_out]
+    if config.tie_embeddings and _HEAD in unexpected:
+        _check_tied_head(path, files, weights[0].names[0])
+        unexpected.remove(_HEAD)
+    wrong = [
+        f"{name} is {files.shape(name)} and should be {shape}"
+        for name, shape in wanted.items() if name in files and files.shape(name) != shape
+    ]
+    problems = [
+        _listing("missing", [name for name in wanted if name not in files]),
+        _listing("unexpected", unexpected),
+        _listing("of another shape", wrong),
+    ]
+    if any(problems):
+        raise ModelFolderError(
+            f"the tensors of {path} are not those of {family.architecture} with its config.json: "
+            f"{'; '.join(filter(None, problems))}. Take config.json and weights of one and the same model."
+        )
+    if left_out:
+        warnings.warn(
+            f"{path}: left out {len(left_out)} tensors of modules that predict further tokens", stacklevel=3
+        )
+
+
+def _check_tied_head(path: pathlib.Path, files: TensorFiles, embedding: str) -> None:
+    if embedding in files and not np.array_equal(files.read(_HEAD), files.read(embedding)):
+        raise ModelFolderError(
+            f"{path} says tie_word_embeddings and holds a {_HEAD} that differs from {embedding}; set "
+            "tie_word_embeddings to false in config.json to use it"
+        )
+
+
+def _take_tokenizer(model: LanguageModel, path: pathlib.Path) -> None:
+    if not (path / TOKENIZER_FILE).is_file():
+        return
+    try:
+        model.tokenizer = load_tokenizer(path / TOKENIZER_FILE)
+    except ValueError as error:
+        warnings.warn(f"the model comes without its tokenizer: {error}", stacklevel=3)
+
+
+def _listing(what: str, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{len(names)} {what} ({', '.join(names[:_LISTED])}{rest})"
