@@ -9,6 +9,7 @@ from keras import ops
 from keras_hub.models import Backbone
 
 from highnoon.config import ModelConfig
+from highnoon.models.gradient_checkpointing import call_and_forget
 from highnoon.models.patterns import initializers
 from highnoon.models.reasoning_block import ReasoningBlock
 
@@ -70,6 +71,7 @@ class ReasoningBackbone(Backbone):
         )
         self.config = config
         self.lora: dict[str, Any] | None = None
+        self.gradient_checkpointing = False
         self.input_spec = None  # an array of token ids is an input too
 
     def _symbolic_hidden(self, inputs):
@@ -84,7 +86,9 @@ class ReasoningBackbone(Backbone):
         x = self.token_embedding(token_ids)
         aux_loss, metrics = ops.zeros((), "float32"), []
         for block in self.reasoning_blocks:
-            x, part, loads = block(x, segment_ids=segment_ids, positions=positions, training=training)
+            options = {"segment_ids": segment_ids, "positions": positions, "training": training}
+            forgets = training and self.gradient_checkpointing
+            x, part, loads = call_and_forget(block, x, **options) if forgets else block(x, **options)
             aux_loss = aux_loss + part
             metrics += loads
         hidden = self.final_norm(x)

@@ -47,11 +47,15 @@ def check_parameter_count(config: ModelConfig, num_parameters: int) -> None:
 
 
 def check_first_loss(config: ModelConfig) -> None:
-    """Before training, the loss of labels that have nothing to do with the inputs is near ln(vocab)."""
+    """Before training, the loss of labels that have nothing to do with the inputs is near ln(vocab).
+
+    Rows of the head have variance 2 / (5 d) and hidden states a mean square of 1, so logits have the
+    variance 2 / 5, half of which the mean loss lies above ln(vocab).
+    """
     batch = _batch(config, rows=4, length=32)
     terms = new_model(config).loss_terms(batch, training=False)
-    loss, expected = float(terms["loss_sum"]) / batch["loss_weights"].sum(), np.log(config.vocab_size)
-    assert abs(loss - expected) < 0.35, f"the first loss is {loss:.3f} and ln(vocab) {expected:.3f}"
+    loss, expected = float(terms["loss_sum"]) / batch["loss_weights"].sum(), np.log(config.vocab_size) + 0.2
+    assert abs(loss - expected) < 0.25, f"the first loss is {loss:.3f} and ln(vocab) + 0.2 is {expected:.3f}"
 
 
 def check_one_batch_overfits(config: ModelConfig, num_steps: int = 120, goal: float = 0.05) -> None:
@@ -138,17 +142,17 @@ def check_cached_decoding(config: ModelConfig, length: int = 14) -> None:
 
 
 def check_every_field_matters(
-    config: ModelConfig, changes: Mapping[str, Any], fixed: Collection[str] = ()
+    config: ModelConfig, changes: Mapping[str, Any], elsewhere: Collection[str] = ()
 ) -> None:
     """Another value of any field changes the parameters, the logits, the losses or the memory.
 
     Args:
         config: The configuration to start from.
         changes: Another value for every field of `ModelConfig`.
-        fixed: Fields that have one legal value.
+        elsewhere: Fields of layers that this configuration has not; check them with one that has.
     """
     names = {field.name for field in dataclasses.fields(ModelConfig)}
-    left_out = names - set(changes) - set(fixed)
+    left_out = names - set(changes) - set(elsewhere)
     assert not left_out, f"`changes` must give another value for {', '.join(sorted(left_out))}"
     before = _behaviour(config)
     assert _same(before, _behaviour(config)), "the same configuration and seed gave two different models"

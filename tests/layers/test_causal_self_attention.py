@@ -13,7 +13,9 @@ from highnoon.testing.check_mixer import check_mixer
 from highnoon.testing.gradients import value_and_gradients
 
 INIT = {
-    "num_heads": 4, "num_kv_heads": 2, "rope_theta": 500.0, "dropout": 0.5, "chunk_length": 4,
+    "num_heads": 4, "num_kv_heads": 2, "head_dim": 6, "qk_norm": True, "norm_epsilon": 1e-3, "window": 3,
+    "rope_theta": 500.0, "rope_scaling": {"rope_type": "linear", "factor": 2.0}, "dropout": 0.5,
+    "chunk_length": 4,
     "kernel_initializer": "random_normal", "output_initializer": "he_normal",
 }
 RNG = np.random.default_rng(0)
@@ -21,11 +23,12 @@ INPUTS = {"x": RNG.normal(size=(3, 11, 16)).astype("float32")}
 SEGMENTS = np.array([[1] * 4 + [2] * 5 + [0] * 2, [1] * 11, [1] * 1 + [2] * 9 + [3] * 1], "int32")
 
 
-def naive_attention(query, key, value, segment_ids):
+def naive_attention(query, key, value, segment_ids, window=99):
     """One target at a time."""
     out = np.zeros_like(query)
     for b, t, g, r in np.ndindex(*query.shape[:4]):
-        seen = [s for s in range(t + 1) if segment_ids[b, s] == segment_ids[b, t]]
+        first = max(0, t - window + 1)
+        seen = [s for s in range(first, t + 1) if segment_ids[b, s] == segment_ids[b, t]]
         scores = np.array([query[b, t, g, r] @ key[b, s, g] for s in seen]) / np.sqrt(query.shape[-1])
         weights = np.exp(scores - scores.max())
         out[b, t, g, r] = (weights / weights.sum()) @ value[b, seen, g]
@@ -41,25 +44,29 @@ def test_the_layer_passes_the_battery():
     check_layer(CausalSelfAttention, INIT, INPUTS)
 
 
-def test_the_layer_keeps_the_mixer_protocol():
-    check_mixer(CausalSelfAttention(num_heads=4, num_kv_heads=2, chunk_length=4), width=16)
+@pytest.mark.parametrize("window", [None, 3])
+def test_the_layer_keeps_the_mixer_protocol(window):
+    check_mixer(
+        CausalSelfAttention(num_heads=4, num_kv_heads=2, chunk_length=4, window=window, qk_norm=True), width=16
+    )
 
 
+@pytest.mark.parametrize("window", [None, 1, 3, 6])
 @pytest.mark.parametrize("chunk_length", [1, 4, 5, 100])
-def test_every_chunk_length_equals_the_naive_loop(chunk_length):
+def test_every_chunk_length_equals_the_naive_loop(chunk_length, window):
     query, key, value = heads()
-    y = ops.convert_to_numpy(causal_attention(query, key, value, SEGMENTS, chunk_length))
-    np.testing.assert_allclose(y, naive_attention(query, key, value, SEGMENTS), atol=1e-5)
+    y = ops.convert_to_numpy(causal_attention(query, key, value, SEGMENTS, chunk_length, window))
+    np.testing.assert_allclose(y, naive_attention(query, key, value, SEGMENTS, window or 99), atol=1e-5)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("segments", [None, SEGMENTS])
-def test_chunked_gradients_equal_those_of_the_whole_form(segments, compiled):
+@pytest.mark.parametrize("segments, window", [(None, None), (SEGMENTS, None), (SEGMENTS, 2), (None, 6)])
+def test_chunked_gradients_equal_those_of_the_whole_form(segments, window, compiled):
     arrays = heads()
     target = RNG.normal(size=arrays[0].shape).astype("float32")
 
     def loss(chunk_length):
-        return lambda *qkv: ops.sum(target * causal_attention(*qkv, segments, chunk_length))
+        return lambda *qkv: ops.sum(target * causal_attention(*qkv, segments, chunk_length, window))
 
     whole, expected = value_and_gradients(loss(100), *arrays)
     value, gradients = value_and_gradients(loss(4), *arrays, compiled=compiled)
@@ -117,6 +124,8 @@ def test_dropout_acts_while_training_and_moves_its_seed():
 
 @pytest.mark.parametrize("arguments, words", [
     ({"num_heads": 3, "num_kv_heads": 2}, "`num_heads` must be a multiple of num_kv_heads=2; received 3"),
+    ({"num_heads": 2, "head_dim": 5}, "`head_dim` must be even, since positions turn pairs; received 5"),
+    ({"num_heads": 2, "window": 0}, "`window` must be at least 1, or None for no window; received 0"),
     ({"num_heads": 2, "dropout": 1.0}, r"`dropout` must be in \[0, 1\); received 1.0"),
     ({"num_heads": 2, "chunk_length": 0}, "`chunk_length` must be at least 1; received 0"),
 ])
@@ -126,5 +135,5 @@ def test_bad_arguments_are_named(arguments, words):
 
 
 def test_a_width_that_heads_do_not_divide_is_named():
-    with pytest.raises(ValueError, match="the width must be a multiple of 2 . num_heads=10; received 16"):
+    with pytest.raises(ValueError, match="the width must be a multiple of 2 . num_heads=10, or `head_dim` be given; received 16"):
         CausalSelfAttention(5)(INPUTS["x"])

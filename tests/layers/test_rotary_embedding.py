@@ -20,7 +20,7 @@ INPUTS = {
 
 
 def test_every_argument_survives_the_config():
-    check_config(RotaryEmbedding, {"theta": 500.0})
+    check_config(RotaryEmbedding, {"theta": 500.0, "scaling": {"rope_type": "linear", "factor": 2.0}})
     check_build_leaves_config(RotaryEmbedding, {"theta": 500.0}, INPUTS)
     check_inference_is_deterministic(RotaryEmbedding, {"theta": 500.0}, INPUTS)
 
@@ -39,6 +39,14 @@ def test_products_depend_on_the_difference_of_positions_alone():
     near, far = (ops.convert_to_numpy(layer(x, INPUTS["positions"] + shift)) for shift in (0, 900))
     np.testing.assert_allclose(
         np.einsum("bthk,bshk->bhts", near, near), np.einsum("bthk,bshk->bhts", far, far), atol=2e-3
+    )
+
+
+def test_linear_scaling_reads_each_position_as_an_earlier_one():
+    x, positions = INPUTS["x"], INPUTS["positions"]
+    scaled = RotaryEmbedding(scaling={"rope_type": "linear", "factor": 2.0})(x, 2 * positions)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(scaled), ops.convert_to_numpy(RotaryEmbedding()(x, positions)), atol=1e-6
     )
 
 

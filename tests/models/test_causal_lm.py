@@ -20,6 +20,7 @@ from highnoon.tokenization import ByteTokenizer
 HYBRID = ModelConfig(
     vocab_size=61, embedding_dim=32, num_reasoning_blocks=1, max_seq_length=64, num_moe_experts=4,
     block_pattern="attention+moe, attention+mlp", num_heads=4, num_kv_heads=2, expert_dim=24, ffn_dim=40,
+    state_dim=8,
 )
 TOKEN_IDS = np.random.default_rng(0).integers(1, 61, (2, 9)).astype("int32")
 
@@ -44,6 +45,17 @@ def batch_of(rows=3, length=10, **changes):
     ({"block_pattern": "moe_only", "num_reasoning_blocks": 2, "num_shared_experts": 1,
       "capacity_factor": 1.5},
      61 * 32 + 2 * (2 * 32**2 + 2 * 32 * 16 + 64 + 32 * 4 + 3 * 5 * 32 * 24) + 32),
+    ({"block_pattern": "mamba_only", "num_reasoning_blocks": 2},
+     61 * 32 + 2 * (32 + 32 * (64 + 80 + 1) + 5 * 80 + 3 + 64 + 64 * 32) + 32),
+    ({"block_pattern": "mamba+mlp, latent_attention+moe"},
+     61 * 32 + 4 * 32 + 3 * 32 * 40 + 32 * 4 + 3 * 4 * 32 * 24 + 32
+     + 3 * 32 * 64 + 5 * 64 + 64 * (2 + 16) + 2 * 64 + 64 + 64 * 8 + 64
+     + 32 * 4 * (8 + 4) + 32 * (16 + 4) + 16 + 16 * 4 * (8 + 8) + 4 * 8 * 32),
+    ({"block_pattern": "mamba_timecrystal_wlam_moe_hybrid", "sliding_window": 5},
+     61 * 32 + 3 * (64 + 32 * 4 + 3 * 4 * 32 * 24) + 32
+     + 32 * (64 + 80 + 1) + 5 * 80 + 3 + 64 + 64 * 32
+     + 32 * 2 * (16 + 32) + 32 * 2 * 4 + 4 * (2 * 16 + 32) + 2 * 4 + 8 + 32 * 32
+     + 2 * 32**2 + 2 * 32 * 16),
 ])
 def test_every_pattern_passes_the_battery(changes, num_parameters, tmp_path):
     battery.check_model(ModelConfig(**{**HYBRID.to_dict(), **changes}), num_parameters, tmp_path)
@@ -65,15 +77,34 @@ def test_the_first_loss_is_near_ln_vocab():
     battery.check_first_loss(HYBRID)
 
 
-@pytest.mark.slow
-def test_every_config_field_changes_something():
-    battery.check_every_field_matters(HYBRID, {
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+CHANGES = {
+    "attention+moe, attention+mlp": {
         "vocab_size": 70, "embedding_dim": 64, "num_reasoning_blocks": 2, "max_seq_length": 32,
         "num_moe_experts": 5, "block_pattern": "transformer", "num_heads": 2, "num_kv_heads": 4,
-        "ffn_dim": 48, "expert_dim": 16, "num_experts_per_tok": 1, "num_shared_experts": 1,
-        "capacity_factor": 0.5, "aux_loss_weight": 1.0, "router_z_loss_weight": 1.0, "rope_theta": 10.0,
-        "norm_epsilon": 0.1, "dropout": 0.5, "tie_embeddings": False,
-    }, fixed=["router_type"])
+        "head_dim": 10, "qk_norm": True, "ffn_dim": 48, "expert_dim": 16, "num_experts_per_tok": 1,
+        "num_shared_experts": 1, "capacity_factor": 0.5, "aux_loss_weight": 1.0, "router_z_loss_weight": 1.0,
+        "rope_theta": 10.0, "rope_scaling": YARN, "norm_epsilon": 0.1, "dropout": 0.5,
+        "tie_embeddings": False,
+    },
+    "latent_attention, mamba, mamba2, sliding_attention": {
+        "sliding_window": 3, "kv_lora_rank": 12, "q_lora_rank": 12, "qk_nope_head_dim": 6,
+        "qk_rope_head_dim": 6, "v_head_dim": 6, "state_dim": 4, "ssm_expand": 1, "ssm_head_dim": 8,
+        "ssm_num_groups": 2, "ssm_time_step_rank": 3, "conv_kernel_size": 3,
+    },
+}
+ROUTING = {
+    "router_type", "normalize_gates", "routed_scale", "num_expert_groups", "num_groups_per_tok",
+    "bias_update_rate", "load_entropy_weight",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", CHANGES)
+def test_every_config_field_changes_something(pattern):
+    elsewhere = ROUTING.union(*(changes for other, changes in CHANGES.items() if other != pattern))
+    config = ModelConfig(**{**HYBRID.to_dict(), "block_pattern": pattern})
+    battery.check_every_field_matters(config, CHANGES[pattern], elsewhere)
 
 
 def test_the_three_names_are_one_class_with_the_documented_defaults(monkeypatch):
@@ -233,8 +264,8 @@ def test_the_configuration_goes_through_json():
 
 
 def test_unknown_patterns_and_fields_are_named():
-    with pytest.raises(ConfigError, match="has no layer for 'mamba2.moe'"):
-        HSMN(61, 32, block_pattern="mamba2+moe")
+    with pytest.raises(ConfigError, match="has no layer for 'rnn.moe'"):
+        HSMN(61, 32, block_pattern="rnn+moe")
     with pytest.raises(ConfigError, match="has no key `num_hads`; did you mean `num_heads`?"):
         HSMN(61, 32, num_hads=2)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import keras
 import pytest
 
 from highnoon.config import PRESETS, ModelConfig
-from highnoon.models import LanguageModel, LimitExceededError, count_parameters, memory, model_table
+from highnoon.models import LanguageModel, LimitExceededError, count_parameters, memory, model_table, patterns
 
 PROMISES = {
     "highnoon-nano": 1e6, "highnoon-tiny": 6e6, "highnoon-small": 125e6, "highnoon-base": 350e6,
@@ -32,6 +35,9 @@ def test_a_preset_has_its_documented_shape(name):
 @pytest.mark.parametrize("fields", [
     {}, {"tie_embeddings": False}, {"block_pattern": "transformer", "num_kv_heads": 1},
     {"block_pattern": "attention+mlp, attention+moe, attention+moe", "num_shared_experts": 2},
+    {"block_pattern": "attention, sliding_attention", "head_dim": 10, "qk_norm": True, "num_kv_heads": 1},
+    {"block_pattern": "latent_attention", "q_lora_rank": 7},
+    {"block_pattern": "mamba, mamba2, gated_delta_rule+mlp", "state_dim": 5, "ssm_num_groups": 2},
 ])
 def test_the_formula_counts_what_a_built_model_holds(fields):
     config = ModelConfig(vocab_size=50, embedding_dim=24, num_reasoning_blocks=2, num_moe_experts=3,
@@ -63,6 +69,15 @@ def test_memory_is_weights_and_cache_to_run_and_four_copies_to_train():
     weights = 4 * count_parameters(config)
     assert memory.bytes_to_run(config) == weights + 4 * (2 * 2) * 2 * 12 * 100
     assert memory.bytes_to_train(config) == 4 * weights
+
+
+@pytest.mark.parametrize("mixer", patterns.MIXERS)
+def test_the_cache_is_counted_as_it_is_made(mixer):
+    config = ModelConfig(vocab_size=50, embedding_dim=24, num_reasoning_blocks=2, num_heads=2, num_kv_heads=1,
+                         max_seq_length=100, block_pattern=mixer)
+    cache = LanguageModel(**config.to_dict()).initial_cache(1, config.max_seq_length)
+    numbers = sum(math.prod(leaf.shape) for leaf in keras.tree.flatten(cache))
+    assert memory.bytes_to_run(config) == 4 * (count_parameters(config) + numbers)
 
 
 def test_the_table_has_a_row_for_every_preset_in_order_of_size():
