@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -59,3 +60,33 @@ def _compile_jax(model: Any, function: Callable[..., Any]) -> Callable[..., Any]
         return compiled([variable.value for variable in owner.variables], *args)
 
     return call
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """The lengths of an array's axes: one leaf of a nested structure, where a tuple would be a branch."""
+
+    dims: tuple[int, ...]
+
+
+def shapes_of(function: Callable[[], Any]) -> Any:
+    """Returns the nested structure that `function` would return, each array as its `Shape`.
+
+    Nothing is computed, and no memory taken.
+
+    Raises:
+        NotImplementedError: the backend is neither TensorFlow nor JAX.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.Graph().as_default():
+            arrays = function()
+    elif backend == "jax":
+        import jax
+
+        arrays = jax.eval_shape(function)
+    else:
+        raise NotImplementedError(f"generation runs on the tensorflow and jax backends; this is {backend!r}")
+    return keras.tree.map_structure(lambda array: Shape(tuple(array.shape)), arrays)

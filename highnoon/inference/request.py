@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from highnoon.inference.cache_layout import context_limit
 from highnoon.inference.continuation import Continuation
 from highnoon.inference.prompts import Prompts
 from highnoon.inference.sampling import Sampling, resolve_seed, uniforms_for
@@ -56,7 +57,7 @@ class Request:
         read = Prompts.read(prompts, tokenizer, model.vocab_size)
         stop_ids, stop_texts = _read_stops(stop_sequences, tokenizer)
         room = _resolve_length(max_length, max_new_tokens)
-        limits = [min(room, left) for left in _room_left(read.rows, model.max_seq_length)]
+        limits = [min(room, left) for left in _room_left(read.rows, context_limit(model))]
         return cls(model, read, tokenizer, sampling, limits, stop_ids, stop_texts, resolve_seed(seed))
 
     def start(self, places: Sequence[int], batch_size: int) -> Drawing:
@@ -108,14 +109,14 @@ def _resolve_length(max_length: int, max_new_tokens: int | None) -> int:
     return int(limit)
 
 
-def _room_left(rows: Sequence[Sequence[int]], max_seq_length: int) -> list[int]:
+def _room_left(rows: Sequence[Sequence[int]], limit: int) -> list[int]:
     for place, row in enumerate(rows):
-        if len(row) >= max_seq_length:
+        if len(row) >= limit:
             raise ValueError(
                 f"prompt {place} has {len(row)} tokens and must leave room in the model's context of "
-                f"max_seq_length={max_seq_length}; shorten it"
+                f"max_seq_length={limit}; shorten it"
             )
-    return [max_seq_length - len(row) for row in rows]
+    return [limit - len(row) for row in rows]
 
 
 def _read_stops(stops: Any, tokenizer: Any) -> tuple[list[int], list[str]]:

@@ -92,19 +92,46 @@ class SamplingForm:
         Returns:
             (b,) int32.
         """
-        logits = ops.cast(logits[:, : self.num_ids], "float32")
-        if self.uses_penalty:
-            logits = penalize_repetition(logits, seen[:, : self.num_ids], values["penalty"])
+        logits = self._penalized(logits, seen, values)
         if self.is_greedy:
             return ops.cast(ops.argmax(logits, axis=-1), "int32")
-        logits = logits / values["temperature"]
-        if not self.top_k and not self.uses_top_p:
-            return draw(logits, uniforms)
-        candidates, ids = top_k_candidates(logits, self.top_k or logits.shape[-1])
-        if self.uses_top_p:
-            candidates = keep_top_p(candidates, values["top_p"])
+        if not self._drops_tokens:
+            return draw(logits / values["temperature"], uniforms)
+        candidates, ids = self._candidates(logits, values)
         chosen = draw(candidates, uniforms)
         return ops.take_along_axis(ids, chosen[:, None], axis=-1)[:, 0]
+
+    def probabilities(self, logits: Any, seen: Any, values: dict[str, Any]) -> Any:
+        """Returns the distribution that `next_tokens` draws from, (b, num_ids).
+
+        A greedy choice is a distribution too: all of its mass is on the most likely token.
+        """
+        logits = self._penalized(logits, seen, values)
+        if self.is_greedy:
+            return ops.one_hot(ops.argmax(logits, axis=-1), self.num_ids, dtype="float32")
+        if not self._drops_tokens:
+            return ops.softmax(logits / values["temperature"], axis=-1)
+        candidates, ids = self._candidates(logits, values)
+        rows = ops.broadcast_to(ops.arange(ids.shape[0], dtype="int32")[:, None], ids.shape)
+        places = ops.reshape(ops.stack([rows, ids], axis=-1), (-1, 2))
+        shares = ops.reshape(ops.softmax(candidates, axis=-1), (-1,))
+        return ops.scatter(places, shares, (ids.shape[0], self.num_ids))
+
+    @property
+    def _drops_tokens(self) -> bool:
+        return bool(self.top_k) or self.uses_top_p
+
+    def _penalized(self, logits: Any, seen: Any, values: dict[str, Any]) -> Any:
+        logits = ops.cast(logits[:, : self.num_ids], "float32")
+        if not self.uses_penalty:
+            return logits
+        return penalize_repetition(logits, seen[:, : self.num_ids], values["penalty"])
+
+    def _candidates(self, logits: Any, values: dict[str, Any]) -> tuple[Any, Any]:
+        """The logits that may be drawn from, largest first, -inf outside the nucleus, and their ids."""
+        logits = logits / values["temperature"]
+        candidates, ids = top_k_candidates(logits, self.top_k or self.num_ids)
+        return (keep_top_p(candidates, values["top_p"]) if self.uses_top_p else candidates), ids
 
 
 def uniforms_for(seed: int, rows: Sequence[int], length: int) -> np.ndarray:

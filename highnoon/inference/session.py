@@ -83,11 +83,10 @@ class Drawing:
         batch_size = session.batch_size
         self._session, self._form = session, sampling.form(num_ids)
         self._max_steps = max(limits)
-        room = -(-max(1, len(stop_ids)) // _STOP_IDS_STEP) * _STOP_IDS_STEP
         self._given = sampling.values | {
             "limits": np.asarray(limits, np.int32),
             "padding": session.padding,
-            "stop_ids": np.asarray([*stop_ids, *[-1] * (room - len(stop_ids))], np.int32),
+            "stop_ids": padded_stop_ids(stop_ids),
             "uniforms": _widened(uniforms, session.capacity),
         }
         self._state: dict[str, Any] = {
@@ -97,7 +96,7 @@ class Drawing:
             "is_done": np.asarray(limits) < 1,
             "counts": np.zeros(batch_size, np.int32),
             "tokens": np.zeros((batch_size, session.capacity), np.int32),
-            "seen": _seen(prompts, session.model.vocab_size if sampling.uses_penalty else 0),
+            "seen": seen_tokens(prompts, session.model.vocab_size if sampling.uses_penalty else 0),
             "cache": session.cache,
         }
 
@@ -135,7 +134,14 @@ def _widened(uniforms: np.ndarray, width: int) -> np.ndarray:
     return widened
 
 
-def _seen(prompts: Sequence[Sequence[int]], vocab_size: int) -> np.ndarray:
+def padded_stop_ids(stop_ids: Sequence[int]) -> np.ndarray:
+    """The stop ids, and -1 up to one of few lengths, so that their number is seldom a new shape."""
+    room = -(-max(1, len(stop_ids)) // _STOP_IDS_STEP) * _STOP_IDS_STEP
+    return np.asarray([*stop_ids, *[-1] * (room - len(stop_ids))], np.int32)
+
+
+def seen_tokens(prompts: Sequence[Sequence[int]], vocab_size: int) -> np.ndarray:
+    """Returns (b, v) bool, the tokens of each prompt; v is 0 where nobody asks for them."""
     seen = np.zeros((len(prompts), vocab_size), bool)
     if vocab_size:
         for place, row in enumerate(prompts):

@@ -21,8 +21,8 @@ class SmallModel:
     """
 
     def __init__(self, vocab_size: int = 263, max_seq_length: int = 512, sharpness: float = 4.0,
-                 is_printable: bool = False):
-        rng = np.random.default_rng(0)
+                 is_printable: bool = False, seed: int = 0):
+        rng = np.random.default_rng(seed)
         self.vocab_size, self.max_seq_length = vocab_size, max_seq_length
         self.tokenizer = None
         shapes = {"embedding": (vocab_size, WIDTH), "query": (WIDTH, WIDTH), "key": (WIDTH, WIDTH),

@@ -1,0 +1,160 @@
+"""Drafted and checked tokens have the law of tokens drawn one by one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from keras import ops
+from scipy import stats
+
+import highnoon as hn
+from highnoon.inference import SpeculativeGenerator, generate
+
+PROMPTS = [[2, 9, 30], [40], list(range(10, 31)), [5, 6, 7] * 4]
+NUM_ROWS, NUM_NEW = 2048, 12
+
+
+def small(pattern: str, vocab_size: int = 60, scale: float = 0.4, noise: float = 0.0):
+    """A model with large random weights; `noise` makes a draft that is often right."""
+    model = hn.HSMN(vocab_size=vocab_size, embedding_dim=32, max_seq_length=256, num_reasoning_blocks=1,
+                    num_heads=2, num_kv_heads=1, block_pattern=pattern)
+    rng, other = np.random.default_rng(0), np.random.default_rng(1)
+    for weight in model.trainable_weights:
+        weight.assign(rng.normal(scale=scale, size=weight.shape) + other.normal(scale=noise, size=weight.shape))
+    return model
+
+
+@pytest.fixture(scope="module", params=["attention+mlp", "mamba2+mlp"])
+def pair(request):
+    return small(request.param), small(request.param, noise=0.03)
+
+
+def test_greedy_output_is_that_of_plain_decoding_with_either_draft(pair) -> None:
+    target, draft = pair
+    expected = target.generate(PROMPTS, max_length=30, temperature=0)
+    for model in (None, draft):
+        generator = SpeculativeGenerator(target, model, acceptance_rate_target=None)
+        assert generator.generate(PROMPTS, max_length=30, temperature=0) == expected
+        assert 0 < generator.acceptance_rate < 1
+        assert 1 < generator.tokens_per_pass < 5
+
+
+def test_a_perfect_draft_is_always_accepted(pair) -> None:
+    target, _ = pair
+    generator = SpeculativeGenerator(target, target, num_speculative_tokens=3, acceptance_rate_target=None)
+    rows = generator.generate([[2, 9, 30], [7] * 9], max_length=24, seed=1)
+    assert [len(row) for row in rows] == [27, 33]
+    assert generator.acceptance_rate == 1.0
+    assert generator.tokens_per_pass == 4.0
+
+
+def test_a_pattern_of_attention_and_state_is_decoded_greedily_too() -> None:
+    target = small("attention, mamba2+mlp")
+    expected = target.generate(PROMPTS, max_length=20, temperature=0)
+    generator = SpeculativeGenerator(target, small("attention", scale=0.3), acceptance_rate_target=None)
+    assert generator.generate(PROMPTS, max_length=20, temperature=0) == expected
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"top_k": 5, "temperature": 1.3}, {"top_p": 0.8}, {"repetition_penalty": 1.5},
+], ids=str)
+def test_look_up_gives_what_plain_decoding_gives_with_the_same_seed(model, options: dict) -> None:
+    generator = SpeculativeGenerator(model)
+    expected = generate(model, PROMPTS, max_length=40, seed=4, **options)
+    assert generator.generate(PROMPTS, max_length=40, seed=4, **options) == expected
+
+
+def test_rows_end_where_plain_decoding_ends_them(printable_model, tokenizer) -> None:
+    texts = ["abab", "the river", "x"]
+    options = {"max_length": 40, "seed": 2, "tokenizer": tokenizer}
+    whole = generate(printable_model, texts, strip_prompt=True, **options)
+    generator = SpeculativeGenerator(printable_model)
+    for stops in ([whole[1][5:7]], [tokenizer.encode(whole[0][9])[0]], [whole[2][3:5], whole[0][2:4]]):
+        expected = generate(printable_model, texts, stop_sequences=stops, **options)
+        assert generator.generate(texts, stop_sequences=stops, **options) == expected
+        assert expected != [text + new for text, new in zip(texts, whole, strict=True)]
+
+
+def test_a_target_of_acceptance_lengthens_good_drafts_and_shortens_bad_ones(new_model) -> None:
+    target, other = new_model(vocab_size=30), new_model(vocab_size=30, seed=5)
+    good = SpeculativeGenerator(target, target, num_speculative_tokens=2, acceptance_rate_target=0.7)
+    bad = SpeculativeGenerator(target, other, num_speculative_tokens=2, acceptance_rate_target=0.7)
+    for generator in (good, bad):
+        assert generator.generate([4, 5], max_length=100, temperature=0) == generate(
+            target, [4, 5], max_length=100, temperature=0
+        )
+    assert (good.draft_length, bad.draft_length) == (4, 1)
+
+
+def test_prompts_of_other_lengths_compile_nothing_new(new_model) -> None:
+    model, draft = new_model(), new_model(seed=1)
+    generator = SpeculativeGenerator(model, draft, acceptance_rate_target=None)
+    generator.generate(list(range(10, 30)), max_length=5, seed=1)
+    traces = model.num_traces, draft.num_traces
+    generator.generate(list(range(10, 40)), max_length=30, seed=2, temperature=0.5)
+    assert (model.num_traces, draft.num_traces) == traces
+
+
+def test_a_generator_that_has_not_run_has_no_rates(model) -> None:
+    generator = SpeculativeGenerator(model)
+    assert math.isnan(generator.acceptance_rate) and math.isnan(generator.tokens_per_pass)
+
+
+def test_bad_arguments_are_named(model, new_model) -> None:
+    with pytest.raises(ValueError, match="`num_speculative_tokens` must be at least 1; received 0"):
+        SpeculativeGenerator(model, num_speculative_tokens=0)
+    with pytest.raises(ValueError, match="`acceptance_rate_target` must be in .* received 1.5"):
+        SpeculativeGenerator(model, acceptance_rate_target=1.5)
+    with pytest.raises(ValueError, match="the draft has 9 token ids and the target 263"):
+        SpeculativeGenerator(model, new_model(vocab_size=9))
+
+
+def places_in_distribution(logits: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """F(x - 1) + u p(x) of each token x: uniform in [0, 1) exactly where x was drawn from softmax(logits)."""
+    shares = np.exp(logits - logits.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    above = np.take_along_axis(np.cumsum(shares, -1), tokens[..., None], -1)[..., 0]
+    own = np.take_along_axis(shares, tokens[..., None], -1)[..., 0]
+    return above - np.random.default_rng(9).random(own.shape) * own
+
+
+def drawn_and_its_logits(target, draft, prompt: list[int], **options) -> tuple[np.ndarray, np.ndarray, float]:
+    """Tokens drawn in many rows, the logits that a full forward pass has for them, the acceptance."""
+    generator = SpeculativeGenerator(target, draft, acceptance_rate_target=None)
+    rows = generator.generate(np.tile(prompt, (NUM_ROWS, 1)), max_length=NUM_NEW, top_k=0, seed=11, **options)
+    logits = ops.convert_to_numpy(target(rows, training=False))[:, len(prompt) - 1 : -1]
+    return rows[:, len(prompt) :], logits.astype("float64"), generator.acceptance_rate
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", ["attention+mlp", "mamba2+mlp"])
+@pytest.mark.parametrize("has_draft_model", [True, False])
+def test_drawn_tokens_fit_the_full_forward_pass(pattern: str, has_draft_model: bool) -> None:
+    target, draft = (small(pattern, vocab_size=8, scale=0.25, noise=noise) for noise in (0.0, 0.2))
+    model = draft if has_draft_model else None
+    tokens, logits, acceptance = drawn_and_its_logits(target, model, [3, 5, 3, 5], temperature=1.2)
+    assert tokens.size > 20_000
+    assert 0.1 < acceptance < 0.9
+    counts, _ = np.histogram(places_in_distribution(logits / 1.2, tokens), bins=40, range=(0, 1))
+    assert stats.chisquare(counts).pvalue > 0.01
+    counts, _ = np.histogram(places_in_distribution(logits / 1.4, tokens), bins=40, range=(0, 1))
+    assert stats.chisquare(counts).pvalue < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"top_k": 4}, {"top_k": 0, "top_p": 0.8},
+                                     {"top_k": 0, "repetition_penalty": 1.4}], ids=str)
+def test_tokens_have_the_shares_of_plain_sampling_under_every_option(new_model, options: dict) -> None:
+    target, draft = new_model(8, sharpness=1.0), new_model(8, sharpness=1.0, seed=1)
+    prompt = np.tile([3, 5], (NUM_ROWS, 1))
+    generator = SpeculativeGenerator(target, draft, acceptance_rate_target=None)
+    checked = generator.generate(prompt, max_length=NUM_NEW, seed=1, **options)
+    plain = generate(target, prompt, max_length=NUM_NEW, seed=2, **options)
+    assert 0.1 < generator.acceptance_rate < 0.9
+    pairs = [np.bincount(rows[:, 1:-1].ravel() * 8 + rows[:, 2:].ravel(), minlength=64)
+             for rows in (checked, plain)]
+    table = np.stack(pairs)[:, np.sum(pairs, axis=0) > 20]
+    assert table.sum() > 20_000
+    assert stats.chi2_contingency(table).pvalue > 0.01
