@@ -136,6 +136,7 @@ class LatentAttention(keras.layers.Layer):
         self.rotary = RotaryEmbedding(
             self.rope_theta, self.rope_scaling, dtype=self.dtype_policy, name="rotary"
         )
+        self.rotary.build((None, None, None, self.qk_rope_head_dim))
         if self.dropout:
             self.seed_generator = keras.random.SeedGenerator(name="dropout")
 
@@ -246,7 +247,11 @@ class LatentAttention(keras.layers.Layer):
 
     def _kv_kernels(self):
         """Wkv_b's parts: to keys (rank, h, nope) and to values (rank, h, v)."""
-        kernel = ops.cast(self.kv_b_proj.kernel, self.compute_dtype)
+        if self.kv_b_proj.quantization_mode is None:
+            kernel = ops.cast(self.kv_b_proj.kernel, self.compute_dtype)
+        else:
+            # Each unit vector gives one row of the kernel, its scale and any factors of LoRA included.
+            kernel = self.kv_b_proj(ops.eye(self.kv_lora_rank, dtype=self.compute_dtype))
         size = self.qk_nope_head_dim
         kernel = ops.reshape(kernel, (self.kv_lora_rank, self.num_heads, size + self.v_head_dim))
         return kernel[..., :size], kernel[..., size:]

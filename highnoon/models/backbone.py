@@ -119,9 +119,17 @@ class ReasoningBackbone(Backbone):
         return super().compute_output_spec(inputs, training=training, return_aux=True)
 
     def enable_lora(self, rank: int, target_layer_names: list[str] | None = None) -> None:
-        """Freezes the model and trains factors of `rank` beside the named layers (query and value)."""
+        """Freezes the model and trains factors of `rank` beside the named layers.
+
+        None takes what each mixer reads by: query and value of attention, their projections in latent
+        attention, and the input projections of the recurrent mixers.
+        """
         super().enable_lora(rank, target_layer_names)
         self.lora = {"rank": rank, "target_layer_names": target_layer_names}
+
+    def default_lora_layer_names(self) -> list[str]:
+        """Returns the names of the layers that `enable_lora` takes by default."""
+        return ["query", "value", "q_proj", "q_b_proj", "kv_b_proj", "in_proj", "in_proj_qkvz"]
 
     def get_config(self):
         return {**super().get_config(), **self.config.to_dict()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -52,14 +52,23 @@ def count_parameters(config: ModelConfig, active: bool = False) -> int:
         config: The model's configuration.
         active: Count only what one token passes: `num_experts_per_tok` experts in place of all.
     """
+    parts = part_parameters(config, active)
+    block = sum(count for _, count in parts["block"])
+    return parts["embedding"] + config.num_reasoning_blocks * block + parts["head"]
+
+
+def part_parameters(config: ModelConfig, active: bool = False) -> dict[str, Any]:
+    """Returns the parameters of `embedding`, of the parts of one `block` as pairs of name and count, each
+    with the norm before it, and of the last norm with the `head`."""
     width = config.embedding_dim
-    block = 0
+    block: list[tuple[str, int]] = []
     for mixer, feed_forward in parse_pattern(config.block_pattern):
-        block += _MIXER_PARAMETERS[mixer](config) + width
+        block.append((mixer, _MIXER_PARAMETERS[mixer](config) + width))
         if feed_forward is not None:
-            block += _feed_forward_parameters(config, feed_forward, active) + width
-    embeddings = (1 if config.tie_embeddings else 2) * config.vocab_size * width
-    return embeddings + config.num_reasoning_blocks * block + width
+            block.append((feed_forward, _feed_forward_parameters(config, feed_forward, active) + width))
+    embedding = config.vocab_size * width
+    head = width if config.tie_embeddings else width + embedding
+    return {"embedding": embedding, "block": block, "head": head}
 
 
 def _feed_forward_parameters(config: ModelConfig, kind: str, active: bool) -> int:

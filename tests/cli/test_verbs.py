@@ -155,3 +155,13 @@ def test_the_table_of_models_names_every_preset_with_its_figures(capsys):
     assert main(["models"]) == 0
     printed = capsys.readouterr().out
     assert all(f"{row['total']:,}" in printed for row in table.values())
+
+
+def test_a_preset_is_shown_layer_by_layer_without_building_it(capsys):
+    assert main(["models", "--show", "highnoon-20b"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    counts = {line.split()[0]: int(line.split()[-1].replace(",", "")) for line in lines if line[-1:].isdigit()}
+    total = int(lines[0].split(": ")[1].split()[0].replace(",", ""))
+    assert set(counts) == {"embedding", "attention", "moe", "norm,"}
+    assert counts["embedding"] + 24 * 2 * (counts["attention"] + counts["moe"]) + counts["norm,"] == total
+    assert main(["models", "--show", "highnoon-nosuch"]) == 1

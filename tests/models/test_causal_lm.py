@@ -11,8 +11,10 @@ import pytest
 from keras import ops
 
 from highnoon.config import ConfigError, ModelConfig, TrainingConfig
+from highnoon.layers.routing import METRICS
 from highnoon.models import HSMN, HSMNLanguageModel, LanguageModel, ReasoningBackbone
 from highnoon.models.arrays import variable_names
+from highnoon.models.patterns import MIXERS
 from highnoon.testing import check_model as battery
 from highnoon.testing.compiled import compiled_forms
 from highnoon.tokenization import ByteTokenizer
@@ -198,7 +200,7 @@ def test_loss_terms_are_the_weighted_cross_entropy_of_the_logits():
     for training in (False, True):
         terms = model.loss_terms(batch, training=training)
         assert float(terms["loss_sum"]) == pytest.approx(expected, rel=1e-5)
-        assert set(terms["metrics"]) == {"router/load_entropy", "router/max_load", "router/drop_fraction"}
+        assert set(terms["metrics"]) == {f"router/{name}" for name in METRICS}
 
 
 def test_loss_terms_add_up_over_rows():
@@ -298,12 +300,40 @@ def test_presets_of_kerashub_come_back_as_this_class(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_lora_trains_factors_alone_and_starts_from_the_same_logits():
-    model = battery.new_model(HYBRID)
+def decoded(model):
+    """Logits of a prompt and of single tokens after it."""
+    cache, parts = model.initial_cache(2, 9), []
+    for start, end in [(0, 6), (6, 7), (7, 8), (8, 9)]:
+        logits, cache = model.decode(TOKEN_IDS[:, start:end], cache, start)
+        parts.append(ops.convert_to_numpy(logits))
+    return np.concatenate(parts, axis=1)
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_lora_trains_factors_in_every_mixer_and_starts_from_the_same_logits(mixer):
+    model = battery.new_model(ModelConfig(**{**HYBRID.to_dict(), "block_pattern": mixer}))
     before = battery.logits_of(model, TOKEN_IDS)
     model.backbone.enable_lora(2)
-    assert {v.path.split("/")[-1] for v in model.trainable_variables} == {"lora_kernel_a", "lora_kernel_b"}
+    trained = [v.path for v in model.trainable_variables]
+    assert {path.split("/")[-1] for path in trained} == {"lora_kernel_a", "lora_kernel_b"}
+    assert any(f"pair_0_{mixer}" in path for path in trained)
     np.testing.assert_allclose(battery.logits_of(model, TOKEN_IDS), before, atol=1e-6)
+    for variable in model.trainable_variables:
+        variable.assign(variable + 0.1)
+    moved = battery.logits_of(model, TOKEN_IDS)
+    assert np.abs(moved - before).max() > 1e-3
+    np.testing.assert_allclose(decoded(model), moved, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_int8_keeps_what_every_mixer_says_and_decodes(mixer):
+    model = battery.new_model(ModelConfig(**{**HYBRID.to_dict(), "block_pattern": mixer}))
+    before = battery.logits_of(model, TOKEN_IDS)
+    model.quantize("int8")
+    after = battery.logits_of(model, TOKEN_IDS)
+    assert 0 < np.abs(after - before).max() < 0.1 * np.abs(before).max()
+    np.testing.assert_allclose(decoded(model), after, atol=0.1 * float(np.abs(before).max()))
 
 
 @pytest.mark.slow
