@@ -132,7 +132,8 @@ def _chunked(segment_ids, length: int, chunk_length: int, window: int | None):
                 query_parts.append(by_query)
                 if key_sum is not None:
                     ahead = lows[i + 1] - low  # sources that no later chunk has seen
-                    by_key, by_value = _add_after(by_key, key_sum, ahead), _add_after(by_value, value_sum, ahead)
+                    by_key = _add_after(by_key, key_sum, ahead)
+                    by_value = _add_after(by_value, value_sum, ahead)
                 key_tails.append(by_key[:, start - low :])
                 value_tails.append(by_value[:, start - low :])
                 key_sum, value_sum = by_key[:, : start - low], by_value[:, : start - low]

@@ -101,8 +101,8 @@ class CausalSelfAttention(keras.layers.Layer):
         width = x_shape[-1]
         if self.given_head_dim is None and width % (2 * self.num_heads):
             raise ValueError(
-                f"the width must be a multiple of 2 * num_heads={2 * self.num_heads}, or `head_dim` be given; "
-                f"received {width}"
+                f"the width must be a multiple of 2 * num_heads={2 * self.num_heads}, "
+                f"or `head_dim` be given; received {width}"
             )
         self.head_dim = self.given_head_dim or width // self.num_heads
         query_dim, kv_dim = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim

@@ -79,7 +79,8 @@ def _read(scaling: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
     if missing or unknown:
         raise ValueError(
             f"`rope_scaling` of type {kind!r} takes {', '.join(sorted(needed | optional))}; "
-            f"missing: {', '.join(sorted(missing)) or 'none'}; unknown: {', '.join(sorted(unknown)) or 'none'}"
+            f"missing: {', '.join(sorted(missing)) or 'none'}; "
+            f"unknown: {', '.join(sorted(unknown)) or 'none'}"
         )
     numbers = {key: float(value) for key, value in given.items()}
     if numbers["factor"] < 1:

@@ -160,7 +160,8 @@ def test_the_table_of_models_names_every_preset_with_its_figures(capsys):
 def test_a_preset_is_shown_layer_by_layer_without_building_it(capsys):
     assert main(["models", "--show", "highnoon-20b"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    counts = {line.split()[0]: int(line.split()[-1].replace(",", "")) for line in lines if line[-1:].isdigit()}
+    rows = [line.split() for line in lines if line[-1:].isdigit()]
+    counts = {row[0]: int(row[-1].replace(",", "")) for row in rows}
     total = int(lines[0].split(": ")[1].split()[0].replace(",", ""))
     assert set(counts) == {"embedding", "attention", "moe", "norm,"}
     assert counts["embedding"] + 24 * 2 * (counts["attention"] + counts["moe"]) + counts["norm,"] == total

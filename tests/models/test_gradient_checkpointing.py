@@ -42,7 +42,7 @@ def trained(is_checkpointed: bool) -> LanguageModel:
 @pytest.mark.slow
 def test_weights_and_dropout_are_those_of_a_run_without_it():
     with_it, without, start = trained(True), trained(False), battery.new_model(CONFIG)
-    for ours, theirs, before in zip(with_it.variables, without.variables, start.variables, strict=True):
+    for ours, theirs in zip(with_it.variables, without.variables, strict=True):
         np.testing.assert_allclose(
             ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs), atol=1e-6, err_msg=ours.path
         )

@@ -21,8 +21,10 @@ def test_patterns_and_their_names_are_pairs(pattern, pairs):
     assert parse_pattern(pattern) == pairs
 
 
-@pytest.mark.parametrize("pattern", ["", "mlp", "moe+attention", "attention+", "attention+moe,", "attention+moe+mlp",
-                                     "rnn+moe", "no_such_pattern"])
+@pytest.mark.parametrize("pattern", [
+    "", "mlp", "moe+attention", "attention+", "attention+moe,", "attention+moe+mlp", "rnn+moe",
+    "no_such_pattern",
+])
 def test_anything_else_is_an_error_that_lists_what_exists(pattern):
     with pytest.raises(ConfigError) as error:
         parse_pattern(pattern)
