@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 
 import highnoon
-from highnoon.cli import chat, demo, doctor, evaluate, generate, models, train
+from highnoon.cli import chat, demo, doctor, evaluate, export, generate, models, train
 
 VERBS = {
     "demo": demo,
@@ -22,6 +22,7 @@ VERBS = {
     "generate": generate,
     "chat": chat,
     "evaluate": evaluate,
+    "export": export,
     "models": models,
     "doctor": doctor,
 }

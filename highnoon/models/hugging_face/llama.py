@@ -39,6 +39,8 @@ def _read(settings: Settings, mixer: str) -> dict[str, Any]:
 
 def _read_llama(settings: Settings) -> dict[str, Any]:
     settings.require("mlp_bias", False)
+    settings.require("rope_interleaved", False)
+    settings.ignore("is_llama_config")
     return _read(settings, "attention")
 
 

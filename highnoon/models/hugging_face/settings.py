@@ -10,6 +10,7 @@ from highnoon.models.saving import ModelFolderError
 # What no logit depends on: bookkeeping, special ids (the tokenizer's), and training alone.
 _WITHOUT_EFFECT = (
     "model_type", "architectures", "transformers_version", "highnoon_version", "_name_or_path", "auto_map",
+    "transformers.js_config",
     "torch_dtype", "dtype", "use_cache", "return_dict", "output_attentions", "output_hidden_states",
     "output_router_logits", "initializer_range", "bos_token_id", "eos_token_id", "pad_token_id",
     "attention_dropout", "router_aux_loss_coef", "router_jitter_noise", "pretraining_tp",
