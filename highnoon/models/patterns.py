@@ -22,7 +22,12 @@ import keras
 
 from highnoon.config import ConfigError, ModelConfig
 from highnoon.layers import (
-    CausalSelfAttention, GatedDeltaRule, GatedFeedForward, LatentAttention, MoELayer, SelectiveStateSpace,
+    CausalSelfAttention,
+    GatedDeltaRule,
+    GatedFeedForward,
+    LatentAttention,
+    MoELayer,
+    SelectiveStateSpace,
     StateSpaceDuality,
 )
 
@@ -124,8 +129,11 @@ def _moe(config: ModelConfig, **kwargs: Any) -> keras.Layer:
     return MoELayer(
         num_experts=config.num_moe_experts, expert_dim=config.resolved_expert_dim,
         num_experts_per_tok=config.num_experts_per_tok, router_type=config.router_type,
-        num_shared_experts=config.num_shared_experts, capacity_factor=config.capacity_factor,
-        aux_loss_weight=config.aux_loss_weight, router_z_loss_weight=config.router_z_loss_weight,
+        normalize_gates=config.normalize_gates, routed_scale=config.routed_scale,
+        num_expert_groups=config.num_expert_groups, num_groups_per_tok=config.num_groups_per_tok,
+        bias_update_rate=config.bias_update_rate, num_shared_experts=config.num_shared_experts,
+        capacity_factor=config.capacity_factor, aux_loss_weight=config.aux_loss_weight,
+        router_z_loss_weight=config.router_z_loss_weight, load_entropy_weight=config.load_entropy_weight,
         **initializers(config), **kwargs,
     )
 
