@@ -30,6 +30,9 @@ class TrainStep:
     The counts are those of the global batch, known before the first micro-batch, so micro-batches of any
     size give the same gradient to rounding. The loop over micro-batches is inside the compiled step.
 
+    A layer with a `finish_step()` (a mixture of experts that balances its load) has it called once a
+    step, after the update and whatever the number of micro-batches.
+
     Args:
         model: Any model that `loss_terms` accepts.
         optimizer: Built for the model's trainable variables, itself without clipping.
@@ -57,6 +60,7 @@ class TrainStep:
         self.gradient_clip = gradient_clip
         self.loss_total = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.token_total = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self._finishing = [layer for layer in model._flatten_layers() if hasattr(layer, "finish_step")]
         self._variables = [variable.value for variable in model.trainable_variables]
         self._micro_gradients = tf.function(self._differentiate, jit_compile=jit_compile, autograph=False)
         self._compiled: dict[int, Any] = {}
@@ -92,6 +96,8 @@ class TrainStep:
             gradients = [gradient * factor for gradient in gradients]
         learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
         self.optimizer.apply(gradients, self.model.trainable_variables)
+        for layer in self._finishing:
+            layer.finish_step()
         loss_sum = sums.pop("loss_sum")
         self.loss_total.assign_add(tf.cast(loss_sum, tf.float64))
         self.token_total.assign_add(tf.cast(supervised, tf.float64))

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from highnoon.config import TrainingConfig
+from highnoon.config import ModelConfig, TrainingConfig
+from highnoon.models import LanguageModel
 from highnoon.training.optimizer import is_decayed, make_optimizer
 from highnoon.training.run_schedule import RunSchedule
 from highnoon.training.step import TrainStep
@@ -61,6 +62,41 @@ def test_micro_batches_of_unequal_rows_give_the_weights_of_one_batch(micro_batch
     split = weights_after(make_step(micro_batch_size), batches)
     for one, other in zip(whole, split, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+def balancing_step(micro_batch_size: int, **options) -> TrainStep:
+    keras.utils.set_random_seed(0)
+    config = ModelConfig(
+        vocab_size=VOCAB, embedding_dim=16, num_reasoning_blocks=1, max_seq_length=ROW_LENGTH, num_heads=2,
+        num_moe_experts=4, expert_dim=8, router_type="sigmoid", bias_update_rate=0.01,
+    )
+    model = LanguageModel(**config.to_dict())
+    schedule = RunSchedule(peaks=[1e-2], stage_ends=[20], warmup_steps=2)
+    return TrainStep(model, make_optimizer(model, TrainingConfig(), schedule), micro_batch_size, **options)
+
+
+def bias_of(step: TrainStep) -> np.ndarray:
+    (bias,) = (weight for weight in step.model.weights if weight.path.endswith("expert_bias"))
+    return bias.numpy()
+
+
+def test_the_experts_bias_moves_once_a_step_whatever_the_micro_batches():
+    batches = batches_of_unequal_rows(6, rows=32)
+    whole, split = balancing_step(32), balancing_step(8)
+    for one, other in zip(weights_after(whole, batches), weights_after(split, batches), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    assert 0 < np.abs(bias_of(whole)).max() <= 6 * 0.01 + 1e-7
+    moves = bias_of(split) / 0.01
+    np.testing.assert_allclose(moves, np.round(moves), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_experts_bias_moves_under_xla_too():
+    batches = batches_of_unequal_rows(3, rows=8)
+    plain, compiled = balancing_step(4), balancing_step(4, jit_compile=True)
+    weights_after(plain, batches), weights_after(compiled, batches)
+    assert np.abs(bias_of(plain)).max() > 0
+    np.testing.assert_allclose(bias_of(plain), bias_of(compiled), atol=1e-6)
 
 
 def test_totals_add_up_to_the_mean_over_all_supervised_tokens():
