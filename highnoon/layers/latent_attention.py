@@ -270,7 +270,7 @@ class LatentAttention(keras.layers.Layer):
 
     def get_config(self):
         names = ("num_heads", "kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim",
-                 "v_head_dim", "rope_theta", "rope_interleaved", "softmax_scale", "use_bias",
+                 "v_head_dim", "rope_theta", "rope_scaling", "rope_interleaved", "softmax_scale", "use_bias",
                  "norm_epsilon", "dropout", "chunk_length")
         return {
             **super().get_config(),

@@ -8,7 +8,8 @@ from highnoon.testing.gradients import layer_gradients
 
 SIZES = {"kv_lora_rank": 6, "qk_nope_head_dim": 5, "qk_rope_head_dim": 4, "v_head_dim": 3}
 OTHERS = {
-    **SIZES, "q_lora_rank": 7, "rope_theta": 500.0, "rope_interleaved": False, "softmax_scale": 0.3,
+    **SIZES, "q_lora_rank": 7, "rope_theta": 500.0, "rope_interleaved": False,
+    "rope_scaling": {"rope_type": "linear", "factor": 2.0}, "softmax_scale": 0.3,
     "use_bias": True, "norm_epsilon": 0.01, "dropout": 0.1, "chunk_length": 3,
     "kernel_initializer": "he_normal", "output_initializer": "he_uniform",
 }
@@ -30,7 +31,7 @@ def test_every_argument_survives_the_configuration():
     assert LatentAttention.from_config(config).get_config() == config
     for name, value in OTHERS.items():
         kept = config[name]["class_name"] if "initializer" in name else config[name]
-        assert kept == {"he_normal": "HeNormal", "he_uniform": "HeUniform"}.get(value, value)
+        assert kept == {"he_normal": "HeNormal", "he_uniform": "HeUniform"}.get(str(value), value)
 
 
 def naive(layer, x, positions):
