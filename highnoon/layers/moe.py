@@ -75,7 +75,7 @@ class MoELayer(keras.layers.Layer):
         kernel_initializer: Of the router and of each expert's gate and up kernels.
         output_initializer: Of each expert's down kernel; None takes `kernel_initializer`.
 
-    Inputs: x (b, t, d); segment_ids (b, t), 0 marks padding, which passes no routed expert and
+    Inputs: x (b, t, d); segment_ids (b, t), 0 or False marks padding, which passes no routed expert and
         counts in no loss and no metric; None for no padding.
     Returns: output (b, t, d) and aux_loss, a float32 scalar: the router's losses, a mean over
         tokens that is additive over rows. With `return_metrics=True` also a dict of scalars:
@@ -198,7 +198,7 @@ class MoELayer(keras.layers.Layer):
     def _route(self, x, segment_ids, capacity: int | None, with_places: bool, training):
         is_token = (
             ops.ones(ops.shape(x)[:2], "float32") if segment_ids is None
-            else ops.cast(ops.convert_to_tensor(segment_ids) > 0, "float32")
+            else ops.cast(ops.cast(segment_ids, "int32") > 0, "float32")
         )
         logits = ops.matmul(ops.cast(x, "float32"), self.router)
         bias = None if self.expert_bias is None else ops.convert_to_tensor(self.expert_bias)

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from highnoon.config import ModelConfig, TrainingConfig
-from highnoon.models import LanguageModel
+from highnoon.config import TrainingConfig
+from highnoon.layers import MoELayer
 from highnoon.training.optimizer import is_decayed, make_optimizer
 from highnoon.training.run_schedule import RunSchedule
 from highnoon.training.step import TrainStep
@@ -15,12 +15,15 @@ from highnoon.training.step import TrainStep
 VOCAB, ROW_LENGTH = 30, 12
 
 
-def tiny_model() -> keras.Model:
+def tiny_model(middle: keras.Layer | None = None) -> keras.Model:
     keras.utils.set_random_seed(0)
     token_ids = keras.Input((None,), dtype="int32", name="token_ids")
     padding_mask = keras.Input((None,), dtype="bool", name="padding_mask")
     hidden = keras.layers.Embedding(VOCAB, 16, name="token_embedding")(token_ids)
-    hidden = keras.layers.GRU(16, return_sequences=True)(hidden)
+    if middle is None:
+        hidden = keras.layers.GRU(16, return_sequences=True)(hidden)
+    else:
+        hidden = hidden + middle(hidden, segment_ids=padding_mask)[0]
     logits = keras.layers.Dense(VOCAB)(hidden)
     return keras.Model({"token_ids": token_ids, "padding_mask": padding_mask}, logits)
 
@@ -43,8 +46,8 @@ def batches_of_unequal_rows(count: int, rows: int) -> list[dict[str, np.ndarray]
     return result
 
 
-def make_step(micro_batch_size: int, **options) -> TrainStep:
-    model = tiny_model()
+def make_step(micro_batch_size: int, model: keras.Model | None = None, **options) -> TrainStep:
+    model = model or tiny_model()
     schedule = RunSchedule(peaks=[1e-2], stage_ends=[20], warmup_steps=2)
     return TrainStep(model, make_optimizer(model, TrainingConfig(), schedule), micro_batch_size, **options)
 
@@ -65,14 +68,8 @@ def test_micro_batches_of_unequal_rows_give_the_weights_of_one_batch(micro_batch
 
 
 def balancing_step(micro_batch_size: int, **options) -> TrainStep:
-    keras.utils.set_random_seed(0)
-    config = ModelConfig(
-        vocab_size=VOCAB, embedding_dim=16, num_reasoning_blocks=1, max_seq_length=ROW_LENGTH, num_heads=2,
-        num_moe_experts=4, expert_dim=8, router_type="sigmoid", bias_update_rate=0.01,
-    )
-    model = LanguageModel(**config.to_dict())
-    schedule = RunSchedule(peaks=[1e-2], stage_ends=[20], warmup_steps=2)
-    return TrainStep(model, make_optimizer(model, TrainingConfig(), schedule), micro_batch_size, **options)
+    experts = MoELayer(4, 8, router_type="sigmoid", bias_update_rate=0.01)
+    return make_step(micro_batch_size, tiny_model(experts), **options)
 
 
 def bias_of(step: TrainStep) -> np.ndarray:
