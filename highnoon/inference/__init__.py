@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from highnoon.inference.batch_generation import generate_batch
+from highnoon.inference.beam import generate_beam
+from highnoon.inference.contrastive import generate_contrastive
 from highnoon.inference.generation import generate
+from highnoon.inference.log_probabilities import log_probabilities
+from highnoon.inference.qsg import QSGGenerator
 from highnoon.inference.sampling import Sampling
 from highnoon.inference.speculative import SpeculativeGenerator
 from highnoon.inference.stateful import StatefulWrapper
 from highnoon.inference.streaming import StreamingGenerator
 
 __all__ = [
-    "Sampling", "SpeculativeGenerator", "StatefulWrapper", "StreamingGenerator", "generate", "generate_batch",
+    "QSGGenerator", "Sampling", "SpeculativeGenerator", "StatefulWrapper", "StreamingGenerator", "generate",
+    "generate_batch", "generate_beam", "generate_contrastive", "log_probabilities",
 ]

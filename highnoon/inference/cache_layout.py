@@ -20,8 +20,8 @@ def grows_with_length(model: Any, length: int) -> Any:
         model: A model with `initial_cache`.
         length: The cache's length that is asked about.
     """
-    shapes = (shapes_of(lambda length=n: model.initial_cache(1, length)) for n in (length, length + 1))
-    short, long = shapes
+    short = shapes_of(lambda: model.initial_cache(1, length))
+    long = shapes_of(lambda: model.initial_cache(1, length + 1))
     return keras.tree.map_structure(lambda a, b: a.dims != b.dims, short, long)
 
 

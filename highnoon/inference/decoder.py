@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class Decoder:
     def __init__(self, model: Any):
         self._model = weakref.ref(model)
         self._read = compile_for(model, _read, jit_compile=False)
-        self._draw: dict[SamplingForm, Callable[..., Any]] = {}
+        self._compiled: dict[Hashable, Callable[..., Any]] = {}
 
     def read(self, token_ids: np.ndarray, cache: Any, index: int, padding: np.ndarray) -> Any:
         """Puts (b, t) tokens into the cache at slots `index` to `index + t` and returns it."""
@@ -63,12 +63,19 @@ class Decoder:
             given: `end`, `padding` (b,), `limits` (b,) tokens at most, `uniforms` (b, n),
                 `stop_ids` (s,), and the values of the sampling.
         """
-        if form not in self._draw:
-            model = self._model()
-            self._draw[form] = compile_for(
-                model, lambda model, *args: _draw(model, form, *args), jit_compile=True
-            )
-        return self._draw[form](state, given)
+        draw = self.compiled(("draw", form), lambda model, *args: _draw(model, form, *args))
+        return draw(state, given)
+
+    def compiled(self, key: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns `lambda *args: function(model, *args)`, compiled and kept under its key.
+
+        Args:
+            key: Names the function and all that it closes over.
+            function: Takes the model and nested structures of arrays; it must not hold the model.
+        """
+        if key not in self._compiled:
+            self._compiled[key] = compile_for(self._model(), function, jit_compile=True)
+        return self._compiled[key]
 
 
 def _pieces(length: int) -> list[int]:

@@ -94,7 +94,9 @@ def speculate(
     return dict(zip(names, values, strict=True))
 
 
-def _pass(pair: ModelPair, form: SpeculationForm, now: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def _pass(
+    pair: ModelPair, form: SpeculationForm, now: dict[str, Any], given: dict[str, Any]
+) -> dict[str, Any]:
     window = _Window(form, now, given)
     cache = dict(now["cache"])
     if pair.draft is None:

@@ -75,15 +75,17 @@ class SpeculativeGenerator:
         acceptance_rate_target: float | None = 0.7,
     ):
         if num_speculative_tokens < 1:
-            raise ValueError(f"`num_speculative_tokens` must be at least 1; received {num_speculative_tokens}")
+            raise ValueError(
+                f"`num_speculative_tokens` must be at least 1; received {num_speculative_tokens}"
+            )
         if acceptance_rate_target is not None and not 0 < acceptance_rate_target < 1:
             raise ValueError(
                 f"`acceptance_rate_target` must be in (0, 1) or None; received {acceptance_rate_target}"
             )
         if draft_model is not None and draft_model.vocab_size != target_model.vocab_size:
             raise ValueError(
-                f"the draft has {draft_model.vocab_size:,} token ids and the target {target_model.vocab_size:,}; "
-                "use two models of one tokenizer"
+                f"the draft has {draft_model.vocab_size:,} token ids and the target "
+                f"{target_model.vocab_size:,}; use two models of one tokenizer"
             )
         self.target_model, self.draft_model = target_model, draft_model
         self.num_speculative_tokens = num_speculative_tokens
