@@ -68,7 +68,7 @@ def test_micro_batches_of_unequal_rows_give_the_weights_of_one_batch(micro_batch
 
 
 def balancing_step(micro_batch_size: int, **options) -> TrainStep:
-    experts = MoELayer(4, 8, router_type="sigmoid", bias_update_rate=0.01)
+    experts = MoELayer(4, 8, router_type="sigmoid")
     return make_step(micro_batch_size, tiny_model(experts), **options)
 
 
@@ -78,12 +78,12 @@ def bias_of(step: TrainStep) -> np.ndarray:
 
 
 def test_the_experts_bias_moves_once_a_step_whatever_the_micro_batches():
-    batches = batches_of_unequal_rows(6, rows=32)
+    batches = batches_of_unequal_rows(7, rows=32)
     whole, split = balancing_step(32), balancing_step(8)
     for one, other in zip(weights_after(whole, batches), weights_after(split, batches), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
-    assert 0 < np.abs(bias_of(whole)).max() <= 6 * 0.01 + 1e-7
-    moves = bias_of(split) / 0.01
+    assert 0 < np.abs(bias_of(whole)).max() <= 7e-3 + 1e-7
+    moves = bias_of(split) / 1e-3
     np.testing.assert_allclose(moves, np.round(moves), atol=1e-3)
 
 
