@@ -19,6 +19,8 @@ from highnoon.models.saving import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Mo
 
 FORMATS = ("hf",)
 _SPECIAL = ("bos", "eos", "pad", "unk")
+_GENERATION_FILE, _TOKENIZER_SETTINGS_FILE = "generation_config.json", "tokenizer_config.json"
+_FILES = (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, _GENERATION_FILE, _TOKENIZER_SETTINGS_FILE)
 
 
 def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "hf") -> pathlib.Path:
@@ -29,7 +31,7 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
 
     Args:
         model: The model; its pattern must be one that a family of `transformers` has.
-        path: The folder: absent, empty, or of an earlier export, which it replaces.
+        path: The folder: absent, empty, or of an earlier export, whose files are replaced.
         format: `"hf"`, for `transformers.AutoModelForCausalLM.from_pretrained`.
 
     Raises:
@@ -59,17 +61,17 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
                   keras.dtype_policies.DTypePolicyMap):
         raise ModelFolderError("a quantized model cannot be exported; export it before `quantize`")
     family, settings = family_for(model.config)
-    with whole_folder(path) as folder:
+    with whole_folder(path, _FILES) as folder:
         save_arrays(folder / WEIGHTS_FILE, _tensors(model, family), metadata={"format": "pt"})
         special = _special_ids(model.tokenizer)
         _write_json(folder / CONFIG_FILE, {
             "architectures": [family.architecture], "model_type": family.model_type, **settings, **special,
             "dtype": "float32", "highnoon_version": __version__,
         })
-        _write_json(folder / "generation_config.json", special)
+        _write_json(folder / _GENERATION_FILE, special)
         if model.tokenizer is not None:
             model.tokenizer.save(folder / TOKENIZER_FILE)
-            _write_json(folder / "tokenizer_config.json", _tokenizer_settings(model))
+            _write_json(folder / _TOKENIZER_SETTINGS_FILE, _tokenizer_settings(model))
     return path
 
 

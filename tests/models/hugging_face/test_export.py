@@ -46,11 +46,14 @@ def test_transformers_reads_the_same_ids_from_the_same_text(model, tmp_path):
 
 
 def test_an_earlier_export_is_replaced_and_nothing_else_is(model, tmp_path):
+    model.tokenizer = ByteTokenizer()
     hn.export_model(model, tmp_path / "llama")
-    (tmp_path / "llama" / "stale.txt").write_text("of the earlier one")
+    (tmp_path / "llama" / "README.md").write_text("of its owner")
+    model.tokenizer = None
     model.backbone.final_norm.scale.assign(model.backbone.final_norm.scale + 1)
     hn.export_model(model, tmp_path / "llama")
-    assert not (tmp_path / "llama" / "stale.txt").exists()
+    names = {file.name for file in (tmp_path / "llama").iterdir()}
+    assert names == {"README.md", "config.json", "generation_config.json", "model.safetensors"}
     again = hn.load_model(tmp_path / "llama")
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(again.backbone.final_norm.scale), 2)
     hn.save_model(model, tmp_path / "ours")

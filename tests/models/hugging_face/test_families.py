@@ -88,6 +88,13 @@ def test_dense_layers_first_make_one_block_and_a_repeated_stack_many():
     assert read_config(FAMILIES["deepseek_v2"], settings, "config.json").num_reasoning_blocks == 2
 
 
+def test_greedy_routing_has_no_groups_whatever_their_numbers_say():
+    settings = FAMILIES["deepseek_v2"].write(ModelConfig(**TINY, **EXPORTABLE["deepseek_v2"]))
+    for method, groups in (("greedy", 1), ("group_limited_greedy", 4)):
+        changed = {**settings, "topk_method": method, "n_group": 4, "topk_group": 2}
+        assert read_config(FAMILIES["deepseek_v2"], changed, "config.json").num_expert_groups == groups
+
+
 def test_a_window_as_long_as_the_context_is_none():
     settings = FAMILIES["mistral"].write(ModelConfig(**TINY, **EXPORTABLE["mistral"]))
     for window in (None, 64, 4096):
