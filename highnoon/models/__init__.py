@@ -5,6 +5,7 @@ from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.create import create_model
 from highnoon.models.memory import LimitExceededError, ModelSize, count_parameters, model_table
 from highnoon.models.saving import ModelFolderError, load_model, save_model
+from highnoon.models.upcycling import upcycle
 
 HSMN = HSMNLanguageModel = LanguageModel
 
@@ -21,4 +22,5 @@ __all__ = [
     "load_model",
     "model_table",
     "save_model",
+    "upcycle",
 ]
