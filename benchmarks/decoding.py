@@ -6,6 +6,11 @@ Every model has about ten million parameters in float32 (of the mixture of exper
 token) and random weights, continues prompts of 32 tokens greedily, and never meets an end token. They
 take turns, so that a busy moment of the machine meets all of them; figures are medians over the rounds.
 The first call, which compiles, is given apart.
+
+Speculative decoding is measured on the dense model, one row, against plain decoding in turns with it: with
+look-up in greedy text, which random weights soon repeat (the best case), with look-up in drawn text,
+which repeats nothing (the worst), and with the model's own first layer as the draft. A recurrent model is
+timed after short and long contexts.
 """
 
 from __future__ import annotations
@@ -20,19 +25,25 @@ import numpy as np
 from report import write_report
 
 import highnoon as hn
-from highnoon.inference import generate
+from highnoon.inference import SpeculativeGenerator, generate
+from highnoon.inference.request import Request
 
 VOCAB_SIZE, WIDTH, LAYERS, HEADS, FFN, PROMPT = 8192, 320, 6, 5, 864, 32
+
+PARTS = ["plain", "speculative", "contexts"]
 
 Generate = Callable[[np.ndarray, int], object]
 
 
-def highnoon_model(feed_forward: str) -> tuple[int, Generate]:
-    model = hn.HSMN(
-        vocab_size=VOCAB_SIZE, embedding_dim=WIDTH, num_reasoning_blocks=LAYERS, num_heads=HEADS, ffn_dim=FFN,
-        num_moe_experts=8, num_experts_per_tok=2, max_seq_length=1024,
-        block_pattern=f"attention+{feed_forward}",
+def own_model(pattern: str, layers: int = LAYERS) -> hn.HSMN:
+    return hn.HSMN(
+        vocab_size=VOCAB_SIZE, embedding_dim=WIDTH, num_reasoning_blocks=layers, num_heads=HEADS, ffn_dim=FFN,
+        num_moe_experts=8, num_experts_per_tok=2, max_seq_length=1024, block_pattern=pattern,
     )
+
+
+def highnoon_model(feed_forward: str) -> tuple[int, Generate]:
+    model = own_model(f"attention+{feed_forward}")
     return model.count_params(), lambda ids, count: generate(model, ids, max_length=count, temperature=0)
 
 
@@ -109,19 +120,85 @@ def measure(runs: dict[str, Generate], batch_size: int, new_tokens: int, rounds:
     return figures
 
 
+def first_layer_of(model: hn.HSMN) -> hn.HSMN:
+    """Returns a model of one block with the weights that `model` has in its first, its embedding and norm."""
+    draft = own_model(model.config.block_pattern, layers=1)
+    own = {weight.path: weight for weight in model.backbone.weights}
+    for weight in draft.backbone.weights:
+        weight.assign(own[weight.path])
+    return draft
+
+
+def measure_speculative(new_tokens: int, rounds: int) -> dict[str, float]:
+    """Returns acceptance, tokens a pass, and the rate of speculative over that of plain decoding."""
+    target = own_model("attention+mlp")
+    ids = np.random.default_rng(0).integers(7, VOCAB_SIZE, (1, PROMPT), np.int32)
+    cases = {
+        "look_up_greedy": (None, {"temperature": 0}),
+        "look_up_drawn": (None, {"temperature": 1.0, "top_k": 0, "seed": 0}),
+        "first_layer_greedy": (first_layer_of(target), {"temperature": 0}),
+        "first_layer_drawn": (first_layer_of(target), {"temperature": 1.0, "top_k": 0, "seed": 0}),
+    }
+    figures: dict[str, float] = {}
+    for name, (draft, options) in cases.items():
+        generator = SpeculativeGenerator(target, draft, acceptance_rate_target=None)
+        runs: dict[str, Generate] = {
+            "plain": lambda ids, count, o=options: generate(target, ids, max_length=count, **o),
+            "speculative": lambda ids, count, g=generator, o=options: g.generate(ids, max_length=count, **o),
+        }
+        taken: dict[str, list[float]] = {run: [] for run in runs}
+        for _ in range(rounds + 1):
+            for run in runs:
+                taken[run].append(seconds_of(runs[run], ids, new_tokens))
+        plain, speculative = (statistics.median(seconds[1:]) for seconds in taken.values())
+        figures |= {
+            f"speculative_{name}_acceptance": generator.acceptance_rate,
+            f"speculative_{name}_tokens_per_pass": generator.tokens_per_pass,
+            f"speculative_{name}_over_plain": plain / speculative,
+        }
+    return figures
+
+
+def measure_contexts(contexts: list[int], new_tokens: int) -> dict[str, float]:
+    """Returns milliseconds a token and bytes of the cache of a recurrent model after prompts of each length."""
+    model = own_model("mamba2+mlp")
+    figures: dict[str, float] = {}
+    for length in contexts:
+        ids = np.random.default_rng(0).integers(7, VOCAB_SIZE, length).tolist()
+        # The first tokens compile; the context is read before the clock starts.
+        drawing = Request.read(model, ids, max_length=new_tokens + 8, temperature=0).start([0], 1)
+        drawing.advance(8)
+        began = time.perf_counter()
+        drawing.advance(new_tokens)
+        seconds = time.perf_counter() - began
+        figures |= {
+            f"mamba2_context_{length}_ms_per_token": 1000 * seconds / new_tokens,
+            f"mamba2_context_{length}_cache_bytes": drawing.cache_bytes,
+        }
+    return figures
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--new-tokens", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--contexts", type=int, nargs="*", default=[1_000, 100_000])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     arguments = parser.parse_args()
-    models = entrants()
-    figures: dict[str, float] = {f"{name}_parameters": size for name, (size, _) in models.items()}
-    figures |= {"new_tokens": arguments.new_tokens, "rounds": arguments.rounds}
-    runs = {name: run for name, (_, run) in models.items()}
-    for batch_size in arguments.batch_sizes:
-        figures |= measure(runs, batch_size, arguments.new_tokens, arguments.rounds)
-    write_report("decoding", figures)
+    figures: dict[str, float] = {"new_tokens": arguments.new_tokens, "rounds": arguments.rounds}
+    if "plain" in arguments.parts:
+        models = entrants()
+        figures |= {f"{name}_parameters": size for name, (size, _) in models.items()}
+        runs = {name: run for name, (_, run) in models.items()}
+        for batch_size in arguments.batch_sizes:
+            figures |= measure(runs, batch_size, arguments.new_tokens, arguments.rounds)
+    if "speculative" in arguments.parts:
+        figures |= measure_speculative(arguments.new_tokens, arguments.rounds)
+    if "contexts" in arguments.parts:
+        figures |= measure_contexts(arguments.contexts, arguments.new_tokens)
+    is_whole = arguments.parts == PARTS
+    write_report("decoding" if is_whole else "decoding_" + "_".join(arguments.parts), figures)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ def generate(
         prompts: A text, a list of texts, an integer array (t,) or (b, t), a list of ids, or
             lists of ids of unequal length. A text is framed by the begin token, and an empty
             prompt is that token.
-        max_length: New tokens at most; the model's context is a limit too.
+        max_length: New tokens at most; the context of a model with attention is a limit too. A model of
+            recurrent mixers alone goes on past it, in the same memory.
         temperature: Divides the logits; 0 always takes the most likely token.
         top_k: Draws among this many most likely tokens; 0 or None among all.
         top_p: Draws among the fewest most likely tokens with this mass, in (0, 1].

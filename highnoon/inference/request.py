@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,7 +71,10 @@ class Request:
         empty = batch_size - len(places)
         rows = [self.prompts.rows[place] for place in places] + [[0]] * empty
         limits = [self.limits[place] for place in places] + [0] * empty
-        session = Session(self.model, batch_size, max(map(len, rows)) + 8 + max(limits))
+        # A model without bounds needs no room for its prompt, so its length is no shape to compile for.
+        is_bounded = context_limit(self.model) < sys.maxsize
+        read = max(map(len, rows)) + 8 if is_bounded else 0
+        session = Session(self.model, batch_size, read + max(limits))
         session.read_prompts(rows)
         # An empty row is never drawn from, so it takes the numbers of any row.
         uniforms = uniforms_for(self.seed, [*places, *[0] * empty], max(limits))

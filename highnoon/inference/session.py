@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
+from keras import ops
 
 from highnoon.inference.decoder import PIECES, decoder_for
 from highnoon.inference.sampling import Sampling
@@ -104,6 +107,12 @@ class Drawing:
     def is_done(self) -> bool:
         """Whether every sequence has ended."""
         return bool(np.all(self._state["is_done"])) or self._step >= self._max_steps
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of the cache of all sequences."""
+        leaves = keras.tree.flatten(self._state["cache"])
+        return sum(math.prod(leaf.shape) * ops.convert_to_numpy(leaf[:0]).itemsize for leaf in leaves)
 
     def advance(self, steps: int | None = None) -> None:
         """Draws up to `steps` more tokens for each sequence; None draws all."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from highnoon.inference.cache_layout import context_limit
 from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
 from highnoon.inference.sampling import uniforms_for
 from highnoon.inference.session import Drawing, Session
@@ -42,7 +43,7 @@ class StatefulWrapper:
     Args:
         model: A language model with a cache.
         max_history: Tokens of conversation and answer that are held at most, at least 2; the
-            model's context is a limit too.
+            context of a model with attention is a limit too.
         system_prompt: What the conversation opens with.
         tokenizer: None takes the model's.
 
@@ -111,7 +112,7 @@ class StatefulWrapper:
             raise ValueError("there is no question to answer; call `add_user_message` first")
         stops = kwargs.pop("stop_sequences", None)
         stops = [] if stops is None else [stops] if isinstance(stops, (str, int, np.integer)) else list(stops)
-        capacity = min(self.max_history, self.model.max_seq_length)
+        capacity = min(self.max_history, context_limit(self.model))
         wanted = kwargs.get("max_new_tokens") or max_length
         ids = self._context(capacity, wanted)
         request = Request.read(
