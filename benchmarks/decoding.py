@@ -160,7 +160,7 @@ def measure_speculative(new_tokens: int, rounds: int) -> dict[str, float]:
 
 
 def measure_contexts(contexts: list[int], new_tokens: int) -> dict[str, float]:
-    """Returns milliseconds a token and bytes of the cache of a recurrent model after prompts of each length."""
+    """Returns milliseconds a token and bytes of the cache of a recurrent model, by its context."""
     model = own_model("mamba2+mlp")
     figures: dict[str, float] = {}
     for length in contexts:

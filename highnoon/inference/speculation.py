@@ -103,11 +103,29 @@ def _pass(
         drafts = _drafts_by_look_up(window, now, given)
     else:
         drafts, cache["draft"] = _drafts_by_model(pair.draft, window, now, given)
-    logits, cache["target"] = pair.target.decode(
-        drafts.ids, cache["target"], now["index"], padding=given["padding"]
-    )
+    logits, cache["target"], num_read = _read(pair, window, drafts, now, given)
     chosen, is_accepted = _decide(window, drafts, logits, now, given)
-    return _after(window, drafts, chosen, is_accepted, cache, now, given)
+    return _after(window, drafts, chosen, is_accepted, num_read, cache, now, given)
+
+
+def _read(
+    pair: ModelPair, window: _Window, drafts: _Drafts, now: dict[str, Any], given: dict[str, Any]
+) -> tuple[Any, Any, Any]:
+    """Returns the target's logits (b, w, v), its cache, and how many tokens it read."""
+
+    def read(width: int) -> tuple[Any, Any, Any]:
+        logits, cache = pair.target.decode(
+            drafts.ids[:, :width], now["cache"]["target"], now["index"], padding=given["padding"]
+        )
+        logits = ops.pad(logits, [(0, 0), (0, window.width - width), (0, 0)])
+        return logits, cache, ops.convert_to_tensor(width, "int32")
+
+    if pair.draft is not None:
+        return read(window.width)
+    # Where the text repeats nothing there is nothing to check, and a wide pass would be for naught.
+    is_plain = ops.logical_or(window.length == window.index + 1, now["is_done"])
+    is_plain = ops.logical_and(ops.all(is_plain), ops.logical_not(ops.any(drafts.is_draft)))
+    return ops.cond(is_plain, lambda: read(1), lambda: read(window.width))
 
 
 class _Window:
@@ -155,7 +173,8 @@ def _drafts_by_look_up(window: _Window, now: dict[str, Any], given: dict[str, An
     behind = window.index + window.places - window.length[:, None]
     drafted = ops.take_along_axis(drafts, ops.clip(behind, 0, window.width - 1), axis=1)
     ids = ops.where(window.is_known, window.known_ids, drafted)
-    return _Drafts(ids, _has_draft(window, given) & is_found[:, None])
+    is_working = ops.logical_not(now["is_done"])
+    return _Drafts(ids, _has_draft(window, given) & (is_found & is_working)[:, None])
 
 
 def _has_draft(window: _Window, given: dict[str, Any]) -> Any:
@@ -233,8 +252,8 @@ def _is_token(ids: Any, vocab_size: int) -> Any:
 
 
 def _after(
-    window: _Window, drafts: _Drafts, chosen: Any, is_accepted: Any, cache: Any, now: dict[str, Any],
-    given: dict[str, Any],
+    window: _Window, drafts: _Drafts, chosen: Any, is_accepted: Any, num_read: Any, cache: Any,
+    now: dict[str, Any], given: dict[str, Any],
 ) -> dict[str, Any]:
     is_right = ops.cast(ops.logical_or(window.is_decided_known, is_accepted), "int32")
     num_right = ops.minimum(ops.sum(ops.cumprod(is_right, axis=1), axis=1), window.width - 1)
@@ -249,7 +268,7 @@ def _after(
     if window.form.sampling.uses_penalty:
         tokens = _is_token(chosen, seen.shape[1]) & is_new[:, :, None]
         seen = ops.logical_or(seen, ops.any(tokens, axis=1))
-    index, cache = _moved(window, reached, is_done, cache, now["cache"])
+    index, cache = _moved(window, num_read, reached, is_done, cache, now["cache"])
     is_working = ops.logical_not(now["is_done"])
     return {
         "passes": now["passes"] + 1,
@@ -279,9 +298,11 @@ def _ended(
     return ops.where(now["is_done"], now["length"], cut), is_done
 
 
-def _moved(window: _Window, reached: Any, is_done: Any, cache: Any, before: Any) -> tuple[Any, Any]:
+def _moved(
+    window: _Window, num_read: Any, reached: Any, is_done: Any, cache: Any, before: Any
+) -> tuple[Any, Any]:
     """Returns the index of the next window and the cache for it."""
-    behind = window.index + window.width
+    behind = window.index + num_read
     if not window.form.holds_state:
         fewest = ops.min(ops.where(is_done, behind + 1, reached))
         return ops.minimum(fewest - 1, behind), cache

@@ -54,7 +54,7 @@ def test_the_best_continuation_is_that_of_a_naive_search(blunt_model, num_beams,
 
 
 def test_more_beams_find_likelier_continuations_than_greedy_choice(blunt_model, greedy) -> None:
-    rows = [generate_beam(blunt_model, [5], beams, max_length=6) for beams in (1, 3, 12)]
+    rows = [generate_beam(blunt_model, [5], beams, max_length=6) for beams in (1, 12)]
     totals = [
         sum(log_shares(blunt_model.full_logits(row[:i])[-1])[row[i]] for i in range(1, 7)) for row in rows
     ]

@@ -27,16 +27,15 @@ def small(pattern: str, vocab_size: int = 60, scale: float = 0.4, noise: float =
     return model
 
 
-@pytest.mark.parametrize("num_tokens", [1, 4])
-def test_greedy_output_is_that_of_plain_decoding_with_either_draft(new_model, num_tokens: int) -> None:
+def test_greedy_output_is_that_of_plain_decoding_with_either_draft(new_model) -> None:
     target, draft = new_model(12), new_model(12, seed=2)
     prompts = [[2, 9, 3], [4], [1, 2, 3, 4, 5, 6], [5, 6, 7] * 4]
     expected = generate(target, prompts, max_length=30, temperature=0)
     for model in (None, draft):
-        generator = SpeculativeGenerator(target, model, num_tokens, acceptance_rate_target=None)
+        generator = SpeculativeGenerator(target, model, num_speculative_tokens=3, acceptance_rate_target=None)
         assert generator.generate(prompts, max_length=30, temperature=0) == expected
         assert 0 < generator.acceptance_rate < 1
-        assert 1 < generator.tokens_per_pass < num_tokens + 1
+        assert 1 < generator.tokens_per_pass < 4
 
 
 @pytest.mark.slow
@@ -84,6 +83,7 @@ def test_rows_end_where_plain_decoding_ends_them(printable_model, tokenizer) -> 
         assert expected != [text + new for text, new in zip(texts, whole, strict=True)]
 
 
+@pytest.mark.slow
 def test_a_target_of_acceptance_lengthens_good_drafts_and_shortens_bad_ones(new_model) -> None:
     target, other = new_model(vocab_size=30), new_model(vocab_size=30, seed=5)
     good = SpeculativeGenerator(target, target, num_speculative_tokens=2, acceptance_rate_target=0.7)
