@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import shutil
-import tempfile
 from typing import Any
 
 import keras
@@ -17,6 +14,7 @@ from highnoon.models.arrays import assign_arrays, load_arrays, save_arrays, vari
 from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.create import resolve_dtype
 from highnoon.models.memory import require_memory
+from highnoon.models.whole_folder import whole_folder
 from highnoon.tokenization import load_tokenizer
 
 CONFIG_FILE = "config.json"
@@ -56,22 +54,8 @@ def save_model(model: LanguageModel, path: str | pathlib.Path) -> pathlib.Path:
     """
     path = pathlib.Path(path)
     _require_replaceable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        target = beside / "new"
-        target.mkdir()
-        write_model_files(model, target)
-        if path.exists():
-            os.replace(path, beside / "old")
-            for other in (beside / "old").iterdir():
-                if other.name not in _FILES:
-                    os.replace(other, target / other.name)
-        os.replace(target, path)
-    finally:
-        if (beside / "old").exists() and not path.exists():
-            os.replace(beside / "old", path)
-        shutil.rmtree(beside)
+    with whole_folder(path, _FILES) as folder:
+        write_model_files(model, folder)
     return path
 
 

@@ -46,9 +46,8 @@ def test_the_layer_passes_the_battery():
 
 @pytest.mark.parametrize("window", [None, 3])
 def test_the_layer_keeps_the_mixer_protocol(window):
-    check_mixer(
-        CausalSelfAttention(num_heads=4, num_kv_heads=2, chunk_length=4, window=window, qk_norm=True), width=16
-    )
+    mixer = CausalSelfAttention(num_heads=4, num_kv_heads=2, chunk_length=4, window=window, qk_norm=True)
+    check_mixer(mixer, width=16)
 
 
 @pytest.mark.parametrize("window", [None, 1, 3, 6])
@@ -135,5 +134,5 @@ def test_bad_arguments_are_named(arguments, words):
 
 
 def test_a_width_that_heads_do_not_divide_is_named():
-    with pytest.raises(ValueError, match="the width must be a multiple of 2 . num_heads=10, or `head_dim` be given; received 16"):
+    with pytest.raises(ValueError, match="a multiple of 2 . num_heads=10, or `head_dim` be given; received 16"):
         CausalSelfAttention(5)(INPUTS["x"])

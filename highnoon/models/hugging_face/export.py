@@ -14,8 +14,8 @@ from highnoon.models.arrays import save_arrays
 from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.hugging_face.families import family_for
 from highnoon.models.hugging_face.family import Family
-from highnoon.models.hugging_face.whole_folder import whole_folder
 from highnoon.models.saving import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, ModelFolderError
+from highnoon.models.whole_folder import whole_folder
 
 FORMATS = ("hf",)
 _SPECIAL = ("bos", "eos", "pad", "unk")

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from highnoon.models.hugging_face import whole_folder as module
-from highnoon.models.hugging_face.whole_folder import whole_folder
+from highnoon.models import whole_folder as module
+from highnoon.models.whole_folder import whole_folder
 
 
 @pytest.fixture
