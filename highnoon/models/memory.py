@@ -76,8 +76,9 @@ def _feed_forward_parameters(config: ModelConfig, kind: str, active: bool) -> in
     if kind == "mlp":
         return 3 * width * config.resolved_ffn_dim
     experts = config.num_experts_per_tok if active else config.num_moe_experts
+    has_bias = config.router_type in ("sigmoid", "causal_expert_choice")
     return (
-        width * config.num_moe_experts
+        (width + has_bias) * config.num_moe_experts
         + 3 * width * config.resolved_expert_dim * (experts + config.num_shared_experts)
     )
 

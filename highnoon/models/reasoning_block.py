@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from highnoon.config import ModelConfig
+from highnoon.layers.routing import METRICS
 from highnoon.models.patterns import FEED_FORWARDS, MIXERS, parse_pattern
 
 
@@ -125,9 +126,8 @@ class ReasoningBlock(keras.layers.Layer):
         return x, aux_loss, metrics
 
     def compute_output_spec(self, x, segment_ids=None, positions=None, training=None):
-        names = ("load_entropy", "max_load", "drop_fraction")
         scalar = keras.KerasTensor((), dtype="float32")
-        metrics = [dict.fromkeys(names, scalar) for pair in self.pairs if pair[1] == "moe"]
+        metrics = [dict.fromkeys(METRICS, scalar) for pair in self.pairs if pair[1] == "moe"]
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype), scalar, metrics
 
     def get_config(self):

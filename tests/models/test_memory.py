@@ -37,6 +37,8 @@ def test_a_preset_has_its_documented_shape(name):
     {"block_pattern": "attention+mlp, attention+moe, attention+moe", "num_shared_experts": 2},
     {"block_pattern": "attention, sliding_attention", "head_dim": 10, "qk_norm": True, "num_kv_heads": 1},
     {"block_pattern": "latent_attention", "q_lora_rank": 7},
+    {"block_pattern": "attention+moe", "router_type": "sigmoid"},
+    {"block_pattern": "attention+moe", "router_type": "causal_expert_choice"},
     {"block_pattern": "mamba, mamba2, gated_delta_rule+mlp", "state_dim": 5, "ssm_num_groups": 2},
 ])
 def test_the_formula_counts_what_a_built_model_holds(fields):

@@ -75,7 +75,11 @@ def _read_v3(settings: Settings) -> dict[str, Any]:
     settings.require("rope_interleave", True)
     settings.ignore("num_nextn_predict_layers", "num_mtp_layers")
     normalizes = settings.take("norm_topk_prob", default=True)
-    return {**_read(settings), "router_type": "sigmoid", "normalize_gates": normalizes}
+    # Its balance comes from the bias alone, so no loss may pull at the router.
+    return {
+        **_read(settings), "router_type": "sigmoid", "normalize_gates": normalizes,
+        "aux_loss_weight": 0.0, "router_z_loss_weight": 0.0,
+    }
 
 
 def _write(config: ModelConfig) -> dict[str, Any]:

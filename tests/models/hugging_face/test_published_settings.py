@@ -75,7 +75,7 @@ PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
         "num_nextn_predict_layers": 1, "q_lora_rank": 1536,
         "rope_scaling": {**YARN, "mscale": 1.0, "mscale_all_dim": 1.0}, "routed_scaling_factor": 2.5,
         "scoring_func": "sigmoid", "topk_group": 4, "topk_method": "noaux_tc", "vocab_size": 129280,
-    }, 671_026_419_200 - 58 * 256),  # the balancing biases of its 58 mixtures are no parameters here
+    }, 671_026_419_200),
     "mamba-130m-hf": ({
         **STATE_SPACE, "model_type": "mamba", "d_inner": 1536, "d_model": 768, "fused_add_norm": True,
         "hidden_size": 768, "intermediate_size": 1536, "n_layer": 24, "num_hidden_layers": 24,
