@@ -27,7 +27,7 @@ class ExpertTally:
     """
 
     def __init__(self, num_experts: int) -> None:
-        self._counts = keras.Variable(
+        self.counts = keras.Variable(
             "zeros", shape=(num_experts + 1,), dtype="float32", trainable=False, autocast=False,
             name="expert_tally",
         )
@@ -38,12 +38,12 @@ class ExpertTally:
             ops.convert_to_tensor(load, "float32"), ops.reshape(ops.convert_to_tensor(num_tokens), (1,))
         ])
         if not _is_traced_by_jax(counts):
-            self._counts.assign_add(counts)
+            self.counts.assign_add(counts)
 
     def take(self):
         """Returns the load (e,) and the tokens counted, and starts from zero again."""
-        counts = ops.convert_to_tensor(self._counts) + 0.0  # a copy: the variable changes next
-        self._counts.assign(ops.zeros_like(counts))
+        counts = ops.convert_to_tensor(self.counts) + 0.0  # a copy: the variable changes next
+        self.counts.assign(ops.zeros_like(counts))
         return counts[:-1], counts[-1]
 
 

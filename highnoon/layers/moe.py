@@ -183,6 +183,11 @@ class MoELayer(keras.layers.Layer):
             return output, routing.aux_loss, routing.metrics
         return output, routing.aux_loss
 
+    @property
+    def step_variables(self) -> list[keras.Variable]:
+        """What training calls add to and `finish_step` empties; no weights."""
+        return [] if self._tally is None else [self._tally.counts]
+
     def finish_step(self) -> None:
         """Moves `expert_bias` by the load of the training calls since the last time.
 

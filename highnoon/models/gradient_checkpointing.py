@@ -27,7 +27,7 @@ def call_and_forget(layer: keras.layers.Layer, x, **options: Any):
 
     Chen et al. 2016 (arXiv:1604.06174), section 3, with one segment a layer.
     """
-    states = layer.non_trainable_variables
+    states = [*layer.non_trainable_variables, *_step_variables(layer)]
     before = [ops.copy(state) for state in states]  # read here: a second run must not see what was assigned
 
     def run(x):
@@ -40,6 +40,11 @@ def call_and_forget(layer: keras.layers.Layer, x, **options: Any):
     for state, value in zip(states, after, strict=True):
         state.assign(value)
     return outputs
+
+
+def _step_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """What layers count up during a step without owning it as a weight."""
+    return [v for part in layer._flatten_layers() for v in getattr(part, "step_variables", [])]
 
 
 def _recomputed(run: Callable[..., Any], x):

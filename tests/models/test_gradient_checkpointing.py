@@ -16,6 +16,7 @@ from highnoon.testing.compiled import gradient_step
 CONFIG = ModelConfig(
     vocab_size=31, embedding_dim=16, num_reasoning_blocks=2, max_seq_length=32, num_moe_experts=3,
     num_heads=2, expert_dim=8, dropout=0.4, state_dim=4, block_pattern="attention+moe, mamba2",
+    router_type="sigmoid",
 )
 IDS = np.random.default_rng(0).integers(1, 31, (2, 9)).astype("int32")
 
@@ -36,6 +37,9 @@ def trained(is_checkpointed: bool) -> LanguageModel:
     step = gradient_step(loss, model.trainable_variables, optimizer)
     for _ in range(3):
         step()
+        for layer in model._flatten_layers():
+            if hasattr(layer, "finish_step"):
+                layer.finish_step()
     return model
 
 
@@ -46,10 +50,13 @@ def test_weights_and_dropout_are_those_of_a_run_without_it():
         np.testing.assert_allclose(
             ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs), atol=1e-6, err_msg=ours.path
         )
-    assert any(
-        (ops.convert_to_numpy(ours) != ops.convert_to_numpy(before)).any()
-        for ours, before in zip(with_it.trainable_variables, start.trainable_variables, strict=True)
-    )
+    moved = [
+        ours.path for ours, before in zip(with_it.variables, start.variables, strict=True)
+        if (ops.convert_to_numpy(ours) != ops.convert_to_numpy(before)).any()
+    ]
+    assert any("query" in path for path in moved)
+    # What compiled functions of JAX count has nowhere to go.
+    assert any("expert_bias" in path for path in moved) or keras.backend.backend() == "jax"
 
 
 @pytest.mark.parametrize("is_enabled, calls", [(True, 4), (False, 2)])
