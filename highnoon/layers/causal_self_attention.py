@@ -31,7 +31,7 @@ class CausalSelfAttention(keras.layers.Layer):
         rope_theta: Base wavelength of the rotary positions.
         rope_scaling: How they are stretched, see `RotaryEmbedding`; None for not at all.
         dropout: Rate on the output while training, in [0, 1).
-        chunk_length: Above this length, attention is taken in chunks of memory linear in time.
+        chunk_length: Targets of attention taken at one time; None for 128 to 512 by the length.
         kernel_initializer: Of the query, key and value kernels.
         output_initializer: Of the output kernel; None takes `kernel_initializer`.
 
@@ -66,7 +66,7 @@ class CausalSelfAttention(keras.layers.Layer):
         rope_theta: float = 10000.0,
         rope_scaling: dict | None = None,
         dropout: float = 0.0,
-        chunk_length: int = 512,
+        chunk_length: int | None = None,
         kernel_initializer="glorot_uniform",
         output_initializer=None,
         **kwargs,
@@ -80,7 +80,7 @@ class CausalSelfAttention(keras.layers.Layer):
             )
         if not 0 <= dropout < 1:
             raise ValueError(f"`dropout` must be in [0, 1); received {dropout}")
-        if chunk_length < 1:
+        if chunk_length is not None and chunk_length < 1:
             raise ValueError(f"`chunk_length` must be at least 1; received {chunk_length}")
         if head_dim is not None and (head_dim < 2 or head_dim % 2):
             raise ValueError(f"`head_dim` must be even, since positions turn pairs; received {head_dim}")

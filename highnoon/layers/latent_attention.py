@@ -43,7 +43,7 @@ class LatentAttention(keras.layers.Layer):
         use_bias: Whether Wq_a, Wkv_a and Wo have biases.
         norm_epsilon: Added to the mean square inside the norms.
         dropout: Rate on the output while training, in [0, 1).
-        chunk_length: Above this length, attention is taken in chunks of memory linear in time.
+        chunk_length: Targets of attention taken at one time; None for 128 to 512 by the length.
         kernel_initializer: Of every kernel but the output's.
         output_initializer: Of the output kernel; None takes `kernel_initializer`.
 
@@ -82,7 +82,7 @@ class LatentAttention(keras.layers.Layer):
         use_bias: bool = False,
         norm_epsilon: float = 1e-6,
         dropout: float = 0.0,
-        chunk_length: int = 512,
+        chunk_length: int | None = None,
         kernel_initializer="glorot_uniform",
         output_initializer=None,
         **kwargs,

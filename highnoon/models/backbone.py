@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -9,7 +11,7 @@ from keras import ops
 from keras_hub.models import Backbone
 
 from highnoon.config import ModelConfig
-from highnoon.models.gradient_checkpointing import call_and_forget
+from highnoon.models.block_calls import BlockCalls
 from highnoon.models.patterns import initializers
 from highnoon.models.reasoning_block import ReasoningBlock
 
@@ -72,6 +74,7 @@ class ReasoningBackbone(Backbone):
         self.config = config
         self.lora: dict[str, Any] | None = None
         self.gradient_checkpointing = False
+        self.compiles_parts = False
         self.input_spec = None  # an array of token ids is an input too
 
     def _symbolic_hidden(self, inputs):
@@ -85,16 +88,31 @@ class ReasoningBackbone(Backbone):
         token_ids, segment_ids, positions = read_inputs(inputs)
         x = self.token_embedding(token_ids)
         aux_loss, metrics = ops.zeros((), "float32"), []
+        run = self._way_to_run(training)
         for block in self.reasoning_blocks:
             options = {"segment_ids": segment_ids, "positions": positions, "training": training}
-            forgets = training and self.gradient_checkpointing
-            x, part, loads = call_and_forget(block, x, **options) if forgets else block(x, **options)
+            x, part, loads = run(block, x, **options)
             aux_loss = aux_loss + part
             metrics += loads
         hidden = self.final_norm(x)
         if return_aux:
             return hidden, aux_loss, _mean_metrics(metrics)
         return hidden
+
+    def _way_to_run(self, training) -> Callable[..., Any]:
+        forgets = bool(training and self.gradient_checkpointing)
+        if not (forgets or self.compiles_parts):
+            return lambda block, x, **options: block(x, **options)
+        return BlockCalls(compiles=self.compiles_parts, forgets=forgets)
+
+    @contextmanager
+    def compiled_parts(self) -> Iterator[None]:
+        """Within it, a graph made from this model has its mixers and its loss compiled by XLA."""
+        self.compiles_parts = True
+        try:
+            yield
+        finally:
+            self.compiles_parts = False
 
     def initial_cache(self, batch_size: int, max_length: int, dtype=None) -> dict[str, Any]:
         """Returns the decoding state of every block, of static shape, under the block's name."""

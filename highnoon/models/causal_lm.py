@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import keras
@@ -13,6 +15,7 @@ from keras import ops
 from highnoon.config import Config, ModelConfig, TrainingConfig, override
 from highnoon.layers import token_cross_entropy
 from highnoon.models.backbone import ReasoningBackbone, read_inputs
+from highnoon.models.block_calls import xla_function
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
@@ -156,7 +159,10 @@ class LanguageModel(keras_hub.models.CausalLM):
         hidden, aux_loss, metrics = self.backbone(inputs, training=training, return_aux=True)
         labels, weights = (ops.reshape(batch[key], (-1,)) for key in ("labels", "loss_weights"))
         hidden = ops.reshape(hidden, (-1, self.embedding_dim))
-        loss_sum = token_cross_entropy(hidden, self._head_kernel(), labels, weights, training=training)
+        head_loss = partial(token_cross_entropy, training=training)
+        if self.backbone.compiles_parts:
+            head_loss = xla_function(head_loss)
+        loss_sum = head_loss(hidden, self._head_kernel(), labels, weights)
         return {"loss_sum": loss_sum, "aux_loss": aux_loss, "metrics": metrics}
 
     def _head_kernel(self):
@@ -166,8 +172,8 @@ class LanguageModel(keras_hub.models.CausalLM):
             # The reverse call brings the scales of a quantized head with it.
             return ops.transpose(embedding(ops.eye(self.embedding_dim), reverse=True))
         if self.config.tie_embeddings:
-            return ops.convert_to_tensor(embedding.embeddings)
-        return ops.transpose(ops.convert_to_tensor(embedding.reverse_embeddings))
+            return ops.copy(embedding.embeddings)  # as a tensor: a variable cannot be handed to XLA
+        return ops.transpose(embedding.reverse_embeddings)
 
     def gradient_checkpointing_enable(self) -> None:
         """From now on training keeps each block's input alone and makes the rest again for the gradient.
@@ -180,6 +186,10 @@ class LanguageModel(keras_hub.models.CausalLM):
     def gradient_checkpointing_disable(self) -> None:
         """From now on training keeps every value that the gradient needs."""
         self.backbone.gradient_checkpointing = False
+
+    def compiled_parts(self) -> AbstractContextManager[None]:
+        """Within it, a graph made from this model has its mixers and its loss compiled by XLA."""
+        return self.backbone.compiled_parts()
 
     def initial_cache(self, batch_size: int, max_length: int, dtype: str | None = None) -> dict[str, Any]:
         """Returns an empty decoding state for `max_length` places: a nested dict of static shapes."""

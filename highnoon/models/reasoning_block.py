@@ -25,7 +25,8 @@ class ReasoningBlock(keras.layers.Layer):
     Args:
         config: The model's configuration, or its dict; `block_pattern` names the pairs.
 
-    Inputs: x (b, t, d); segment_ids (b, t), 0 at padding; positions (t,) or (b, t).
+    Inputs: x (b, t, d); segment_ids (b, t), 0 at padding; positions (t,) or (b, t); run_mixer, what calls
+        `function(x)` for each mixer, given the layers that it uses: None calls it plainly.
     Returns: x (b, t, d), aux_loss (the routers' losses, summed) and a list with the metrics of
         each mixture of experts.
 
@@ -76,11 +77,11 @@ class ReasoningBlock(keras.layers.Layer):
         part.build(x_shape)
         return part
 
-    def call(self, x, segment_ids=None, positions=None, training=None):
+    def call(self, x, segment_ids=None, positions=None, training=None, run_mixer=None):
         def mix(mixer, x):
             return mixer(x, segment_ids=segment_ids, positions=positions, training=training)
 
-        return self._run(x, segment_ids, training, mix)
+        return self._run(x, segment_ids, training, mix, run_mixer or _run_plainly)
 
     def initial_cache(self, batch_size: int, max_length: int, dtype=None) -> dict[str, Any]:
         """Returns the cache of each mixer under its name."""
@@ -100,35 +101,38 @@ class ReasoningBlock(keras.layers.Layer):
             y, new_cache[mixer.name] = mixer.step(x, cache[mixer.name], index, padding)
             return y
 
-        x, _, _ = self._run(x, segment_ids, False, mix)
+        x, _, _ = self._run(x, segment_ids, False, mix, _run_plainly)
         return x, new_cache
 
-    def _run(self, x, segment_ids, training, mix):
+    def _run(self, x, segment_ids, training, mix, run_mixer):
         aux_loss, metrics = ops.zeros((), "float32"), []
         feed_forwards = zip(self.feed_forward_norms, self.feed_forwards, strict=True)
         for mixer, norm, (_, kind) in zip(self.mixers, self.mixer_norms, self.pairs, strict=True):
-            x = x + mix(mixer, norm(x))
+            x = x + run_mixer([norm, mixer], lambda x, norm=norm, mixer=mixer: mix(mixer, norm(x)), x)
             if kind is None:
                 continue
             norm, feed_forward = next(feed_forwards)
-            y = norm(x)
             if kind == "moe":
                 y, part, load = feed_forward(
-                    y, segment_ids=segment_ids, training=training, return_metrics=True
+                    norm(x), segment_ids=segment_ids, training=training, return_metrics=True
                 )
                 aux_loss = aux_loss + part
                 metrics.append(load)
             else:
-                y = feed_forward(y)
+                y = feed_forward(norm(x))
             if training and self.config.dropout:
                 y = keras.random.dropout(y, self.config.dropout, seed=self.seed_generator)
             x = x + y
         return x, aux_loss, metrics
 
-    def compute_output_spec(self, x, segment_ids=None, positions=None, training=None):
+    def compute_output_spec(self, x, segment_ids=None, positions=None, training=None, run_mixer=None):
         scalar = keras.KerasTensor((), dtype="float32")
         metrics = [dict.fromkeys(METRICS, scalar) for pair in self.pairs if pair[1] == "moe"]
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype), scalar, metrics
 
     def get_config(self):
         return {**super().get_config(), "config": self.config.to_dict()}
+
+
+def _run_plainly(layers, function, x):
+    return function(x)

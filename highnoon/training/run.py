@@ -50,7 +50,7 @@ class TrainingRun:
         callbacks: Who watches.
         intervals: When to log, evaluate and save.
         gradient_clip: Largest gradient norm, or None.
-        jit_compile: Whether XLA compiles the forward and backward pass.
+        jit_compile: Whether XLA compiles the forward and backward pass, see `TrainStep`.
         save_checkpoint: Writes the run's state into a checkpoint and returns its folder; None saves nothing.
     """
 
@@ -64,7 +64,7 @@ class TrainingRun:
         callbacks: CallbackGroup,
         intervals: Intervals,
         gradient_clip: float | None,
-        jit_compile: bool,
+        jit_compile: bool | None,
         save_checkpoint: Callable[[], pathlib.Path] | None,
     ) -> None:
         self.model, self.optimizer = model, optimizer

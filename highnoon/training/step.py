@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -38,8 +39,8 @@ class TrainStep:
         optimizer: Built for the model's trainable variables, itself without clipping.
         micro_batch_size: Rows in one forward and backward pass.
         gradient_clip: Largest global norm, or None.
-        jit_compile: Whether XLA compiles the forward and backward pass; batches must then hold a whole
-            number of micro-batches.
+        jit_compile: Whether XLA compiles the forward and backward pass: the parts that gain by
+            it where the model has `compiled_parts`, else the whole model. None does the former alone.
 
     Call arguments: a batch (dict of (rows, t) arrays) and the factor on the loss. Returns scalars as tensors,
     which the host need not wait for: `loss`, `aux_loss`, `grad_norm`, `learning_rate`, the model's metrics.
@@ -52,7 +53,7 @@ class TrainStep:
         optimizer: keras.optimizers.Optimizer,
         micro_batch_size: int,
         gradient_clip: float | None = 1.0,
-        jit_compile: bool = False,
+        jit_compile: bool | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -62,7 +63,12 @@ class TrainStep:
         self.token_total = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._finishing = [layer for layer in model._flatten_layers() if hasattr(layer, "finish_step")]
         self._variables = [variable.value for variable in model.trainable_variables]
-        self._micro_gradients = tf.function(self._differentiate, jit_compile=jit_compile, autograph=False)
+        has_parts = hasattr(model, "compiled_parts")
+        jit_compile = has_parts if jit_compile is None else jit_compile
+        self._compiles_parts = jit_compile and has_parts
+        self._micro_gradients = tf.function(
+            self._differentiate, jit_compile=jit_compile and not self._compiles_parts, autograph=False
+        )
         self._compiled: dict[int, Any] = {}
 
     def __call__(self, batch: Mapping[str, np.ndarray], loss_weight: float = 1.0) -> dict[str, tf.Tensor]:
@@ -141,7 +147,8 @@ class TrainStep:
     ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._variables)
-            terms = loss_terms(self.model, micro_batch, training=True)
+            with self.model.compiled_parts() if self._compiles_parts else nullcontext():
+                terms = loss_terms(self.model, micro_batch, training=True)
             share = _num_tokens(micro_batch) / scales["tokens"]
             loss = scales["loss"] * terms["loss_sum"] + scales["aux"] * share * terms["aux_loss"]
         gradients = tape.gradient(loss, self._variables, unconnected_gradients="zero")
