@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from typing import Any
 
 import keras
 
 from highnoon.inference.compiling import shapes_of
+
+_LAYOUTS: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDictionary()
 
 
 def grows_with_length(model: Any, length: int) -> Any:
@@ -20,6 +23,13 @@ def grows_with_length(model: Any, length: int) -> Any:
         model: A model with `initial_cache`.
         length: The cache's length that is asked about.
     """
+    known = _LAYOUTS.setdefault(model, {})
+    if length not in known:
+        known[length] = _differing_shapes(model, length)
+    return known[length]
+
+
+def _differing_shapes(model: Any, length: int) -> Any:
     short = shapes_of(lambda: model.initial_cache(1, length))
     long = shapes_of(lambda: model.initial_cache(1, length + 1))
     return keras.tree.map_structure(lambda a, b: a.dims != b.dims, short, long)

@@ -12,7 +12,7 @@ from keras import ops
 from highnoon.inference.compiling import compile_for
 from highnoon.inference.sampling import SamplingForm
 
-PIECES = (512, 64, 8, 1)
+PIECES = (512, 64, 16, 1)
 """Lengths in which tokens are read into the cache: few shapes to compile, for any number of tokens."""
 
 _DECODERS: weakref.WeakKeyDictionary[Any, Decoder] = weakref.WeakKeyDictionary()

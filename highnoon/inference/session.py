@@ -24,13 +24,14 @@ class Session:
         model: A model with a cache, see `Decoder`.
         batch_size: Sequences.
         capacity: Tokens that each of them must have room for, left padding included; the cache
-            gets the next power of two, at least 256, so that few lengths are compiled.
+            gets a little more, so that few lengths are compiled: at least 256, and beyond four
+            lengths to each doubling.
     """
 
     def __init__(self, model: Any, batch_size: int, capacity: int):
         self.model = model
         self.batch_size = batch_size
-        self.capacity = max(_SMALLEST_CAPACITY, 1 << (capacity - 1).bit_length())
+        self.capacity = max(_SMALLEST_CAPACITY, _rounded_up(capacity))
         self.cache = model.initial_cache(batch_size, self.capacity)
         self.length = 0
         self.padding = np.zeros(batch_size, np.int32)
@@ -55,6 +56,11 @@ class Session:
             self.padding[place] = length - (len(row) - 1)
             token_ids[place, self.padding[place] :] = row[:-1]
         self.read(token_ids)
+
+
+def _rounded_up(capacity: int) -> int:
+    step = 1 << max(0, (capacity - 1).bit_length() - 3)
+    return -(-capacity // step) * step
 
 
 class Drawing:

@@ -56,8 +56,8 @@ def cached_attention(
 
     Args:
         query: (b, t, g, r, k), the tokens at places index .. index+t-1 of the cache.
-        key: (b, s, g, k), the whole cache.
-        value: (b, s, g, v).
+        key: (b, g, s, k), the whole cache, heads first: a product for one token then reads it as it lies.
+        value: (b, g, s, v).
         index: Place of the first new token, a scalar.
         first: (b,) place of each row's first real token; None for 0.
         chunk_length: Targets in one chunk; None for 512.
@@ -66,7 +66,7 @@ def cached_attention(
     Returns: (b, t, g, r, v).
     """
     length, size = query.shape[1], chunk_length or _LONG_CHUNK
-    query, key, value = _heads_first(query, key, value)
+    query = _scaled(query)
     outputs = []
     for start in range(0, length, size):
         chunk = query[:, :, :, start : start + size]
@@ -83,9 +83,11 @@ def cached_attention(
 
 def _heads_first(query, key, value):
     """Scaled query (b, g, r, t, k), key (b, g, s, k) and value (b, g, s, v): contiguous for products."""
-    scale = ops.cast(query.shape[-1] ** -0.5, query.dtype)
-    query = ops.transpose(query, (0, 2, 3, 1, 4)) * scale
-    return query, ops.transpose(key, (0, 2, 1, 3)), ops.transpose(value, (0, 2, 1, 3))
+    return _scaled(query), ops.swapaxes(key, 1, 2), ops.swapaxes(value, 1, 2)
+
+
+def _scaled(query):
+    return ops.transpose(query, (0, 2, 3, 1, 4)) * ops.cast(query.shape[-1] ** -0.5, query.dtype)
 
 
 def _heads_last(output):

@@ -137,8 +137,8 @@ class CausalSelfAttention(keras.layers.Layer):
         return y
 
     def initial_cache(self, batch_size: int, max_length: int, dtype=None):
-        """Returns zeros for `max_length` tokens: {"key", "value"}, each (b, s, g, k)."""
-        shape = (batch_size, max_length, self.num_kv_heads, self.head_dim)
+        """Returns zeros for `max_length` tokens: {"key", "value"}, each (b, g, s, k)."""
+        shape = (batch_size, self.num_kv_heads, max_length, self.head_dim)
         dtype = dtype or self.compute_dtype
         return {"key": ops.zeros(shape, dtype), "value": ops.zeros(shape, dtype)}
 
@@ -158,10 +158,10 @@ class CausalSelfAttention(keras.layers.Layer):
         padding = None if padding is None else ops.cast(padding, "int32")
         positions = places if padding is None else places[None, :] - padding[:, None]
         query, key, value = self._heads(x, positions)
-        start = [0, index, 0, 0]
+        new = {"key": ops.swapaxes(key, 1, 2), "value": ops.swapaxes(value, 1, 2)}
         cache = {
-            "key": ops.slice_update(cache["key"], start, ops.cast(key, cache["key"].dtype)),
-            "value": ops.slice_update(cache["value"], start, ops.cast(value, cache["value"].dtype)),
+            name: ops.slice_update(old, [0, 0, index, 0], ops.cast(new[name], old.dtype))
+            for name, old in cache.items()
         }
         keys, values = (ops.cast(cache[name], query.dtype) for name in ("key", "value"))
         mixed = cached_attention(query, keys, values, index, padding, self.chunk_length, self.window)

@@ -195,14 +195,15 @@ class LatentAttention(keras.layers.Layer):
             to_key, to_value = self._kv_kernels()
             query = ops.einsum("bthk,nhk->bthn", query, to_key)
             query = self._scaled(ops.concatenate([query, rotary_query], axis=-1)[:, :, None])
-            key = ops.concatenate([latent, rotary_key], axis=-1)[:, :, None]
+            key = ops.concatenate([latent, rotary_key], axis=-1)[:, None]
             mixed = cached_attention(
-                query, key, latent[:, :, None], index, padding, self.chunk_length
+                query, key, latent[:, None], index, padding, self.chunk_length
             )[:, :, 0]
             mixed = ops.einsum("bthn,nhk->bthk", mixed, to_value)
         else:
             key, value = self._expand(latent, rotary_key)
             query = self._scaled(ops.concatenate([query, rotary_query], axis=-1)[:, :, :, None])
+            key, value = ops.swapaxes(key, 1, 2), ops.swapaxes(value, 1, 2)
             mixed = cached_attention(query, key, value, index, padding, self.chunk_length)
         return self.o_proj(self._merge(mixed)), cache
 

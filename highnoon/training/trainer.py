@@ -56,8 +56,8 @@ class Trainer:
         weight_mode: What a stage's `weight` multiplies: `"loss"` (which AdamW nearly cancels) or
             `"learning_rate"`.
         on_callback_error: `"raise"` ends the run in order, saved, when a callback raises; `"warn"` goes on.
-        jit_compile: Whether XLA compiles the forward and backward pass, see `TrainStep`; None does so for this
-            package's models and leaves others alone.
+        jit_compile: Whether XLA compiles the forward and backward pass, see `TrainStep`; None does so
+            for this package's models and leaves others alone.
         allow_oversize: Whether to start though weights, gradients and slots exceed the machine's memory.
         **options: Further `TrainingConfig` fields, such as `warmup_steps=100`.
 

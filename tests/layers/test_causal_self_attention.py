@@ -107,6 +107,7 @@ def test_what_stands_at_padding_changes_no_real_token():
 def test_a_chunked_prefill_equals_one_of_a_single_chunk():
     query, key, value = heads(8)
     key, value = (np.concatenate([a, np.full_like(a[:, :3], 9.0)], 1) for a in (key, value))
+    key, value = (np.swapaxes(a, 1, 2) for a in (key, value))  # as a cache lies
     first = np.array([0, 3, 1], "int32")
     whole, chunked = (
         ops.convert_to_numpy(cached_attention(query, key, value, 0, first, n)) for n in (100, 3)
