@@ -36,6 +36,7 @@ def _local_copies_of_the_named_datasets(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_datasets_from_files_and_hub(tmp_path):
     (tmp_path / "data").mkdir()
     for index in range(3):

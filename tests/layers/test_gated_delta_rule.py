@@ -13,6 +13,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 def test_it_keeps_the_mixer_protocol():
     check_mixer(GatedDeltaRule(4, 2, key_head_dim=3, value_head_dim=5, chunk_length=4), width=8)
 

@@ -24,6 +24,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 def test_it_keeps_the_mixer_protocol():
     check_mixer(SelectiveStateSpace(state_dim=3, num_parts=3, use_bias=True), width=8)
 

@@ -26,6 +26,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 def test_it_keeps_the_mixer_protocol():
     check_mixer(
         StateSpaceDuality(state_dim=5, head_dim=4, num_groups=2, chunk_length=4, use_bias=True), width=8

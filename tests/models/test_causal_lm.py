@@ -222,6 +222,7 @@ def test_a_model_without_routers_has_no_router_losses_and_metrics():
     assert float(terms["aux_loss"]) == 0 and terms["metrics"] == {}
 
 
+@pytest.mark.slow
 def test_loss_terms_are_the_same_when_compiled():
     model, batch = battery.new_model(HYBRID), batch_of()
     expected = model.loss_terms(batch, training=True)

@@ -104,6 +104,7 @@ def test_a_callback_that_raises_ends_the_run_saved(make_model, corpus, other_cor
     assert_same_bits(final_arrays(tmp_path / "failed"), final_arrays(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_a_failing_callback_can_be_passed_over(make_model, corpus):
     def fail(event):
         raise RuntimeError("my own mistake")
@@ -114,6 +115,7 @@ def test_a_failing_callback_can_be_passed_over(make_model, corpus):
         assert trainer.train(save_checkpoints=False, **QUIET)["total_steps"] == 1
 
 
+@pytest.mark.slow
 def test_save_and_load_go_on_where_the_run_stood(make_model, corpus, other_corpus, tmp_path):
     trainer = make_trainer(make_model(), corpus, other_corpus)
     summary = trainer.train(save_checkpoints=False, **QUIET)

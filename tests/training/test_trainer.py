@@ -87,6 +87,7 @@ def test_events_and_summary_carry_the_documented_keys(make_model, corpus, other_
     json.dumps(summary)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_held_out_loss(make_model, corpus):
     losses = []
     trainer = hn.Trainer(make_model(), learning_rate=1e-2)
@@ -195,6 +196,7 @@ def test_an_adaptive_scheduler_moves_with_the_loss(make_model, corpus):
     assert lengths[0] == lengths[1] < lengths[2] == lengths[3]
 
 
+@pytest.mark.slow
 def test_a_scheduler_can_count_steps(make_model, corpus):
     scheduler = CurriculumScheduler(
         num_stages=2,

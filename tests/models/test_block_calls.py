@@ -1,6 +1,9 @@
-"""Blocks that run twice move the weights as blocks that run once."""
+"""Blocks compiled by XLA, or run twice, move the weights as blocks that run plainly once."""
 
 from __future__ import annotations
+
+import contextlib
+import dataclasses
 
 import keras
 import numpy as np
@@ -21,21 +24,25 @@ CONFIG = ModelConfig(
 IDS = np.random.default_rng(0).integers(1, 31, (2, 9)).astype("int32")
 
 
-def trained(is_checkpointed: bool) -> LanguageModel:
-    """Returns a model after three steps."""
-    model = battery.new_model(CONFIG)
+def trained(is_checkpointed=False, is_compiled=False, lora_rank=0, num_steps=3, dropout=0.4) -> LanguageModel:
+    """Returns a model after some steps."""
+    model = battery.new_model(dataclasses.replace(CONFIG, dropout=dropout))
     if is_checkpointed:
         model.gradient_checkpointing_enable()
+    if lora_rank:
+        keras.utils.set_random_seed(1)
+        model.backbone.enable_lora(lora_rank)
     batch = {"token_ids": IDS, "labels": IDS, "loss_weights": np.ones(IDS.shape, "float32")}
 
     def loss():
-        terms = model.loss_terms(batch, training=True)
+        with model.compiled_parts() if is_compiled else contextlib.nullcontext():
+            terms = model.loss_terms(batch, training=True)
         return terms["loss_sum"] + terms["aux_loss"]
 
     optimizer = keras.optimizers.SGD(1e-3)
     optimizer.build(model.trainable_variables)
     step = gradient_step(loss, model.trainable_variables, optimizer)
-    for _ in range(3):
+    for _ in range(num_steps):
         step()
         for layer in model._flatten_layers():
             if hasattr(layer, "finish_step"):
@@ -50,20 +57,39 @@ needs_tensorflow = pytest.mark.skipif(
 
 @needs_tensorflow
 @pytest.mark.slow
-def test_weights_and_dropout_are_those_of_a_run_without_it():
-    with_it, without, start = trained(True), trained(False), battery.new_model(CONFIG)
-    for ours, theirs in zip(with_it.variables, without.variables, strict=True):
-        np.testing.assert_allclose(
-            ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs), atol=1e-6, err_msg=ours.path
-        )
+@pytest.mark.parametrize("is_compiled, lora_rank", [(False, 0), (True, 0), (True, 2)])
+def test_blocks_that_run_again_move_the_weights_alike_and_draw_the_same_dropout(is_compiled, lora_rank):
+    options = {"is_compiled": is_compiled, "lora_rank": lora_rank}
+    with_it, without = trained(is_checkpointed=True, **options), trained(**options)
+    assert_same_weights(with_it, without)
+    start = trained(**options, num_steps=0)
     moved = [
         ours.path for ours, before in zip(with_it.variables, start.variables, strict=True)
         if (ops.convert_to_numpy(ours) != ops.convert_to_numpy(before)).any()
     ]
-    assert any("query" in path for path in moved) and any("expert_bias" in path for path in moved)
+    assert any("query" in path for path in moved)
+    for frozen_by_lora in ("expert_bias", "/kernel"):
+        assert any(path.endswith(frozen_by_lora) for path in moved) == (not lora_rank)
 
 
 @needs_tensorflow
+@pytest.mark.slow
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_compiled_blocks_move_the_weights_as_plain_ones(lora_rank):
+    # Without dropout: XLA draws other random numbers from the same seed.
+    options = {"lora_rank": lora_rank, "dropout": 0.0}
+    assert_same_weights(trained(is_compiled=True, **options), trained(**options))
+
+
+def assert_same_weights(model: LanguageModel, other: LanguageModel) -> None:
+    for ours, theirs in zip(model.variables, other.variables, strict=True):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs), atol=1e-6, err_msg=ours.path
+        )
+
+
+@needs_tensorflow
+@pytest.mark.slow
 @pytest.mark.parametrize("is_enabled, calls", [(True, 4), (False, 2)])
 def test_each_block_runs_again_for_the_gradient(is_enabled, calls, monkeypatch):
     model, seen = battery.new_model(CONFIG), []
