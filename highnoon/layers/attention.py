@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras import ops
 
-from highnoon.layers.ordering import after
+from highnoon.layers.ordering import after, zero_from
 
 _MASKED = -1e30
 _KEPT_LENGTH = 1024  # up to here the backward pass finds the forward pass's weights kept
@@ -128,12 +128,12 @@ class _Chunks:
         """Those of x (b, g, s, ..)."""
         return x[:, :, self.lows[i] : self.ends[i]]
 
-    def mask(self, i: int):
-        """bool (t, s), or (b, t, s) with segments."""
+    def mask(self, i: int, zero):
+        """bool (t, s), or (b, t, s) with segments; a `zero` from `zero_from` keeps it out of the binary."""
         start, end, low = self.starts[i], self.ends[i], self.lows[i]
         ids = self._segment_ids
         targets, sources = (None, None) if ids is None else (ids[:, start:end], ids[:, low:end])
-        return _mask(ops.arange(start, end), ops.arange(low, end), targets, sources, self._window)
+        return _mask(zero + ops.arange(start, end), ops.arange(low, end), targets, sources, self._window)
 
 
 def _mask(targets, sources, target_segments, source_segments, window: int | None):
@@ -155,16 +155,17 @@ def _with_gradient(plan: _Chunks):
     @ops.custom_gradient
     def attention(query, key, value):
         outputs, kept = [], []
+        zero = ops.cast(zero_from(query), "int32")
         for i in range(len(plan)):
             chunk = plan.targets(query, i)
             chunk = after(chunk, outputs[-1]) if outputs else chunk
             keys, values = plan.sources(key, i), plan.sources(value, i)
             if plan.keeps_weights:
-                weights, total, _ = _weights(chunk, keys, plan.mask(i))
+                weights, total, _ = _weights(chunk, keys, plan.mask(i, zero))
                 outputs.append(_mean(weights, total, values))
                 kept.append((weights, total))
             else:
-                output, total = _attend(chunk, keys, values, plan.mask(i))
+                output, total = _attend(chunk, keys, values, plan.mask(i, zero))
                 outputs.append(output)
                 kept.append(total)
 
@@ -183,12 +184,14 @@ def _with_gradient(plan: _Chunks):
             # From the last chunk to the first: beyond a chunk's end the sums are already complete.
             for i in reversed(range(len(plan))):
                 chunk, keys, values = plan.targets(query, i), plan.sources(key, i), plan.sources(value, i)
-                chunk = after(chunk, by_query[-1]) if by_query else chunk
+                by_output = plan.targets(upstream, i)
+                for earlier in (by_query[-1], by_key.last, by_value.last) if by_query else ():
+                    chunk, by_output = after(chunk, earlier), after(by_output, earlier)
                 if plan.keeps_weights:
                     weights = kept[i][0]
                 else:
-                    weights = ops.exp(_scores(chunk, keys, plan.mask(i)) - kept[i])
-                by_weights = _times(plan.targets(upstream, i), ops.swapaxes(values, 2, 3))
+                    weights = ops.exp(_scores(chunk, keys, plan.mask(i, zero)) - kept[i])
+                by_weights = _times(by_output, ops.swapaxes(values, 2, 3))
                 by_scores = weights * (ops.cast(by_weights, "float32") - plan.targets(balance, i))
                 by_scores = ops.cast(by_scores, query.dtype)
                 by_query.append(_times(by_scores, keys))
@@ -213,6 +216,11 @@ class _Tails:
         self._plan = plan
         self._done: list = []  # from the end of the sequence backwards, in float32
         self._open = None  # the sum for sources that earlier chunks see too
+
+    @property
+    def last(self):
+        """What was added last."""
+        return self._done[-1]
 
     def add(self, i: int, part) -> None:
         """Adds chunk i's part, over the sources from lows[i] to ends[i]."""
