@@ -9,6 +9,7 @@ from highnoon.inference import QSGGenerator, generate, generate_beam
 PROMPT = [5, 9, 30]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy, options", [("greedy", {}), ("sample", {"seed": 3, "temperature": 0.7})])
 def test_it_says_what_plain_decoding_says(model, strategy: str, options: dict) -> None:
     generator = QSGGenerator(model, 2, strategy, quality_threshold=None)
@@ -23,6 +24,7 @@ def test_beam_is_a_search_with_as_many_beams(model) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_speed_up_is_a_ratio_of_times_that_were_taken(new_model, monkeypatch) -> None:
     ticks = iter(range(0, 10_000))
     monkeypatch.setattr("highnoon.inference.qsg.time.perf_counter", lambda: next(ticks) ** 2)

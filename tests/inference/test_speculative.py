@@ -62,6 +62,7 @@ def test_a_perfect_draft_is_always_accepted(pattern: str) -> None:
     assert generator.tokens_per_pass == 4.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [
     {}, {"top_k": 5, "temperature": 1.3, "top_p": 0.8, "repetition_penalty": 1.5},
 ], ids=str)
@@ -71,6 +72,7 @@ def test_look_up_gives_what_plain_decoding_gives_with_the_same_seed(model, optio
     assert generator.generate(PROMPTS, max_length=40, seed=4, **options) == expected
 
 
+@pytest.mark.slow
 def test_rows_end_where_plain_decoding_ends_them(printable_model, tokenizer) -> None:
     texts = ["abab", "the river", "x"]
     options = {"max_length": 40, "seed": 2, "tokenizer": tokenizer}

@@ -22,6 +22,7 @@ def built():
     return layer
 
 
+@pytest.mark.slow
 def test_it_keeps_the_mixer_protocol():
     check_mixer(LatentAttention(2, **SIZES, q_lora_rank=7, chunk_length=4, use_bias=True), width=8)
 

@@ -125,6 +125,7 @@ def test_lora_factors_come_back(model, tmp_path):
     assert len(again.trainable_variables) == len(model.trainable_variables) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 def test_a_quantized_model_comes_back_quantized(model, tmp_path):
     model.quantize("int8")

@@ -138,6 +138,7 @@ def test_a_trainer_without_stages_takes_those_of_the_checkpoint(make_model, corp
     assert_same_bits(final_arrays(tmp_path / "b"), final_arrays(tmp_path / "a"))
 
 
+@pytest.mark.slow
 def test_another_model_or_plan_is_refused_and_changes_nothing(make_model, corpus, other_corpus, tmp_path):
     make_trainer(make_model(), corpus, other_corpus).train(checkpoint_dir=tmp_path / "a", **QUIET)
     wider = make_model(expert_dim=48)

@@ -233,6 +233,7 @@ def test_keras_callbacks_watch_and_end_a_run(make_model, corpus, tmp_path):
     assert list((tmp_path / "tb").rglob("events.out.tfevents.*"))
 
 
+@pytest.mark.slow
 def test_logs_hold_metrics_file_and_tensorboard_events(make_model, corpus, tmp_path):
     trainer = hn.Trainer(make_model())
     trainer.add_curriculum_stage("only", corpus, steps=6)
