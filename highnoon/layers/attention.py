@@ -109,7 +109,6 @@ class _Chunks:
         self.ends = [*self.starts[1:], length]
         self.lows = [0 if window is None else max(0, start - window + 1) for start in self.starts]
         self.keeps_weights = length <= _KEPT_LENGTH
-        self.length = length
         self._window = window
         self._segment_ids = segment_ids
 
