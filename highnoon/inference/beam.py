@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from highnoon.inference.decoder import decoder_for
+from highnoon.inference.decoder import decoder_for, padded_length
 from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
 from highnoon.inference.session import Session, padded_stop_ids
 
@@ -92,7 +92,7 @@ def _search(request: Request, num_beams: int, length_penalty: float) -> list[lis
     num_rows = len(rows)
     # Every prompt stands in the batch once for each beam; only the first of them counts at the start.
     copies = [row for row in rows for _ in range(num_beams)]
-    session = Session(request.model, len(copies), max(map(len, rows)) + 8 + max(request.limits))
+    session = Session(request.model, len(copies), padded_length(max(map(len, rows))) + max(request.limits))
     session.read_prompts(copies)
     zero, capacity = np.asarray(0, np.int32), session.capacity
     alive = np.full((num_rows, num_beams), _NEVER, np.float32)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from highnoon.inference.decoder import PIECES, decoder_for
+from highnoon.inference.decoder import PIECES, decoder_for, padded_length
 from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
 from highnoon.inference.session import Session, padded_stop_ids
 
@@ -89,7 +89,7 @@ def _search(request: Request, top_k: int, penalty_alpha: float) -> list[list[int
     rows, num_ids = request.prompts.rows, request.num_ids
     # Every prompt stands in the batch once for each candidate.
     copies = [row for row in rows for _ in range(top_k)]
-    session = Session(request.model, len(copies), max(map(len, rows)) + 8 + max(request.limits))
+    session = Session(request.model, len(copies), padded_length(max(map(len, rows))) + max(request.limits))
     ids, session.padding = _padded(copies)
     decoder = decoder_for(request.model)
     read = decoder.compiled(("read_hidden", num_ids), lambda model, *args: _read(model, num_ids, *args))
@@ -120,7 +120,7 @@ def _search(request: Request, top_k: int, penalty_alpha: float) -> list[list[int
 
 def _padded(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
     """Returns whole prompts, padded on the left to a few lengths, and how much of each row is padding."""
-    length = -(-max(map(len, rows)) // PIECES[-2]) * PIECES[-2]
+    length = padded_length(max(map(len, rows)))
     ids = np.zeros((len(rows), length), np.int32)
     for place, row in enumerate(rows):
         ids[place, length - len(row) :] = row

@@ -78,6 +78,12 @@ class Decoder:
         return self._compiled[key]
 
 
+def padded_length(length: int) -> int:
+    """Returns the length to which prompts are padded on the left: whole pieces of more than one token."""
+    smallest = PIECES[-2]
+    return -(-length // smallest) * smallest
+
+
 def _pieces(length: int) -> list[int]:
     pieces = []
     for size in PIECES:

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from highnoon.inference.cache_layout import context_limit
-from highnoon.inference.decoder import PIECES, decoder_for
+from highnoon.inference.decoder import PIECES, decoder_for, padded_length
 from highnoon.inference.prompts import Prompts
 from highnoon.inference.session import Session
 
@@ -65,7 +65,7 @@ def log_probabilities(model: Any, token_ids: Any, tokenizer: Any = None) -> np.n
 
 
 def _values(model: Any, rows: list[list[int]]) -> list[np.ndarray]:
-    length = -(-(max(map(len, rows)) - 1) // _PIECES[-1]) * _PIECES[-1]
+    length = padded_length(max(map(len, rows)) - 1)
     inputs, targets = np.zeros((2, len(rows), length), np.int32)
     padding = np.asarray([length - len(row) + 1 for row in rows], np.int32)
     for place, row in enumerate(rows):

@@ -11,6 +11,7 @@ import numpy as np
 
 from highnoon.inference.cache_layout import context_limit
 from highnoon.inference.continuation import Continuation
+from highnoon.inference.decoder import padded_length
 from highnoon.inference.prompts import Prompts
 from highnoon.inference.sampling import Sampling, resolve_seed, uniforms_for
 from highnoon.inference.session import Drawing, Session
@@ -73,7 +74,7 @@ class Request:
         limits = [self.limits[place] for place in places] + [0] * empty
         # A model without bounds needs no room for its prompt, so its length is no shape to compile for.
         is_bounded = context_limit(self.model) < sys.maxsize
-        read = max(map(len, rows)) + 8 if is_bounded else 0
+        read = padded_length(max(map(len, rows))) if is_bounded else 0
         session = Session(self.model, batch_size, read + max(limits))
         session.read_prompts(rows)
         # An empty row is never drawn from, so it takes the numbers of any row.

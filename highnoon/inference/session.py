@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from highnoon.inference.decoder import PIECES, decoder_for
+from highnoon.inference.decoder import decoder_for, padded_length
 from highnoon.inference.sampling import Sampling
 
 _SMALLEST_CAPACITY = 256
@@ -45,11 +45,9 @@ class Session:
         """Puts all but the last token of each prompt into an empty cache, padded on the left.
 
         The last tokens are what the drawing starts from. Rows share the length of the longest
-        one, rounded up to the smallest piece that is read at once.
+        one, padded to whole pieces.
         """
-        smallest = PIECES[-2]
-        longest = max(map(len, rows)) - 1
-        length = -(-longest // smallest) * smallest
+        length = padded_length(max(map(len, rows)) - 1)
         token_ids = np.zeros((self.batch_size, length), np.int32)
         self.padding = np.full(self.batch_size, length, np.int32)
         for place, row in enumerate(rows):

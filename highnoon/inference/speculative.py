@@ -11,6 +11,7 @@ import numpy as np
 
 from highnoon.inference.cache_layout import grows_with_length
 from highnoon.inference.compiling import compile_for
+from highnoon.inference.decoder import padded_length
 from highnoon.inference.request import Request
 from highnoon.inference.sampling import uniforms_for
 from highnoon.inference.session import Session, padded_stop_ids, seen_tokens
@@ -161,7 +162,7 @@ class _Speculation:
 
     def __init__(self, pair: ModelPair, request: Request, widest: int):
         rows = request.prompts.rows
-        capacity = max(map(len, rows)) + 8 + max(request.limits) + widest
+        capacity = padded_length(max(map(len, rows))) + max(request.limits) + widest
         sessions = {"target": Session(pair.target, len(rows), capacity)}
         if pair.draft is not None:
             sessions["draft"] = Session(pair.draft, len(rows), capacity)

@@ -42,7 +42,7 @@ def causal_attention(
     query, key, value = _heads_first(query, key, value)
     if length is None:
         places = ops.arange(ops.shape(key)[2])
-        output, _ = _attend(query, key, value, _mask(places, places, segment_ids, segment_ids, window))
+        output = _attend(query, key, value, _mask(places, places, segment_ids, segment_ids, window))
     else:
         plan = _Chunks(length, chunk_length or _chunk_length(length), window, segment_ids)
         output = _with_gradient(plan)(query, key, value)
@@ -77,7 +77,7 @@ def cached_attention(
         mask = _sees(places, sources, window)
         if first is not None:
             mask = mask[None] & (sources[None, :] >= first[:, None])[:, None, :]
-        outputs.append(_attend(chunk, keys, values, mask)[0])
+        outputs.append(_attend(chunk, keys, values, mask))
     return _heads_last(outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=3))
 
 
@@ -159,14 +159,9 @@ def _with_gradient(plan: _Chunks):
             chunk = plan.targets(query, i)
             chunk = after(chunk, outputs[-1]) if outputs else chunk
             keys, values = plan.sources(key, i), plan.sources(value, i)
-            if plan.keeps_weights:
-                weights, total, _ = _weights(chunk, keys, plan.mask(i, zero))
-                outputs.append(_mean(weights, total, values))
-                kept.append((weights, total))
-            else:
-                output, total = _attend(chunk, keys, values, plan.mask(i, zero))
-                outputs.append(output)
-                kept.append(total)
+            weights, total, peak = _weights(chunk, keys, plan.mask(i, zero))
+            outputs.append(_mean(weights, total, values))
+            kept.append((weights, total) if plan.keeps_weights else peak + ops.log(total))
 
         def gradient(*upstreams, upstream=None):
             if upstream is None:
@@ -237,9 +232,9 @@ class _Tails:
 
 
 def _attend(query, key, value, mask):
-    """Output (b, g, r, t, v) and the log of the sum of exponentials (b, g, r, t, 1) in float32."""
-    weights, total, peak = _weights(query, key, mask)
-    return _mean(weights, total, value), peak + ops.log(total)
+    """Output (b, g, r, t, v)."""
+    weights, total, _ = _weights(query, key, mask)
+    return _mean(weights, total, value)
 
 
 def _weights(query, key, mask):

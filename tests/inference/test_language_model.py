@@ -10,7 +10,15 @@ import pytest
 from keras import ops
 
 import highnoon as hn
-from highnoon.inference import StatefulWrapper, StreamingGenerator
+from highnoon.inference import (
+    SpeculativeGenerator,
+    StatefulWrapper,
+    StreamingGenerator,
+    generate,
+    generate_beam,
+    generate_contrastive,
+    session,
+)
 
 PROMPTS = [[2, 9, 30], [40], list(range(10, 31))]
 
@@ -28,9 +36,9 @@ def language_model():
     return model
 
 
-def assert_most_likely(model, prompt: list[int], row: list[int]) -> None:
+def assert_most_likely(model, prompt: list[int], row: list[int], count: int = 10) -> None:
     """Each new token is the most likely one in a forward pass over the whole row, without a cache."""
-    assert row[: len(prompt)] == prompt and len(row) == len(prompt) + 10
+    assert row[: len(prompt)] == prompt and len(row) == len(prompt) + count
     logits = ops.convert_to_numpy(model(np.asarray([row]), training=False))[0]
     assert row[len(prompt) :] == logits[len(prompt) - 1 : -1].argmax(-1).tolist()
     assert len(set(row[len(prompt) :])) > 3
@@ -45,6 +53,29 @@ def test_a_greedy_batch_of_unequal_prompts_equals_the_full_forward_pass(language
 def test_a_prompt_alone_equals_the_full_forward_pass(language_model) -> None:
     row = language_model.generate(PROMPTS[2], max_length=10, temperature=0)
     assert_most_likely(language_model, PROMPTS[2], row)
+
+
+def generate_by_speculation(model, prompt: list[int], **options):
+    return SpeculativeGenerator(model).generate(prompt, **options)
+
+
+def generate_by_one_beam(model, prompt: list[int], temperature: float, **options):
+    return generate_beam(model, prompt, 1, **options)
+
+
+def generate_by_contrast_of_none(model, prompt: list[int], temperature: float, **options):
+    return generate_contrastive(model, prompt, top_k=2, penalty_alpha=0.0, **options)
+
+
+@pytest.mark.parametrize("way", [
+    generate, generate_by_speculation, generate_by_one_beam, generate_by_contrast_of_none,
+])
+def test_a_padded_prompt_leaves_room_for_every_new_token(language_model, monkeypatch, way) -> None:
+    # 18 tokens are padded to 32, and without a smallest capacity the cache is hardly longer than asked for.
+    monkeypatch.setattr(session, "_SMALLEST_CAPACITY", 1)
+    prompt = list(range(10, 28))
+    row = way(language_model, prompt, max_length=14, temperature=0)
+    assert_most_likely(language_model, prompt, row, count=14)
 
 
 def test_streams_and_conversations_say_what_generate_says(language_model, tokenizer) -> None:
