@@ -20,6 +20,9 @@ import yaml
 
 EARLY_STOPPING_PATIENCE = 10
 EARLY_STOPPING_MIN_DELTA = 0.001
+SCHEDULES = ("cosine", "linear", "wsd", "inverse_sqrt", "constant")
+FAULT_ANSWERS = ("cut_learning_rate", "go_back")
+OPTIMIZERS = ("adamw", "adafactor", "lion", "muon")
 TOP_K_EXPERTS = 2
 EXPERT_CAPACITY_FACTOR = 1.25
 AUX_LOSS_WEIGHT = 0.01
@@ -355,14 +358,28 @@ class TrainingConfig:
         adam_beta1: Decay of the first moment.
         adam_beta2: Decay of the second moment.
         adam_epsilon: Added to the root of the second moment.
-        gradient_accumulation_steps: Micro-batches summed into one optimizer step.
+        gradient_accumulation_steps: Micro-batches of one replica summed into one optimizer step.
+        global_batch_size: Rows of one optimizer step on all replicas together; in its place the
+            accumulation follows from it, so that the run is the same on any number of replicas.
         max_seq_length: Row length in tokens.
-        schedule: `"cosine"` or `"constant"`, after the warm-up.
-        min_learning_rate_ratio: Where the cosine ends, as a share of the peak.
+        optimizer: `"adamw"`, `"adafactor"`, `"lion"` or `"muon"`, see `highnoon.training.optimizers`.
+        muon_momentum: Momentum of Muon's matrices.
+        ema_momentum: Share of the old average that stays at each step, of a moving average of the weights
+            that validation and the final model use; None keeps none.
+        schedule: After the warm-up: `"cosine"`, `"linear"`, `"wsd"` (steady, then linear over the last
+            `decay_ratio` of the run), `"inverse_sqrt"` or `"constant"`.
+        decay_ratio: Share of the run in which `"wsd"` decays.
+        min_learning_rate_ratio: Where cosine, linear and `"wsd"` end, as a share of the peak.
         validation_split: Share of documents held out, by a hash of their text.
         early_stopping_patience: Evaluated epochs without improvement before a stage ends;
             None never ends early.
         early_stopping_min_delta: Smallest fall of the validation loss that counts, in nats.
+        spike_threshold: A loss this many standard deviations above its running mean is passed over, like
+            one that is not finite; None lets it pass.
+        max_skipped_steps: Steps passed over in a row before the fault ladder is climbed.
+        fault_ladder: What is done, one rung at each time: `"cut_learning_rate"` (by half) or `"go_back"`
+            (to the newest checkpoint, and past the batches since); after the last one the run stops.
+        learning_rate_scaling: With more replicas: `"none"`, `"linear"` or `"sqrt"` in their number.
         seed: Seed of data order and dropout.
 
     Raises:
@@ -379,12 +396,21 @@ class TrainingConfig:
     adam_beta2: float = 0.999
     adam_epsilon: float = 1e-8
     gradient_accumulation_steps: int = 1
+    global_batch_size: int | None = None
     max_seq_length: int = 2048
+    optimizer: str = "adamw"
+    muon_momentum: float = 0.95
+    ema_momentum: float | None = None
     schedule: str = "cosine"
+    decay_ratio: float = 0.2
     min_learning_rate_ratio: float = 0.1
     validation_split: float = 0.1
     early_stopping_patience: int | None = EARLY_STOPPING_PATIENCE
     early_stopping_min_delta: float = EARLY_STOPPING_MIN_DELTA
+    spike_threshold: float | None = None
+    max_skipped_steps: int = 10
+    fault_ladder: tuple[str, ...] = ()
+    learning_rate_scaling: str = "none"
     seed: int = 42
 
     def __post_init__(self) -> None:
@@ -408,8 +434,28 @@ class TrainingConfig:
         _require(self.early_stopping_patience is None or self.early_stopping_patience >= 1,
                  f"`early_stopping_patience` must be at least 1 or None; "
                  f"received {self.early_stopping_patience}")
-        _require(self.schedule in ("cosine", "constant"),
-                 f"`schedule` must be \"cosine\" or \"constant\"; received {self.schedule!r}")
+        for name, choices in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
+            value = getattr(self, name)
+            _require(value in choices, f"`{name}` must be one of {', '.join(choices)}; received {value!r}")
+        rungs: Any = self.fault_ladder
+        rungs = [rungs] if isinstance(rungs, str) else rungs
+        object.__setattr__(self, "fault_ladder", tuple(rungs))
+        for rung in self.fault_ladder:
+            _require(rung in FAULT_ANSWERS,
+                     f"`fault_ladder` is made of {', '.join(FAULT_ANSWERS)}; received {rung!r}")
+        _require(self.learning_rate_scaling in ("none", "linear", "sqrt"),
+                 f'`learning_rate_scaling` must be "none", "linear" or "sqrt"; '
+                 f"received {self.learning_rate_scaling!r}")
+        _require(self.max_skipped_steps >= 1,
+                 f"`max_skipped_steps` must be at least 1; received {self.max_skipped_steps}")
+        _require(self.spike_threshold is None or self.spike_threshold > 0,
+                 f"`spike_threshold` must be above 0 or None; received {self.spike_threshold}")
+        for name in ("muon_momentum", "ema_momentum"):
+            value = getattr(self, name)
+            _require(value is None or 0 <= value < 1, f"`{name}` must be in [0, 1); received {value}")
+        _require(0 < self.decay_ratio <= 1, f"`decay_ratio` must be in (0, 1]; received {self.decay_ratio}")
+        _require(self.global_batch_size is None or self.global_batch_size >= 1,
+                 f"`global_batch_size` must be at least 1 or None; received {self.global_batch_size}")
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

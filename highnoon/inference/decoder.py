@@ -25,6 +25,11 @@ def decoder_for(model: Any) -> Decoder:
     return _DECODERS[model]
 
 
+def forget_decoder(model: Any) -> None:
+    """Drops what is compiled for a model, whose weights now lie in other variables."""
+    _DECODERS.pop(model, None)
+
+
 class Decoder:
     """What is compiled for one model.
 

@@ -29,7 +29,7 @@ class ExpertTally:
     def __init__(self, num_experts: int) -> None:
         self.counts = keras.Variable(
             "zeros", shape=(num_experts + 1,), dtype="float32", trainable=False, autocast=False,
-            name="expert_tally",
+            name="expert_tally", aggregation="sum",
         )
 
     def add(self, load, num_tokens) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -64,13 +65,22 @@ def write_model_files(model: keras.Model, folder: str | pathlib.Path) -> None:
 
     A Keras model that is no `LanguageModel` keeps its weights alone: `load_model` does not know its class.
     """
-    folder = pathlib.Path(folder)
-    save_arrays(folder / WEIGHTS_FILE, variable_arrays(model.weights))
+    capture_model(model)(pathlib.Path(folder))
+
+
+def capture_model(model: keras.Model) -> Callable[[pathlib.Path], None]:
+    """Copies a model's weights to the host and returns what writes them, now or in another thread."""
+    arrays = variable_arrays(model.weights)
     text = json.dumps(_describe(model), indent=2)
-    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
     tokenizer = getattr(model, "tokenizer", None)
-    if tokenizer is not None:
-        tokenizer.save(folder / TOKENIZER_FILE)
+
+    def write(folder: pathlib.Path) -> None:
+        save_arrays(folder / WEIGHTS_FILE, arrays)
+        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+        if tokenizer is not None:
+            tokenizer.save(folder / TOKENIZER_FILE)
+
+    return write
 
 
 def load_model(

@@ -1,7 +1,10 @@
 """Checkpoints: folders that are whole or absent.
 
 checkpoints/
-  latest                  a line that names the newest folder
+  latest                  a line that names the newest folder; so do
+  best                    the one of the lowest held-out loss
+  final                   the one at the run's end
+  interrupted             the one that Ctrl-C or SIGTERM left, gone once the run has ended
   step_00001000/          a saved model (config.json, model.safetensors, tokenizer.json) and
     optimizer.safetensors slots, iterations, dropout's seed states
     state.json            where the run stands, its plan and its stages
@@ -20,7 +23,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-LATEST = "latest"
+LATEST, BEST, FINAL, INTERRUPTED = ROLES = ("latest", "best", "final", "interrupted")
 MANIFEST = "manifest.json"
 STATE = "state.json"
 _STEP_FOLDER = re.compile(r"step_(\d{8,})")
@@ -123,12 +126,19 @@ def require_own_folder(folder: pathlib.Path) -> None:
         raise CheckpointError(f"{folder} exists and is no saved trainer; choose another path, or remove it")
 
 
-def point_latest_at(folder: pathlib.Path) -> None:
-    """Makes the file `latest` beside `folder` name it, in one replacement."""
-    beside = folder.with_name(f".{LATEST}.{os.getpid()}.tmp")
+def point_at(folder: pathlib.Path, role: str = LATEST) -> None:
+    """Makes the file of a role beside `folder` name it, in one replacement."""
+    beside = folder.with_name(f".{role}.{os.getpid()}.tmp")
     beside.write_text(folder.name + "\n", encoding="utf-8")
     _sync(beside)
-    os.replace(beside, folder.with_name(LATEST))
+    os.replace(beside, folder.with_name(role))
+
+
+def folder_of(directory: pathlib.Path, role: str) -> pathlib.Path | None:
+    """Returns the folder that has a role, or None."""
+    pointer = directory / role
+    name = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else ""
+    return directory / name if name else None
 
 
 def step_folders(directory: pathlib.Path) -> list[pathlib.Path]:
@@ -139,10 +149,13 @@ def step_folders(directory: pathlib.Path) -> list[pathlib.Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
 
 
-def prune(directory: pathlib.Path, keep: int) -> None:
-    """Deletes all but the `keep` newest checkpoint folders."""
+def prune(directory: pathlib.Path, keep: int, keep_every: int | None = None) -> None:
+    """Deletes checkpoint folders but the `keep` newest, those with a role, and multiples of `keep_every`."""
+    kept = {folder_of(directory, role) for role in ROLES}
     for folder in step_folders(directory)[:-keep]:
-        shutil.rmtree(folder)
+        step = int(folder.name.removeprefix("step_"))
+        if folder not in kept and (keep_every is None or step % keep_every):
+            shutil.rmtree(folder)
 
 
 def damage(folder: pathlib.Path) -> str | None:
@@ -167,8 +180,8 @@ def damage(folder: pathlib.Path) -> str | None:
 def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the whole checkpoint folder that `path` means.
 
-    `path` may be a checkpoint folder, a directory of them, or its `latest`. A damaged folder is passed
-    over for the one before it, with a warning.
+    `path` may be a checkpoint folder, a directory of them (its highest step), or a role in one: `latest`,
+    `best`, `final`, `interrupted`. A damaged folder is passed over for the one before it, with a warning.
 
     Raises:
         CheckpointError: nothing there, or nothing whole.
@@ -185,19 +198,29 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
     detail = "; ".join(reasons) or "it holds no step_* folder"
     raise CheckpointError(
         f"no checkpoint at {wanted} ({detail}); expected a step_* folder, a directory of them, or its "
-        "`latest`"
+        f"{', '.join(f'`{role}`' for role in ROLES)}"
     )
+
+
+def explain_choice(folder: pathlib.Path) -> str:
+    """Returns a line on a checkpoint that was chosen: its roles, and the steps beside it."""
+    directory = folder.parent
+    roles = [role for role in ROLES if folder_of(directory, role) == folder]
+    others = [
+        f"`{role}` is {other.name}"
+        for role in ROLES
+        if (other := folder_of(directory, role)) not in (None, folder) and other is not None
+    ]
+    return f"going on from {folder} ({', '.join(roles) or 'no role'}; {'; '.join(others) or 'nothing newer'})"
 
 
 def _candidates(wanted: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields folders to try, the wanted one first, then the older ones beside it."""
     directory, first = wanted.parent, wanted
-    if wanted.name == LATEST or (wanted.is_dir() and step_folders(wanted)):
-        directory = wanted.parent if wanted.name == LATEST else wanted
-        pointer = directory / LATEST
-        name = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else ""
-        whole_names = [folder.name for folder in step_folders(directory)]
-        first = directory / (name or (whole_names[-1] if whole_names else LATEST))
+    if wanted.name in ROLES:
+        first = folder_of(directory, wanted.name) or wanted
+    elif wanted.is_dir() and step_folders(wanted):
+        directory, first = wanted, step_folders(wanted)[-1]
     if first.is_dir():
         yield first
     match = _STEP_FOLDER.fullmatch(first.name)
@@ -219,8 +242,9 @@ def set_aside_older_run(directory: pathlib.Path, run_id: str) -> pathlib.Path | 
     for folder in folders:
         shutil.rmtree(target / folder.name, ignore_errors=True)
         os.replace(folder, target / folder.name)
-    point_latest_at(target / folders[-1].name)
-    (directory / LATEST).unlink(missing_ok=True)
+    for role in ROLES:
+        if (pointer := directory / role).is_file():
+            os.replace(pointer, target / role)
     return target
 
 

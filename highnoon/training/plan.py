@@ -52,6 +52,51 @@ class StagePlan:
 
 
 @dataclasses.dataclass(frozen=True)
+class PlanChange:
+    """One difference between a plan and the one that a run began with.
+
+    Args:
+        stage: Of this stage; "" for the whole run.
+        key: What differs.
+        now: Its value now.
+        then: Its value in the checkpoint.
+        is_extension: Whether it does no more than lengthen the run.
+    """
+
+    stage: str
+    key: str
+    now: Any
+    then: Any
+    is_extension: bool = False
+
+    def __str__(self) -> str:
+        where = f"stage `{self.stage}`: " if self.stage else ""
+        return f"{where}{self.key} is {self.now} now, {self.then} in the checkpoint"
+
+
+# Options that change nothing of what a run computes, or that the plan's own rows tell.
+_FREE_OPTIONS = {
+    "learning_rate", "batch_size", "epochs", "warmup_steps", "gradient_accumulation_steps",
+    "global_batch_size", "max_seq_length", "validation_split", "learning_rate_scaling", "max_skipped_steps",
+    "fault_ladder",
+}
+
+
+def config_changes(now: dict[str, Any], then: dict[str, Any]) -> list[PlanChange]:
+    """Returns the options in which a run differs from its checkpoint, but for those that the plan shows."""
+
+    def value(config: dict[str, Any], key: str) -> Any:
+        return list(config[key]) if isinstance(config.get(key), tuple) else config.get(key)
+
+    keys = sorted({*now, *then} - _FREE_OPTIONS)
+    return [
+        PlanChange("", key, value(now, key), value(then, key))
+        for key in keys
+        if value(now, key) != value(then, key)
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingPlan:
     """All stages of a run and the schedule over them.
 
@@ -83,22 +128,27 @@ class TrainingPlan:
             "warmup_steps": self.warmup_steps,
         }
 
-    def differences(self, saved: dict[str, Any]) -> list[str]:
-        """Returns what differs from a saved plan, a line each."""
-        ours, lines = self.to_dict(), []
-        if len(ours["stages"]) != len(saved["stages"]):
-            lines.append(f"{len(ours['stages'])} stages now, {len(saved['stages'])} in the checkpoint")
+    def changes(self, saved: dict[str, Any], extends: bool = False) -> list[PlanChange]:
+        """Returns what differs from a saved plan.
+
+        Args:
+            saved: `to_dict` of the plan that a run began with.
+            extends: Whether the run may become longer: then its warm-up stays as it began.
+        """
+        ours, changes = self.to_dict(), []
+        count, saved_count = len(ours["stages"]), len(saved["stages"])
+        if count != saved_count:
+            changes.append(PlanChange("", "stages", count, saved_count, is_extension=count > saved_count))
         for now, then in zip(ours["stages"], saved["stages"], strict=False):
             for key, value in now.items():
                 if then.get(key) != value:
-                    lines.append(
-                        f"stage `{now['name']}`: {key} is {value} now, {then.get(key)} in the checkpoint"
-                    )
+                    is_longer = key in ("epochs", "steps") and (value or 0) > (then.get(key) or 0)
+                    changes.append(PlanChange(now["name"], key, value, then.get(key), is_longer))
         if ours["warmup_steps"] != saved["warmup_steps"]:
-            lines.append(
-                f"warmup_steps is {ours['warmup_steps']} now, {saved['warmup_steps']} in the checkpoint"
+            changes.append(
+                PlanChange("", "warmup_steps", ours["warmup_steps"], saved["warmup_steps"], extends)
             )
-        return lines
+        return changes
 
     def __str__(self) -> str:
         header = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 
@@ -23,6 +24,8 @@ class Progress:
         train_loss: Mean loss of the stage's last complete epoch.
         best_val_loss: Lowest validation loss at an epoch's end in this stage.
         epochs_without_improvement: Since that best.
+        lowest_val_loss: Lowest validation loss of the run at any evaluation: the best checkpoint's.
+        num_fault_answers: Rungs of the fault ladder that were climbed.
         stages_completed: A summary of each ended stage.
     """
 
@@ -39,6 +42,8 @@ class Progress:
     val_loss: float | None = None
     best_val_loss: float | None = None
     epochs_without_improvement: int = 0
+    lowest_val_loss: float | None = None
+    num_fault_answers: int = 0
     stages_completed: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def start_stage(self, index: int) -> None:
@@ -57,8 +62,17 @@ class Progress:
         """Counts the epoch and keeps its mean loss."""
         self.epoch += 1
         self.num_allowed = 0
-        self.train_loss = self.loss_total / self.token_total
+        # Without a supervised token, or where every step was passed over, there is no mean.
+        self.train_loss = self.loss_total / self.token_total if self.token_total else math.nan
         self.tokens_seen += self.token_total
+
+    def reopen_last_stage(self) -> None:
+        """Goes back to the end of the last stage, so that it can be given more epochs or steps."""
+        summary = self.stages_completed.pop()
+        self.stage -= 1
+        self.epoch, self.stage_step = summary["epochs"], summary["steps"]
+        self.train_loss, self.val_loss = summary["final_loss"], summary["val_loss"]
+        self.best_val_loss = self.val_loss
 
     def record_val_loss(self, val_loss: float, min_delta: float) -> None:
         """Compares an epoch's validation loss with the stage's best."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import pathlib
 import signal
 import time
@@ -11,14 +10,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from highnoon.callbacks import CallbackGroup
 from highnoon.callbacks.callback_group import CallbackFailed
+from highnoon.config import TrainingConfig
+from highnoon.training import checkpoint
+from highnoon.training.averaged_weights import averaged_weights
+from highnoon.training.checkpoint_writer import CheckpointWriter
+from highnoon.training.optimizers import FunctionalOptimizer
 from highnoon.training.plan import StagePlan, TrainingPlan
 from highnoon.training.progress import Progress
+from highnoon.training.replicas import Replicas
+from highnoon.training.skipped_steps import SkippedStep, SkippedSteps
 from highnoon.training.stage_data import StageData
-from highnoon.training.step import TrainStep
+from highnoon.training.step import TrainStep, computes_in_float16
+from highnoon.training.step_state import FaultLimits, StepState
 from highnoon.training.stop_signals import StopSignals
 from highnoon.training.throughput import Throughput
 from highnoon.training.validation import ValidationStep
@@ -38,47 +44,59 @@ class Intervals:
 class TrainingRun:
     """Takes a run from where its progress stands to its end.
 
-    Everything that decides what comes next is in `progress` and the schedulers, so a run that is stopped
-    after any step and continued from its checkpoint takes the same steps as one that is not.
+    Everything that decides what comes next is in `progress`, the step's state and the schedulers, so a run
+    that is stopped after any step and continued from its checkpoint takes the same steps as one that is not.
 
     Args:
-        model: The model.
+        model: The model, its variables under the replicas' strategy.
         optimizer: Built; its schedule knows the whole run.
+        step_state: What the step remembers.
+        replicas: The devices.
         stages: Data of each stage.
         plan: The plan made from them.
         progress: Where to begin; moved along.
         callbacks: Who watches.
         intervals: When to log, evaluate and save.
-        gradient_clip: Largest gradient norm, or None.
+        config: The run's configuration.
         jit_compile: Whether XLA compiles the forward and backward pass, see `TrainStep`.
-        save_checkpoint: Writes the run's state into a checkpoint and returns its folder; None saves nothing.
+        writer: Writes checkpoints; None saves nothing.
+        capture: Copies the run's state and returns what writes it.
+        go_back: Restores the newest checkpoint and returns its progress.
+        skipped_folder: Where the batches of skipped steps are kept; None keeps none.
     """
 
     def __init__(
         self,
         model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: FunctionalOptimizer,
+        step_state: StepState,
+        replicas: Replicas,
         stages: Sequence[StageData],
         plan: TrainingPlan,
         progress: Progress,
         callbacks: CallbackGroup,
         intervals: Intervals,
-        gradient_clip: float | None,
+        config: TrainingConfig,
         jit_compile: bool | None,
-        save_checkpoint: Callable[[], pathlib.Path] | None,
+        writer: CheckpointWriter | None,
+        capture: Callable[[], Callable[[pathlib.Path], None]],
+        go_back: Callable[[], Progress],
+        skipped_folder: pathlib.Path | None,
     ) -> None:
-        self.model, self.optimizer = model, optimizer
+        self.model, self.optimizer, self.step_state, self.replicas = model, optimizer, step_state, replicas
         self.stages, self.plan, self.progress = stages, plan, progress
-        self.callbacks, self.intervals = callbacks, intervals
-        self.gradient_clip, self.jit_compile = gradient_clip, jit_compile
-        self.save_checkpoint = save_checkpoint
+        self.callbacks, self.intervals, self.config = callbacks, intervals, config
+        self.jit_compile = jit_compile
+        self._writer, self._capture, self._go_back = writer, capture, go_back
         self._steps: dict[int, TrainStep] = {}
-        self._step: TrainStep | None = None
-        self._validate = ValidationStep(model)
+        self._step: TrainStep
+        self._validate = ValidationStep(model, replicas)
+        self._skipped = SkippedSteps(skipped_folder)
         self._signals = StopSignals()
         self._throughput = Throughput()
         self._logged = (0.0, 0.0)
-        self._saved_at = -1
+        self._saved_at: tuple[int, ...] = ()
+        self._is_best = False
 
     def run(self, callback_states: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
         """Runs to the end and returns the summary.
@@ -89,7 +107,8 @@ class TrainingRun:
         Raises:
             KeyboardInterrupt: Ctrl-C; the run has been saved.
             SystemExit: SIGTERM; the run has been saved.
-            FloatingPointError: the loss is not finite.
+            FloatingPointError: too many steps in a row had to be passed over.
+            CheckpointError: a checkpoint could not be written.
             Exception: whatever a callback raised; the run has been saved.
         """
         try:
@@ -104,18 +123,22 @@ class TrainingRun:
             raise error from None
         finally:
             self.callbacks.close()
+            if self._writer is not None:
+                self._writer.close()
 
     def state(self) -> dict[str, Any]:
         """Returns what a checkpoint keeps of the run besides arrays, as JSON values."""
-        if self._step is not None:
-            self.progress.loss_total = float(self._step.loss_total.numpy())
-            self.progress.token_total = float(self._step.token_total.numpy())
+        self._read_totals()
         schedulers = [data.stage.scheduler for data in self.stages]
         return {
             "progress": dataclasses.asdict(self.progress),
             "schedulers": [scheduler and scheduler.state_dict() for scheduler in schedulers],
             "callbacks": self.callbacks.state(),
         }
+
+    def _read_totals(self) -> None:
+        self.progress.loss_total = self.step_state["loss_total"]
+        self.progress.token_total = self.step_state["token_total"]
 
     def _run(self, callback_states: Sequence[dict[str, Any]]) -> dict[str, Any]:
         progress, callbacks = self.progress, self.callbacks
@@ -131,8 +154,9 @@ class TrainingRun:
         )
         while progress.stage < len(self.stages) and not self.model.stop_training:
             self._run_stage(self.stages[progress.stage], self.plan.stages[progress.stage])
-        if self._saved_at != progress.step:
+        if self._saved_at != self._place():
             self._save()
+        self._finish_saving(checkpoint.FINAL)
         summary = {"total_steps": progress.step, "stages_completed": list(progress.stages_completed)}
         callbacks.hook("on_train_end", {})
         callbacks.event("train_end", step=progress.step, summary=summary)
@@ -140,7 +164,7 @@ class TrainingRun:
 
     def _run_stage(self, data: StageData, plan: StagePlan) -> None:
         self._step = self._step_for(data.config.batch_size)
-        self._step.reset_totals(self.progress.loss_total, self.progress.token_total)
+        self.step_state.start_epoch(self.progress.loss_total, self.progress.token_total)
         self.callbacks.event("stage_begin", stage=plan.name, step=self.progress.step)
         while not self._stage_is_over(data, plan) and not self.model.stop_training:
             self._run_epoch(data, plan)
@@ -149,7 +173,9 @@ class TrainingRun:
     def _step_for(self, micro_batch_size: int) -> TrainStep:
         if micro_batch_size not in self._steps:
             self._steps[micro_batch_size] = TrainStep(
-                self.model, self.optimizer, micro_batch_size, self.gradient_clip, self.jit_compile
+                self.model, self.optimizer, micro_batch_size, self.config.gradient_clip, self.jit_compile,
+                self.replicas, self.step_state,
+                FaultLimits(self.config.spike_threshold, computes_in_float16(self.model)),
             )
         return self._steps[micro_batch_size]
 
@@ -176,11 +202,10 @@ class TrainingRun:
 
     def _run_epoch(self, data: StageData, plan: StagePlan) -> None:
         progress = self.progress
-        assert self._step is not None
         if not progress.num_allowed:
             progress.start_epoch(data.num_allowed(progress.epoch, progress.stage_step))
-            self._step.reset_totals()
-        self._logged = (self._step.loss_total.numpy(), self._step.token_total.numpy())
+            self.step_state.start_epoch()
+        self._note_totals()
         view = data.view(progress.epoch, progress.num_allowed)
         num_steps = data.steps_in(view)
         self.callbacks.hook("on_epoch_begin", self._keras_epoch(), {})
@@ -190,6 +215,10 @@ class TrainingRun:
             if self.model.stop_training:
                 break
         self._end_epoch(data, plan)
+
+    def _note_totals(self) -> None:
+        """Lets the next log point's loss be the mean from here on."""
+        self._logged = (self.step_state["loss_total"], self.step_state["token_total"])
 
     def _epoch_is_cut_short(self, data: StageData, plan: StagePlan) -> bool:
         """Whether the stage's steps are used up, or its scheduler, counting steps, now allows others."""
@@ -202,52 +231,120 @@ class TrainingRun:
 
     def _take_step(self, data: StageData, plan: StagePlan, view: Any) -> None:
         progress = self.progress
-        assert self._step is not None
-        self.callbacks.batch_hook("on_train_batch_begin", progress.step_in_epoch, {})
+        place = progress.step_in_epoch
+        self.callbacks.batch_hook("on_train_batch_begin", place, {})
         began = time.perf_counter()
-        batch = data.batch(view, progress.step_in_epoch)
+        batch = self.replicas.read(
+            lambda first, count: data.batch(view, place, first, count),
+            data.rows_per_replica,
+            wants_stop=self._signals.requested is not None,
+        )
         waited = time.perf_counter() - began
-        self._metrics = self._step(batch, plan.loss_weight)
-        self._throughput.add(float(np.count_nonzero(batch["segment_ids"])), waited)
+        self._metrics = self._step(batch, plan.loss_weight, measures=self._is_log_point(progress.step + 1))
+        self._throughput.add(self._metrics["num_tokens"], waited)
         progress.step += 1
         progress.stage_step += 1
         progress.step_in_epoch += 1
+        self._skipped.add(
+            progress.step,
+            self._metrics,
+            {"stage": progress.stage, "epoch": progress.epoch, "step_in_epoch": place},
+            lambda: (data.batch(view, place), data.documents(view, place)),
+        )
+
+    def _is_log_point(self, step: int) -> bool:
+        return step == 1 or step % self.intervals.log == 0
 
     def _between_steps(self, data: StageData, plan: StagePlan, is_last: bool) -> None:
         progress, callbacks = self.progress, self.callbacks
+        is_log_point = self._is_log_point(progress.step)
+        is_evaluated = progress.step % self.intervals.eval == 0 and (data.counts_steps or not is_last)
+        is_saved = progress.step % self.intervals.checkpoint == 0
+        self._answer_skipped_steps(is_log_point or is_evaluated or is_saved or is_last)
         callbacks.event("step_end", step=progress.step)
         if callbacks.watches_batches:
             callbacks.batch_hook(
                 "on_train_batch_end", progress.step_in_epoch - 1, {"loss": float(self._metrics["loss"])}
             )
-        if progress.step == 1 or progress.step % self.intervals.log == 0:
+        if is_log_point:
             self._log(plan)
-        if progress.step % self.intervals.eval == 0 and (data.counts_steps or not is_last):
+        if is_evaluated:
             val_loss = self._evaluate(data, plan)
             if data.counts_steps and val_loss is not None:
                 self._tell_scheduler(data, progress.stage_step - 1, val_loss)
-        if progress.step % self.intervals.checkpoint == 0:
+        if is_saved or self._is_best:
             self._save()
-        if self._signals.requested is not None:
+        elif self._writer is not None:
+            self._report_saved(self._writer.finished())
+        if self._is_asked_to_stop():
             self._leave()
+
+    def _is_asked_to_stop(self) -> bool:
+        """Whether to leave now; of several processes all leave after the same step."""
+        if self.replicas.num_workers == 1:
+            return self._signals.requested is not None
+        return bool(self._metrics["num_stops"] > 0)
+
+    def _answer_skipped_steps(self, includes_last: bool) -> None:
+        """Reports steps that were passed over; where they are too many in a row, climbs the fault ladder."""
+        for skipped in self._skipped.examine(includes_last):
+            fields = dataclasses.asdict(skipped) | {"path": skipped.path and str(skipped.path)}
+            self.callbacks.event("step_skipped", **fields)
+            if skipped.in_a_row >= self.config.max_skipped_steps:
+                self._climb(skipped)
+                return
+
+    def _climb(self, skipped: SkippedStep) -> None:
+        progress, ladder = self.progress, self.config.fault_ladder
+        rung = ladder[progress.num_fault_answers] if progress.num_fault_answers < len(ladder) else "stop"
+        where = f"{skipped.in_a_row} steps in a row up to step {skipped.step} were passed over: the loss is "
+        where += f"{skipped.loss:g} and the gradient's norm {skipped.grad_norm:g}"
+        if rung == "stop" or (rung == "go_back" and self._writer is None):
+            kept = f"; the batches are kept in {skipped.path.parent}" if skipped.path else ""
+            raise FloatingPointError(
+                f"{where}{kept}. Lower `learning_rate`, keep `gradient_clip`, and look at these batches; "
+                "checkpoints are untouched"
+            )
+        if rung == "cut_learning_rate":
+            factor = self.optimizer.learning_rate_factor
+            factor.assign(0.5 * factor)
+        else:
+            self._go_back_past_here()
+        self.progress.num_fault_answers += 1
+        self.step_state.forgive()
+        self._skipped.forget()
+        factor = float(self.optimizer.learning_rate_factor)
+        self.callbacks.event(
+            "fault_answered", answer=rung, reason=where, step=self.progress.step, learning_rate_factor=factor
+        )
+
+    def _go_back_past_here(self) -> None:
+        """Takes weights, slots and the count of steps from the newest checkpoint, but goes on with the data
+        after the batch that was read last."""
+        assert self._writer is not None
+        self._report_saved(self._writer.wait())
+        self.replicas.wait_for_all()
+        here, saved = self.progress, self._go_back()
+        steps_back = here.step - saved.step
+        here.step = saved.step
+        here.stage_step = max(0, here.stage_step - steps_back)
+        self._note_totals()
 
     def _log(self, plan: StagePlan) -> None:
         """Reads metrics from the device: the mean loss since the last log point, the rest of this step."""
-        assert self._step is not None
-        totals = (self._step.loss_total.numpy(), self._step.token_total.numpy())
-        loss = (totals[0] - self._logged[0]) / max(totals[1] - self._logged[1], 1.0)
-        self._logged = totals
-        self._require_finite(loss)
-        metrics = {_metric_name(name): float(value) for name, value in self._metrics.items()}
-        metrics |= {"train/loss": float(loss), **self._throughput.report()}
+        before, now = self._logged, (self.step_state["loss_total"], self.step_state["token_total"])
+        self._logged = now
+        num_tokens = now[1] - before[1]
+        # Where every step was passed over, the last one's loss says why.
+        loss = (now[0] - before[0]) / num_tokens if num_tokens else float(self._metrics["loss"])
+        metrics = {
+            _metric_name(name): float(value)
+            for name, value in self._metrics.items()
+            if name not in _NOT_LOGGED
+        }
+        metrics |= {"train/loss": loss, "train/skipped_steps": float(self.step_state["skipped"])}
+        metrics |= self._throughput.report()
         self.callbacks.event("log", stage=plan.name, step=self.progress.step, metrics=metrics)
-
-    def _require_finite(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} at step {self.progress.step}; lower `learning_rate`, keep "
-                "`gradient_clip`, and look at the data of this stage; earlier checkpoints are untouched"
-            )
 
     def _evaluate(self, data: StageData, plan: StagePlan) -> float | None:
         """Returns the held-out loss in nats a token, or None where nothing is held out."""
@@ -255,19 +352,21 @@ class TrainingRun:
             return None
         began = time.perf_counter()
         self.callbacks.hook("on_test_begin", {})
-        split = self._validate(data.validation_batches(PERIODIC_VALIDATION_TOKENS))
+        with averaged_weights(self.model, self.optimizer):
+            split = self._validate(data.validation_batches(PERIODIC_VALIDATION_TOKENS))
         self.callbacks.hook("on_test_end", {"loss": split.loss})
         metrics = {"val/loss": split.loss, "val/perplexity": split.perplexity}
         self.callbacks.event("evaluation", stage=plan.name, step=self.progress.step, metrics=metrics)
+        lowest = self.progress.lowest_val_loss
+        if lowest is None or split.loss < lowest:
+            self.progress.lowest_val_loss = split.loss
+            self._is_best = True
         self._throughput.pause(time.perf_counter() - began)
         return split.loss
 
     def _end_epoch(self, data: StageData, plan: StagePlan) -> None:
         progress = self.progress
-        assert self._step is not None
-        progress.loss_total = float(self._step.loss_total.numpy())
-        progress.token_total = float(self._step.token_total.numpy())
-        self._require_finite(progress.loss_total)
+        self._read_totals()
         progress.end_epoch()
         keras_epoch = self._keras_epoch() - 1
         val_loss = self._evaluate(data, plan)
@@ -298,6 +397,9 @@ class TrainingRun:
                 step=progress.step,
             )
 
+        if self._is_best:
+            self._save()
+
     def _tell_scheduler(self, data: StageData, when: int, loss: float | None) -> None:
         """Lets an adaptive scheduler see a loss."""
         if loss is not None and hasattr(data.stage.scheduler, "update_with_loss"):
@@ -307,21 +409,42 @@ class TrainingRun:
         """Epochs of the whole run before this one, the number that Keras's hooks expect."""
         return sum(stage["epochs"] for stage in self.progress.stages_completed) + self.progress.epoch
 
-    def _save(self) -> None:
-        if self.save_checkpoint is None:
+    def _save(self, *roles: str) -> None:
+        """Copies the state and begins to write it."""
+        self._saved_at = self._place()
+        if self._is_best:
+            roles, self._is_best = (*roles, checkpoint.BEST), False
+        if self._writer is None or not self.replicas.is_chief:
             return
-        if self._step is not None:
-            self._require_finite(float(self._step.loss_total.numpy()))
         began = time.perf_counter()
-        folder = self.save_checkpoint()
-        self._saved_at = self.progress.step
-        self.callbacks.event("checkpoint_saved", path=str(folder), step=self.progress.step)
+        self._report_saved(self._writer.start(self.progress.step, self._capture(), roles))
         self._throughput.pause(time.perf_counter() - began)
 
+    def _place(self) -> tuple[int, ...]:
+        """What tells one checkpoint of a step from another: before and after the end of an epoch or stage."""
+        return self.progress.step, self.progress.stage, self.progress.epoch
+
+    def _finish_saving(self, role: str) -> None:
+        """Waits until the last checkpoint is whole and gives it a role."""
+        if self._writer is None or not self.replicas.is_chief:
+            return
+        self._report_saved(self._writer.wait())
+        self._writer.give_role(self.progress.step, role)
+        if role == checkpoint.FINAL:
+            self._writer.drop_role(checkpoint.INTERRUPTED)
+
+    def _report_saved(self, folders: Sequence[pathlib.Path]) -> None:
+        for folder in folders:
+            step = int(folder.name.removeprefix("step_"))
+            self.callbacks.event("checkpoint_saved", path=str(folder), step=step)
+
     def _save_and_say_where(self) -> str:
-        if self.save_checkpoint is None:
+        if self._writer is None:
             return "nothing was saved, since the run keeps no checkpoints"
-        folder = self.save_checkpoint()
+        if self._saved_at != self._place():
+            self._save()
+        self._finish_saving(checkpoint.INTERRUPTED)
+        folder = self._writer.folder(self.progress.step)
         return f"the run is saved in {folder}; go on with train(resume_from={str(folder)!r})"
 
     def _leave(self) -> None:
@@ -329,6 +452,9 @@ class TrainingRun:
         if self._signals.requested == signal.SIGTERM:
             raise SystemExit(message)
         raise KeyboardInterrupt(message)
+
+
+_NOT_LOGGED = ("is_skipped", "skipped_in_a_row", "num_stops", "num_tokens")
 
 
 def _metric_name(name: str) -> str:

@@ -66,10 +66,18 @@ class StagePreparation:
             (one with `loss_terms`) gets such rows.
         tokenizer: The run's tokenizer.
         cache_dir: Where tokenised data is kept; None takes the user's cache.
+        num_replicas: Devices that share a step.
     """
 
-    def __init__(self, model: keras.Model, tokenizer: Any, cache_dir: str | os.PathLike[str] | None) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        tokenizer: Any,
+        cache_dir: str | os.PathLike[str] | None,
+        num_replicas: int = 1,
+    ) -> None:
         self.model, self.tokenizer, self.cache_dir = model, tokenizer, cache_dir
+        self.num_replicas = num_replicas
         self._stores: dict[str, Any] = {}
 
     def prepare(
@@ -102,6 +110,7 @@ class StagePreparation:
             train_rows=rows("train", shares),
             validation_rows=rows("validation", None) if any(s.is_validation.any() for s in stores) else None,
             data_key="+".join(store.fingerprint[:16] for store in stores),
+            num_replicas=self.num_replicas,
         )
 
     def _store(self, source: Any, validation_split: float) -> Any:

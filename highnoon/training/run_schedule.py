@@ -11,19 +11,28 @@ from keras import ops
 
 
 class RunSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then a half cosine to a floor, times the peak of the stage that a step is in.
+    """Linear warm-up, then a decay to a floor, times the peak of the stage that a step is in.
 
-        lr(s) = peak(stage of s) * min((s + 1) / warmup, decay(s))
-        decay(s) = r + (1 - r) * (1 + cos(pi * (s - warmup) / (total - warmup))) / 2
+        lr(s) = peak(stage of s) * min(1, (s + 1) / warmup) * decay(p),   p = (s - warmup) / (total - warmup)
+
+        cosine        r + (1 - r) (1 + cos(pi p)) / 2
+        linear        1 - (1 - r) p
+        wsd           1 - (1 - r) max(0, p' - 1 + d) / d,   p' = s / total   (steady, then linear)
+        inverse_sqrt  sqrt(max(warmup, 1) / max(s + 1, warmup, 1))
+        constant      1
 
     Args:
         peaks: Peak learning rate of each stage.
         stage_ends: Optimizer step at which each stage ends, ascending; the last is the run's length.
         warmup_steps: Steps of the warm-up; 0 for none.
-        decay: `"cosine"` or `"constant"`.
-        min_ratio: r, where the cosine ends as a share of the peak.
+        decay: One of `highnoon.config.SCHEDULES`.
+        min_ratio: r, where cosine, linear and wsd end, as a share of the peak.
+        decay_ratio: d, the share of the run over which wsd decays.
 
     Call arguments: a scalar step; returns a scalar float32.
+
+    wsd: Hu et al. 2024, MiniCPM (arXiv:2404.06395), section 4; inverse_sqrt: Vaswani et al. 2017
+    (arXiv:1706.03762), equation 3.
     """
 
     def __init__(
@@ -33,12 +42,14 @@ class RunSchedule(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: int,
         decay: str = "cosine",
         min_ratio: float = 0.1,
+        decay_ratio: float = 0.2,
     ) -> None:
         self.peaks = [float(peak) for peak in peaks]
         self.stage_ends = [int(end) for end in stage_ends]
         self.warmup_steps = int(warmup_steps)
         self.decay = decay
         self.min_ratio = float(min_ratio)
+        self.decay_ratio = float(decay_ratio)
 
     def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
@@ -46,12 +57,22 @@ class RunSchedule(keras.optimizers.schedules.LearningRateSchedule):
         for start, later_peak in zip(self.stage_ends[:-1], self.peaks[1:], strict=True):
             peak = ops.where(step >= start, later_peak, peak)
         ramp = ops.minimum((step + 1.0) / max(self.warmup_steps, 1), 1.0)
-        if self.decay == "constant":
-            return peak * ramp
-        span = max(self.stage_ends[-1] - self.warmup_steps, 1)
-        progress = ops.clip((step - self.warmup_steps) / span, 0.0, 1.0)
-        cosine = self.min_ratio + (1.0 - self.min_ratio) * 0.5 * (1.0 + ops.cos(math.pi * progress))
-        return peak * ramp * cosine
+        return peak * ramp * self._decayed(step)
+
+    def _decayed(self, step: Any) -> Any:
+        total, fall = self.stage_ends[-1], 1.0 - self.min_ratio
+        done = ops.clip((step - self.warmup_steps) / max(total - self.warmup_steps, 1), 0.0, 1.0)
+        if self.decay == "cosine":
+            return self.min_ratio + fall * 0.5 * (1.0 + ops.cos(math.pi * done))
+        if self.decay == "linear":
+            return 1.0 - fall * done
+        if self.decay == "wsd":
+            last = ops.clip(step / max(total, 1), 0.0, 1.0) - 1.0 + self.decay_ratio
+            return 1.0 - fall * ops.maximum(last, 0.0) / self.decay_ratio
+        if self.decay == "inverse_sqrt":
+            warmup = max(self.warmup_steps, 1)
+            return ops.sqrt(warmup / ops.maximum(step + 1.0, warmup))
+        return 1.0
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -60,4 +81,5 @@ class RunSchedule(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_steps": self.warmup_steps,
             "decay": self.decay,
             "min_ratio": self.min_ratio,
+            "decay_ratio": self.decay_ratio,
         }

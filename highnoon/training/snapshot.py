@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import psutil
 
+from highnoon import __version__
 from highnoon.models import LimitExceededError
 from highnoon.models.arrays import assign_arrays, load_arrays, save_arrays, variable_arrays, variable_names
-from highnoon.models.saving import WEIGHTS_FILE, write_model_files
+from highnoon.models.saving import WEIGHTS_FILE, capture_model
 from highnoon.tokenization import load_tokenizer
 from highnoon.training import adaptive_curriculum, curriculum
-from highnoon.training.checkpoint import STATE, CheckpointError, write_json
+from highnoon.training.checkpoint import STATE, CheckpointError
 from highnoon.training.stages import CurriculumStage
+from highnoon.training.step_state import StepState
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
@@ -25,32 +29,48 @@ _SCHEDULERS: dict[str, type[curriculum.CurriculumScheduler]] = {
 }
 
 
-def write(
-    folder: pathlib.Path,
+def capture(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer | None,
+    step_state: StepState | None,
     tokenizer: Any | None,
     state: dict[str, Any],
+) -> Callable[[pathlib.Path], None]:
+    """Copies all that a checkpoint holds to the host and returns what writes it into an existing folder.
+
+    The copy is made between two steps; the writing may be done in another thread while steps go on.
+    """
+    write_model = capture_model(model)
+    arrays = _training_arrays(model, optimizer, step_state)
+    versions = {"highnoon": __version__, "keras": keras.version(), "numpy": np.__version__}
+    text = json.dumps({"format": 1, "versions": versions, **state}, indent=1)
+
+    def write(folder: pathlib.Path) -> None:
+        write_model(folder)
+        if tokenizer is not None and not (folder / TOKENIZER_FILE).exists():
+            tokenizer.save(folder)
+        save_arrays(folder / OPTIMIZER_FILE, arrays)
+        (folder / STATE).write_text(text, encoding="utf-8")
+
+    return write
+
+
+def restore(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, step_state: StepState, folder: pathlib.Path
 ) -> None:
-    """Writes model, optimizer and state into an existing folder."""
-    write_model_files(model, folder)
-    if tokenizer is not None and not (folder / TOKENIZER_FILE).exists():
-        tokenizer.save(folder)
-    save_arrays(folder / OPTIMIZER_FILE, _training_arrays(model, optimizer))
-    versions = {"keras": keras.version(), "numpy": np.__version__}
-    write_json(folder / STATE, {"format": 1, "versions": versions, **state})
-
-
-def restore(model: keras.Model, optimizer: keras.optimizers.Optimizer, folder: pathlib.Path) -> None:
-    """Gives model and optimizer the arrays of a checkpoint.
+    """Gives model, optimizer and step the arrays of a checkpoint.
 
     Raises:
-        CheckpointError: they belong to another model.
+        CheckpointError: they belong to another model or optimizer.
     """
     restore_model(model, folder)
     arrays = load_arrays(folder / OPTIMIZER_FILE)
-    _assign(optimizer.variables, _under("optimizer/", arrays), f"the optimizer saved in {folder}")
-    _assign(_random_states(model), _under("random/", arrays), f"the random states saved in {folder}")
+    for prefix, variables, owner in (
+        ("optimizer/", optimizer.variables, "optimizer"),
+        ("random/", _random_states(model), "random states"),
+        ("step/", step_state.variables, "state of the step"),
+    ):
+        _assign(variables, _under(prefix, arrays), f"the {owner} saved in {folder}")
 
 
 def restore_model(model: keras.Model, folder: pathlib.Path) -> None:
@@ -123,12 +143,17 @@ def require_memory(model: keras.Model, allow_oversize: bool) -> None:
 
 
 def _training_arrays(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer | None
+    model: keras.Model, optimizer: keras.optimizers.Optimizer | None, step_state: StepState | None
 ) -> dict[str, np.ndarray]:
-    slots = variable_arrays(optimizer.variables) if optimizer is not None else {}
-    arrays = {f"optimizer/{name}": array for name, array in slots.items()}
-    return arrays | {
-        f"random/{name}": array for name, array in variable_arrays(_random_states(model)).items()
+    owners = {
+        "optimizer/": optimizer.variables if optimizer is not None else [],
+        "random/": _random_states(model),
+        "step/": step_state.variables if step_state is not None else [],
+    }
+    return {
+        prefix + name: array
+        for prefix, variables in owners.items()
+        for name, array in variable_arrays(variables).items()
     }
 
 

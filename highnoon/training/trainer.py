@@ -8,22 +8,27 @@ import operator
 import os
 import pathlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
 from highnoon.callbacks import CallbackGroup, MetricsFile, ProgressBar, TensorBoardLog
 from highnoon.config import ConfigError, TrainingConfig, resolve_keys
+from highnoon.inference.decoder import forget_decoder
 from highnoon.training import checkpoint, snapshot
-from highnoon.training.optimizer import make_optimizer
-from highnoon.training.plan import TrainingPlan, make_plan
+from highnoon.training.checkpoint_writer import CheckpointWriter
+from highnoon.training.distributed import resolve_strategy, scaled_learning_rate
+from highnoon.training.optimizers import FunctionalOptimizer, make_optimizer
+from highnoon.training.plan import TrainingPlan, config_changes, make_plan
 from highnoon.training.progress import Progress
+from highnoon.training.replicas import Replicas, all_variables, strategy_of, watch_peers
 from highnoon.training.run import Intervals, TrainingRun
 from highnoon.training.run_data import StagePreparation, choose_tokenizer, open_stage_sources
 from highnoon.training.run_schedule import RunSchedule
 from highnoon.training.stage_data import StageData
 from highnoon.training.stages import CurriculumStage
+from highnoon.training.step_state import StepState
 from highnoon.training.validation import ValidationStep
 
 __all__ = ["CurriculumStage", "Trainer"]
@@ -55,6 +60,9 @@ class Trainer:
         cache_dir: Where tokenised data is kept; None takes `HIGHNOON_CACHE` or the user's cache.
         weight_mode: What a stage's `weight` multiplies: `"loss"` (which AdamW nearly cancels) or
             `"learning_rate"`.
+        strategy: `"auto"`, or a synchronous `tf.distribute.Strategy`: `"auto"` takes the one under which the
+            model was made or whose scope is open, else all workers of the environment, else all GPUs, see
+            `highnoon.training.distributed.resolve_strategy`. A model made elsewhere is moved under it.
         on_callback_error: `"raise"` ends the run in order, saved, when a callback raises; `"warn"` goes on.
         jit_compile: Whether XLA compiles the forward and backward pass, see `TrainStep`; None does so
             for this package's models and leaves others alone.
@@ -88,6 +96,7 @@ class Trainer:
         data_dir: str | os.PathLike[str] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         weight_mode: str = "loss",
+        strategy: Any = "auto",
         on_callback_error: str = "raise",
         jit_compile: bool | None = None,
         allow_oversize: bool = False,
@@ -109,9 +118,13 @@ class Trainer:
         self.data_dir, self.cache_dir = data_dir, cache_dir
         self.weight_mode, self.on_callback_error = weight_mode, on_callback_error
         self.jit_compile, self.allow_oversize = jit_compile, allow_oversize
+        if strategy == "auto":
+            strategy = strategy_of(model) or strategy
+        self.replicas = Replicas(resolve_strategy(strategy))
         self.stages: list[CurriculumStage] = []
         self.callbacks: list[Any] = []
-        self.optimizer: keras.optimizers.Optimizer | None = None
+        self.optimizer: FunctionalOptimizer | None = None
+        self._step_state: StepState | None = None
         self.progress = Progress()
         self._run_id = uuid.uuid4().hex[:8]
         self._epochs_per_stage = DEFAULT_EPOCHS_PER_STAGE
@@ -121,8 +134,9 @@ class Trainer:
 
     @property
     def rows_per_step(self) -> int:
-        """Rows in one optimizer step: `batch_size * gradient_accumulation_steps`."""
-        return self.config.batch_size * self.config.gradient_accumulation_steps
+        """Rows in one optimizer step of all replicas."""
+        per_replica = self.config.batch_size * self.config.gradient_accumulation_steps
+        return self.config.global_batch_size or per_replica * self.replicas.count
 
     def add_curriculum_stage(
         self,
@@ -179,13 +193,16 @@ class Trainer:
         checkpoint_interval: int = 1000,
         log_interval: int = 100,
         eval_interval: int = 500,
-        resume_from: str | os.PathLike[str] | None = None,
+        resume_from: str | os.PathLike[str] | bool | None = None,
         *,
         callbacks: Sequence[Any] = (),
         log_dir: str | os.PathLike[str] | None = "logs",
         keep_checkpoints: int = 3,
+        keep_every: int | None = None,
         verbose: bool = True,
         epochs: int | None = None,
+        extend: bool = False,
+        allow_plan_change: bool = False,
     ) -> dict[str, Any]:
         """Trains through all stages.
 
@@ -201,14 +218,20 @@ class Trainer:
             checkpoint_interval: Optimizer steps between checkpoints; the end of the run is saved too.
             log_interval: Optimizer steps between log points.
             eval_interval: Optimizer steps between evaluations within an epoch; every epoch's end has one.
-            resume_from: A checkpoint folder, a directory of them, or its `latest`. Without stages of its own
+            resume_from: A checkpoint folder, a directory of them, or its `latest`, `best`, `final` or
+                `interrupted`; True takes the highest step in `checkpoint_dir`. Without stages of its own
                 the trainer takes those of the checkpoint.
             callbacks: More callbacks, for this call only.
             log_dir: Where TensorBoard events and `metrics.jsonl` go, in a folder of the run's id; None
                 writes neither.
-            keep_checkpoints: How many of the newest checkpoints stay.
+            keep_checkpoints: How many of the newest checkpoints stay, beside the best, the final and an
+                interrupted one.
+            keep_every: Steps of which every multiple stays too.
             verbose: Whether to print the plan and show progress.
             epochs: The same as `epochs_per_stage`.
+            extend: Whether a resumed run may be longer than it was begun: more epochs, steps or stages.
+                The learning rate then follows the schedule of the longer run.
+            allow_plan_change: Whether a resumed run may differ in anything from the one that was begun.
 
         Returns:
             `total_steps`, and `stages_completed`: a list of dicts with `name`, `epochs` (really run),
@@ -218,7 +241,7 @@ class Trainer:
             ConfigError: no stages, or data, tokenizer and model do not fit one another.
             CheckpointError: `resume_from` is no checkpoint or one of another model or plan, or a checkpoint
                 cannot be written.
-            FloatingPointError: the loss is not finite.
+            FloatingPointError: too many steps in a row had a loss or gradient that is not finite.
             KeyboardInterrupt: Ctrl-C, after saving.
         """
         counts = {
@@ -230,38 +253,51 @@ class Trainer:
         }
         for name, value in counts.items():
             _require_count(name, value)
-        saved = self._saved_state(resume_from)
-        plan = self.plan(saved["epochs_per_stage"] if saved else counts["epochs_per_stage"])
+        directory = pathlib.Path(checkpoint_dir or "checkpoints")
+        saved = self._saved_state(directory if resume_from is True else resume_from or None)
+        is_given = epochs is not None or epochs_per_stage not in (None, DEFAULT_EPOCHS_PER_STAGE)
+        keeps_length = saved is not None and not (is_given and (extend or allow_plan_change))
+        plan = self.plan(saved["epochs_per_stage"] if saved and keeps_length else counts["epochs_per_stage"])
         assert self._prepared is not None
+        is_chief = self.replicas.is_chief
         if saved and saved["run"]:
-            _require_same_plan(plan, saved)
+            plan = self._compare(plan, saved, extend, allow_plan_change, is_shown=verbose and is_chief)
         self._start(plan, saved)
-        directory = pathlib.Path(checkpoint_dir or "checkpoints") if save_checkpoints else None
-        if directory is not None:
+        assert self.optimizer is not None and self._step_state is not None
+        if save_checkpoints and is_chief:
             checkpoint.set_aside_older_run(directory, self._run_id)
-        if verbose:
+        if verbose and is_chief:
             print(plan)
+            if saved:
+                print(checkpoint.explain_choice(saved["folder"]))
+        run_folder = None if log_dir is None else pathlib.Path(log_dir) / self._run_id
         self._run = TrainingRun(
             model=self.model,
             optimizer=self.optimizer,
+            step_state=self._step_state,
+            replicas=self.replicas,
             stages=self._prepared[1],
             plan=plan,
             progress=self.progress,
-            callbacks=self._callback_group(callbacks, log_dir, verbose),
+            callbacks=self._callback_group(callbacks, run_folder, verbose),
             intervals=Intervals(log_interval, eval_interval, checkpoint_interval),
-            gradient_clip=self.config.gradient_clip,
+            config=self.config,
             jit_compile=self.jit_compile,
-            save_checkpoint=None
-            if directory is None
-            else lambda: self._checkpoint(directory, keep_checkpoints),
+            writer=CheckpointWriter(directory, keep_checkpoints, keep_every) if save_checkpoints else None,
+            capture=self._capture,
+            go_back=lambda: self._go_back(directory),
+            skipped_folder=run_folder / "skipped_steps" if run_folder and is_chief else None,
         )
         # Keras callbacks read `model.optimizer`; `model.save_weights` later must not drag its slots along.
         own_optimizer = self.model.optimizer
         self.model.optimizer = self.optimizer
         try:
-            return self._run.run(saved["run"]["callbacks"] if saved and saved["run"] else ())
+            with watch_peers(self.replicas):
+                summary = self._run.run(saved["run"]["callbacks"] if saved and saved["run"] else ())
         finally:
             self.model.optimizer = own_optimizer
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        return summary
 
     def evaluate(self) -> dict[str, float]:
         """Returns `loss` (nats a token), `perplexity` and `bits_per_byte` over all held-out documents.
@@ -276,7 +312,9 @@ class Trainer:
             raise ConfigError(
                 "no stage has a held-out document; add more documents or raise `validation_split`"
             )
-        validate = ValidationStep(self.model)
+        if self.replicas.adopt(all_variables(self.model)):
+            forget_decoder(self.model)
+        validate = ValidationStep(self.model, self.replicas)
         split = functools.reduce(
             operator.add, (validate(data.validation_batches()) for data in distinct.values())
         )
@@ -298,7 +336,7 @@ class Trainer:
             CheckpointError: the folder cannot be written, or holds something else.
         """
         checkpoint.require_own_folder(pathlib.Path(path))
-        checkpoint.write_folder(pathlib.Path(path), self._write_files)
+        checkpoint.write_folder(pathlib.Path(path), self._capture())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: keras.Model) -> Trainer:
@@ -326,7 +364,7 @@ class Trainer:
         self.tokenizer, note = choose_tokenizer(self.model, self.tokenizer, sources)
         if hasattr(self.model, "tokenizer"):
             self.model.tokenizer = self.tokenizer
-        preparation = StagePreparation(self.model, self.tokenizer, self.cache_dir)
+        preparation = StagePreparation(self.model, self.tokenizer, self.cache_dir, self.replicas.count)
         data = [
             preparation.prepare(stage, opened, self._stage_config(stage), self.config.seed + index)
             for index, (stage, opened) in enumerate(zip(self.stages, sources, strict=True))
@@ -335,6 +373,8 @@ class Trainer:
 
     def _stage_config(self, stage: CurriculumStage) -> TrainingConfig:
         config = dataclasses.replace(self.config, **stage.config_overrides)
+        rate = scaled_learning_rate(config.learning_rate, self.replicas.count, config.learning_rate_scaling)
+        config = dataclasses.replace(config, learning_rate=rate)
         longest = getattr(self.model, "max_seq_length", None) or config.max_seq_length
         return dataclasses.replace(config, max_seq_length=min(config.max_seq_length, longest))
 
@@ -368,46 +408,57 @@ class Trainer:
             warmup_steps=plan.warmup_steps,
             decay=self.config.schedule,
             min_ratio=self.config.min_learning_rate_ratio,
+            decay_ratio=self.config.decay_ratio,
         )
         self._loaded_from = None
         self.progress = Progress()
-        self.optimizer = make_optimizer(self.model, self.config, schedule)
+        if self.replicas.adopt(all_variables(self.model)):
+            forget_decoder(self.model)
+        with self.replicas.strategy.scope():
+            self._step_state = StepState()
+            self.optimizer = make_optimizer(self.model, self.config, schedule)
         if saved is None:
             self._run_id = uuid.uuid4().hex[:8]
         elif saved["run"] is None:
             snapshot.restore_model(self.model, saved["folder"])
         else:
-            snapshot.restore(self.model, self.optimizer, saved["folder"])
-            self.progress = Progress(**saved["run"]["progress"])
-            for stage, state in zip(self.stages, saved["run"]["schedulers"], strict=True):
-                if state is not None:
-                    stage.scheduler.load_state_dict(state)
+            self.progress = self._restore(saved)
+            if self.progress.stage == len(self.stages) and plan.total_steps > self.progress.step:
+                self.progress.reopen_last_stage()
+
+    def _restore(self, saved: dict[str, Any]) -> Progress:
+        """Gives model, optimizer, step and schedulers a checkpoint's state; returns its progress."""
+        assert self.optimizer is not None and self._step_state is not None
+        snapshot.restore(self.model, self.optimizer, self._step_state, saved["folder"])
+        # Stages that were added since have no state yet.
+        for stage, state in zip(self.stages, saved["run"]["schedulers"], strict=False):
+            if state is not None and stage.scheduler is not None:
+                stage.scheduler.load_state_dict(state)
+        return Progress(**saved["run"]["progress"])
+
+    def _go_back(self, directory: pathlib.Path) -> Progress:
+        folder = checkpoint.find_checkpoint(directory)
+        return self._restore({**checkpoint.read_state(folder), "folder": folder})
 
     def _callback_group(
-        self, callbacks: Sequence[Any], log_dir: str | os.PathLike[str] | None, verbose: bool
+        self, callbacks: Sequence[Any], run_folder: pathlib.Path | None, verbose: bool
     ) -> CallbackGroup:
-        own: list[Any] = [ProgressBar()] if verbose else []
-        if log_dir is not None:
-            folder = pathlib.Path(log_dir) / self._run_id
-            own += [MetricsFile(folder / "metrics.jsonl"), TensorBoardLog(folder)]
+        own: list[Any] = []
+        if self.replicas.is_chief:
+            own += [ProgressBar()] if verbose else []
+            if run_folder is not None:
+                own += [MetricsFile(run_folder / "metrics.jsonl"), TensorBoardLog(run_folder)]
         group = CallbackGroup([*own, *self.callbacks, *callbacks], self.on_callback_error)
         assert self._prepared is not None
         total = self._prepared[0].total_steps
         group.set_model(self.model, {"verbose": int(verbose), "epochs": None, "steps": total})
         return group
 
-    def _checkpoint(self, directory: pathlib.Path, keep: int) -> pathlib.Path:
-        folder = directory / checkpoint.step_folder_name(self.progress.step)
-        checkpoint.write_folder(folder, self._write_files)
-        checkpoint.point_latest_at(folder)
-        checkpoint.prune(directory, keep)
-        return folder
-
-    def _write_files(self, folder: pathlib.Path) -> None:
-        snapshot.write(
-            folder,
+    def _capture(self) -> Callable[[pathlib.Path], None]:
+        return snapshot.capture(
             self.model,
             self.optimizer,
+            self._step_state,
             self.tokenizer,
             {
                 "run_id": self._run_id,
@@ -420,14 +471,25 @@ class Trainer:
             },
         )
 
-
-def _require_same_plan(plan: TrainingPlan, saved: dict[str, Any]) -> None:
-    differences = plan.differences(saved["plan"])
-    if differences:
-        raise checkpoint.CheckpointError(
-            f"the run in {saved['folder']} followed another plan: {'; '.join(differences)}. Go on with the "
-            "stages, data and options that it began with, or start a new run without `resume_from`"
-        )
+    def _compare(
+        self, plan: TrainingPlan, saved: dict[str, Any], extend: bool, allow_plan_change: bool, is_shown: bool
+    ) -> TrainingPlan:
+        """Refuses a plan that differs from the saved one in more than is allowed; returns it."""
+        changes = plan.changes(saved["plan"], extend)
+        changes += config_changes(self.config.to_dict(), saved["training_config"])
+        refused = [] if allow_plan_change else [c for c in changes if not (extend and c.is_extension)]
+        if refused:
+            lengthens = all(change.is_extension for change in refused)
+            remedy = "train(extend=True)" if lengthens else "train(allow_plan_change=True)"
+            raise checkpoint.CheckpointError(
+                f"the run in {saved['folder']} followed another plan: {'; '.join(map(str, refused))}. Go on "
+                "with the stages, data and options that it began with, start a new run without "
+                f"`resume_from`, or take the change over with {remedy}"
+            )
+        if is_shown:
+            for change in changes:
+                print(f"changed: {change}")
+        return plan
 
 
 def _merge_config(

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from highnoon.training.objective import loss_terms
+from highnoon.training.replicas import Replicas, sum_replicas
 from highnoon.training.step import BATCH_DTYPES
 
 
@@ -45,11 +46,12 @@ class SplitLoss:
 
 
 class ValidationStep:
-    """Sums a model's token losses over batches, without dropout or gradients."""
+    """Sums a model's token losses over batches, without dropout or gradients, each replica its rows."""
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, replicas: Replicas | None = None) -> None:
         self.model = model
-        self._compiled: dict[int, Any] = {}
+        self.replicas = replicas or Replicas()
+        self._compiled: dict[int | None, Any] = {}
 
     def __call__(self, batches: Iterable[Mapping[str, np.ndarray]]) -> SplitLoss:
         """Returns the sums over all batches.
@@ -59,19 +61,30 @@ class ValidationStep:
         """
         loss_sum, num_tokens = 0.0, 0.0
         for batch in batches:
-            loss_sum += float(self._batch_loss_sum(dict(batch)))
+            loss_sum += float(self._batch_loss_sum(batch))
             num_tokens += float(np.sum(batch["loss_weights"]))
         if not num_tokens:
             raise ValueError("expected a split with supervised tokens; received none")
         return SplitLoss(loss_sum, num_tokens)
 
-    def _batch_loss_sum(self, batch: dict[str, np.ndarray]) -> tf.Tensor:
-        row_length = batch["token_ids"].shape[1]
+    def _batch_loss_sum(self, batch: Mapping[str, np.ndarray]) -> tf.Tensor:
+        row_length = batch["token_ids"].shape[1] if self.replicas.count == 1 else None
         if row_length not in self._compiled:
-            specs = {key: tf.TensorSpec((None, row_length), dtype) for key, dtype in BATCH_DTYPES.items()}
-            self._compiled[row_length] = tf.function(
-                lambda batch: loss_terms(self.model, batch, training=False)["loss_sum"],
-                input_signature=[specs],
-                autograph=False,
-            )
-        return self._compiled[row_length](batch)
+            self._compiled[row_length] = self._compile(row_length)
+        shared = dict(batch) if self.replicas.count == 1 else self.replicas.share(batch, 1)
+        return self._compiled[row_length](shared)
+
+    def _compile(self, row_length: int | None) -> Any:
+        strategy = self.replicas.strategy
+
+        def on_replica(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+            rows = {key: batch[key] for key in BATCH_DTYPES}
+            return sum_replicas(loss_terms(self.model, rows, training=False)["loss_sum"])
+
+        def loss_sum(batch: Any) -> tf.Tensor:
+            return strategy.experimental_local_results(strategy.run(on_replica, args=(batch,)))[0]
+
+        if row_length is None:
+            return tf.function(loss_sum, reduce_retracing=True, autograph=False)
+        specs = {key: tf.TensorSpec((None, row_length), dtype) for key, dtype in BATCH_DTYPES.items()}
+        return tf.function(loss_sum, input_signature=[specs], autograph=False)

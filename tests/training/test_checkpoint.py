@@ -19,7 +19,7 @@ def write_step(directory, step: int, run_id: str = "abc"):
         (beside / "model.safetensors").write_bytes(bytes(range(100)))
 
     checkpoint.write_folder(folder, files)
-    checkpoint.point_latest_at(folder)
+    checkpoint.point_at(folder)
     return folder
 
 

@@ -1,0 +1,129 @@
+"""An optimizer whose update is a function of tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+_NEVER_DECAYED = re.compile(r"embedding|norm|bias|gamma|beta|scale")
+
+
+def is_decayed(variable: keras.Variable) -> bool:
+    """Whether weight decay holds for a variable: matrices do, norms, biases and embeddings do not."""
+    return len(variable.shape) >= 2 and not _NEVER_DECAYED.search(variable.path.lower())
+
+
+class FunctionalOptimizer(keras.optimizers.Optimizer):
+    """Base of this package's optimizers.
+
+        w, slots <- update(g, w, slots, t, lr * f)
+
+    As a function of tensors the update can be compiled by XLA, passed over when a gradient is not finite,
+    and done alike on every replica. In Keras's own `fit` the same update is applied.
+
+    Args:
+        learning_rate: A float, or a schedule of the number of updates done.
+        weight_decay: Decoupled decay, times the learning rate, of weights that `is_decayed` names.
+        use_ema: Whether to average the weights; the averages are Keras's own, so that
+            `keras.callbacks.SwapEMAWeights` and `finalize_variable_values` work.
+        ema_momentum: Share of the old average that stays at each step.
+        name: Of the optimizer.
+
+    `learning_rate_factor`, a scalar variable that begins at 1, is f: what a callback multiplies to cut the
+    rate of a run whose schedule is fixed. It is saved with the slots.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        weight_decay: float = 0.0,
+        use_ema: bool = False,
+        ema_momentum: float = 0.999,
+        name: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            learning_rate, weight_decay=None, use_ema=use_ema, ema_momentum=ema_momentum, name=name, **options
+        )
+        self.decay = weight_decay
+        self.learning_rate_factor = self.add_variable(
+            (), initializer="ones", dtype="float32", name="learning_rate_factor",
+            aggregation="only_first_replica",
+        )
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        if self.built:
+            return
+        super().build(variables)
+        self._slots = [
+            {
+                slot: self.add_variable(shape, name=f"{variable.path.replace('/', '_')}_{slot}", dtype="float32")
+                for slot, shape in self.slot_shapes(variable).items()
+            }
+            for variable in variables
+        ]
+
+    def slot_shapes(self, variable: keras.Variable) -> dict[str, tuple[int, ...]]:
+        """Returns the shapes of what is remembered for a variable, by name."""
+        raise NotImplementedError
+
+    def update(
+        self,
+        variable: keras.Variable,
+        gradient: Any,
+        weight: Any,
+        slots: dict[str, Any],
+        step: Any,
+        rate: Any,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Returns the new weight and slots.
+
+        Args:
+            variable: Whose update it is: its path and shape may decide how, its value is not read.
+            gradient: As large as the weight, float32.
+            weight: float32.
+            slots: float32, by name.
+            step: Updates done, this one included; float32 scalar.
+            rate: The learning rate of this step, a float32 scalar.
+        """
+        raise NotImplementedError
+
+    def kind(self, variable: keras.Variable) -> Any:
+        """Returns what `update` reads of a variable; equal kinds are updated by one function."""
+        return tuple(variable.shape), is_decayed(variable)
+
+    def slots_of(self, variable: keras.Variable) -> dict[str, keras.Variable]:
+        """Returns the variables in which an optimizer that is built remembers something."""
+        return self._slots[self._get_variable_index(variable)]
+
+    def averages(self) -> list[keras.Variable]:
+        """Returns the averaged weights, in the order of the weights; empty without `use_ema`."""
+        return list(self._model_variables_moving_average) if self.use_ema else []
+
+    def decayed(self, variable: keras.Variable, weight: Any, rate: Any) -> Any:
+        """Returns the weight after its decay."""
+        return weight * (1.0 - rate * self.decay) if self.decay and is_decayed(variable) else weight
+
+    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
+        slots = self.slots_of(variable)
+        weight, new = self.update(
+            variable,
+            ops.cast(gradient, "float32"),
+            ops.cast(variable, "float32"),
+            {name: ops.convert_to_tensor(slot) for name, slot in slots.items()},
+            ops.cast(self.iterations + 1, "float32"),
+            ops.cast(learning_rate, "float32"),
+        )
+        self.assign(variable, ops.cast(weight, variable.dtype))
+        for name, slot in slots.items():
+            self.assign(slot, new[name])
+
+    def _get_current_learning_rate(self) -> Any:
+        return super()._get_current_learning_rate() * self.learning_rate_factor
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"weight_decay": self.decay}

@@ -1,0 +1,41 @@
+"""The optimizer that a configuration names."""
+
+from __future__ import annotations
+
+import keras
+
+from highnoon.config import TrainingConfig
+from highnoon.training.optimizers.adafactor import Adafactor
+from highnoon.training.optimizers.adamw import AdamW
+from highnoon.training.optimizers.functional_optimizer import FunctionalOptimizer
+from highnoon.training.optimizers.lion import Lion
+from highnoon.training.optimizers.muon import Muon, matrix_shapes
+
+
+def make_optimizer(
+    model: keras.Model,
+    config: TrainingConfig,
+    schedule: keras.optimizers.schedules.LearningRateSchedule,
+) -> FunctionalOptimizer:
+    """Returns the optimizer of a run, built for the model's trainable variables.
+
+    It does not clip: the step clips by the norm of the whole batch's gradient.
+    """
+    common = {
+        "learning_rate": schedule,
+        "weight_decay": config.weight_decay,
+        "use_ema": config.ema_momentum is not None,
+        "ema_momentum": config.ema_momentum or 0.0,
+    }
+    betas = {"beta_1": config.adam_beta1, "beta_2": config.adam_beta2}
+    adam = {**betas, "epsilon": config.adam_epsilon}
+    if config.optimizer == "adamw":
+        optimizer: FunctionalOptimizer = AdamW(**common, **adam)
+    elif config.optimizer == "lion":
+        optimizer = Lion(**common, **betas)
+    elif config.optimizer == "adafactor":
+        optimizer = Adafactor(**common)
+    else:
+        optimizer = Muon(**common, **adam, momentum=config.muon_momentum, matrix_shapes=matrix_shapes(model))
+    optimizer.build(model.trainable_variables)
+    return optimizer
