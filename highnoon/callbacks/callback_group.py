@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -48,6 +49,11 @@ class CallbackGroup:
             for callback in self.callbacks
             if isinstance(callback, EventCallback) or callback not in self._keras
         ]
+        self._waiting: collections.deque[dict[str, Any]] = collections.deque()
+        self._is_sending = False
+        for callback in self._keras:
+            if isinstance(callback, EventCallback):
+                callback.attach(self.event)
         self._at_beginning: list[dict[str, Any]] = [{} for _ in self._keras]
         self._batch_watchers = [callback for callback in self._keras if _overrides_batch_hooks(callback)]
 
@@ -62,9 +68,22 @@ class CallbackGroup:
             callback.set_params(params)
 
     def event(self, name: str, **fields: Any) -> None:
-        """Sends an event to all functions and event callbacks."""
-        for listener in self._listeners:
-            self._call(listener, {"event": name, **fields})
+        """Sends an event to all functions and event callbacks.
+
+        One that a callback sends while it hears another waits until all have heard that one.
+        """
+        self._waiting.append({"event": name, **fields})
+        if self._is_sending:
+            return
+        self._is_sending = True
+        try:
+            while self._waiting:
+                event = self._waiting.popleft()
+                for listener in self._listeners:
+                    self._call(listener, dict(event))
+        finally:
+            self._is_sending = False
+            self._waiting.clear()
 
     def hook(self, name: str, *args: Any) -> None:
         """Calls a Keras hook on all Keras callbacks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -20,16 +21,34 @@ class EventCallback(keras.callbacks.Callback):
     | `log` | `stage`, `step`, `metrics` |
     | `evaluation` | `stage`, `step`, `metrics` |
     | `epoch_end` | `stage`, `epoch` (from 1), `loss`, `val_loss` (None without held-out data), `step` |
-    | `early_stop` | `stage`, `epoch`, `val_loss`, `best_val_loss` |
+    | `early_stop` | `stage`, `epoch`, `val_loss`, `best_val_loss`, `step` |
     | `stage_complete` | `stage`, `metrics` (`final_loss`, `epochs`, `steps`, `val_loss`) |
     | `checkpoint_saved` | `path`, `step` |
     | `train_end` | `step`, `summary` |
+    | `step_skipped` | `step`, `in_a_row`, `loss`, `grad_norm`, `position`, `path` of the kept batch or None |
+    | `fault_answered` | `answer` (a rung of `fault_ladder`), `reason`, `step`, `learning_rate_factor` |
+    | `alert` | `stage`, `step`, `rule`, `severity`, `value`, `message`, `advice`, `action` (see `Alert`) |
 
-    Losses are nats a token. `metrics` are floats named `group/name`.
+    Losses are nats a token. `metrics` are floats named `group/name`. `alert` comes from the callback
+    `Alerts`; a callback may send events of its own with `send`.
     """
+
+    _send: Callable[..., None] | None = None
 
     def on_event(self, event: dict[str, Any]) -> None:
         """Called with every event, in order."""
+
+    def attach(self, send: Callable[..., None]) -> None:
+        """Called by the group that the callback is in, with what sends an event to all in it."""
+        self._send = send
+
+    def send(self, name: str, **fields: Any) -> None:
+        """Sends an event to all callbacks of the run, this one included, after the one that is being heard.
+
+        Outside a run nobody hears it.
+        """
+        if self._send is not None:
+            self._send(name, **fields)
 
     def close(self) -> None:
         """Called once when the run ends in any way: by itself, by an error, by Ctrl-C."""

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 
 import highnoon
-from highnoon.cli import chat, demo, doctor, evaluate, export, generate, models, train
+from highnoon.cli import chat, demo, doctor, evaluate, export, generate, launch, models, monitor, train
 
 VERBS = {
     "demo": demo,
@@ -24,6 +24,8 @@ VERBS = {
     "evaluate": evaluate,
     "export": export,
     "models": models,
+    "monitor": monitor,
+    "launch": launch,
     "doctor": doctor,
 }
 

@@ -33,6 +33,8 @@ class RunFile:
         checkpoint_dir: Folder of the checkpoints, in place of `output/checkpoints`.
         epochs_per_stage: Passes over the data of a stage that says neither epochs nor steps.
         checkpoint_interval: Steps between checkpoints.
+        keep_checkpoints: How many of the newest checkpoints stay.
+        keep_every: Steps of which every multiple stays too.
         log_interval: Steps between log points.
         eval_interval: Steps between evaluations on held-out text.
     """
@@ -47,6 +49,8 @@ class RunFile:
     checkpoint_dir: str | None = None
     epochs_per_stage: int = 10
     checkpoint_interval: int = 1000
+    keep_checkpoints: int = 3
+    keep_every: int | None = None
     log_interval: int = 100
     eval_interval: int = 500
 

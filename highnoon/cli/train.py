@@ -5,7 +5,8 @@
   highnoon train --config run.yaml --resume
 
 Any field of the model or of the training can be set by its dotted name. Ctrl-C saves the run; `--resume`
-takes it up where it stopped, at the very same step.
+takes it up where it stopped, at the very same step. Under `highnoon launch`, or with several GPUs, all
+devices train together.
 """
 
 from __future__ import annotations
@@ -39,9 +40,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--steps", type=int, metavar="N", help="optimizer steps over --data")
     parser.add_argument("--output", metavar="DIR", help="folder for model/, checkpoints/ and logs/")
     parser.add_argument(
-        "--resume", nargs="?", const="latest", metavar="CHECKPOINT",
-        help="go on from a checkpoint, or from the output folder's latest one",
+        "--resume", nargs="?", const=True, metavar="CHECKPOINT",
+        help="go on from a checkpoint, or from the highest step in the output folder; with none there, begin",
     )
+    parser.add_argument("--extend", action="store_true", help="let a resumed run become longer than it began")
+    parser.add_argument(
+        "--allow-plan-change", action="store_true", help="let a resumed run differ from what it began as"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="check memory, data and plan, and stop there")
     parser.add_argument(
         "--allow-oversize", action="store_true", help="try even what exceeds the memory of this machine"
     )
@@ -56,9 +62,12 @@ def run(arguments: argparse.Namespace) -> None:
     trainer = make_trainer(plan, arguments.allow_oversize)
     output = pathlib.Path(plan.output)
     checkpoint_dir = pathlib.Path(plan.checkpoint_dir or output / "checkpoints")
-    resume_from = arguments.resume
-    if resume_from == "latest":
-        resume_from = checkpoint_dir / "latest"
+    if arguments.dry_run:
+        report = trainer.preflight(plan.epochs_per_stage)
+        print(report)
+        if report.problems:
+            raise ConfigError("; ".join(report.problems))
+        return
     try:
         trainer.train(
             epochs_per_stage=plan.epochs_per_stage,
@@ -66,13 +75,18 @@ def run(arguments: argparse.Namespace) -> None:
             checkpoint_interval=plan.checkpoint_interval,
             log_interval=plan.log_interval,
             eval_interval=plan.eval_interval,
-            resume_from=resume_from,
+            resume_from=arguments.resume,
             log_dir=output / "logs",
+            keep_checkpoints=plan.keep_checkpoints,
+            keep_every=plan.keep_every,
+            extend=arguments.extend,
+            allow_plan_change=arguments.allow_plan_change,
         )
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"{stop}, or the same command with --resume") from None
-    trainer.save(output / "model")
-    print_next_commands(output)
+    if trainer.replicas.is_chief:
+        trainer.save(output / "model")
+        print_next_commands(output)
 
 
 def read_run(arguments: argparse.Namespace) -> RunFile:
@@ -100,12 +114,18 @@ def make_trainer(plan: RunFile, allow_oversize: bool = False) -> Trainer:
     config = plan.config()
     load_tensorflow()
     import highnoon as hn
+    from highnoon.training.distributed import resolve_strategy
 
+    # Before anything else of TensorFlow: the workers of a cluster can be joined only then.
+    strategy = resolve_strategy("auto")
     tokenizer = hn.load_tokenizer(plan.tokenizer) if plan.tokenizer else None
     stages = [_stage_arguments(stage) for stage in plan.stages]
+    with strategy.scope():
+        model = hn.create_model(config, allow_oversize=allow_oversize)
     trainer = hn.Trainer(
-        hn.create_model(config, allow_oversize=allow_oversize),
+        model,
         config=config.training,
+        strategy=strategy,
         tokenizer=tokenizer,
         data_dir=plan.data_dir,
         allow_oversize=allow_oversize,

@@ -96,7 +96,7 @@ class ReasoningBackbone(Backbone):
             metrics += loads
         hidden = self.final_norm(x)
         if return_aux:
-            return hidden, aux_loss, _mean_metrics(metrics)
+            return hidden, aux_loss, _mean_metrics(metrics) | _activation_metrics(x, segment_ids)
         return hidden
 
     def _way_to_run(self, training) -> Callable[..., Any]:
@@ -175,3 +175,16 @@ def _mean_metrics(metrics: list[dict[str, Any]]) -> dict[str, Any]:
     if not metrics:
         return {}
     return {f"router/{name}": sum(load[name] for load in metrics) / len(metrics) for name in metrics[0]}
+
+
+def _activation_metrics(x, segment_ids) -> dict[str, Any]:
+    """Mean and standard deviation of the last block's output (b, t, d) over tokens that are no padding."""
+    x = ops.cast(ops.stop_gradient(x), "float32")
+    mean, square = ops.mean(x, axis=-1), ops.mean(ops.square(x), axis=-1)
+    if segment_ids is None:
+        is_token = ops.ones_like(mean)
+    else:
+        is_token = ops.cast(ops.cast(segment_ids, "int32") > 0, "float32")
+    num_tokens = ops.maximum(ops.sum(is_token), 1.0)
+    mean, square = (ops.sum(part * is_token) / num_tokens for part in (mean, square))
+    return {"activation/mean": mean, "activation/std": ops.sqrt(ops.maximum(square - mean**2, 0.0))}

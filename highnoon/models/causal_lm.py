@@ -153,7 +153,7 @@ class LanguageModel(keras_hub.models.CausalLM):
 
         Returns: `loss_sum`, the sum of `loss_weights * cross entropy`; `aux_loss`, the routers'
             losses, a mean over the tokens that are not padding, summed over layers; `metrics`, a dict
-            of token means, empty without a mixture of experts. All float32 scalars.
+            of token means of activations and, with a mixture of experts, routers. All float32 scalars.
         """
         inputs = {key: batch[key] for key in _INPUTS if batch.get(key) is not None}
         hidden, aux_loss, metrics = self.backbone(inputs, training=training, return_aux=True)

@@ -93,7 +93,7 @@ class TrainingRun:
         self._validate = ValidationStep(model, replicas)
         self._skipped = SkippedSteps(skipped_folder)
         self._signals = StopSignals()
-        self._throughput = Throughput()
+        self._throughput = Throughput(model, replicas.count)
         self._logged = (0.0, 0.0)
         self._saved_at: tuple[int, ...] = ()
         self._is_best = False
@@ -241,7 +241,7 @@ class TrainingRun:
         )
         waited = time.perf_counter() - began
         self._metrics = self._step(batch, plan.loss_weight, measures=self._is_log_point(progress.step + 1))
-        self._throughput.add(self._metrics["num_tokens"], waited)
+        self._throughput.add(self._metrics["num_tokens"], waited, data.config.max_seq_length)
         progress.step += 1
         progress.stage_step += 1
         progress.step_in_epoch += 1

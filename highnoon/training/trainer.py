@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from highnoon.callbacks import CallbackGroup, MetricsFile, ProgressBar, TensorBoardLog
+from highnoon.callbacks import Alerts, CallbackGroup, MetricsFile, ProgressBar, TensorBoardLog
 from highnoon.config import ConfigError, TrainingConfig, resolve_keys
 from highnoon.inference.decoder import forget_decoder
 from highnoon.training import checkpoint, snapshot
@@ -219,8 +219,8 @@ class Trainer:
             log_interval: Optimizer steps between log points.
             eval_interval: Optimizer steps between evaluations within an epoch; every epoch's end has one.
             resume_from: A checkpoint folder, a directory of them, or its `latest`, `best`, `final` or
-                `interrupted`; True takes the highest step in `checkpoint_dir`. Without stages of its own
-                the trainer takes those of the checkpoint.
+                `interrupted`; True takes the highest step in `checkpoint_dir`, or begins where there is none.
+                Without stages of its own the trainer takes those of the checkpoint.
             callbacks: More callbacks, for this call only.
             log_dir: Where TensorBoard events and `metrics.jsonl` go, in a folder of the run's id; None
                 writes neither.
@@ -254,6 +254,9 @@ class Trainer:
         for name, value in counts.items():
             _require_count(name, value)
         directory = pathlib.Path(checkpoint_dir or "checkpoints")
+        if resume_from is True and not checkpoint.step_folders(directory):
+            print(f"no checkpoint in {directory} yet: a new run begins")
+            resume_from = None
         saved = self._saved_state(directory if resume_from is True else resume_from or None)
         is_given = epochs is not None or epochs_per_stage not in (None, DEFAULT_EPOCHS_PER_STAGE)
         keeps_length = saved is not None and not (is_given and (extend or allow_plan_change))
@@ -448,7 +451,10 @@ class Trainer:
             own += [ProgressBar()] if verbose else []
             if run_folder is not None:
                 own += [MetricsFile(run_folder / "metrics.jsonl"), TensorBoardLog(run_folder)]
-        group = CallbackGroup([*own, *self.callbacks, *callbacks], self.on_callback_error)
+        given = [*self.callbacks, *callbacks]
+        # On every worker: what an alert does must be done by all of them.
+        own += [] if any(isinstance(callback, Alerts) for callback in given) else [Alerts()]
+        group = CallbackGroup([*own, *given], self.on_callback_error)
         assert self._prepared is not None
         total = self._prepared[0].total_steps
         group.set_model(self.model, {"verbose": int(verbose), "epochs": None, "steps": total})

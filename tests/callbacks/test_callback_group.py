@@ -71,3 +71,41 @@ def test_closing_reaches_event_callbacks():
     listener = Listener()
     CallbackGroup([listener, keras.callbacks.History()]).close()
     assert listener.is_closed
+
+
+def test_an_event_that_a_callback_sends_is_heard_by_all_after_the_one_that_it_heard():
+    class Echo(EventCallback):
+        def on_event(self, event):
+            if event["event"] == "log":
+                self.send("echo", step=event["step"])
+
+    before, after = Listener(), []
+    group = CallbackGroup([before, Echo(), lambda event: after.append((event["event"], event["step"]))])
+    group.event("log", step=1)
+    group.event("log", step=2)
+    assert after == [("log", 1), ("echo", 1), ("log", 2), ("echo", 2)]
+    assert before.events == ["log", "echo", "log", "echo"]
+
+
+def test_events_that_wait_are_forgotten_with_the_run_that_a_callback_ended():
+    class Echo(EventCallback):
+        def on_event(self, event):
+            if event["event"] == "log":
+                self.send("echo")
+
+    heard: list[str] = []
+
+    def fail_on_log(event):
+        heard.append(event["event"])
+        if event["event"] == "log":
+            raise KeyError("oops")
+
+    group = CallbackGroup([Echo(), fail_on_log])
+    with pytest.raises(CallbackFailed):
+        group.event("log")
+    group.event("train_end")
+    assert heard == ["log", "train_end"]
+
+
+def test_a_callback_outside_a_run_may_send_and_nobody_hears():
+    Listener().send("echo")

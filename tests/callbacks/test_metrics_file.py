@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import types
+
 from highnoon.callbacks import MetricsFile
 from highnoon.callbacks.metrics_file import read_metrics
 
@@ -40,3 +43,40 @@ def test_steps_that_a_resumed_run_took_again_count_once(tmp_path):
         (3, 1.0),
         (4, 1.0),
     ]
+
+
+def begin(step: int) -> dict:
+    return {"event": "train_begin", "step": step, "total_steps": 9, "num_parameters": 5}
+
+
+def test_steps_that_were_lost_are_gone_though_the_resumed_run_never_takes_them_again(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for event in (begin(0), log(1, 9.0), log(2, 9.0), log(3, 9.0)):
+        MetricsFile(path).on_event(event)
+    for event in (begin(2), log(4, 1.0)):
+        MetricsFile(path).on_event(event)
+    assert [(line["step"], line["train/loss"]) for line in read_metrics(path)] == [
+        (1, 9.0),
+        (2, 9.0),
+        (4, 1.0),
+    ]
+
+
+def test_beginnings_and_ends_are_written_with_what_a_reader_needs(tmp_path):
+    writer = MetricsFile(tmp_path / "metrics.jsonl")
+    writer.set_model(types.SimpleNamespace(vocab_size=77))
+    for event in (begin(0), begin(5), {"event": "train_end", "step": 9, "summary": {"total_steps": 9}}):
+        writer.on_event(event)
+    first, second, last = map(json.loads, writer.path.read_text().splitlines())
+    assert (first["event"], second["event"], last["event"]) == ("train_begin", "resume", "train_end")
+    assert (second["step"], second["total_steps"], second["vocab_size"]) == (5, 9, 77)
+    assert read_metrics(writer.path) == []
+
+
+def test_the_file_only_ever_grows(tmp_path):
+    writer, before = MetricsFile(tmp_path / "metrics.jsonl"), b""
+    for event in (begin(0), log(1, 1.0), log(2, 1.0), begin(1), log(2, 2.0)):
+        writer.on_event(event)
+        now = writer.path.read_bytes()
+        assert now.startswith(before) and len(now) > len(before)
+        before = now

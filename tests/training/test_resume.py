@@ -17,7 +17,9 @@ QUIET = {"log_dir": None, "verbose": False}
 
 
 def make_trainer(model, corpus, other_corpus, **options) -> hn.Trainer:
-    trainer = hn.Trainer(model, learning_rate=3e-3, batch_size=2, gradient_accumulation_steps=2, **options)
+    trainer = hn.Trainer(
+        model, learning_rate=3e-3, batch_size=2, gradient_accumulation_steps=2, jit_compile=False, **options
+    )
     scheduler = CurriculumScheduler(
         num_stages=2, warmup_epochs=1, stage_increment_epochs=1, initial_fraction=0.5, verbose=False
     )
@@ -59,7 +61,8 @@ def test_nine_kill_points_over_two_stages_end_with_the_same_bits(make_model, cor
 def test_early_stopping_remembers_across_a_resume(make_model, corpus, tmp_path):
     def trainer_on(model):
         options = {"early_stopping_patience": 3, "early_stopping_min_delta": 50.0}
-        return hn.Trainer(model, batch_size=32, **options).add_curriculum_stage("stuck", corpus, epochs=9)
+        trainer = hn.Trainer(model, batch_size=32, jit_compile=False, **options)
+        return trainer.add_curriculum_stage("stuck", corpus, epochs=9)
 
     first = trainer_on(make_model()).train(
         checkpoint_dir=tmp_path / "a", checkpoint_interval=1, keep_checkpoints=99, **QUIET
@@ -109,7 +112,8 @@ def test_a_failing_callback_can_be_passed_over(make_model, corpus):
     def fail(event):
         raise RuntimeError("my own mistake")
 
-    trainer = hn.Trainer(make_model(), on_callback_error="warn").add_curriculum_stage("a", corpus, steps=1)
+    trainer = hn.Trainer(make_model(), jit_compile=False, on_callback_error="warn")
+    trainer.add_curriculum_stage("a", corpus, steps=1)
     trainer.add_callback(fail)
     with pytest.warns(UserWarning, match="my own mistake"):
         assert trainer.train(save_checkpoints=False, **QUIET)["total_steps"] == 1
@@ -133,7 +137,9 @@ def test_save_and_load_go_on_where_the_run_stood(make_model, corpus, other_corpu
 def test_a_trainer_without_stages_takes_those_of_the_checkpoint(make_model, corpus, other_corpus, tmp_path):
     trainer = make_trainer(make_model(), corpus, other_corpus)
     trainer.train(checkpoint_dir=tmp_path / "a", checkpoint_interval=4, keep_checkpoints=99, **QUIET)
-    bare = hn.Trainer(make_model(1), learning_rate=3e-3, batch_size=2, gradient_accumulation_steps=2)
+    bare = hn.Trainer(
+        make_model(1), learning_rate=3e-3, batch_size=2, gradient_accumulation_steps=2, jit_compile=False
+    )
     bare.train(resume_from=tmp_path / "a" / "step_00000004", checkpoint_dir=tmp_path / "b", **QUIET)
     assert_same_bits(final_arrays(tmp_path / "b"), final_arrays(tmp_path / "a"))
 
@@ -162,7 +168,7 @@ def test_a_full_disk_loses_no_earlier_checkpoint(make_model, corpus, tmp_path, m
         if event["event"] == "step_end" and event["step"] == 3:
             monkeypatch.setattr(snapshot, "save_arrays", full)
 
-    trainer = hn.Trainer(make_model()).add_curriculum_stage("a", corpus, steps=6)
+    trainer = hn.Trainer(make_model(), jit_compile=False).add_curriculum_stage("a", corpus, steps=6)
     trainer.add_callback(fill)
     with pytest.raises(CheckpointError, match="No space left on device"):
         trainer.train(checkpoint_dir=tmp_path / "a", checkpoint_interval=2, **QUIET)

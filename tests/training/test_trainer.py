@@ -52,7 +52,7 @@ def test_documented_defaults():
 
 def test_events_and_summary_carry_the_documented_keys(make_model, corpus, other_corpus, tmp_path):
     events = []
-    trainer = hn.Trainer(make_model(), learning_rate=1e-3)
+    trainer = hn.Trainer(make_model(), jit_compile=False, learning_rate=1e-3)
     trainer.add_curriculum_stage("first", datasets=corpus, epochs=2).add_curriculum_stage(
         "second", [other_corpus]
     )
@@ -90,7 +90,7 @@ def test_events_and_summary_carry_the_documented_keys(make_model, corpus, other_
 @pytest.mark.slow
 def test_training_lowers_the_held_out_loss(make_model, corpus):
     losses = []
-    trainer = hn.Trainer(make_model(), learning_rate=1e-2)
+    trainer = hn.Trainer(make_model(), jit_compile=False, learning_rate=1e-2)
     trainer.add_curriculum_stage("only", corpus, epochs=4)
     trainer.add_callback(
         lambda event: losses.append(event["val_loss"]) if event["event"] == "epoch_end" else None
@@ -104,6 +104,7 @@ def test_one_batch_overfits(make_model, tmp_path):
     (tmp_path / "one.txt").write_text(text)
     trainer = hn.Trainer(
         make_model(),
+        jit_compile=False,
         learning_rate=1e-2,
         warmup_steps=10,
         weight_decay=0.0,
@@ -116,7 +117,7 @@ def test_one_batch_overfits(make_model, tmp_path):
 
 
 def test_a_stage_in_steps_takes_exactly_those(make_model, corpus):
-    trainer = hn.Trainer(make_model())
+    trainer = hn.Trainer(make_model(), jit_compile=False)
     trainer.add_curriculum_stage("short", corpus, steps=3).add_curriculum_stage("long", corpus, steps=17)
     summary = trainer.train(**QUIET)
     assert [stage["steps"] for stage in summary["stages_completed"]] == [3, 17]
@@ -125,7 +126,9 @@ def test_a_stage_in_steps_takes_exactly_those(make_model, corpus):
 @pytest.mark.slow
 def test_stage_overrides_reach_the_step(make_model, corpus):
     logs = []
-    trainer = hn.Trainer(make_model(), learning_rate=1e-3, schedule="constant", warmup_steps=0)
+    trainer = hn.Trainer(
+        make_model(), jit_compile=False, learning_rate=1e-3, schedule="constant", warmup_steps=0
+    )
     trainer.add_curriculum_stage("one", corpus, steps=2).add_curriculum_stage(
         "two", corpus, steps=2, lr=5e-4, batch_size=2
     )
@@ -138,7 +141,7 @@ def test_stage_overrides_reach_the_step(make_model, corpus):
 
 def test_weight_scales_the_loss_or_the_learning_rate(make_model, corpus):
     def plan_of(mode):
-        trainer = hn.Trainer(make_model(), learning_rate=1e-3, weight_mode=mode)
+        trainer = hn.Trainer(make_model(), jit_compile=False, learning_rate=1e-3, weight_mode=mode)
         trainer.add_curriculum_stage("heavy", corpus, steps=2, weight=2.0)
         return trainer.plan()
 
@@ -152,7 +155,8 @@ def test_weight_scales_the_loss_or_the_learning_rate(make_model, corpus):
 def test_early_stopping_ends_a_stage_on_held_out_loss(make_model, corpus):
     events = []
     trainer = hn.Trainer(
-        make_model(), learning_rate=1e-5, early_stopping_patience=2, early_stopping_min_delta=50.0
+        make_model(), jit_compile=False, learning_rate=1e-5, early_stopping_patience=2,
+        early_stopping_min_delta=50.0,
     )
     trainer.add_curriculum_stage("stuck", corpus, epochs=9).add_curriculum_stage("next", corpus, epochs=1)
     trainer.add_callback(events.append)
@@ -167,7 +171,7 @@ def test_a_scheduler_chooses_the_documents_of_each_epoch(make_model, corpus):
     scheduler = CurriculumScheduler(
         num_stages=2, warmup_epochs=1, stage_increment_epochs=1, initial_fraction=0.3, verbose=False
     )
-    trainer = hn.Trainer(make_model(), batch_size=1)
+    trainer = hn.Trainer(make_model(), jit_compile=False, batch_size=1)
     trainer.add_curriculum_stage("easy first", corpus, epochs=2, scheduler=scheduler)
     trainer.add_callback(lambda event: steps.append(event["step"]) if event["event"] == "epoch_end" else None)
     planned = trainer.plan().total_steps
@@ -187,7 +191,7 @@ def test_an_adaptive_scheduler_moves_with_the_loss(make_model, corpus):
         verbose=False,
     )
     steps = []
-    trainer = hn.Trainer(make_model(), batch_size=1)
+    trainer = hn.Trainer(make_model(), jit_compile=False, batch_size=1)
     trainer.add_curriculum_stage("paced", corpus, epochs=4, scheduler=scheduler)
     trainer.add_callback(lambda event: steps.append(event["step"]) if event["event"] == "epoch_end" else None)
     assert trainer.plan().stages[0].is_upper_bound
@@ -207,7 +211,7 @@ def test_a_scheduler_can_count_steps(make_model, corpus):
         unit="step",
     )
     epochs = []
-    trainer = hn.Trainer(make_model(), batch_size=1)
+    trainer = hn.Trainer(make_model(), jit_compile=False, batch_size=1)
     trainer.add_curriculum_stage("by steps", corpus, steps=12, scheduler=scheduler)
     trainer.add_callback(
         lambda event: epochs.append(event["step"]) if event["event"] == "epoch_end" else None
@@ -223,7 +227,7 @@ def test_keras_callbacks_watch_and_end_a_run(make_model, corpus, tmp_path):
     recorder = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: batches.append(logs["loss"])
     )
-    trainer = hn.Trainer(make_model())
+    trainer = hn.Trainer(make_model(), jit_compile=False)
     trainer.add_curriculum_stage("only", corpus, epochs=8)
     trainer.add_callback(stopper)
     trainer.add_callback(keras.callbacks.TensorBoard(log_dir=str(tmp_path / "tb")))
@@ -235,7 +239,7 @@ def test_keras_callbacks_watch_and_end_a_run(make_model, corpus, tmp_path):
 
 @pytest.mark.slow
 def test_logs_hold_metrics_file_and_tensorboard_events(make_model, corpus, tmp_path):
-    trainer = hn.Trainer(make_model())
+    trainer = hn.Trainer(make_model(), jit_compile=False)
     trainer.add_curriculum_stage("only", corpus, steps=6)
     trainer.train(log_interval=2, log_dir=tmp_path / "logs", verbose=False, save_checkpoints=False)
     (metrics,) = (tmp_path / "logs").rglob("metrics.jsonl")
@@ -256,7 +260,7 @@ def test_configuration_of_the_model_is_not_lost(make_model):
         model=hn.get_preset_config("highnoon-nano").model,
         training=TrainingConfig(warmup_steps=7, gradient_clip=0.5, learning_rate=3e-4),
     )
-    trainer = hn.Trainer(hn.create_model(config), batch_size=4)
+    trainer = hn.Trainer(hn.create_model(config), batch_size=4, jit_compile=False)
     assert (trainer.config.warmup_steps, trainer.config.gradient_clip) == (7, 0.5)
     assert (trainer.config.learning_rate, trainer.config.batch_size) == (3e-4, 4)
 
@@ -264,7 +268,7 @@ def test_configuration_of_the_model_is_not_lost(make_model):
 def test_a_tokenizer_is_trained_said_and_kept_where_none_is_given(make_model, corpus):
     model = make_model(vocab_size=300)
     model.tokenizer = None
-    trainer = hn.Trainer(model)
+    trainer = hn.Trainer(model, jit_compile=False)
     trainer.add_curriculum_stage("only", corpus, steps=1)
     assert any("trained a tokenizer of 300 ids" in note for note in trainer.plan().notes)
     assert model.tokenizer is trainer.tokenizer and model.tokenizer.vocab_size == 300
@@ -331,7 +335,7 @@ def test_a_callback_must_be_callable(make_model):
 
 
 def test_evaluate_reports_bits_per_byte(make_model, corpus):
-    trainer = hn.Trainer(make_model()).add_curriculum_stage("a", corpus, steps=1)
+    trainer = hn.Trainer(make_model(), jit_compile=False).add_curriculum_stage("a", corpus, steps=1)
     figures = trainer.evaluate()
     # Byte tokens and one end token a document: bits a byte are a little above nats a token over ln 2.
     assert figures["bits_per_byte"] == pytest.approx(figures["loss"] / np.log(2), rel=0.05)

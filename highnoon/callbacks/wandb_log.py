@@ -1,0 +1,74 @@
+"""Metrics and alerts for Weights & Biases."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from highnoon.callbacks.event_callback import EventCallback
+
+
+class WandbLog(EventCallback):
+    """Sends the metrics of log points and evaluations, and alerts, to Weights & Biases.
+
+    A resumed run goes on in the same W&B run. Where `wandb` is not installed, a warning says so and the run
+    goes on without.
+
+    Args:
+        project: W&B project.
+        name: Name of the run; None lets W&B choose.
+        config: What W&B shows as the run's configuration.
+        **options: Further arguments of `wandb.init`, such as `entity`, `tags` or `mode="offline"`.
+    """
+
+    def __init__(
+        self, project: str = "highnoon", name: str | None = None, config: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.project, self.name, self.config, self.options = project, name, config, options
+        self._run_id: str | None = options.get("id")
+        self._run: Any = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"run_id": self._run_id}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._run_id = state["run_id"]
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        if event["event"] == "train_begin":
+            self._start(event)
+        elif self._run is None:
+            return
+        elif event["event"] in ("log", "evaluation"):
+            self._run.log(event["metrics"], step=event["step"])
+        elif event["event"] == "alert":
+            self._run.alert(
+                title=event["rule"],
+                text=f"step {event['step']}: {event['message']}; {event['advice']}",
+                level={"info": "INFO", "warning": "WARN", "critical": "ERROR"}[event["severity"]],
+            )
+
+    def close(self) -> None:
+        if self._run is not None:
+            self._run.finish()
+            self._run = None
+
+    def _start(self, event: dict[str, Any]) -> None:
+        try:
+            wandb = importlib.import_module("wandb")
+        except ImportError:
+            warnings.warn(
+                "metrics do not go to Weights & Biases, whose package is missing: "
+                "pip install 'highnoon[wandb]'",
+                stacklevel=2,
+            )
+            return
+        facts = {key: event[key] for key in ("total_steps", "num_parameters") if key in event}
+        arguments: dict[str, Any] = {"project": self.project, "name": self.name, "resume": "allow"}
+        arguments["config"] = {**facts, **(self.config or {})}
+        self._run = wandb.init(**(arguments | self.options | {"id": self._run_id}))
+        self._run_id = self._run.id

@@ -1,0 +1,150 @@
+"""Shows a run at another terminal: where it stands, its figures with their curves, and what looks wrong.
+
+  highnoon monitor --log-dir my-run/logs
+  highnoon monitor --log-dir my-run/logs --once --plot --export metrics.csv
+  highnoon monitor --log-dir my-run/logs --rule "train/grad_norm > 50 for 3"
+
+The page is live until the run ends or Ctrl-C; where the output is no terminal it is printed once. Of several
+runs the one last written is shown. The run is only read: start and stop the monitor as you like.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from highnoon.monitoring.run_view import RunView
+
+SUMMARY = "watch a running or ended training in the terminal"
+_PLAIN_WIDTH = 110
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log-dir", default="logs", metavar="DIR", help="folder of a run or of runs (default logs)"
+    )
+    parser.add_argument("--once", action="store_true", help="print one page and end")
+    parser.add_argument(
+        "--refresh", type=float, default=5.0, metavar="S",
+        help="seconds between looks at the file (default 5)",
+    )
+    parser.add_argument(
+        "--plot", action=argparse.BooleanOptionalAction, default=False,
+        help="write metrics.png beside the metrics file, at the start and at the end (needs highnoon[plots])",
+    )
+    parser.add_argument(
+        "--export", metavar="FILE",
+        help="write log points and evaluations as CSV, at the start and at the end",
+    )
+    parser.add_argument(
+        "--rule", action="append", default=[], metavar="RULE",
+        help='one more alert rule, such as "train/loss > 4 for 3"; may be given again',
+    )
+    parser.add_argument("--ascii", action="store_true", help="draw with ASCII characters alone")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from highnoon.monitoring import parse_rule
+    from highnoon.monitoring.find_run import find_runs, require_run
+
+    if not arguments.refresh > 0:
+        raise ValueError(f"--refresh must be above 0 seconds; received {arguments.refresh:g}")
+    for rule in arguments.rule:
+        parse_rule(rule)
+    console = Console(highlight=False)
+    is_live = console.is_terminal and not arguments.once
+    path = _wait_for_run(arguments, console) if is_live else require_run(arguments.log_dir)
+    others = len(find_runs(arguments.log_dir)) - 1
+    note = f"{path}" + (f", the last written of {others + 1} runs" if others > 0 else "")
+    view = _open(path, arguments)
+    _write_files(view, arguments)
+    if is_live and not view.is_ended:
+        _show_live(view, note, arguments, console)
+        _write_files(view, arguments)
+    else:
+        _print_page(view, note, arguments, console)
+    for written in _file_names(view, arguments):
+        print(f"wrote {written}")
+
+
+def _open(path: pathlib.Path, arguments: argparse.Namespace) -> RunView:
+    from highnoon.monitoring.run_view import RunView
+
+    view = RunView(path, arguments.rule)
+    view.update()
+    return view
+
+
+def _wait_for_run(arguments: argparse.Namespace, console: Console) -> pathlib.Path:
+    from highnoon.monitoring.find_run import find_runs
+
+    runs = find_runs(arguments.log_dir)
+    if not runs:
+        with console.status(f"waiting for a run in {arguments.log_dir}; Ctrl-C ends", spinner="line"):
+            while not (runs := find_runs(arguments.log_dir)):
+                time.sleep(arguments.refresh)
+    return runs[0]
+
+
+def _show_live(view: RunView, note: str, arguments: argparse.Namespace, console: Console) -> None:
+    from rich.live import Live
+
+    with Live(_page(view, note, arguments, console), console=console, auto_refresh=False) as live:
+        while not view.is_ended:
+            time.sleep(arguments.refresh)
+            view.update()
+            live.update(_page(view, note, arguments, console), refresh=True)
+
+
+def _print_page(view: RunView, note: str, arguments: argparse.Namespace, console: Console) -> None:
+    from highnoon.monitoring.run_page import page_text
+
+    if console.is_terminal:
+        console.print(_page(view, note, arguments, console))
+    else:
+        width = max(console.width, _PLAIN_WIDTH)
+        print(page_text(view, note, width=width, is_ascii=_is_ascii(arguments, console)))
+
+
+def _page(view: RunView, note: str, arguments: argparse.Namespace, console: Console) -> RenderableType:
+    """Returns the page for a terminal; in ASCII without colours, but whatever the names in it."""
+    from rich.text import Text
+
+    from highnoon.monitoring.run_page import page_text, run_page
+
+    if _is_ascii(arguments, console):
+        return Text(page_text(view, note, width=console.width, is_ascii=True))
+    return run_page(view, note)
+
+
+def _is_ascii(arguments: argparse.Namespace, console: Console) -> bool:
+    return arguments.ascii or console.options.ascii_only
+
+
+def _write_files(view: RunView, arguments: argparse.Namespace) -> None:
+    if arguments.export:
+        from highnoon.monitoring.export_csv import export_csv
+
+        export_csv(view.lines(), arguments.export)
+    if arguments.plot and view.series:
+        from highnoon.monitoring.plot_run import plot_run
+
+        plot_run(view.series, _plot_path(view))
+
+
+def _file_names(view: RunView, arguments: argparse.Namespace) -> list[str]:
+    return [
+        *([str(_plot_path(view))] if arguments.plot and view.series else []),
+        *([arguments.export] if arguments.export else []),
+    ]
+
+
+def _plot_path(view: RunView) -> pathlib.Path:
+    return view.path.with_name("metrics.png")

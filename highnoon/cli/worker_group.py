@@ -1,0 +1,216 @@
+"""Several processes that live and end together."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+from highnoon.training.distributed.peer_watch import EXIT_CODE as LOST_ANOTHER
+
+_POLL_SECONDS = 0.2
+_NOTICE_SECONDS = 3.0  # in which the worker that another has lost may tell why it ended
+_NEVER = float("inf")
+_ENDED_BY_GROUP = (128 + signal.SIGTERM, 128 + signal.SIGKILL)
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerCommand:
+    """What starts one worker: its words, its environment beside the launcher's, and how it is told to end.
+
+    A worker on another host is the `ssh` that runs it there, which ends it when its standard input is closed.
+    """
+
+    rank: int
+    words: Sequence[str]
+    environment: Mapping[str, str]
+    place: str = "this host"
+    ends_with_stdin: bool = False
+
+
+class WorkerGroup:
+    """Runs workers until all have ended, and ends all when one fails.
+
+    Each line that a worker writes is printed after `[worker RANK]`, and kept as it is in
+    `log_dir/worker_RANK.log`. SIGINT and SIGTERM are passed on to all, once for each time they come; the
+    third kills.
+
+    Args:
+        commands: One a worker.
+        log_dir: Folder of the logs, made where it is missing, or None.
+        grace_seconds: From the first failure, or the first end after a signal, to the kill of those left.
+
+    Example:
+
+    ```python
+    import sys
+
+    hello = [sys.executable, "-c", "print('hello')"]
+    assert WorkerGroup([WorkerCommand(rank, hello, {}) for rank in range(2)]).run() == 0
+    ```
+    """
+
+    def __init__(
+        self,
+        commands: Sequence[WorkerCommand],
+        log_dir: str | os.PathLike[str] | None = None,
+        grace_seconds: float = 60.0,
+    ) -> None:
+        self.commands, self.grace_seconds = commands, grace_seconds
+        self.log_dir = pathlib.Path(log_dir) if log_dir is not None else None
+        self._processes: dict[int, subprocess.Popen[str]] = {}
+        self._readers: list[threading.Thread] = []
+        self._ends: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+        self._printing = threading.Lock()
+        self._signals: list[int] = []
+        self._num_passed_on = 0
+
+    def run(self) -> int:
+        """Starts all, waits for all, and returns the exit code of the first that failed, or 0.
+
+        A worker that a signal ended counts as 128 plus its number. A worker that stopped because it lost
+        another (exit code 75) is not the first where another failed too.
+
+        Raises:
+            OSError: a command cannot be started; those that were are ended.
+        """
+        if self.log_dir is not None:
+            self.log_dir.mkdir(parents=True, exist_ok=True)
+        with _handlers(self._note):
+            try:
+                for command in self.commands:
+                    self._start(command)
+                failures = self._wait()
+            finally:
+                self._kill()
+                for reader in self._readers:
+                    reader.join(timeout=5.0)
+        return next((code for code in failures if code != LOST_ANOTHER), failures[0] if failures else 0)
+
+    def _start(self, command: WorkerCommand) -> None:
+        process = subprocess.Popen(
+            command.words,
+            env={**os.environ, **command.environment},
+            stdin=subprocess.PIPE if command.ends_with_stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # a terminal's Ctrl-C reaches the workers through `_note` alone, once
+        )
+        self._processes[command.rank] = process
+        for target in (self._read, self._await_end):
+            thread = threading.Thread(target=target, args=(command.rank, process), daemon=True)
+            thread.start()
+            if target == self._read:
+                self._readers.append(thread)
+
+    def _read(self, rank: int, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with contextlib.ExitStack() as stack:
+            log = None
+            if self.log_dir is not None:
+                log = stack.enter_context((self.log_dir / f"worker_{rank}.log").open("w", encoding="utf-8"))
+            for line in process.stdout:
+                if log is not None:
+                    log.write(line)
+                    log.flush()
+                self._say(f"[worker {rank}] {line.rstrip()}")
+
+    def _await_end(self, rank: int, process: subprocess.Popen[str]) -> None:
+        self._ends.put((rank, process.wait()))
+
+    def _wait(self) -> list[int]:
+        """Returns the exit codes of failures in their order, less those of workers that this group ended."""
+        failures: list[int] = []
+        num_ended, tell_at, kill_at, has_told = 0, _NEVER, _NEVER, False
+        while num_ended < len(self._processes):
+            self._pass_on()
+            with contextlib.suppress(queue.Empty):
+                rank, status = self._ends.get(timeout=_POLL_SECONDS)
+                num_ended += 1
+                self._say(f"[launch] worker {rank} {_how_it_ended(status)}")
+                code = status if status >= 0 else 128 - status
+                if code and not (has_told and code in _ENDED_BY_GROUP):
+                    failures.append(code)
+                if code and code != LOST_ANOTHER:
+                    tell_at = min(tell_at, time.monotonic())
+                elif code or self._signals:
+                    tell_at = min(tell_at, time.monotonic() + _NOTICE_SECONDS)
+            if time.monotonic() >= tell_at and not has_told and num_ended < len(self._processes):
+                has_told, kill_at = True, time.monotonic() + self.grace_seconds
+                if not self._signals:
+                    self._say(f"[launch] ends the others, by force in {self.grace_seconds:g} s")
+                    self._tell_all(signal.SIGTERM)
+            if time.monotonic() >= kill_at:
+                self._kill()
+        return failures
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._signals.append(number)
+
+    def _pass_on(self) -> None:
+        for number in self._signals[self._num_passed_on :]:
+            self._num_passed_on += 1
+            if self._num_passed_on > 2:
+                self._kill()
+                return
+            self._say(f"[launch] {signal.Signals(number).name} goes to all workers; waits for them")
+            self._tell_all(number)
+
+    def _tell_all(self, number: int) -> None:
+        for command in self.commands:
+            process = self._processes[command.rank]
+            if process.poll() is not None:
+                continue
+            if process.stdin is not None:
+                process.stdin.close()
+            else:
+                _signal_group(process, number)
+
+    def _kill(self) -> None:
+        for process in self._processes.values():
+            if process.poll() is None:
+                _signal_group(process, signal.SIGKILL)
+
+    def _say(self, line: str) -> None:
+        with self._printing, contextlib.suppress(BrokenPipeError):
+            print(line, file=sys.stdout, flush=True)
+
+
+@contextlib.contextmanager
+def _handlers(note: Callable[[int, FrameType | None], None]) -> Any:
+    """Notes SIGINT and SIGTERM in place of ending, in the main thread; elsewhere nothing changes."""
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _signal_group(process: subprocess.Popen[str], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _how_it_ended(status: int) -> str:
+    if status < 0:
+        return f"was ended by {signal.Signals(-status).name}"
+    return {
+        0: "ended well",
+        LOST_ANOTHER: f"stopped since it lost another (exit code {LOST_ANOTHER})",
+    }.get(status, f"failed with exit code {status}")

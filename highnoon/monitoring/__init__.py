@@ -1,0 +1,26 @@
+"""Watching a run from its figures alone: alert rules, the metrics file, the terminal page.
+
+Nothing here needs Keras or a device, so that a monitor starts at once.
+"""
+
+from highnoon.monitoring.alert import ACTIONS, SEVERITIES, Alert
+from highnoon.monitoring.alert_engine import AlertEngine
+from highnoon.monitoring.alert_rule import AlertRule
+from highnoon.monitoring.default_rules import default_rules
+from highnoon.monitoring.expression_rule import ExpressionRule, parse_rule
+from highnoon.monitoring.level_rule import LevelRule
+from highnoon.monitoring.metrics_reader import MetricsReader, read_metrics
+
+__all__ = [
+    "ACTIONS",
+    "SEVERITIES",
+    "Alert",
+    "AlertEngine",
+    "AlertRule",
+    "ExpressionRule",
+    "LevelRule",
+    "MetricsReader",
+    "default_rules",
+    "parse_rule",
+    "read_metrics",
+]

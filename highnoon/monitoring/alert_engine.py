@@ -1,0 +1,94 @@
+"""Runs rules over a run's figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from highnoon.monitoring.alert import Alert
+from highnoon.monitoring.alert_rule import AlertRule
+from highnoon.monitoring.default_rules import default_rules
+from highnoon.monitoring.expression_rule import parse_rule
+from highnoon.monitoring.metric_names import MEASURED, canonical_record, goes_back
+from highnoon.monitoring.run_facts import RunFacts
+
+
+class AlertEngine:
+    """Turns lines of figures into alerts; a function of the lines alone, so a file gives what a run gave.
+
+    Args:
+        rules: Rules, or forms that `parse_rule` reads; None takes `default_rules()`.
+        vocab_size: Token ids of the model; None takes what a line of the run's beginning says.
+
+    Raises:
+        ValueError: two rules of one name, or a form that cannot be read.
+
+    Example:
+
+    ```python
+    from highnoon.monitoring import AlertEngine
+
+    engine = AlertEngine(["train/loss > 4 for 2"])
+    for step, loss in enumerate([5.0, 6.0, 7.0], start=1):
+        for alert in engine.observe({"event": "log", "step": step, "train/loss": loss}):
+            print(alert.step, alert.message)
+    ```
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[AlertRule | str | Mapping[str, Any]] | None = None,
+        vocab_size: int | None = None,
+    ) -> None:
+        given = default_rules() if rules is None else rules
+        self.rules = [rule if isinstance(rule, AlertRule) else parse_rule(rule) for rule in given]
+        names = [rule.name for rule in self.rules]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"there are two rules `{name}`; give one of them another `name`")
+        self.run = RunFacts(vocab_size)
+        self._last_steps: dict[str, int] = {}
+
+    @property
+    def firing(self) -> set[str]:
+        """Names of the rules whose alert is not over."""
+        return {rule.name for rule in self.rules if rule.told is not None}
+
+    def observe(self, record: Mapping[str, Any]) -> list[Alert]:
+        """Returns the new alerts of one line; lines that hold no figures, or came before, give none."""
+        record = canonical_record(record)
+        if self.run.vocab_size is None:
+            self.run.vocab_size = record.get("vocab_size")
+        event = record["event"]
+        if goes_back(record):
+            self._go_back(record["step"])
+        if event not in MEASURED or record["step"] <= self._last_steps.get(event, -1):
+            return []
+        self._last_steps[event] = record["step"]
+        if self.run.enter(record.get("stage"), record["step"]):
+            for rule in self.rules:
+                rule.start_anew()
+        alerts = (rule.observe(record, self.run) for rule in self.rules)
+        return [alert for alert in alerts if alert is not None]
+
+    def _go_back(self, step: int) -> None:
+        """Judges the steps after this one again, with other data."""
+        self._last_steps = {event: min(last, step) for event, last in self._last_steps.items()}
+        for rule in self.rules:
+            rule.start_anew()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all that the rules remember, as JSON values."""
+        return {
+            "run": dataclasses.asdict(self.run),
+            "last_steps": dict(self._last_steps),
+            "rules": {rule.name: rule.state_dict() for rule in self.rules},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Gives rules of the same names their memory back; rules that are new begin empty."""
+        self.run = RunFacts(**state["run"])
+        self._last_steps = dict(state["last_steps"])
+        for rule in self.rules:
+            rule.load_state_dict(state["rules"].get(rule.name, {}))

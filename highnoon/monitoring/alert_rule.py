@@ -1,0 +1,75 @@
+"""The base of all rules: how a rule remembers, and that it speaks once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from highnoon.monitoring.alert import ACTIONS, SEVERITIES, Alert
+from highnoon.monitoring.nearest_name import unknown_name
+from highnoon.monitoring.run_facts import RunFacts
+
+
+class AlertRule:
+    """Looks at each line of figures and says when something is wrong.
+
+    A rule that has spoken is silent until what it told of is over, or has become more severe.
+
+    Args:
+        name: Name of the rule, unique among those of an engine.
+        severity: One of `SEVERITIES`.
+        advice: What to do.
+        action: One of `ACTIONS`.
+
+    Raises:
+        ValueError: a severity or action that does not exist.
+    """
+
+    remembered: ClassVar[tuple[str, ...]] = ("told",)
+    """Attributes of JSON values that make up the rule's state."""
+
+    def __init__(self, name: str, severity: str, advice: str, action: str = "event") -> None:
+        if severity not in SEVERITIES:
+            raise unknown_name("severity", severity, SEVERITIES)
+        if action not in ACTIONS:
+            raise unknown_name("action", action, ACTIONS)
+        self.name, self.severity, self.advice, self.action = name, severity, advice, action
+        self.told: str | None = None
+
+    def observe(self, record: Mapping[str, Any], run: RunFacts) -> Alert | None:
+        """Returns an alert if this line of figures (`step`, `stage`, metrics) gives cause for a new one."""
+        raise NotImplementedError
+
+    def start_anew(self) -> None:
+        """Called before the first figures of another stage, and after the run went back to a checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.remembered}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name in self.remembered:
+            if name in state:
+                setattr(self, name, state[name])
+
+    def tell(
+        self, record: Mapping[str, Any], value: float, message: str, severity: str | None = None
+    ) -> Alert | None:
+        """Returns the alert, or None where it, or a more severe one, has been told already."""
+        severity = severity or self.severity
+        if self.told is not None and SEVERITIES.index(severity) <= SEVERITIES.index(self.told):
+            return None
+        self.told = severity
+        return Alert(self.name, severity, record["step"], value, message, self.advice, self.action)
+
+    def clear(self) -> None:
+        """Notes that nothing is wrong any more."""
+        self.told = None
+
+
+def finite(record: Mapping[str, Any], metric: str) -> float | None:
+    """Returns a metric of a line, or None where it is absent or not finite."""
+    value = record.get(metric)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)

@@ -1,0 +1,25 @@
+"""A moving average over steps."""
+
+from __future__ import annotations
+
+import math
+
+
+def move_average(average: list[float] | None, step: int, value: float, time_constant: float) -> list[float]:
+    """Returns the average after one more value, with its step.
+
+        a <- a + (1 - exp(-(step - last step) / time_constant)) * (value - a)
+
+    so that it means the same whatever the distance between log points.
+
+    Args:
+        average: [average, step], or None before the first value.
+        step: Step of the value.
+        value: The value.
+        time_constant: Steps after which a value's share has fallen to 1/e.
+    """
+    if average is None:
+        return [value, step]
+    old, last = average
+    share = 1 - math.exp(-max(step - last, 0) / time_constant)
+    return [old + share * (value - old), step]

@@ -1,0 +1,139 @@
+"""A run as one page of text."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from highnoon.monitoring.alert import SEVERITIES, Alert
+from highnoon.monitoring.metric_names import METRICS, format_metric
+from highnoon.monitoring.run_view import RunView
+from highnoon.monitoring.sparkline import sparkline
+
+SILENT_SECONDS = 300
+_SHOWN_ALERTS = 6
+_STYLES = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
+_MARKS = {"critical": ("!!", "✖"), "warning": ("!", "▲"), "info": ("i", "●")}
+_BAR_WIDTH = 40
+
+
+def run_page(
+    view: RunView, note: str = "", *, is_ascii: bool = False, now: float | None = None
+) -> RenderableType:
+    """Returns the page: where the run stands, its alerts, its figures with their curves.
+
+    Args:
+        view: The run.
+        note: A line below the heading, such as which of several runs this is.
+        is_ascii: Whether to use ASCII characters alone.
+        now: Seconds since the epoch; None takes the clock.
+    """
+    now = time.time() if now is None else now
+    parts: list[RenderableType] = [_heading(view, now, is_ascii)]
+    if note:
+        parts.append(Text(note, style="dim"))
+    parts += [Text(), _alerts(view, is_ascii), Text(), _figures(view, is_ascii)]
+    return Group(*parts)
+
+
+def page_text(
+    view: RunView, note: str = "", *, width: int = 110, is_ascii: bool = False, now: float | None = None
+) -> str:
+    """Returns the page as plain text of at most `width` columns, see `run_page`."""
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console.print(run_page(view, note, is_ascii=is_ascii, now=now))
+    page = "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
+    return page.encode("ascii", "replace").decode() if is_ascii else page
+
+
+def _heading(view: RunView, now: float, is_ascii: bool) -> Text:
+    heading = Text(f"{view.path.parent.name or view.path}", style="bold")
+    if view.stage is not None:
+        heading.append(f"  stage {view.stage}")
+    heading.append(f"  {_status(view, now)}\n")
+    if view.total_steps:
+        done = min(view.step / view.total_steps, 1.0)
+        full, empty = ("#", "-") if is_ascii else ("━", "─")
+        bar = round(done * _BAR_WIDTH)
+        heading.append(full * bar, style="green").append(empty * (_BAR_WIDTH - bar), style="dim")
+        heading.append(f"  step {view.step:,} of {view.total_steps:,} ({done:.0%})", style="not bold")
+    else:
+        heading.append(f"step {view.step:,}", style="not bold")
+    seconds = view.seconds_left()
+    if seconds is not None:
+        heading.append(f"  {_duration(seconds)} left", style="not bold")
+    return heading
+
+
+def _status(view: RunView, now: float) -> str:
+    if view.is_ended:
+        return "ended"
+    if view.last_time is None:
+        return "running"
+    silent = now - view.last_time
+    return f"no news for {_duration(silent)}" if silent > SILENT_SECONDS else "running"
+
+
+def _figures(view: RunView, is_ascii: bool) -> RenderableType:
+    names = [name for name in METRICS if name in view.series]
+    names += sorted(name for name in view.series if name not in METRICS)
+    if not names:
+        return Text("no log point yet", style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table.add_column("metric", overflow="fold")
+    table.add_column("now", justify="right", no_wrap=True)
+    table.add_column("lowest", justify="right", no_wrap=True)
+    table.add_column("highest", justify="right", no_wrap=True)
+    table.add_column("from the first to the last point", no_wrap=True)
+    for name in names:
+        values = [value for _, value in view.series[name]]
+        finite = [value for value in values if math.isfinite(value)] or values
+        metric = METRICS.get(name)
+        table.add_row(
+            metric.label if metric else name,
+            format_metric(name, values[-1]),
+            format_metric(name, min(finite)),
+            format_metric(name, max(finite)),
+            sparkline(values, is_ascii=is_ascii, is_logarithmic=bool(metric and metric.is_logarithmic)),
+        )
+    return table
+
+
+def _alerts(view: RunView, is_ascii: bool) -> RenderableType:
+    if not view.alerts:
+        return Text("no alerts", style="green")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    alerts = sorted(view.alerts, key=lambda alert: _rank(view, alert))
+    for alert in alerts[:_SHOWN_ALERTS]:
+        mark = _MARKS.get(alert.severity, ("?", "?"))[0 if is_ascii else 1]
+        over = ", over" if view.is_over(alert) else ""
+        text = Text(f"step {alert.step:,}, {alert.rule}{over}: {alert.message}\n")
+        text.append(alert.advice, style="dim")
+        table.add_row(Text(f"{mark} {alert.severity}", style=_STYLES.get(alert.severity, "")), text)
+    if len(alerts) > _SHOWN_ALERTS:
+        table.add_row("", Text(f"not shown: {len(alerts) - _SHOWN_ALERTS} more", style="dim"))
+    return table
+
+
+def _rank(view: RunView, alert: Alert) -> tuple[bool, int, int]:
+    """Orders alerts: those that stand before those that are over, then the most severe, then the latest."""
+    severity = SEVERITIES.index(alert.severity) if alert.severity in SEVERITIES else 0
+    return view.is_over(alert), -severity, -alert.step
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -1,0 +1,130 @@
+"""All that a page shows of a run, kept up to date from its metrics file."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from highnoon.monitoring.alert import Alert
+from highnoon.monitoring.alert_engine import AlertEngine
+from highnoon.monitoring.default_rules import default_rules
+from highnoon.monitoring.metric_names import MEASURED
+from highnoon.monitoring.metrics_reader import MetricsReader
+
+_RATE_POINTS = 20
+_FIELDS = tuple(field.name for field in dataclasses.fields(Alert))
+
+
+class RunView:
+    """A run as its metrics file tells it, with the alerts that the rules find in it.
+
+    Args:
+        path: The metrics file.
+        rules: Rules besides the default ones, as `parse_rule` reads them.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], rules: Sequence[str | Mapping[str, Any]] = ()
+    ) -> None:
+        self.path = pathlib.Path(path)
+        self._rules = rules
+        self._reader = MetricsReader(path)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._generation = self._reader.generation
+        self.series: dict[str, list[tuple[int, float]]] = {}
+        self.alerts: list[Alert] = []
+        self.stage: str | None = None
+        self.step: int = self._reader.beginning.get("step", 0)
+        self._times: list[tuple[float, int]] = []
+        self._engine = AlertEngine([*default_rules(), *self._rules])
+        self._engine.observe({"event": "resume", "step": 0, **self._reader.beginning})
+
+    def update(self) -> bool:
+        """Reads what is new; returns whether anything was.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        beginning, was_ended = self._reader.beginning, self._reader.is_ended
+        new = self._reader.poll()
+        begins = self._reader.beginning is not beginning
+        if begins or self._reader.generation != self._generation:
+            self._begin()
+            new = self._reader.lines
+        for line in new:
+            self._take(line)
+        return bool(new) or begins or self.is_ended != was_ended
+
+    @property
+    def is_ended(self) -> bool:
+        return self._reader.is_ended
+
+    @property
+    def total_steps(self) -> int | None:
+        return self._reader.beginning.get("total_steps")
+
+    def is_over(self, alert: Alert) -> bool:
+        """Whether what an alert told of has passed; of rules that only the run knows nobody can say."""
+        if alert.rule not in {rule.name for rule in self._engine.rules}:
+            return False
+        last = max(other.step for other in self.alerts if other.rule == alert.rule)
+        return alert.rule not in self._engine.firing or alert.step < last
+
+    @property
+    def last_time(self) -> float | None:
+        """Seconds since the epoch at the last line of figures."""
+        return self._times[-1][0] if self._times else None
+
+    def seconds_left(self) -> float | None:
+        """Returns the time that the remaining steps take at the speed of the last log points, if known."""
+        began = self._reader.beginning.get("time", 0.0)
+        recent = [(when, step) for when, step in self._times if when >= began]
+        if self.total_steps is None or self.is_ended or len(recent) < 2:
+            return None
+        seconds, steps = recent[-1][0] - recent[0][0], recent[-1][1] - recent[0][1]
+        return seconds / steps * max(self.total_steps - self.step, 0) if steps > 0 else None
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Returns the lines that count, by step."""
+        return self._reader.lines
+
+    def _take(self, line: dict[str, Any]) -> None:
+        self.stage = line.get("stage", self.stage)
+        if line["event"] == "alert":
+            self._add({name: line.get(name) for name in _FIELDS})
+        if line["event"] == "fault_answered":
+            self._add(_as_alert(line))
+        for alert in self._engine.observe(line):
+            self._add(dataclasses.asdict(alert))
+        if line["event"] not in MEASURED:
+            return
+        self.step = max(self.step, line["step"])
+        if isinstance(line.get("time"), (int, float)):
+            self._times = [*self._times[-_RATE_POINTS:], (line["time"], line["step"])]
+        for name, value in line.items():
+            if "/" in name and isinstance(value, (int, float)):
+                self.series.setdefault(name, []).append((line["step"], float(value)))
+
+    def _add(self, fields: dict[str, Any]) -> None:
+        """Adds an alert, which the run may have recorded and the rules found again."""
+        alert = Alert(**fields)
+        if all((other.rule, other.step) != (alert.rule, alert.step) for other in self.alerts):
+            self.alerts.append(alert)
+
+
+def _as_alert(line: Mapping[str, Any]) -> dict[str, Any]:
+    factor = line.get("learning_rate_factor", 1.0)
+    return {
+        "rule": "fault_answered",
+        "severity": "warning",
+        "step": line["step"],
+        "value": factor,
+        "message": f"the run answered by `{line.get('answer')}`: {line.get('reason')}",
+        "advice": f"nothing to do unless it goes on; the learning rate is {factor:g} of its plan",
+        "action": "log",
+    }

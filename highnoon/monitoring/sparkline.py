@@ -1,0 +1,50 @@
+"""A curve in one line of text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+_UNICODE, _ASCII = "▁▂▃▄▅▆▇█", "_.-:=+*#"
+_BROKEN = "!"
+
+
+def sparkline(
+    values: Sequence[float], width: int = 32, *, is_ascii: bool = False, is_logarithmic: bool = False
+) -> str:
+    """Returns the values as a line of bars, from the lowest to the highest; `!` where one is not finite.
+
+    More values than places are averaged, as many to a place as to the next.
+
+    Args:
+        values: In order.
+        width: Places.
+        is_ascii: Whether to draw with ASCII characters.
+        is_logarithmic: Whether heights are those of logarithms; values that have none are drawn lowest.
+    """
+    marks = _ASCII if is_ascii else _UNICODE
+    heights = [_mean(part) for part in _parts(values, width)]
+    if is_logarithmic:
+        positive = [height for height in heights if 0 < height < math.inf]
+        floor = min(positive, default=1.0)
+        heights = [math.log(max(h, floor)) if math.isfinite(h) else h for h in heights]
+    finite = [height for height in heights if math.isfinite(height)]
+    lowest, spread = min(finite, default=0.0), max(finite, default=0.0) - min(finite, default=0.0)
+
+    def mark(height: float) -> str:
+        if not math.isfinite(height):
+            return _BROKEN
+        return marks[round((height - lowest) / spread * (len(marks) - 1)) if spread > 0 else 0]
+
+    return "".join(map(mark, heights))
+
+
+def _parts(values: Sequence[float], width: int) -> list[Sequence[float]]:
+    """Cuts into at most `width` parts that differ by one in length at most."""
+    count = min(width, len(values))
+    bounds = [index * len(values) // count for index in range(count + 1)] if count else [0]
+    return [values[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)]
+
+
+def _mean(part: Sequence[float]) -> float:
+    return sum(part) / len(part)

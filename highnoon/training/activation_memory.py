@@ -1,0 +1,2 @@
+def activation_bytes(model, rows, length):
+    return 0

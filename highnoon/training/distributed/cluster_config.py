@@ -1,0 +1,246 @@
+"""Who takes part in a run of several processes, and which of them this process is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from highnoon.config import ConfigError
+
+WATCH_PORT_DISTANCE = 1000
+HIGHEST_PORT = 65535
+_TASK_TYPES = ("chief", "worker")
+_NO_SERVERS = (
+    "parameter servers apply the gradients of each worker when they come, so that two runs never agree; "
+    "name workers only, and they train in step"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusterConfig:
+    """The addresses of all workers, and the place of this process among them.
+
+    A worker's rank counts the chief first, where there is one, and then the workers in order. Rank 0 is the
+    process that writes checkpoints and logs.
+
+    Args:
+        workers: Addresses as `host:port`, the same list in the same order in every process.
+        parameter_servers: Must stay None; named here to say why.
+        chief: Address of a chief apart from the workers, or None, where the first worker is chief.
+        task_type: `"worker"` or `"chief"`.
+        task_index: Place of this process in `workers`; 0 for the chief.
+        local_rank: Place among the workers of this host, or None where nobody said; picks the GPU.
+        num_local_workers: Workers on this host, or None where nobody said.
+        watch_port: Port on the host of rank 0 over which the workers watch each other; None takes the port
+            of rank 0 plus 1000 (less 1000 where that is over 65535).
+
+    Raises:
+        ConfigError: no worker, an address without a port or used twice, an index out of range, or parameter
+            servers.
+
+    Example:
+
+    ```python
+    cluster = ClusterConfig(workers=("10.0.0.1:2222", "10.0.0.2:2222"), task_index=1)
+    assert cluster.num_workers == 2 and not cluster.is_chief
+    assert ClusterConfig.from_tf_config(cluster.to_json()) == cluster
+    ```
+    """
+
+    workers: Sequence[str]
+    parameter_servers: Sequence[str] | None = None
+    chief: str | None = None
+    task_type: str = "worker"
+    task_index: int = 0
+    local_rank: int | None = None
+    num_local_workers: int | None = None
+    watch_port: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "workers", tuple(self.workers))
+        if self.parameter_servers or self.task_type == "ps":
+            raise ConfigError(_NO_SERVERS)
+        if self.task_type not in _TASK_TYPES:
+            raise ConfigError(f"task type must be one of {_TASK_TYPES}; received {self.task_type!r}")
+        if not self.addresses:
+            raise ConfigError("a cluster needs at least one worker, as `host:port`; received none")
+        for address in self.addresses:
+            split_address(address)
+        if len(set(self.addresses)) < len(self.addresses):
+            raise ConfigError(f"each worker needs its own address; received {', '.join(self.addresses)}")
+        num_tasks = len(self.workers) if self.task_type == "worker" else int(self.chief is not None)
+        if not isinstance(self.task_index, int) or not 0 <= self.task_index < num_tasks:
+            raise ConfigError(
+                f"task index must be between 0 and {num_tasks - 1}, as there are {num_tasks} tasks of type "
+                f"{self.task_type!r}; received {self.task_index!r}"
+            )
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses by rank."""
+        return (*([self.chief] if self.chief else []), *self.workers)
+
+    @property
+    def num_workers(self) -> int:
+        """Number of processes that train, the chief among them."""
+        return len(self.addresses)
+
+    @property
+    def rank(self) -> int:
+        """Place of this process in `addresses`."""
+        return self.task_index + int(self.task_type == "worker" and self.chief is not None)
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    @property
+    def watch_address(self) -> tuple[str, int]:
+        """Host and port where rank 0 listens for the other workers."""
+        host, port = split_address(self.addresses[0])
+        if self.watch_port is not None:
+            return host, self.watch_port
+        above = port + WATCH_PORT_DISTANCE
+        return host, above if above <= HIGHEST_PORT else port - WATCH_PORT_DISTANCE
+
+    def to_tf_config(self) -> dict[str, Any]:
+        """Returns what `TF_CONFIG` holds, as a dict."""
+        cluster: dict[str, list[str]] = {"worker": list(self.workers)}
+        if self.chief:
+            cluster["chief"] = [self.chief]
+        return {"cluster": cluster, "task": {"type": self.task_type, "index": self.task_index}}
+
+    def to_json(self) -> str:
+        """Returns the text of `TF_CONFIG`."""
+        return json.dumps(self.to_tf_config())
+
+    @classmethod
+    def from_tf_config(cls, text: str | None = None) -> ClusterConfig | None:
+        """Reads the text of `TF_CONFIG`, by default the environment's; None where it names no cluster.
+
+        Raises:
+            ConfigError: it is not the JSON that TensorFlow expects, or the cluster is not possible.
+        """
+        text = os.environ.get("TF_CONFIG") if text is None else text
+        if not text or not text.strip():
+            return None
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"TF_CONFIG is not JSON: {error}") from None
+        cluster, task = _mapping(values, "TF_CONFIG").get("cluster"), values.get("task")
+        if not cluster:
+            return None
+        jobs = {name: _addresses(name, entries) for name, entries in _mapping(cluster, "cluster").items()}
+        task = _mapping(task, "task")
+        if jobs.pop("ps", None) or task.get("type") == "ps":
+            raise ConfigError(f"TF_CONFIG: {_NO_SERVERS}")
+        if unknown := set(jobs) - set(_TASK_TYPES):
+            names = ", ".join(sorted(unknown))
+            raise ConfigError(f"TF_CONFIG: jobs can be chief and worker; received {names}")
+        chiefs = jobs.get("chief", [])
+        if len(chiefs) > 1:
+            raise ConfigError(f"TF_CONFIG: there is one chief; received {', '.join(map(str, chiefs))}")
+        try:
+            return cls(
+                workers=jobs.get("worker", ()),
+                chief=chiefs[0] if chiefs else None,
+                task_type=task.get("type", "worker"),
+                task_index=task.get("index", 0),
+            )
+        except ConfigError as error:
+            raise ConfigError(f"TF_CONFIG: {error}") from None
+
+    @classmethod
+    def from_torchrun(cls, environment: Mapping[str, str] | None = None) -> ClusterConfig | None:
+        """Reads RANK, WORLD_SIZE and the like, as `torchrun` sets them; None where they name one process.
+
+        All workers are taken to be on MASTER_ADDR, rank r at port MASTER_PORT + 1 + r: torchrun itself
+        listens on MASTER_PORT.
+
+        Raises:
+            ConfigError: a variable is missing or no number, or the processes are on several hosts, whose
+                names torchrun does not tell.
+        """
+        environment = os.environ if environment is None else environment
+        if "RANK" not in environment or "WORLD_SIZE" not in environment:
+            return None
+        rank, world_size = _integer(environment, "RANK"), _integer(environment, "WORLD_SIZE")
+        if world_size < 2:
+            return None
+        num_local = _integer(environment, "LOCAL_WORLD_SIZE", default=world_size)
+        local_rank = _integer(environment, "LOCAL_RANK", default=rank)
+        if num_local != world_size or local_rank != rank:
+            raise ConfigError(
+                f"torchrun started {world_size} workers on several hosts and does not tell each the names of "
+                f"the others; set TF_CONFIG on every host, or use `highnoon launch --hosts FILE`"
+            )
+        if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]:
+            raise ConfigError(f"RANK and WORLD_SIZE={world_size} are set, but not {' and '.join(missing)}")
+        host, first = environment["MASTER_ADDR"], _integer(environment, "MASTER_PORT") + 1
+        return cls(
+            workers=tuple(f"{host}:{first + other}" for other in range(world_size)),
+            task_index=rank,
+            local_rank=local_rank,
+            num_local_workers=num_local,
+            watch_port=first + world_size,
+        )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> ClusterConfig | None:
+        """Reads `TF_CONFIG`, or else torchrun's variables; None where neither names several workers.
+
+        `LOCAL_RANK`, `LOCAL_WORLD_SIZE` and `HIGHNOON_WATCH_PORT` are read beside `TF_CONFIG`.
+
+        Raises:
+            ConfigError: what is set does not describe a cluster.
+        """
+        environment = os.environ if environment is None else environment
+        cluster = cls.from_tf_config(environment.get("TF_CONFIG", ""))
+        if cluster is None:
+            return cls.from_torchrun(environment)
+        if cluster.num_workers == 1:
+            return None
+        return dataclasses.replace(
+            cluster,
+            local_rank=_integer(environment, "LOCAL_RANK", default=None),
+            num_local_workers=_integer(environment, "LOCAL_WORLD_SIZE", default=None),
+            watch_port=_integer(environment, "HIGHNOON_WATCH_PORT", default=None),
+        )
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Returns host and port of `host:port`, the brackets of an IPv6 address taken off.
+
+    Raises:
+        ConfigError: there is no host, or no port between 1 and 65535.
+    """
+    host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= HIGHEST_PORT:
+        raise ConfigError(f"an address must be `host:port` with a port of 1 to 65535; received {address!r}")
+    return host.strip("[]"), int(port)
+
+
+def _mapping(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"TF_CONFIG: `{name}` must be an object; received {value!r}")
+    return value
+
+
+def _addresses(job: str, entries: Any) -> list[str]:
+    if not isinstance(entries, list):
+        raise ConfigError(f"TF_CONFIG: `cluster.{job}` must be a list of `host:port`; received {entries!r}")
+    return entries
+
+
+def _integer(environment: Mapping[str, str], name: str, default: int | None = -1) -> Any:
+    value = environment.get(name)
+    if value is None and default != -1:
+        return default
+    if value is None or not value.isdecimal():
+        raise ConfigError(f"{name} must be a whole number; received {value!r}")
+    return int(value)

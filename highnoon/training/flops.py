@@ -1,0 +1,53 @@
+"""Floating point operations of a model's training, and what the machine could do."""
+
+from __future__ import annotations
+
+import time
+
+import keras
+import tensorflow as tf
+
+from highnoon.models import LanguageModel
+from highnoon.models.memory import count_parameters
+from highnoon.models.patterns import parse_pattern
+
+_SIDE = {"CPU": 1024, "GPU": 8192, "TPU": 8192}
+_REPEATS = 5
+
+
+def flops_per_token(model: keras.Model, row_length: int) -> float | None:
+    """Returns the operations of forward and backward pass for one token; None for a model not of this package.
+
+        6 * (parameters that a token passes) + 6 * attention layers * row_length * width
+
+    The second term is causal attention's scores and means; recomputation in the backward pass is not
+    counted. Chowdhery et al. 2022, PaLM (arXiv:2204.02311), appendix B.
+    """
+    if not isinstance(model, LanguageModel):
+        return None
+    config = model.config
+    passed = count_parameters(config, active=True)
+    if not config.tie_embeddings:
+        passed -= config.vocab_size * config.embedding_dim  # reading a row multiplies nothing
+    mixers = [mixer for mixer, _ in parse_pattern(config.block_pattern) if "attention" in mixer]
+    num_attentions = config.num_reasoning_blocks * len(mixers)
+    width = config.resolved_num_heads * config.resolved_head_dim
+    return 6.0 * passed + 6.0 * num_attentions * row_length * width
+
+
+def measure_peak_flops(dtype: str) -> float:
+    """Returns the operations a second that a large matrix product reaches on the first device.
+
+    Args:
+        dtype: In which the model computes.
+    """
+    device = (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))[0]
+    side = _SIDE[device.device_type]
+    with tf.device(device.name):
+        matrix = tf.ones((side, side), dtype)
+        fastest = float("inf")
+        for _ in range(_REPEATS + 1):  # the first one warms up
+            began = time.perf_counter()
+            float(tf.linalg.matmul(matrix, matrix)[0, 0])
+            fastest = min(fastest, time.perf_counter() - began)
+    return 2.0 * side**3 / fastest

@@ -1,0 +1,136 @@
+"""Rules of one line: what they mean, and that they can do nothing else."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from highnoon.monitoring import AlertEngine, parse_rule
+
+
+def steps_of(form, lines) -> list[int]:
+    engine = AlertEngine([form], vocab_size=100)
+    return [
+        alert.step
+        for step, line in enumerate(lines, start=1)
+        for alert in engine.observe(
+            {"event": "log" if "train" in str(line) else "evaluation", "step": step, **line}
+        )
+    ]
+
+
+def norms(*values):
+    return [{"train/grad_norm": value} for value in values]
+
+
+@pytest.mark.parametrize(
+    ("form", "steps"),
+    [
+        ("train/grad_norm > 50", [2]),
+        ("train/grad_norm > 50 for 3", [4]),
+        ("train/grad_norm > 50 for 4", []),
+        ("grad_norm >= 60 and step > 2", [3]),
+        ("train/grad_norm / 2 > 25", [2]),
+        ("train/grad_norm/2>25", [2]),
+        ("1 < train/grad_norm < 2", [1, 5]),
+        ("not train/grad_norm > 50", [1, 5]),
+        ("-train/grad_norm + 1 > 0.5 - 1", [5]),
+        ("max(train/grad_norm, 55) > 57", [2]),
+        ("abs(train/grad_norm - 60) < 1 or log(vocab_size) < 4", [2]),
+        ("1 / (train/grad_norm - 60) > 0", []),
+    ],
+)
+def test_a_condition_means_what_it_says(form, steps):
+    assert steps_of(form, norms(1.5, 60.0, 60.0, 60.0, 1.25)) == steps
+
+
+def test_a_condition_on_two_lines_takes_the_latest_of_each():
+    lines = [{"train/loss": 2.0}, {"val/loss": 2.5}, {"train/loss": 1.0}, {"train/grad_norm": 1.0}]
+    assert steps_of("val/loss > train/loss + 1", lines) == [3]
+
+
+def test_lines_without_the_metric_do_not_count_as_points():
+    lines = [*norms(60), {"train/loss": 1.0}, *norms(60), {"train/loss": 1.0}, *norms(1, 60)]
+    assert steps_of("train/grad_norm > 50 for 2", lines) == [3]
+    assert steps_of("train/grad_norm > 50 for 3", lines) == []
+
+
+def test_a_resumed_rule_goes_on_counting_and_knows_the_other_metric():
+    first, second = (AlertEngine(["val/loss > train/loss for 2"]) for _ in range(2))
+    first.observe({"event": "evaluation", "step": 4, "val/loss": 2.0})
+    first.observe({"event": "log", "step": 5, "train/loss": 1.0})
+    second.load_state_dict(first.state_dict())
+    assert second.observe({"event": "log", "step": 6, "train/loss": 1.0})
+
+
+def test_what_is_not_finite_can_be_asked_for():
+    assert steps_of("not isfinite(train/grad_norm)", norms(1.0, math.nan, 1.0, math.inf)) == [2, 4]
+
+
+def test_a_mapping_says_more_than_a_line():
+    rule = parse_rule(
+        {
+            "when": "train/loss > 4",
+            "for": 2,
+            "action": "cut_rate",
+            "severity": "critical",
+            "name": "mine",
+            "advice": "look",
+        }
+    )
+    in_line = parse_rule("train/loss > 4 for 2 -> cut_rate")
+    assert (rule.name, rule.severity, rule.advice) == ("mine", "critical", "look")
+    assert (rule.num_points, rule.action) == (in_line.num_points, in_line.action) == (2, "cut_rate")
+
+
+def test_metrics_of_a_model_of_one_s_own_can_be_named():
+    with pytest.raises(ValueError, match="no metric `mine/shape`"):
+        parse_rule("mine/shape > 1")
+    assert parse_rule("mine/shape > 1", metrics=("mine/shape",)).metrics == ["mine/shape"]
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ("train/grad_nrm > 5", "did you mean `train/grad_norm`"),
+        ("lss > 5", "did you mean `.*loss`"),
+        ("train/loss > 5 -> stopp", "did you mean `stop`"),
+        ("train/loss > 5 ->", "no action"),
+        ("train/loss > 5 for few", "whole number of points"),
+        ("train/loss > 5 for 0", "at least 1"),
+        ("train/loss >", "cannot be read"),
+        ("train/loss + 1", "not a condition"),
+        ("1 > 0", "names no metric"),
+        ("mx(train/loss, 1) > 0", "did you mean `max`"),
+        ("", "needs `when`"),
+        ({"if": "train/loss > 5"}, "no key of a rule `if`"),
+        ({"when": "train/loss > 5", "severity": "fatal"}, "no severity `fatal`"),
+        (5, "a line or a mapping"),
+    ],
+)
+def test_a_mistake_is_named_with_what_would_be_right(form, message):
+    with pytest.raises(ValueError, match=message):
+        parse_rule(form)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "__import__('os').system('true') > train/loss",
+        "train/loss.real > 1",
+        "train/loss > [1][0]",
+        "train/loss > 9 ** 9 ** 9",
+        "train/loss > '5'",
+        "(lambda: 1)() > train/loss",
+        "train/loss in (1, 2)",
+        "(train/loss if train/loss else 1) > 2",
+        "train/loss > (x := 1)",
+        "max(*train/loss) > 1",
+        "abs(x=train/loss) > 1",
+        "train/loss > True",
+    ],
+)
+def test_nothing_but_arithmetic_gets_in(form):
+    with pytest.raises(ValueError):
+        parse_rule(form)

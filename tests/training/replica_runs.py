@@ -1,0 +1,85 @@
+"""Trains one small model in several ways on logical CPU devices; writes weights and losses of each as .npz.
+
+    python replica_runs.py FOLDER NAME:REPLICAS:MICRO_BATCH[:DTYPE[:DROPOUT[:OPTIMIZER]]] ...
+"""
+
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import highnoon as hn
+from highnoon.config import TrainingConfig
+from highnoon.training.optimizers import make_optimizer
+from highnoon.training.replicas import Replicas, all_variables
+from highnoon.training.run_schedule import RunSchedule
+from highnoon.training.step import TrainStep
+from highnoon.training.step_state import StepState
+
+STEPS, ROWS, ROW_LENGTH, VOCAB = 20, 16, 16, 40
+SHAPE = dict(
+    vocab_size=VOCAB, embedding_dim=16, block_pattern="attention+moe", num_heads=2, num_reasoning_blocks=1,
+    max_seq_length=ROW_LENGTH, num_moe_experts=4, router_type="sigmoid", aux_loss_weight=0.0, expert_dim=16,
+)
+
+
+def batches():
+    rng = np.random.default_rng(1)
+    for _ in range(STEPS):
+        shape = (ROWS, ROW_LENGTH)
+        used = np.arange(ROW_LENGTH) < rng.integers(1, ROW_LENGTH, size=(ROWS, 1))
+        yield {
+            "token_ids": rng.integers(0, VOCAB, shape, dtype=np.int32),
+            "labels": rng.integers(0, VOCAB, shape, dtype=np.int32),
+            "loss_weights": used.astype(np.float32),
+            "segment_ids": used.astype(np.int32),
+            "positions": np.broadcast_to(np.arange(ROW_LENGTH, dtype=np.int32), shape).copy(),
+        }
+
+
+def run(replicas=1, micro_batch_size=16, dtype="float32", dropout=0.0, optimizer="adamw", spoil=()):
+    keras.utils.set_random_seed(0)
+    model = hn.create_model("highnoon-nano", **SHAPE, dropout=float(dropout), dtype=dtype)
+    devices = [f"/cpu:{place}" for place in range(replicas)]
+    strategy = None
+    if replicas > 1:
+        # One process may use one size of collective groups; the reduction to a device has no such limit.
+        strategy = tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
+    group = Replicas(strategy)
+    with group.strategy.scope():
+        state = StepState()
+        group.adopt(all_variables(model))
+        config = TrainingConfig(ema_momentum=0.9, optimizer=optimizer)
+        built = make_optimizer(model, config, RunSchedule([1e-2], [STEPS], 2))
+    step = TrainStep(
+        model, built, micro_batch_size, gradient_clip=0.5, jit_compile=False, replicas=group, state=state
+    )
+    results = {"losses": [], "norms": [], "skipped": []}
+    for place, batch in enumerate(batches()):
+        if place in spoil:
+            batch["loss_weights"][ROWS - 1, 0] = np.nan  # the last replica's alone
+        metrics = step(batch)
+        results["losses"].append(float(metrics["loss"]))
+        results["norms"].append(float(metrics["grad_norm"]))
+        results["skipped"].append(bool(metrics["is_skipped"]))
+    values = [*model.variables, *built.averages()]
+    arrays = {f"{place:02d} {variable.path}": variable.numpy() for place, variable in enumerate(values)}
+    return {key: np.asarray(value) for key, value in results.items()} | {
+        name.replace("/", "|"): array for name, array in arrays.items()
+    }
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+    for spec in sys.argv[2:]:
+        name, replicas, micro_batch, *rest = spec.split(":")
+        spoil = (3, 7) if "spoilt" in name else ()
+        np.savez(folder / f"{name}.npz", **run(int(replicas), int(micro_batch), *rest, spoil=spoil))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Any number of replicas and micro-batches gives the weights of one device with the same global batch."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+HERE = pathlib.Path(__file__).parent
+GRID = [f"{r}x{a}:{r}:{16 // (r * a)}" for r in (1, 2, 4) for a in (1, 2, 4)]
+OTHERS = [
+    "dropped 1:1:4:float32:0.2", "dropped 4:4:4:float32:0.2", "dropped 2:2:2:float32:0.2",
+    "dropped 1 by twos:1:2:float32:0.2",
+    "bfloat16 1:1:4:mixed_bfloat16", "bfloat16 4:4:4:mixed_bfloat16",
+    "float16 1:1:4:mixed_float16", "float16 4:4:4:mixed_float16",
+    "muon 1:1:16:float32:0:muon", "muon 2:2:4:float32:0:muon",
+    "spoilt 1:1:16", "spoilt 4:4:2",
+]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> dict[str, dict[str, np.ndarray]]:
+    folder = tmp_path_factory.mktemp("replicas")
+    command = [sys.executable, str(HERE / "replica_runs.py"), str(folder), *GRID, *OTHERS]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return {path.stem: dict(np.load(path)) for path in folder.iterdir()}
+
+
+def assert_same_weights(one: dict[str, np.ndarray], other: dict[str, np.ndarray], tolerance: float = 1e-5):
+    assert one.keys() == other.keys() and len(one) > 20
+    for name, value in one.items():
+        if value.dtype.kind == "f":
+            error = np.abs(value - other[name]).max() / max(np.abs(value).max(), 1e-12)
+            assert error <= tolerance, f"{name} is off by {error:.1e}"
+
+
+@pytest.mark.parametrize("split", [spec.split(":")[0] for spec in GRID[1:]])
+def test_replicas_and_micro_batches_give_the_weights_of_one_batch(results, split):
+    assert results["1x1"]["losses"][-1] < results["1x1"]["losses"][0]
+    assert max(results["1x1"]["norms"]) > 0.5, "the clip never acted"
+    assert_same_weights(results["1x1"], results[split])
+
+
+def test_dropout_draws_by_the_place_in_the_global_batch(results):
+    assert_same_weights(results["dropped 1"], results["dropped 4"])
+    # Micro-batches of another size draw other masks.
+    assert_same_weights(results["dropped 1 by twos"], results["dropped 2"])
+    assert np.abs(results["dropped 1"]["losses"] - results["dropped 1 by twos"]["losses"]).max() > 1e-4
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_losses_of_replicas_agree_in_half_precision(results, dtype):
+    one, four = results[f"{dtype} 1"]["losses"], results[f"{dtype} 4"]["losses"]
+    np.testing.assert_allclose(one, four, rtol=0.02)
+    np.testing.assert_allclose(one, results["1x4"]["losses"], rtol=0.02)
+    assert not results[f"{dtype} 4"]["skipped"].any()
+
+
+def test_muon_is_the_same_on_replicas(results):
+    assert_same_weights(results["muon 1"], results["muon 2"], 1e-4)
+
+
+def test_a_bad_row_of_one_replica_is_passed_over_by_all(results):
+    for name in ("spoilt 1", "spoilt 4"):
+        assert np.flatnonzero(results[name]["skipped"]).tolist() == [3, 7]
+        assert all(np.isfinite(value).all() for key, value in results[name].items() if "|" in key)
+    assert_same_weights(
+        {key: value for key, value in results["spoilt 1"].items() if key != "losses" and key != "norms"},
+        {key: value for key, value in results["spoilt 4"].items() if key != "losses" and key != "norms"},
+    )
