@@ -14,7 +14,19 @@ import warnings
 from collections.abc import Sequence
 
 import highnoon
-from highnoon.cli import chat, demo, doctor, evaluate, export, generate, launch, models, monitor, train
+from highnoon.cli import (
+    chat,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    generate,
+    inspect,
+    launch,
+    models,
+    monitor,
+    train,
+)
 
 VERBS = {
     "demo": demo,
@@ -25,6 +37,7 @@ VERBS = {
     "export": export,
     "models": models,
     "monitor": monitor,
+    "inspect": inspect,
     "launch": launch,
     "doctor": doctor,
 }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -70,8 +71,9 @@ class CheckpointFacts:
         slots: What the optimizer remembers of the weights.
         averages: The moving average of the weights.
         optimizer: Its name in the training configuration.
-        learning_rate: Peak of the stage in nats-free units of the optimizer, times what faults cut it by.
-        schedule: How the rate moves from there.
+        peak_learning_rate: Of the stage, before the warm-up and the schedule.
+        learning_rate_factor: What it is multiplied by since faults cut it; 1 at first.
+        schedule: Its course after the warm-up.
         train_loss: Mean of the epoch going on, else of the last complete one, in nats a token.
         val_loss: Of the last evaluation at an epoch's end.
         lowest_val_loss: Of any evaluation of the run.
@@ -98,7 +100,8 @@ class CheckpointFacts:
     slots: ArrayTotals | None
     averages: ArrayTotals | None
     optimizer: str | None
-    learning_rate: float | None
+    peak_learning_rate: float | None
+    learning_rate_factor: float | None
     schedule: str | None
     train_loss: float | None
     val_loss: float | None
@@ -126,7 +129,11 @@ def find_folders(path: str | os.PathLike[str]) -> list[pathlib.Path]:
         return folders
     if _is_ours(wanted):
         return [wanted]
-    what = "holds nothing of a model or a checkpoint" if wanted.exists() else "does not exist"
+    what = "does not exist"
+    if wanted.exists():
+        what = "holds nothing of a model or a checkpoint"
+    elif wanted.name in ROLES and step_folders(wanted.parent):
+        what = "is a role that no checkpoint there has"
     raise CheckpointError(
         f"nothing to inspect at {wanted}: it {what}; expected a step_* folder, a directory of them, one of "
         f"its {', '.join(f'`{role}`' for role in ROLES)}, or a saved model or trainer"
@@ -136,26 +143,35 @@ def find_folders(path: str | os.PathLike[str]) -> list[pathlib.Path]:
 def inspect_folder(folder: pathlib.Path) -> CheckpointFacts:
     """Returns what is known of a folder; one that is damaged tells what can still be read."""
     state, description = read_json(folder / STATE), read_json(folder / CONFIG_FILE)
-    kind = "checkpoint" if _is_checkpoint(folder) else "model"
     training = state.get("training_config") or description.get("training") or {}
-    optimizer_totals = _totals(folder / OPTIMIZER_FILE)
-    averages = _sum_of(optimizer_totals, is_average=True) if training.get("ema_momentum") else None
+    run = state.get("run") or {}
+    place = folder.resolve()
+    has_averages = training.get("ema_momentum") is not None
+    is_checkpoint = _is_checkpoint(folder)
     return CheckpointFacts(
         folder=str(folder),
-        kind=kind,
-        damage=damage(folder) if kind == "checkpoint" else _model_damage(folder),
-        roles=[role for role in ROLES if folder_of(folder.parent, role) == folder],
+        kind="checkpoint" if is_checkpoint else "model",
+        damage=damage(folder) if is_checkpoint else _model_damage(folder),
+        roles=[role for role in ROLES if folder_of(place.parent, role) == place],
         run_id=state.get("run_id"),
-        weights=_sum_of(_totals(folder / WEIGHTS_FILE)),
-        slots=_sum_of(optimizer_totals, is_average=False if averages else None),
-        averages=averages,
+        weights=_totals(folder / WEIGHTS_FILE, lambda name: True),
+        slots=_totals(folder / OPTIMIZER_FILE, lambda name: is_slot(name) and not (
+            has_averages and name.endswith(_AVERAGE)
+        )),
+        averages=_totals(folder / OPTIMIZER_FILE, lambda name: name.endswith(_AVERAGE))
+        if has_averages else None,
         optimizer=training.get("optimizer"),
+        learning_rate_factor=_number(folder / OPTIMIZER_FILE, f"{SLOTS}learning_rate_factor"),
         schedule=training.get("schedule"),
         versions=state.get("versions") or _versions(description),
-        **_place(state),
-        **_losses((state.get("run") or {}).get("progress") or {}),
-        learning_rate=_learning_rate(state, training, folder),
+        **_place(state.get("plan") or {}, run.get("progress") or {}, training),
+        **_losses(run.get("progress") or {}),
     )
+
+
+def is_slot(name: str) -> bool:
+    """Whether an array of `optimizer.safetensors` belongs to a weight."""
+    return name.startswith(SLOTS) and name not in _COUNTERS
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -167,32 +183,17 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def array_shapes(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Returns shape and dtype of every array of a safetensors file, from its header alone.
-
-    Raises:
-        CheckpointError: there is no such file, or it is not whole.
-    """
-    try:
-        with safe_open(path, framework="numpy") as arrays:
-            slices = {name: arrays.get_slice(name) for name in arrays.keys()}  # noqa: SIM118
-            return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path.name} cannot be read: {error}") from error
-
-
 def _is_checkpoint(folder: pathlib.Path) -> bool:
-    return any((folder / name).exists() for name in (MANIFEST, STATE)) or folder in step_folders(folder.parent)
+    has_files = any((folder / name).exists() for name in (MANIFEST, STATE))
+    return has_files or folder in step_folders(folder.parent)
 
 
 def _is_ours(folder: pathlib.Path) -> bool:
     if not folder.is_dir():
         return False
     description = read_json(folder / CONFIG_FILE)
-    has_weights = (folder / WEIGHTS_FILE).exists()
-    return _is_checkpoint(folder) or description.get("format") == "highnoon-model" or (
-        has_weights and not description
-    )
+    is_model = description.get("format") == "highnoon-model"
+    return is_model or _is_checkpoint(folder) or ((folder / WEIGHTS_FILE).exists() and not description)
 
 
 def _model_damage(folder: pathlib.Path) -> str | None:
@@ -200,10 +201,10 @@ def _model_damage(folder: pathlib.Path) -> str | None:
     if not read_json(folder / CONFIG_FILE):
         return f"{CONFIG_FILE} is missing or cannot be read"
     try:
-        array_shapes(folder / WEIGHTS_FILE)
-    except CheckpointError as error:
-        return str(error)
-    return None
+        with safe_open(folder / WEIGHTS_FILE, framework="numpy"):
+            return None
+    except (OSError, SafetensorError) as error:
+        return f"{WEIGHTS_FILE} cannot be read ({error})"
 
 
 def _versions(description: dict[str, Any]) -> dict[str, str]:
@@ -211,30 +212,34 @@ def _versions(description: dict[str, Any]) -> dict[str, str]:
     return {"highnoon": version} if version else {}
 
 
-def _place(state: dict[str, Any]) -> dict[str, Any]:
-    progress = (state.get("run") or {}).get("progress") or {}
-    stages = (state.get("plan") or {}).get("stages") or []
-    index = progress.get("stage")
-    now = stages[index] if index is not None and index < len(stages) else {}
-    kept = ("step", "epoch", "step_in_epoch", "stage_step", "tokens_seen")
+def _place(plan: dict[str, Any], progress: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    """A run that is complete stands behind its last stage; its rate is that stage's."""
+    stages, index = plan.get("stages") or [], progress.get("stage")
+    is_within = index is not None and index < len(stages)
+    now = stages[index] if is_within else {}
+    last = now or (stages[-1] if stages else {})
     return {
-        **{key: progress.get(key) for key in kept},
+        "step": progress.get("step"),
         "total_steps": sum(stage["steps"] for stage in stages) if stages else None,
         "stage": now.get("name"),
         "stage_number": None if index is None else min(index + 1, len(stages)),
         "num_stages": len(stages) or None,
+        "epoch": progress.get("epoch") if is_within else None,
         "num_epochs": now.get("epochs"),
+        "step_in_epoch": progress.get("step_in_epoch") if is_within else None,
+        "stage_step": progress.get("stage_step") if is_within else None,
         "stage_steps": now.get("steps"),
+        "tokens_seen": progress.get("tokens_seen"),
+        "peak_learning_rate": last.get("learning_rate", training.get("learning_rate")),
     }
 
 
 def _losses(progress: dict[str, Any]) -> dict[str, float | None]:
     """A stage that has no complete epoch yet tells the losses of the one before."""
     before = (progress.get("stages_completed") or [{}])[-1]
-    train_loss = progress.get("train_loss")
+    train_loss, val_loss = progress.get("train_loss"), progress.get("val_loss")
     if progress.get("step_in_epoch") and progress.get("token_total"):
         train_loss = progress["loss_total"] / progress["token_total"]
-    val_loss = progress.get("val_loss")
     return {
         "train_loss": before.get("final_loss") if train_loss is None else train_loss,
         "val_loss": before.get("val_loss") if val_loss is None else val_loss,
@@ -242,23 +247,26 @@ def _losses(progress: dict[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _learning_rate(state: dict[str, Any], training: dict[str, Any], folder: pathlib.Path) -> float | None:
-    place = _place(state)
-    stages = (state.get("plan") or {}).get("stages") or []
-    number = place["stage_number"]
-    peak = stages[number - 1]["learning_rate"] if stages and number else training.get("learning_rate")
-    factor = 1.0
+def _totals(path: pathlib.Path, is_counted: Callable[[str], bool]) -> ArrayTotals | None:
+    """Reads the header of a safetensors file alone."""
     try:
-        with safe_open(folder / OPTIMIZER_FILE, framework="numpy") as arrays:
-            factor = float(arrays.get_tensor(_COUNTERS[1]))
+        with safe_open(path, framework="numpy") as arrays:
+            slices = [arrays.get_slice(name) for name in arrays.keys() if is_counted(name)]  # noqa: SIM118
+            sizes = [(math.prod(part.get_shape()), _width(part.get_dtype())) for part in slices]
     except (OSError, SafetensorError):
-        pass
-    return None if peak is None else peak * factor
-
-
-def _totals(path: pathlib.Path) -> Iterator[tuple[str, int, int]] | None:
-    try:
-        shapes = array_shapes(path)
-    except CheckpointError:
         return None
-    return [(name, *_size(shape, dtype)) for name, (shape, dtype) in shapes.items()]
+    return ArrayTotals(len(sizes), sum(size for size, _ in sizes), sum(size * width for size, width in sizes))
+
+
+def _width(dtype: str) -> int:
+    """Bytes of one value: `F32`, `BF16`, `F8_E4M3`, `BOOL` name their bits, but for the last."""
+    bits = re.search(r"\d+", dtype)
+    return int(bits[0]) // 8 if bits else 1
+
+
+def _number(path: pathlib.Path, name: str) -> float | None:
+    try:
+        with safe_open(path, framework="numpy") as arrays:
+            return float(arrays.get_tensor(name))
+    except (OSError, SafetensorError):
+        return None

@@ -76,6 +76,10 @@ class Replicas:
             -(-num_micro_batches // self.count) * micro_batch_size,
         )
 
+    def local(self, value: Any) -> tuple[Any, ...]:
+        """Returns the values of this process's replicas."""
+        return self.strategy.experimental_local_results(value)
+
     def wait_for_all(self) -> None:
         """Returns once all processes have come here."""
         if self.num_workers > 1:

@@ -32,6 +32,9 @@ BATCH_DTYPES = {
 }
 
 
+_SCALES = ("loss", "aux", "tokens")
+
+
 class TrainStep:
     """Applies the gradient of one global batch once.
 
@@ -102,30 +105,41 @@ class TrainStep:
     def __call__(self, batch: Any, loss_weight: float = 1.0, measures: bool = False) -> dict[str, tf.Tensor]:
         if isinstance(batch, Mapping) and FIRST_ROW not in batch:
             batch = self.replicas.share(batch, self.micro_batch_size)
-        row_length = batch["token_ids"].shape[1] if self.replicas.count == 1 else None
+        row_length = self.replicas.local(batch["token_ids"])[0].shape[1]
         if row_length not in self._compiled:
             self._compiled[row_length] = self._compile(row_length)
         return self._compiled[row_length](
             batch, tf.constant(loss_weight, tf.float32), tf.constant(measures, tf.bool)
         )
 
-    def _compile(self, row_length: int | None) -> Any:
-        """Compiles for one row length; the input of several replicas says its own."""
+    def _compile(self, row_length: int) -> Any:
+        """Compiles for one row length."""
+        specs = {key: tf.TensorSpec((None, row_length), dtype) for key, dtype in BATCH_DTYPES.items()}
+        scalar = tf.TensorSpec((), tf.float32)
+        # A function of tensors alone: traced once, whatever the number of replicas.
+        micro_gradients = self._micro_gradients.get_concrete_function(
+            specs, dict.fromkeys(_SCALES, scalar), _specs(self._weights), _specs(self._others)
+        )
 
         def step(batch: Any, loss_weight: tf.Tensor, measures: tf.Tensor) -> dict[str, tf.Tensor]:
-            strategy = self.replicas.strategy
-            results = strategy.run(self._step, args=(batch, loss_weight, measures))
-            return {name: strategy.experimental_local_results(value)[0] for name, value in results.items()}
+            def on_replica(*args: Any) -> dict[str, tf.Tensor]:
+                return self._step(micro_gradients, *args)
 
-        if row_length is None:
+            results = self.replicas.strategy.run(on_replica, args=(batch, loss_weight, measures))
+            return {name: self.replicas.local(value)[0] for name, value in results.items()}
+
+        if self.replicas.count > 1:
             return tf.function(step, reduce_retracing=True, autograph=False)
-        specs = {key: tf.TensorSpec((None, row_length), dtype) for key, dtype in BATCH_DTYPES.items()}
-        specs |= {FIRST_ROW: tf.TensorSpec((), tf.int32), STOP: tf.TensorSpec((), tf.float32)}
-        scalars = [tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.bool)]
-        return tf.function(step, input_signature=[specs, *scalars], autograph=False)
+        specs |= {FIRST_ROW: tf.TensorSpec((), tf.int32), STOP: scalar}
+        signature = [specs, scalar, tf.TensorSpec((), tf.bool)]
+        return tf.function(step, input_signature=signature, autograph=False)
 
     def _step(
-        self, batch: dict[str, tf.Tensor], loss_weight: tf.Tensor, measures: tf.Tensor
+        self,
+        micro_gradients: Callable[..., Any],
+        batch: dict[str, tf.Tensor],
+        loss_weight: tf.Tensor,
+        measures: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
         """What each replica does."""
         now = self.state.values()
@@ -139,7 +153,7 @@ class TrainStep:
         }
         weights = [tf.convert_to_tensor(weight.value) for weight in self._weights]
         others = [tf.convert_to_tensor(variable.value) for variable in self._others]
-        gradients, sums, changed = self._sum_micro_batches(batch, scales, weights, others)
+        gradients, sums, changed = self._sum_micro_batches(micro_gradients, batch, scales, weights, others)
         gradients, sums = sum_replicas((gradients, sums))
         grad_norm = tf.linalg.global_norm(gradients) / loss_scale
         loss_sum = sums.pop("loss_sum")
@@ -171,6 +185,7 @@ class TrainStep:
 
     def _sum_micro_batches(
         self,
+        micro_gradients: Any,
         batch: dict[str, tf.Tensor],
         scales: dict[str, tf.Tensor],
         weights: Sequence[tf.Tensor],
@@ -187,12 +202,9 @@ class TrainStep:
                 offset = tf.cast((first_row + start) // size, others[place].dtype)
                 now[place] = others[place] + tf.stack([offset, tf.zeros_like(offset)])
             micro_batch = {key: value[start : start + size] for key, value in rows.items()}
-            return self._micro_gradients(micro_batch, scales, list(weights), now)
+            return micro_gradients(micro_batch, scales, list(weights), now)
 
-        # Traced once to tell which sums and which changed variables there are.
-        first = {key: value[:size] for key, value in rows.items()}
-        traced = self._micro_gradients.get_concrete_function(first, scales, list(weights), list(others))
-        _, names, places = traced.structured_outputs
+        _, names, places = micro_gradients.structured_outputs
         begin = (
             [tf.zeros_like(weight) for weight in weights],
             {key: tf.zeros(()) for key in names},
@@ -254,6 +266,10 @@ class TrainStep:
                 layer.finish_step()
         changed |= self._changes(scope, now)
         return {place: tf.where(is_good, new, before[place]) for place, new in changed.items()}
+
+
+def _specs(variables: Sequence[keras.Variable]) -> list[tf.TensorSpec]:
+    return [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
 
 
 def computes_in_float16(model: keras.Model) -> bool:

@@ -71,18 +71,19 @@ class ValidationStep:
         row_length = batch["token_ids"].shape[1] if self.replicas.count == 1 else None
         if row_length not in self._compiled:
             self._compiled[row_length] = self._compile(row_length)
-        shared = dict(batch) if self.replicas.count == 1 else self.replicas.share(batch, 1)
-        return self._compiled[row_length](shared)
+        if self.replicas.count == 1:
+            return self._compiled[row_length](dict(batch))
+        missing = -len(batch["token_ids"]) % self.replicas.count
+        rows = {key: np.pad(value, ((0, missing), (0, 0))) for key, value in batch.items()}
+        return self._compiled[row_length](self.replicas.share(rows, 1))
 
     def _compile(self, row_length: int | None) -> Any:
-        strategy = self.replicas.strategy
-
         def on_replica(batch: dict[str, tf.Tensor]) -> tf.Tensor:
             rows = {key: batch[key] for key in BATCH_DTYPES}
             return sum_replicas(loss_terms(self.model, rows, training=False)["loss_sum"])
 
         def loss_sum(batch: Any) -> tf.Tensor:
-            return strategy.experimental_local_results(strategy.run(on_replica, args=(batch,)))[0]
+            return self.replicas.local(self.replicas.strategy.run(on_replica, args=(batch,)))[0]
 
         if row_length is None:
             return tf.function(loss_sum, reduce_retracing=True, autograph=False)

@@ -19,10 +19,11 @@ from highnoon.training.step import TrainStep
 from highnoon.training.step_state import StepState
 
 STEPS, ROWS, ROW_LENGTH, VOCAB = 20, 16, 16, 40
-SHAPE = dict(
-    vocab_size=VOCAB, embedding_dim=16, block_pattern="attention+moe", num_heads=2, num_reasoning_blocks=1,
-    max_seq_length=ROW_LENGTH, num_moe_experts=4, router_type="sigmoid", aux_loss_weight=0.0, expert_dim=16,
-)
+SHAPE = {
+    "vocab_size": VOCAB, "embedding_dim": 16, "num_heads": 2, "num_reasoning_blocks": 1,
+    "max_seq_length": ROW_LENGTH, "num_moe_experts": 4, "router_type": "sigmoid", "aux_loss_weight": 0.0,
+    "expert_dim": 16, "ffn_dim": 32,
+}
 
 
 def batches():
@@ -39,9 +40,11 @@ def batches():
         }
 
 
-def run(replicas=1, micro_batch_size=16, dtype="float32", dropout=0.0, optimizer="adamw", spoil=()):
+def run(replicas, micro_batch_size, dtype="float32", dropout=0.0, optimizer="adamw", name=""):
+    pattern = "attention+moe" if "experts" in name else "attention+mlp"
+    spoil = (3, 7) if "spoilt" in name else ()
     keras.utils.set_random_seed(0)
-    model = hn.create_model("highnoon-nano", **SHAPE, dropout=float(dropout), dtype=dtype)
+    model = hn.create_model("highnoon-nano", **SHAPE, block_pattern=pattern, dropout=float(dropout), dtype=dtype)
     devices = [f"/cpu:{place}" for place in range(replicas)]
     strategy = None
     if replicas > 1:
@@ -65,10 +68,8 @@ def run(replicas=1, micro_batch_size=16, dtype="float32", dropout=0.0, optimizer
         results["norms"].append(float(metrics["grad_norm"]))
         results["skipped"].append(bool(metrics["is_skipped"]))
     values = [*model.variables, *built.averages()]
-    arrays = {f"{place:02d} {variable.path}": variable.numpy() for place, variable in enumerate(values)}
-    return {key: np.asarray(value) for key, value in results.items()} | {
-        name.replace("/", "|"): array for name, array in arrays.items()
-    }
+    arrays = {f"weight {place}": variable.numpy() for place, variable in enumerate(values)}
+    return {key: np.asarray(value) for key, value in results.items()} | arrays
 
 
 def main():
@@ -77,8 +78,8 @@ def main():
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
     for spec in sys.argv[2:]:
         name, replicas, micro_batch, *rest = spec.split(":")
-        spoil = (3, 7) if "spoilt" in name else ()
-        np.savez(folder / f"{name}.npz", **run(int(replicas), int(micro_batch), *rest, spoil=spoil))
+        results = run(int(replicas), int(micro_batch), *rest, name=name)
+        np.savez(folder / f"{name}.npz", **results)
 
 
 if __name__ == "__main__":

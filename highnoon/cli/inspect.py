@@ -1,0 +1,204 @@
+"""Says what lies in a checkpoint, in a directory of them, or in a saved model; and how two of them differ.
+
+  highnoon inspect my-run/checkpoints
+  highnoon inspect my-run/checkpoints/best
+  highnoon inspect my-run/checkpoints/latest my-run/checkpoints/best
+  highnoon inspect my-run/model --json
+
+Every file is compared with the hashes in its checkpoint's manifest: a damaged folder is shown with what is
+wrong. Of two paths each means one folder; a directory of checkpoints means its highest step. Files are only
+read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from highnoon.training.checkpoint_differences import ArrayDifferences, CheckpointDifferences
+    from highnoon.training.inspection import ArrayTotals, CheckpointFacts
+
+SUMMARY = "say what a checkpoint holds, or how two of them differ"
+_PLAIN_WIDTH = 110
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path", metavar="PATH",
+        help="checkpoint, directory of checkpoints, its latest, best, final or interrupted, or saved model",
+    )
+    parser.add_argument("other", metavar="OTHER", nargs="?", help="compare PATH with this one")
+    parser.add_argument("--json", action="store_true", help="print JSON: an object, of a directory a list")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from highnoon.training.inspection import find_folders, inspect_folder
+
+    folders = find_folders(arguments.path)
+    if arguments.other is not None:
+        _compare(folders[-1], find_folders(arguments.other)[-1], arguments.json)
+        return
+    path = pathlib.Path(arguments.path)
+    is_directory = path.is_dir() and path not in folders
+    facts = [inspect_folder(folder) for folder in folders]
+    if arguments.json:
+        values = [dataclasses.asdict(fact) for fact in facts]
+        print(json.dumps(values if is_directory else values[0], indent=2))
+    else:
+        _console().print(_directory_table(facts) if is_directory else _facts_table(facts[0]))
+
+
+def _compare(one: pathlib.Path, other: pathlib.Path, is_json: bool) -> None:
+    from highnoon.training.checkpoint_differences import compare_folders
+
+    differences = compare_folders(one, other)
+    if is_json:
+        print(json.dumps(dataclasses.asdict(differences), indent=2))
+    else:
+        _print_differences(differences, _console())
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    return console
+
+
+def _directory_table(facts: list[CheckpointFacts]) -> Table:
+    table = _table("folder", "stage", "epoch", "train loss", "held-out loss", "roles", "run", "state")
+    for fact in facts:
+        table.add_row(
+            pathlib.Path(fact.folder).name, _stage(fact), _epoch(fact), _decimal(fact.train_loss),
+            _decimal(fact.val_loss), ", ".join(fact.roles), fact.run_id or "-",
+            f"damaged: {fact.damage}" if fact.damage else "whole",
+        )
+    return table
+
+
+def _facts_table(fact: CheckpointFacts) -> Table:
+    table = _table("", "")
+    table.show_header = False
+    rate = None if fact.peak_learning_rate is None else f"{fact.peak_learning_rate:g} at its peak"
+    factor = fact.learning_rate_factor
+    if rate and factor not in (None, 1.0):
+        rate += f", times {factor:g} after faults"
+    rows = {
+        "folder": fact.folder,
+        "state": f"damaged: {fact.damage}" if fact.damage else "whole",
+        "roles": ", ".join(fact.roles),
+        "run": fact.run_id,
+        "step": None if fact.step is None else f"{fact.step:,} of {_count(fact.total_steps)}",
+        "stage": _stage(fact) if fact.stage_number else None,
+        "place in the stage": _place(fact),
+        "tokens in whole epochs": None if fact.tokens_seen is None else f"{fact.tokens_seen:,.0f}",
+        "weights": _size(fact.weights),
+        "optimizer": fact.optimizer,
+        "slots": _size(fact.slots),
+        "averages": _size(fact.averages),
+        "learning rate": None if rate is None else f"{rate}, {fact.schedule}",
+        "training loss": _nats(fact.train_loss),
+        "held-out loss": _nats(fact.val_loss),
+        "lowest held-out loss": _nats(fact.lowest_val_loss),
+        "versions": ", ".join(f"{name} {version}" for name, version in fact.versions.items()),
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, value)
+    return table
+
+
+def _print_differences(differences: CheckpointDifferences, console: Console) -> None:
+    console.print(f"one    {differences.one}\nother  {differences.other}\n")
+    if differences.fields:
+        table = _table("what", "field", "one", "other")
+        for field in differences.fields:
+            table.add_row(field.group, field.key, _value(field.one), _value(field.other))
+        console.print(table)
+    else:
+        console.print("configuration, plan and progress are equal")
+    for arrays in differences.arrays:
+        console.print(f"\n{arrays.group}: {_summary(arrays)}")
+        if arrays.largest:
+            table = _table("moved farthest", "relative change")
+            for change in arrays.largest:
+                norm = change.relative_norm
+                table.add_row(change.name, "from zeros, or not finite" if norm is None else f"{norm:.3g}")
+            console.print(table)
+
+
+def _summary(arrays: ArrayDifferences) -> str:
+    if arrays.problem:
+        return arrays.problem
+    if arrays.is_identical:
+        return f"all {arrays.num_compared} arrays are bit-identical"
+    parts = [f"{arrays.num_changed} of {arrays.num_compared} arrays differ"]
+    for names, where in ((arrays.only_in_one, "one"), (arrays.only_in_other, "other")):
+        if names:
+            parts.append(f"only in {where}: {', '.join(names)}")
+    parts += [f"{name} is {one} in one and {other} in other" for name, one, other in arrays.reshaped]
+    return "; ".join(parts)
+
+
+def _table(*columns: str) -> Table:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(box=SIMPLE, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _stage(fact: CheckpointFacts) -> str:
+    if fact.stage_number is None:
+        return "-"
+    if fact.stage is None:
+        return f"all {fact.num_stages} complete"
+    return f"{fact.stage} ({fact.stage_number} of {fact.num_stages})"
+
+
+def _epoch(fact: CheckpointFacts) -> str:
+    if fact.epoch is None:
+        return "-"
+    return f"{fact.epoch}" if fact.num_epochs is None else f"{fact.epoch} of {fact.num_epochs}"
+
+
+def _place(fact: CheckpointFacts) -> str | None:
+    if fact.epoch is None:
+        return None
+    return (
+        f"step {_count(fact.stage_step)} of {_count(fact.stage_steps)}; epochs complete {_epoch(fact)}, "
+        f"{_count(fact.step_in_epoch)} steps into the next"
+    )
+
+
+def _size(totals: ArrayTotals | None) -> str | None:
+    if totals is None:
+        return None
+    return f"{totals.num_values:,} numbers in {totals.num_arrays} arrays, {totals.num_bytes / 2**20:,.2f} MiB"
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _decimal(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _nats(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4f} nats a token"
+
+
+def _value(value: Any) -> str:
+    return "-" if value is None else f"{value}"
