@@ -15,6 +15,7 @@ _CHUNK_LOGITS = 2**25
 _LOGIT_COPIES = 2  # logits, and their softmax
 _HEAD_COPIES = 3  # the head's gradient, the sum it is made in, the labels' part
 _CHUNK = 64  # places in a chunk of the recurrent mixers
+_TARGETS = 128  # targets in a chunk of attention over rows that keep its weights
 _ATTENTION_KEEPS = 1024  # longer rows make attention's weights again
 
 
@@ -23,12 +24,13 @@ def activation_bytes(model: keras.Model, rows: int, length: int) -> int | None:
 
     ```
     kept = blocks * sum over pairs of (norm and mixer + norm and feed-forward) * tokens
-    peak = kept + the widest pair again, while its gradient is made
-                + hidden states, logits and head of one chunk of the loss
+    peak = kept + the larger of (a third of the widest part, while its gradient is made)
+                            and (hidden states, logits and head of one chunk of the loss)
     ```
 
-    Counted are the tensors that the layers' backward passes read: float32 where a layer computes so under
-    every policy, else of the policy's size. With gradient checkpointing a block keeps its input alone, and
+    Counted are the tensors that the layers' backward passes take over in a step whose number of rows is
+    unknown when it is traced, which reads some for their shape alone: float32 where a layer computes so
+    under every policy, else of the policy's size. benchmarks/training_memory.py measures the same. With gradient checkpointing a block keeps its input alone, and
     one block is kept whole while it is run again.
 
     Args:
@@ -42,7 +44,7 @@ def activation_bytes(model: keras.Model, rows: int, length: int) -> int | None:
         return None
     config, tokens = model.config, rows * length
     narrow = keras.backend.standardize_dtype(model.backbone.compute_dtype)
-    size = keras.ops.convert_to_tensor(0, narrow).dtype.size
+    size = 2 if narrow in ("bfloat16", "float16") else _WIDE
     parts = [part * tokens for part in _parts(config, length, size)]
     kernels = [_expert_copies(config) * size if kind == "moe" else 0 for _, kind in _pairs(config)]
     block = sum(parts) + sum(kernels)
@@ -50,7 +52,7 @@ def activation_bytes(model: keras.Model, rows: int, length: int) -> int | None:
         kept = config.num_reasoning_blocks * config.embedding_dim * size * tokens + block
     else:
         kept = config.num_reasoning_blocks * block
-    return int(kept + max(parts) + _loss_bytes(config, tokens))
+    return int(kept + max(max(parts) / 3, _loss_bytes(config, tokens)))
 
 
 def _pairs(config: ModelConfig) -> list[tuple[str, str | None]]:
@@ -65,37 +67,37 @@ def _parts(config: ModelConfig, length: int, size: int) -> list[float]:
         if feed_forward is not None:
             numbers.append(_FEED_FORWARDS[feed_forward](config))
     dropped = config.embedding_dim if config.dropout else 0  # the mask
-    norm = 2 * config.embedding_dim
+    norm = 3 * config.embedding_dim
     return [_WIDE * (norm + wide + dropped) + size * narrow for wide, narrow in numbers]
 
 
 def _loss_bytes(config: ModelConfig, tokens: int) -> int:
-    """The last norm, hidden states and their gradient, a chunk's logits, the head's gradient."""
+    """Hidden states and their gradient, a chunk's logits, the head's gradient."""
     logits = min(tokens * config.vocab_size, max(_CHUNK_LOGITS, config.vocab_size))
     head = config.vocab_size * config.embedding_dim
-    return _WIDE * (6 * tokens * config.embedding_dim + _LOGIT_COPIES * logits + _HEAD_COPIES * head)
+    return _WIDE * (4 * tokens * config.embedding_dim + _LOGIT_COPIES * logits + _HEAD_COPIES * head)
 
 
 # Each of these returns how many numbers of a token a layer keeps: in float32, and of the policy's size.
 
 
 def _attention(config: ModelConfig, length: int, window: int | None = None) -> tuple[float, float]:
-    """Inputs of three projections, query and key before and after they are turned, value, output, weights."""
+    """Query and key before, while and after they are turned, value, output, and the weights."""
     heads, size = config.resolved_num_heads, config.resolved_head_dim
     query, key = heads * size, config.resolved_num_kv_heads * size
-    turned = query + key + 2 * size
-    return turned + heads * _sources(length, window), 3 * config.embedding_dim + 5 * query + 4 * key
+    turned = 5 * query + 5 * key + 2 * size
+    return turned + heads * _sources(length, window), 2 * config.embedding_dim + 4 * query + 4 * key
 
 
 def _sources(length: int, window: int | None) -> float:
-    """Mean number of sources whose weights are kept for a target: chunks of 128 targets, see
-    `highnoon.layers.attention`."""
+    """Mean number of sources whose weights are kept for a target, see `highnoon.layers.attention`."""
     if length > _ATTENTION_KEEPS:
         return 1.0
-    chunk = min(128, length)
-    seen = [min(end, length) - max(0, end - chunk - (window or length) + 1)
-            for end in range(chunk, length + chunk, chunk)]
-    return sum(seen) / len(seen)
+    kept, window = 0, window or length
+    for start in range(0, length, _TARGETS):
+        end = min(start + _TARGETS, length)
+        kept += (end - start) * (end - max(0, start - window + 1))
+    return kept / length
 
 
 def _sliding_attention(config: ModelConfig, length: int) -> tuple[float, float]:
@@ -106,44 +108,51 @@ def _latent_attention(config: ModelConfig, length: int) -> tuple[float, float]:
     heads, width = config.resolved_num_heads, config.embedding_dim
     latent, unturned, turned, value = config.resolved_latent_dims
     rank = config.q_lora_rank or 0
-    wide = 2 * latent + 2 * rank + (heads + 3) * turned + heads * _sources(length, None)
-    return wide, 2 * width + latent + rank + heads * (6 * (unturned + turned) + 4 * value)
+    wide = 3 * latent + 3 * rank + (5 * heads + 6) * turned + heads * _sources(length, None)
+    joined, expanded = 8 * (unturned + turned) + 4 * turned, unturned + 6 * value
+    return wide, 2 * width + latent + turned + 2 * rank + heads * (joined + expanded)
+
+
+def _convolution(config: ModelConfig, channels: int) -> int:
+    """Each place that the kernel sees: shifted, masked, multiplied, and the sum so far."""
+    return 5 * config.conv_kernel_size * channels
 
 
 def _mamba(config: ModelConfig, length: int) -> tuple[float, float]:
-    inner = config.ssm_inner_dim
-    kept = (config.conv_kernel_size + 3) * inner + config.embedding_dim
-    return 11 * inner + 4 * (config.state_dim or 16), kept
+    inner, width = config.ssm_inner_dim, config.embedding_dim
+    return 12 * inner + 4 * (config.state_dim or 16), _convolution(config, inner) + inner + 2 * width
 
 
 def _mamba2(config: ModelConfig, length: int) -> tuple[float, float]:
-    inner, state = config.ssm_inner_dim, config.state_dim or 64
+    inner, state, width = config.ssm_inner_dim, config.state_dim or 64, config.embedding_dim
     groups = config.ssm_num_groups * state
-    convolved = (config.conv_kernel_size + 2) * (inner + 2 * groups)
+    channels = inner + 2 * groups
     states = inner * state / min(_CHUNK, length)
-    return 11 * inner + states + 4 * groups, convolved + inner + config.embedding_dim
+    return 14 * inner + states + channels + 4 * groups, (
+        _convolution(config, channels) + 2 * channels + inner + 2 * width
+    )
 
 
 def _gated_delta_rule(config: ModelConfig, length: int) -> tuple[float, float]:
     heads, size = config.resolved_num_heads, config.resolved_head_dim
     groups, chunk = config.resolved_num_kv_heads, min(_CHUNK, length)
     keys, values = groups * size, heads * size
-    squares = 6 * heads * chunk + 2 * groups * chunk  # within a chunk, with the inverse's levels
-    wide = squares + 7 * keys + 18 * values + 2 * values * size / chunk
-    convolved = (config.conv_kernel_size + 2) * (2 * keys + values)
-    return wide, convolved + 2 * config.embedding_dim + values
+    channels = 2 * keys + values
+    squares = 9 * heads * chunk + 2 * groups * chunk  # within a chunk, with the inverse's levels
+    wide = squares + channels + 11 * keys + 22 * values + 2 * values * size / chunk
+    return wide, _convolution(config, channels) + 2 * config.embedding_dim + 2 * keys + values
 
 
 def _mlp(config: ModelConfig) -> tuple[float, float]:
-    """The input; gate, its sigmoid and product, up, and the product of both."""
-    return 0, config.embedding_dim + 5 * config.resolved_ffn_dim
+    """The input; gate, its activation, up, and the product of both."""
+    return 0, config.embedding_dim + 4 * config.resolved_ffn_dim
 
 
 def _moe(config: ModelConfig) -> tuple[float, float]:
-    """Of each choice what `_mlp` keeps, gathered and given back; a buffer is as large as its capacity."""
+    """What `_mlp` keeps, of each choice, and what the experts gave back."""
     inner, choices = config.resolved_expert_dim, config.num_experts_per_tok
-    shared = config.num_shared_experts * 5 * inner
-    return config.embedding_dim, choices * (4 * config.embedding_dim + 5 * inner) + shared
+    shared = config.num_shared_experts * 4 * inner
+    return 0, choices * (2 * config.embedding_dim + 4 * inner) + shared
 
 
 def _expert_copies(config: ModelConfig) -> int:

@@ -61,7 +61,9 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
         super().build(variables)
         self._slots = [
             {
-                slot: self.add_variable(shape, name=f"{variable.path.replace('/', '_')}_{slot}", dtype="float32")
+                slot: self.add_variable(
+                    shape, dtype="float32", name=f"{variable.path.replace('/', '_')}_{slot}"
+                )
                 for slot, shape in self.slot_shapes(variable).items()
             }
             for variable in variables
@@ -111,7 +113,7 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
     def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
         slots = self.slots_of(variable)
         weight, new = self.update(
-            variable,
+            self._trainable_variables[self._get_variable_index(variable)],  # TensorFlow's `fit` gives its own
             ops.cast(gradient, "float32"),
             ops.cast(variable, "float32"),
             {name: ops.convert_to_tensor(slot) for name, slot in slots.items()},

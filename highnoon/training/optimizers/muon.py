@@ -120,15 +120,15 @@ def matrix_shapes(model: keras.Model) -> dict[str, tuple[int, int, int]]:
     """Returns (matrices, rows, columns) of every weight of a model that multiplies hidden states, by path.
 
     Dense kernels, the kernels of `EinsumDense` and multi-head attention with their contracted axes as
-    rows, and stacks of matrices: three axes of a layer with `num_experts`, each matrix by itself. A head
-    whose columns are the vocabulary is none, and neither are embeddings or convolutions.
+    rows, and stacks of matrices: three axes of a layer with `num_experts`, each matrix by itself. The
+    head, a model's last layer, is none, and neither are embeddings or convolutions.
     """
     shapes = {}
-    vocab_size = getattr(model, "vocab_size", None)
+    head = model.layers[-1] if model.layers else None
     for layer in model._flatten_layers():
-        for variable in layer._trainable_variables:
+        for variable in layer._trainable_variables if layer is not head else []:
             shape = _matrix_shape(layer, variable)
-            if shape is not None and shape[2] != vocab_size:
+            if shape is not None:
                 shapes[variable.path] = shape
     return shapes
 
