@@ -28,10 +28,11 @@ def activation_bytes(model: keras.Model, rows: int, length: int) -> int | None:
                             and (hidden states, logits and head of one chunk of the loss)
     ```
 
-    Counted are the tensors that the layers' backward passes take over in a step whose number of rows is
-    unknown when it is traced, which reads some for their shape alone: float32 where a layer computes so
-    under every policy, else of the policy's size. benchmarks/training_memory.py measures the same. With gradient checkpointing a block keeps its input alone, and
-    one block is kept whole while it is run again.
+    Counted are the tensors that the backward passes take over, float32 where a layer computes so under every
+    policy, else of the policy's size. The step does not know its rows when it is traced, so that some
+    tensors are kept for their shape alone; they are counted too. With gradient checkpointing a block keeps
+    its input alone, and one block is kept whole while it is run again. benchmarks/training_memory.py
+    measures the same.
 
     Args:
         model: Any model; this says nothing of one that is not a `LanguageModel`.
@@ -149,10 +150,10 @@ def _mlp(config: ModelConfig) -> tuple[float, float]:
 
 
 def _moe(config: ModelConfig) -> tuple[float, float]:
-    """What `_mlp` keeps, of each choice, and what the experts gave back."""
+    """Of each choice what `_mlp` keeps, gathered, and what the expert made of it, twice."""
     inner, choices = config.resolved_expert_dim, config.num_experts_per_tok
     shared = config.num_shared_experts * 4 * inner
-    return 0, choices * (2 * config.embedding_dim + 4 * inner) + shared
+    return 0, choices * (3 * config.embedding_dim + 4 * inner) + shared
 
 
 def _expert_copies(config: ModelConfig) -> int:

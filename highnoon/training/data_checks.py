@@ -93,9 +93,9 @@ def _problems(batch: dict[str, np.ndarray], tokenizer: Any) -> list[str]:
     if not len(batch["token_ids"]):
         return ["it has no row in its first epoch"]
     problems = []
-    is_empty = ~(batch["segment_ids"] > 0).any(axis=1)
-    if is_empty.any():
-        problems.append(f"{int(is_empty.sum())} of its first {len(is_empty)} rows hold no token")
+    num_empty = int(np.sum(batch["segment_ids"].max(axis=1) == 0))
+    if num_empty:
+        problems.append(f"{num_empty} of its first {len(batch['token_ids'])} rows hold no token")
     if not (batch["loss_weights"] > 0).any():
         problems.append("nothing in its first rows is supervised, so that no step would change the weights")
     unended, ended = _document_ends(batch, tokenizer.eos_token_id)

@@ -234,7 +234,7 @@ def _place(plan: dict[str, Any], progress: dict[str, Any], training: dict[str, A
     }
 
 
-def _losses(progress: dict[str, Any]) -> dict[str, float | None]:
+def _losses(progress: dict[str, Any]) -> dict[str, Any]:
     """A stage that has no complete epoch yet tells the losses of the one before."""
     before = (progress.get("stages_completed") or [{}])[-1]
     train_loss, val_loss = progress.get("train_loss"), progress.get("val_loss")

@@ -14,7 +14,7 @@ from highnoon.config import TrainingConfig
 from highnoon.models.memory import available_memory
 from highnoon.training.activation_memory import activation_bytes
 from highnoon.training.data_checks import StageCheck, check_stage, tokenizer_problems
-from highnoon.training.optimizers import AdamW, Adafactor, FunctionalOptimizer, Lion, Muon
+from highnoon.training.optimizers import Adafactor, AdamW, FunctionalOptimizer, Lion, Muon
 from highnoon.training.optimizers.muon import matrix_shapes
 from highnoon.training.plan import TrainingPlan
 from highnoon.training.stage_data import StageData
@@ -175,13 +175,16 @@ def describe_out_of_memory(preflight: Preflight, error: BaseException) -> str:
         "Any of these helps:",
     ]
     if figures.batch_size > 1:
-        half = next(size for size in range(figures.batch_size // 2, 0, -1) if figures.batch_size % size == 0)
+        rows = figures.batch_size
+        smaller = next(size for size in range(rows // 2, 0, -1) if rows % size == 0)
         lines.append(
-            f"- batch_size={half} with {figures.batch_size // half} times the gradient_accumulation_steps: the "
-            "same global batch and the same weights"
+            f"- batch_size={smaller} with {rows // smaller} times the gradient_accumulation_steps: the same "
+            "global batch and the same weights"
         )
         lines.append("- auto_batch=True, which does that by itself until a step fits")
-    lines.append("- model.gradient_checkpointing_enable(): one block's activations in place of all, a slower step")
+    lines.append(
+        "- model.gradient_checkpointing_enable(): one block's activations in place of all, a slower step"
+    )
     if figures.optimizer in ("adamw", "muon"):
         lines.append('- optimizer="lion" with one slot a weight, or "adafactor" with next to none')
     lines.append("- a shorter max_seq_length, or a smaller model")
@@ -205,8 +208,9 @@ def _memory_warnings(report: Preflight) -> list[str]:
 
 def _slot_bytes(model: keras.Model, config: TrainingConfig) -> int:
     """Of an optimizer that is not built, so that nothing is allocated."""
-    shapes = _optimizer(model, config).slot_shapes
-    return sum(4 * math.prod(shape) for weight in model.trainable_weights for shape in shapes(weight).values())
+    optimizer = _optimizer(model, config)
+    shapes = [s for weight in model.trainable_weights for s in optimizer.slot_shapes(weight).values()]
+    return sum(4 * math.prod(shape) for shape in shapes)
 
 
 def _optimizer(model: keras.Model, config: TrainingConfig) -> FunctionalOptimizer:
@@ -226,7 +230,8 @@ def _device() -> tuple[str, int, int]:
         return _MACHINE, available_memory(), len(tf.config.list_logical_devices("CPU"))
     from tensorflow.python.client import device_lib
 
-    limits = [device.memory_limit for device in device_lib.list_local_devices() if device.device_type == "GPU"]
+    devices = device_lib.list_local_devices()
+    limits = [device.memory_limit for device in devices if device.device_type == "GPU"]
     name = gpus[0].name.removeprefix("/device:")
     return name, min(limits) - tf.config.experimental.get_memory_info(name)["current"], len(gpus)
 

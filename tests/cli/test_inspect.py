@@ -18,7 +18,8 @@ def write_checkpoint(directory: pathlib.Path, step: int, scale: float = 1.0) -> 
     stage = {"name": "tales", "steps": 90, "epochs": 3, "learning_rate": 0.5}
     state = {
         "run_id": "abc", "plan": {"stages": [stage]},
-        "training_config": {"optimizer": "adamw", "schedule": "cosine"}, "run": {"progress": {**progress, "train_loss": 3.25}},
+        "training_config": {"optimizer": "adamw", "schedule": "cosine"},
+        "run": {"progress": {**progress, "train_loss": 3.25}},
     }
 
     def write(folder: pathlib.Path) -> None:

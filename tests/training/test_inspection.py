@@ -38,7 +38,8 @@ def write_checkpoint(
         for name, value in weights.items()
         for slot in ("mean", "square", *(["average"] if ema else []))
     }
-    counters = {"optimizer/iteration": np.array(step), "optimizer/learning_rate_factor": np.array(0.25, "float32")}
+    factor = np.array(0.25, "float32")
+    counters = {"optimizer/iteration": np.array(step), "optimizer/learning_rate_factor": factor}
     state = {
         "run_id": "abc", "versions": {"highnoon": "9"}, "plan": {"stages": stages, "warmup_steps": 2},
         "training_config": {"optimizer": "lion", "schedule": "wsd", "ema_momentum": ema},
