@@ -6,6 +6,7 @@ from highnoon.callbacks.event_callback import EventCallback
 from highnoon.callbacks.loss_curve import LossCurve
 from highnoon.callbacks.metrics_file import MetricsFile
 from highnoon.callbacks.progress_bar import ProgressBar
+from highnoon.callbacks.sample_text import SampleText
 from highnoon.callbacks.tensorboard_log import TensorBoardLog
 from highnoon.callbacks.wandb_log import WandbLog
 
@@ -16,6 +17,7 @@ __all__ = [
     "LossCurve",
     "MetricsFile",
     "ProgressBar",
+    "SampleText",
     "TensorBoardLog",
     "WandbLog",
 ]

@@ -27,6 +27,8 @@ class EventCallback(keras.callbacks.Callback):
     | `train_end` | `step`, `summary` |
     | `step_skipped` | `step`, `in_a_row`, `loss`, `grad_norm`, `position`, `path` of the kept batch or None |
     | `fault_answered` | `answer` (a rung of `fault_ladder`), `reason`, `step`, `learning_rate_factor` |
+    | `micro_batch_halved` | `step`, `micro_batch_size` |
+    | `sample` | `stage`, `step`, `samples` (a list of `prompt`, `text`), from the callback `SampleText` |
     | `alert` | `stage`, `step`, `rule`, `severity`, `value`, `message`, `advice`, `action` (see `Alert`) |
 
     Losses are nats a token. `metrics` are floats named `group/name`. `alert` comes from the callback

@@ -29,7 +29,8 @@ class MetricsFile(EventCallback):
     """
 
     _KEPT = (
-        "log", "evaluation", "epoch_end", "stage_complete", "alert", "step_skipped", "fault_answered"
+        "log", "evaluation", "epoch_end", "stage_complete", "alert", "step_skipped", "fault_answered",
+        "sample",
     )
 
     def __init__(self, path: str | pathlib.Path) -> None:

@@ -37,6 +37,7 @@ class RunFile:
         keep_every: Steps of which every multiple stays too.
         log_interval: Steps between log points.
         eval_interval: Steps between evaluations on held-out text.
+        sample_prompts: Texts that the model continues at each evaluation, into `metrics.jsonl`.
     """
 
     preset: str | None = None
@@ -53,6 +54,7 @@ class RunFile:
     keep_every: int | None = None
     log_interval: int = 100
     eval_interval: int = 500
+    sample_prompts: Sequence[str] = ()
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> RunFile:

@@ -81,12 +81,20 @@ def run(arguments: argparse.Namespace) -> None:
             keep_every=plan.keep_every,
             extend=arguments.extend,
             allow_plan_change=arguments.allow_plan_change,
+            callbacks=sample_callbacks(plan, trainer.replicas.is_chief),
         )
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"{stop}, or the same command with --resume") from None
     if trainer.replicas.is_chief:
         trainer.save(output / "model")
         print_next_commands(output)
+
+
+def sample_callbacks(plan: RunFile, is_chief: bool) -> list[Any]:
+    """Returns what lets the model write at each evaluation, where the run asks for it."""
+    from highnoon.callbacks import SampleText
+
+    return [SampleText(plan.sample_prompts)] if plan.sample_prompts and is_chief else []
 
 
 def read_run(arguments: argparse.Namespace) -> RunFile:

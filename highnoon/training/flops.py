@@ -16,7 +16,7 @@ _REPEATS = 5
 
 
 def flops_per_token(model: keras.Model, row_length: int) -> float | None:
-    """Returns the operations of forward and backward pass for one token; None for a model not of this package.
+    """Returns the operations of forward and backward pass for a token; None for models of others.
 
         6 * (parameters that a token passes) + 6 * attention layers * row_length * width
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from highnoon.callbacks import CallbackGroup
 from highnoon.callbacks.callback_group import CallbackFailed
@@ -63,6 +64,7 @@ class TrainingRun:
         capture: Copies the run's state and returns what writes it.
         go_back: Restores the newest checkpoint and returns its progress.
         skipped_folder: Where the batches of skipped steps are kept; None keeps none.
+        auto_batch: Whether a step that does not fit into memory is tried with smaller micro-batches.
     """
 
     def __init__(
@@ -82,11 +84,12 @@ class TrainingRun:
         capture: Callable[[], Callable[[pathlib.Path], None]],
         go_back: Callable[[], Progress],
         skipped_folder: pathlib.Path | None,
+        auto_batch: bool = False,
     ) -> None:
         self.model, self.optimizer, self.step_state, self.replicas = model, optimizer, step_state, replicas
         self.stages, self.plan, self.progress = stages, plan, progress
         self.callbacks, self.intervals, self.config = callbacks, intervals, config
-        self.jit_compile = jit_compile
+        self.jit_compile, self.auto_batch = jit_compile, auto_batch
         self._writer, self._capture, self._go_back = writer, capture, go_back
         self._steps: dict[int, TrainStep] = {}
         self._step: TrainStep
@@ -240,7 +243,7 @@ class TrainingRun:
             wants_stop=self._signals.requested is not None,
         )
         waited = time.perf_counter() - began
-        self._metrics = self._step(batch, plan.loss_weight, measures=self._is_log_point(progress.step + 1))
+        self._metrics = self._compute(batch, plan.loss_weight)
         self._throughput.add(self._metrics["num_tokens"], waited, data.config.max_seq_length)
         progress.step += 1
         progress.stage_step += 1
@@ -251,6 +254,27 @@ class TrainingRun:
             {"stage": progress.stage, "epoch": progress.epoch, "step_in_epoch": place},
             lambda: (data.batch(view, place), data.documents(view, place)),
         )
+
+    def _compute(self, batch: Any, loss_weight: float) -> dict[str, Any]:
+        """Runs the step; one that does not fit into memory, with micro-batches of half the size if asked.
+
+        The global batch stays as it is, and with it the weights, to rounding.
+        """
+        while True:
+            try:
+                step = self.progress.step + 1
+                return self._step(batch, loss_weight, measures=self._is_log_point(step))
+            except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+                size = self._step.micro_batch_size
+                if not self.auto_batch or size == 1:
+                    error.add_note(
+                        f"step {step} does not fit into memory with micro-batches of {size} rows; lower "
+                        "`batch_size` (with `global_batch_size` the step stays the same), let "
+                        "Trainer(auto_batch=True) do so, or call model.gradient_checkpointing_enable()"
+                    )
+                    raise
+            self._step = self._step_for(size // 2)
+            self.callbacks.event("micro_batch_halved", step=step, micro_batch_size=size // 2)
 
     def _is_log_point(self, step: int) -> bool:
         return step == 1 or step % self.intervals.log == 0

@@ -66,6 +66,8 @@ class Trainer:
         on_callback_error: `"raise"` ends the run in order, saved, when a callback raises; `"warn"` goes on.
         jit_compile: Whether XLA compiles the forward and backward pass, see `TrainStep`; None does so
             for this package's models and leaves others alone.
+        auto_batch: Whether a step that does not fit into memory is tried with micro-batches of half the
+            size, at the same global batch.
         allow_oversize: Whether to start though weights, gradients and slots exceed the machine's memory.
         **options: Further `TrainingConfig` fields, such as `warmup_steps=100`.
 
@@ -99,6 +101,7 @@ class Trainer:
         strategy: Any = "auto",
         on_callback_error: str = "raise",
         jit_compile: bool | None = None,
+        auto_batch: bool = False,
         allow_oversize: bool = False,
         **options: Any,
     ) -> None:
@@ -117,7 +120,7 @@ class Trainer:
         self.tokenizer = tokenizer
         self.data_dir, self.cache_dir = data_dir, cache_dir
         self.weight_mode, self.on_callback_error = weight_mode, on_callback_error
-        self.jit_compile, self.allow_oversize = jit_compile, allow_oversize
+        self.jit_compile, self.auto_batch, self.allow_oversize = jit_compile, auto_batch, allow_oversize
         if strategy == "auto":
             strategy = strategy_of(model) or strategy
         self.replicas = Replicas(resolve_strategy(strategy))
@@ -289,6 +292,7 @@ class Trainer:
             writer=CheckpointWriter(directory, keep_checkpoints, keep_every) if save_checkpoints else None,
             capture=self._capture,
             go_back=lambda: self._go_back(directory),
+            auto_batch=self.auto_batch,
             skipped_folder=run_folder / "skipped_steps" if run_folder and is_chief else None,
         )
         # Keras callbacks read `model.optimizer`; `model.save_weights` later must not drag its slots along.

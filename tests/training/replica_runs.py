@@ -21,7 +21,7 @@ from highnoon.training.step_state import StepState
 STEPS, ROWS, ROW_LENGTH, VOCAB = 20, 16, 16, 40
 SHAPE = {
     "vocab_size": VOCAB, "embedding_dim": 16, "num_heads": 2, "num_reasoning_blocks": 1,
-    "max_seq_length": ROW_LENGTH, "num_moe_experts": 4, "router_type": "sigmoid", "aux_loss_weight": 0.0,
+    "max_seq_length": ROW_LENGTH, "num_moe_experts": 4, "router_type": "sigmoid",
     "expert_dim": 16, "ffn_dim": 32,
 }
 
@@ -44,7 +44,8 @@ def run(replicas, micro_batch_size, dtype="float32", dropout=0.0, optimizer="ada
     pattern = "attention+moe" if "experts" in name else "attention+mlp"
     spoil = (3, 7) if "spoilt" in name else ()
     keras.utils.set_random_seed(0)
-    model = hn.create_model("highnoon-nano", **SHAPE, block_pattern=pattern, dropout=float(dropout), dtype=dtype)
+    options = {"block_pattern": pattern, "dropout": float(dropout), "dtype": dtype}
+    model = hn.create_model("highnoon-nano", **SHAPE, **options)
     devices = [f"/cpu:{place}" for place in range(replicas)]
     strategy = None
     if replicas > 1:

@@ -6,11 +6,13 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import highnoon as hn
 from highnoon.callbacks.metrics_file import read_metrics
 from highnoon.models.arrays import variable_arrays
 from highnoon.training.stage_data import StageData
+from highnoon.training.step import TrainStep
 
 RUN = {"verbose": False, "log_interval": 5, "eval_interval": 100}
 
@@ -122,6 +124,37 @@ def test_an_exploding_learning_rate_is_stopped_with_finite_weights(make_model, c
     with pytest.raises(FloatingPointError, match="Lower `learning_rate`"):
         trainer.train(log_dir=None, save_checkpoints=False, **RUN)
     assert all(np.isfinite(array).all() for array in variable_arrays(trainer.model.weights).values())
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    """A device on which micro-batches of more than two rows do not fit."""
+    call = TrainStep.__call__
+
+    def limited(self, *args, **options):
+        if self.micro_batch_size > 2:
+            raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+        return call(self, *args, **options)
+
+    monkeypatch.setattr(TrainStep, "__call__", limited)
+
+
+def test_a_step_that_does_not_fit_is_taken_in_halves_with_the_same_weights(make_model, corpus, small_memory):
+    whole, _ = make_trainer(make_model(), corpus, 3, batch_size=2, gradient_accumulation_steps=4)
+    halved, events = make_trainer(make_model(), corpus, 3, batch_size=8, auto_batch=True)
+    for trainer in (whole, halved):
+        trainer.train(log_dir=None, save_checkpoints=False, **RUN)
+    sizes = [event["micro_batch_size"] for event in events if event["event"] == "micro_batch_halved"]
+    assert sizes == [4, 2]
+    one, other = variable_arrays(whole.model.weights), variable_arrays(halved.model.weights)
+    assert not [name for name in one if one[name].tobytes() != other[name].tobytes()]
+
+
+def test_a_step_that_does_not_fit_says_what_to_do(make_model, corpus, small_memory):
+    trainer, _ = make_trainer(make_model(), corpus, 3, batch_size=8)
+    with pytest.raises(tf.errors.ResourceExhaustedError) as raised:
+        trainer.train(log_dir=None, save_checkpoints=False, **RUN)
+    assert "micro-batches of 8 rows" in raised.value.__notes__[0]
 
 
 def test_a_rung_that_does_not_exist_is_refused(make_model):
