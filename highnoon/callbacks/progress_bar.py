@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
+import time
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from highnoon.callbacks.event_callback import EventCallback
+
+_STEPS_TO_ESTIMATE = 10
 
 
 class ProgressBar(EventCallback):
@@ -20,6 +24,7 @@ class ProgressBar(EventCallback):
         self._bar: Progress | None = None
         self._task: Any = None
         self._total_steps = 0
+        self._first: tuple[int, float] | None = None  # a step and when it ended
 
     def on_event(self, event: dict[str, Any]) -> None:
         handler = getattr(self, f"_on_{event['event']}", None)
@@ -27,7 +32,7 @@ class ProgressBar(EventCallback):
             handler(event)
 
     def _on_train_begin(self, event: dict[str, Any]) -> None:
-        self._total_steps = event["total_steps"]
+        self._total_steps, self._first = event["total_steps"], None
         if not self._console.is_terminal:
             return
         self._bar = Progress(
@@ -52,6 +57,36 @@ class ProgressBar(EventCallback):
     def _on_step_end(self, event: dict[str, Any]) -> None:
         if self._bar is not None:
             self._bar.update(self._task, completed=event["step"])
+        # The first step compiles, so the estimate begins after it.
+        step, now = event["step"], time.perf_counter()
+        self._first = self._first or (step, now)
+        if step - self._first[0] == _STEPS_TO_ESTIMATE:
+            seconds = (now - self._first[1]) / _STEPS_TO_ESTIMATE
+            left = datetime.timedelta(seconds=round(seconds * (self._total_steps - step)))
+            self._print(f"{seconds:.3g} s a step, about {left} left")
+
+    def _on_alert(self, event: dict[str, Any]) -> None:
+        self._print(f"{event['severity']} at step {event['step']:,}: {event['message']}; {event['advice']}")
+
+    def _on_step_skipped(self, event: dict[str, Any]) -> None:
+        kept = f"; its batch is kept in {event['path']}" if event["path"] else ""
+        self._print(
+            f"step {event['step']:,} passed over: loss {event['loss']:.4g}, gradient norm "
+            f"{event['grad_norm']:.4g}{kept}"
+        )
+
+    def _on_fault_answered(self, event: dict[str, Any]) -> None:
+        self._print(f"{event['answer'].replace('_', ' ')}, now at step {event['step']:,}: {event['reason']}")
+
+    def _on_micro_batch_halved(self, event: dict[str, Any]) -> None:
+        self._print(
+            f"step {event['step']:,} did not fit into memory; micro-batches now have "
+            f"{event['micro_batch_size']} rows, the global batch is the same"
+        )
+
+    def _on_sample(self, event: dict[str, Any]) -> None:
+        for sample in event["samples"]:
+            self._print(f"sample at step {event['step']:,}: {sample['text']!r}")
 
     def _on_log(self, event: dict[str, Any]) -> None:
         metrics = event["metrics"]

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
     checkpoint_dir = pathlib.Path(plan.checkpoint_dir or output / "checkpoints")
     if arguments.dry_run:
         report = trainer.preflight(plan.epochs_per_stage)
-        print(report)
+        print(trainer.plan(), report, sep="\n\n")
         if report.problems:
             raise ConfigError("; ".join(report.problems))
         return

@@ -141,7 +141,7 @@ def _gated_delta_rule(config: ModelConfig, length: int) -> tuple[float, float]:
     channels = 2 * keys + values
     squares = 9 * heads * chunk + 2 * groups * chunk  # within a chunk, with the inverse's levels
     wide = squares + channels + 11 * keys + 22 * values + 2 * values * size / chunk
-    return wide, _convolution(config, channels) + 2 * config.embedding_dim + 2 * keys + values
+    return wide, _convolution(config, channels) + 4 * config.embedding_dim + 2 * (keys + values)
 
 
 def _mlp(config: ModelConfig) -> tuple[float, float]:

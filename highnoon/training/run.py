@@ -65,6 +65,7 @@ class TrainingRun:
         go_back: Restores the newest checkpoint and returns its progress.
         skipped_folder: Where the batches of skipped steps are kept; None keeps none.
         auto_batch: Whether a step that does not fit into memory is tried with smaller micro-batches.
+        explain_memory: Returns what to say where it does not.
     """
 
     def __init__(
@@ -84,13 +85,15 @@ class TrainingRun:
         capture: Callable[[], Callable[[pathlib.Path], None]],
         go_back: Callable[[], Progress],
         skipped_folder: pathlib.Path | None,
-        auto_batch: bool = False,
+        auto_batch: bool,
+        explain_memory: Callable[[BaseException], str],
     ) -> None:
         self.model, self.optimizer, self.step_state, self.replicas = model, optimizer, step_state, replicas
         self.stages, self.plan, self.progress = stages, plan, progress
         self.callbacks, self.intervals, self.config = callbacks, intervals, config
         self.jit_compile, self.auto_batch = jit_compile, auto_batch
         self._writer, self._capture, self._go_back = writer, capture, go_back
+        self._explain = explain_memory
         self._steps: dict[int, TrainStep] = {}
         self._step: TrainStep
         self._validate = ValidationStep(model, replicas)
@@ -267,11 +270,7 @@ class TrainingRun:
             except (tf.errors.ResourceExhaustedError, MemoryError) as error:
                 size = self._step.micro_batch_size
                 if not self.auto_batch or size == 1:
-                    error.add_note(
-                        f"step {step} does not fit into memory with micro-batches of {size} rows; lower "
-                        "`batch_size` (with `global_batch_size` the step stays the same), let "
-                        "Trainer(auto_batch=True) do so, or call model.gradient_checkpointing_enable()"
-                    )
+                    error.add_note(f"at step {step}, micro-batches of {size} rows: {self._explain(error)}")
                     raise
             self._step = self._step_for(size // 2)
             self.callbacks.event("micro_batch_halved", step=step, micro_batch_size=size // 2)

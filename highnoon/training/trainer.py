@@ -21,6 +21,7 @@ from highnoon.training.checkpoint_writer import CheckpointWriter
 from highnoon.training.distributed import resolve_strategy, scaled_learning_rate
 from highnoon.training.optimizers import FunctionalOptimizer, make_optimizer
 from highnoon.training.plan import TrainingPlan, config_changes, make_plan
+from highnoon.training.preflight import Preflight, describe_out_of_memory, preflight
 from highnoon.training.progress import Progress
 from highnoon.training.replicas import Replicas, all_variables, strategy_of, watch_peers
 from highnoon.training.run import Intervals, TrainingRun
@@ -188,6 +189,20 @@ class Trainer:
             self._epochs_per_stage = epochs
         return self._prepared[0]
 
+    def preflight(self, epochs_per_stage: int | None = None) -> Preflight:
+        """Checks memory, tokenizer and rows for a run and trains nothing; printing it shows a report.
+
+        Raises:
+            ConfigError: as `plan`.
+        """
+        self.plan(epochs_per_stage)
+        return self._preflight()
+
+    def _preflight(self) -> Preflight:
+        assert self._prepared is not None
+        plan, stages = self._prepared
+        return preflight(self.model, self.config, plan, stages, self.tokenizer, self.replicas.count)
+
     def train(
         self,
         epochs_per_stage: int | None = 10,
@@ -241,7 +256,7 @@ class Trainer:
             `final_loss` (mean of the last epoch, nats a token), `val_loss` and `steps`.
 
         Raises:
-            ConfigError: no stages, or data, tokenizer and model do not fit one another.
+            ConfigError: no stages, or data, tokenizer and model do not fit one another (see `preflight`).
             CheckpointError: `resume_from` is no checkpoint or one of another model or plan, or a checkpoint
                 cannot be written.
             FloatingPointError: too many steps in a row had a loss or gradient that is not finite.
@@ -268,12 +283,17 @@ class Trainer:
         is_chief = self.replicas.is_chief
         if saved and saved["run"]:
             plan = self._compare(plan, saved, extend, allow_plan_change, is_shown=verbose and is_chief)
+        before = self._preflight()
+        if before.problems:
+            raise ConfigError("; ".join(before.problems))
         self._start(plan, saved)
         assert self.optimizer is not None and self._step_state is not None
         if save_checkpoints and is_chief:
             checkpoint.set_aside_older_run(directory, self._run_id)
         if verbose and is_chief:
             print(plan)
+            for warning in before.warnings:
+                print(f"warning: {warning}")
             if saved:
                 print(checkpoint.explain_choice(saved["folder"]))
         run_folder = None if log_dir is None else pathlib.Path(log_dir) / self._run_id
@@ -293,6 +313,7 @@ class Trainer:
             capture=self._capture,
             go_back=lambda: self._go_back(directory),
             auto_batch=self.auto_batch,
+            explain_memory=lambda error: describe_out_of_memory(before, error),
             skipped_folder=run_folder / "skipped_steps" if run_folder and is_chief else None,
         )
         # Keras callbacks read `model.optimizer`; `model.save_weights` later must not drag its slots along.
