@@ -215,8 +215,7 @@ def _versions(description: dict[str, Any]) -> dict[str, str]:
 def _place(plan: dict[str, Any], progress: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
     """A run that is complete stands behind its last stage; its rate is that stage's."""
     stages, index = plan.get("stages") or [], progress.get("stage")
-    is_within = index is not None and index < len(stages)
-    now = stages[index] if is_within else {}
+    now = stages[index] if index is not None and index < len(stages) else {}
     last = now or (stages[-1] if stages else {})
     return {
         "step": progress.get("step"),
@@ -224,10 +223,10 @@ def _place(plan: dict[str, Any], progress: dict[str, Any], training: dict[str, A
         "stage": now.get("name"),
         "stage_number": None if index is None else min(index + 1, len(stages)),
         "num_stages": len(stages) or None,
-        "epoch": progress.get("epoch") if is_within else None,
+        "epoch": progress.get("epoch") if now else None,
         "num_epochs": now.get("epochs"),
-        "step_in_epoch": progress.get("step_in_epoch") if is_within else None,
-        "stage_step": progress.get("stage_step") if is_within else None,
+        "step_in_epoch": progress.get("step_in_epoch") if now else None,
+        "stage_step": progress.get("stage_step") if now else None,
         "stage_steps": now.get("steps"),
         "tokens_seen": progress.get("tokens_seen"),
         "peak_learning_rate": last.get("learning_rate", training.get("learning_rate")),

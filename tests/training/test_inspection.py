@@ -243,6 +243,12 @@ def test_missing_and_reshaped_weights_are_named(tmp_path):
     assert not weights.is_identical
 
 
+def test_a_weight_more_is_enough_not_to_be_identical(tmp_path):
+    more = {**WEIGHTS, "c": np.ones(1, "float32")}
+    weights = compare_folders(*write_pair(tmp_path, WEIGHTS, more)).arrays[0]
+    assert (weights.num_changed, weights.only_in_other, weights.is_identical) == (0, ["c"], False)
+
+
 def test_fields_that_differ_are_found_in_configuration_plan_and_progress(tmp_path):
     stages = [{**STAGES[0], "steps": 12}, STAGES[1]]
     other = write_checkpoint(tmp_path, 14, stages=stages, embedding_dim=16)

@@ -52,6 +52,14 @@ def test_weights_are_counted_in_bytes_and_without_averages_nothing_is_added(make
     assert seen.average_bytes == 0
 
 
+def test_the_need_is_that_of_the_fuller_of_backward_pass_and_update(make_model, corpus):
+    seen = report(make_model(), corpus)
+    lasting = seen.slot_bytes + seen.average_bytes
+    assert seen.needed_bytes == lasting + seen.gradient_bytes + seen.activation_bytes
+    small = dataclasses.replace(seen, activation_bytes=1)
+    assert small.needed_bytes == lasting + seen.gradient_bytes // 2 + seen.update_bytes
+
+
 def test_replicas_of_one_machine_add_up_to_the_devices_that_it_has(make_model, corpus):
     one, many = (report(make_model(), corpus, replicas=count) for count in (1, 4))
     assert many.local_replicas == 1  # the process has one CPU device: the others are elsewhere
