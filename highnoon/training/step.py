@@ -117,8 +117,10 @@ class TrainStep:
         specs = {key: tf.TensorSpec((None, row_length), dtype) for key, dtype in BATCH_DTYPES.items()}
         scalar = tf.TensorSpec((), tf.float32)
         # A function of tensors alone: traced once, whatever the number of replicas.
+        shape = (self.micro_batch_size, row_length)
         micro_gradients = self._micro_gradients.get_concrete_function(
-            specs, dict.fromkeys(_SCALES, scalar), _specs(self._weights), _specs(self._others)
+            {key: tf.TensorSpec(shape, dtype) for key, dtype in BATCH_DTYPES.items()},
+            dict.fromkeys(_SCALES, scalar), _specs(self._weights), _specs(self._others)
         )
 
         def step(batch: Any, loss_weight: tf.Tensor, measures: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -194,14 +196,20 @@ class TrainStep:
         """Returns the replica's gradients and metric sums, and the other variables that changed, by place."""
         size = self.micro_batch_size
         num_rows, first_row = tf.shape(batch["token_ids"])[0], batch[FIRST_ROW]
-        rows = {key: batch[key] for key in BATCH_DTYPES}
+        # Whole micro-batches: rows of padding change nothing, and one known shape halves what the
+        # gradients of recurrent mixers keep.
+        missing = -num_rows % size
+        rows = {key: tf.pad(batch[key], [[0, missing], [0, 0]]) for key in BATCH_DTYPES}
 
         def run(start: tf.Tensor, changed: Mapping[int, tf.Tensor]) -> Any:
             now = [changed.get(place, value) for place, value in enumerate(others)]
             for place in self._seeds:
                 offset = tf.cast((first_row + start) // size, others[place].dtype)
                 now[place] = others[place] + tf.stack([offset, tf.zeros_like(offset)])
-            micro_batch = {key: value[start : start + size] for key, value in rows.items()}
+            micro_batch = {
+                key: tf.ensure_shape(value[start : start + size], (size, value.shape[1]))
+                for key, value in rows.items()
+            }
             return micro_gradients(micro_batch, scales, list(weights), now)
 
         _, names, places = micro_gradients.structured_outputs
