@@ -283,7 +283,7 @@ class TrainingRun:
         is_log_point = self._is_log_point(progress.step)
         is_evaluated = progress.step % self.intervals.eval == 0 and (data.counts_steps or not is_last)
         is_saved = progress.step % self.intervals.checkpoint == 0
-        self._answer_skipped_steps(is_log_point or is_evaluated or is_saved or is_last)
+        self._answer_skipped_steps(includes_last=is_log_point or is_evaluated or is_saved)
         callbacks.event("step_end", step=progress.step)
         if callbacks.watches_batches:
             callbacks.batch_hook(
@@ -389,6 +389,7 @@ class TrainingRun:
 
     def _end_epoch(self, data: StageData, plan: StagePlan) -> None:
         progress = self.progress
+        self._answer_skipped_steps(includes_last=True)
         self._read_totals()
         progress.end_epoch()
         keras_epoch = self._keras_epoch() - 1

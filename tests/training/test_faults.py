@@ -75,8 +75,9 @@ def test_skipping_a_step_leaves_weights_and_slots_as_they_were(make_model, corpu
     spoil({3: "nan"})
     arrays = []
     for steps in (3, 4):
-        trainer, _ = make_trainer(make_model(), corpus, steps)
+        trainer, events = make_trainer(make_model(), corpus, steps)
         trainer.train(log_dir=None, save_checkpoints=False, **RUN)
+        assert steps_of(events, "step_skipped") == ([4] if steps == 4 else []), "the last step counts too"
         slots = variable_arrays(trainer.optimizer.variables)
         assert slots.pop("iteration") == steps
         arrays.append(variable_arrays(trainer.model.weights) | slots)
