@@ -258,8 +258,7 @@ def test_a_link_puts_split_messages_together_and_ends_at_rubbish():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("victim", "rests"), [(1, -1), (0, 1)])
-def test_a_worker_killed_in_training_stops_the_others_within_a_minute(tmp_path, victim, rests):
+def test_a_worker_killed_in_training_stops_the_others_within_a_minute(tmp_path, victim=0, rests=1):
     with start_workers(tmp_path, ALL_REDUCE.replace("RESTS", str(rests)), 3) as workers:
         wait_for_lines(tmp_path, range(3), "training")
         time.sleep(1)
@@ -270,17 +269,6 @@ def test_a_worker_killed_in_training_stops_the_others_within_a_minute(tmp_path, 
         print(f"the others stopped after {time.monotonic() - killed_at:.1f} s")
     for rank in {0, 1, 2} - {victim}:
         assert f"error: worker {victim} (127.0.0.1:" in output_of(tmp_path, rank)
-
-
-@pytest.mark.slow
-def test_a_frozen_worker_stops_the_others_within_a_minute(tmp_path):
-    with start_workers(tmp_path, ALL_REDUCE.replace("RESTS", "-1"), 2) as workers:
-        wait_for_lines(tmp_path, range(2), "training")
-        stopped_at = time.monotonic()
-        workers[1].send_signal(signal.SIGSTOP)
-        assert wait_for_ends(workers[:1], 60) == [EXIT_CODE]
-        print(f"the other stopped after {time.monotonic() - stopped_at:.1f} s")
-    assert "error: worker 1 (127.0.0.1:" in output_of(tmp_path, 0)
 
 
 @pytest.mark.slow

@@ -15,13 +15,11 @@ pytestmark = pytest.mark.slow
 HERE = pathlib.Path(__file__).parent
 GRID = [f"{r}x{a}:{r}:{16 // (r * a)}" for r in (1, 2, 4) for a in (1, 2, 4)]
 OTHERS = [
-    "experts 1:1:16", "experts 4:4:2",
-    "dropped 1:1:4:float32:0.2", "dropped 4:4:4:float32:0.2", "dropped 2:2:2:float32:0.2",
-    "dropped 1 by twos:1:2:float32:0.2",
-    "bfloat16 1:1:4:mixed_bfloat16", "bfloat16 4:4:4:mixed_bfloat16",
-    "float16 1:1:4:mixed_float16", "float16 4:4:4:mixed_float16",
-    "muon 1:1:16:float32:0:muon", "muon 2:2:4:float32:0:muon",
-    "spoilt 1:1:16", "spoilt 4:4:2",
+    "experts 1:1:16", "experts 2:2:4",
+    "dropped 1:1:4:float32:0.2", "dropped 2:2:4:float32:0.2", "dropped 1 by twos:1:2:float32:0.2",
+    "bfloat16 1:1:4:mixed_bfloat16", "bfloat16 2:2:4:mixed_bfloat16",
+    "float16 1:1:4:mixed_float16", "float16 2:2:4:mixed_float16",
+    "spoilt 1:1:16", "spoilt 2:2:4",
 ]
 
 
@@ -35,12 +33,12 @@ def results(tmp_path_factory) -> dict[str, dict[str, np.ndarray]]:
     return {path.stem: dict(np.load(path)) for path in folder.iterdir()}
 
 
-def assert_same_weights(one: dict[str, np.ndarray], other: dict[str, np.ndarray], tolerance: float = 1e-5):
+def assert_same_weights(one: dict[str, np.ndarray], other: dict[str, np.ndarray]):
     assert one.keys() == other.keys() and len(one) > 15
     for name, value in one.items():
         if value.dtype.kind == "f":
             error = np.abs(value - other[name]).max() / max(np.abs(value).max(), 1e-12)
-            assert error <= tolerance, f"{name} is off by {error:.1e}"
+            assert error <= 1e-5, f"{name} is off by {error:.1e}"
 
 
 @pytest.mark.parametrize("split", [spec.split(":")[0] for spec in GRID[1:]])
@@ -51,33 +49,28 @@ def test_replicas_and_micro_batches_give_the_weights_of_one_batch(results, split
 
 
 def test_the_routers_bias_is_balanced_over_all_replicas(results):
-    assert_same_weights(results["experts 1"], results["experts 4"])
+    assert_same_weights(results["experts 1"], results["experts 2"])
 
 
 def test_dropout_draws_by_the_place_in_the_global_batch(results):
-    assert_same_weights(results["dropped 1"], results["dropped 4"])
+    assert_same_weights(results["dropped 1"], results["dropped 2"])
     # Micro-batches of another size draw other masks.
-    assert_same_weights(results["dropped 1 by twos"], results["dropped 2"])
     assert np.abs(results["dropped 1"]["losses"] - results["dropped 1 by twos"]["losses"]).max() > 1e-4
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_losses_of_replicas_agree_in_half_precision(results, dtype):
-    one, four = results[f"{dtype} 1"]["losses"], results[f"{dtype} 4"]["losses"]
-    np.testing.assert_allclose(one, four, rtol=0.02)
+    one, two = results[f"{dtype} 1"]["losses"], results[f"{dtype} 2"]["losses"]
+    np.testing.assert_allclose(one, two, rtol=0.02)
     np.testing.assert_allclose(one, results["1x4"]["losses"], rtol=0.02)
-    assert not results[f"{dtype} 4"]["skipped"].any()
-
-
-def test_muon_is_the_same_on_replicas(results):
-    assert_same_weights(results["muon 1"], results["muon 2"], 1e-4)
+    assert not results[f"{dtype} 2"]["skipped"].any()
 
 
 def test_a_bad_row_of_one_replica_is_passed_over_by_all(results):
-    for name in ("spoilt 1", "spoilt 4"):
+    for name in ("spoilt 1", "spoilt 2"):
         assert np.flatnonzero(results[name]["skipped"]).tolist() == [3, 7]
         assert all(np.isfinite(value).all() for key, value in results[name].items() if "weight" in key)
     assert_same_weights(
         {key: value for key, value in results["spoilt 1"].items() if key != "losses" and key != "norms"},
-        {key: value for key, value in results["spoilt 4"].items() if key != "losses" and key != "norms"},
+        {key: value for key, value in results["spoilt 2"].items() if key != "losses" and key != "norms"},
     )

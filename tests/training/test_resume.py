@@ -73,7 +73,7 @@ def test_early_stopping_remembers_across_a_resume(make_model, corpus, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM])  # Ctrl-C: tests/cli/test_verbs.py
 def test_a_signal_saves_and_says_how_to_go_on(make_model, corpus, other_corpus, tmp_path, number):
     def interrupt(event):
         if event["event"] == "step_end" and event["step"] == 5:

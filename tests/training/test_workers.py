@@ -49,10 +49,22 @@ def run(folder: pathlib.Path, corpus: str, num_workers: int) -> dict[str, np.nda
     return arrays_of(folder)
 
 
-def test_workers_give_the_weights_of_one_process(corpus, tmp_path):
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
+    lines = [f"{number} " + "the sun stood over the river " * (1 + number % 7) for number in range(40)]
+    path.write_text("".join(f'{{"text": "{line}"}}\n' for line in lines))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def of_two_workers(corpus, tmp_path_factory) -> dict[str, np.ndarray]:
+    return run(tmp_path_factory.mktemp("runs") / "two", corpus, 2)
+
+
+def test_workers_give_the_weights_of_one_process(corpus, of_two_workers, tmp_path):
     one = run(tmp_path / "one", corpus, 1)
-    for num_workers in (2, 4):
-        several = run(tmp_path / f"{num_workers}", corpus, num_workers)
+    for num_workers, several in ((2, of_two_workers), (4, run(tmp_path / "four", corpus, 4))):
         assert one.keys() == several.keys()
         for name, value in one.items():
             if value.dtype.kind == "f" and value.size:
@@ -60,8 +72,9 @@ def test_workers_give_the_weights_of_one_process(corpus, tmp_path):
                 assert error <= 1e-5, f"{name} is off by {error:.1e} with {num_workers} workers"
 
 
-def test_the_others_stop_when_a_worker_is_killed_and_the_relaunch_ends_with_the_same_bits(corpus, tmp_path):
-    whole = run(tmp_path / "whole", corpus, 2)
+def test_the_others_stop_when_a_worker_is_killed_and_the_relaunch_ends_with_the_same_bits(
+    corpus, of_two_workers, tmp_path
+):
     folder = tmp_path / "killed"
     process = start(folder, corpus, 2, seconds_a_step=0.5)
     pid = _worker_at_step(folder, process, rank=1, step=5)
@@ -72,8 +85,8 @@ def test_the_others_stop_when_a_worker_is_killed_and_the_relaunch_ends_with_the_
     told = (folder / "output.txt").read_text()
     assert "worker 1" in told and "[worker 0]" in told
     again = run(folder, corpus, 2)
-    assert whole.keys() == again.keys()
-    assert not [name for name in whole if whole[name].tobytes() != again[name].tobytes()]
+    assert of_two_workers.keys() == again.keys()
+    assert not [name for name in again if of_two_workers[name].tobytes() != again[name].tobytes()]
     (metrics,) = (folder / "logs").rglob("metrics.jsonl")
     steps = [line["step"] for line in read_metrics(metrics) if line["event"] == "log"]
     assert steps == sorted(set(steps)) and steps[-1] == STEPS
