@@ -282,7 +282,7 @@ class Trainer:
         assert self._prepared is not None
         is_chief = self.replicas.is_chief
         if saved and saved["run"]:
-            plan = self._compare(plan, saved, extend, allow_plan_change, is_shown=verbose and is_chief)
+            self._accept_changes(plan, saved, extend, allow_plan_change, is_shown=verbose and is_chief)
         before = self._preflight()
         if before.problems:
             raise ConfigError("; ".join(before.problems))
@@ -340,8 +340,7 @@ class Trainer:
             raise ConfigError(
                 "no stage has a held-out document; add more documents or raise `validation_split`"
             )
-        if self.replicas.adopt(all_variables(self.model)):
-            forget_decoder(self.model)
+        self._place_model()
         validate = ValidationStep(self.model, self.replicas)
         split = functools.reduce(
             operator.add, (validate(data.validation_batches()) for data in distinct.values())
@@ -440,8 +439,7 @@ class Trainer:
         )
         self._loaded_from = None
         self.progress = Progress()
-        if self.replicas.adopt(all_variables(self.model)):
-            forget_decoder(self.model)
+        self._place_model()
         with self.replicas.strategy.scope():
             self._step_state = StepState()
             self.optimizer = make_optimizer(self.model, self.config, schedule)
@@ -453,6 +451,11 @@ class Trainer:
             self.progress = self._restore(saved)
             if self.progress.stage == len(self.stages) and plan.total_steps > self.progress.step:
                 self.progress.reopen_last_stage()
+
+    def _place_model(self) -> None:
+        """Puts the model under the strategy, if it is not."""
+        if self.replicas.adopt(all_variables(self.model)):
+            forget_decoder(self.model)
 
     def _restore(self, saved: dict[str, Any]) -> Progress:
         """Gives model, optimizer, step and schedulers a checkpoint's state; returns its progress."""
@@ -502,10 +505,10 @@ class Trainer:
             },
         )
 
-    def _compare(
+    def _accept_changes(
         self, plan: TrainingPlan, saved: dict[str, Any], extend: bool, allow_plan_change: bool, is_shown: bool
-    ) -> TrainingPlan:
-        """Refuses a plan that differs from the saved one in more than is allowed; returns it."""
+    ) -> None:
+        """Refuses a plan that differs from the saved one in more than is allowed, and shows what differs."""
         changes = plan.changes(saved["plan"], extend)
         changes += config_changes(self.config.to_dict(), saved["training_config"])
         refused = [] if allow_plan_change else [c for c in changes if not (extend and c.is_extension)]
@@ -520,7 +523,6 @@ class Trainer:
         if is_shown:
             for change in changes:
                 print(f"changed: {change}")
-        return plan
 
 
 def _merge_config(
