@@ -21,12 +21,16 @@ class Document:
         source: The file, collection or module that it was read from.
         id: Its name or number within `source`.
         domain: The kind of text it is, `"default"` where nothing says.
+        learned: Stretches of characters `(start, stop)` that a model learns to write, in order and apart;
+            the rest is only read. None learns all. The end of the document is learnt where the last stretch
+            reaches it.
     """
 
     text: str
     source: str = ""
     id: str = ""
     domain: str = "default"
+    learned: tuple[tuple[int, int], ...] | None = None
 
 
 class DocumentSource(abc.ABC):

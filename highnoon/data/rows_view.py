@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -44,6 +45,7 @@ class RowsView:
         self._pools = list(pools)
         self._mixture = mixture
         self._cut = cut
+        self._lock = threading.Lock()
         self._cuts: dict[tuple[int, int], tuple[RowLayout, Ints]] = {}
         # How many rows a pool has does not depend on the order, so any pass tells.
         first = [self._layout(pool, epoch if len(self._pools) == 1 else 0)[0]
@@ -110,8 +112,9 @@ class RowsView:
         return parts
 
     def _layout(self, pool: int, number: int) -> tuple[RowLayout, Ints]:
-        if (pool, number) not in self._cuts:
-            # Passes are read in order: the one before is kept for a read that spans two.
-            self._cuts.pop((pool, number - 2), None)
-            self._cuts[pool, number] = self._cut(self._pools[pool], number)
-        return self._cuts[pool, number]
+        with self._lock:
+            if (pool, number) not in self._cuts:
+                # Passes are read in order: the one before is kept for a read that spans two.
+                self._cuts.pop((pool, number - 2), None)
+                self._cuts[pool, number] = self._cut(self._pools[pool], number)
+            return self._cuts[pool, number]

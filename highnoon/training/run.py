@@ -22,6 +22,7 @@ from highnoon.training.optimizers import FunctionalOptimizer
 from highnoon.training.plan import StagePlan, TrainingPlan
 from highnoon.training.progress import Progress
 from highnoon.training.replicas import Replicas
+from highnoon.training.rows_ahead import RowsAhead
 from highnoon.training.skipped_steps import SkippedStep, SkippedSteps
 from highnoon.training.stage_data import StageData
 from highnoon.training.step import TrainStep, computes_in_float16
@@ -97,6 +98,7 @@ class TrainingRun:
         self._steps: dict[int, TrainStep] = {}
         self._step: TrainStep
         self._validate = ValidationStep(model, replicas)
+        self._rows = RowsAhead()
         self._skipped = SkippedSteps(skipped_folder)
         self._signals = StopSignals()
         self._throughput = Throughput(model, replicas.count)
@@ -128,6 +130,7 @@ class TrainingRun:
             )
             raise error from None
         finally:
+            self._rows.close()
             self.callbacks.close()
             if self._writer is not None:
                 self._writer.close()
@@ -241,7 +244,7 @@ class TrainingRun:
         self.callbacks.batch_hook("on_train_batch_begin", place, {})
         began = time.perf_counter()
         batch = self.replicas.read(
-            lambda first, count: data.batch(view, place, first, count),
+            lambda first, count: self._rows.read(data, view, place, first, count),
             data.rows_per_replica,
             wants_stop=self._signals.requested is not None,
         )

@@ -174,7 +174,7 @@ class TrainStep:
             "num_stops": num_stops,
             "num_tokens": num_tokens,
             **sums,
-            **_measured(measures, gradients, loss_scale, weights, updated.weights),
+            **_measured(measures, gradients, grad_norm, loss_scale, weights, updated.weights),
         }
         if self.limits.scales_loss:
             metrics["loss_scale"] = loss_scale
@@ -294,6 +294,7 @@ def _other_variables(model: keras.Model) -> list[keras.Variable]:
 def _measured(
     measures: tf.Tensor,
     gradients: Sequence[tf.Tensor],
+    grad_norm: tf.Tensor,
     loss_scale: tf.Tensor,
     before: Sequence[tf.Tensor],
     after: Sequence[tf.Tensor],
@@ -303,11 +304,15 @@ def _measured(
 
     def measure() -> list[tf.Tensor]:
         weight_norm = tf.linalg.global_norm(before)
+        faults = tf.cond(
+            tf.math.is_finite(grad_norm),
+            lambda: [tf.zeros(())] * 2,
+            lambda: [_count(gradients, tf.math.is_nan), _count(gradients, tf.math.is_inf)],
+        )
         change = tf.linalg.global_norm([new - old for new, old in zip(after, before, strict=True)])
         return [
             tf.reduce_max([tf.reduce_max(tf.abs(gradient)) for gradient in gradients]) / loss_scale,
-            _count(gradients, tf.math.is_nan),
-            _count(gradients, tf.math.is_inf),
+            *faults,
             weight_norm,
             change / tf.maximum(weight_norm, 1e-12),
         ]
