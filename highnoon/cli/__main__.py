@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import highnoon
 from highnoon.cli import (
     chat,
+    data,
     demo,
     doctor,
     evaluate,
@@ -30,6 +31,7 @@ from highnoon.cli import (
 
 VERBS = {
     "demo": demo,
+    "data": data,
     "train": train,
     "generate": generate,
     "chat": chat,

@@ -13,7 +13,11 @@ import yaml
 from highnoon.config import Config, ConfigError, get_preset_config, read_yaml, resolve_keys
 
 SECTIONS = ("model", "training")
-STAGE_KEYS = {"name", "datasets", "epochs", "steps", "weight", "overrides", "scheduler"}
+STAGE_KEYS = {
+    "name", "datasets", "epochs", "steps", "tokens", "weight", "overrides", "scheduler", "balance",
+    "max_repeats", "optional",
+}
+CURRICULUM_KEYS = {"enabled", "stages", "max_iters", "optional"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +28,13 @@ class RunFile:
         preset: Preset that `model` and `training` start from.
         model: `ModelConfig` fields.
         training: `TrainingConfig` fields.
-        stages: A list of `name`, `datasets`, `epochs` or `steps`, `weight`, `overrides` (of `training`, for
-            the stage) and `scheduler` (arguments of `CurriculumScheduler`; with `adaptive: true` of
-            `AdaptiveCurriculumScheduler`).
+        stages: A list of `name`, `datasets`, `epochs`, `steps` or `tokens`, `weight`, `balance`,
+            `max_repeats`, `optional`, `overrides` (of `training`, for the stage) and `scheduler` (of
+            `CurriculumScheduler`; with `adaptive: true` of `AdaptiveCurriculumScheduler`). A dataset is a
+            name, a `[name, share]` pair, or a mapping of `name` and options of `open_source`.
+        tasks: Task to dataset, for `curriculum`.
+        curriculum: `stages`, a list of `iters` and `weights` by task, see `task_mix_stages`; `optional`
+            tasks, `max_iters`, and `enabled`, which switches it off where it is false.
         tokenizer: A `tokenizer.json` or its folder; left out, one is trained on the data.
         data_dir: Where local copies of named datasets lie.
         output: Folder for `model/`, `checkpoints/` and `logs/`.
@@ -44,6 +52,8 @@ class RunFile:
     model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     stages: Sequence[Mapping[str, Any]] = ()
+    tasks: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    curriculum: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     tokenizer: str | None = None
     data_dir: str | None = None
     output: str = "highnoon-run"
@@ -72,7 +82,13 @@ class RunFile:
         if not isinstance(run.stages, (list, tuple)):
             raise ConfigError(f"{path}: `stages` must be a list; received {run.stages!r}")
         stages = [_canonical_stage(stage, f"{path}: stage {i}") for i, stage in enumerate(run.stages, 1)]
-        return dataclasses.replace(run, stages=stages)
+        curriculum = resolve_keys(run.curriculum, CURRICULUM_KEYS, f"{path}: `curriculum`")
+        return dataclasses.replace(run, stages=stages, curriculum=curriculum)
+
+    @property
+    def has_task_mix(self) -> bool:
+        """Whether stages of mixed tasks follow the other stages."""
+        return bool(self.curriculum) and bool(self.curriculum.get("enabled", True))
 
     def with_fields(self, dotted: Mapping[str, Any]) -> RunFile:
         """Returns a copy with fields set by `model.NAME` and `training.NAME`."""

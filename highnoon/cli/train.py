@@ -35,6 +35,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--data", nargs="+", metavar="PATH",
         help="files, folders, globs or dataset names for a run of one stage, in place of --config's stages",
     )
+    parser.add_argument(
+        "--data_dir", "--data-dir", metavar="DIR", help="where datasets are looked for by name"
+    )
+    parser.add_argument(
+        "--domains", nargs="+", metavar="NAME",
+        help="sub-folders of --data to read, with spaces or commas between",
+    )
+    parser.add_argument(
+        "--balance", type=_balance, metavar="equal|T",
+        help="shares of domains: all the same, or softened by a temperature of 1 and more",
+    )
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out rows of --data that cannot be read, and count them"
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=int, metavar="N", help="passes over --data")
     length.add_argument("--steps", type=int, metavar="N", help="optimizer steps over --data")
@@ -106,15 +120,32 @@ def read_run(arguments: argparse.Namespace) -> RunFile:
     plan = RunFile.load(arguments.config) if arguments.config else RunFile()
     if arguments.data and plan.stages:
         raise ConfigError("--data is for a run of one stage, and --config has stages; give one of them")
-    if not arguments.data and not plan.stages:
+    if not arguments.data and not plan.stages and not plan.has_task_mix:
         raise ConfigError("no data to train on: give --data PATH, or --config with `stages`")
     if arguments.data:
         length = {"epochs": arguments.epochs, "steps": arguments.steps}
-        plan = dataclasses.replace(plan, stages=[{"name": "train", "datasets": arguments.data, **length}])
+        stage = {"name": "train", "datasets": _datasets(arguments), "balance": arguments.balance, **length}
+        plan = dataclasses.replace(plan, stages=[stage])
     elif arguments.epochs or arguments.steps:
         raise ConfigError("--epochs and --steps belong to --data; a file's stages say their own")
     given = {name: getattr(arguments, name) for name in ("preset", "output") if getattr(arguments, name)}
+    if arguments.data_dir:
+        given["data_dir"] = arguments.data_dir
     return dataclasses.replace(plan, **given).with_fields(dotted_fields(arguments.leftover))
+
+
+def _datasets(arguments: argparse.Namespace) -> list[Any]:
+    """The names of --data, with the options of reading where any were given."""
+    options: dict[str, Any] = {}
+    if arguments.domains:
+        options["domains"] = [name for words in arguments.domains for name in words.split(",") if name]
+    if arguments.skip_bad:
+        options["skip_bad"] = True
+    return [{"name": name, **options} if options else name for name in arguments.data]
+
+
+def _balance(value: str) -> str | float:
+    return value if value == "equal" else float(value)
 
 
 def make_trainer(plan: RunFile, allow_oversize: bool = False) -> Trainer:
@@ -140,6 +171,11 @@ def make_trainer(plan: RunFile, allow_oversize: bool = False) -> Trainer:
     )
     for stage in stages:
         trainer.add_curriculum_stage(**stage)
+    if plan.has_task_mix:
+        mix = plan.curriculum
+        trainer.add_task_mix(
+            plan.tasks, mix.get("stages", ()), mix.get("optional", ()), mix.get("max_iters")
+        )
     return trainer
 
 

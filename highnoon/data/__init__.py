@@ -6,6 +6,8 @@ from highnoon.data.files import Files
 from highnoon.data.filtered import FilteredSource
 from highnoon.data.hugging_face import HuggingFaceDataset
 from highnoon.data.packed_rows import PackedRows
+from highnoon.data.preparation import prepare
+from highnoon.data.prepared_tokens import PreparedTokens
 from highnoon.data.registry import SourceNotFoundError, open_source
 from highnoon.data.rows_view import RowsView
 from highnoon.data.standard_library import StandardLibrary
@@ -24,6 +26,7 @@ __all__ = [
     "FilteredSource",
     "HuggingFaceDataset",
     "PackedRows",
+    "PreparedTokens",
     "RowsView",
     "SourceNotFoundError",
     "StandardLibrary",
@@ -31,6 +34,7 @@ __all__ = [
     "TfdsDataset",
     "TokenStore",
     "open_source",
+    "prepare",
     "tokenize",
     "train_tokenizer",
 ]

@@ -6,6 +6,7 @@ import abc
 import dataclasses
 import hashlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 
 class DataError(ValueError):
@@ -33,14 +34,24 @@ class Document:
     learned: tuple[tuple[int, int], ...] | None = None
 
 
+class LearnedText(NamedTuple):
+    """A text and the stretches of it that are learnt, as in a `Document`."""
+
+    text: str
+    learned: tuple[tuple[int, int], ...] | None = None
+
+
 class DocumentSource(abc.ABC):
     """Documents in a fixed order.
 
     A subclass sets `name` and gives `documents` and `_describe`, which feeds into the hash all that
     decides the documents: the bytes of the files and the way they are cut.
+
+    `is_streamed` asks a run to read the source forward while it trains, and to keep no tokens.
     """
 
     name: str
+    is_streamed: bool = False
 
     @abc.abstractmethod
     def documents(self) -> Iterator[Document]:

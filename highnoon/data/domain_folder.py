@@ -8,66 +8,96 @@ import os
 import pathlib
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
-from highnoon.data.document import DataError, Document, DocumentSource
+from highnoon.data.bad_rows import BadRows
+from highnoon.data.document import DataError
 from highnoon.data.files import Files
-from highnoon.data.opening import uncompressed_suffix
+from highnoon.data.formats.by_name import DATA_SUFFIXES, format_of
+from highnoon.data.read_options import ReadOptions
+from highnoon.data.row_source import Convert, RowSource
 
-_SUFFIXES = (".jsonl", ".txt")
+T = TypeVar("T")
 
 
-class DomainFolder(DocumentSource):
-    """Documents of `root/<domain>/*.jsonl` and `*.txt` (`.gz`, `.zst`); a folder's name is the domain.
+class DomainFolder(RowSource):
+    """Documents of `root/<domain>/`: every file of rows and every `.txt`; a folder's name is the domain.
 
     Domains and files are read in the order of their names. Files directly in `root` are the domain
-    `"default"`, with a warning.
+    `"default"`, with a warning; a sub-folder without data is left out, with a warning and counted.
 
     Args:
         root: The folder.
         domains: Names of the sub-folders to read; None reads all.
         split: How text files are cut into documents, see `split_text`.
         name: What reports call the source; None takes the folder's.
+        options: How rows become documents, and what is done with bad ones.
 
     Raises:
-        DataError: `root` is no folder, holds no such file, or lacks one of `domains`.
+        DataError: `root` is no folder, cannot be listed, holds no such file, or lacks one of `domains`.
     """
 
     def __init__(self, root: str | os.PathLike[str], domains: Sequence[str] | None = None,
-                 split: str = "auto", name: str | None = None) -> None:
+                 split: str = "auto", name: str | None = None, options: ReadOptions | None = None) -> None:
+        super().__init__(options)
         self.root = pathlib.Path(root).expanduser()
         if not self.root.is_dir():
             raise DataError(f"no folder at {self.root}; check the path")
         self.name = name or self.root.name or os.fspath(self.root)
-        found = {folder.name: files for folder in sorted(self.root.iterdir())
-                 if folder.is_dir() and (files := _data_files(folder))}
-        if domains is not None:
-            found = {name: found[_require_domain(name, found, self.root)] for name in sorted(set(domains))}
-        elif direct := _data_files(self.root):
-            warnings.warn(f"{len(direct)} files directly in {self.root} are read as the domain `default`; "
-                          f"move them into a sub-folder named after their domain", stacklevel=2)
-            found["default"] = [*direct, *found.get("default", [])]
+        found = self._files_of(domains)
         if not found:
-            raise DataError(f"{self.root} holds no *.jsonl or *.txt, neither itself nor in its sub-folders")
-        self._parts = [Files(files, split, domain, domain) for domain, files in found.items()]
+            raise DataError(f"{self.root} holds no *{', *'.join(DATA_SUFFIXES)}, neither itself nor in its "
+                            f"sub-folders")
+        self._parts = [Files(files, split, domain, domain, self.options) for domain, files in found.items()]
 
     @property
     def domains(self) -> list[str]:
         """Names of the domains, in the order they are read."""
         return [part.domain for part in self._parts]
 
-    def documents(self) -> Iterator[Document]:
+    @property
+    def parts(self) -> list[Files]:
+        """A source for each domain, named after it, in the order they are read."""
+        return list(self._parts)
+
+    def _files_of(self, domains: Sequence[str] | None) -> dict[str, list[pathlib.Path]]:
+        """The files of each domain that is read; `empty_domains` gets the rest."""
+        everything = {folder.name: _data_files(folder) for folder in _entries(self.root)
+                      if folder.is_dir() and not folder.name.startswith(".")}
+        found = {domain: files for domain, files in everything.items() if files}
+        self.empty_domains = [domain for domain in everything if domains is None and domain not in found]
+        if domains is not None:
+            return {name: found[_require_domain(name, found, self.root)] for name in sorted(set(domains))}
+        if direct := _data_files(self.root):
+            warnings.warn(f"{len(direct)} files directly in {self.root} are read as the domain `default`; "
+                          f"move them into a sub-folder named after their domain", stacklevel=3)
+            found["default"] = [*direct, *found.get("default", [])]
+        if found and self.empty_domains:
+            warnings.warn(f"{self.root} has sub-folders without data, which are left out: "
+                          f"{', '.join(self.empty_domains)}; fill them, or choose `domains`", stacklevel=3)
+        return found
+
+    def _read(self, bad: BadRows, convert: Convert[T]) -> Iterator[T]:
+        for domain in self.empty_domains:
+            bad.count("domain without files", str(self.root / domain))
         for part in self._parts:
-            yield from part.documents()
+            yield from part._read(bad, convert)
 
     def _describe(self, digest: hashlib.blake2b) -> None:
         for part in self._parts:
             part._describe(digest)
 
 
+def _entries(folder: pathlib.Path) -> list[pathlib.Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"cannot list {folder}: {error.strerror}") from error
+
+
 def _data_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(path for path in folder.iterdir()
-                  if path.is_file() and not path.name.startswith(".")
-                  and uncompressed_suffix(path) in _SUFFIXES)
+    return [path for path in _entries(folder)
+            if path.is_file() and not path.name.startswith(".") and format_of(path) in DATA_SUFFIXES]
 
 
 def _require_domain(name: str, found: dict[str, list[pathlib.Path]], root: pathlib.Path) -> str:

@@ -1,4 +1,4 @@
-"""Documents in text and JSON-lines files."""
+"""Documents in files of text and of rows."""
 
 from __future__ import annotations
 
@@ -9,31 +9,40 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
-from highnoon.data.document import DataError, Document, DocumentSource
-from highnoon.data.opening import uncompressed_suffix
-from highnoon.data.text_splits import TEXT_SPLITS, read_lines, split_text
+from highnoon.data.bad_rows import BadRowError, BadRows
+from highnoon.data.document import DataError, Document
+from highnoon.data.formats.by_name import format_of, reader_of
+from highnoon.data.read_options import ReadOptions
+from highnoon.data.remote import FilePath, RemotePath, expand_remote, file_version, is_remote
+from highnoon.data.row_source import Convert, Row, RowSource
+from highnoon.data.text_splits import TEXT_SPLITS, split_text
 
 GLOB_CHARACTERS = frozenset("*?[")
 _HASH_BYTES = 1 << 20
 
+T = TypeVar("T")
 
-class Files(DocumentSource):
-    """Documents of text and JSON-lines files, in the order of their names.
 
-    A file whose name ends in `.jsonl` (or `.jsonl.gz`, `.jsonl.zst`) holds one JSON object a line:
-    `text` is required, `source` and `id` are kept. Any other file is text. Documents that are empty
-    or blank are left out.
+class Files(RowSource):
+    """Documents of files of text and of rows, in the order of their names.
+
+    The end of a file's name says what it is: `.jsonl`, `.csv`, `.tsv`, `.parquet`, `.tfrecord` and
+    `.array_record` hold rows, whose `source` and `id` are kept; any other file is text. Each may be packed
+    (`.gz`, `.zst`). Documents that are empty or blank are left out, and counted in `bad_rows`.
 
     Args:
-        paths: A file, a glob (`**` goes into folders), or a list of them.
+        paths: A file, a glob (`**` goes into folders), a URL that fsspec reaches, or a list of them.
         split: How text files are cut into documents, see `split_text`.
         name: What reports call the source; None takes the first path's.
         domain: The domain of every document.
+        options: How rows become documents, and what is done with bad ones.
 
     Raises:
-        DataError: a path is missing, a glob matches nothing, or `split` is unknown; while reading,
-            an empty file, bytes that are not UTF-8, or a line that is no document.
+        ImportError: an extra that a URL needs is not installed.
+        DataError: a path is missing, a glob matches nothing, or `split` is unknown; while reading, unless bad
+            rows are skipped, an empty file, bytes that are not UTF-8, or a row that is no document.
 
     Example:
 
@@ -47,36 +56,64 @@ class Files(DocumentSource):
     """
 
     def __init__(self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-                 split: str = "auto", name: str | None = None, domain: str = "default") -> None:
+                 split: str = "auto", name: str | None = None, domain: str = "default",
+                 options: ReadOptions | None = None) -> None:
         if split not in TEXT_SPLITS:
             raise DataError(f"`split` must be one of {', '.join(TEXT_SPLITS)}; received {split!r}")
+        super().__init__(options)
         patterns = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
         if not patterns:
             raise DataError("`paths` must name at least one file; received an empty list")
-        self.paths = [path for pattern in patterns for path in expand(pattern)]
+        self.paths: list[FilePath] = [path for pattern in patterns for path in expand(pattern)]
         self.split = split
         self.domain = domain
         self.name = name or os.fspath(patterns[0])
 
-    def documents(self) -> Iterator[Document]:
+    def _read(self, bad: BadRows, convert: Convert[T]) -> Iterator[T]:
         for path in self.paths:
-            is_empty = True
-            for document in read_documents(path, self.split, self.domain):
-                is_empty = False
-                yield document
-            if is_empty:
-                raise DataError(f"{path} holds no text; remove it or fill it")
+            is_empty, before = True, bad.total
+            try:
+                for row in self._rows(path, bad):
+                    item = convert(row, bad)
+                    if item is not None:
+                        is_empty = False
+                        yield item
+                if is_empty and (bad.total == before or not bad.skip):
+                    raise BadRowError(f"{path} holds no text; remove it or fill it", "empty file", str(path))
+            except DataError as error:
+                bad.take(error, str(path))
+
+    def _rows(self, path: FilePath, bad: BadRows) -> Iterator[Row | Document]:
+        reader = reader_of(path)
+        if reader is None:
+            texts = split_text(path, self.split, bad, self.options.max_line_bytes)
+            return (Document(text, path.name, str(place), self.domain) for place, text in enumerate(texts))
+        return (Row(values, place, str(number), path.name, self.domain)
+                for values, place, number in reader(path, self.options, bad))
 
     def _describe(self, digest: hashlib.blake2b) -> None:
-        describe_files(digest, self.paths, self.split, self.domain)
+        digest.update(self.options.describe().encode())
+        for path in self.paths:
+            form = format_of(path) if reader_of(path) else f"text/{self.split}"
+            digest.update(json.dumps([self.domain, form, self._content_key(path)]).encode())
+
+    def _content_key(self, path: FilePath) -> str:
+        try:
+            return _content_key(path)
+        except OSError as error:
+            if not self.options.skip_bad:
+                raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+            return f"unreadable:{path}"
 
 
-def expand(pattern: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """Returns the files that a path or glob names, sorted.
+def expand(pattern: str | os.PathLike[str]) -> Sequence[FilePath]:
+    """Returns the files that a path, a glob or a URL names, sorted.
 
     Raises:
         DataError: there are none.
     """
+    if is_remote(pattern):
+        return expand_remote(os.fspath(pattern))
     path = pathlib.Path(pattern).expanduser()
     if path.is_file():
         return [path]
@@ -90,56 +127,13 @@ def expand(pattern: str | os.PathLike[str]) -> list[pathlib.Path]:
     raise DataError(f"no file at {os.fspath(pattern)}; check the path")
 
 
-def read_documents(path: pathlib.Path, split: str, domain: str) -> Iterator[Document]:
-    """Yields the documents of one text or JSON-lines file."""
-    if uncompressed_suffix(path) == ".jsonl":
-        return _jsonl_documents(path, domain)
-    return (Document(text, path.name, str(place), domain)
-            for place, text in enumerate(split_text(path, split)))
-
-
-def _jsonl_documents(path: pathlib.Path, domain: str) -> Iterator[Document]:
-    for number, line in enumerate(read_lines(path), start=1):
-        if not line.strip():
-            continue
-        values = _parse_line(line, f"{path}:{number}")
-        if values["text"].strip():
-            yield Document(values["text"], str(values.get("source", path.name)),
-                           str(values.get("id", number)), domain)
-
-
-def _parse_line(line: str, place: str) -> dict[str, str]:
-    try:
-        values = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{place}: expected a JSON object with `text`; this is not JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise DataError(f"{place}: expected a JSON object with `text`; received {type(values).__name__}")
-    text = values.get("text")
-    if not isinstance(text, str):
-        found = f"`text` of type {type(text).__name__}" if "text" in values else f"keys {', '.join(values)}"
-        raise DataError(f"{place}: expected a string `text`; received {found}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{place}: `text` has a lone surrogate at character {error.start}, which is no "
-                        f"Unicode text; repair the line") from None
-    return values
-
-
-def describe_files(digest: hashlib.blake2b, paths: Sequence[pathlib.Path], split: str, domain: str) -> None:
-    """Updates `digest` with the content of files and the way they are read."""
-    for path in paths:
-        form = "jsonl" if uncompressed_suffix(path) == ".jsonl" else f"text/{split}"
-        digest.update(json.dumps([domain, form, _file_hash(path)]).encode())
-
-
-def _file_hash(path: pathlib.Path) -> str:
+def _content_key(path: FilePath) -> str:
+    """A hash of a local file's bytes; of a remote file, what its service says of them."""
+    suffix = pathlib.PurePath(path.name).suffix
+    if isinstance(path, RemotePath):
+        return f"{suffix}:remote:{file_version(path)}"
     content = hashlib.blake2b(digest_size=16)
-    try:
-        with path.open("rb") as stream:
-            for chunk in iter(functools.partial(stream.read, _HASH_BYTES), b""):
-                content.update(chunk)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    return f"{path.suffix}:{content.hexdigest()}"
+    with path.open("rb") as stream:
+        for chunk in iter(functools.partial(stream.read, _HASH_BYTES), b""):
+            content.update(chunk)
+    return f"{suffix}:{content.hexdigest()}"

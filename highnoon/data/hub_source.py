@@ -1,4 +1,4 @@
-"""What sources of rows with named columns share: finding the text, and hashing it."""
+"""What collections of rows share: rows to documents, and a fingerprint of what they give."""
 
 from __future__ import annotations
 
@@ -6,29 +6,33 @@ import abc
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from highnoon.data.document import DataError, Document, DocumentSource
+from highnoon.data.bad_rows import BadRows
+from highnoon.data.document import DataError
+from highnoon.data.read_options import ReadOptions
+from highnoon.data.row_kind import row_kind
+from highnoon.data.row_source import Convert, Row, RowSource
 
-TEXT_COLUMNS = ("text", "content", "conversations", "messages")
+T = TypeVar("T")
 
 
-class HubSource(DocumentSource):
+class HubSource(RowSource):
     """Documents in the rows of a collection that is fixed once it is opened.
 
-    The text is the column `text`, else `content`, else the turns of `conversations` or `messages`, each
-    written as `role: words`. Rows without text are left out. The fingerprint hashes every text.
+    Rows become documents as those of files do. The fingerprint hashes every text, what of it is learnt, and
+    the options.
     """
 
     @abc.abstractmethod
     def _rows(self) -> Iterator[Mapping[str, Any]]:
         """Yields the rows, in the same order each time."""
 
-    def documents(self) -> Iterator[Document]:
-        for number, row in enumerate(self._rows()):
-            text = row_text(row, self.name)
-            if text.strip():
-                yield Document(text, self.name, str(row.get("id", number)))
+    def _read(self, bad: BadRows, convert: Convert[T]) -> Iterator[T]:
+        for number, values in enumerate(self._rows()):
+            item = convert(Row(values, f"{self.name} row {number}", str(number), self.name), bad)
+            if item is not None:
+                yield item
 
     @functools.cached_property
     def _content_hash(self) -> bytes:
@@ -37,37 +41,25 @@ class HubSource(DocumentSource):
             data = document.text.encode()
             content.update(len(data).to_bytes(8, "little"))
             content.update(data)
+            if document.learned is not None:
+                content.update(repr(document.learned).encode())
         return content.digest()
 
     def _describe(self, digest: hashlib.blake2b) -> None:
+        digest.update(self.options.describe().encode())
         digest.update(self._content_hash)
 
 
-def require_text_column(columns: Sequence[str], name: str) -> None:
-    """Raises:
-        DataError: none of `columns` holds text.
+def require_known_columns(columns: Sequence[str], options: ReadOptions, name: str) -> None:
+    """Checks before anything is read that rows with these columns can be documents.
+
+    Raises:
+        DataError: they cannot.
     """
-    if not set(TEXT_COLUMNS).intersection(columns):
-        raise DataError(f"{name} has no column {', '.join(TEXT_COLUMNS)}, only {', '.join(columns) or 'none'}"
-                        f"; write its text to a .jsonl file and give that")
-
-
-def row_text(row: Mapping[str, Any], name: str) -> str:
-    """Returns the text of a row, `""` where its text is missing."""
-    value = next((row[column] for column in TEXT_COLUMNS if column in row), None)
-    if value is None:
-        return ""
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    if isinstance(value, str):
-        return value
-    try:
-        return "\n\n".join(_turn_text(turn) for turn in value)
-    except (TypeError, KeyError):
-        raise DataError(f"{name} has text of type {type(value).__name__} where a string or a list of turns "
-                        f"was expected; write its text to a .jsonl file and give that") from None
-
-
-def _turn_text(turn: Mapping[str, Any]) -> str:
-    role, words = ("role", "content") if "role" in turn else ("from", "value")
-    return f"{turn[role]}: {turn[words]}"
+    there = f"{name} has the columns {', '.join(columns) or 'none'}"
+    if options.text_field is not None and options.text_field not in columns:
+        raise DataError(f"{there}; `text_field` {options.text_field!r} is not among them")
+    is_told = options.text_field or options.template or options.kind
+    if not is_told and row_kind(columns) is None:
+        raise DataError(f"{there}, none of them text, messages, an instruction with its response or chosen "
+                        f"with rejected; name one with `text_field` or several with `template`")

@@ -52,6 +52,43 @@ def require_weights(weights: Sequence[float]) -> tuple[float, ...]:
     return values
 
 
+def balanced_shares(tokens: Sequence[int], temperature: float, max_repeats: float) -> list[float]:
+    """Returns shares between those of the sources' sizes and equal ones.
+
+        share_i ~ tokens_i^(1/temperature),    at most max_repeats * tokens_i / sum(tokens)
+
+    What a source may not take is shared out among the others in the same proportions.
+
+    Args:
+        tokens: Of each source, above 0.
+        temperature: At least 1, which gives shares in proportion to tokens; infinite gives equal ones.
+        max_repeats: Passes over one source in the time of one pass over all, at most; at least 1.
+
+    Raises:
+        DataError: an argument out of its range.
+
+    Conneau, Lample 2019, "Cross-lingual language model pretraining", section 3.1, where the exponent is
+    written alpha = 1 / temperature.
+    """
+    sizes = np.array(tokens, np.float64)
+    if not len(sizes) or sizes.min() <= 0 or not temperature >= 1 or not max_repeats >= 1:
+        raise DataError(f"expected tokens above 0, and `temperature` and `max_repeats` of at least 1; received "
+                        f"{list(tokens)}, {temperature} and {max_repeats}")
+    wanted = (sizes / sizes.sum()) ** (1.0 / temperature)
+    most = max_repeats * sizes / sizes.sum()
+    shares = np.zeros(len(sizes))
+    is_free = np.ones(len(sizes), bool)
+    while is_free.any():
+        # Those at their bound are settled; each round settles one more at least.
+        shares[is_free] = wanted[is_free] / wanted[is_free].sum() * (1.0 - shares[~is_free].sum())
+        is_over = is_free & (shares > most)
+        if not is_over.any():
+            break
+        shares[is_over] = most[is_over]
+        is_free &= ~is_over
+    return [float(share) for share in shares / shares.sum()]
+
+
 @functools.lru_cache(maxsize=32)
 def _cycle(weights: tuple[float, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The source of each turn of a cycle, and how many turns each source took before it."""

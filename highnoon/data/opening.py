@@ -6,88 +6,76 @@ import contextlib
 import gzip
 import io
 import pathlib
+import shutil
+import tempfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO
 
 from highnoon.data.document import DataError
+from highnoon.data.remote import FilePath, RemotePath, file_version
+from highnoon.data.whole_stream import WholeStream
+from highnoon.data.zstd_stream import ZstdStream
 
 COMPRESSED_SUFFIXES = (".gz", ".zst")
-_READ_BYTES = 1 << 16
+_READ_BYTES = 1 << 17
 
 
 @contextlib.contextmanager
-def open_bytes(path: pathlib.Path) -> Iterator[IO[bytes]]:
-    """Opens `path` for reading; `.gz` and `.zst` are unpacked.
+def open_bytes(path: FilePath) -> Iterator[IO[bytes]]:
+    """Opens a local or remote file for reading; `.gz` and `.zst` are unpacked.
+
+    A plain file can be read in any order, a packed one forward.
 
     Raises:
-        DataError: the file is missing, cannot be read, is damaged or cut short.
+        DataError: the file is missing, cannot be read, is damaged or cut short, or changed while it was
+            read.
         ImportError: the file ends in `.zst` and the extra `zstd` is not installed.
     """
     try:
-        with _open(path) as stream:
+        before = file_version(path)
+        with WholeStream(path, before[0]) as raw, _unpacked(path, raw) as stream:
             yield stream
+        after = file_version(path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is damaged or cut short ({error}); fetch or pack it again") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    if after != before:
+        raise DataError(f"{path} changed while it was read (from {before[0]} to {after[0]} bytes); let it be "
+                        f"finished, then read it again")
 
 
-def uncompressed_suffix(path: pathlib.Path) -> str:
-    """Returns `.jsonl` of `a.jsonl.gz`."""
-    return pathlib.Path(path.stem).suffix if path.suffix in COMPRESSED_SUFFIXES else path.suffix
+@contextlib.contextmanager
+def local_file(path: FilePath) -> Iterator[pathlib.Path]:
+    """Gives a plain local file for libraries that read nothing else: a remote or packed one is copied.
+
+    The copy lies in the system's folder for temporary files until it is read.
+
+    Raises:
+        DataError: as `open_bytes` does.
+    """
+    if not isinstance(path, RemotePath) and path.suffix not in COMPRESSED_SUFFIXES:
+        with open_bytes(path):
+            yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="highnoon-") as folder:
+        copy = pathlib.Path(folder, "unpacked")
+        with open_bytes(path) as stream, copy.open("wb") as target:
+            shutil.copyfileobj(stream, target, _READ_BYTES)
+        yield copy
 
 
-def _open(path: pathlib.Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    if path.suffix == ".zst":
-        return io.BufferedReader(_ZstdReader(path), _READ_BYTES)
-    return path.open("rb", buffering=_READ_BYTES)
+def uncompressed_name(path: FilePath) -> str:
+    """Returns `a.jsonl` of `a.jsonl.gz`."""
+    name = pathlib.PurePath(path.name)
+    return name.stem if name.suffix in COMPRESSED_SUFFIXES else name.name
 
 
-class _ZstdReader(io.RawIOBase):
-    """Frames of Zstandard one after another; the library's own reader ends a cut file without a word."""
-
-    def __init__(self, path: pathlib.Path) -> None:
-        try:
-            import zstandard
-        except ImportError:
-            raise ImportError(f"{path} needs Zstandard: pip install highnoon[zstd]") from None
-        self._library: Any = zstandard
-        self._packed = path.open("rb")
-        self._frame: Any = None
-        self._input = b""
-        self._output = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._packed.close()
-        super().close()
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._output:
-            if not self._unpack_some():
-                return 0
-        size = min(len(buffer), len(self._output))
-        buffer[:size] = self._output[:size]
-        self._output = self._output[size:]
-        return size
-
-    def _unpack_some(self) -> bool:
-        """Unpacks one block; False at the end of the file."""
-        self._input = self._input or self._packed.read(_READ_BYTES)
-        if not self._input:
-            if self._frame is not None:
-                raise EOFError("the last Zstandard frame is not complete")
-            return False
-        self._frame = self._frame or self._library.ZstdDecompressor().decompressobj()
-        try:
-            self._output = memoryview(self._frame.decompress(self._input))
-        except self._library.ZstdError as error:
-            raise EOFError(str(error)) from error
-        self._input = self._frame.unused_data if self._frame.eof else b""
-        self._frame = None if self._frame.eof else self._frame
-        return True
+def _unpacked(path: FilePath, raw: WholeStream) -> IO[bytes]:
+    packed = io.BufferedReader(raw, _READ_BYTES)
+    if path.name.endswith(".gz"):
+        return gzip.GzipFile(fileobj=packed)  # type: ignore[return-value]
+    if path.name.endswith(".zst"):
+        return io.BufferedReader(ZstdStream(packed, str(path)), _READ_BYTES)
+    return packed

@@ -23,7 +23,8 @@ class PackedRows:
 
     The documents of an epoch are laid one after another in an order computed from (seed, epoch), cut
     into rows, and the rows are shuffled by the same seed. Every token that has a predecessor in its
-    document is supervised exactly once an epoch. The validation side is read in its stored order.
+    document is supervised exactly once an epoch, but for those that `Document.learned` leaves out. The
+    validation side is read in its stored order.
 
     With `weights`, each store has an order of its own and rows are drawn from the stores by turns,
     exact over any window of 1,000 rows. An epoch has as many rows as all stores together; a store that
@@ -104,6 +105,11 @@ class PackedRows:
         store, place = self._documents.locate(document)
         return store.tokens(place)
 
+    def learned(self, document: int) -> npt.NDArray[np.bool_]:
+        """Returns for each id of one of the split's documents whether a model learns to write it."""
+        store, place = self._documents.locate(document)
+        return store.learned(place)
+
     def text(self, document: int) -> str:
         """Returns the text of one of the split's documents."""
         store, place = self._documents.locate(document)
@@ -137,6 +143,10 @@ class PackedRows:
         if self.weights is not None and self.split == "train":
             pools, shares = self._pools(chosen, self.weights)
         return RowsView(self._documents, pools, Mixture(shares), epoch, self._cut, self.row_length)
+
+    def only(self, store: TokenStore) -> PackedRows:
+        """Returns the same rows of one of the stores alone."""
+        return PackedRows(store, self.row_length, self.seed, self.split, None, self.packing)
 
     def report(self) -> dict[str, Any]:
         """Returns what the split holds and how it is read.

@@ -6,12 +6,19 @@ import difflib
 import os
 import pathlib
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+from highnoon.data.chat_template import ChatTemplate
+from highnoon.data.chosen_domains import ChosenDomains
 from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.domain_folder import DomainFolder
 from highnoon.data.files import GLOB_CHARACTERS, Files
+from highnoon.data.formats.by_name import ALL_SUFFIXES, DATA_SUFFIXES
 from highnoon.data.hugging_face import HuggingFaceDataset
+from highnoon.data.prepared_tokens import PreparedTokens, is_prepared
+from highnoon.data.read_options import MAX_LINE_BYTES, ReadOptions
+from highnoon.data.remote import is_remote
 from highnoon.data.standard_library import STDLIB_DOMAINS, StandardLibrary
 from highnoon.data.tfds_source import TfdsDataset
 
@@ -23,33 +30,47 @@ ALIASES: dict[tuple[str, ...], str] = {
     ("toolbench",): "tuandunghcmut/toolbench-v1",
 }
 
-_LOCAL_SUFFIXES = ("", ".txt", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".txt.gz", ".txt.zst")
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
-_FILE_ENDING = re.compile(r"\.(txt|jsonl|json|md|gz|zst)$")
+_LOCAL_SUFFIXES = ("", *ALL_SUFFIXES)
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?(@[\w./-]+)?")
+_FILE_ENDINGS = (".json", ".md", ".gz", ".zst", *DATA_SUFFIXES)
 
 
 class SourceNotFoundError(DataError):
     """A name that stands for no data; the message lists what was tried."""
 
 
-def open_source(name: Any, data_dir: str | os.PathLike[str] | None = None,
-                split: str = "auto") -> DocumentSource:
+def open_source(name: Any, data_dir: str | os.PathLike[str] | None = None, split: str = "auto", *,
+                text_field: str | None = None, template: str | None = None,
+                learned_fields: Sequence[str] = (), kind: str | None = None,
+                chat_template: str | ChatTemplate | None = None, skip_bad: bool = False,
+                check_ids: bool = False, max_line_bytes: int = MAX_LINE_BYTES,
+                domains: Sequence[str] | None = None) -> DocumentSource:
     """Returns the documents that a name stands for.
 
-    Tried in this order: the embedded corpus (`"stdlib"`, `"stdlib:docs"`, `"stdlib:code"`); a local copy
-    (`name`, `name.txt`, `name.jsonl`, also packed, or a folder of domains) under `data_dir`, then under
-    what the environment variable `HIGHNOON_DATA` names; a path or glob; `"tfds:name"`; `"hf:name"`, which
-    `"org/name"` and the documented names (pile, the_stack, oasst, toolbench) also mean. A bare word that
-    is none of these fails at once, without asking the network.
+    Tried in this order: the embedded corpus (`"stdlib"`, `"stdlib:docs"`, `"stdlib:code"`); a URL that
+    fsspec reaches; a local copy (`name`, `name.txt`, `name.jsonl` or another format, also packed, or a folder
+    of domains) under `data_dir`, then under what the environment variable `HIGHNOON_DATA` names; a path or
+    glob; `"tfds:name"`; `"hf:name"` and `"hf-stream:name"`, the first of which `"org/name"` and the
+    documented names (pile, the_stack, oasst, toolbench) also mean. A bare word that is none of these fails at
+    once, without asking the network.
 
     Args:
-        name: A name, a path, or a `DocumentSource` or `TextDataset`, which is taken as it is.
+        name: A name, a path, a URL, or a `DocumentSource` or `TextDataset`, which is taken as it is.
         data_dir: A folder of local copies.
         split: How text files are cut into documents, see `highnoon.data.text_splits.split_text`.
+        text_field: This and the following: see `highnoon.data.read_options.ReadOptions`.
+        template: Text with the names of fields in braces.
+        learned_fields: Fields of `template` that a model learns to write.
+        kind: What every row is: `"text"`, `"chat"`, `"instruction"` or `"preference"`.
+        chat_template: How conversations are written.
+        skip_bad: Leave out and count what cannot be used; `source.bad_rows.report()` tells.
+        check_ids: Warn where two rows have one `id`.
+        max_line_bytes: Longest line, in bytes.
+        domains: Read these domains only.
 
     Raises:
         SourceNotFoundError: nothing goes by that name.
-        DataError: what does cannot be read.
+        DataError: what does cannot be read, or options are given for a source that is open already.
 
     Example:
 
@@ -58,27 +79,43 @@ def open_source(name: Any, data_dir: str | os.PathLike[str] | None = None,
     assert open_source("stdlib:docs").name == "stdlib:docs"
     ```
     """
-    if isinstance(name, DocumentSource):
-        return name
-    if isinstance(source := getattr(name, "source", None), DocumentSource):
-        return source
+    options = ReadOptions(text_field, template, learned_fields, kind, chat_template, skip_bad, check_ids,
+                          max_line_bytes)
+    for opened in (name, getattr(name, "source", None)):
+        if isinstance(opened, DocumentSource):
+            if options != ReadOptions():
+                raise DataError(f"{opened.name} is open already and its options cannot change; give them "
+                                f"where it is made")
+            return opened
     if not isinstance(name, (str, os.PathLike)):
         raise DataError(f"a dataset must be a name, a path, a TextDataset or a DocumentSource; received "
                         f"{type(name).__name__}")
-    return _open_by_name(os.fspath(name), _data_folders(data_dir), split)
+    source = _open_by_name(os.fspath(name), _data_folders(data_dir), _Reading(split, options, domains))
+    # A folder of domains opens no others; of any other source they are passed over.
+    return source if domains is None or isinstance(source, DomainFolder) else ChosenDomains(source, domains)
 
 
-def _open_by_name(name: str, folders: list[pathlib.Path], split: str) -> DocumentSource:
+class _Reading(NamedTuple):
+    """How files and rows are read."""
+
+    split: str
+    options: ReadOptions
+    domains: Sequence[str] | None
+
+
+def _open_by_name(name: str, folders: list[pathlib.Path], how: _Reading) -> DocumentSource:
     kind, _, rest = name.partition(":")
     if kind == "stdlib":
         return StandardLibrary((rest,) if rest else STDLIB_DOMAINS)
+    if is_remote(name):
+        return Files(name, how.split, options=how.options)
     if kind == "tfds" and rest:
-        return TfdsDataset(rest)
-    if kind == "hf" and rest:
-        return HuggingFaceDataset(rest)
+        return TfdsDataset(rest, options=how.options)
+    if kind in ("hf", "hf-stream") and rest:
+        return HuggingFaceDataset(rest, options=how.options, is_streamed=kind == "hf-stream")
     tried: list[str] = []
-    source = _open_local_copy(name, folders, split, tried) or _open_path(name, split, tried)
-    return source or _open_hub(name, folders, tried)
+    source = _open_local_copy(name, folders, how, tried) or _open_path(name, how, tried)
+    return source or _open_hub(name, folders, how, tried)
 
 
 def _data_folders(data_dir: str | os.PathLike[str] | None) -> list[pathlib.Path]:
@@ -96,41 +133,50 @@ def _spellings(name: str) -> list[str]:
     return [name, *(other for other in group if other != name)]
 
 
-def _open_local_copy(name: str, folders: list[pathlib.Path], split: str,
+def _open_local_copy(name: str, folders: list[pathlib.Path], how: _Reading,
                      tried: list[str]) -> DocumentSource | None:
     if pathlib.Path(name).is_absolute():
         return None
     for folder in folders:
         for spelling in _spellings(name):
             for suffix in _LOCAL_SUFFIXES:
-                if source := _open_existing(folder / (spelling + suffix), name, split):
+                if source := _open_existing(folder / (spelling + suffix), name, how):
                     return source
-        tried.append(f"{folder / name} and {name}{{{','.join(_LOCAL_SUFFIXES[1:])}}} there")
+        tried.append(f"{folder / name} and {name}{{{','.join(DATA_SUFFIXES)}}} there, each also .gz and .zst")
     return None
 
 
-def _open_existing(path: pathlib.Path, name: str, split: str) -> DocumentSource | None:
+def _open_existing(path: pathlib.Path, name: str, how: _Reading) -> DocumentSource | None:
     if path.is_dir():
-        return DomainFolder(path, split=split, name=name)
+        if is_prepared(path):
+            return _open_prepared(path, name, how)
+        return DomainFolder(path, how.domains, how.split, name, how.options)
     if path.is_file():
-        return Files(path, split, name)
+        return Files(path, how.split, name, options=how.options)
     return None
 
 
-def _open_path(name: str, split: str, tried: list[str]) -> DocumentSource | None:
+def _open_prepared(path: pathlib.Path, name: str, how: _Reading) -> DocumentSource:
+    if how.options != ReadOptions():
+        raise DataError(f"{path} is prepared already, and options of reading text change nothing there; give "
+                        f"them to `highnoon data prepare`")
+    return PreparedTokens(path, name)
+
+
+def _open_path(name: str, how: _Reading, tried: list[str]) -> DocumentSource | None:
     if GLOB_CHARACTERS & set(name):
-        return Files(name, split)
+        return Files(name, how.split, options=how.options)
     tried.append(f"the path {name}")
-    return _open_existing(pathlib.Path(name).expanduser(), name, split)
+    return _open_existing(pathlib.Path(name).expanduser(), name, how)
 
 
-def _open_hub(name: str, folders: list[pathlib.Path], tried: list[str]) -> DocumentSource:
+def _open_hub(name: str, folders: list[pathlib.Path], how: _Reading, tried: list[str]) -> DocumentSource:
     alias = next((hub for names, hub in ALIASES.items() if name in names), None)
-    is_hub_name = bool(_HUB_NAME.fullmatch(name)) and not _FILE_ENDING.search(name)
+    is_hub_name = bool(_HUB_NAME.fullmatch(name)) and not name.endswith(_FILE_ENDINGS)
     reason: Exception | None = None
     if alias or is_hub_name:
         try:
-            return HuggingFaceDataset(alias or name)
+            return HuggingFaceDataset(alias or name, options=how.options)
         except (DataError, ImportError) as error:
             tried.append(f"hf:{alias or name} ({error})")
             reason = error

@@ -82,6 +82,15 @@ class RowsView:
             raise IndexError(f"rows are 0 to {self.num_rows - 1}; received {row}")
         return np.concatenate([pieces.document for pieces in self._pieces(np.array([row]))])
 
+    def rows_by_store(self, start: int, count: int) -> Ints | None:
+        """Returns how many of some rows are of each store; None where rows hold several stores' documents."""
+        if len(self._pools) == 1:
+            return None
+        turns = self.epoch * self.num_rows + np.arange(start, min(start + count, self.num_rows))
+        store_of_pool = np.array([self._documents.store_of[pool[0]] for pool in self._pools])
+        of_rows = store_of_pool[self._mixture.sources(turns)]
+        return np.bincount(of_rows, minlength=len(self._documents.stores))
+
     @property
     def shares(self) -> list[float]:
         """Share of the epoch's rows that each pool has."""

@@ -56,10 +56,12 @@ class SplitDocuments:
         target = (pieces.row * row_length + pieces.column)[which] + within
         source = (self._starts[pieces.document] + pieces.begin)[which] + within
         room = self.lengths[pieces.document] - pieces.begin - 1
-        is_supervised = within < room[which]
+        has_next = within < room[which]
         # The token after the last of a document is another's: it is neither read nor supervised.
         stores = self._places_of_stores(pieces, which)
-        following = self._tokens_at(source + is_supervised, stores)
+        label = source + has_next
+        following = self._tokens_at(label, stores)
+        is_supervised = self._supervised(has_next, label, stores)
         batch["token_ids"].reshape(-1)[target] = self._tokens_at(source, stores)
         batch["labels"].reshape(-1)[target] = following * is_supervised
         batch["loss_weights"].reshape(-1)[target] = is_supervised
@@ -73,6 +75,15 @@ class SplitDocuments:
         if len(present) == 1:
             return [(present[0], slice(None))]
         return [(number, np.flatnonzero((store_of == number)[which])) for number in present]
+
+    def _supervised(self, has_next: npt.NDArray[np.bool_], label: Ints,
+                    stores: list[tuple[int, Ints | slice]]) -> npt.NDArray[np.bool_]:
+        """Where there is a label and a model learns to write it."""
+        for number, places in stores:
+            learned = self.stores[number].all_learned
+            if learned is not None:
+                has_next[places] &= learned[label[places]]
+        return has_next
 
     def _tokens_at(self, source: Ints, stores: list[tuple[int, Ints | slice]]) -> npt.NDArray[np.int32]:
         tokens = np.zeros(len(source), np.int32)

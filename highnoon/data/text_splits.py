@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 import itertools
-import pathlib
 from collections.abc import Iterable, Iterator
 
-from highnoon.data.document import DataError
-from highnoon.data.opening import open_bytes
+from highnoon.data.bad_rows import BadRows
+from highnoon.data.lines import read_lines
+from highnoon.data.read_options import MAX_LINE_BYTES
+from highnoon.data.remote import FilePath
 
 TEXT_SPLITS = ("auto", "file", "line", "blank-line")
 WHOLE_FILE_BYTES = 64 * 1024
@@ -16,7 +16,8 @@ PIECE_BYTES = 4 * 1024
 LONGEST_PARAGRAPH_BYTES = 4 * PIECE_BYTES
 
 
-def split_text(path: pathlib.Path, split: str) -> Iterator[str]:
+def split_text(path: FilePath, split: str, bad: BadRows | None = None,
+               max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[str]:
     """Returns the documents of a text file, in order, blank ones left out.
 
     Args:
@@ -25,11 +26,14 @@ def split_text(path: pathlib.Path, split: str) -> Iterator[str]:
             paragraph. `"auto"`: a file of up to 64 KiB whole; a longer one in pieces of at least
             4 KiB cut after blank lines, or after a line where 16 KiB hold no blank one. The pieces
             of `"auto"` joined are the file, so nothing is lost.
+        bad: What becomes of lines that cannot be read where each is a document; None raises. A longer
+            document with such a line is never given without it: the file cannot be read on.
+        max_line_bytes: Longest line.
 
     Raises:
-        DataError: bytes that are not UTF-8, named by file and offset.
+        BadRowError: bytes that are not UTF-8, named by file and offset, or a line too long.
     """
-    lines = read_lines(path)
+    lines = (line for _, line in read_lines(path, bad if split == "line" else None, max_line_bytes))
     if split == "line":
         texts: Iterable[str] = (line.rstrip("\r\n") for line in lines)
     elif split == "blank-line":
@@ -37,26 +41,6 @@ def split_text(path: pathlib.Path, split: str) -> Iterator[str]:
     else:
         texts = ["".join(lines)] if split == "file" else _by_size(lines)
     return (text for text in texts if text.strip())
-
-
-def read_lines(path: pathlib.Path) -> Iterator[str]:
-    """Yields the lines of a UTF-8 file, each with its line end.
-
-    Raises:
-        DataError: bytes that are not UTF-8, named by file and offset (of the unpacked file).
-    """
-    offset = 0
-    with open_bytes(path) as stream:
-        for line in stream:
-            start = len(codecs.BOM_UTF8) if offset == 0 and line.startswith(codecs.BOM_UTF8) else 0
-            try:
-                yield line[start:].decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{path} is not UTF-8 at byte {offset + start + error.start} ({error.reason}); "
-                    f"convert the file to UTF-8"
-                ) from None
-            offset += len(line)
 
 
 def _paragraphs(lines: Iterable[str]) -> Iterator[str]:

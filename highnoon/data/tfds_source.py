@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from highnoon.data.document import DataError
-from highnoon.data.hub_source import HubSource, require_text_column
+from highnoon.data.hub_source import HubSource, require_known_columns
+from highnoon.data.read_options import ReadOptions
 
 
 class TfdsDataset(HubSource):
@@ -15,14 +16,16 @@ class TfdsDataset(HubSource):
     Args:
         name: As in its catalogue, `name`, `name/config` or `name/config:version`.
         split: Which of its splits, `"train[:1%]"` for a part of one.
+        options: How rows become documents, and what is done with bad ones.
 
     Raises:
         DataError: it cannot be opened, or has no feature of text.
     """
 
-    def __init__(self, name: str, split: str = "train") -> None:
+    def __init__(self, name: str, split: str = "train", options: ReadOptions | None = None) -> None:
         import tensorflow_datasets
 
+        super().__init__(options)
         self.name = f"tfds:{name}"
         self.split = split
         self._as_numpy = tensorflow_datasets.as_numpy
@@ -34,7 +37,7 @@ class TfdsDataset(HubSource):
             raise DataError(f"cannot open tfds:{name} split {split!r}: {reason}; check the name, the split "
                             f"and the network") from error
         spec = self._dataset.element_spec
-        require_text_column(list(spec) if isinstance(spec, dict) else [], self.name)
+        require_known_columns(list(spec) if isinstance(spec, dict) else [], self.options, self.name)
 
     def _rows(self) -> Iterator[Mapping[str, Any]]:
         return iter(self._as_numpy(self._dataset))

@@ -13,11 +13,14 @@ import numpy.typing as npt
 
 from highnoon.data.document import DataError
 from highnoon.data.splitting import split_threshold
-from highnoon.tokenization import Tokenizer
+from highnoon.tokenization import Tokenizer, TokenizerError, load_tokenizer
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 TOKENS_FILE = "tokens.bin"
+
+# One byte a token, 1 where it is learnt; absent where all are.
+LEARNED_FILE = "learned.bin"
 
 # One value a document in each, beside the tokens themselves.
 COLUMNS: dict[str, str] = {
@@ -25,16 +28,15 @@ COLUMNS: dict[str, str] = {
 }
 
 
-
 class DamagedStoreError(DataError):
     """A folder of tokens that is not whole."""
 
 
 class TokenStore:
-    """The tokens of a source's documents, memory-mapped; made by `tokenize`.
+    """The tokens of a source's documents, memory-mapped; made by `tokenize` and `prepare`.
 
     `lengths` (tokens, framing included), `num_bytes` (UTF-8 bytes of the text) and `is_validation`
-    are arrays of shape (documents,); `tokens(i)` and `text(i)` give one document.
+    are arrays of shape (documents,); `tokens(i)`, `learned(i)` and `text(i)` give one document.
 
     Args:
         folder: What `tokenize` wrote.
@@ -53,16 +55,35 @@ class TokenStore:
         self.tokenizer = tokenizer
         self.name = name or self.folder.name
         self.validation_split = validation_split
-        self.manifest = _read_manifest(self.folder)
+        self.manifest = read_manifest(self.folder)
         self.fingerprint: str = self.manifest["key"]
         self.domain_names: list[str] = self.manifest["domain_names"]
         self.lengths = self._column("lengths.bin")
         self.num_bytes = self._column("num_bytes.bin")
         self.domains = self._column("domains.bin")
+        self.split_hashes = self._column("split_hashes.bin")
         self.is_validation: npt.NDArray[np.bool_] = (
-            self._column("split_hashes.bin") < np.uint64(split_threshold(validation_split)))
+            self.split_hashes < np.uint64(split_threshold(validation_split)))
         self.offsets: npt.NDArray[np.int64] = np.concatenate(([0], np.cumsum(self.lengths)))
         _check_totals(self)
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], name: str = "",
+             validation_split: float | None = None) -> TokenStore:
+        """Returns the tokens that `prepare` wrote to `folder`, with the tokenizer that was saved there.
+
+        Args:
+            folder: What `prepare` wrote.
+            name: What reports call the store; by default the name of the source it was made from.
+            validation_split: Share of documents to hold out; None takes what `prepare` was given.
+
+        Raises:
+            DamagedStoreError: the folder is not whole.
+        """
+        path = pathlib.Path(folder).expanduser()
+        manifest = read_manifest(path)
+        split = manifest["validation_split"] if validation_split is None else validation_split
+        return cls(path, saved_tokenizer(path, manifest), name or manifest["source"], split)
 
     def _column(self, name: str) -> npt.NDArray[Any]:
         return np.fromfile(self.folder / name, COLUMNS[name])
@@ -72,6 +93,13 @@ class TokenStore:
         """Every document's tokens one after another, memory-mapped."""
         return np.memmap(self.folder / TOKENS_FILE, self.manifest["token_type"], mode="r")
 
+    @functools.cached_property
+    def all_learned(self) -> npt.NDArray[np.bool_] | None:
+        """Whether a model learns to write each of `all_tokens`, memory-mapped; None where all are learnt."""
+        if LEARNED_FILE not in self.manifest["sizes"]:
+            return None
+        return np.memmap(self.folder / LEARNED_FILE, np.bool_, mode="r")
+
     def __len__(self) -> int:
         return len(self.lengths)
 
@@ -79,6 +107,13 @@ class TokenStore:
         """Returns the ids of a document, framing included."""
         self._require(document)
         return self.all_tokens[self.offsets[document]:self.offsets[document + 1]].astype(np.int32)
+
+    def learned(self, document: int) -> npt.NDArray[np.bool_]:
+        """Returns for each id of a document whether a model learns to write it."""
+        self._require(document)
+        if self.all_learned is None:
+            return np.ones(int(self.lengths[document]), np.bool_)
+        return np.array(self.all_learned[self.offsets[document]:self.offsets[document + 1]])
 
     def text(self, document: int) -> str:
         """Returns the text of a document: exactly, where the tokenizer is exact."""
@@ -97,7 +132,12 @@ class TokenStore:
         return f"TokenStore({self.name!r}, documents={len(self)}, tokens={self.offsets[-1]})"
 
 
-def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
+def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the manifest of a folder of tokens, after checking that its files have the sizes it says.
+
+    Raises:
+        DamagedStoreError: they have not, or there is no manifest.
+    """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
         sizes = manifest["sizes"]
@@ -108,6 +148,23 @@ def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
         if actual != size:
             raise DamagedStoreError(f"{folder / name} should have {size} bytes and has {actual}")
     return manifest
+
+
+def saved_tokenizer(folder: pathlib.Path, manifest: dict[str, Any]) -> Tokenizer:
+    """Returns the tokenizer that was saved beside the tokens of `folder`.
+
+    Raises:
+        DamagedStoreError: there is none, or it is not the one that the manifest names.
+    """
+    try:
+        tokenizer = load_tokenizer(folder / manifest["tokenizer_file"])
+    except (KeyError, TokenizerError) as error:
+        raise DamagedStoreError(f"{folder} has no tokenizer that can be loaded ({error}); open it with "
+                                f"TokenStore(folder, tokenizer)") from None
+    if tokenizer.fingerprint() != manifest["tokenizer_fingerprint"]:
+        raise DamagedStoreError(f"{folder / manifest['tokenizer_file']} is not the tokenizer of these "
+                                f"tokens; prepare them again")
+    return tokenizer
 
 
 def _check_totals(store: TokenStore) -> None:

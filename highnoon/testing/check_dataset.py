@@ -24,9 +24,11 @@ def check_dataset(rows: PackedRows, epochs: Iterable[int] = (0, 1), batch_size: 
     - Restarting at any step gives the same rest: every batch, read first thing from a new view, equals
       its part of one long read.
     - A row is pieces of documents: segments 1, 2, ... then padding; positions from 0; the label of a
-      place is the next token of its segment; nothing is supervised across documents or on padding.
-    - Without weights, or on the validation side, every token that has a predecessor in its document is
-      supervised exactly once an epoch; epochs differ in order on the training side alone.
+      supervised place is the next token of its segment; nothing is supervised across documents or on
+      padding.
+    - Without weights, or on the validation side, every token that is learnt (see `Document.learned`) and
+      has a predecessor in its document is supervised exactly once an epoch, and no other token ever;
+      epochs differ in order on the training side alone.
     - With weights, any 1,000 rows hold each store's share to within 1 percent.
 
     Cost grows with the square of the number of steps: give it small data.
@@ -42,7 +44,7 @@ def check_dataset(rows: PackedRows, epochs: Iterable[int] = (0, 1), batch_size: 
     whole = {epoch: _read_all(rows.view(epoch)) for epoch in epochs}
     for epoch, batch in whole.items():
         _check_restarts(rows, epoch, batch, batch_size)
-        _check_rows(batch, rows.row_length)
+        _check_rows(batch, rows)
         if rows.weights is None or rows.split == "validation":
             _check_every_token_once(rows, rows.view(epoch), batch)
     _check_orders(rows, list(whole.values()))
@@ -66,10 +68,10 @@ def _check_restarts(rows: PackedRows, epoch: int, whole: Batch, batch_size: int)
     assert all(len(array) == 0 for array in end.values()), "there are rows after the end of the epoch"
 
 
-def _check_rows(batch: Batch, row_length: int) -> None:
+def _check_rows(batch: Batch, rows: PackedRows) -> None:
     segments, positions, tokens = batch["segment_ids"], batch["positions"], batch["token_ids"]
     assert set(batch) == set(_DTYPES), f"a batch has {sorted(batch)}"
-    assert all(array.shape == (len(tokens), row_length) for array in batch.values()), "shapes differ"
+    assert all(array.shape == (len(tokens), rows.row_length) for array in batch.values()), "shapes differ"
     is_token = segments > 0
     assert is_token[:, 0].all(), "a row is empty"
     assert (np.diff(is_token.astype(int), axis=1) <= 0).all(), "padding stands before a token"
@@ -79,14 +81,18 @@ def _check_rows(batch: Batch, row_length: int) -> None:
     assert (positions[:, 0] == 0).all() and (positions[:, 1:][is_token[:, 1:] & ~continues] == 0).all(), (
         "a segment does not begin at position 0")
     assert (np.diff(positions, axis=1)[continues] == 1).all(), "positions do not rise by 1 within a segment"
-    _check_labels(batch, is_token, continues)
+    learns_all = all(store.all_learned is None for store in rows.stores)
+    _check_labels(batch, is_token, continues, learns_all)
 
 
-def _check_labels(batch: Batch, is_token: npt.NDArray[np.bool_], continues: npt.NDArray[np.bool_]) -> None:
+def _check_labels(batch: Batch, is_token: npt.NDArray[np.bool_], continues: npt.NDArray[np.bool_],
+                  learns_all: bool) -> None:
     labels, weights, tokens = batch["labels"], batch["loss_weights"], batch["token_ids"]
     assert np.isin(weights, (0.0, 1.0)).all(), "a loss weight is neither 0 nor 1"
-    assert (weights[:, :-1][continues] == 1.0).all(), "a token before another is not supervised"
-    assert np.array_equal(labels[:, :-1][continues], tokens[:, 1:][continues]), "a label is no next token"
+    if learns_all:
+        assert (weights[:, :-1][continues] == 1.0).all(), "a token before another is not supervised"
+    supervised = continues & (weights[:, :-1] == 1.0)
+    assert np.array_equal(labels[:, :-1][supervised], tokens[:, 1:][supervised]), "a label is no next token"
     crosses = is_token[:, 1:] & ~continues
     assert (weights[:, :-1][crosses] == 0.0).all(), "a label is supervised across documents"
     assert (weights[~is_token] == 0.0).all(), "padding is supervised"
@@ -108,8 +114,9 @@ def _check_every_token_once(rows: PackedRows, view: RowsView, batch: Batch) -> N
     seen = collections.Counter(_pairs(view, batch))
     expected: collections.Counter[Pair] = collections.Counter()
     for document in range(rows.num_documents):
-        tokens = rows.tokens(document).tolist()
-        expected.update((document, *pair) for pair in zip(tokens, tokens[1:], strict=False))
+        tokens, learned = rows.tokens(document).tolist(), rows.learned(document)[1:]
+        pairs = zip(tokens, tokens[1:], learned, strict=False)
+        expected.update((document, token, label) for token, label, is_learned in pairs if is_learned)
     missing, extra = expected - seen, seen - expected
     assert not missing, f"{missing.total()} tokens are never supervised, such as {next(iter(missing))}"
     assert not extra, f"{extra.total()} tokens are supervised too often, such as {next(iter(extra))}"

@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from highnoon.tokenization.byte_alphabet import BYTE_NAMES, definition, token_to_bytes
 from highnoon.tokenization.special_tokens import (
     BOS_ID,
@@ -22,9 +25,16 @@ from highnoon.tokenization.special_tokens import (
 )
 from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
 from highnoon.tokenization.word_cache import WordCache
+from highnoon.tokenization.word_merges import WordMerges
 
 _NOT_UTF8 = re.compile("([\udc80-\udcff]+)")
 _PIECE_CHARACTERS = 1 << 20
+
+# A memory of words pays from here on.
+_FEW_CHARACTERS = 4096
+
+# Made again from the merges where they are wanted.
+_REMADE = ("_engine", "_words")
 
 
 class QWTTextTokenizer(Tokenizer):
@@ -72,21 +82,31 @@ class QWTTextTokenizer(Tokenizer):
             token.encode() if place < FIRST_BYTE_ID else token_to_bytes(token)
             for token, place in vocab.items()
         ]
-        self.__dict__.pop("_words", None)
+        for name in _REMADE:
+            self.__dict__.pop(name, None)
 
     @functools.cached_property
-    def _words(self) -> WordCache:
+    def _engine(self) -> Any:
         import tokenizers
 
         engine = tokenizers.Tokenizer.from_str(self.to_json())
         # The text "<|eos|>" in a document is seven characters, not the end of a document.
         engine.encode_special_tokens = True
-        return WordCache(lambda words: [
-            encoding.ids for encoding in engine.encode_batch_fast(words, add_special_tokens=False)
-        ])
+        return engine
+
+    @functools.cached_property
+    def _words(self) -> WordCache:
+        vocab = self._definition["model"]["vocab"]
+        return WordCache(self._encode_anew, WordMerges([
+            (vocab[left], vocab[right], vocab[left + right])
+            for left, right in self._definition["model"]["merges"]]))
+
+    def _encode_anew(self, texts: Sequence[str]) -> list[list[int]]:
+        encodings = self._engine.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_words"}
+        return {name: value for name, value in self.__dict__.items() if name not in _REMADE}
 
     @property
     def vocab_size(self) -> int:
@@ -150,8 +170,14 @@ class QWTTextTokenizer(Tokenizer):
         """Returns the bytes that `ids` stand for, special ids left out."""
         return b"".join(self._bytes_of_id[i] for i in self._require_ids(ids) if i >= FIRST_BYTE_ID)
 
-    def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_packed(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         return self._words(texts)
+
+    def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        if sum(map(len, texts)) < _FEW_CHARACTERS:
+            return self._encode_anew(texts)
+        ids, counts = self._words(texts)
+        return [row.tolist() for row in np.split(ids, np.cumsum(counts)[:-1])]
 
     def _decode_ids(self, ids: list[int]) -> str:
         return b"".join(map(self._bytes_of_id.__getitem__, ids)).decode("utf-8", errors="replace")

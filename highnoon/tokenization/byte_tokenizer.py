@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from highnoon.tokenization.byte_alphabet import definition
 from highnoon.tokenization.special_tokens import (
@@ -78,6 +79,11 @@ class ByteTokenizer(Tokenizer):
         """Returns the bytes that `ids` stand for, special ids left out."""
         values = np.array(self._require_ids(ids), np.int32)
         return (values[values >= FIRST_BYTE_ID] - FIRST_BYTE_ID).astype(np.uint8).tobytes()
+
+    def encode_packed(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        pieces = [text.encode() for text in texts]
+        counts = np.fromiter(map(len, pieces), np.int64, len(pieces))
+        return np.frombuffer(b"".join(pieces), np.uint8).astype(np.int32) + FIRST_BYTE_ID, counts
 
     def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.encode_bytes(text.encode()) for text in texts]

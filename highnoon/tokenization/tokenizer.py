@@ -9,6 +9,9 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 TOKENIZER_FILE = "tokenizer.json"
 
 Self = TypeVar("Self", bound="Tokenizer")
@@ -94,8 +97,18 @@ class Tokenizer(abc.ABC):
         length = max_length or max(map(len, rows), default=0)
         return [self._pad(row, length) for row in rows]
 
+    def encode_packed(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Returns the unframed ids of all texts, one after another, and how many each has.
+
+        The fast road for corpora: no list of Python numbers where a tokenizer can do without.
+        """
+        rows = self._encode_texts(texts)
+        counts = np.fromiter(map(len, rows), np.int64, len(rows))
+        ids = (token_id for row in rows for token_id in row)
+        return np.fromiter(ids, np.int32, int(counts.sum())), counts
+
     def encode_documents(self, texts: Sequence[str]) -> list[list[int]]:
-        """Returns each text framed as a whole document, the fast road for corpora."""
+        """Returns each text framed as a whole document."""
         head = [] if self.bos_token_id is None else [self.bos_token_id]
         tail = [] if self.eos_token_id is None else [self.eos_token_id]
         return [[*head, *ids, *tail] for ids in self._encode_texts(texts)]

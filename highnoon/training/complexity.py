@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-STRATEGIES = ("size_based", "difficulty_based", "mixed")
+TEXT_STRATEGIES = ("size_based", "difficulty_based", "mixed")
+STRATEGIES = (*TEXT_STRATEGIES, "reference_loss")
 DIFFICULTY_WEIGHTS = {"length": 0.3, "vocabulary": 0.2, "syntax": 0.2, "domain": 0.3}
 
 _CORE_SHARE = 0.8
@@ -42,13 +43,16 @@ def check_strategy(strategy: str) -> str:
     return strategy
 
 
-def complexity_scores(samples: Sequence[Any], strategy: str = "size_based") -> np.ndarray:
+def complexity_scores(
+    samples: Sequence[Any], strategy: str = "size_based", reference_model: Any = None
+) -> np.ndarray:
     """Scores every sample; higher is more complex.
 
     ```
     size_based        size            characters of a text, or number of token ids
     difficulty_based  0.3 length + 0.2 vocabulary + 0.2 syntax + 0.3 domain, see `difficulty_factors`
     mixed             (rank(size) + rank(difficulty)) / 2
+    reference_loss    nats a token under `reference_model`, see `reference_losses`
     ```
 
     Ranks are scaled to [0, 1] and equal values share their mean rank, so the scores depend on
@@ -57,13 +61,14 @@ def complexity_scores(samples: Sequence[Any], strategy: str = "size_based") -> n
     Args:
         samples: Texts, token id sequences, mappings with a `text`, or objects with a `.text`;
             all texts or all ids.
-        strategy: `"size_based"`, `"difficulty_based"` or `"mixed"`.
+        strategy: `"size_based"`, `"difficulty_based"`, `"mixed"` or `"reference_loss"`.
+        reference_model: For `"reference_loss"`: a language model with its tokenizer, or its folder.
 
     Returns:
         (samples,) float64.
 
     Raises:
-        ValueError: an unknown strategy.
+        ValueError: an unknown strategy, or `"reference_loss"` without a model.
         TypeError: a sample that is none of the above, or texts mixed with ids.
 
     Example:
@@ -76,11 +81,24 @@ def complexity_scores(samples: Sequence[Any], strategy: str = "size_based") -> n
     check_strategy(strategy)
     if strategy == "size_based":
         return np.fromiter((len(content) for content in contents(samples)), np.float64)
+    if strategy == "reference_loss":
+        return _reference_losses(samples, reference_model)
     factors = difficulty_factors(samples)
     difficulty = sum(weight * unit_ranks(factors[name]) for name, weight in DIFFICULTY_WEIGHTS.items())
     if strategy == "difficulty_based":
         return np.asarray(difficulty)
     return (unit_ranks(factors["length"]) + unit_ranks(np.asarray(difficulty))) / 2
+
+
+def _reference_losses(samples: Sequence[Any], reference_model: Any) -> np.ndarray:
+    if reference_model is None:
+        raise ValueError(
+            "`strategy='reference_loss'` needs `reference_model=`: a language model with its tokenizer, or "
+            "the folder of one; train a small one on the same text first"
+        )
+    from highnoon.training.reference_loss import reference_losses
+
+    return reference_losses(contents(samples), reference_model)
 
 
 def difficulty_factors(samples: Sequence[Any]) -> dict[str, np.ndarray]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import numbers
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from highnoon.training.complexity import check_strategy, complexity_scores
+
+UNITS = ("epoch", "step", "token")
+PACES = ("linear", "root", "step")
 
 
 class CurriculumScheduler:
@@ -18,22 +23,29 @@ class CurriculumScheduler:
     stage(epoch)    = 0                                                   if epoch < warmup_epochs
                       min(num_stages - 1,
                           1 + (epoch - warmup_epochs) // stage_increment_epochs)      otherwise
-    fraction(stage) = initial_fraction + (1 - initial_fraction) * stage / (num_stages - 1)
+    share           = stage / (num_stages - 1)
+    fraction(stage) = initial + (1 - initial) * share                      pace "linear"
+                      sqrt(initial^2 + (1 - initial^2) * share)            pace "root"
+                      initial if stage == 0 else 1                         pace "step"
     ```
 
-    The samples of a stage are the `max(1, round(fraction * samples))` easiest ones. A single
-    stage holds all samples. Epochs and stages count from 0.
+    with `initial = initial_fraction`. The samples of a stage are the `max(1, round(fraction * samples))`
+    easiest ones. A single stage holds all samples. Epochs and stages count from 0.
 
     Args:
-        strategy: What makes a sample hard: `"size_based"`, `"difficulty_based"` or `"mixed"`, see
-            `highnoon.training.complexity`.
+        strategy: What makes a sample hard: `"size_based"`, `"difficulty_based"`, `"mixed"` or
+            `"reference_loss"`, see `highnoon.training.complexity`.
         num_stages: Number of stages, at least 1.
         warmup_epochs: Epochs of the first stage, before the data grows; not negative.
         stage_increment_epochs: Epochs of each stage after it, at least 1.
         initial_fraction: Share of the samples in the first stage, in (0, 1].
         verbose: Whether to print one line whenever the stage changes.
-        unit: `"epoch"`, or `"step"` where a run is too short for epochs: the three counts above
-            are then optimizer steps, and so is the `epoch` given to the methods.
+        unit: `"epoch"`, or `"step"` or `"token"` where a run is too short for epochs: the three counts
+            above are then optimizer steps or tokens of rows, and so is the `epoch` given to the methods.
+        pace: How the share grows: `"linear"`; `"root"`, fast at first, as new samples are a smaller part
+            of many; `"step"`, from the first stage to everything at once.
+        reference_model: For `strategy="reference_loss"`: a language model with its tokenizer, or the folder
+            of one; a checkpoint can only name a folder.
 
     Raises:
         ValueError: an argument out of its range.
@@ -48,7 +60,8 @@ class CurriculumScheduler:
     assert len(scheduler.get_current_subset_indices(epoch=1)) == 4
     ```
 
-    Bengio et al. 2009, "Curriculum learning".
+    Bengio et al. 2009, "Curriculum learning"; the root pace is Platanios et al. 2019, "Competence-based
+    curriculum learning for neural machine translation", equation 7, the step pace Hacohen, Weinshall 2019.
     """
 
     def __init__(
@@ -60,6 +73,8 @@ class CurriculumScheduler:
         initial_fraction: float = 0.2,
         verbose: bool = True,
         unit: str = "epoch",
+        pace: str = "linear",
+        reference_model: Any = None,
     ):
         self.strategy = check_strategy(strategy)
         self.num_stages = check_count("num_stages", num_stages, least=1)
@@ -67,11 +82,14 @@ class CurriculumScheduler:
         self.stage_increment_epochs = check_count("stage_increment_epochs", stage_increment_epochs, least=1)
         if not 0.0 < initial_fraction <= 1.0:
             raise ValueError(f"`initial_fraction` must be in (0, 1]; received {initial_fraction}")
-        if unit not in ("epoch", "step"):
-            raise ValueError(f"`unit` must be 'epoch' or 'step'; received {unit!r}")
+        for name, value, choices in (("unit", unit, UNITS), ("pace", pace, PACES)):
+            if value not in choices:
+                known = ", ".join(map(repr, choices))
+                raise ValueError(f"`{name}` must be one of {known}; received {value!r}")
         self.initial_fraction = float(initial_fraction)
         self.verbose = bool(verbose)
-        self.unit = unit
+        self.unit, self.pace = unit, pace
+        self.reference_model = os.fspath(reference_model) if _is_path(reference_model) else reference_model
         self.current_stage = 0
         self._announced_stage: int | None = None
         self._sorted_indices: np.ndarray | None = None
@@ -84,7 +102,7 @@ class CurriculumScheduler:
                 read once.
             strategy: None takes the scheduler's own.
         """
-        return complexity_scores(samples, strategy or self.strategy)
+        return complexity_scores(samples, strategy or self.strategy, self.reference_model)
 
     def prepare_curriculum(self, samples: Sequence[Any]) -> np.ndarray:
         """Sorts the samples and returns their indices from easy to hard; equal ones keep their order.
@@ -112,6 +130,10 @@ class CurriculumScheduler:
         self._announce()
         return order[: self._num_samples()].copy()
 
+    def num_samples_at(self, epoch: int) -> int:
+        """Returns how many samples `get_current_subset_indices(epoch)` would return; moves nothing."""
+        return self._size_of(self.stage_at(epoch))
+
     def get_stage_info(self) -> dict[str, Any]:
         """Returns the stage of the last subset: its number from 0, its share and number of samples.
 
@@ -137,8 +159,13 @@ class CurriculumScheduler:
         """Returns the share of the samples that a stage trains on."""
         if self.num_stages == 1:
             return 1.0
-        share = self.initial_fraction + (1.0 - self.initial_fraction) * stage / (self.num_stages - 1)
-        return round(share, 12)  # 0.6, not 0.6000000000000001
+        start, share = self.initial_fraction, stage / (self.num_stages - 1)
+        if self.pace == "step":
+            return 1.0 if stage else start
+        grown = start + (1.0 - start) * share
+        if self.pace == "root":
+            grown = math.sqrt(start**2 + (1.0 - start**2) * share)
+        return round(grown, 12)  # 0.6, not 0.6000000000000001
 
     def epochs_to_full_data(self) -> int:
         """Returns the epochs (or steps) before all samples are in use.
@@ -147,6 +174,8 @@ class CurriculumScheduler:
         """
         if self.num_stages == 1 or self.initial_fraction == 1.0:
             return 0
+        if self.pace == "step":
+            return self.warmup_epochs
         return self.warmup_epochs + (self.num_stages - 2) * self.stage_increment_epochs
 
     def state_dict(self) -> dict[str, Any]:
@@ -185,6 +214,8 @@ class CurriculumScheduler:
             "initial_fraction": self.initial_fraction,
             "verbose": self.verbose,
             "unit": self.unit,
+            "pace": self.pace,
+            "reference_model": self.reference_model if _is_path(self.reference_model) else None,
         }
 
     @classmethod
@@ -197,7 +228,10 @@ class CurriculumScheduler:
         return self._sorted_indices
 
     def _num_samples(self) -> int:
-        return max(1, round(self.fraction_at(self.current_stage) * len(self._prepared())))
+        return self._size_of(self.current_stage)
+
+    def _size_of(self, stage: int) -> int:
+        return max(1, round(self.fraction_at(stage) * len(self._prepared())))
 
     def _announce(self) -> None:
         if self.verbose and self.current_stage != self._announced_stage:
@@ -206,6 +240,10 @@ class CurriculumScheduler:
                 f"{self._num_samples():,} of {len(self._prepared()):,} samples"
             )
         self._announced_stage = self.current_stage
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, (str, os.PathLike))
 
 
 def check_count(name: str, value: Any, least: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 import keras
@@ -35,6 +36,7 @@ def flops_per_token(model: keras.Model, row_length: int) -> float | None:
     return 6.0 * passed + 6.0 * num_attentions * row_length * width
 
 
+@functools.cache
 def measure_peak_flops(dtype: str) -> float:
     """Returns the operations a second that a large matrix product reaches on the first device.
 

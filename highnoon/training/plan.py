@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from highnoon.config import TrainingConfig
-from highnoon.training.stage_data import StageData
+from highnoon.training.stage_data import PlannedEpoch, StageData
 
 MAX_AUTOMATIC_WARMUP_STEPS = 1000
 
@@ -32,6 +32,11 @@ class StagePlan:
         loss_weight: Factor on the loss.
         order: What decides which documents come when.
         data_key: Hash of the tokenised data.
+        mix: For each dataset its `name`, training `tokens`, `share` of the rows, and `repeats`: passes over
+            it in the time of one pass over all.
+        overrides: Options that hold for the stage alone.
+        timeline: Alike epochs in a row: `first_epoch`, `epochs`, `documents` read, `steps` of each.
+        least_seconds: What the stage would take at the machine's peak; None where it is not known.
     """
 
     name: str
@@ -49,6 +54,14 @@ class StagePlan:
     loss_weight: float
     order: str
     data_key: str
+    mix: list[dict[str, Any]]
+    overrides: dict[str, Any]
+    timeline: list[dict[str, int]]
+    least_seconds: float | None = None
+
+
+# What follows from the other fields, or from the machine.
+_DERIVED = ("timeline", "least_seconds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +154,7 @@ class TrainingPlan:
             changes.append(PlanChange("", "stages", count, saved_count, is_extension=count > saved_count))
         for now, then in zip(ours["stages"], saved["stages"], strict=False):
             for key, value in now.items():
-                if then.get(key) != value:
+                if key not in _DERIVED and then.get(key) != value:
                     is_longer = key in ("epochs", "steps") and (value or 0) > (then.get(key) or 0)
                     changes.append(PlanChange(now["name"], key, value, then.get(key), is_longer))
         if ours["warmup_steps"] != saved["warmup_steps"]:
@@ -151,40 +164,9 @@ class TrainingPlan:
         return changes
 
     def __str__(self) -> str:
-        header = (
-            "stage",
-            "data",
-            "documents",
-            "tokens",
-            "rows",
-            "epochs",
-            "steps",
-            "batch",
-            "peak lr",
-            "order",
-        )
-        lines = [header, *(_cells(stage) for stage in self.stages)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-        table = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
-        ]
-        total = f"{self.total_steps:,} steps in all, warm-up {self.warmup_steps:,}"
-        return "\n".join([*(line.rstrip() for line in table), total, *self.notes])
+        from highnoon.training.plan_table import format_plan
 
-
-def _cells(stage: StagePlan) -> tuple[str, ...]:
-    return (
-        stage.name,
-        " + ".join(stage.datasets),
-        f"{stage.documents:,} (+{stage.validation_documents:,} held out)",
-        f"{stage.tokens:,}",
-        f"{stage.rows:,} x {stage.row_length}",
-        "-" if stage.epochs is None else str(stage.epochs),
-        f"{'at most ' if stage.is_upper_bound else ''}{stage.steps:,}",
-        str(stage.rows_per_step),
-        f"{stage.learning_rate:g}",
-        stage.order,
-    )
+        return format_plan(self)
 
 
 def make_plan(
@@ -193,9 +175,19 @@ def make_plan(
     epochs_per_stage: int,
     weight_mode: str,
     notes: Sequence[str] = (),
+    least_seconds: Callable[[StageData], float | None] = lambda data: None,
 ) -> TrainingPlan:
-    """Returns the plan of a run over prepared stages."""
-    rows = [_plan_stage(data, epochs_per_stage, weight_mode) for data in stages]
+    """Returns the plan of a run over prepared stages.
+
+    Args:
+        stages: In the order in which they run.
+        config: The run's configuration.
+        epochs_per_stage: Of stages that say no length.
+        weight_mode: What a stage's weight acts on.
+        notes: Lines that begin the plan's notes.
+        least_seconds: Returns what one step of a stage takes at the machine's peak, where that is known.
+    """
+    rows = [_plan_stage(data, epochs_per_stage, weight_mode, least_seconds(data)) for data in stages]
     total = sum(row.steps for row in rows)
     warmup = min(MAX_AUTOMATIC_WARMUP_STEPS, total // 10)
     notes = list(notes)
@@ -209,14 +201,17 @@ def make_plan(
     return TrainingPlan(rows, warmup, [*notes, *_notes_on(stages, rows, epochs_per_stage, weight_mode)])
 
 
-def _plan_stage(data: StageData, epochs_per_stage: int, weight_mode: str) -> StagePlan:
+def _plan_stage(
+    data: StageData, epochs_per_stage: int, weight_mode: str, least_seconds: float | None
+) -> StagePlan:
     stage, report = data.stage, data.train_rows.report()
-    epochs = None if stage.steps is not None else stage.epochs or epochs_per_stage
-    names = stage.to_dict()["datasets"]
+    epochs = None if data.steps is not None else stage.epochs or epochs_per_stage
+    timeline = data.timeline(epochs or 1)
+    steps = sum(planned.num_steps for planned in timeline)
     by_rate = weight_mode == "learning_rate"
     return StagePlan(
         name=stage.name,
-        datasets=names,
+        datasets=[store["name"] for store in report["stores"]],
         documents=data.train_rows.num_documents,
         validation_documents=data.validation_rows.num_documents if data.validation_rows is not None else 0,
         tokens=data.train_rows.num_tokens,
@@ -224,13 +219,53 @@ def _plan_stage(data: StageData, epochs_per_stage: int, weight_mode: str) -> Sta
         row_length=data.config.max_seq_length,
         rows_per_step=data.rows_per_step,
         epochs=epochs,
-        steps=data.planned_steps(epochs or 1),
-        is_upper_bound=hasattr(stage.scheduler, "update_with_loss") and stage.steps is None,
+        steps=steps,
+        is_upper_bound=hasattr(stage.scheduler, "update_with_loss") and data.steps is None,
         learning_rate=data.config.learning_rate * (stage.weight if by_rate else 1.0),
         loss_weight=1.0 if by_rate else stage.weight,
-        order="shuffled" if stage.scheduler is None else f"{stage.scheduler.strategy}, then shuffled",
+        order=_order(stage.scheduler),
         data_key=data.data_key,
+        mix=_mix(report),
+        overrides=dict(stage.config_overrides),
+        timeline=_spans(timeline),
+        least_seconds=None if least_seconds is None else steps * least_seconds,
     )
+
+
+def _order(scheduler: Any) -> str:
+    if scheduler is None:
+        return "shuffled"
+    pace = "adaptive" if hasattr(scheduler, "update_with_loss") else scheduler.pace
+    return f"{scheduler.strategy}, {pace}, then shuffled"
+
+
+def _mix(report: dict[str, Any]) -> list[dict[str, Any]]:
+    total = report["tokens"]
+    shares = [
+        store["share_actual"] if store["share_asked"] is None else store["share_asked"]
+        for store in report["stores"]
+    ]
+    return [
+        {
+            "name": store["name"],
+            "tokens": store["tokens"],
+            "share": share,
+            "repeats": share * total / store["tokens"] if store["tokens"] else 0.0,
+        }
+        for store, share in zip(report["stores"], shares, strict=True)
+    ]
+
+
+def _spans(timeline: Sequence[PlannedEpoch]) -> list[dict[str, int]]:
+    """Epochs that read as many documents in as many steps, put together."""
+    spans: list[dict[str, int]] = []
+    for planned in timeline:
+        alike = {"documents": planned.num_documents, "steps": planned.num_steps}
+        if spans and all(spans[-1][key] == value for key, value in alike.items()):
+            spans[-1]["epochs"] += 1
+        else:
+            spans.append({"first_epoch": planned.epoch, "epochs": 1, **alike})
+    return spans
 
 
 def _notes_on(
@@ -246,10 +281,11 @@ def _notes_on(
                 'loss, Trainer(weight_mode="learning_rate") makes it act'
             )
         needed = getattr(data.stage.scheduler, "epochs_to_full_data", None)
-        length = row.steps if data.counts_steps else row.epochs or epochs_per_stage
+        length = data.clock(row.epochs or epochs_per_stage, row.steps)
         if needed is not None and needed() > length:
+            unit = data.stage.scheduler.unit
             notes.append(
-                f"note: the scheduler of stage `{row.name}` reaches its whole data after {needed()} "
-                f"{'steps' if data.counts_steps else 'epochs'}, the stage has {length}"
+                f"note: the scheduler of stage `{row.name}` reaches its whole data after {needed():,} "
+                f"{unit}s, the stage has {length:,}"
             )
     return notes

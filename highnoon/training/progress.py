@@ -27,6 +27,8 @@ class Progress:
         lowest_val_loss: Lowest validation loss of the run at any evaluation: the best checkpoint's.
         num_fault_answers: Rungs of the fault ladder that were climbed.
         stages_completed: A summary of each ended stage.
+        spans: What was consumed: for each epoch and, after going back to a checkpoint, each part of one,
+            `(first step of the run, stage, epoch, documents allowed, first step within the epoch)`.
     """
 
     step: int = 0
@@ -45,6 +47,7 @@ class Progress:
     lowest_val_loss: float | None = None
     num_fault_answers: int = 0
     stages_completed: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    spans: list[list[int]] = dataclasses.field(default_factory=list)
 
     def start_stage(self, index: int) -> None:
         """Moves to the beginning of a stage; what early stopping remembers is a stage's own."""
@@ -57,6 +60,12 @@ class Progress:
         self.num_allowed = num_allowed
         self.step_in_epoch = 0
         self.loss_total = self.token_total = 0.0
+
+    def note_span(self) -> None:
+        """Notes what the steps from the next one on consume."""
+        self.spans = [span for span in self.spans if span[0] <= self.step]
+        span = [self.step + 1, self.stage, self.epoch, self.num_allowed, self.step_in_epoch]
+        self.spans.append(span)
 
     def end_epoch(self) -> None:
         """Counts the epoch and keeps its mean loss."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 import pathlib
 import signal
 import time
@@ -18,6 +20,7 @@ from highnoon.config import TrainingConfig
 from highnoon.training import checkpoint
 from highnoon.training.averaged_weights import averaged_weights
 from highnoon.training.checkpoint_writer import CheckpointWriter
+from highnoon.training.mix_shares import MixShares
 from highnoon.training.optimizers import FunctionalOptimizer
 from highnoon.training.plan import StagePlan, TrainingPlan
 from highnoon.training.progress import Progress
@@ -102,6 +105,7 @@ class TrainingRun:
         self._skipped = SkippedSteps(skipped_folder)
         self._signals = StopSignals()
         self._throughput = Throughput(model, replicas.count)
+        self._mix = MixShares()
         self._logged = (0.0, 0.0)
         self._saved_at: tuple[int, ...] = ()
         self._is_best = False
@@ -212,7 +216,9 @@ class TrainingRun:
     def _run_epoch(self, data: StageData, plan: StagePlan) -> None:
         progress = self.progress
         if not progress.num_allowed:
+            data.announce(progress.epoch, progress.stage_step)
             progress.start_epoch(data.num_allowed(progress.epoch, progress.stage_step))
+            progress.note_span()
             self.step_state.start_epoch()
         self._note_totals()
         view = data.view(progress.epoch, progress.num_allowed)
@@ -250,6 +256,8 @@ class TrainingRun:
         )
         waited = time.perf_counter() - began
         self._metrics = self._compute(batch, plan.loss_weight)
+        if len(plan.mix) > 1:
+            self._mix.add(view, place * data.rows_per_step, data.rows_per_step)
         self._throughput.add(self._metrics["num_tokens"], waited, data.config.max_seq_length)
         progress.step += 1
         progress.stage_step += 1
@@ -354,6 +362,7 @@ class TrainingRun:
         steps_back = here.step - saved.step
         here.step = saved.step
         here.stage_step = max(0, here.stage_step - steps_back)
+        here.note_span()
         self._note_totals()
 
     def _log(self, plan: StagePlan) -> None:
@@ -370,6 +379,7 @@ class TrainingRun:
         }
         metrics |= {"train/loss": loss, "train/skipped_steps": float(self.step_state["skipped"])}
         metrics |= self._throughput.report()
+        metrics |= self._mix.report([part["name"] for part in plan.mix])
         self.callbacks.event("log", stage=plan.name, step=self.progress.step, metrics=metrics)
 
     def _evaluate(self, data: StageData, plan: StagePlan) -> float | None:
@@ -379,9 +389,15 @@ class TrainingRun:
         began = time.perf_counter()
         self.callbacks.hook("on_test_begin", {})
         with averaged_weights(self.model, self.optimizer):
-            split = self._validate(data.validation_batches(PERIODIC_VALIDATION_TOKENS))
+            parts = {
+                name: self._validate(batches)
+                for name, batches in data.validation_batches_by_dataset(PERIODIC_VALIDATION_TOKENS).items()
+            }
+        split = functools.reduce(operator.add, parts.values())
         self.callbacks.hook("on_test_end", {"loss": split.loss})
         metrics = {"val/loss": split.loss, "val/perplexity": split.perplexity}
+        if len(parts) > 1:
+            metrics |= {f"val/loss/{name}": part.loss for name, part in parts.items()}
         self.callbacks.event("evaluation", stage=plan.name, step=self.progress.step, metrics=metrics)
         lowest = self.progress.lowest_val_loss
         if lowest is None or split.loss < lowest:

@@ -2,40 +2,120 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import os
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 
-from highnoon.config import ConfigError, TrainingConfig
-from highnoon.data import PackedRows, open_source, tokenize, train_tokenizer
+from highnoon.config import ConfigError, TrainingConfig, resolve_keys
+from highnoon.data import (
+    DataError,
+    DocumentSource,
+    PackedRows,
+    PreparedTokens,
+    SourceNotFoundError,
+    open_source,
+    tokenize,
+    train_tokenizer,
+)
+from highnoon.data.distinct_names import require_distinct_names
+from highnoon.data.mixture import balanced_shares
+from highnoon.data.streamed_rows import StreamedRows
 from highnoon.training.stage_data import StageData
 from highnoon.training.stages import CurriculumStage
 
-Sources = list[list[Any]]
+# What is held out of a stream is read anew at each evaluation, with all that lies between.
+MAX_STREAMED_VALIDATION_ROWS = 256
 
 
-def open_stage_sources(stages: Iterable[CurriculumStage], data_dir: str | os.PathLike[str] | None) -> Sources:
+@dataclasses.dataclass
+class StageSources:
+    """The opened datasets of a stage.
+
+    Args:
+        sources: In the order in which they were given; a folder of domains that is to be balanced is one
+            source a domain.
+        shares: Their shares of the rows, where they were given.
+    """
+
+    sources: list[DocumentSource]
+    shares: list[float] | None
+
+
+def open_stage_sources(
+    stages: Iterable[CurriculumStage], data_dir: str | os.PathLike[str] | None
+) -> list[StageSources]:
     """Returns the sources of each stage.
 
     Raises:
-        ConfigError: a dataset cannot be found; the message names the stage.
+        DataError: a dataset cannot be found, or all of a stage's optional ones are missing.
     """
-    return [
-        [open_source(name, data_dir=data_dir) for name in stage.dataset_names_and_shares()[0]]
-        for stage in stages
-    ]
+    return [_open_stage(stage, data_dir) for stage in stages]
 
 
-def choose_tokenizer(model: keras.Model, given: Any | None, sources: Sources) -> tuple[Any, str | None]:
+def _open_stage(stage: CurriculumStage, data_dir: str | os.PathLike[str] | None) -> StageSources:
+    names, shares = stage.dataset_names_and_shares()
+    opened: list[DocumentSource] = []
+    kept: list[float] = []
+    for place, name in enumerate(names):
+        try:
+            source = open_dataset(name, data_dir)
+        except SourceNotFoundError as error:
+            if name not in stage.optional or len(names) == 1:
+                raise
+            warnings.warn(
+                f"stage `{stage.name}` goes without `{name}`, and the others share its part: {error}",
+                stacklevel=2,
+            )
+            continue
+        opened += getattr(source, "parts", [source]) if stage.balance is not None else [source]
+        kept += [shares[place]] if shares is not None else []
+    if not opened:
+        raise DataError(f"all datasets of stage `{stage.name}` are optional, and none of them is there")
+    require_distinct_names(opened)
+    if shares is None or len(kept) == len(shares):
+        return StageSources(opened, shares)
+    return StageSources(opened, [share / sum(kept) for share in kept])
+
+
+def open_dataset(entry: Any, data_dir: str | os.PathLike[str] | None) -> DocumentSource:
+    """Returns the source of a stage's dataset.
+
+    Args:
+        entry: A name, an object, or a mapping of `name`, options of `open_source`, and `stream`: true reads
+            the source forward while the run trains, see `StreamedRows`.
+        data_dir: Where named datasets lie.
+    """
+    if not isinstance(entry, Mapping):
+        return open_source(entry, data_dir=data_dir)
+    options = dict(entry)
+    if "name" not in options:
+        raise DataError(f"a dataset given as a mapping needs its `name`; received {entry!r}")
+    known = {*inspect.signature(open_source).parameters, "stream"} - {"data_dir"}
+    options = resolve_keys(options, known, f"dataset {entry['name']!r}")
+    is_streamed = options.pop("stream", False)
+    source = open_source(**options, data_dir=data_dir)
+    source.is_streamed = source.is_streamed or is_streamed
+    return source
+
+
+def choose_tokenizer(
+    model: keras.Model, given: Any | None, sources: Sequence[StageSources]
+) -> tuple[Any, str | None]:
     """Returns the run's tokenizer and, where one had to be trained, a line that says so.
+
+    That is the one given, else the model's, else that of the first dataset that was prepared with one.
 
     Raises:
         ConfigError: the tokenizer has more ids than the model, or there is none and the model does not
             say its `vocab_size`.
     """
-    tokenizer, note = given or getattr(model, "tokenizer", None), None
+    prepared = [s.tokenizer for stage in sources for s in stage.sources if isinstance(s, PreparedTokens)]
+    tokenizer, note = given or getattr(model, "tokenizer", None) or next(iter(prepared), None), None
     vocab_size = getattr(model, "vocab_size", None) or getattr(
         getattr(model, "backbone", None), "vocabulary_size", None
     )
@@ -44,7 +124,13 @@ def choose_tokenizer(model: keras.Model, given: Any | None, sources: Sources) ->
             raise ConfigError(
                 "the model has no tokenizer and no `vocab_size` to train one for; give `tokenizer=`"
             )
-        distinct = {source.fingerprint(): source for stage in sources for source in stage}
+        streamed = [source.name for stage in sources for source in stage.sources if source.is_streamed]
+        if streamed:
+            raise ConfigError(
+                f"{streamed[0]} is read as a stream, which is no text to train a tokenizer on first; give "
+                "`tokenizer=`"
+            )
+        distinct = {source.fingerprint(): source for stage in sources for source in stage.sources}
         tokenizer = train_tokenizer(list(distinct.values()), vocab_size)
         note = (
             f"note: trained a tokenizer of {tokenizer.vocab_size:,} ids on the stages' own text; "
@@ -62,8 +148,7 @@ class StagePreparation:
     """Tokenises sources, each once, and packs them into the rows of stages.
 
     Args:
-        model: Decides whether rows may hold several documents: only a model that can tell them apart
-            (one with `loss_terms`) gets such rows.
+        packing: Whether rows may hold several documents, for a model that can tell them apart.
         tokenizer: The run's tokenizer.
         cache_dir: Where tokenised data is kept; None takes the user's cache.
         num_replicas: Devices that share a step.
@@ -71,28 +156,33 @@ class StagePreparation:
 
     def __init__(
         self,
-        model: keras.Model,
+        packing: bool,
         tokenizer: Any,
         cache_dir: str | os.PathLike[str] | None,
         num_replicas: int = 1,
     ) -> None:
-        self.model, self.tokenizer, self.cache_dir = model, tokenizer, cache_dir
+        self.packing, self.tokenizer, self.cache_dir = packing, tokenizer, cache_dir
         self.num_replicas = num_replicas
         self._stores: dict[str, Any] = {}
 
     def prepare(
-        self, stage: CurriculumStage, sources: Sequence[Any], config: TrainingConfig, seed: int
+        self, stage: CurriculumStage, opened: StageSources, config: TrainingConfig, seed: int
     ) -> StageData:
         """Returns the data of one stage.
 
         Args:
             stage: The stage.
-            sources: Its opened datasets.
+            opened: Its datasets.
             config: The run's configuration with the stage's overrides.
             seed: Seed of the stage's order.
         """
-        stores = [self._store(source, config.validation_split) for source in sources]
-        shares = stage.dataset_names_and_shares()[1]
+        if any(source.is_streamed for source in opened.sources):
+            return self._prepare_stream(stage, opened.sources, config, seed)
+        stores = [self._store(source, config.validation_split) for source in opened.sources]
+        shares = opened.shares
+        if stage.temperature is not None:
+            tokens = [int(store.lengths[~store.is_validation].sum()) for store in stores]
+            shares = balanced_shares(tokens, stage.temperature, stage.max_repeats)
 
         def rows(split: str, weights: list[float] | None) -> PackedRows:
             return PackedRows(
@@ -101,7 +191,7 @@ class StagePreparation:
                 seed=seed,
                 split=split,
                 weights=weights,
-                packing=hasattr(self.model, "loss_terms"),
+                packing=self.packing,
             )
 
         return StageData(
@@ -112,6 +202,31 @@ class StagePreparation:
             data_key="+".join(store.fingerprint[:16] for store in stores),
             num_replicas=self.num_replicas,
         )
+
+    def _prepare_stream(
+        self, stage: CurriculumStage, sources: Sequence[DocumentSource], config: TrainingConfig, seed: int
+    ) -> StageData:
+        source, name = sources[0], f"stage `{stage.name}`"
+        if len(sources) > 1:
+            raise ConfigError(f"{name} mixes {len(sources)} datasets, one of them a stream, which is read "
+                              "alone; prepare it with `highnoon data prepare`, or give it its own stage")
+        if stage.scheduler is not None or (stage.steps is None and stage.tokens is None):
+            raise ConfigError(f"{name} reads {source.name} as a stream, which cannot be sorted or counted "
+                              "beforehand: give its length in `steps=` or `tokens=`, and no scheduler")
+        if not self.packing:
+            raise ConfigError(f"{name} reads a stream, whose rows hold several documents, and the model "
+                              "cannot tell them apart; prepare the data with `highnoon data prepare`")
+
+        def rows(split: str, num_rows: int) -> StreamedRows:
+            return StreamedRows(source, self.tokenizer, config.max_seq_length, seed, split, num_rows,
+                                config.validation_split)
+
+        data = StageData(stage, config, None, None, f"stream:{source.name}", self.num_replicas)
+        assert data.steps is not None
+        data.train_rows = rows("train", data.steps * data.rows_per_step)
+        if config.validation_split:
+            data.validation_rows = rows("validation", MAX_STREAMED_VALIDATION_ROWS)
+        return data
 
     def _store(self, source: Any, validation_split: float) -> Any:
         key = source.fingerprint()

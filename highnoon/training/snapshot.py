@@ -18,7 +18,7 @@ from highnoon.models.saving import WEIGHTS_FILE, capture_model
 from highnoon.tokenization import load_tokenizer
 from highnoon.training import adaptive_curriculum, curriculum
 from highnoon.training.checkpoint import STATE, CheckpointError
-from highnoon.training.stages import CurriculumStage
+from highnoon.training.stages import LENGTHS, CurriculumStage
 from highnoon.training.step_state import StepState
 
 OPTIMIZER_FILE = "optimizer.safetensors"
@@ -117,13 +117,13 @@ def stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
             f"stage `{values['name']}` used a {scheduler['class']}; add the stages to the trainer before "
             "it goes on"
         )
+    same = {
+        key: values[key]
+        for key in ("name", "weight", "config_overrides", "balance", "max_repeats", "optional", *LENGTHS)
+    }
     return CurriculumStage(
-        name=values["name"],
+        **same,
         datasets=names if shares is None else list(zip(names, shares, strict=True)),
-        epochs=values["epochs"],
-        steps=values["steps"],
-        weight=values["weight"],
-        config_overrides=values["config_overrides"],
         scheduler=scheduler and _SCHEDULERS[scheduler["class"]].from_config(scheduler["config"]),
     )
 

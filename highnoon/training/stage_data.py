@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-import copy
+import bisect
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from highnoon.config import ConfigError, TrainingConfig
+from highnoon.data.streamed_rows import StreamedRows
 from highnoon.training.stages import CurriculumStage
+
+
+class PlannedEpoch(NamedTuple):
+    """An epoch of a stage before it is run.
+
+    Args:
+        epoch: From 0 within the stage.
+        num_documents: The easiest documents, as many as are read.
+        first_step: First optimizer step, from 0 within the stage.
+        num_steps: Optimizer steps.
+    """
+
+    epoch: int
+    num_documents: int
+    first_step: int
+    num_steps: int
 
 
 @dataclasses.dataclass
@@ -20,8 +38,8 @@ class StageData:
     Args:
         stage: The stage as the user gave it.
         config: The run's configuration with the stage's overrides.
-        train_rows: Packed rows of the training split.
-        validation_rows: Packed rows of the validation split, or None where it is empty.
+        train_rows: Packed or streamed rows of the training split.
+        validation_rows: Those of the validation split, or None where it is empty.
         data_key: Hash of the tokenised documents.
         num_replicas: Devices that share a step.
 
@@ -44,7 +62,7 @@ class StageData:
                 f"`global_batch_size`={whole} must be a multiple of batch_size={self.config.batch_size} x "
                 f"{self.num_replicas} replicas; choose a `batch_size` that divides it"
             )
-        self._rows_of_subset: dict[int, int] = {}
+        self._steps_of_subset: dict[int, int] = {}
         self._easy_to_hard: np.ndarray | None = None
         if self.stage.scheduler is not None:
             self._easy_to_hard = self.stage.scheduler.prepare_curriculum(self.train_rows.texts())
@@ -62,16 +80,37 @@ class StageData:
         return self.rows_per_replica * self.num_replicas
 
     @property
+    def tokens_per_step(self) -> int:
+        """Places in the rows of one optimizer step."""
+        return self.rows_per_step * self.config.max_seq_length
+
+    @property
+    def steps(self) -> int | None:
+        """The stage's length in steps, where it was not given in epochs."""
+        if self.stage.tokens is not None:
+            return -(-self.stage.tokens // self.tokens_per_step)
+        return self.stage.steps
+
+    @property
     def counts_steps(self) -> bool:
-        """Whether the stage's scheduler counts optimizer steps in place of epochs."""
-        return getattr(self.stage.scheduler, "unit", "epoch") == "step"
+        """Whether the stage's scheduler counts optimizer steps or tokens in place of epochs."""
+        return getattr(self.stage.scheduler, "unit", "epoch") != "epoch"
+
+    def clock(self, epoch: int, stage_step: int) -> int:
+        """Returns the time in the unit that the scheduler counts."""
+        unit = getattr(self.stage.scheduler, "unit", "epoch")
+        return {"epoch": epoch, "step": stage_step, "token": stage_step * self.tokens_per_step}[unit]
 
     def num_allowed(self, epoch: int, stage_step: int) -> int:
         """Returns how many of the easiest documents the scheduler allows now; all of them without one."""
         if self.stage.scheduler is None:
             return self.train_rows.num_documents
-        now = stage_step if self.counts_steps else epoch
-        return len(self.stage.scheduler.get_current_subset_indices(epoch=now))
+        return self.stage.scheduler.num_samples_at(self.clock(epoch, stage_step))
+
+    def announce(self, epoch: int, stage_step: int) -> None:
+        """Lets the scheduler say that a stage of its own began."""
+        if self.stage.scheduler is not None:
+            self.stage.scheduler.get_current_subset_indices(epoch=self.clock(epoch, stage_step))
 
     def view(self, epoch: int, num_allowed: int) -> Any:
         """Returns the rows of an epoch over the `num_allowed` easiest documents."""
@@ -94,33 +133,79 @@ class StageData:
         rows = range(start, min(start + self.rows_per_step, view.num_rows))
         return [view.documents_of(row).tolist() for row in rows]
 
-    def planned_steps(self, epochs: int) -> int:
-        """Returns the stage's length in steps; the longest possible where pace depends on the loss."""
-        if self.stage.steps is not None:
-            return self.stage.steps
-        return sum(self._planned_steps_of_epoch(epoch) for epoch in range(epochs))
+    def timeline(self, epochs: int) -> list[PlannedEpoch]:
+        """Returns every epoch of the stage as planned; where the loss sets the pace, the longest possible.
 
-    def _planned_steps_of_epoch(self, epoch: int) -> int:
-        scheduler = self.stage.scheduler
-        if scheduler is None or hasattr(scheduler, "update_with_loss"):
-            size = self.train_rows.num_documents
-        else:
-            planner = copy.copy(scheduler)  # looking ahead must not move the scheduler itself
-            planner.verbose = False
-            size = len(planner.get_current_subset_indices(epoch=epoch))
-        if size not in self._rows_of_subset:
-            self._rows_of_subset[size] = self.steps_in(self.view(epoch, size))
-        return self._rows_of_subset[size]
+        Args:
+            epochs: Length, where the stage gives none in steps or tokens.
+        """
+        planned: list[PlannedEpoch] = []
+        stage_step = 0
+        while stage_step < self.steps if self.steps is not None else len(planned) < epochs:
+            allowed = self._planned_allowed(len(planned), stage_step)
+            count = self._steps_over(allowed)
+            if self.steps is not None:
+                count = min(count, self.steps - stage_step)
+            count = self._steps_until_change(allowed, len(planned), stage_step, count)
+            planned.append(PlannedEpoch(len(planned), allowed, stage_step, count))
+            stage_step += count
+        return planned
 
-    def validation_batches(self, max_tokens: int | None = None) -> Iterator[dict[str, np.ndarray]]:
-        """Yields the validation split in batches, or an even sample of at most about `max_tokens` of it."""
-        if self.validation_rows is None:
-            return
-        view = self.validation_rows.view(0)
+    def _planned_allowed(self, epoch: int, stage_step: int) -> int:
+        if hasattr(self.stage.scheduler, "update_with_loss"):
+            return self.train_rows.num_documents
+        return self.num_allowed(epoch, stage_step)
+
+    def _steps_until_change(self, allowed: int, epoch: int, stage_step: int, count: int) -> int:
+        """Steps before the scheduler, counting within epochs, allows others; at most `count`."""
+        if not self.counts_steps or self._planned_allowed(epoch, stage_step + count - 1) == allowed:
+            return count
+        steps = range(1, count)
+        return 1 + bisect.bisect_left(
+            steps, True, key=lambda taken: self._planned_allowed(epoch, stage_step + taken) != allowed
+        )
+
+    def _steps_over(self, allowed: int) -> int:
+        if allowed not in self._steps_of_subset:
+            self._steps_of_subset[allowed] = self.steps_in(self.view(0, allowed))
+        return self._steps_of_subset[allowed]
+
+    def validation_batches(self) -> Iterator[dict[str, np.ndarray]]:
+        """Yields the validation split in batches."""
+        for rows in self._validation_parts.values():
+            yield from self._batches(rows, None)
+
+    def validation_batches_by_dataset(
+        self, max_tokens: int
+    ) -> dict[str, Iterator[dict[str, np.ndarray]]]:
+        """Returns, for each dataset that holds something out, its batches: an even sample.
+
+        Args:
+            max_tokens: About as many are given at most, shared out by size.
+        """
+        total = sum(rows.num_tokens for rows in self._validation_parts.values())
+        return {
+            name: self._batches(rows, max_tokens * rows.num_tokens // total)
+            for name, rows in self._validation_parts.items()
+        }
+
+    @functools.cached_property
+    def _validation_parts(self) -> dict[str, Any]:
+        rows = self.validation_rows
+        if rows is None:
+            return {}
+        if isinstance(rows, StreamedRows):
+            return {rows.source.name: rows}
+        with_text = [store for store in rows.stores if store.is_validation.any()]
+        if len(with_text) == 1:
+            return {with_text[0].name: rows}
+        return {store.name: rows.only(store) for store in with_text}
+
+    def _batches(self, rows: Any, max_tokens: int | None) -> Iterator[dict[str, np.ndarray]]:
+        view = rows.view(0)
         size = self.config.batch_size * self.num_replicas
         starts: Sequence[int] = range(0, view.num_rows, size)
         if max_tokens is not None:
             keep = max(1, max_tokens // (size * self.config.max_seq_length))
             starts = [starts[i * len(starts) // keep] for i in range(keep)] if keep < len(starts) else starts
-        for start in starts:
-            yield view.read(start, size)
+        return (view.read(start, size) for start in starts)

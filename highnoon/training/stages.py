@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.config import ConfigError, resolve_keys
 
+LENGTHS = ("epochs", "steps", "tokens")
 OVERRIDABLE = frozenset(
     {
         "learning_rate",
@@ -25,8 +28,8 @@ class CurriculumStage:
 
     Args:
         name: Unique within the run; events and the summary name it.
-        datasets: What to train on: a name, path, `TextDataset` or source, a list of them, or a list of
-            `(dataset, share)` pairs whose shares sum to one.
+        datasets: What to train on: a name, path, `TextDataset`, source, or a mapping of `name` and options of
+            `open_source`; a list of them, or a list of `(dataset, share)` pairs whose shares sum to one.
         epochs: Passes over the data; None takes `train(epochs_per_stage=)`.
         weight: Multiplies the stage's loss or learning rate, see `Trainer(weight_mode=)`.
         config_overrides: `TrainingConfig` fields that hold for this stage only: `learning_rate`,
@@ -34,10 +37,20 @@ class CurriculumStage:
             `early_stopping_min_delta`.
         steps: Length in optimizer steps, in place of `epochs`.
         scheduler: A `CurriculumScheduler` that chooses the documents of each epoch.
+        tokens: Length in tokens of rows, in place of `epochs`; rounded up to whole steps.
+        balance: Shares of datasets that were given without: None takes each in proportion to its tokens;
+            `"equal"` gives all the same; a temperature `T` of at least 1 makes the share of a dataset of
+            `n` tokens `n^(1/T)`. A folder of domains counts as one dataset a domain.
+        max_repeats: How often `balance` may show a dataset within one pass over all tokens; what a
+            dataset gives up goes to the others.
+        optional: Names of datasets that may be missing: a warning says so, and the others share theirs.
 
     Raises:
-        ConfigError: an empty name or dataset list, a length below one, a weight that is not positive,
-            `epochs` and `steps` both given, or an override that a stage cannot have.
+        ConfigError: an empty name or dataset list, a length below one, a weight that is not positive, two
+            lengths given, shares given beside `balance`, or an override that a stage cannot have.
+
+    Muennighoff et al. 2023, "Scaling data-constrained language models" (arXiv:2305.16264): up to four passes
+    are worth nearly as much as new text, hence the default of `max_repeats`.
     """
 
     name: str
@@ -47,6 +60,10 @@ class CurriculumStage:
     config_overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
     steps: int | None = None
     scheduler: Any = None
+    tokens: int | None = None
+    balance: str | float | None = None
+    max_repeats: float = 4.0
+    optional: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -56,9 +73,11 @@ class CurriculumStage:
         self.datasets = list(self.datasets)
         if not self.datasets:
             raise ConfigError(f"stage `{self.name}` names no dataset")
-        if self.epochs is not None and self.steps is not None:
-            raise ConfigError(f"stage `{self.name}` has `epochs` and `steps`; give one of them")
-        for field in ("epochs", "steps"):
+        lengths = [field for field in LENGTHS if getattr(self, field) is not None]
+        if len(lengths) > 1:
+            names = " and ".join(f"`{field}`" for field in lengths)
+            raise ConfigError(f"stage `{self.name}` has {names}; give one of them")
+        for field in LENGTHS:
             value = getattr(self, field)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ConfigError(f"stage `{self.name}`: `{field}` must be at least 1; received {value!r}")
@@ -66,14 +85,38 @@ class CurriculumStage:
             raise ConfigError(f"stage `{self.name}`: `weight` must be above 0; received {self.weight!r}")
         owner = f"stage `{self.name}`"
         self.config_overrides = resolve_keys(self.config_overrides, set(OVERRIDABLE), owner)
-        if (
-            self.scheduler is not None
-            and getattr(self.scheduler, "unit", "epoch") == "step"
-            and not self.steps
-        ):
+        unit = getattr(self.scheduler, "unit", "epoch")
+        if unit != "epoch" and self.steps is None and self.tokens is None:
             raise ConfigError(
-                f"stage `{self.name}`: a scheduler that counts steps needs the stage's length in `steps=`"
+                f"stage `{self.name}`: a scheduler that counts {unit}s needs the stage's length in `steps=` "
+                "or `tokens=`"
             )
+        self._check_balance()
+
+    def _check_balance(self) -> None:
+        self.optional = list(self.optional)
+        unknown = [name for name in self.optional if name not in self.dataset_names_and_shares()[0]]
+        if unknown:
+            raise ConfigError(f"stage `{self.name}`: {unknown[0]!r} in `optional` is none of its datasets")
+        if self.balance is None:
+            return
+        if self.dataset_names_and_shares()[1] is not None:
+            raise ConfigError(f"stage `{self.name}` has shares and `balance`; give one of them")
+        is_temperature = isinstance(self.balance, (int, float)) and not isinstance(self.balance, bool)
+        if not (self.balance == "equal" or (is_temperature and float(self.balance) >= 1.0)):
+            raise ConfigError(
+                f"stage `{self.name}`: `balance` must be 'equal' or a temperature of at least 1; "
+                f"received {self.balance!r}"
+            )
+        if not self.max_repeats >= 1.0:
+            raise ConfigError(
+                f"stage `{self.name}`: `max_repeats` must be at least 1; received {self.max_repeats!r}"
+            )
+
+    @property
+    def temperature(self) -> float | None:
+        """The balance as a temperature; infinite for equal shares, None where none was asked for."""
+        return math.inf if self.balance == "equal" else self.balance  # type: ignore[return-value]
 
     def dataset_names_and_shares(self) -> tuple[list[Any], list[float] | None]:
         """Returns the datasets, and their shares where pairs were given."""
@@ -93,16 +136,24 @@ class CurriculumStage:
         names, shares = self.dataset_names_and_shares()
         return {
             "name": self.name,
-            "datasets": [
-                name if isinstance(name, str) else getattr(name, "name", str(name)) for name in names
-            ],
+            "datasets": [_describe_dataset(dataset) for dataset in names],
             "shares": shares,
             "epochs": self.epochs,
             "steps": self.steps,
+            "tokens": self.tokens,
+            "balance": self.balance,
+            "max_repeats": self.max_repeats,
+            "optional": list(self.optional),
             "weight": self.weight,
             "config_overrides": self.config_overrides,
             "scheduler": describe_scheduler(self.scheduler),
         }
+
+
+def _describe_dataset(dataset: Any) -> Any:
+    if isinstance(dataset, Mapping):
+        return dict(dataset)
+    return dataset if isinstance(dataset, str) else getattr(dataset, "name", str(dataset))
 
 
 def describe_scheduler(scheduler: Any) -> dict[str, Any] | None:

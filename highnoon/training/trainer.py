@@ -8,7 +8,7 @@ import operator
 import os
 import pathlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +19,7 @@ from highnoon.inference.decoder import forget_decoder
 from highnoon.training import checkpoint, snapshot
 from highnoon.training.checkpoint_writer import CheckpointWriter
 from highnoon.training.distributed import resolve_strategy, scaled_learning_rate
+from highnoon.training.flops import flops_per_token, measure_peak_flops
 from highnoon.training.optimizers import FunctionalOptimizer, make_optimizer
 from highnoon.training.plan import TrainingPlan, config_changes, make_plan
 from highnoon.training.preflight import Preflight, describe_out_of_memory, preflight
@@ -30,6 +31,7 @@ from highnoon.training.run_schedule import RunSchedule
 from highnoon.training.stage_data import StageData
 from highnoon.training.stages import CurriculumStage
 from highnoon.training.step_state import StepState
+from highnoon.training.task_mix import sequence_length_stages, task_mix_stages
 from highnoon.training.validation import ValidationStep
 
 __all__ = ["CurriculumStage", "Trainer"]
@@ -151,6 +153,10 @@ class Trainer:
         *,
         steps: int | None = None,
         scheduler: Any | None = None,
+        tokens: int | None = None,
+        balance: str | float | None = None,
+        max_repeats: float = 4.0,
+        optional: Sequence[str] = (),
         **config_overrides: Any,
     ) -> Trainer:
         """Adds a stage after those already there; see `CurriculumStage` for the arguments.
@@ -161,7 +167,43 @@ class Trainer:
         Raises:
             ConfigError: the stage is not possible, or its name is taken.
         """
-        stage = CurriculumStage(name, datasets, epochs, weight, config_overrides, steps, scheduler)
+        return self._add_stage(
+            CurriculumStage(
+                name, datasets, epochs, weight, config_overrides, steps, scheduler, tokens, balance,
+                max_repeats, optional,
+            )
+        )
+
+    def add_task_mix(
+        self,
+        tasks: Mapping[str, Any],
+        stages: Sequence[Mapping[str, Any]],
+        optional: Sequence[str] = (),
+        max_iters: int | None = None,
+    ) -> Trainer:
+        """Adds stages that mix tasks in shares of their own; see `task_mix_stages` for the arguments.
+
+        Raises:
+            ConfigError: a task without data, weights that do not sum to one, or lengths that do not fit.
+        """
+        for stage in task_mix_stages(tasks, stages, optional, max_iters):
+            self._add_stage(stage)
+        return self
+
+    def add_sequence_length_stages(
+        self, name: str, datasets: Any, lengths: Sequence[int], **arguments: Any
+    ) -> Trainer:
+        """Adds one stage for each row length, of as many tokens a step; see `sequence_length_stages`.
+
+        Raises:
+            ConfigError: lengths that do not grow, or do not divide the tokens of a step.
+        """
+        for stage in sequence_length_stages(name, datasets, lengths, self.config, **arguments):
+            self._add_stage(stage)
+        return self
+
+    def _add_stage(self, stage: CurriculumStage) -> Trainer:
+        name = stage.name
         if any(other.name == name for other in self.stages):
             raise ConfigError(f"there already is a stage `{name}`; stages need distinct names")
         dataclasses.replace(self.config, **stage.config_overrides)
@@ -391,12 +433,28 @@ class Trainer:
         self.tokenizer, note = choose_tokenizer(self.model, self.tokenizer, sources)
         if hasattr(self.model, "tokenizer"):
             self.model.tokenizer = self.tokenizer
-        preparation = StagePreparation(self.model, self.tokenizer, self.cache_dir, self.replicas.count)
+        preparation = StagePreparation(
+            self._packs_rows, self.tokenizer, self.cache_dir, self.replicas.count
+        )
         data = [
             preparation.prepare(stage, opened, self._stage_config(stage), self.config.seed + index)
             for index, (stage, opened) in enumerate(zip(self.stages, sources, strict=True))
         ]
-        return make_plan(data, self.config, epochs, self.weight_mode, [note] if note else []), data
+        notes = [note] if note else []
+        return make_plan(data, self.config, epochs, self.weight_mode, notes, self._least_seconds), data
+
+    @property
+    def _packs_rows(self) -> bool:
+        """Whether the model can tell documents in one row apart."""
+        return hasattr(self.model, "loss_terms")
+
+    def _least_seconds(self, data: StageData) -> float | None:
+        """What a step would take if nothing but its products cost time."""
+        flops = flops_per_token(self.model, data.config.max_seq_length)
+        if flops is None:
+            return None
+        peak = self.replicas.count * measure_peak_flops(self.model.compute_dtype)
+        return flops * data.tokens_per_step / peak
 
     def _stage_config(self, stage: CurriculumStage) -> TrainingConfig:
         config = dataclasses.replace(self.config, **stage.config_overrides)
@@ -499,6 +557,8 @@ class Trainer:
                 "epochs_per_stage": self._epochs_per_stage,
                 "weight_mode": self.weight_mode,
                 "training_config": self.config.to_dict(),
+                "packing": self._packs_rows,
+                "data_dir": None if self.data_dir is None else os.path.abspath(self.data_dir),
                 "stages": [stage.to_dict() for stage in self.stages],
                 "plan": self._prepared[0].to_dict() if self._prepared else None,
                 "run": self._run.state() if self._run else None,

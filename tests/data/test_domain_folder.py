@@ -9,11 +9,12 @@ import warnings
 import pytest
 
 from highnoon.data import DataError, DomainFolder
+from highnoon.data.read_options import ReadOptions
 
 
 @pytest.fixture
 def root(tmp_path: pathlib.Path) -> pathlib.Path:
-    for name in ("science/b.txt", "science/a.jsonl", "art/a.txt", "art/c.md", "art/.b.txt", "empty/x.csv"):
+    for name in ("science/b.txt", "science/a.jsonl", "art/a.txt", "art/c.md", "art/.b.txt"):
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps({"text": name}) + "\n" if name.endswith("jsonl") else name)
@@ -53,7 +54,37 @@ def test_the_fingerprint_knows_the_domain(root: pathlib.Path) -> None:
 
 
 def test_a_folder_without_data_is_an_error(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(DataError, match=r"holds no \*\.jsonl or \*\.txt"):
+    with pytest.raises(DataError, match=r"holds no \*\.txt, \*\.jsonl, "):
         DomainFolder(tmp_path)
     with pytest.raises(DataError, match="no folder at"):
         DomainFolder(tmp_path / "missing")
+
+
+def test_every_format_of_rows_is_read(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.csv").write_text("text\none\n")
+    (tmp_path / "d" / "b.tsv").write_text("id\ttext\n1\ttwo\n")
+    assert [(d.text, d.domain) for d in DomainFolder(tmp_path).documents()] == [("one", "d"), ("two", "d")]
+
+
+def test_a_domain_without_files_is_counted_with_a_warning(root: pathlib.Path) -> None:
+    (root / "empty").mkdir()
+    with pytest.warns(UserWarning, match="without data, which are left out: empty"):
+        source = DomainFolder(root)
+    list(source.documents())
+    assert source.bad_rows.report()["reasons"]["domain without files"] == {
+        "count": 1, "places": [str(root / "empty")]}
+
+
+def test_the_parts_are_a_source_for_each_domain(root: pathlib.Path) -> None:
+    parts = DomainFolder(root, domains=["science", "art"]).parts
+    assert [part.name for part in parts] == ["art", "science"]
+    assert [d.text for d in parts[0].documents()] == ["art/a.txt"]
+
+
+def test_bad_rows_of_all_domains_are_counted_together(root: pathlib.Path) -> None:
+    for domain in ("science", "art"):
+        (root / domain / "bad.jsonl").write_text("{\n")
+    source = DomainFolder(root, domains=["science", "art"], options=ReadOptions(skip_bad=True))
+    assert len(list(source.documents())) == 3
+    assert source.bad_rows.report()["reasons"]["not JSON"]["count"] == 2

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import pathlib
+from typing import Any
 
 import pytest
 
 from highnoon.data import DataError, Document, Files
+from highnoon.data.read_options import ReadOptions
 
 
 def jsonl(*rows: object) -> str:
@@ -45,9 +47,9 @@ def test_packed_jsonl_is_jsonl(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "reason"), [
-    ('{"txt": "a", "id": 3}', "expected a string `text`; received keys txt, id"),
+    ('{"txt": "a", "id": 3}', "expected a row with `text`, `messages`"),
     ('{"text": 5}', "expected a string `text`; received `text` of type int"),
-    ('["text"]', "expected a JSON object with `text`; received list"),
+    ('["text"]', "expected a JSON object; received list"),
     ('{"text": "a"', "this is not JSON"),
     (r'{"text": "a\ud800"}', "lone surrogate at character 1"),
 ])
@@ -88,3 +90,69 @@ def test_the_fingerprint_is_of_the_content(tmp_path: pathlib.Path) -> None:
     assert Files([first, moved]).fingerprint() != before
     first.write_text("some test")
     assert Files(first).fingerprint() != before
+
+
+def test_skipping_leaves_out_what_is_bad_and_counts_it(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.jsonl").write_text(jsonl({"text": "one"}, {"txt": "no"}, {"text": "two"}))
+    (tmp_path / "b.txt").write_bytes(b"fine\nse\xff\nlast\n")
+    (tmp_path / "c.txt").write_text(" ")
+    (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress(jsonl({"text": "three"}).encode())[:-9])
+    (tmp_path / "e.txt").write_text("end")
+    source = Files(f"{tmp_path}/*", split="line", options=ReadOptions(skip_bad=True))
+    texts = [document.text for document in source.documents()]
+    assert texts in (["one", "two", "fine", "last", "end"], ["one", "two", "fine", "last", "three", "end"])
+    assert {reason: found["places"] for reason, found in source.bad_rows.report()["reasons"].items()} == {
+        "no known field": [f"{tmp_path}/a.jsonl:2"], "not UTF-8": [f"{tmp_path}/b.txt:2"],
+        "empty file": [f"{tmp_path}/c.txt"], "unreadable file": [f"{tmp_path}/d.jsonl.gz"]}
+
+
+@pytest.mark.parametrize("split", ["file", "auto", "blank-line"])
+def test_a_document_is_never_given_without_its_bad_lines(tmp_path: pathlib.Path, split: str) -> None:
+    (tmp_path / "a.txt").write_bytes(b"one\ntwo\xff\nthree\n")
+    (tmp_path / "b.txt").write_text("fine")
+    source = Files(f"{tmp_path}/*", split=split, options=ReadOptions(skip_bad=True))
+    assert [document.text for document in source.documents()] == ["fine"]
+    assert source.bad_rows.report()["reasons"]["not UTF-8"]["places"] == [f"{tmp_path}/a.txt:2"]
+
+
+def test_skipping_and_fields_are_part_of_the_fingerprint(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text(jsonl({"text": "one", "body": "two"}))
+    options = (ReadOptions(), ReadOptions(skip_bad=True), ReadOptions(text_field="body"))
+    assert len({Files(file, options=option).fingerprint() for option in options}) == 3
+
+
+def test_an_unreadable_file_is_skipped_where_bad_ones_are(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+    usual = pathlib.Path.open
+
+    def refuse_first(path: pathlib.Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == "a.txt":
+            raise PermissionError(13, "Permission denied")
+        return usual(path, *arguments, **options)
+
+    monkeypatch.setattr(pathlib.Path, "open", refuse_first)
+    source = Files(f"{tmp_path}/*", options=ReadOptions(skip_bad=True))
+    assert [document.text for document in source.documents()] == ["b.txt"]
+    assert source.bad_rows.report()["reasons"] == {
+        "unreadable file": {"count": 1, "places": [f"{tmp_path}/a.txt"]}}
+    assert source.fingerprint()
+    with pytest.raises(DataError, match="Permission denied"):
+        list(Files(f"{tmp_path}/*").documents())
+    with pytest.raises(DataError, match="Permission denied"):
+        Files(f"{tmp_path}/*").fingerprint()
+
+
+@pytest.mark.parametrize(("name", "data"), [
+    ("a.jsonl", '{"instruction": "Q", "response": "A"}\n'), ("a.csv", "instruction,response\nQ,A\n"),
+    ("a.tsv", "instruction\tresponse\nQ\tA\n"),
+])
+def test_rows_of_every_format_go_one_way(tmp_path: pathlib.Path, name: str, data: str) -> None:
+    (tmp_path / name).write_text(data)
+    [document] = Files(tmp_path / name).documents()
+    assert document.learned is not None
+    [(start, stop)] = document.learned
+    assert document.text[start:stop] == "A<|im_end|>\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from highnoon.data import DataError, HuggingFaceDataset, TextDataset
+from highnoon.data import DataError, HuggingFaceDataset, TextDataset, open_source
 from highnoon.tokenization import ByteTokenizer
 
 
@@ -30,7 +30,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[Any, FakeDataset]:
     known: dict[Any, FakeDataset] = {}
     module = types.ModuleType("datasets")
 
-    def load_dataset(path: str, name: str | None = None, split: str | None = None) -> FakeDataset:
+    def load_dataset(path: str, name: str | None = None, split: str | None = None,
+                     **choices: Any) -> FakeDataset:
+        if choices:
+            return known[path, name, split, *choices.items()]
         if (path, name, split) not in known:
             raise FileNotFoundError(f"Dataset {path} is not there\nand a second line")
         return known[path, name, split]
@@ -52,8 +55,9 @@ def test_rows_with_text_are_documents(hub: dict[Any, FakeDataset]) -> None:
 @pytest.mark.parametrize(("row", "text"), [
     ({"content": "code"}, "code"),
     ({"content": "code", "text": "words"}, "words"),
-    ({"conversations": [{"from": "me", "value": "hi"}, {"from": "bot", "value": "ok"}]}, "me: hi\n\nbot: ok"),
-    ({"messages": [{"role": "user", "content": "hi"}]}, "user: hi"),
+    ({"conversations": [{"from": "me", "value": "hi"}, {"from": "bot", "value": "ok"}]},
+     "<|im_start|>me\nhi<|im_end|>\n<|im_start|>assistant\nok<|im_end|>\n"),
+    ({"messages": [{"role": "user", "content": "hi"}]}, "<|im_start|>user\nhi<|im_end|>\n"),
 ])
 def test_the_text_is_found_in_its_usual_columns(
     hub: dict[Any, FakeDataset], row: dict[str, Any], text: str
@@ -71,13 +75,13 @@ def test_the_fingerprint_is_of_the_texts(hub: dict[Any, FakeDataset]) -> None:
 
 def test_what_cannot_be_used_is_a_one_line_error(hub: dict[Any, FakeDataset]) -> None:
     hub["org/set", None, "train"] = FakeDataset([{"image": 1, "label": 2}])
-    with pytest.raises(DataError, match="has no column text, content, .* only image, label"):
+    with pytest.raises(DataError, match="has the columns image, label, none of them text"):
         HuggingFaceDataset("org/set")
     with pytest.raises(DataError, match="cannot open hf:org/none split 'train': Dataset org/none") as error:
         HuggingFaceDataset("org/none")
     assert "\n" not in str(error.value)
     hub["org/odd", None, "train"] = FakeDataset([{"text": 3}])
-    with pytest.raises(DataError, match="has text of type int"):
+    with pytest.raises(DataError, match="expected a string `text`; received `text` of type int"):
         list(HuggingFaceDataset("org/odd").documents())
 
 
@@ -103,3 +107,59 @@ def test_the_library_itself_opens_a_folder(tmp_path: pathlib.Path) -> None:
     for folder in ("one", "many"):
         source = HuggingFaceDataset(str(tmp_path / folder))
         assert [(d.text, d.id) for d in source.documents()] == [("one", "1"), ("two", "2")]
+
+
+def test_a_revision_is_what_the_hub_is_asked_for(hub: dict[Any, FakeDataset]) -> None:
+    hub["org/set", "part", "train", ("revision", "v1/a")] = FakeDataset([{"text": "old"}])
+    source = open_source("hf:org/set:part@v1/a")
+    assert [d.text for d in source.documents()] == ["old"]
+    assert source.name == "hf:org/set:part@v1/a"
+
+
+def test_a_stream_is_read_anew_and_known_by_its_revision(hub: dict[Any, FakeDataset]) -> None:
+    for revision in ("v1", "v2"):
+        hub["org/set", None, "train", ("revision", revision), ("streaming", True)] = rows = FakeDataset(
+            [{"text": "one"}])
+        rows.column_names = None  # type: ignore[assignment]
+    source = open_source("hf-stream:org/set@v1")
+    first = source.fingerprint()
+    rows = hub["org/set", None, "train", ("revision", "v1"), ("streaming", True)]
+    rows.rows.append({"text": "two"})
+    assert [d.text for d in source.documents()] == ["one", "two"]
+    assert source.fingerprint() == first != open_source("hf-stream:org/set@v2").fingerprint()
+
+
+def test_a_stream_without_a_revision_warns(hub: dict[Any, FakeDataset]) -> None:
+    hub["org/set", None, "train", ("streaming", True)] = FakeDataset([{"text": "one"}])
+    with pytest.warns(UserWarning, match=r"hf-stream:org/set@<commit>"):
+        open_source("hf-stream:org/set")
+
+
+def test_a_connection_that_breaks_is_an_error_and_no_end(hub: dict[Any, FakeDataset]) -> None:
+    class Broken(FakeDataset):
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            yield self.rows[0]
+            raise ConnectionError("reset by peer")
+
+    hub["org/set", None, "train"] = Broken([{"text": "one"}])
+    with pytest.raises(DataError, match="cannot read hf:org/set split 'train': reset by peer"):
+        list(HuggingFaceDataset("org/set").documents())
+
+
+def test_rows_of_the_hub_go_the_way_of_rows_of_files(hub: dict[Any, FakeDataset]) -> None:
+    hub["org/set", None, "train"] = FakeDataset([
+        {"title": "A", "body": "b"}, {"title": "C", "body": None}])
+    source = open_source("hf:org/set", template="{title}: {body}", skip_bad=True)
+    assert [d.text for d in source.documents()] == ["A: b"]
+    assert source.bad_rows.report()["reasons"] == {  # type: ignore[attr-defined]
+        "missing field": {"count": 1, "places": ["hf:org/set row 1"]}}
+
+
+def test_the_fingerprint_knows_what_is_learnt(hub: dict[Any, FakeDataset]) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    hub["a", None, "train"] = FakeDataset([{"messages": turns}])
+    hub["b", None, "train"] = FakeDataset([{"text": "<|im_start|>user\na<|im_end|>\n"
+                                                    "<|im_start|>assistant\nb<|im_end|>\n"}])
+    [one], [other] = (list(HuggingFaceDataset(name).documents()) for name in "ab")
+    assert one.text == other.text
+    assert HuggingFaceDataset("a").fingerprint() != HuggingFaceDataset("b").fingerprint()

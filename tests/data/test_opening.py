@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from highnoon.data import DataError
-from highnoon.data.opening import open_bytes
+from highnoon.data.opening import local_file, open_bytes
 
 DATA = b"".join(b"line %d of some text\n" % number for number in range(20_000))
 
@@ -74,3 +74,43 @@ def test_without_zstandard_the_error_names_the_extra(
     (tmp_path / "a.zst").write_bytes(b"")
     with pytest.raises(ImportError, match=r"pip install highnoon\[zstd\]"):
         read(tmp_path / "a.zst")
+
+
+def test_a_file_that_grows_while_it_is_read_is_an_error(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(DATA)
+    with pytest.raises(DataError, match=rf"changed while it was read \(from {len(DATA)} to {len(DATA) + 4}"):
+        with open_bytes(file) as stream:
+            stream.readline()
+            with file.open("ab") as end:
+                end.write(b"more")
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(DATA)
+    with pytest.raises(DataError, match=rf"cut short \(ended after [\d,]+ of {len(DATA):,} bytes\)"):
+        with open_bytes(file) as stream:
+            stream.readline()
+            with file.open("r+b") as end:
+                end.truncate(10)
+            stream.read()
+
+
+def test_a_file_that_may_not_be_read_is_an_error(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "a.txt").write_bytes(DATA)
+    monkeypatch.setattr(pathlib.Path, "open", refuse)
+    with pytest.raises(DataError, match=r"cannot read .*a\.txt: Permission denied"):
+        read(tmp_path / "a.txt")
+
+
+def test_a_packed_file_is_unpacked_for_those_who_need_a_file(packed_path: pathlib.Path) -> None:
+    packed_path.write_bytes(pack(packed_path, DATA))
+    with local_file(packed_path) as copy:
+        assert copy.read_bytes() == DATA
+    assert not copy.exists()

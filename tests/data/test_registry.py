@@ -26,7 +26,8 @@ from highnoon.data import (
 class FakeHub:
     """Stands where `HuggingFaceDataset` does, and knows one name."""
 
-    def __init__(self, name: str, split: str = "train") -> None:
+    def __init__(self, name: str, split: str = "train", options: Any = None,
+                 is_streamed: bool = False) -> None:
         self.name = name
         if name not in ("org/known", "monology/pile-uncopyrighted"):
             raise DataError(f"cannot open hf:{name}")
@@ -124,8 +125,8 @@ def test_an_unknown_word_fails_at_once_and_says_what_was_tried(tmp_path: pathlib
         open_source("shakespear", data_dir=tmp_path)
     message = str(error.value)
     assert time.monotonic() - started < 1
-    for part in (os.fspath(tmp_path / "shakespear"), ".jsonl.zst", "the path shakespear", "tfds:name",
-                 "did you mean `shakespeare`"):
+    for part in (os.fspath(tmp_path / "shakespear"), ".jsonl", "also .gz and .zst", "the path shakespear",
+                 "tfds:name", "did you mean `shakespeare`"):
         assert part in message
     assert "\n" not in message
     with pytest.raises(SourceNotFoundError, match="did you mean `stdlib`"):
@@ -158,3 +159,24 @@ def test_what_is_no_name_is_an_error() -> None:
     with pytest.raises(DataError, match="received int"):
         open_source(3)
     assert isinstance(open_source("stdlib"), StandardLibrary)
+
+
+def test_options_of_rows_reach_files_and_folders(tmp_path: pathlib.Path) -> None:
+    file = put(tmp_path / "data" / "d" / "a.jsonl", '{"body": "one", "n": 1}\n{}\n')
+    for name in (tmp_path / "data", file, f"{file.parent}/*.jsonl"):
+        source = open_source(name, text_field="body", skip_bad=True)
+        assert only_text(source) == "one"
+        assert source.bad_rows.total == 1  # type: ignore[attr-defined]
+        assert only_text(open_source(name, template="{n}: {body}", skip_bad=True)) == "1: one"
+
+
+def test_options_for_a_source_that_is_open_are_an_error(tmp_path: pathlib.Path) -> None:
+    source = Files(put(tmp_path / "a.txt", "a"))
+    for given in (source, TextDataset(source)):
+        with pytest.raises(DataError, match="is open already and its options cannot change"):
+            open_source(given, skip_bad=True)
+
+
+def test_a_local_copy_may_be_of_any_format(tmp_path: pathlib.Path) -> None:
+    put(tmp_path / "set.csv", "text\nfound\n")
+    assert only_text(open_source("set", data_dir=tmp_path)) == "found"

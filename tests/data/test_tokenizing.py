@@ -47,7 +47,7 @@ def test_many_batches_give_the_same_tokens_as_one_by_one(
     chooser = random.Random(0)
     texts = ["x" * chooser.randrange(1, 90) for _ in range(300)]
     whole = tokenize(make_source(texts), ByteTokenizer(), tmp_path / "whole")
-    monkeypatch.setattr("highnoon.data.tokenizing._BATCH_CHARACTERS", 50)
+    monkeypatch.setattr("highnoon.data.filling._BATCH_CHARACTERS", 50)
     parts = tokenize(make_source(texts), ByteTokenizer(), tmp_path / "parts")
     assert np.array_equal(whole.all_tokens, parts.all_tokens)
     assert np.array_equal(whole.is_validation, parts.is_validation)
@@ -62,8 +62,8 @@ def test_wide_vocabularies_take_four_bytes_a_token(make_source: MakeSource, tmp_
         def to_json(self) -> str:
             return "wide"
 
-        def encode_documents(self, texts):  # type: ignore[no-untyped-def]
-            return [[2, 100_000, 3] for _ in texts]
+        def encode_packed(self, texts):  # type: ignore[no-untyped-def]
+            return np.full(len(texts), 100_000, np.int32), np.ones(len(texts), np.int64)
 
     store = tokenize(make_source(["a"]), Wide(), tmp_path, validation_split=0.0)
     assert store.tokens(0).tolist() == [2, 100_000, 3]

@@ -25,7 +25,7 @@ def test_the_documented_arguments_and_defaults() -> None:
     parameters = inspect.signature(CurriculumScheduler).parameters
     assert {name: p.default for name, p in parameters.items()} == {
         "strategy": "size_based", "num_stages": 5, "warmup_epochs": 10, "stage_increment_epochs": 20,
-        "initial_fraction": 0.2, "verbose": True, "unit": "epoch",
+        "initial_fraction": 0.2, "verbose": True, "unit": "epoch", "pace": "linear", "reference_model": None,
     }
 
 
@@ -132,9 +132,29 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
         CurriculumScheduler().load_state_dict({"current_stage": 5})
 
 
+@pytest.mark.parametrize("pace, fractions", [
+    ("linear", [0.2, 0.4, 0.6, 0.8, 1.0]),
+    ("root", [0.2, 0.529150262213, 0.721110255093, 0.871779788708, 1.0]),
+    ("step", [0.2, 1.0, 1.0, 1.0, 1.0]),
+])
+def test_the_pace_says_how_the_share_grows(pace: str, fractions: list[float]) -> None:
+    scheduler = prepared(pace=pace)
+    assert [scheduler.fraction_at(stage) for stage in range(5)] == pytest.approx(fractions)
+    assert len(scheduler.get_current_subset_indices(scheduler.epochs_to_full_data())) == len(TEXTS)
+    assert len(scheduler.get_current_subset_indices(scheduler.epochs_to_full_data() - 1)) < len(TEXTS)
+
+
+def test_looking_ahead_moves_nothing() -> None:
+    scheduler = prepared()
+    scheduler.get_current_subset_indices(10)
+    assert scheduler.num_samples_at(70) == 10 and scheduler.num_samples_at(10) == 4
+    assert scheduler.current_stage == 1
+
+
 def test_every_argument_survives_its_config() -> None:
     config = {"strategy": "mixed", "num_stages": 3, "warmup_epochs": 1, "stage_increment_epochs": 2,
-              "initial_fraction": 0.4, "verbose": False, "unit": "step"}
+              "initial_fraction": 0.4, "verbose": False, "unit": "step", "pace": "root",
+              "reference_model": "models/small"}
     stored = json.dumps(CurriculumScheduler(**config).get_config())
     assert CurriculumScheduler.from_config(json.loads(stored)).get_config() == config
 
@@ -145,7 +165,8 @@ def test_every_argument_survives_its_config() -> None:
     ({"stage_increment_epochs": 0}, "`stage_increment_epochs`"),
     ({"initial_fraction": 0.0}, "`initial_fraction`"),
     ({"initial_fraction": float("nan")}, "`initial_fraction`"),
-    ({"unit": "token"}, "`unit`"),
+    ({"unit": "minute"}, "`unit`"),
+    ({"pace": "brisk"}, "`pace`"),
     ({"strategy": "weight_based"}, "molecules"),
 ])
 def test_arguments_out_of_range_are_refused(kwargs: dict, message: str) -> None:

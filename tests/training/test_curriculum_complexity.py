@@ -130,7 +130,7 @@ def test_token_ids_are_scored_as_words() -> None:
     assert factors["syntax"].tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("strategy", complexity.STRATEGIES)
+@pytest.mark.parametrize("strategy", complexity.TEXT_STRATEGIES)
 def test_a_lazy_sequence_is_read_once(strategy: str) -> None:
     texts = CountedTexts(CORPUS)
     np.testing.assert_array_equal(complexity_scores(texts, strategy), complexity_scores(CORPUS, strategy))
@@ -154,9 +154,14 @@ def test_an_empty_sample_measures_zero_and_changes_no_other() -> None:
 
 
 def test_empty_and_wordless_samples_have_finite_scores() -> None:
-    for strategy in complexity.STRATEGIES:
+    for strategy in complexity.TEXT_STRATEGIES:
         assert np.isfinite(complexity_scores(["", "?!", PLAIN], strategy)).all()
         assert complexity_scores([], strategy).shape == (0,)
+
+
+def test_a_loss_needs_a_model_to_take_it() -> None:
+    with pytest.raises(ValueError, match="reference_model"):
+        complexity_scores(["a"], "reference_loss")
 
 
 @pytest.mark.parametrize("strategy, message", [("weight_based", "molecules"), ("sized", "must be one of")])

@@ -1,0 +1,182 @@
+"""The preparation of tokens past one machine, as an Apache Beam pipeline (extra `beam`)."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from highnoon.data.beam_stages import (
+    CleanAlone,
+    Cleaned,
+    Counted,
+    Placed,
+    add_up,
+    by_piece,
+    by_text,
+    count,
+    keep_first,
+    read_part,
+    read_pieces,
+    read_tallies,
+    write_piece,
+    write_tallies,
+)
+from highnoon.data.cleaning import CleanedSource, ExactDuplicates, StatelessStep, Step
+from highnoon.data.cleaning.report import KEPT, READ, CleaningReport, Event
+from highnoon.data.document import DataError, DocumentSource
+from highnoon.data.domain_folder import DomainFolder
+from highnoon.data.files import Files
+from highnoon.data.folder_lock import folder_lock
+from highnoon.data.preparation import _is_done
+from highnoon.data.registry import open_source
+from highnoon.data.store_writer import PROGRESS_FILE, StoreWriter
+from highnoon.data.token_store import TokenStore
+from highnoon.data.tokenizing import require_training, store_key
+from highnoon.tokenization import Tokenizer
+
+_TALLIES_FILE = "tallies.json"
+
+
+def beam_prepare(source: DocumentSource | str, tokenizer: Tokenizer, folder: str | os.PathLike[str],
+                 steps: Sequence[Step] = (), validation_split: float = 0.1, num_examples: int = 3,
+                 pipeline_options: Any = None) -> tuple[TokenStore, dict[str, Any]]:
+    """Cleans and tokenises a source in a Beam pipeline, and returns the tokens with the cleaning's report.
+
+    The folder is byte for byte what `prepare(CleanedSource(source, steps), tokenizer, folder)` writes, and
+    the report is what that source reports. Workers read a file each, clean and tokenise, and write pieces
+    beside `folder`; this process joins them in the order of the source. So the files of the source, and the
+    folder above `folder`, must be reachable by all workers under one path. A source that is not made of
+    files is read by one worker.
+
+    `ExactDuplicates` groups documents by their hash. Steps that depend on all documents before, such as
+    `NearDuplicates`, are refused.
+
+    Args:
+        source: A source, or its name as `open_source` takes it. Workers must be able to unpickle it.
+        tokenizer: Turns the text into ids.
+        folder: New or empty, or what an earlier call left. A finished one is returned with an empty report.
+        steps: What documents pass first.
+        validation_split: Share of documents to hold out, by a hash of their text, in [0, 1).
+        num_examples: How many documents to name in the report for each reason.
+        pipeline_options: `apache_beam` options: runner, workers, temporary places; None runs the pipeline
+            in this process.
+
+    Raises:
+        ImportError: the extra `beam` is not installed.
+        DataError: a step cannot be divided, nothing is left of the source, it cannot be read, or `folder`
+            holds something else.
+    """
+    _require_divisible(steps)
+    opened = open_source(source)
+    path = pathlib.Path(folder).expanduser().absolute()
+    key = store_key(CleanedSource(opened, steps) if steps else opened, tokenizer)
+    report: dict[str, Any] = {}
+    with folder_lock(path) as is_own:
+        if not is_own:
+            raise DataError(f"another process is preparing {path}; wait for it, or give another folder")
+        if not _is_done(path, key):
+            pieces = path.with_name(f".{path.name}-pieces")
+            shutil.rmtree(pieces, ignore_errors=True)
+            pieces.mkdir(parents=True)
+            _run(_parts(opened), steps, tokenizer, pieces, num_examples, pipeline_options)
+            counts = CleaningReport(steps, num_examples)
+            for event, tally in read_tallies(pieces / _TALLIES_FILE).items():
+                counts.put(event, tally)
+            report = counts.as_dict(opened.name)
+            _join(pieces, opened.name, tokenizer, key, path, validation_split)
+            shutil.rmtree(pieces)
+    return require_training(TokenStore(path, tokenizer, opened.name, validation_split)), report
+
+
+def _require_divisible(steps: Sequence[Step]) -> None:
+    for step in steps:
+        if not isinstance(step, (StatelessStep, ExactDuplicates)):
+            raise DataError(f"`{step.name}` judges each document by all before it, which no pipeline of many "
+                            f"workers can do; pass its source through `CleanedSource` with `prepare`")
+
+
+def _parts(source: DocumentSource) -> list[DocumentSource]:
+    """Sources that give, one after another, the documents of `source`."""
+    if isinstance(source, DomainFolder):
+        return [part for files in source._parts for part in _parts(files)]
+    if not isinstance(source, Files):
+        return [source]
+    parts: list[DocumentSource] = []
+    for path in source.paths:
+        part = copy.copy(source)
+        part.paths = [path]
+        parts.append(part)
+    return parts
+
+
+def _run(parts: Sequence[DocumentSource], steps: Sequence[Step], tokenizer: Tokenizer, pieces: pathlib.Path,
+         num_examples: int, pipeline_options: Any) -> None:
+    beam = _beam()
+    with beam.Pipeline(options=pipeline_options) as pipeline:
+        documents = (pipeline | "parts" >> beam.Create(list(enumerate(parts)))
+                     | "spread parts" >> beam.Reshuffle() | "read" >> beam.FlatMapTuple(read_part))
+        counted = [documents | "count read" >> beam.Map(count, Event(READ))]
+        for first, run in _runs(steps):
+            cleaned = _cleaned(beam, documents, run, first)
+            documents = cleaned | f"kept by {first}" >> beam.FlatMap(_kept)
+            counted.append(cleaned | f"counted by {first}" >> beam.FlatMap(_counted))
+        counted.append(documents | "count kept" >> beam.Map(count, Event(KEPT)))
+        _ = (documents | "by piece" >> beam.Map(by_piece) | "collect pieces" >> beam.GroupByKey()
+             | "tokenise" >> beam.Map(write_piece, tokenizer, os.fspath(pieces)))
+        _ = (counted | beam.Flatten() | "add up" >> beam.CombinePerKey(add_up, num_examples)
+             | "collect tallies" >> beam.combiners.ToList()
+             | "write tallies" >> beam.Map(write_tallies, os.fspath(pieces / _TALLIES_FILE)))
+
+
+def _runs(steps: Sequence[Step]) -> Iterator[tuple[int, list[Step]]]:
+    """Steps that one stage can take together, each with the place of its first."""
+    start = 0
+    for place, step in enumerate(steps):
+        if not isinstance(step, StatelessStep):
+            if start < place:
+                yield start, list(steps[start:place])
+            yield place, [step]
+            start = place + 1
+    if start < len(steps):
+        yield start, list(steps[start:])
+
+
+def _cleaned(beam: Any, documents: Any, steps: list[Step], first: int) -> Any:
+    alone = [step for step in steps if isinstance(step, StatelessStep)]
+    if alone:
+        return documents | f"steps from {first}" >> beam.Map(CleanAlone(alone, first))
+    return (documents | f"hash for {first}" >> beam.Map(by_text)
+            | f"equal texts for {first}" >> beam.GroupByKey()
+            | f"step {first}" >> beam.FlatMap(keep_first, first, steps[0].reason))
+
+
+def _kept(cleaned: Cleaned) -> list[Placed]:
+    return [] if cleaned[0] is None else [cleaned[0]]
+
+
+def _counted(cleaned: Cleaned) -> list[Counted]:
+    return cleaned[1]
+
+
+def _join(pieces: pathlib.Path, name: str, tokenizer: Tokenizer, key: str, folder: pathlib.Path,
+          validation_split: float) -> None:
+    # What was joined before the process was killed is joined again: the pieces are there, and it is quick.
+    (folder / PROGRESS_FILE).unlink(missing_ok=True)
+    with StoreWriter(folder, key, tokenizer) as writer:
+        for encoded, domains in read_pieces(pieces):
+            writer.append(encoded, domains)
+        if not writer.progress.documents:
+            raise DataError(f"nothing is left of {name}; give a source that holds text, or milder steps")
+        writer.finish(name, validation_split)
+
+
+def _beam() -> Any:
+    try:
+        return importlib.import_module("apache_beam")
+    except ImportError:
+        raise ImportError("`beam_prepare` needs Apache Beam: pip install highnoon[beam]") from None

@@ -1,0 +1,33 @@
+"""Steps that drop or change documents, and the account of what they did."""
+
+from highnoon.data.cleaning.alphabet_share import AlphabetShare
+from highnoon.data.cleaning.cleaned_source import CleanedSource
+from highnoon.data.cleaning.exact_duplicates import ExactDuplicates
+from highnoon.data.cleaning.from_config import from_config
+from highnoon.data.cleaning.language import Language
+from highnoon.data.cleaning.length import Length
+from highnoon.data.cleaning.letter_share import LetterShare
+from highnoon.data.cleaning.near_duplicates import NearDuplicates
+from highnoon.data.cleaning.not_in import NotIn
+from highnoon.data.cleaning.personal_data import PersonalData
+from highnoon.data.cleaning.print_report import print_report
+from highnoon.data.cleaning.repetition import Repetition
+from highnoon.data.cleaning.step import Changed, StatelessStep, Step
+
+__all__ = [
+    "AlphabetShare",
+    "Changed",
+    "CleanedSource",
+    "ExactDuplicates",
+    "Language",
+    "Length",
+    "LetterShare",
+    "NearDuplicates",
+    "NotIn",
+    "PersonalData",
+    "Repetition",
+    "StatelessStep",
+    "Step",
+    "from_config",
+    "print_report",
+]

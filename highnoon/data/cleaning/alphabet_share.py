@@ -1,0 +1,51 @@
+"""Texts that are written in another alphabet."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+
+from highnoon.data.cleaning.scripts import ALPHABETS, count_letters
+from highnoon.data.cleaning.step import StatelessStep, Verdict, require_shares
+from highnoon.data.document import DataError, Document
+
+
+@dataclasses.dataclass(frozen=True)
+class AlphabetShare(StatelessStep):
+    """Drops texts too few of whose letters belong to an alphabet.
+
+    A letter belongs to the script in whose Unicode blocks it lies; digits, signs, marks and whitespace are
+    not counted, and a text without letters is kept. This tells alphabets apart, not languages: French is
+    as Latin as English.
+
+    Args:
+        alphabet: A script (`"latin"`, `"cyrillic"`, `"han"`, ...), `"japanese"` (Han, Hiragana and
+            Katakana) or `"korean"` (Hangul and Han).
+        least: Least share of the letters, in [0, 1].
+
+    Raises:
+        DataError: an unknown alphabet, or `least` out of range.
+
+    Example:
+
+    ```python
+    assert AlphabetShare("latin", 0.8).judge(Document("Москва is big")) == "few latin letters"
+    ```
+    """
+
+    reason = "another alphabet"
+
+    alphabet: str = "latin"
+    least: float = 0.8
+
+    def __post_init__(self) -> None:
+        require_shares({"least": self.least})
+        if self.alphabet not in ALPHABETS:
+            near = difflib.get_close_matches(str(self.alphabet), ALPHABETS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(ALPHABETS)}"
+            raise DataError(f"there is no alphabet {self.alphabet!r}; {hint}")
+
+    def judge(self, document: Document) -> Verdict:
+        _, num_letters, by_script = count_letters(document.text)
+        num_own = sum(by_script[script] for script in ALPHABETS[self.alphabet])
+        return f"few {self.alphabet} letters" if num_own < self.least * num_letters else None

@@ -1,0 +1,64 @@
+"""Cleaning steps as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from highnoon.config import resolve_keys
+from highnoon.data.cleaning.alphabet_share import AlphabetShare
+from highnoon.data.cleaning.exact_duplicates import ExactDuplicates
+from highnoon.data.cleaning.language import Language
+from highnoon.data.cleaning.length import Length
+from highnoon.data.cleaning.letter_share import LetterShare
+from highnoon.data.cleaning.near_duplicates import NearDuplicates
+from highnoon.data.cleaning.not_in import NotIn
+from highnoon.data.cleaning.personal_data import PersonalData
+from highnoon.data.cleaning.repetition import Repetition
+from highnoon.data.cleaning.step import Step, step_name
+from highnoon.data.document import DataError
+
+STEPS: dict[str, type[Step]] = {step_name(step): step for step in (
+    Length, LetterShare, AlphabetShare, Language, Repetition, PersonalData, ExactDuplicates, NearDuplicates,
+    NotIn)}
+
+
+def from_config(entries: Iterable[Mapping[str, Any]]) -> list[Step]:
+    """Returns the steps that a list of mappings, as YAML or JSON gives it, describes.
+
+    Args:
+        entries: For each step `step`, its name, and its options.
+
+    Raises:
+        DataError: an entry is no mapping, lacks `step` or names none, lacks an option that the step needs,
+            or an option is out of range.
+        ConfigError: an unknown option.
+
+    Example:
+
+    ```python
+    steps = from_config([{"step": "length", "min_words": 20}, {"step": "exact_duplicates"}])
+    assert [step.name for step in steps] == ["length", "exact_duplicates"]
+    ```
+    """
+    return [_step(entry, f"cleaning step {number}") for number, entry in enumerate(entries, start=1)]
+
+
+def _step(entry: Any, owner: str) -> Step:
+    if not isinstance(entry, Mapping) or "step" not in entry:
+        raise DataError(f"{owner} must be a mapping with `step` and the step's options; received {entry!r}")
+    name = entry["step"]
+    if name not in STEPS:
+        near = difflib.get_close_matches(str(name), STEPS, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(STEPS)}"
+        raise DataError(f"{owner}: no step is called {name!r}; {hint}")
+    fields = {field.name: field for field in dataclasses.fields(STEPS[name])}  # type: ignore[arg-type]
+    given = {key: value for key, value in entry.items() if key != "step"}
+    options = resolve_keys(given, set(fields), f"{owner} ({name})")
+    missing = [key for key, field in fields.items()
+               if field.default is dataclasses.MISSING and key not in options]
+    if missing:
+        raise DataError(f"{owner} ({name}) needs {', '.join(f'`{key}`' for key in missing)}")
+    return STEPS[name](**options)

@@ -1,0 +1,74 @@
+"""Texts in other languages (extra `clean`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import importlib.metadata
+from typing import Any
+
+from highnoon.data.cleaning.step import StatelessStep, Verdict, require_count, require_shares
+from highnoon.data.document import DataError, Document
+
+
+@dataclasses.dataclass(frozen=True)
+class Language(StatelessStep):
+    """Drops texts that the classifier of `py3langid` does not take for one of some languages.
+
+    The classifier knows about 100 languages and needs no network. It errs on texts of a few words, on
+    mixtures and on code, and is sure of itself when it does: drop short texts first, and look at the
+    report's examples before trusting it with a language that has close kin.
+
+    Args:
+        languages: ISO 639-1 codes of the languages to keep, as `("en", "de")`.
+        least: Least probability of the language found, in [0, 1].
+        max_characters: How much of a text's beginning to look at.
+
+    Raises:
+        ImportError: the extra `clean` is not installed.
+        DataError: no language, one that the classifier does not know, or `least` out of range.
+
+    Lui, Baldwin (2012), "langid.py: An Off-the-shelf Language Identification Tool", in Barbaresi's version.
+
+    Example:
+
+    ```python
+    assert Language(("en",)).judge(Document("Das Haus steht am Ende der langen Strasse.")) == "in de"
+    ```
+    """
+
+    reason = "another language"
+
+    languages: str | tuple[str, ...] = ("en",)
+    least: float = 0.5
+    max_characters: int = 2000
+
+    def __post_init__(self) -> None:
+        require_shares({"least": self.least})
+        require_count("max_characters", self.max_characters, 1)
+        codes = (self.languages,) if isinstance(self.languages, str) else tuple(self.languages)
+        object.__setattr__(self, "languages", codes)
+        if not codes:
+            raise DataError("`languages` must name at least one language; received none")
+        known = _classifier().labels
+        if unknown := [code for code in codes if code not in known]:
+            raise DataError(f"`languages` has no {', '.join(map(repr, unknown))}; known: {', '.join(known)}")
+
+    def judge(self, document: Document) -> Verdict:
+        language, probability = _classifier().classify(document.text[:self.max_characters])
+        if language not in self.languages:
+            return f"in {language}"
+        return "language unclear" if probability < self.least else None
+
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "py3langid": importlib.metadata.version("py3langid")}
+
+
+@functools.lru_cache(maxsize=1)
+def _classifier() -> Any:
+    try:
+        langid = importlib.import_module("py3langid.langid")
+    except ImportError:
+        raise ImportError("the step `Language` needs py3langid: pip install highnoon[clean]") from None
+    return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)

@@ -1,0 +1,59 @@
+"""Texts that are too short or too long."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from highnoon.data.cleaning.step import StatelessStep, Verdict, require_count
+from highnoon.data.document import DataError, Document
+
+
+@dataclasses.dataclass(frozen=True)
+class Length(StatelessStep):
+    """Drops texts outside of bounds; a bound itself is kept.
+
+    Args:
+        min_characters: Fewest characters.
+        max_characters: Most characters; None sets no bound.
+        min_words: Fewest words, as whitespace parts them.
+        max_words: Most words; None sets no bound.
+
+    Raises:
+        DataError: a bound is negative, or an upper one is below its lower one.
+
+    Example:
+
+    ```python
+    assert Length(min_words=3).judge(Document("two words")) == "too short"
+    ```
+    """
+
+    reason = "too short or too long"
+
+    min_characters: int = 1
+    max_characters: int | None = None
+    min_words: int = 0
+    max_words: int | None = None
+
+    def __post_init__(self) -> None:
+        for unit in ("characters", "words"):
+            least, most = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
+            require_count(f"min_{unit}", least, 0)
+            if most is None:
+                continue
+            require_count(f"max_{unit}", most, 0)
+            if most < least:
+                raise DataError(f"`max_{unit}` must be at least min_{unit}={least}; received {most}")
+
+    def judge(self, document: Document) -> Verdict:
+        num_characters = len(document.text)
+        if num_characters < self.min_characters:
+            return "too short"
+        if self.max_characters is not None and num_characters > self.max_characters:
+            return "too long"
+        if not self.min_words and self.max_words is None:
+            return None
+        num_words = len(document.text.split())
+        if num_words < self.min_words:
+            return "too short"
+        return "too long" if self.max_words is not None and num_words > self.max_words else None

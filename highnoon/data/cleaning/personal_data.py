@@ -1,0 +1,142 @@
+"""Texts that hold what identifies people."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+
+from highnoon.data.cleaning.personal_patterns import (
+    Finder,
+    find_cards,
+    find_emails,
+    find_ibans,
+    find_ip_addresses,
+    find_phones,
+    number_zones,
+)
+from highnoon.data.cleaning.step import Changed, StatelessStep, Verdict
+from highnoon.data.document import DataError, Document
+
+# Where two find the same characters, the first one names them.
+FINDERS: dict[str, Finder] = {
+    "email": find_emails, "iban": find_ibans, "card": find_cards, "ip": find_ip_addresses,
+    "phone": find_phones,
+}
+ACTIONS = ("mask", "drop")
+
+
+@dataclasses.dataclass(frozen=True)
+class PersonalData(StatelessStep):
+    """Masks what identifies people, or drops the texts that hold it.
+
+    The patterns would rather miss one than take a version number for an address:
+
+    - `email`: addresses with a top-level domain of letters.
+    - `phone`: numbers with `+` and a country code, North American ones written 3-3-4, and those after a word
+      such as "tel" or "phone" that begin with 0.
+    - `ip`: addresses of the public internet, version 4 or 6, not those of local networks.
+    - `card`: numbers of the large card issuers with a fitting check digit (Luhn).
+    - `iban`: account numbers of a known country with fitting check digits.
+
+    Names and postal addresses are not found. `Document.learned` moves with the text: a placeholder is
+    learned where any of what it stands for was.
+
+    Args:
+        action: `"mask"` puts a placeholder in place of each, `"drop"` drops the text.
+        kinds: Which of the kinds above to look for.
+        placeholder: What stands in place of one, `{kind}` being its kind in capitals.
+
+    Raises:
+        DataError: an unknown action or kind, or no kind.
+
+    Example:
+
+    ```python
+    verdict = PersonalData().judge(Document("Write to ada@example.org, or not."))
+    assert verdict.document.text == "Write to [EMAIL], or not."
+    ```
+    """
+
+    reason = "personal data"
+
+    action: str = "mask"
+    kinds: str | tuple[str, ...] = tuple(FINDERS)
+    placeholder: str = "[{kind}]"
+
+    def __post_init__(self) -> None:
+        kinds = (self.kinds,) if isinstance(self.kinds, str) else tuple(self.kinds)
+        if not kinds:
+            raise DataError(f"`kinds` must name at least one of {', '.join(FINDERS)}; received none")
+        for name, value, known in [("action", self.action, ACTIONS),
+                                   *(("kinds", kind, tuple(FINDERS)) for kind in kinds)]:
+            if value not in known:
+                near = difflib.get_close_matches(str(value), known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise DataError(f"`{name}` must be of {', '.join(known)}; received {value!r}{hint}")
+        object.__setattr__(self, "kinds", tuple(kind for kind in FINDERS if kind in kinds))
+
+    def judge(self, document: Document) -> Verdict:
+        found = self.find(document.text)
+        if not found:
+            return None
+        if self.action == "drop":
+            return found[0][2]
+        spans = [(start, stop, self.placeholder.format(kind=kind.upper())) for start, stop, kind in found]
+        kinds = tuple(dict.fromkeys(kind for _, _, kind in found))
+        return Changed(replace_spans(document, spans), kinds)
+
+    def find(self, text: str) -> list[tuple[int, int, str]]:
+        """Returns `(start, stop, kind)` of all that is found, in order and apart."""
+        rank = {kind: place for place, kind in enumerate(self.kinds)}
+        zones = number_zones(text)
+        found = [(start, stop, kind) for kind in self.kinds for start, stop in FINDERS[kind](text, zones)]
+        kept: list[tuple[int, int, str]] = []
+        for start, stop, kind in sorted(found, key=lambda span: (span[0], rank[span[2]])):
+            if not kept or start >= kept[-1][1]:
+                kept.append((start, stop, kind))
+            elif rank[kind] < rank[kept[-1][2]]:
+                kept[-1] = (kept[-1][0], max(stop, kept[-1][1]), kind)
+        return kept
+
+
+def replace_spans(document: Document, spans: Sequence[tuple[int, int, str]]) -> Document:
+    """Returns a document with other text at some places, its learned stretches moved along.
+
+    Args:
+        document: What is changed.
+        spans: `(start, stop, new text)` in order and apart.
+    """
+    parts: list[str] = []
+    end = 0
+    for start, stop, new in spans:
+        parts += [document.text[end:start], new]
+        end = stop
+    text = "".join([*parts, document.text[end:]])
+    return dataclasses.replace(document, text=text, learned=_moved(document.learned, spans))
+
+
+def _moved(learned: tuple[tuple[int, int], ...] | None, spans: Sequence[tuple[int, int, str]]
+           ) -> tuple[tuple[int, int], ...] | None:
+    """Stretches of the changed text: one that began or ended within a span takes all of what replaces it."""
+    if learned is None:
+        return None
+    moved: list[tuple[int, int]] = []
+    for start, stop in learned:
+        begin = _place_after(start, spans, is_stop=False)
+        begin = max(begin, moved[-1][1]) if moved else begin
+        end = _place_after(stop, spans, is_stop=True)
+        if begin < end:
+            moved.append((begin, end))
+    return tuple(moved)
+
+
+def _place_after(place: int, spans: Sequence[tuple[int, int, str]], is_stop: bool) -> int:
+    shift = 0
+    for start, stop, new in spans:
+        if place <= start:
+            break
+        if place < stop:
+            return start + shift + (len(new) if is_stop else 0)
+        shift += len(new) - (stop - start)
+    return place + shift

@@ -1,0 +1,72 @@
+"""ArrayRecord files: records are JSON objects or `tf.train.Example`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from highnoon.data.bad_rows import BadRowError, BadRows
+from highnoon.data.formats.file_row import FileRow
+from highnoon.data.formats.tensorflow_example import example_values
+from highnoon.data.opening import local_file
+from highnoon.data.read_options import ReadOptions
+from highnoon.data.remote import FilePath
+
+_BATCH_ROWS = 256
+
+
+def read_array_record(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator[FileRow]:
+    """Yields the records of an ArrayRecord file; a remote or packed one is copied to a temporary file first.
+
+    A record that begins with a brace is a JSON object in UTF-8, any other a `tf.train.Example`, which never
+    begins so.
+
+    Raises:
+        ImportError: the library array_record is not installed.
+        BadRowError: the file is damaged; or, unless bad rows are skipped, a record is neither.
+    """
+    try:
+        from array_record.python import array_record_module  # type: ignore[import-untyped]
+    except ImportError:
+        raise ImportError(f"{path} needs the library array_record: "
+                          f"pip install highnoon[array-record]") from None
+    with local_file(path) as file:
+        for number, record in enumerate(_records(array_record_module, path, os.fspath(file)), start=1):
+            place = f"{path} row {number}"
+            try:
+                values = _values(record, place)
+            except BadRowError as error:
+                bad.take(error)
+                continue
+            yield FileRow(values, place, number)
+
+
+def _records(library: Any, path: FilePath, file: str) -> Iterator[bytes]:
+    reader = library.ArrayRecordReader(file)
+    start = 0
+    try:
+        if not reader.ok():
+            raise RuntimeError("no readable index")
+        while start < reader.num_records():
+            records = reader.read(start, min(start + _BATCH_ROWS, reader.num_records()))
+            yield from records
+            start += len(records)
+        # What closes tells of damage that reading passed over.
+        reader.close()
+    except RuntimeError as error:
+        place = f"{path} row {start + 1}"
+        raise BadRowError(f"{place}: damaged, or no ArrayRecord file ({str(error).split(';')[0]}); fetch or "
+                          f"write it again", "damaged file", place) from error
+
+
+def _values(record: bytes, place: str) -> dict[str, Any]:
+    if not record.startswith(b"{"):
+        return example_values(record, place)
+    try:
+        values: dict[str, Any] = json.loads(record.decode("utf-8"))
+    except ValueError as error:
+        raise BadRowError(f"{place}: the record begins as JSON and is none ({error}); repair it", "not JSON",
+                          place) from None
+    return values

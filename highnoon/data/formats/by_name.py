@@ -1,0 +1,39 @@
+"""Which reader a file's name asks for."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+from highnoon.data.formats.array_record import read_array_record
+from highnoon.data.formats.delimited import read_csv, read_tsv
+from highnoon.data.formats.file_row import Reader
+from highnoon.data.formats.jsonl import read_jsonl
+from highnoon.data.formats.parquet import read_parquet
+from highnoon.data.formats.tfrecord import read_tfrecord
+from highnoon.data.opening import COMPRESSED_SUFFIXES, uncompressed_name
+from highnoon.data.remote import FilePath
+
+READERS: dict[str, Reader] = {
+    ".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": read_csv, ".tsv": read_tsv,
+    ".parquet": read_parquet, ".tfrecord": read_tfrecord, ".tfrecords": read_tfrecord,
+    ".array_record": read_array_record, ".arrayrecord": read_array_record,
+}
+
+# What a folder is searched for; any other file is text, where it is named.
+DATA_SUFFIXES = (".txt", *READERS)
+
+# Every ending that a name of data may have, packed ones too.
+ALL_SUFFIXES = tuple(suffix + packed for suffix in DATA_SUFFIXES for packed in ("", *COMPRESSED_SUFFIXES))
+
+_SHARD = re.compile(r"-\d{5,}-of-\d{5,}$")
+
+
+def format_of(path: FilePath) -> str:
+    """Returns `.jsonl` of `a.jsonl.gz`, and `.tfrecord` of `a.tfrecord-00000-of-00002`."""
+    return pathlib.PurePath(_SHARD.sub("", uncompressed_name(path))).suffix
+
+
+def reader_of(path: FilePath) -> Reader | None:
+    """Returns the reader of a file of rows, None for text."""
+    return READERS.get(format_of(path))

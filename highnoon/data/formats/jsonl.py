@@ -1,0 +1,35 @@
+"""JSON lines: one object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from highnoon.data.bad_rows import BadRowError, BadRows
+from highnoon.data.formats.file_row import FileRow
+from highnoon.data.lines import read_lines
+from highnoon.data.read_options import ReadOptions
+from highnoon.data.remote import FilePath
+
+
+def read_jsonl(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator[FileRow]:
+    """Yields the objects of a file of JSON lines; blank lines are passed over.
+
+    Raises:
+        BadRowError: a line that is no JSON object, unless bad rows are skipped.
+    """
+    for number, line in read_lines(path, bad, options.max_line_bytes):
+        if not line.strip():
+            continue
+        place = f"{path}:{number}"
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            bad.take(BadRowError(f"{place}: expected a JSON object; this is not JSON ({error})",
+                                 "not JSON", place))
+            continue
+        if isinstance(values, dict):
+            yield FileRow(values, place, number)
+        else:
+            bad.take(BadRowError(f"{place}: expected a JSON object; received {type(values).__name__}",
+                                 "no JSON object", place))

@@ -1,0 +1,48 @@
+"""The line that says how far a preparation is."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+
+from highnoon.data.document import DocumentSource
+from highnoon.data.filling import OnProgress
+from highnoon.data.opening import COMPRESSED_SUFFIXES
+
+
+def expected_bytes(source: DocumentSource) -> int | None:
+    """Returns about how much text `source` holds: the size of its files, None where that says nothing."""
+    paths = [pathlib.Path(path) for path in getattr(source, "paths", ())]
+    if not paths or any(path.suffix in (*COMPRESSED_SUFFIXES, ".parquet") for path in paths):
+        return None
+    return sum(path.stat().st_size for path in paths)
+
+
+@contextlib.contextmanager
+def preparation_progress(name: str, total: int | None, is_shown: bool) -> Iterator[OnProgress | None]:
+    """Shows megabytes done, megabytes a second and time left; gives what to call after each batch."""
+    if not is_shown:
+        yield None
+        return
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.description}"), progress.BarColumn(), progress.DownloadColumn(),
+        progress.TransferSpeedColumn(), progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[documents]:,} documents"),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True)) as shown:
+        task = shown.add_task(name, total=total, documents=0)
+        first = True
+
+        def update(documents: int, text_bytes: int) -> None:
+            nonlocal first
+            if first:
+                # What an earlier call has done is no speed of this one.
+                shown.reset(task, total=total, completed=text_bytes, documents=documents)
+                first = False
+            shown.update(task, completed=text_bytes, documents=documents)
+
+        yield update

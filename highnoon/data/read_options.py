@@ -1,0 +1,77 @@
+"""How rows become documents, and what is done with those that cannot."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from highnoon.data.chat_template import ChatTemplate
+from highnoon.data.document import DataError
+from highnoon.data.row_kind import KINDS
+from highnoon.data.row_template import RowTemplate
+
+MAX_LINE_BYTES = 64 << 20
+
+# Goes up when the same rows give other documents than before.
+_RENDERING_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """What a source does with its rows.
+
+    Args:
+        text_field: Field that holds the text; None finds what a row is from its fields, see `row_kind`.
+        template: Text with fields in braces, `"{title}\\n\\n{body}"`; `{{` and `}}` are braces.
+        learned_fields: Fields of `template` that a model learns to write; empty learns the whole text.
+        kind: What every row is: `"text"`, `"chat"`, `"instruction"` or `"preference"`.
+        chat_template: How conversations are written, a Jinja template or a `ChatTemplate`; None takes the
+            default of `ChatTemplate`.
+        skip_bad: Leave out rows, lines and files that cannot be used and count them, instead of raising.
+        check_ids: Warn where two rows have one `id`.
+        max_line_bytes: Longest line, or row of several lines, in bytes.
+
+    Raises:
+        DataError: an option is out of its range, or two contradict each other.
+    """
+
+    text_field: str | None = None
+    template: str | None = None
+    learned_fields: Sequence[str] = ()
+    kind: str | None = None
+    chat_template: str | ChatTemplate | None = None
+    skip_bad: bool = False
+    check_ids: bool = False
+    max_line_bytes: int = MAX_LINE_BYTES
+
+    def __post_init__(self) -> None:
+        if self.kind is not None and self.kind not in KINDS:
+            raise DataError(f"`kind` must be one of {', '.join(KINDS)}; received {self.kind!r}")
+        ways = {"text_field": self.text_field, "template": self.template}
+        given = [name for name, value in ways.items() if value is not None]
+        if len(given) > 1:
+            raise DataError("give `text_field` or `template`, not both")
+        if given and self.kind not in (None, "text"):
+            raise DataError(f"`{given[0]}` makes plain text of a row; it does not go with kind={self.kind!r}")
+        fields = self.learned_fields
+        object.__setattr__(self, "learned_fields", (fields,) if isinstance(fields, str) else tuple(fields))
+        if self.learned_fields and self.template is None:
+            raise DataError("`learned_fields` names fields of a `template`; give one")
+        if self.template is not None:
+            RowTemplate(self.template, self.learned_fields)
+        if self.max_line_bytes < 1:
+            raise DataError(f"`max_line_bytes` must be at least 1; received {self.max_line_bytes}")
+
+    def chat(self) -> ChatTemplate:
+        """Returns how conversations are written."""
+        if isinstance(self.chat_template, ChatTemplate):
+            return self.chat_template
+        return ChatTemplate(self.chat_template)
+
+    def describe(self) -> str:
+        """Returns everything here that decides documents, for a fingerprint."""
+        return json.dumps([
+            _RENDERING_VERSION, self.text_field, self.template, list(self.learned_fields), self.kind,
+            self.chat().describe(), self.skip_bad, self.max_line_bytes if self.skip_bad else None,
+        ])

@@ -1,0 +1,153 @@
+"""From a row of named fields to a text and what of it is learnt: the one path for every kind of source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from highnoon.data.bad_rows import BadRowError
+from highnoon.data.chat_turns import Message, chat_turns
+from highnoon.data.document import LearnedText
+from highnoon.data.read_options import ReadOptions
+from highnoon.data.row_kind import (
+    CHAT_FIELDS,
+    INSTRUCTION_FIELDS,
+    PREFERENCE_FIELDS,
+    RESPONSE_FIELDS,
+    TEXT_FIELDS,
+    first_field,
+    row_kind,
+)
+from highnoon.data.row_template import RowTemplate
+from highnoon.data.row_values import plain_value, require_text, require_unicode
+
+Values = Mapping[str, Any]
+
+_NOTHING = LearnedText("")
+
+
+class RowRenderer:
+    """Writes rows as text.
+
+    - Text: the field itself, all of it learnt.
+    - Chat: the conversation as the chat template writes it, the assistant's words learnt.
+    - Instruction: a conversation of two turns. The user says the instruction and, after a blank line,
+      `input` where there is one; the assistant's response is learnt.
+    - Preference: a conversation of the prompt and the better answer, the answer learnt.
+
+    A row whose text is missing, null or blank gives `""`.
+
+    Args:
+        options: Fields, template, kind and chat template.
+    """
+
+    def __init__(self, options: ReadOptions) -> None:
+        self.options = options
+        self._chat = options.chat()
+        self._template = None
+        if options.template is not None:
+            self._template = RowTemplate(options.template, options.learned_fields)
+        self._finds_text = options.kind in (None, "text") and not (options.text_field or options.template)
+        self._writers = {"chat": self._conversation, "instruction": self._instruction,
+                         "preference": self._preference}
+
+    def render(self, values: Values, place: str) -> LearnedText:
+        """Returns the text of a row.
+
+        Raises:
+            BadRowError: the row is of no kind, lacks a field, or its values cannot be used.
+        """
+        text = values.get("text")
+        if self._finds_text and isinstance(text, str):
+            return LearnedText(require_unicode(text, "`text`", place))
+        if self._template is not None:
+            return self._template.render(values, place)
+        kind = "text" if self.options.text_field else self.options.kind or row_kind(values)
+        if kind == "text":
+            field = self.options.text_field or self._require(values, TEXT_FIELDS, place)
+            return self._text(values, field, place)
+        if kind is None:
+            raise BadRowError(f"{place}: expected a row with `text`, `messages`, an instruction and its "
+                              f"response or `chosen` and `rejected`; {_fields(values)}; name the field with "
+                              f"`text_field` or several with `template`", "no known field", place)
+        return self._writers[kind](values, place)
+
+    def pair(self, values: Values, place: str) -> tuple[str, str, str]:
+        """Returns prompt, better and worse answer of a preference row, as the chat template writes them.
+
+        Raises:
+            BadRowError: the row is no preference, or its two conversations differ before the answer.
+        """
+        prompts, answers = [], []
+        for field in PREFERENCE_FIELDS:
+            text, learned = self._chat.render(self._answered(values, field, place), place)
+            if not learned:
+                raise BadRowError(f"{place}: `{field}` must end with an answer of the assistant",
+                                  "no answer", place)
+            start = learned[-1][0]
+            prompts.append(text[:start])
+            answers.append(text[start:])
+        if prompts[0] != prompts[1]:
+            raise BadRowError(f"{place}: `chosen` and `rejected` must answer one prompt; what stands before "
+                              f"the answers differs", "two prompts", place)
+        return prompts[0], answers[0], answers[1]
+
+    def _text(self, values: Values, field: str, place: str) -> LearnedText:
+        if field not in values:
+            raise BadRowError(f"{place}: no field `{field}`; {_fields(values)}", "missing field", place)
+        value = values[field]
+        return _NOTHING if value is None else LearnedText(require_text(value, field, place))
+
+    def _conversation(self, values: Values, place: str) -> LearnedText:
+        field = self._require(values, CHAT_FIELDS, place)
+        if values[field] is None:
+            return _NOTHING
+        return self._chat.render(chat_turns(values[field], field, place), place)
+
+    def _instruction(self, values: Values, place: str) -> LearnedText:
+        request = self._require(values, INSTRUCTION_FIELDS, place)
+        reply = self._require(values, RESPONSE_FIELDS, place)
+        words = [require_text(values[field], field, place) for field in (request, "input")
+                 if values.get(field) is not None]
+        response = values[reply]
+        if response is None or not require_text(response, reply, place).strip():
+            return _NOTHING
+        asked = "\n\n".join(part for part in words if part.strip())
+        return self._chat.render(_exchange(asked, require_text(response, reply, place)), place)
+
+    def _preference(self, values: Values, place: str) -> LearnedText:
+        prompt, chosen, _ = self.pair(values, place)
+        return LearnedText(prompt + chosen, ((len(prompt), len(prompt) + len(chosen)),))
+
+    def _answered(self, values: Values, field: str, place: str) -> Sequence[Message]:
+        """The conversation that ends with the answer in `field`."""
+        answer = plain_value(values[self._require(values, (field,), place)], place)
+        prompt = plain_value(values.get("prompt"), place)
+        if isinstance(answer, str):
+            return [*_asked(prompt, place), {"role": "assistant", "content": answer}]
+        turns = chat_turns(answer, field, place)
+        if prompt is None or (isinstance(prompt, str) and turns[0]["role"] != "assistant"):
+            return turns
+        return [*_asked(prompt, place), *turns]
+
+    def _require(self, values: Values, names: Sequence[str], place: str) -> str:
+        field = first_field(values, names)
+        if field is None:
+            raise BadRowError(f"{place}: expected a field {' or '.join(f'`{name}`' for name in names)}; "
+                              f"{_fields(values)}", "missing field", place)
+        return field
+
+
+def _exchange(asked: str, answered: str) -> list[Message]:
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+
+
+def _asked(prompt: Any, place: str) -> list[Message]:
+    """The turns before an answer, of which the last asks for it."""
+    if isinstance(prompt, list):
+        return chat_turns(prompt, "prompt", place)
+    return [{"role": "user", "content": require_text(prompt, "prompt", place)}]
+
+
+def _fields(values: Values) -> str:
+    return f"the fields are {', '.join(map(str, values)) or 'none'}"

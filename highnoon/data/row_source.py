@@ -1,0 +1,122 @@
+"""What sources of rows share: rows to documents or to preference pairs, and what happens to bad ones."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from highnoon.data.bad_rows import BadRowError, BadRows
+from highnoon.data.document import Document, DocumentSource
+from highnoon.data.id_check import IdCheck
+from highnoon.data.preference_pair import PreferencePair
+from highnoon.data.read_options import ReadOptions
+from highnoon.data.row_renderer import RowRenderer
+
+T = TypeVar("T")
+
+
+class Row(NamedTuple):
+    """One row, and where it is.
+
+    Args:
+        values: Its fields.
+        place: `file:line`, `file row 17` or another place that a person finds.
+        id: Its name where it has no field `id`.
+        source: What it was read from, where it has no field `source`.
+        domain: Its domain.
+    """
+
+    values: Mapping[str, Any]
+    place: str
+    id: str
+    source: str
+    domain: str = "default"
+
+
+# Makes of a row, or of a document that was never one, what is asked for; None leaves it out.
+Convert = Callable[[Row | Document, BadRows], T | None]
+
+
+class RowSource(DocumentSource):
+    """A source that reads rows; `bad_rows` tells what the last reading left out.
+
+    A subclass gives `_read`.
+
+    Args:
+        options: How rows become documents, and what is done with bad ones.
+    """
+
+    def __init__(self, options: ReadOptions | None = None) -> None:
+        self.options = options or ReadOptions()
+        self.bad_rows = BadRows(self.options.skip_bad)
+
+    def documents(self) -> Iterator[Document]:
+        renderer = RowRenderer(self.options)
+        ids = IdCheck() if self.options.check_ids else None
+
+        def convert(row: Row | Document, bad: BadRows) -> Document | None:
+            document = row if isinstance(row, Document) else _document(row, renderer, bad)
+            if ids is not None and document is not None and isinstance(row, Row) and "id" in row.values:
+                ids.add(document.source, document.id, row.place)
+            return document
+
+        yield from self._read(self._new_bad_rows(), convert)
+        if ids is not None:
+            ids.warn(self.name)
+
+    def preference_pairs(self) -> Iterator[PreferencePair]:
+        """Yields the pairs of a source of preference rows (`prompt`, `chosen`, `rejected`).
+
+        Raises:
+            DataError: a row is none, unless bad rows are skipped.
+        """
+        renderer = RowRenderer(self.options)
+
+        def convert(row: Row | Document, bad: BadRows) -> PreferencePair | None:
+            return _pair(row, renderer, bad)
+
+        return self._read(self._new_bad_rows(), convert)
+
+    @abc.abstractmethod
+    def _read(self, bad: BadRows, convert: Convert[T]) -> Iterator[T]:
+        """Yields what `convert` makes of each row, in the same order each time."""
+
+    def _new_bad_rows(self) -> BadRows:
+        self.bad_rows = BadRows(self.options.skip_bad)
+        return self.bad_rows
+
+
+def _document(row: Row, renderer: RowRenderer, bad: BadRows) -> Document | None:
+    try:
+        text, learned = renderer.render(row.values, row.place)
+    except BadRowError as error:
+        bad.take(error)
+        return None
+    if not text.strip():
+        bad.count("empty document", row.place)
+        return None
+    return Document(text, *_origin(row), row.domain, learned)
+
+
+def _pair(row: Row | Document, renderer: RowRenderer, bad: BadRows) -> PreferencePair | None:
+    try:
+        if isinstance(row, Document):
+            place = f"{row.source} document {row.id}"
+            raise BadRowError(f"{place}: a text file holds no preference rows; give rows with `prompt`, "
+                              f"`chosen` and `rejected`", "no preference", place)
+        return PreferencePair(*renderer.pair(row.values, row.place), *_origin(row), row.domain)
+    except BadRowError as error:
+        bad.take(error)
+        return None
+
+
+def _origin(row: Row) -> tuple[str, str]:
+    """Source and id of a row, its own where it names them."""
+    values = row.values
+    source = _name(values["source"]) if "source" in values else row.source
+    return source, _name(values["id"]) if "id" in values else row.id
+
+
+def _name(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

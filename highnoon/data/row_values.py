@@ -1,0 +1,60 @@
+"""Values of rows as plain Python: readers give bytes and arrays where others give text and lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from highnoon.data.bad_rows import BadRowError
+
+
+def plain_value(value: Any, place: str) -> Any:
+    """Returns `value` with bytes as text and arrays as lists, whatever it is nested in.
+
+    Raises:
+        BadRowError: bytes that are not UTF-8.
+    """
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadRowError(f"{place}: not UTF-8 at byte {error.start} of a value ({error.reason}); "
+                              f"convert it to UTF-8", "not UTF-8", place) from None
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain_value(value.tolist(), place)
+    if isinstance(value, Mapping):
+        return {key: plain_value(part, place) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_value(part, place) for part in value]
+    return value
+
+
+def require_text(value: Any, field: str, place: str) -> str:
+    """Returns `value` as text that can be encoded.
+
+    Raises:
+        BadRowError: it is no text, or has a lone surrogate.
+    """
+    if not isinstance(value, str):
+        value = plain_value(value, place)
+    if not isinstance(value, str):
+        raise BadRowError(f"{place}: expected a string `{field}`; received `{field}` of type "
+                          f"{type(value).__name__}", "not text", place)
+    return require_unicode(value, f"`{field}`", place)
+
+
+def require_unicode(text: str, name: str, place: str) -> str:
+    """Returns `text`, after checking that it has no lone surrogate.
+
+    Raises:
+        BadRowError: it has one.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise BadRowError(f"{place}: {name} has a lone surrogate at character {error.start}, which is "
+                              f"no Unicode text; repair the line", "lone surrogate", place) from None
+    return text

@@ -1,0 +1,195 @@
+"""Writing a token store so that a preparation that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+
+from highnoon.data.encoding import EncodedBatch, token_type
+from highnoon.data.token_store import (
+    COLUMNS,
+    LEARNED_FILE,
+    MANIFEST_FILE,
+    STORE_VERSION,
+    TOKENS_FILE,
+    DamagedStoreError,
+)
+from highnoon.tokenization import Tokenizer
+
+PROGRESS_FILE = "progress.json"
+
+# Text between two entries of the journal: seconds of work that a kill may cost.
+_COMMIT_BYTES = 64_000_000
+_FILL_BYTES = 1 << 24
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a store has come: what `progress.json` holds.
+
+    Args:
+        key: The key of the store that is being made.
+        documents: Documents written.
+        tokens: Their tokens.
+        text_bytes: UTF-8 bytes of their texts.
+        domain_names: Their domains, in the order of their first documents.
+        sizes: Bytes of each file that belong to them; what a file has beyond is cut off.
+    """
+
+    key: str
+    documents: int = 0
+    tokens: int = 0
+    text_bytes: int = 0
+    domain_names: list[str] = dataclasses.field(default_factory=list)
+    sizes: dict[str, int] = dataclasses.field(
+        default_factory=lambda: dict.fromkeys([TOKENS_FILE, *COLUMNS], 0))
+
+
+class StoreWriter:
+    """Appends documents to the files of a store; a context manager.
+
+    Every 64 MB of text, and where it is left by an exception, all files are synced and `progress.json`
+    is replaced. A writer of the same folder and key cuts the files to what that says and goes on.
+
+    Args:
+        folder: An existing folder.
+        key: The key of the store.
+        tokenizer: What the documents are encoded with; is saved beside them.
+
+    Raises:
+        DamagedStoreError: a journal of another key, or a file shorter than it says.
+    """
+
+    def __init__(self, folder: pathlib.Path, key: str, tokenizer: Tokenizer) -> None:
+        self.folder = folder
+        self.progress = read_progress(folder, key) or Progress(key)
+        self._tokenizer = tokenizer
+        self._committed_bytes = self.progress.text_bytes
+        if LEARNED_FILE not in self.progress.sizes:
+            (folder / LEARNED_FILE).unlink(missing_ok=True)
+        self._files: dict[str, IO[bytes]] = {}
+        for name, size in self.progress.sizes.items():
+            self._open(name, size)
+
+    def _open(self, name: str, size: int) -> None:
+        path = self.folder / name
+        if size and (not path.is_file() or path.stat().st_size < size):
+            raise DamagedStoreError(f"{path} should have at least {size} bytes of an unfinished preparation; "
+                                    f"remove {self.folder} and prepare anew")
+        stream = path.open("r+b" if path.exists() else "w+b")
+        stream.truncate(size)
+        stream.seek(size)
+        self._files[name] = stream
+
+    def append(self, encoded: EncodedBatch, domains: Sequence[str]) -> None:
+        """Appends a batch, each document with the name of its domain."""
+        names = self.progress.domain_names
+        names += [domain for domain in dict.fromkeys(domains) if domain not in names]
+        place = {name: number for number, name in enumerate(names)}
+        self._write_learned(encoded)
+        self._write("lengths.bin", encoded.lengths, COLUMNS["lengths.bin"])
+        self._write("num_bytes.bin", encoded.num_bytes, COLUMNS["num_bytes.bin"])
+        self._write("split_hashes.bin", encoded.split_hashes, COLUMNS["split_hashes.bin"])
+        self._write("domains.bin", np.array([place[d] for d in domains]), COLUMNS["domains.bin"])
+        self._write(TOKENS_FILE, encoded.tokens, token_type(self._tokenizer))
+        progress = self.progress
+        self.progress = dataclasses.replace(
+            progress, documents=progress.documents + len(domains),
+            tokens=progress.tokens + len(encoded.tokens),
+            text_bytes=progress.text_bytes + int(encoded.num_bytes.sum()),
+            sizes={name: stream.tell() for name, stream in self._files.items()})
+        if self.progress.text_bytes - self._committed_bytes >= _COMMIT_BYTES:
+            self.commit()
+
+    def _write(self, name: str, values: np.ndarray[Any, Any], dtype: str) -> None:
+        self._files[name].write(np.ascontiguousarray(values, dtype).data)
+
+    def _write_learned(self, encoded: EncodedBatch) -> None:
+        if encoded.learned is None and LEARNED_FILE not in self._files:
+            return
+        if LEARNED_FILE not in self._files:
+            # All tokens so far are learnt; most stores never need this file.
+            self._open(LEARNED_FILE, 0)
+            for begin in range(0, self.progress.tokens, _FILL_BYTES):
+                self._files[LEARNED_FILE].write(b"\1" * min(_FILL_BYTES, self.progress.tokens - begin))
+        learned = np.ones(len(encoded.tokens), np.bool_) if encoded.learned is None else encoded.learned
+        self._write(LEARNED_FILE, learned, "u1")
+
+    def commit(self) -> None:
+        """Makes what was appended safe against a kill or a loss of power."""
+        self._sync()
+        _write_synced(self.folder / PROGRESS_FILE, dataclasses.asdict(self.progress))
+        self._committed_bytes = self.progress.text_bytes
+
+    def finish(self, source: str, validation_split: float) -> None:
+        """Writes the tokenizer and the manifest, with which the store is whole."""
+        self._sync()
+        saved = self._tokenizer.save(self.folder)
+        sizes = self.progress.sizes | {saved.name: saved.stat().st_size}
+        _write_synced(self.folder / MANIFEST_FILE, {
+            "version": STORE_VERSION, "key": self.progress.key, "source": source,
+            "documents": self.progress.documents, "tokens": self.progress.tokens,
+            "text_bytes": self.progress.text_bytes, "tokenizer": repr(self._tokenizer),
+            "tokenizer_file": saved.name, "tokenizer_fingerprint": self._tokenizer.fingerprint(),
+            "token_type": token_type(self._tokenizer), "domain_names": self.progress.domain_names,
+            "validation_split": validation_split, "sizes": sizes,
+        })
+        (self.folder / PROGRESS_FILE).unlink(missing_ok=True)
+
+    def _sync(self) -> None:
+        for stream in self._files.values():
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        try:
+            if isinstance(error, (Exception, KeyboardInterrupt)) and self.progress.documents:
+                self.commit()
+        finally:
+            for stream in self._files.values():
+                stream.close()
+
+
+def read_progress(folder: pathlib.Path, key: str) -> Progress | None:
+    """Returns how far the store of that key in `folder` has come, None where nothing is kept of it.
+
+    Raises:
+        DamagedStoreError: the journal is of another key, or no journal.
+    """
+    file = folder / PROGRESS_FILE
+    if not file.is_file():
+        return None
+    try:
+        progress = Progress(**json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DamagedStoreError(f"{file} cannot be read ({error}); remove {folder} and prepare "
+                                f"anew") from None
+    if progress.key != key:
+        raise DamagedStoreError(f"{folder} holds an unfinished preparation of other text or another "
+                                f"tokenizer; remove it, or give another folder")
+    return progress
+
+
+def _write_synced(path: pathlib.Path, values: dict[str, Any]) -> None:
+    beside = path.with_name(f".{path.name}")
+    with beside.open("w", encoding="utf-8") as stream:
+        json.dump(values, stream, indent=1)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

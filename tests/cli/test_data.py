@@ -1,0 +1,108 @@
+"""`highnoon data`: from text to a folder, and what is shown of it."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+
+from highnoon.cli.__main__ import main
+from highnoon.cli.data import marked_text, store_folders
+from highnoon.data import PreparedTokens, TokenStore, tokenize
+from highnoon.data.document import Document, DocumentSource
+from highnoon.tokenization import ByteTokenizer
+
+
+@pytest.fixture
+def texts(tmp_path: pathlib.Path) -> pathlib.Path:
+    for domain, count in (("sea", 30), ("land", 12)):
+        (tmp_path / "texts" / domain).mkdir(parents=True)
+        for number in range(count):
+            text = f"The {domain}, part {number // 2}. " * 5
+            (tmp_path / "texts" / domain / f"{number:02}.txt").write_text(text)
+    return tmp_path / "texts"
+
+
+def test_text_is_prepared_inspected_and_counted(texts, tmp_path, capsys):
+    folder = str(tmp_path / "out")
+    assert main(["data", "prepare", str(texts), "--output", folder, "--vocab-size", "280",
+                 "--validation-split", "0.2"]) == 0
+    assert "42 documents" in capsys.readouterr().out
+    assert TokenStore.open(folder).tokenizer.vocab_size == 280
+    assert main(["data", "inspect", folder, "--documents", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "land, sea" in shown and "(20% asked)" in shown and "every token" in shown
+    assert "--- document 0, land" in shown and "The land, part 0. The land" in shown
+    assert main(["data", "stats", folder, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["documents"] == 42 and figures["duplicates"] == 21
+    assert figures["num_bytes"] == sum(len(path.read_bytes()) for path in texts.rglob("*.txt"))
+    assert figures["tokens"] == figures["learned_tokens"] == int(TokenStore.open(folder).offsets[-1])
+    counts = {name: values["documents"] for name, values in figures["domains"].items()}
+    assert counts == {"land": 12, "sea": 30}
+    assert main(["data", "stats", folder]) == 0
+    assert "bytes a token" in capsys.readouterr().out
+
+
+def test_the_same_command_again_changes_nothing(texts, tmp_path):
+    words = ["data", "prepare", str(texts), "--output", str(tmp_path / "out"), "--vocab-size", "300"]
+    assert main(words) == 0
+    written = (tmp_path / "out" / "manifest.json").stat().st_mtime_ns
+    assert main(words) == 0
+    assert (tmp_path / "out" / "manifest.json").stat().st_mtime_ns == written
+
+
+def test_domains_are_chosen_and_a_missing_one_is_an_error(texts, tmp_path, capsys):
+    ByteTokenizer().save(tmp_path)
+    words = ["data", "prepare", str(texts), "--output", str(tmp_path / "out"), "--tokenizer", str(tmp_path)]
+    assert main([*words, "--domains", "sea"]) == 0
+    assert {document.domain for document in PreparedTokens(tmp_path / "out").documents()} == {"sea"}
+    assert main(["data", "stats", str(texts), "--domains", "sea,sky"]) == 1
+    assert "has no document of the domain sky; it has land, sea" in capsys.readouterr().err
+
+
+def test_several_sources_become_a_store_each_with_one_tokenizer(texts, tmp_path):
+    names = [str(texts / "sea" / "*.txt"), str(texts / "land" / "*.txt")]
+    assert main(["data", "prepare", *names, "--output", str(tmp_path / "out"), "--vocab-size", "290"]) == 0
+    stores = [TokenStore.open(folder) for folder in sorted((tmp_path / "out").iterdir())]
+    assert sorted(map(len, stores)) == [12, 30]
+    assert len({store.tokenizer.fingerprint() for store in stores}) == 1
+
+
+def test_sources_of_one_name_are_an_error():
+    with pytest.raises(ValueError, match="several sources would be written to a-b"):
+        store_folders(pathlib.Path("out"), ["a/b", "a b"])
+
+
+def test_statistics_of_text_need_no_tokens(texts, capsys):
+    assert main(["data", "stats", str(texts), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["tokens"] is None and figures["bytes_per_token"] is None
+    assert figures["documents"] == 42 and figures["duplicates"] == 21
+    assert figures["lengths"]["100"] == max(path.stat().st_size for path in texts.rglob("*.txt"))
+    assert main(["data", "stats", str(texts)]) == 0
+    assert "share of bytes" in capsys.readouterr().out
+
+
+def test_options_of_reading_are_refused_for_a_prepared_folder(texts, tmp_path, capsys):
+    ByteTokenizer().save(tmp_path)
+    main(["data", "prepare", str(texts), "--output", str(tmp_path / "out"), "--tokenizer", str(tmp_path)])
+    assert main(["data", "stats", str(tmp_path / "out"), "--split", "line"]) == 1
+    assert "--split is for reading text" in capsys.readouterr().err
+
+
+def test_what_is_only_read_stands_in_brackets(tmp_path):
+    class Chat(DocumentSource):
+        name = "chat"
+
+        def documents(self):
+            return iter([Document("who? me. why?", learned=((5, 8),)), Document("all")])
+
+        def _describe(self, digest):
+            digest.update(b"1")
+
+    store = tokenize(Chat(), ByteTokenizer(), tmp_path, 0.0)
+    assert marked_text(store, 0) == "⟦who? ⟧me.⟦ why?⟧"
+    assert marked_text(store, 1) == "all"
+    assert marked_text(store, 1, most_characters=2) == "al ..."

@@ -1,0 +1,62 @@
+"""ArrayRecord files as rows."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+import pytest
+
+from highnoon.data.bad_rows import BadRowError, BadRows
+from highnoon.data.formats.array_record import read_array_record
+from highnoon.data.read_options import ReadOptions
+
+library = pytest.importorskip("array_record.python.array_record_module",
+                              reason="the extra array-record is not installed")
+
+
+def write(file: pathlib.Path, records: list[bytes]) -> pathlib.Path:
+    writer = library.ArrayRecordWriter(str(file), "group_size:4")
+    for record in records:
+        writer.write(record)
+    writer.close()
+    return file
+
+
+def test_json_and_examples_are_rows(tmp_path: pathlib.Path) -> None:
+    import tensorflow as tf
+
+    text = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"two"]))
+    record = tf.train.Example(features=tf.train.Features(feature={"text": text})).SerializeToString()
+    file = write(tmp_path / "a.array_record", ['{"text": "é"}'.encode(), record])
+    assert list(read_array_record(file, ReadOptions(), BadRows())) == [
+        ({"text": "é"}, f"{file} row 1", 1), ({"text": b"two"}, f"{file} row 2", 2)]
+
+
+def test_more_rows_than_are_read_at_once_come_in_order(tmp_path: pathlib.Path) -> None:
+    file = write(tmp_path / "a.array_record", [b'{"n": %d}' % number for number in range(1000)])
+    rows = list(read_array_record(file, ReadOptions(), BadRows()))
+    assert [row.values["n"] for row in rows] == list(range(1000))
+
+
+@pytest.mark.parametrize("keep", [50, 70_000])
+def test_a_cut_file_is_an_error_that_names_it(tmp_path: pathlib.Path, keep: int) -> None:
+    file = write(tmp_path / "a.array_record", [b'{"n": %d}' % number for number in range(10)])
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(BadRowError, match=r"a\.array_record row 1: damaged, or no ArrayRecord file"):
+        list(read_array_record(file, ReadOptions(), BadRows()))
+
+
+def test_a_record_that_is_neither_is_left_out(tmp_path: pathlib.Path) -> None:
+    file = write(tmp_path / "a.array_record", [b"{", b"\xffx", b'{"text": "one"}'])
+    bad = BadRows(skip=True)
+    assert [row.values for row in read_array_record(file, ReadOptions(), bad)] == [{"text": "one"}]
+    assert bad.total == 2
+
+
+def test_without_the_library_the_error_names_the_extra(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "array_record.python", None)
+    with pytest.raises(ImportError, match=r"pip install highnoon\[array-record\]"):
+        list(read_array_record(tmp_path / "a.array_record", ReadOptions(), BadRows()))

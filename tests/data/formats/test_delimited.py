@@ -1,0 +1,62 @@
+"""Comma and tab separated values as rows."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from highnoon.data.bad_rows import BadRowError, BadRows
+from highnoon.data.formats.delimited import read_csv, read_tsv
+from highnoon.data.read_options import ReadOptions
+
+
+def write(folder: pathlib.Path, text: str | bytes) -> pathlib.Path:
+    file = folder / "a.csv"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+def test_values_in_quotes_hold_what_cuts_others(tmp_path: pathlib.Path) -> None:
+    file = write(tmp_path, 'a,b\r\n"x, ""y""\nz",1\r\n\r\né,2\r\n')
+    assert list(read_csv(file, ReadOptions(), BadRows())) == [
+        ({"a": 'x, "y"\nz', "b": "1"}, f"{file}:2", 2), ({"a": "é", "b": "2"}, f"{file}:5", 5)]
+
+
+def test_tabs_cut_a_tsv(tmp_path: pathlib.Path) -> None:
+    rows = read_tsv(write(tmp_path, "a\tb\n1,2\t3\n"), ReadOptions(), BadRows())
+    assert [row.values for row in rows] == [{"a": "1,2", "b": "3"}]
+
+
+@pytest.mark.parametrize(("text", "reason"), [
+    ('a,b\n1,2\n"open,2\n3,4\n', r"a\.csv:3: the row cannot be cut into values \(unexpected end of data\)"),
+    ('a,b\n1,2\n"x"y,2\n', r"a\.csv:3: the row cannot be cut into values"),
+    ("a,b\n1,2\n1,2,3\n", r"a\.csv:3: expected 2 values, as the first row has names; received 3"),
+    ("a,b\n1,2\n1\n", r"a\.csv:3: expected 2 values"),
+    ("a,a\n1,2\n", r"a\.csv:1: the first row must name each field once; 'a' is"),
+    ("a,\n1,2\n", r"a\.csv:1: the first row must name each field once; '' is"),
+    (b"a,b\n1,2\nx,\xe9\n", r"a\.csv:3: the row is not UTF-8"),
+])
+def test_a_bad_row_is_named_by_file_and_line(tmp_path: pathlib.Path, text: str | bytes, reason: str) -> None:
+    with pytest.raises(BadRowError, match=reason):
+        list(read_csv(write(tmp_path, text), ReadOptions(), BadRows()))
+
+
+def test_reading_goes_on_after_the_line_of_an_open_quote(tmp_path: pathlib.Path) -> None:
+    file = write(tmp_path, b'a,b\n1,2\n"open,2\n3,4\n5\n\xff,6\n"two\nlines",7\n8,"9\n')
+    bad = BadRows(skip=True)
+    assert [row.values["b"] for row in read_csv(file, ReadOptions(), bad)] == ["2", "4", "7"]
+    assert {reason: found["places"] for reason, found in bad.report()["reasons"].items()} == {
+        "bad quotes": [f"{file}:3", f"{file}:9"], "other number of values": [f"{file}:5"],
+        "not UTF-8": [f"{file}:6"]}
+
+
+def test_a_value_may_be_longer_than_the_library_allows_by_itself(tmp_path: pathlib.Path) -> None:
+    [row] = read_csv(write(tmp_path, "a\n" + "x" * 200_000 + "\n"), ReadOptions(), BadRows())
+    assert len(row.values["a"]) == 200_000
+
+
+def test_an_open_quote_holds_no_more_than_a_row_may_have(tmp_path: pathlib.Path) -> None:
+    file = write(tmp_path, 'a\n"open\n' + "more\n" * 100)
+    with pytest.raises(BadRowError, match=r"a\.csv:2: .*longer than max_line_bytes=50"):
+        list(read_csv(file, ReadOptions(max_line_bytes=50), BadRows()))
