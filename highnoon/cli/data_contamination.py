@@ -15,7 +15,9 @@ SUMMARY = "look for benchmarks in training text"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("train", metavar="DATA", help="what would be trained on: a path or dataset name")
-    parser.add_argument("--against", nargs="+", default=(), metavar="FILE", help="benchmarks, one example a row")
+    parser.add_argument(
+        "--against", nargs="+", default=(), metavar="FILE", help="benchmarks, one example a row"
+    )
     parser.add_argument("--words", type=int, default=13, metavar="N", help="words of a run (default: 13)")
     parser.add_argument(
         "--validation-split", type=float, default=0.1, metavar="S",

@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
 def print_step(shown: ReplayedStep, rows: list[list[ReplayedPiece]]) -> None:
     supervised = int((shown.batch["loss_weights"] > 0).sum())
     print(
-        f"step {shown.step}: stage `{shown.stage}`, epoch {shown.epoch + 1}, step {shown.step_in_epoch + 1} of "
-        f"it; {len(shown.rows)} rows of {shown.batch['token_ids'].shape[1]} tokens, {supervised:,} learnt"
+        f"step {shown.step}: stage `{shown.stage}`, epoch {shown.epoch + 1}, step {shown.step_in_epoch + 1} "
+        f"of it; {len(shown.rows)} rows of {shown.batch['token_ids'].shape[1]} tokens, {supervised:,} learnt"
     )
     for number, row in enumerate(rows, start=1):
         print(f"\n--- row {number} of {len(shown.rows)}")

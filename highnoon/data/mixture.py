@@ -72,8 +72,8 @@ def balanced_shares(tokens: Sequence[int], temperature: float, max_repeats: floa
     """
     sizes = np.array(tokens, np.float64)
     if not len(sizes) or sizes.min() <= 0 or not temperature >= 1 or not max_repeats >= 1:
-        raise DataError(f"expected tokens above 0, and `temperature` and `max_repeats` of at least 1; received "
-                        f"{list(tokens)}, {temperature} and {max_repeats}")
+        raise DataError(f"expected tokens above 0, and `temperature` and `max_repeats` of at least 1; "
+                        f"received {list(tokens)}, {temperature} and {max_repeats}")
     wanted = (sizes / sizes.sum()) ** (1.0 / temperature)
     most = max_repeats * sizes / sizes.sum()
     shares = np.zeros(len(sizes))

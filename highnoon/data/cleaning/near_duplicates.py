@@ -79,7 +79,7 @@ class NearDuplicates(Step):
             for start in range(0, len(shingles), _SHINGLES_AT_ONCE):
                 signature.update_batch(shingles[start:start + _SHINGLES_AT_ONCE])
             near = (signatures[other] for other in index.query(signature))
-            if any(True for other in near):
+            if any(signature.jaccard(other) >= self.threshold for other in near):
                 return self.reason
             index.insert(len(signatures), signature)
             signatures.append(signature)
