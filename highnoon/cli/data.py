@@ -3,6 +3,8 @@
   highnoon data prepare my_texts/ --output prepared/ --vocab-size 8192
   highnoon data inspect prepared/ --documents 3
   highnoon data stats my_texts/
+  highnoon data contamination my_texts/ --against benchmark.jsonl
+  highnoon data replay runs/first --step 1200
 
 A preparation that is stopped or killed goes on when the same command is given again. Several sources make
 one store each, in folders of their names below --output, all with one tokenizer, so that a run can mix them
@@ -18,6 +20,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
+from highnoon.cli import data_contamination, data_replay
+
 if TYPE_CHECKING:
     from highnoon.data import DocumentSource
     from highnoon.tokenization import Tokenizer
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 SUMMARY = "tokenise text into a folder, and look at what is there"
 
 DEFAULT_VOCAB_SIZE = 8192
+ACTIONS: dict[str, Any] = {"contamination": data_contamination, "replay": data_replay}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     prepare.add_argument("--workers", type=int, metavar="N", help="processes; by default one a core")
     prepare.add_argument("--validation-split", type=float, default=0.1, metavar="S",
                          help="share of documents to hold out (default: %(default)s)")
+    prepare.add_argument("--clean", metavar="FILE", help="YAML list of cleaning steps; the report is printed")
     _add_reading(prepare)
     inspect = actions.add_parser("inspect", help="show a prepared folder and documents of it")
     inspect.add_argument("folder", metavar="DIR")
@@ -48,6 +54,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     stats.add_argument("source", metavar="DIR|SOURCE", help="a prepared folder, or what `prepare` takes")
     stats.add_argument("--json", action="store_true", help="print JSON")
     _add_reading(stats)
+    for name, action in ACTIONS.items():
+        parser = actions.add_parser(name, help=action.SUMMARY, description=action.__doc__,
+                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+        action.configure(parser)
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
@@ -56,14 +66,20 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--domains", metavar="A,B", help="read these domains only")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int | None:
+    if arguments.action in ACTIONS:
+        return ACTIONS[arguments.action].run(arguments)
     {"prepare": run_prepare, "inspect": run_inspect, "stats": run_stats}[arguments.action](arguments)
+    return None
 
 
 def run_prepare(arguments: argparse.Namespace) -> None:
     from highnoon.data import prepare
+    from highnoon.data.cleaning import CleanedSource, print_report
 
     sources = [open_with_options(name, arguments) for name in arguments.sources]
+    if arguments.clean:
+        sources = [_cleaned(source, arguments.clean) for source in sources]
     output = pathlib.Path(arguments.output)
     folders = store_folders(output, [source.name for source in sources])
     tokenizer = _tokenizer(arguments, sources)
@@ -71,11 +87,21 @@ def run_prepare(arguments: argparse.Namespace) -> None:
         for source, folder in zip(sources, folders, strict=True):
             store = prepare(source, tokenizer, folder, arguments.workers, arguments.validation_split,
                             show_progress=sys.stderr.isatty())
+            if isinstance(source, CleanedSource):
+                print_report(source.report())
             print(f"{folder}: {len(store):,} documents, {int(store.offsets[-1]):,} tokens, "
                   f"{store.num_bytes.sum() / max(1, store.offsets[-1]):.2f} bytes a token")
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop).replace("the same call", "the same command")) from None
     print(f"\nNext:\n  highnoon data inspect {folders[0]}\n  highnoon data stats {folders[0]}")
+
+
+def _cleaned(source: DocumentSource, file: str) -> DocumentSource:
+    import yaml
+
+    from highnoon.data.cleaning import CleanedSource, from_config
+
+    return CleanedSource(source, from_config(yaml.safe_load(pathlib.Path(file).read_text(encoding="utf-8"))))
 
 
 def store_folders(output: pathlib.Path, names: list[str]) -> list[pathlib.Path]:
@@ -96,16 +122,15 @@ def store_folders(output: pathlib.Path, names: list[str]) -> list[pathlib.Path]:
 def open_with_options(name: str, arguments: argparse.Namespace) -> DocumentSource:
     """Opens a source as --split, --skip-bad and --domains say."""
     from highnoon.data import open_source
-    from highnoon.data.chosen_domains import ChosenDomains
 
     options: dict[str, Any] = {}
     if arguments.split:
         options["split"] = arguments.split
     if arguments.skip_bad:
         options["skip_bad"] = True
-    source = open_source(name, **options)
-    domains = [domain.strip() for domain in (arguments.domains or "").split(",") if domain.strip()]
-    return ChosenDomains(source, domains) if domains else source
+    if domains := [domain.strip() for domain in (arguments.domains or "").split(",") if domain.strip()]:
+        options["domains"] = domains
+    return open_source(name, **options)
 
 
 def _tokenizer(arguments: argparse.Namespace, sources: list[DocumentSource]) -> Tokenizer:

@@ -59,7 +59,7 @@ def test_domains_are_chosen_and_a_missing_one_is_an_error(texts, tmp_path, capsy
     assert main([*words, "--domains", "sea"]) == 0
     assert {document.domain for document in PreparedTokens(tmp_path / "out").documents()} == {"sea"}
     assert main(["data", "stats", str(texts), "--domains", "sea,sky"]) == 1
-    assert "has no document of the domain sky; it has land, sea" in capsys.readouterr().err
+    assert "has no domain `sky`; domains there: land, sea" in capsys.readouterr().err
 
 
 def test_several_sources_become_a_store_each_with_one_tokenizer(texts, tmp_path):
@@ -106,3 +106,50 @@ def test_what_is_only_read_stands_in_brackets(tmp_path):
     assert marked_text(store, 0) == "⟦who? ⟧me.⟦ why?⟧"
     assert marked_text(store, 1) == "all"
     assert marked_text(store, 1, most_characters=2) == "al ..."
+
+
+def test_cleaning_steps_of_a_file_are_applied_and_reported(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pages.jsonl"
+    path.write_text("".join(json.dumps({"text": f"Page {n} of a book."}) + "\n" for n in [*range(9), 3, 4]))
+    (tmp_path / "clean.yaml").write_text("- {step: exact_duplicates}\n- {step: length, min_characters: 5}\n")
+    assert main(["data", "prepare", str(path), "--output", str(tmp_path / "out"), "--vocab-size", "300",
+                 "--clean", str(tmp_path / "clean.yaml"), "--validation-split", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "9 documents" in printed and "duplicate" in printed
+    assert len(list(PreparedTokens(tmp_path / "out").documents())) == 9
+
+
+def test_contamination_is_found_and_ends_with_an_error(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    question = "Which of the four foxes of the old story met nine crows by the river?"
+    (tmp_path / "questions.txt").write_text(question)
+    other = "How many pails of water does a well of nine feet hold when it is full?"
+    (tmp_path / "other.txt").write_text(other)
+    (tmp_path / "train.txt").write_text(f"A page about tests. {question} The third.")
+    command = ["data", "contamination", str(tmp_path / "train.txt"), "--validation-split", "0", "--json"]
+    assert main([*command, "--against", str(tmp_path / "questions.txt"), str(tmp_path / "other.txt")]) == 1
+    found = json.loads(capsys.readouterr().out)["benchmarks"]
+    assert [entry["contaminated"] for entry in found] == [1, 0]
+    assert main([*command, "--against", str(tmp_path / "other.txt")]) == 0
+
+
+@pytest.mark.slow
+def test_a_step_of_a_run_is_shown(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"instruction": f"Say {n}.", "response": f"It is {n}!"} for n in range(40)]
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["train", "--data", "asked.jsonl", "--preset", "highnoon-nano", "--steps", "3",
+                 "--output", "out", "--training.max_seq_length", "64", "--training.batch_size", "2"]) == 0
+    capsys.readouterr()
+    assert main(["data", "replay", "out", "--step", "2", "--rows", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "step 2: stage `train`, epoch" in printed and "--- row 1 of 2" in printed and "learnt (" in printed
+    assert main(["data", "replay", "out", "--step", "2", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["rows"]) == 2
+    assert main(["data", "replay", "out", "--step", "9"]) == 1
+    assert "knows steps 1 to 3; received 9" in capsys.readouterr().err
