@@ -21,6 +21,7 @@ import json
 import os
 import pathlib
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -102,7 +103,7 @@ def _text_batches(lines: Iterator[str], size: int = 1000) -> Iterator[list[str]]
 def measured(role: str, folder: pathlib.Path, *options: str) -> dict[str, float]:
     """Runs this script in that role as a process of its own: MB a second and peak MB."""
     command = [sys.executable, __file__, "--role", role, "--folder", str(folder), *options]
-    began = time.perf_counter()
+    began, used = time.perf_counter(), _cpu_seconds_of_children()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     peaks = [0.0]
     sampler = threading.Thread(target=_sample, args=(process.pid, peaks))
@@ -114,7 +115,15 @@ def measured(role: str, folder: pathlib.Path, *options: str) -> dict[str, float]
         raise SystemExit(f"{role} ended with exit code {process.returncode}")
     result = json.loads(printed)
     return {"megabytes": result["bytes"] / 1e6, "tokens": result["tokens"], "seconds": seconds,
-            "megabytes_a_second": result["bytes"] / 1e6 / seconds, "peak_megabytes": peaks[0] / 1e6}
+            "megabytes_a_second": result["bytes"] / 1e6 / seconds,
+            "megabytes_a_cpu_second": result["bytes"] / 1e6 / (_cpu_seconds_of_children() - used),
+            "peak_megabytes": peaks[0] / 1e6}
+
+
+def _cpu_seconds_of_children() -> float:
+    """Processor time of all processes that have ended: what a busy machine does not distort."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _sample(pid: int, peaks: list[float]) -> None:

@@ -45,6 +45,8 @@ class RunFile:
         keep_every: Steps of which every multiple stays too.
         log_interval: Steps between log points.
         eval_interval: Steps between evaluations on held-out text.
+        alerts: `rules` and `actions` of `highnoon.callbacks.Alerts`.
+        wandb: Arguments of `highnoon.callbacks.WandbLog`, such as `project`; empty logs nothing there.
         sample_prompts: Texts that the model continues at each evaluation, into `metrics.jsonl`.
     """
 
@@ -64,6 +66,8 @@ class RunFile:
     keep_every: int | None = None
     log_interval: int = 100
     eval_interval: int = 500
+    alerts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    wandb: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sample_prompts: Sequence[str] = ()
 
     @classmethod
@@ -82,6 +86,7 @@ class RunFile:
         if not isinstance(run.stages, (list, tuple)):
             raise ConfigError(f"{path}: `stages` must be a list; received {run.stages!r}")
         stages = [_canonical_stage(stage, f"{path}: stage {i}") for i, stage in enumerate(run.stages, 1)]
+        resolve_keys(run.alerts, {"rules", "actions"}, f"{path}: `alerts`")
         curriculum = resolve_keys(run.curriculum, CURRICULUM_KEYS, f"{path}: `curriculum`")
         return dataclasses.replace(run, stages=stages, curriculum=curriculum)
 

@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
             keep_every=plan.keep_every,
             extend=arguments.extend,
             allow_plan_change=arguments.allow_plan_change,
-            callbacks=sample_callbacks(plan, trainer.replicas.is_chief),
+            callbacks=run_callbacks(plan, trainer.replicas.is_chief),
         )
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"{stop}, or the same command with --resume") from None
@@ -104,11 +104,15 @@ def run(arguments: argparse.Namespace) -> None:
         print_next_commands(output)
 
 
-def sample_callbacks(plan: RunFile, is_chief: bool) -> list[Any]:
-    """Returns what lets the model write at each evaluation, where the run asks for it."""
-    from highnoon.callbacks import SampleText
+def run_callbacks(plan: RunFile, is_chief: bool) -> list[Any]:
+    """Returns the callbacks that a run file asks for: alert rules on every worker, the rest on the chief."""
+    from highnoon.callbacks import Alerts, SampleText, WandbLog
 
-    return [SampleText(plan.sample_prompts)] if plan.sample_prompts and is_chief else []
+    callbacks: list[Any] = [Alerts(**plan.alerts)] if plan.alerts else []
+    if is_chief:
+        callbacks += [SampleText(plan.sample_prompts)] if plan.sample_prompts else []
+        callbacks += [WandbLog(**plan.wandb)] if plan.wandb else []
+    return callbacks
 
 
 def read_run(arguments: argparse.Namespace) -> RunFile:

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from highnoon.config import TrainingConfig
+from highnoon.models import LimitExceededError
 from highnoon.models.memory import available_memory
 from highnoon.training.activation_memory import activation_bytes
 from highnoon.training.data_checks import StageCheck, check_stage, tokenizer_problems
@@ -151,6 +152,22 @@ def preflight(
         warnings=[warning for check in checks for warning in check.warnings],
     )
     return dataclasses.replace(report, warnings=[*_memory_warnings(report), *report.warnings])
+
+
+def require_memory(model: keras.Model, config: TrainingConfig, allow_oversize: bool = False) -> None:
+    """Checks, before any data is read, that gradients and the optimizer's slots can fit beside the weights.
+
+    Raises:
+        LimitExceededError: they cannot, and `allow_oversize` is false.
+    """
+    needed = sum(_bytes(weight) for weight in model.trainable_weights) + _slot_bytes(model, config)
+    device, available, _ = _device()
+    if needed > available and not allow_oversize:
+        raise LimitExceededError(
+            f"training {model.count_params():,} parameters needs {_size(needed)} for gradients and the slots "
+            f"of {config.optimizer} beside the weights; {device} has {_size(available)} free. Choose a "
+            "smaller preset or an optimizer with fewer slots, or pass allow_oversize=True"
+        )
 
 
 def describe_out_of_memory(preflight: Preflight, error: BaseException) -> str:

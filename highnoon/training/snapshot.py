@@ -9,10 +9,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import psutil
 
 from highnoon import __version__
-from highnoon.models import LimitExceededError
 from highnoon.models.arrays import assign_arrays, load_arrays, save_arrays, variable_arrays, variable_names
 from highnoon.models.saving import WEIGHTS_FILE, capture_model
 from highnoon.tokenization import load_tokenizer
@@ -126,20 +124,6 @@ def stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
         datasets=names if shares is None else list(zip(names, shares, strict=True)),
         scheduler=scheduler and _SCHEDULERS[scheduler["class"]].from_config(scheduler["config"]),
     )
-
-
-def require_memory(model: keras.Model, allow_oversize: bool) -> None:
-    """Raises LimitExceededError where gradients and AdamW's slots cannot fit beside the weights."""
-    needed = sum(
-        3 * weight.value.dtype.size * int(np.prod(weight.shape)) for weight in model.trainable_weights
-    )
-    available = psutil.virtual_memory().available
-    if needed > available and not allow_oversize:
-        raise LimitExceededError(
-            f"training {model.count_params():,} parameters needs {needed / 2**30:.1f} GiB for gradients and "
-            f"AdamW's moments beside the weights; this machine has {available / 2**30:.1f} GiB free. "
-            "Choose a smaller preset, or pass allow_oversize=True"
-        )
 
 
 def _training_arrays(

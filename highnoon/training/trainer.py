@@ -22,7 +22,12 @@ from highnoon.training.distributed import resolve_strategy, scaled_learning_rate
 from highnoon.training.flops import flops_per_token, measure_peak_flops
 from highnoon.training.optimizers import FunctionalOptimizer, make_optimizer
 from highnoon.training.plan import TrainingPlan, config_changes, make_plan
-from highnoon.training.preflight import Preflight, describe_out_of_memory, preflight
+from highnoon.training.preflight import (
+    Preflight,
+    describe_out_of_memory,
+    preflight,
+    require_memory,
+)
 from highnoon.training.progress import Progress
 from highnoon.training.replicas import Replicas, all_variables, strategy_of, watch_peers
 from highnoon.training.run import Intervals, TrainingRun
@@ -428,7 +433,7 @@ class Trainer:
     def _prepare(self, epochs: int) -> tuple[TrainingPlan, list[StageData]]:
         if not self.stages:
             raise ConfigError("there is nothing to train on; call add_curriculum_stage(name, datasets) first")
-        snapshot.require_memory(self.model, self.allow_oversize)
+        require_memory(self.model, self.config, self.allow_oversize)
         sources = open_stage_sources(self.stages, self.data_dir)
         self.tokenizer, note = choose_tokenizer(self.model, self.tokenizer, sources)
         if hasattr(self.model, "tokenizer"):

@@ -5,6 +5,7 @@ import argparse
 import pytest
 
 from highnoon.cli.run_file import RunFile, dotted_fields
+from highnoon.cli.train import run_callbacks
 from highnoon.config import ConfigError, get_preset_config
 
 RUN = """
@@ -86,3 +87,31 @@ def test_a_misspelt_dotted_option_is_an_error(words, message):
 def test_a_dotted_option_takes_one_value(words):
     with pytest.raises(argparse.ArgumentError):
         dotted_fields(words)
+
+
+def test_alerts_and_wandb_of_a_run_file_become_callbacks(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "stages: [{name: all, datasets: stdlib, steps: 5}]\n"
+        "alerts: {rules: ['train/grad_norm > 50 for 3 -> stop'], actions: {plateau: null}}\n"
+        "wandb: {project: noon, mode: offline}\n"
+        "sample_prompts: [Once]\n"
+    )
+    plan = RunFile.load(path)
+    chief, other = (run_callbacks(plan, is_chief=is_chief) for is_chief in (True, False))
+    assert [type(callback).__name__ for callback in chief] == ["Alerts", "SampleText", "WandbLog"]
+    assert [type(callback).__name__ for callback in other] == ["Alerts"]
+    path.write_text("stages: []\nalerts: {rule: x}\n")
+    with pytest.raises(ConfigError, match="rules"):
+        RunFile.load(path)
+
+
+def test_a_task_mix_of_a_run_file_is_read(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "tasks: {text: 'stdlib:docs', code: 'stdlib:code'}\n"
+        "curriculum:\n  max_iters: 5\n  stages:\n    - {iters: 5, weights: {text: 0.5, code: 0.5}}\n"
+    )
+    assert RunFile.load(path).has_task_mix
+    path.write_text("stages: []\ncurriculum: {enabled: false, stages: []}\n")
+    assert not RunFile.load(path).has_task_mix

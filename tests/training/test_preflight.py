@@ -91,7 +91,7 @@ def test_the_report_names_every_figure(make_model, corpus):
 
 def test_too_little_memory_is_a_warning_in_figures(make_model, corpus, monkeypatch):
     monkeypatch.setattr("highnoon.training.preflight.available_memory", lambda: 1000)
-    seen = report(make_model(), corpus)
+    seen = report(make_model(), corpus, allow_oversize=True)
     assert len(seen.warnings) == 1
     assert "more than it has" in seen.warnings[0] and "0.0 MiB" in seen.warnings[0]
 
@@ -215,3 +215,18 @@ def test_a_single_row_and_a_small_optimizer_are_not_told_to_shrink(make_model, c
     text = describe_out_of_memory(report(make_model(), corpus, batch_size=1, optimizer="lion"), MemoryError())
     assert "MemoryError" in text and "batch_size=" not in text and "auto_batch" not in text
     assert '"adafactor"' not in text and "smaller model" in text
+
+
+def test_what_cannot_fit_is_refused_before_any_data_is_read(make_model, monkeypatch):
+    model = make_model()
+    weights = sum(4 * math.prod(weight.shape) for weight in model.trainable_weights)
+    monkeypatch.setattr("highnoon.training.preflight.available_memory", lambda: int(2.5 * weights))
+    trainer = hn.Trainer(model, optimizer="adamw")
+    trainer.add_curriculum_stage("all", "there-is-no-such-file.txt")
+    with pytest.raises(hn.models.LimitExceededError, match="slots of adamw"):
+        trainer.plan()
+    # Lion has one slot a weight: the next thing that is missing is the file.
+    trainer = hn.Trainer(model, optimizer="lion")
+    trainer.add_curriculum_stage("all", "there-is-no-such-file.txt")
+    with pytest.raises(hn.data.DataError, match="there-is-no-such-file"):
+        trainer.plan()
