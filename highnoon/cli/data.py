@@ -44,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     prepare.add_argument("--workers", type=int, metavar="N", help="processes; by default one a core")
     prepare.add_argument("--validation-split", type=float, default=0.1, metavar="S",
                          help="share of documents to hold out (default: %(default)s)")
+    prepare.add_argument("--no-check-ids", action="store_true", help="let several rows have one `id`")
     prepare.add_argument("--clean", metavar="FILE", help="YAML list of cleaning steps; the report is printed")
     _add_reading(prepare)
     inspect = actions.add_parser("inspect", help="show a prepared folder and documents of it")
@@ -75,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int | None:
 
 def run_prepare(arguments: argparse.Namespace) -> None:
     from highnoon.data import prepare
+    from highnoon.data.bad_rows import describe_left_out
     from highnoon.data.cleaning import CleanedSource, print_report
 
     sources = [open_with_options(name, arguments) for name in arguments.sources]
@@ -91,6 +93,8 @@ def run_prepare(arguments: argparse.Namespace) -> None:
                 print_report(source.report())
             print(f"{folder}: {len(store):,} documents, {int(store.offsets[-1]):,} tokens, "
                   f"{store.num_bytes.sum() / max(1, store.offsets[-1]):.2f} bytes a token")
+            if "left_out" in store.manifest:
+                print(describe_left_out(store.manifest["left_out"]))
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop).replace("the same call", "the same command")) from None
     print(f"\nNext:\n  highnoon data inspect {folders[0]}\n  highnoon data stats {folders[0]}")
@@ -128,6 +132,8 @@ def open_with_options(name: str, arguments: argparse.Namespace) -> DocumentSourc
         options["split"] = arguments.split
     if arguments.skip_bad:
         options["skip_bad"] = True
+    if not getattr(arguments, "no_check_ids", True):
+        options["check_ids"] = True
     if domains := [domain.strip() for domain in (arguments.domains or "").split(",") if domain.strip()]:
         options["domains"] = domains
     return open_source(name, **options)
@@ -147,6 +153,7 @@ def run_inspect(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from highnoon.data import TokenStore
+    from highnoon.data.bad_rows import describe_left_out
 
     store = TokenStore.open(arguments.folder)
     manifest = store.manifest
@@ -160,6 +167,8 @@ def run_inspect(arguments: argparse.Namespace) -> None:
         "size": f"{sum(manifest['sizes'].values()) / 1e6:,.1f} MB",
         "learnt": "every token" if store.all_learned is None else "the tokens that learned.bin marks",
     }
+    if "left_out" in manifest:
+        facts["left out"] = describe_left_out(manifest["left_out"])
     for name, value in facts.items():
         print(f"{name:10} {value}")
     console = Console(highlight=False, markup=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from highnoon.data.document import DataError
 
 KEPT_PLACES = 20
+_SHOWN_PLACES = 3
 
 
 class BadRowError(DataError):
@@ -79,3 +81,22 @@ class BadRows:
             "reasons": {reason: {"count": count, "places": list(self._places[reason])}
                         for reason, count in self._counts.items()},
         }
+
+
+def left_out(source: Any) -> dict[str, Any]:
+    """Returns what the last reading of a source, or of what it filters, left out; empty if nothing."""
+    while source is not None:
+        bad_rows = getattr(source, "bad_rows", None)
+        if bad_rows is not None:
+            return bad_rows.report() if bad_rows.total else {}
+        source = getattr(source, "source", None)
+    return {}
+
+
+def describe_left_out(report: Mapping[str, Any]) -> str:
+    """Returns one line for a person, such as `3 left out: not JSON 2 (a.jsonl:3, a.jsonl:9), ...`."""
+    reasons = []
+    for reason, found in report["reasons"].items():
+        more = ", ..." if found["count"] > _SHOWN_PLACES else ""
+        reasons.append(f"{reason} {found['count']:,} ({', '.join(found['places'][:_SHOWN_PLACES])}{more})")
+    return f"{report['left_out']:,} left out: {', '.join(reasons)}"

@@ -24,7 +24,7 @@ class DomainFolder(RowSource):
     """Documents of `root/<domain>/`: every file of rows and every `.txt`; a folder's name is the domain.
 
     Domains and files are read in the order of their names. Files directly in `root` are the domain
-    `"default"`, with a warning; a sub-folder without data is left out, with a warning and counted.
+    `"default"`, with a warning; a sub-folder without data is an error, or counted where bad rows are skipped.
 
     Args:
         root: The folder.
@@ -72,9 +72,11 @@ class DomainFolder(RowSource):
             warnings.warn(f"{len(direct)} files directly in {self.root} are read as the domain `default`; "
                           f"move them into a sub-folder named after their domain", stacklevel=3)
             found["default"] = [*direct, *found.get("default", [])]
-        if found and self.empty_domains:
-            warnings.warn(f"{self.root} has sub-folders without data, which are left out: "
-                          f"{', '.join(self.empty_domains)}; fill them, or choose `domains`", stacklevel=3)
+        # Without any domain that has files, a sub-folder is no domain.
+        if any(everything.values()) and self.empty_domains and not self.options.skip_bad:
+            names = ", ".join(self.empty_domains)
+            raise DataError(f"{self.root} has sub-folders without data: {names}; fill or remove them, "
+                            f"choose `domains` (--domains), or leave them out with skip_bad (--skip-bad)")
         return found
 
     def _read(self, bad: BadRows, convert: Convert[T]) -> Iterator[T]:

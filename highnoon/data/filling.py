@@ -7,6 +7,7 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from highnoon.data.bad_rows import left_out
 from highnoon.data.document import DataError, Document, DocumentSource
 from highnoon.data.encoding import EncodedBatch, encode_batch
 from highnoon.data.encoding_pool import EncodingPool
@@ -58,7 +59,7 @@ def fill_store(source: DocumentSource, tokenizer: Tokenizer, key: str, folder: p
                 f"goes on from there") from None
         if not writer.progress.documents:
             raise DataError(f"{source.name} has no documents; give a source that holds text")
-        writer.finish(source.name, validation_split)
+        writer.finish(source.name, validation_split, left_out(source))
 
 
 def usable_cores() -> int:

@@ -29,7 +29,7 @@ class ReadOptions:
         chat_template: How conversations are written, a Jinja template or a `ChatTemplate`; None takes the
             default of `ChatTemplate`.
         skip_bad: Leave out rows, lines and files that cannot be used and count them, instead of raising.
-        check_ids: Warn where two rows have one `id`.
+        check_ids: Whether a row whose `id` another row has is bad.
         max_line_bytes: Longest line, or row of several lines, in bytes.
 
     Raises:
@@ -74,4 +74,5 @@ class ReadOptions:
         return json.dumps([
             _RENDERING_VERSION, self.text_field, self.template, list(self.learned_fields), self.kind,
             self.chat().describe(), self.skip_bad, self.max_line_bytes if self.skip_bad else None,
+            self.check_ids and self.skip_bad,
         ])

@@ -64,7 +64,7 @@ def open_source(name: Any, data_dir: str | os.PathLike[str] | None = None, split
         kind: What every row is: `"text"`, `"chat"`, `"instruction"` or `"preference"`.
         chat_template: How conversations are written.
         skip_bad: Leave out and count what cannot be used; `source.bad_rows.report()` tells.
-        check_ids: Warn where two rows have one `id`.
+        check_ids: Whether a row whose `id` another row has is bad.
         max_line_bytes: Longest line, in bytes.
         domains: Read these domains only.
 

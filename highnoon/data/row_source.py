@@ -57,13 +57,17 @@ class RowSource(DocumentSource):
 
         def convert(row: Row | Document, bad: BadRows) -> Document | None:
             document = row if isinstance(row, Document) else _document(row, renderer, bad)
-            if ids is not None and document is not None and isinstance(row, Row) and "id" in row.values:
-                ids.add(document.source, document.id, row.place)
-            return document
+            if ids is None or document is None or not isinstance(row, Row) or "id" not in row.values:
+                return document
+            if not ids.is_doubled(document.source, document.id):
+                return document
+            bad.take(BadRowError(
+                f"{row.place}: another row of {document.source} has the id {document.id!r} already; give "
+                f"each row its own, leave the later ones out with skip_bad (--skip-bad), or read them all "
+                f"without check_ids (--no-check-ids)", "doubled id", row.place))
+            return None
 
-        yield from self._read(self._new_bad_rows(), convert)
-        if ids is not None:
-            ids.warn(self.name)
+        return self._read(self._new_bad_rows(), convert)
 
     def preference_pairs(self) -> Iterator[PreferencePair]:
         """Yields the pairs of a source of preference rows (`prompt`, `chosen`, `rejected`).

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any
 
@@ -128,8 +128,14 @@ class StoreWriter:
         _write_synced(self.folder / PROGRESS_FILE, dataclasses.asdict(self.progress))
         self._committed_bytes = self.progress.text_bytes
 
-    def finish(self, source: str, validation_split: float) -> None:
-        """Writes the tokenizer and the manifest, with which the store is whole."""
+    def finish(self, source: str, validation_split: float, left_out: Mapping[str, Any] | None = None) -> None:
+        """Writes the tokenizer and the manifest, with which the store is whole.
+
+        Args:
+            source: The source's name.
+            validation_split: What is held out unless a reader is told otherwise.
+            left_out: The report of bad rows, where there were any.
+        """
         self._sync()
         saved = self._tokenizer.save(self.folder)
         sizes = self.progress.sizes | {saved.name: saved.stat().st_size}
@@ -140,6 +146,7 @@ class StoreWriter:
             "tokenizer_file": saved.name, "tokenizer_fingerprint": self._tokenizer.fingerprint(),
             "token_type": token_type(self._tokenizer), "domain_names": self.progress.domain_names,
             "validation_split": validation_split, "sizes": sizes,
+            **({"left_out": left_out} if left_out else {}),
         })
         (self.folder / PROGRESS_FILE).unlink(missing_ok=True)
 

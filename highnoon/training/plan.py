@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from highnoon.config import TrainingConfig
+from highnoon.data.bad_rows import describe_left_out
 from highnoon.training.stage_data import PlannedEpoch, StageData
 
 MAX_AUTOMATIC_WARMUP_STEPS = 1000
@@ -273,6 +274,10 @@ def _notes_on(
 ) -> list[str]:
     notes = []
     for data, row in zip(stages, rows, strict=True):
+        notes += [
+            f"note: stage `{row.name}`, {store.name}: {describe_left_out(store.manifest['left_out'])}"
+            for store in getattr(data.train_rows, "stores", ()) if "left_out" in store.manifest
+        ]
         if row.validation_documents == 0:
             notes.append(f"note: stage `{row.name}` has no held-out document; early stopping is off for it")
         if row.loss_weight != 1.0 and weight_mode == "loss":

@@ -153,3 +153,22 @@ def test_a_step_of_a_run_is_shown(
     assert len(json.loads(capsys.readouterr().out)["rows"]) == 2
     assert main(["data", "replay", "out", "--step", "9"]) == 1
     assert "knows steps 1 to 3; received 9" in capsys.readouterr().err
+
+
+def test_what_is_left_out_is_said(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = ['{"text": "one", "id": 1}', "not JSON", '{"text": "two", "id": 1}', '{"text": "three", "id": 3}']
+    path.write_text("\n".join(rows))
+    command = ["data", "prepare", str(path), "--output", str(tmp_path / "out"), "--vocab-size", "263",
+               "--validation-split", "0"]
+    assert main(command) == 1
+    assert f"{path}:2" in capsys.readouterr().err
+    assert main([*command, "--skip-bad"]) == 0
+    said = f"2 left out: not JSON 1 ({path}:2), doubled id 1 ({path}:3)"
+    assert said in capsys.readouterr().out
+    assert main(["data", "inspect", str(tmp_path / "out")]) == 0
+    assert said in capsys.readouterr().out
+    # Without the check the second row of that id stays.
+    command[4] = str(tmp_path / "other")
+    assert main([*command, "--skip-bad", "--no-check-ids"]) == 0
+    assert "3 documents" in capsys.readouterr().out

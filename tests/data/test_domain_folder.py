@@ -67,10 +67,11 @@ def test_every_format_of_rows_is_read(tmp_path: pathlib.Path) -> None:
     assert [(d.text, d.domain) for d in DomainFolder(tmp_path).documents()] == [("one", "d"), ("two", "d")]
 
 
-def test_a_domain_without_files_is_counted_with_a_warning(root: pathlib.Path) -> None:
+def test_a_domain_without_files_is_an_error_or_counted(root: pathlib.Path) -> None:
     (root / "empty").mkdir()
-    with pytest.warns(UserWarning, match="without data, which are left out: empty"):
-        source = DomainFolder(root)
+    with pytest.raises(DataError, match="sub-folders without data: empty; fill or remove"):
+        DomainFolder(root)
+    source = DomainFolder(root, options=ReadOptions(skip_bad=True))
     list(source.documents())
     assert source.bad_rows.report()["reasons"]["domain without files"] == {
         "count": 1, "places": [str(root / "empty")]}

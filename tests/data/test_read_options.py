@@ -34,5 +34,6 @@ def test_what_decides_documents_is_described(options: dict[str, Any]) -> None:
     assert ReadOptions(**options).describe() == ReadOptions(**options).describe()
 
 
-def test_checking_ids_decides_nothing() -> None:
+def test_checking_ids_decides_documents_only_where_doubled_ones_are_skipped() -> None:
     assert ReadOptions(check_ids=True).describe() == ReadOptions().describe()
+    assert ReadOptions(check_ids=True, skip_bad=True).describe() != ReadOptions(skip_bad=True).describe()

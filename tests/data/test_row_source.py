@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import pathlib
-import warnings
 from typing import Any
 
 import pytest
 
 from highnoon.data import DataError, Files
+from highnoon.data.bad_rows import BadRowError
 from highnoon.data.preference_pair import PreferencePair
 from highnoon.data.read_options import ReadOptions
 
@@ -58,12 +58,13 @@ def test_a_reading_counts_from_nothing(tmp_path: pathlib.Path) -> None:
         assert source.bad_rows.total == 1
 
 
-def test_doubled_ids_are_warned_of_where_asked(tmp_path: pathlib.Path) -> None:
+def test_doubled_ids_are_bad_rows_where_asked(tmp_path: pathlib.Path) -> None:
     rows = [{"text": "a", "id": 1}, {"text": "b"}, {"text": "c", "id": 2}, {"text": "d", "id": "1"},
             {"text": "e", "id": 1, "source": "other"}]
-    source = Files(write(tmp_path, *rows), options=ReadOptions(check_ids=True))
-    with pytest.warns(UserWarning, match=r"1 documents have an id that another has, first at .*a\.jsonl:4"):
-        assert len(list(source.documents())) == 5
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        list(Files(tmp_path / "a.jsonl").documents())
+    path = write(tmp_path, *rows)
+    with pytest.raises(BadRowError, match=r"a\.jsonl:4: another row of .* has the id '1' already"):
+        list(Files(path, options=ReadOptions(check_ids=True)).documents())
+    source = Files(path, options=ReadOptions(check_ids=True, skip_bad=True))
+    assert [document.text for document in source.documents()] == ["a", "b", "c", "e"]
+    assert source.bad_rows.report()["reasons"]["doubled id"]["places"] == [f"{path}:4"]
+    assert len(list(Files(path).documents())) == 5
