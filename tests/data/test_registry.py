@@ -111,11 +111,11 @@ def test_documented_names_and_hub_names_ask_the_hub() -> None:
 
 
 def test_globs_paths_and_folders_open(tmp_path: pathlib.Path) -> None:
-    put(tmp_path / "x" / "a.txt", "one")
-    put(tmp_path / "x" / "b.txt", "two")
-    assert [d.text for d in open_source(f"{tmp_path}/x/*.txt").documents()] == ["one", "two"]
-    assert isinstance(open_source(tmp_path), DomainFolder)
-    assert [d.text for d in open_source(tmp_path / "x" / "a.txt", split="line").documents()] == ["one"]
+    put(tmp_path / "data" / "x" / "a.txt", "one")
+    put(tmp_path / "data" / "x" / "b.txt", "two")
+    assert [d.text for d in open_source(f"{tmp_path}/data/x/*.txt").documents()] == ["one", "two"]
+    assert isinstance(open_source(tmp_path / "data"), DomainFolder)
+    assert [d.text for d in open_source(tmp_path / "data" / "x" / "a.txt", split="line").documents()] == ["one"]
 
 
 def test_an_unknown_word_fails_at_once_and_says_what_was_tried(tmp_path: pathlib.Path) -> None:
