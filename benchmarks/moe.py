@@ -29,6 +29,7 @@ from report import write_report
 
 from highnoon.config import ModelConfig
 from highnoon.models import LanguageModel, count_parameters
+from highnoon.training.optimizers import AdamW
 from highnoon.training.step import TrainStep
 
 Batch = dict[str, np.ndarray]
@@ -66,7 +67,7 @@ def batches_of(config: ModelConfig, rows: int, count: int) -> list[Batch]:
 
 def keras_step(model: keras.Model, rows: int, jit_compile: bool) -> Step:
     """Returns HighNoon's compiled training step of any Keras model."""
-    optimizer = keras.optimizers.AdamW(LEARNING_RATE)
+    optimizer = AdamW(LEARNING_RATE)
     optimizer.build(model.trainable_variables)
     step = TrainStep(model, optimizer, rows, jit_compile=jit_compile)
     return lambda batch: float(step(batch)["loss"])

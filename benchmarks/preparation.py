@@ -146,7 +146,7 @@ def stages(folder: pathlib.Path, megabytes: float) -> dict[str, float]:
     """MB of text a second of each stage by itself, in one process."""
     from highnoon.data import Files
     from highnoon.data.encoding import encode_batch
-    from highnoon.data.filling import _batches
+    from highnoon.data.filling import document_batches
     from highnoon.data.splitting import split_hash
     from highnoon.tokenization import load_tokenizer
     from highnoon.tokenization.word_cuts import cut_words
@@ -154,7 +154,7 @@ def stages(folder: pathlib.Path, megabytes: float) -> dict[str, float]:
     source, tokenizer = Files(folder / "corpus.jsonl"), load_tokenizer(folder / "tokenizer")
     batches, size = [], 0
     began = time.perf_counter()
-    for batch in _batches(source.documents()):
+    for batch in document_batches(source.documents()):
         batches.append([document.text for document in batch])
         size += sum(len(text.encode()) for text in batches[-1])
         if size >= megabytes * 1e6:

@@ -24,6 +24,7 @@ import numpy as np
 from report import write_report
 
 import highnoon as hn
+from highnoon.training.optimizers import AdamW
 from highnoon.training.step import TrainStep
 
 VOCAB_SIZE, WIDTH, LAYERS, HEADS, FFN = 8192, 320, 6, 5, 864
@@ -37,7 +38,7 @@ def highnoon_step(jit_compile: bool | None) -> Step:
         vocab_size=VOCAB_SIZE, embedding_dim=WIDTH, num_reasoning_blocks=LAYERS, num_heads=HEADS, ffn_dim=FFN,
         max_seq_length=LENGTH, block_pattern="attention+mlp",
     )
-    optimizer = keras.optimizers.AdamW(1e-3)
+    optimizer = AdamW(1e-3)
     optimizer.build(model.trainable_variables)
     step = TrainStep(model, optimizer, micro_batch_size=ROWS, jit_compile=jit_compile)
     places = np.tile(np.arange(LENGTH, dtype="int32"), (ROWS, 1))

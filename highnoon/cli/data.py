@@ -6,47 +6,26 @@
   highnoon data contamination my_texts/ --against benchmark.jsonl
   highnoon data replay runs/first --step 1200
 
-A preparation that is stopped or killed goes on when the same command is given again. Several sources make
-one store each, in folders of their names below --output, all with one tokenizer, so that a run can mix them
-by weight.
+A preparation that is stopped or killed goes on when the same command is given again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import pathlib
-import re
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from highnoon.cli import data_contamination, data_replay
-
-if TYPE_CHECKING:
-    from highnoon.data import DocumentSource
-    from highnoon.tokenization import Tokenizer
+from highnoon.cli import data_contamination, data_prepare, data_replay
+from highnoon.cli.data_reading import add_reading_options, given_reading_options, open_with_options
 
 SUMMARY = "tokenise text into a folder, and look at what is there"
 
-DEFAULT_VOCAB_SIZE = 8192
-ACTIONS: dict[str, Any] = {"contamination": data_contamination, "replay": data_replay}
+ACTIONS: dict[str, Any] = {
+    "prepare": data_prepare, "contamination": data_contamination, "replay": data_replay}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    prepare = actions.add_parser("prepare", help="tokenise sources into a folder")
-    prepare.add_argument("sources", nargs="+", metavar="SOURCE", help="files, folders, globs, dataset names")
-    prepare.add_argument("--output", required=True, metavar="DIR", help="new folder, or one to go on in")
-    tokenizer = prepare.add_mutually_exclusive_group()
-    tokenizer.add_argument("--tokenizer", metavar="PATH", help="tokenizer.json, or a folder that holds one")
-    tokenizer.add_argument("--vocab-size", type=int, default=DEFAULT_VOCAB_SIZE, metavar="N",
-                           help="train a tokenizer of N ids on the sources (default: %(default)s)")
-    prepare.add_argument("--workers", type=int, metavar="N", help="processes; by default one a core")
-    prepare.add_argument("--validation-split", type=float, default=0.1, metavar="S",
-                         help="share of documents to hold out (default: %(default)s)")
-    prepare.add_argument("--no-check-ids", action="store_true", help="let several rows have one `id`")
-    prepare.add_argument("--clean", metavar="FILE", help="YAML list of cleaning steps; the report is printed")
-    _add_reading(prepare)
     inspect = actions.add_parser("inspect", help="show a prepared folder and documents of it")
     inspect.add_argument("folder", metavar="DIR")
     inspect.add_argument("--documents", type=int, default=2, metavar="K", help="documents to show, what is "
@@ -54,99 +33,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     stats = actions.add_parser("stats", help="count documents, bytes, tokens, domains and duplicates")
     stats.add_argument("source", metavar="DIR|SOURCE", help="a prepared folder, or what `prepare` takes")
     stats.add_argument("--json", action="store_true", help="print JSON")
-    _add_reading(stats)
+    add_reading_options(stats)
     for name, action in ACTIONS.items():
         parser = actions.add_parser(name, help=action.SUMMARY, description=action.__doc__,
                                     formatter_class=argparse.RawDescriptionHelpFormatter)
         action.configure(parser)
 
 
-def _add_reading(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--skip-bad", action="store_true", help="pass over what cannot be read, and count it")
-    parser.add_argument("--split", metavar="HOW", help="how text files are cut: auto, file, line, blank-line")
-    parser.add_argument("--domains", metavar="A,B", help="read these domains only")
-
-
 def run(arguments: argparse.Namespace) -> int | None:
     if arguments.action in ACTIONS:
         return ACTIONS[arguments.action].run(arguments)
-    {"prepare": run_prepare, "inspect": run_inspect, "stats": run_stats}[arguments.action](arguments)
+    {"inspect": run_inspect, "stats": run_stats}[arguments.action](arguments)
     return None
-
-
-def run_prepare(arguments: argparse.Namespace) -> None:
-    from highnoon.data import prepare
-    from highnoon.data.bad_rows import describe_left_out
-    from highnoon.data.cleaning import CleanedSource, print_report
-
-    sources = [open_with_options(name, arguments) for name in arguments.sources]
-    if arguments.clean:
-        sources = [_cleaned(source, arguments.clean) for source in sources]
-    output = pathlib.Path(arguments.output)
-    folders = store_folders(output, [source.name for source in sources])
-    tokenizer = _tokenizer(arguments, sources)
-    try:
-        for source, folder in zip(sources, folders, strict=True):
-            store = prepare(source, tokenizer, folder, arguments.workers, arguments.validation_split,
-                            show_progress=sys.stderr.isatty())
-            if isinstance(source, CleanedSource):
-                print_report(source.report())
-            print(f"{folder}: {len(store):,} documents, {int(store.offsets[-1]):,} tokens, "
-                  f"{store.num_bytes.sum() / max(1, store.offsets[-1]):.2f} bytes a token")
-            if "left_out" in store.manifest:
-                print(describe_left_out(store.manifest["left_out"]))
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(str(stop).replace("the same call", "the same command")) from None
-    print(f"\nNext:\n  highnoon data inspect {folders[0]}\n  highnoon data stats {folders[0]}")
-
-
-def _cleaned(source: DocumentSource, file: str) -> DocumentSource:
-    import yaml
-
-    from highnoon.data.cleaning import CleanedSource, from_config
-
-    return CleanedSource(source, from_config(yaml.safe_load(pathlib.Path(file).read_text(encoding="utf-8"))))
-
-
-def store_folders(output: pathlib.Path, names: list[str]) -> list[pathlib.Path]:
-    """Returns the folder of each source's store: `output` for one, folders of their names for several.
-
-    Raises:
-        ValueError: two sources would share a folder.
-    """
-    if len(names) == 1:
-        return [output]
-    slugs = [re.sub(r"[^\w.-]+", "-", name).strip("-.") or "source" for name in names]
-    if doubled := {slug for slug in slugs if slugs.count(slug) > 1}:
-        raise ValueError(f"several sources would be written to {', '.join(sorted(doubled))} in {output}; "
-                         f"prepare them one by one")
-    return [output / slug for slug in slugs]
-
-
-def open_with_options(name: str, arguments: argparse.Namespace) -> DocumentSource:
-    """Opens a source as --split, --skip-bad and --domains say."""
-    from highnoon.data import open_source
-
-    options: dict[str, Any] = {}
-    if arguments.split:
-        options["split"] = arguments.split
-    if arguments.skip_bad:
-        options["skip_bad"] = True
-    if not getattr(arguments, "no_check_ids", True):
-        options["check_ids"] = True
-    if domains := [domain.strip() for domain in (arguments.domains or "").split(",") if domain.strip()]:
-        options["domains"] = domains
-    return open_source(name, **options)
-
-
-def _tokenizer(arguments: argparse.Namespace, sources: list[DocumentSource]) -> Tokenizer:
-    from highnoon.data import train_tokenizer
-    from highnoon.tokenization import load_tokenizer
-
-    if arguments.tokenizer:
-        return load_tokenizer(arguments.tokenizer)
-    print(f"learning a tokenizer of {arguments.vocab_size} ids", file=sys.stderr)
-    return train_tokenizer(sources, arguments.vocab_size, validation_split=arguments.validation_split)
 
 
 def run_inspect(arguments: argparse.Namespace) -> None:
@@ -194,19 +92,25 @@ def marked_text(store: Any, document: int, most_characters: int = 2000) -> str:
 
 def run_stats(arguments: argparse.Namespace) -> None:
     from highnoon.data import TokenStore
+    from highnoon.data.bad_rows import describe_left_out, left_out
     from highnoon.data.prepared_tokens import is_prepared
     from highnoon.data.statistics import source_statistics, store_statistics
 
     if is_prepared(arguments.source):
-        if given := [name for name in ("split", "skip_bad", "domains") if getattr(arguments, name)]:
+        if given := list(given_reading_options(arguments)):
             raise ValueError(f"{arguments.source} is prepared already, and --{given[0].replace('_', '-')} is "
                              f"for reading text; leave it out")
-        figures = store_statistics(TokenStore.open(arguments.source))
+        store = TokenStore.open(arguments.source)
+        figures, missing = store_statistics(store), store.manifest.get("left_out", {})
     else:
-        figures = source_statistics(open_with_options(arguments.source, arguments))
+        source = open_with_options(arguments.source, arguments)
+        figures = source_statistics(source)
+        missing = left_out(source)
     if arguments.json:
-        print(json.dumps(figures.as_dict()))
+        print(json.dumps(figures.as_dict() | ({"left_out": missing} if missing else {})))
     else:
         from highnoon.cli.data_tables import print_statistics
 
         print_statistics(figures)
+        if missing:
+            print(describe_left_out(missing))

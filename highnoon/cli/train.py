@@ -130,12 +130,19 @@ def read_run(arguments: argparse.Namespace) -> RunFile:
         length = {"epochs": arguments.epochs, "steps": arguments.steps}
         stage = {"name": "train", "datasets": _datasets(arguments), "balance": arguments.balance, **length}
         plan = dataclasses.replace(plan, stages=[stage])
-    elif arguments.epochs or arguments.steps:
-        raise ConfigError("--epochs and --steps belong to --data; a file's stages say their own")
+    else:
+        _refuse_options_of_data(arguments)
     given = {name: getattr(arguments, name) for name in ("preset", "output") if getattr(arguments, name)}
     if arguments.data_dir:
         given["data_dir"] = arguments.data_dir
     return dataclasses.replace(plan, **given).with_fields(dotted_fields(arguments.leftover))
+
+
+def _refuse_options_of_data(arguments: argparse.Namespace) -> None:
+    options = ("epochs", "steps", "domains", "balance", "skip_bad")
+    given = [f"--{name.replace('_', '-')}" for name in options if getattr(arguments, name)]
+    if given:
+        raise ConfigError(f"{given[0]} belongs to --data; the stages of a file say their own")
 
 
 def _datasets(arguments: argparse.Namespace) -> list[Any]:

@@ -74,6 +74,13 @@ class BadRows:
         if len(places) < KEPT_PLACES:
             places.append(place)
 
+    def add(self, report: Mapping[str, Any]) -> None:
+        """Counts what the report of a later part of the same reading counts."""
+        for reason, found in report["reasons"].items():
+            self._counts[reason] = self._counts.get(reason, 0) + found["count"]
+            places = self._places.setdefault(reason, [])
+            places += found["places"][:KEPT_PLACES - len(places)]
+
     def report(self) -> dict[str, Any]:
         """Returns `left_out`, how many in all, and `reasons`: for each its `count` and first `places`."""
         return {
@@ -91,6 +98,12 @@ def left_out(source: Any) -> dict[str, Any]:
             return bad_rows.report() if bad_rows.total else {}
         source = getattr(source, "source", None)
     return {}
+
+
+def reason_for_nothing(source: Any) -> str:
+    """Returns what an error adds where a source gave no document: what was left out, in brackets."""
+    report = left_out(source)
+    return f" ({describe_left_out(report)})" if report else ""
 
 
 def describe_left_out(report: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import os
@@ -10,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from highnoon.data.bad_rows import BadRows, describe_left_out
 from highnoon.data.beam_stages import (
     CleanAlone,
     Cleaned,
@@ -20,6 +22,7 @@ from highnoon.data.beam_stages import (
     by_text,
     count,
     keep_first,
+    read_left_out,
     read_part,
     read_pieces,
     read_tallies,
@@ -32,8 +35,9 @@ from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.domain_folder import DomainFolder
 from highnoon.data.files import Files
 from highnoon.data.folder_lock import folder_lock
-from highnoon.data.preparation import _is_done
+from highnoon.data.preparation import is_finished, mendable
 from highnoon.data.registry import open_source
+from highnoon.data.row_source import RowSource
 from highnoon.data.store_writer import PROGRESS_FILE, StoreWriter
 from highnoon.data.token_store import TokenStore
 from highnoon.data.tokenizing import require_training, store_key
@@ -54,7 +58,7 @@ def beam_prepare(source: DocumentSource | str, tokenizer: Tokenizer, folder: str
     files is read by one worker.
 
     `ExactDuplicates` groups documents by their hash. Steps that depend on all documents before, such as
-    `NearDuplicates`, are refused.
+    `NearDuplicates`, are refused, and so is `check_ids` of the source.
 
     Args:
         source: A source, or its name as `open_source` takes it. Workers must be able to unpickle it.
@@ -68,28 +72,26 @@ def beam_prepare(source: DocumentSource | str, tokenizer: Tokenizer, folder: str
 
     Raises:
         ImportError: the extra `beam` is not installed.
-        DataError: a step cannot be divided, nothing is left of the source, it cannot be read, or `folder`
-            holds something else.
+        DataError: a step or `check_ids` cannot be divided, nothing is left of the source, it cannot be read,
+            or `folder` holds something else.
     """
     _require_divisible(steps)
     opened = open_source(source)
+    _require_unchecked_ids(opened)
     path = pathlib.Path(folder).expanduser().absolute()
     key = store_key(CleanedSource(opened, steps) if steps else opened, tokenizer)
     report: dict[str, Any] = {}
     with folder_lock(path) as is_own:
         if not is_own:
             raise DataError(f"another process is preparing {path}; wait for it, or give another folder")
-        if not _is_done(path, key):
-            pieces = path.with_name(f".{path.name}-pieces")
-            shutil.rmtree(pieces, ignore_errors=True)
-            pieces.mkdir(parents=True)
-            _run(_parts(opened), steps, tokenizer, pieces, num_examples, pipeline_options)
-            counts = CleaningReport(steps, num_examples)
-            for event, tally in read_tallies(pieces / _TALLIES_FILE).items():
-                counts.put(event, tally)
-            report = counts.as_dict(opened.name)
-            _join(pieces, opened.name, tokenizer, key, path, validation_split)
-            shutil.rmtree(pieces)
+        if not is_finished(path, key):
+            with mendable(path, key), _new_folder(path.with_name(f".{path.name}-pieces")) as pieces:
+                _run(_parts(opened), steps, tokenizer, pieces, num_examples, pipeline_options)
+                counts = CleaningReport(steps, num_examples)
+                for event, tally in read_tallies(pieces / _TALLIES_FILE).items():
+                    counts.put(event, tally)
+                report = counts.as_dict(opened.name)
+                _join(pieces, opened, tokenizer, key, path, validation_split)
     return require_training(TokenStore(path, tokenizer, opened.name, validation_split)), report
 
 
@@ -100,10 +102,28 @@ def _require_divisible(steps: Sequence[Step]) -> None:
                             f"workers can do; pass its source through `CleanedSource` with `prepare`")
 
 
+def _require_unchecked_ids(source: DocumentSource) -> None:
+    inner: Any = source
+    while inner is not None:
+        if isinstance(inner, RowSource) and inner.options.check_ids:
+            raise DataError(f"`check_ids` compares each row of {source.name} with all before it, which no "
+                            f"pipeline of many workers can do; open it without, or use `prepare`")
+        inner = getattr(inner, "source", None)
+
+
+@contextlib.contextmanager
+def _new_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives an empty folder, which is removed when all went well."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
 def _parts(source: DocumentSource) -> list[DocumentSource]:
     """Sources that give, one after another, the documents of `source`."""
     if isinstance(source, DomainFolder):
-        return [part for files in source._parts for part in _parts(files)]
+        return [part for files in source.parts for part in _parts(files)]
     if not isinstance(source, Files):
         return [source]
     parts: list[DocumentSource] = []
@@ -119,7 +139,8 @@ def _run(parts: Sequence[DocumentSource], steps: Sequence[Step], tokenizer: Toke
     beam = _beam()
     with beam.Pipeline(options=pipeline_options) as pipeline:
         documents = (pipeline | "parts" >> beam.Create(list(enumerate(parts)))
-                     | "spread parts" >> beam.Reshuffle() | "read" >> beam.FlatMapTuple(read_part))
+                     | "spread parts" >> beam.Reshuffle()
+                     | "read" >> beam.FlatMap(read_part, os.fspath(pieces)))
         counted = [documents | "count read" >> beam.Map(count, Event(READ))]
         for first, run in _runs(steps):
             cleaned = _cleaned(beam, documents, run, first)
@@ -163,16 +184,30 @@ def _counted(cleaned: Cleaned) -> list[Counted]:
     return cleaned[1]
 
 
-def _join(pieces: pathlib.Path, name: str, tokenizer: Tokenizer, key: str, folder: pathlib.Path,
+def _join(pieces: pathlib.Path, source: DocumentSource, tokenizer: Tokenizer, key: str, folder: pathlib.Path,
           validation_split: float) -> None:
     # What was joined before the process was killed is joined again: the pieces are there, and it is quick.
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
     with StoreWriter(folder, key, tokenizer) as writer:
         for encoded, domains in read_pieces(pieces):
             writer.append(encoded, domains)
+        left_out = _left_out(source, pieces)
         if not writer.progress.documents:
-            raise DataError(f"nothing is left of {name}; give a source that holds text, or milder steps")
-        writer.finish(name, validation_split)
+            reason = f" ({describe_left_out(left_out)})" if left_out else ""
+            raise DataError(f"nothing is left of {source.name}{reason}; give a source that holds text, or "
+                            f"milder steps")
+        writer.finish(source.name, validation_split, left_out)
+
+
+def _left_out(source: DocumentSource, pieces: pathlib.Path) -> dict[str, Any]:
+    """What the workers left out, as one reading of the whole source would report it."""
+    whole = BadRows(skip=True)
+    if isinstance(source, DomainFolder):
+        for domain in source.empty_domains:
+            whole.count("domain without files", str(source.root / domain))
+    for report in read_left_out(pieces):
+        whole.add(report)
+    return whole.report() if whole.total else {}
 
 
 def _beam() -> Any:

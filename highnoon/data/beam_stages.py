@@ -7,16 +7,18 @@ import json
 import pathlib
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from highnoon.data.bad_rows import left_out
 from highnoon.data.cleaning import StatelessStep
 from highnoon.data.cleaning.exact_duplicates import duplicate_hash
 from highnoon.data.cleaning.report import DROPPED, Event, Tally, count_bytes, judge_all, merge_tallies
 from highnoon.data.cleaning.step import Judge
 from highnoon.data.document import Document, DocumentSource
 from highnoon.data.encoding import EncodedBatch, encode_batch
-from highnoon.data.filling import _batches
+from highnoon.data.filling import document_batches
 from highnoon.tokenization import Tokenizer
 
 # Part of the source, place in the part: sorts as the source does.
@@ -29,9 +31,19 @@ Cleaned = tuple[Placed | None, list[Counted]]
 _PIECE_DOCUMENTS = 4096
 
 
-def read_part(number: int, part: DocumentSource) -> Iterator[Placed]:
-    """Yields the documents of one part of the source."""
-    return (((number, place), document) for place, document in enumerate(part.documents()))
+def read_part(numbered: tuple[int, DocumentSource], folder: str) -> Iterator[Placed]:
+    """Yields the documents of one part of the source, and writes what was left out of it."""
+    number, part = numbered
+    for place, document in enumerate(part.documents()):
+        yield (number, place), document
+    if report := left_out(part):
+        _write_whole(pathlib.Path(folder, f"left-out-{number:08d}.json"), json.dumps(report).encode())
+
+
+def read_left_out(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """Yields what `read_part` left out of each part, in the order of the source."""
+    for path in sorted(folder.glob("left-out-*.json")):
+        yield json.loads(path.read_bytes())
 
 
 def count(placed: Placed, event: Event) -> Counted:
@@ -99,7 +111,7 @@ def write_piece(group: tuple[Place, Iterable[Placed]], tokenizer: Tokenizer, fol
     """Encodes the documents of a piece in their order and writes them, whole or not at all."""
     (part, number), found = group
     ordered = [document for _, document in sorted(found, key=lambda placed: placed[0])]
-    for place, batch in enumerate(_batches(ordered)):
+    for place, batch in enumerate(document_batches(ordered)):
         encoded = encode_batch([document.text for document in batch],
                                [document.learned for document in batch], tokenizer)
         arrays = {name: values for name, values in encoded._asdict().items() if values is not None}

@@ -22,6 +22,15 @@ from highnoon.data.text_splits import TEXT_SPLITS, split_text
 GLOB_CHARACTERS = frozenset("*?[")
 _HASH_BYTES = 1 << 20
 
+# Counts up when skipping what is bad in the same files comes to leave other documents.
+_SKIPPING_VERSION = b"skipping 2"
+
+# What is counted where one bad line ends the reading of its file.
+_REASONS_OF_THE_REST = {
+    "not UTF-8": "rest of a file that is not UTF-8",
+    "line too long": "rest of a file after a line too long",
+}
+
 T = TypeVar("T")
 
 
@@ -81,18 +90,20 @@ class Files(RowSource):
                 if is_empty and (bad.total == before or not bad.skip):
                     raise BadRowError(f"{path} holds no text; remove it or fill it", "empty file", str(path))
             except DataError as error:
-                bad.take(error, str(path))
+                bad.take(_of_the_rest(error), str(path))
 
     def _rows(self, path: FilePath, bad: BadRows) -> Iterator[Row | Document]:
         reader = reader_of(path)
         if reader is None:
             texts = split_text(path, self.split, bad, self.options.max_line_bytes)
             return (Document(text, path.name, str(place), self.domain) for place, text in enumerate(texts))
-        return (Row(values, place, str(number), path.name, self.domain)
+        return (Row(values, place, str(number), path.name, self.domain, str(path))
                 for values, place, number in reader(path, self.options, bad))
 
     def _describe(self, digest: hashlib.blake2b) -> None:
         digest.update(self.options.describe().encode())
+        if self.options.skip_bad:
+            digest.update(_SKIPPING_VERSION)
         for path in self.paths:
             form = format_of(path) if reader_of(path) else f"text/{self.split}"
             digest.update(json.dumps([self.domain, form, self._content_key(path)]).encode())
@@ -125,6 +136,15 @@ def expand(pattern: str | os.PathLike[str]) -> Sequence[FilePath]:
     if path.is_dir():
         raise DataError(f"{path} is a folder; name its files, as in {path / '*.txt'}, or use `open_source`")
     raise DataError(f"no file at {os.fspath(pattern)}; check the path")
+
+
+def _of_the_rest(error: DataError) -> DataError:
+    """The error under a reason that says that the rest of the file is lost with it."""
+    if not isinstance(error, BadRowError) or error.reason not in _REASONS_OF_THE_REST:
+        return error
+    renamed = BadRowError(str(error), _REASONS_OF_THE_REST[error.reason], error.place)
+    renamed.__cause__ = error.__cause__
+    return renamed
 
 
 def _content_key(path: FilePath) -> str:

@@ -7,7 +7,7 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from highnoon.data.bad_rows import left_out
+from highnoon.data.bad_rows import left_out, reason_for_nothing
 from highnoon.data.document import DataError, Document, DocumentSource
 from highnoon.data.encoding import EncodedBatch, encode_batch
 from highnoon.data.encoding_pool import EncodingPool
@@ -49,7 +49,7 @@ def fill_store(source: DocumentSource, tokenizer: Tokenizer, key: str, folder: p
     with StoreWriter(folder, key, tokenizer) as writer:
         try:
             documents = _after(source, writer.progress.documents)
-            for batch, encoded in _encoded(_batches(documents), tokenizer, num_workers):
+            for batch, encoded in _encoded(document_batches(documents), tokenizer, num_workers):
                 writer.append(encoded, [document.domain for document in batch])
                 if on_progress is not None:
                     on_progress(writer.progress.documents, writer.progress.text_bytes)
@@ -58,7 +58,8 @@ def fill_store(source: DocumentSource, tokenizer: Tokenizer, key: str, folder: p
                 f"stopped; {writer.progress.documents} documents are kept in {folder}, and the same call "
                 f"goes on from there") from None
         if not writer.progress.documents:
-            raise DataError(f"{source.name} has no documents; give a source that holds text")
+            raise DataError(f"{source.name} has no documents{reason_for_nothing(source)}; give a source that "
+                            f"holds text")
         writer.finish(source.name, validation_split, left_out(source))
 
 
@@ -67,6 +68,20 @@ def usable_cores() -> int:
     # Not every system can tell which cores are a process's own.
     cores = getattr(os, "sched_getaffinity", None)
     return len(cores(0)) if cores is not None else os.cpu_count() or 1
+
+
+def document_batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Yields documents in lists that are encoded at once: a million characters, 4,096 documents at most."""
+    held: list[Document] = []
+    characters = 0
+    for document in documents:
+        held.append(document)
+        characters += len(document.text)
+        if characters >= _BATCH_CHARACTERS or len(held) >= _BATCH_DOCUMENTS:
+            yield held
+            held, characters = [], 0
+    if held:
+        yield held
 
 
 def _after(source: DocumentSource, count: int) -> Iterator[Document]:
@@ -89,16 +104,3 @@ def _encoded(batches: Iterator[list[Document]], tokenizer: Tokenizer,
     for first in batches:
         with EncodingPool(tokenizer, workers) as pool:
             yield from pool.encoded(itertools.chain([first], batches))
-
-
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    held: list[Document] = []
-    characters = 0
-    for document in documents:
-        held.append(document)
-        characters += len(document.text)
-        if characters >= _BATCH_CHARACTERS or len(held) >= _BATCH_DOCUMENTS:
-            yield held
-            held, characters = [], 0
-    if held:
-        yield held

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from highnoon.data.document import DataError
 
 CYCLE_TURNS = 10_000
+SMALLEST_SHARE = 1.0 / CYCLE_TURNS
 _SUM_TOLERANCE = 1e-6
 
 
@@ -47,6 +48,9 @@ def require_weights(weights: Sequence[float]) -> tuple[float, ...]:
     values = tuple(float(weight) for weight in weights)
     if not values or min(values) <= 0:
         raise DataError(f"every weight must be above 0; received {list(weights)}")
+    if min(values) < SMALLEST_SHARE:
+        raise DataError(f"no weight may be below {SMALLEST_SHARE:g}, one turn of {CYCLE_TURNS:,}; received "
+                        f"{min(values):g}")
     if abs(sum(values) - 1.0) > _SUM_TOLERANCE:
         raise DataError(f"the weights must sum to 1; {list(weights)} sum to {sum(values):.6g}")
     return values
@@ -57,7 +61,8 @@ def balanced_shares(tokens: Sequence[int], temperature: float, max_repeats: floa
 
         share_i ~ tokens_i^(1/temperature),    at most max_repeats * tokens_i / sum(tokens)
 
-    What a source may not take is shared out among the others in the same proportions.
+    What a source may not take is shared out among the others in the same proportions. No share is below
+    that of one turn of a `Mixture`.
 
     Args:
         tokens: Of each source, above 0.
@@ -86,6 +91,7 @@ def balanced_shares(tokens: Sequence[int], temperature: float, max_repeats: floa
             break
         shares[is_over] = most[is_over]
         is_free &= ~is_over
+    shares = np.maximum(shares, 2 * SMALLEST_SHARE)
     return [float(share) for share in shares / shares.sum()]
 
 

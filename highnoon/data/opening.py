@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO
 
+from highnoon.data.bad_rows import BadRowError
 from highnoon.data.document import DataError
 from highnoon.data.remote import FilePath, RemotePath, file_version
 from highnoon.data.whole_stream import WholeStream
@@ -38,7 +39,8 @@ def open_bytes(path: FilePath) -> Iterator[IO[bytes]]:
             yield stream
         after = file_version(path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is damaged or cut short ({error}); fetch or pack it again") from error
+        raise BadRowError(f"{path} is damaged or cut short ({error}); fetch or pack it again",
+                          "rest of a damaged file", str(path)) from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     if after != before:
@@ -55,7 +57,7 @@ def local_file(path: FilePath) -> Iterator[pathlib.Path]:
     Raises:
         DataError: as `open_bytes` does.
     """
-    if not isinstance(path, RemotePath) and path.suffix not in COMPRESSED_SUFFIXES:
+    if not isinstance(path, RemotePath) and not is_packed(path):
         with open_bytes(path):
             yield path
         return
@@ -66,16 +68,21 @@ def local_file(path: FilePath) -> Iterator[pathlib.Path]:
         yield copy
 
 
+def is_packed(path: FilePath) -> bool:
+    """Whether the end of a file's name, in small or capital letters, says that it is packed."""
+    return path.name.lower().endswith(COMPRESSED_SUFFIXES)
+
+
 def uncompressed_name(path: FilePath) -> str:
     """Returns `a.jsonl` of `a.jsonl.gz`."""
-    name = pathlib.PurePath(path.name)
-    return name.stem if name.suffix in COMPRESSED_SUFFIXES else name.name
+    return pathlib.PurePath(path.name).stem if is_packed(path) else path.name
 
 
 def _unpacked(path: FilePath, raw: WholeStream) -> IO[bytes]:
     packed = io.BufferedReader(raw, _READ_BYTES)
-    if path.name.endswith(".gz"):
+    name = path.name.lower()
+    if name.endswith(".gz"):
         return gzip.GzipFile(fileobj=packed)  # type: ignore[return-value]
-    if path.name.endswith(".zst"):
+    if name.endswith(".zst"):
         return io.BufferedReader(ZstdStream(packed, str(path)), _READ_BYTES)
     return packed

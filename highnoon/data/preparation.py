@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+from collections.abc import Iterator
 
 from highnoon.data.document import DataError, DocumentSource
+from highnoon.data.encoding_pool import WorkerDiedError
 from highnoon.data.filling import fill_store
 from highnoon.data.folder_lock import folder_lock
 from highnoon.data.preparation_progress import expected_bytes, preparation_progress
 from highnoon.data.splitting import split_threshold
-from highnoon.data.store_writer import PROGRESS_FILE
+from highnoon.data.store_writer import PROGRESS_FILE, read_progress
 from highnoon.data.token_store import (
     COLUMNS,
     LEARNED_FILE,
     MANIFEST_FILE,
     TOKENS_FILE,
+    DamagedStoreError,
     TokenStore,
     read_manifest,
 )
 from highnoon.data.tokenizing import require_training, require_workers, store_key
 from highnoon.tokenization import Tokenizer
+
+# Says that the source was at fault where the work in the folder ends.
+_FAULT_FILE = "fault.txt"
 
 
 def prepare(source: DocumentSource, tokenizer: Tokenizer, folder: str | os.PathLike[str],
@@ -29,7 +36,8 @@ def prepare(source: DocumentSource, tokenizer: Tokenizer, folder: str | os.PathL
     """Writes the tokens of `source` into `folder` and returns them.
 
     The files are the same for any number of workers. A call that was stopped or killed is taken up by the
-    next one with the same arguments, and one that was finished returns at once. The tokenizer is saved
+    next one with the same arguments, and one that was finished returns at once. After an error in the source,
+    a mended source, or other ways of reading it, begin anew in the same folder. The tokenizer is saved
     with the tokens: `TokenStore.open(folder)` needs nothing else, and `PreparedTokens(folder)` is a
     dataset.
 
@@ -64,14 +72,19 @@ def prepare(source: DocumentSource, tokenizer: Tokenizer, folder: str | os.PathL
     with folder_lock(path) as is_own:
         if not is_own:
             raise DataError(f"another process is preparing {path}; wait for it, or give another folder")
-        if not _is_done(path, key):
-            with preparation_progress(source.name, expected_bytes(source), show_progress) as on_progress:
+        if not is_finished(path, key):
+            shown = preparation_progress(source.name, expected_bytes(source), show_progress)
+            with mendable(path, key), shown as on_progress:
                 fill_store(source, tokenizer, key, path, validation_split, num_workers, on_progress)
     return require_training(TokenStore(path, tokenizer, source.name, validation_split))
 
 
-def _is_done(folder: pathlib.Path, key: str) -> bool:
-    """Whether `folder` holds these tokens; an error where it holds anything else."""
+def is_finished(folder: pathlib.Path, key: str) -> bool:
+    """Returns whether `folder` holds the tokens of that key.
+
+    Raises:
+        DataError: it holds anything else.
+    """
     if (folder / MANIFEST_FILE).is_file():
         manifest = read_manifest(folder)
         if manifest["key"] != key:
@@ -79,13 +92,47 @@ def _is_done(folder: pathlib.Path, key: str) -> bool:
                             f"({manifest['source']}, {manifest['tokenizer']}); give another folder, or "
                             f"remove it")
         return True
-    others = [entry.name for entry in folder.iterdir()]
-    if others and not (folder / PROGRESS_FILE).is_file() and not set(others) <= _own_files():
+    require_free(folder)
+    return False
+
+
+def require_free(folder: pathlib.Path) -> None:
+    """Raises:
+        DataError: `folder` is no folder, or holds what no preparation wrote.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file; give a new or empty folder")
+    others = [entry.name for entry in folder.iterdir()] if folder.exists() else []
+    if others and not {MANIFEST_FILE, PROGRESS_FILE} & set(others) and not set(others) <= _own_files():
         raise DataError(f"{folder} is not empty and holds no tokens ({', '.join(sorted(others)[:3])}); give "
                         f"a new or empty folder")
-    return False
+
+
+@contextlib.contextmanager
+def mendable(folder: pathlib.Path, key: str) -> Iterator[None]:
+    """Marks the folder where the source is at fault while it is read, and clears one so marked.
+
+    What was done is kept for the same key, for the fault may have been a connection that was lost. Any other
+    key, as that of a mended source, begins anew.
+    """
+    fault = folder / _FAULT_FILE
+    if fault.is_file():
+        try:
+            read_progress(folder, key)
+        except DamagedStoreError:
+            for name in (*_own_files() - {_FAULT_FILE}, PROGRESS_FILE):
+                (folder / name).unlink(missing_ok=True)
+        fault.unlink()
+    try:
+        yield
+    except (DamagedStoreError, WorkerDiedError):
+        raise
+    except DataError as error:
+        fault.write_text(f"{error}\n", encoding="utf-8")
+        raise
 
 
 def _own_files() -> set[str]:
     """What a preparation leaves that was killed before its first entry in the journal."""
-    return {TOKENS_FILE, LEARNED_FILE, *COLUMNS, "tokenizer.json", f".{MANIFEST_FILE}", f".{PROGRESS_FILE}"}
+    return {TOKENS_FILE, LEARNED_FILE, *COLUMNS, "tokenizer.json", f".{MANIFEST_FILE}", f".{PROGRESS_FILE}",
+            _FAULT_FILE}

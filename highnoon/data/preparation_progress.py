@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import pathlib
 from collections.abc import Iterator
 
 from highnoon.data.document import DocumentSource
 from highnoon.data.filling import OnProgress
-from highnoon.data.opening import COMPRESSED_SUFFIXES
+from highnoon.data.opening import is_packed
+from highnoon.data.remote import RemotePath
 
 
 def expected_bytes(source: DocumentSource) -> int | None:
-    """Returns about how much text `source` holds: the size of its files, None where that says nothing."""
-    paths = [pathlib.Path(path) for path in getattr(source, "paths", ())]
-    if not paths or any(path.suffix in (*COMPRESSED_SUFFIXES, ".parquet") for path in paths):
-        return None
-    return sum(path.stat().st_size for path in paths)
+    """Returns about how much text `source` holds: the size of its files, None where that says nothing.
+
+    Files elsewhere are not asked for their size: one by one, that may take minutes.
+    """
+    size = 0
+    for path in getattr(source, "paths", ()):
+        if isinstance(path, RemotePath) or is_packed(path) or path.suffix.lower() == ".parquet":
+            return None
+        # A file that has gone meanwhile is for the reader to report.
+        size += path.stat().st_size if path.is_file() else 0
+    return size or None
 
 
 @contextlib.contextmanager

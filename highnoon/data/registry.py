@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 import pathlib
@@ -157,7 +158,8 @@ def _open_existing(path: pathlib.Path, name: str, how: _Reading) -> DocumentSour
 
 
 def _open_prepared(path: pathlib.Path, name: str, how: _Reading) -> DocumentSource:
-    if how.options != ReadOptions():
+    # What would be checked or passed over in rows has been: there is none of it in tokens.
+    if dataclasses.replace(how.options, check_ids=False, skip_bad=False) != ReadOptions():
         raise DataError(f"{path} is prepared already, and options of reading text change nothing there; give "
                         f"them to `highnoon data prepare`")
     return PreparedTokens(path, name)
@@ -172,7 +174,7 @@ def _open_path(name: str, how: _Reading, tried: list[str]) -> DocumentSource | N
 
 def _open_hub(name: str, folders: list[pathlib.Path], how: _Reading, tried: list[str]) -> DocumentSource:
     alias = next((hub for names, hub in ALIASES.items() if name in names), None)
-    is_hub_name = bool(_HUB_NAME.fullmatch(name)) and not name.endswith(_FILE_ENDINGS)
+    is_hub_name = bool(_HUB_NAME.fullmatch(name)) and not name.lower().endswith(_FILE_ENDINGS)
     reason: Exception | None = None
     if alias or is_hub_name:
         try:

@@ -25,6 +25,7 @@ class Row(NamedTuple):
         id: Its name where it has no field `id`.
         source: What it was read from, where it has no field `source`.
         domain: Its domain.
+        file: The whole path or URL of its file, empty where it is of none.
     """
 
     values: Mapping[str, Any]
@@ -32,6 +33,7 @@ class Row(NamedTuple):
     id: str
     source: str
     domain: str = "default"
+    file: str = ""
 
 
 # Makes of a row, or of a document that was never one, what is asked for; None leaves it out.
@@ -57,14 +59,15 @@ class RowSource(DocumentSource):
 
         def convert(row: Row | Document, bad: BadRows) -> Document | None:
             document = row if isinstance(row, Document) else _document(row, renderer, bad)
-            if ids is None or document is None or not isinstance(row, Row) or "id" not in row.values:
+            if ids is None or document is None or not isinstance(row, Row) or not _own(row, "id"):
                 return document
-            if not ids.is_doubled(document.source, document.id):
+            # Files that are alike are numbered alike: an id is one of its file and domain.
+            if not ids.is_doubled(row.file, row.domain, document.source, document.id):
                 return document
             bad.take(BadRowError(
-                f"{row.place}: another row of {document.source} has the id {document.id!r} already; give "
-                f"each row its own, leave the later ones out with skip_bad (--skip-bad), or read them all "
-                f"without check_ids (--no-check-ids)", "doubled id", row.place))
+                f"{row.place}: another row of {row.file or document.source} has the id {document.id!r} "
+                f"already; give each row its own, leave the later ones out with skip_bad (--skip-bad), or "
+                f"read them all without check_ids (--no-check-ids)", "doubled id", row.place))
             return None
 
         return self._read(self._new_bad_rows(), convert)
@@ -117,10 +120,12 @@ def _pair(row: Row | Document, renderer: RowRenderer, bad: BadRows) -> Preferenc
 
 def _origin(row: Row) -> tuple[str, str]:
     """Source and id of a row, its own where it names them."""
-    values = row.values
-    source = _name(values["source"]) if "source" in values else row.source
-    return source, _name(values["id"]) if "id" in values else row.id
+    return _own(row, "source") or row.source, _own(row, "id") or row.id
 
 
-def _name(value: Any) -> str:
+def _own(row: Row, field: str) -> str:
+    """What a row says of itself, empty where that is missing or null."""
+    value = row.values.get(field)
+    if value is None:
+        return ""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

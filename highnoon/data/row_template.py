@@ -22,7 +22,8 @@ class RowTemplate:
         learned_fields: Fields that a model learns to write; empty learns the whole text.
 
     Raises:
-        DataError: the template has no field, a brace without its partner, or not all of `learned_fields`.
+        DataError: the template has no field, a brace without its partner, a conversion or format of a field,
+            or not all of `learned_fields`.
 
     Example:
 
@@ -37,10 +38,14 @@ class RowTemplate:
         self.template = template
         self.learned_fields = tuple(learned_fields)
         try:
-            self._parts = [(words, field) for words, field, _, _ in string.Formatter().parse(template)]
+            parts = list(string.Formatter().parse(template))
         except ValueError as error:
             raise DataError(f"`template` {template!r} is no template: {error}; write {{{{ and }}}} for "
                             f"braces that are text") from None
+        if formed := [field for _, field, form, conversion in parts if form or conversion]:
+            raise DataError(f"`template` takes fields as they are, as in {{{formed[0]}}}, without `!` and "
+                            f"`:` after the name; received {template!r}")
+        self._parts = [(words, field) for words, field, _, _ in parts]
         fields = [field for _, field in self._parts if field is not None]
         if not fields or "" in fields:
             raise DataError(f"`template` must name fields in braces, as in {{title}}; received {template!r}")

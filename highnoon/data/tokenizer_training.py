@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 
+from highnoon.data.bad_rows import reason_for_nothing
 from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.splitting import split_hash, split_threshold
 from highnoon.tokenization import QWTTextTokenizer
@@ -44,7 +45,7 @@ def train_tokenizer(sources: DocumentSource | Sequence[DocumentSource], vocab_si
     chosen = [sources] if isinstance(sources, DocumentSource) else list(sources)
     texts = _sample(_training_pieces(chosen, split_threshold(validation_split)), max_bytes)
     if not texts:
-        names = ", ".join(source.name for source in chosen) or "no source"
+        names = ", ".join(f"{source.name}{reason_for_nothing(source)}" for source in chosen) or "no source"
         raise DataError(f"no training text to learn a tokenizer from in {names}; add documents")
     return QWTTextTokenizer(vocab_size).train_from_texts(texts)
 

@@ -23,8 +23,13 @@ _SLOT_BITS = 20
 _MOST_WORDS = 1 << 19
 _MOST_LONG_BYTES = 1 << 25
 
-# Text may be cut here for certain: its ids are those of its parts.
-_SURE_CUT = re.compile(rb"[!-~](?=[\t-\r ])")
+# Longer text that cannot be cut is encoded whole. The different words of one block and such a part always
+# fit beside the most words, for most of them have three bytes and more.
+_LONGEST_PART_BYTES = 2 * _BLOCK_BYTES
+
+# Text may be cut here for certain, its ids are those of its parts: before a blank, and between letter and
+# digit, which no word holds side by side.
+_SURE_CUT = re.compile(rb"[!-~](?=[\t-\r ])|[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])")
 _END = bytes((TEXT_END,))
 
 
@@ -60,10 +65,17 @@ class WordCache:
         counts = np.zeros(len(texts), np.int64)
         with self._lock:
             for block, owners in _blocks([text.encode() for text in texts]):
-                ids, counts_of_block = self._encode_block(block)
+                if len(block[0]) > _LONGEST_PART_BYTES:
+                    ids, counts_of_block = self._encode_whole(block)
+                else:
+                    ids, counts_of_block = self._encode_block(block)
                 parts.append(ids)
                 np.add.at(counts, owners, counts_of_block)
         return (np.concatenate(parts) if parts else np.zeros(0, np.int32)), counts
+
+    def _encode_whole(self, texts: Sequence[bytes]) -> tuple[Ids, Numbers]:
+        rows = self._encode([text.decode() for text in texts])
+        return np.concatenate([np.array(row, np.int32) for row in rows]), np.array([len(row) for row in rows])
 
     def _encode_block(self, texts: Sequence[bytes]) -> tuple[Ids, Numbers]:
         if self._num_words > _MOST_WORDS or self._long_bytes > _MOST_LONG_BYTES:
@@ -141,12 +153,18 @@ class WordCache:
 
 
 def _blocks(texts: Sequence[bytes]) -> Iterator[tuple[list[bytes], list[int]]]:
-    """Texts, and parts of those that are long, in blocks; with the text that each is part of."""
+    """Texts, and parts of those that are long, in blocks; with the text that each is part of.
+
+    A part that is to be encoded whole is a block of its own.
+    """
     held: list[bytes] = []
     owners: list[int] = []
     size = 0
     for owner, text in enumerate(texts):
         for part in [text] if len(text) <= _BLOCK_BYTES else _parts(text):
+            if len(part) > _LONGEST_PART_BYTES and held:
+                yield held, owners
+                held, owners, size = [], [], 0
             held.append(part)
             owners.append(owner)
             size += len(part)

@@ -48,6 +48,7 @@ class WordTable:
         self._first = np.zeros(1 << slot_bits, np.uint64)
         self._second = np.zeros(1 << slot_bits, np.uint64)
         self._numbers = np.zeros(1 << slot_bits, np.int32)
+        self._num_words = 0
 
     def find(self, first: Keys, second: Keys) -> Numbers:
         """Returns the number of each word, -1 where it is not there."""
@@ -65,7 +66,16 @@ class WordTable:
         return numbers
 
     def add(self, first: Keys, second: Keys, numbers: Numbers) -> None:
-        """Adds words that are distinct and not there yet."""
+        """Adds words that are distinct and not there yet.
+
+        Raises:
+            OverflowError: they would leave no free slot, without which nothing could be looked for.
+        """
+        if self._num_words + len(first) > self._last:
+            raise OverflowError(f"a table of {self._last + 1:,} slots holds {self._last:,} words at most; "
+                                f"{self._num_words:,} are there and {len(first):,} came; add fewer, or start "
+                                f"a new table")
+        self._num_words += len(first)
         slots = self._slots(first, second)
         left = np.arange(len(first))
         while len(left):

@@ -8,7 +8,7 @@ from typing import Any
 
 from highnoon.config import TrainingConfig
 from highnoon.data.bad_rows import describe_left_out
-from highnoon.training.stage_data import PlannedEpoch, StageData
+from highnoon.training.stage_data import STREAM_KEY, PlannedEpoch, StageData
 
 MAX_AUTOMATIC_WARMUP_STEPS = 1000
 
@@ -63,6 +63,8 @@ class StagePlan:
 
 # What follows from the other fields, or from the machine.
 _DERIVED = ("timeline", "least_seconds")
+# A stream is as long as its stage's steps ask.
+_DERIVED_OF_STREAMS = (*_DERIVED, "documents", "tokens", "rows", "mix")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,8 +156,9 @@ class TrainingPlan:
         if count != saved_count:
             changes.append(PlanChange("", "stages", count, saved_count, is_extension=count > saved_count))
         for now, then in zip(ours["stages"], saved["stages"], strict=False):
+            derived = _DERIVED_OF_STREAMS if now["data_key"].startswith(STREAM_KEY) else _DERIVED
             for key, value in now.items():
-                if key not in _DERIVED and then.get(key) != value:
+                if key not in derived and then.get(key) != value:
                     is_longer = key in ("epochs", "steps") and (value or 0) > (then.get(key) or 0)
                     changes.append(PlanChange(now["name"], key, value, then.get(key), is_longer))
         if ours["warmup_steps"] != saved["warmup_steps"]:

@@ -8,6 +8,7 @@ import operator
 import pathlib
 import signal
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ import tensorflow as tf
 from highnoon.callbacks import CallbackGroup
 from highnoon.callbacks.callback_group import CallbackFailed
 from highnoon.config import TrainingConfig
+from highnoon.data.bad_rows import describe_left_out, left_out
+from highnoon.data.streamed_rows import StreamedRows
 from highnoon.training import checkpoint
 from highnoon.training.averaged_weights import averaged_weights
 from highnoon.training.checkpoint_writer import CheckpointWriter
@@ -181,6 +184,8 @@ class TrainingRun:
         self.callbacks.event("stage_begin", stage=plan.name, step=self.progress.step)
         while not self._stage_is_over(data, plan) and not self.model.stop_training:
             self._run_epoch(data, plan)
+        if isinstance(data.train_rows, StreamedRows) and (report := left_out(data.train_rows.source)):
+            warnings.warn(f"stage `{plan.name}`: {describe_left_out(report)}", stacklevel=2)
         self._complete_stage(plan)
 
     def _step_for(self, micro_batch_size: int) -> TrainStep:

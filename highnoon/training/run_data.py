@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import os
@@ -25,7 +26,7 @@ from highnoon.data import (
 from highnoon.data.distinct_names import require_distinct_names
 from highnoon.data.mixture import balanced_shares
 from highnoon.data.streamed_rows import StreamedRows
-from highnoon.training.stage_data import StageData
+from highnoon.training.stage_data import STREAM_KEY, StageData
 from highnoon.training.stages import CurriculumStage
 
 # What is held out of a stream is read anew at each evaluation, with all that lies between.
@@ -72,7 +73,10 @@ def _open_stage(stage: CurriculumStage, data_dir: str | os.PathLike[str] | None)
                 stacklevel=2,
             )
             continue
-        opened += getattr(source, "parts", [source]) if stage.balance is not None else [source]
+        parts = getattr(source, "parts", [source]) if stage.balance is not None else [source]
+        for part in parts:
+            part.is_streamed = source.is_streamed
+        opened += parts
         kept += [shares[place]] if shares is not None else []
     if not opened:
         raise DataError(f"all datasets of stage `{stage.name}` are optional, and none of them is there")
@@ -104,7 +108,7 @@ def open_dataset(entry: Any, data_dir: str | os.PathLike[str] | None) -> Documen
 
 
 def choose_tokenizer(
-    model: keras.Model, given: Any | None, sources: Sequence[StageSources]
+    model: keras.Model, given: Any | None, sources: Sequence[StageSources], validation_split: float
 ) -> tuple[Any, str | None]:
     """Returns the run's tokenizer and, where one had to be trained, a line that says so.
 
@@ -131,7 +135,7 @@ def choose_tokenizer(
                 "`tokenizer=`"
             )
         distinct = {source.fingerprint(): source for stage in sources for source in stage.sources}
-        tokenizer = train_tokenizer(list(distinct.values()), vocab_size)
+        tokenizer = train_tokenizer(list(distinct.values()), vocab_size, validation_split=validation_split)
         note = (
             f"note: trained a tokenizer of {tokenizer.vocab_size:,} ids on the stages' own text; "
             "it stays with the run"
@@ -163,7 +167,7 @@ class StagePreparation:
     ) -> None:
         self.packing, self.tokenizer, self.cache_dir = packing, tokenizer, cache_dir
         self.num_replicas = num_replicas
-        self._stores: dict[str, Any] = {}
+        self._stores: dict[tuple[str, str], Any] = {}
 
     def prepare(
         self, stage: CurriculumStage, opened: StageSources, config: TrainingConfig, seed: int
@@ -218,10 +222,11 @@ class StagePreparation:
                               "cannot tell them apart; prepare the data with `highnoon data prepare`")
 
         def rows(split: str, num_rows: int) -> StreamedRows:
-            return StreamedRows(source, self.tokenizer, config.max_seq_length, seed, split, num_rows,
-                                config.validation_split)
+            # Each side counts the bad rows of its own reading.
+            return StreamedRows(copy.copy(source), self.tokenizer, config.max_seq_length, seed, split,
+                                num_rows, config.validation_split)
 
-        data = StageData(stage, config, None, None, f"stream:{source.name}", self.num_replicas)
+        data = StageData(stage, config, None, None, STREAM_KEY + source.fingerprint(), self.num_replicas)
         assert data.steps is not None
         data.train_rows = rows("train", data.steps * data.rows_per_step)
         if config.validation_split:
@@ -229,7 +234,7 @@ class StagePreparation:
         return data
 
     def _store(self, source: Any, validation_split: float) -> Any:
-        key = source.fingerprint()
+        key = source.fingerprint(), source.name
         if key not in self._stores:
             self._stores[key] = tokenize(
                 source, self.tokenizer, cache_dir=self.cache_dir, validation_split=validation_split

@@ -14,6 +14,9 @@ from highnoon.config import ConfigError, TrainingConfig
 from highnoon.data.streamed_rows import StreamedRows
 from highnoon.training.stages import CurriculumStage
 
+STREAM_KEY = "stream:"
+"""How the `data_key` of a stage begins whose data is read forward."""
+
 
 class PlannedEpoch(NamedTuple):
     """An epoch of a stage before it is run.

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.config import ConfigError, resolve_keys
+from highnoon.data import DataError
+from highnoon.data.mixture import require_weights
 
 LENGTHS = ("epochs", "steps", "tokens")
 OVERRIDABLE = frozenset(
@@ -91,6 +93,12 @@ class CurriculumStage:
                 f"stage `{self.name}`: a scheduler that counts {unit}s needs the stage's length in `steps=` "
                 "or `tokens=`"
             )
+        shares = self.dataset_names_and_shares()[1]
+        if shares is not None:
+            try:
+                require_weights(shares)
+            except DataError as error:
+                raise ConfigError(f"stage `{self.name}`: {error}") from None
         self._check_balance()
 
     def _check_balance(self) -> None:
@@ -129,6 +137,8 @@ class CurriculumStage:
                 f"received {self.datasets!r}"
             )
         names, shares = zip(*self.datasets, strict=True)
+        if not all(isinstance(share, (int, float)) for share in shares):
+            raise ConfigError(f"stage `{self.name}`: shares must be numbers; received {list(shares)!r}")
         return list(names), [float(share) for share in shares]
 
     def to_dict(self) -> dict[str, Any]:

@@ -435,7 +435,9 @@ class Trainer:
             raise ConfigError("there is nothing to train on; call add_curriculum_stage(name, datasets) first")
         require_memory(self.model, self.config, self.allow_oversize)
         sources = open_stage_sources(self.stages, self.data_dir)
-        self.tokenizer, note = choose_tokenizer(self.model, self.tokenizer, sources)
+        self.tokenizer, note = choose_tokenizer(
+            self.model, self.tokenizer, sources, self.config.validation_split
+        )
         if hasattr(self.model, "tokenizer"):
             self.model.tokenizer = self.tokenizer
         preparation = StagePreparation(

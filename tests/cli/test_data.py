@@ -8,7 +8,8 @@ import pathlib
 import pytest
 
 from highnoon.cli.__main__ import main
-from highnoon.cli.data import marked_text, store_folders
+from highnoon.cli.data import marked_text
+from highnoon.cli.data_prepare import store_folders
 from highnoon.data import PreparedTokens, TokenStore, tokenize
 from highnoon.data.document import Document, DocumentSource
 from highnoon.tokenization import ByteTokenizer
@@ -172,3 +173,72 @@ def test_what_is_left_out_is_said(tmp_path: pathlib.Path, capsys: pytest.Capture
     command[4] = str(tmp_path / "other")
     assert main([*command, "--skip-bad", "--no-check-ids"]) == 0
     assert "3 documents" in capsys.readouterr().out
+
+
+@pytest.fixture
+def rows(tmp_path: pathlib.Path) -> pathlib.Path:
+    lines = [{"title": f"Tale {number}", "body": "A fox by the river."} for number in range(20)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ByteTokenizer().save(tmp_path)
+    return tmp_path / "rows.jsonl"
+
+
+def prepared_texts(rows: pathlib.Path, *options: str) -> list[Document]:
+    folder = rows.parent / "out"
+    assert main(["data", "prepare", str(rows), "--output", str(folder), "--tokenizer", str(rows.parent),
+                 "--validation-split", "0", *options]) == 0
+    return list(PreparedTokens(folder).documents())
+
+
+def test_fields_of_rows_are_chosen(rows):
+    first = prepared_texts(rows, "--template", "{title}: {body}", "--learned-fields", "body")[0]
+    assert (first.text, first.learned) == ("Tale 0: A fox by the river.", ((8, 27),))
+
+
+def test_lines_and_kinds_are_read_as_asked(rows, capsys):
+    rows.write_text(json.dumps({"prompt": "who?", "response": "a fox", "text": "x"}) + "\n" + "x" * 99 + "\n")
+    (rows.parent / "chat.jinja").write_text(
+        "{% for m in messages %}{% generation %}{{ m['content'] }}{% endgeneration %}|{% endfor %}")
+    words = ["--kind", "instruction", "--chat-template", str(rows.parent / "chat.jinja"), "--skip-bad",
+             "--max-line-bytes", "80"]
+    assert [document.text for document in prepared_texts(rows, *words)] == ["who?|a fox|"]
+    assert "line too long 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("options", "error"), [
+    (["--workers", "0"], "`num_workers` must be at least 1"),
+    (["--validation-split", "1.5"], "`validation_split`"),
+    (["--output", "taken"], "taken is not empty and holds no tokens (mine.txt)"),
+    (["--clean", "empty.yaml"], "empty.yaml holds no cleaning steps"),
+    (["--clean", "bad.yaml"], "bad.yaml is not YAML"),
+])
+def test_what_will_be_refused_is_refused_before_a_tokenizer_is_trained(
+    rows, tmp_path, capsys, monkeypatch, options, error
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").write_text("mine")
+    (tmp_path / "empty.yaml").write_text("# nothing yet\n")
+    (tmp_path / "bad.yaml").write_text("- {step: [\n")
+    assert main(["data", "prepare", str(rows), "--text-field", "body", "--output", "out", *options]) == 1
+    said = capsys.readouterr().err
+    assert error in said and said.count("\n") == 1
+
+
+def test_the_report_of_a_chain_that_drops_everything_is_printed(rows, tmp_path, capsys):
+    (tmp_path / "clean.yaml").write_text("- {step: length, min_characters: 500}\n")
+    words = ["data", "prepare", str(rows), "--text-field", "body", "--output", str(tmp_path / "out"),
+             "--clean", str(tmp_path / "clean.yaml")]
+    for tokenizer in ([], ["--tokenizer", str(tmp_path)]):
+        assert main([*words, *tokenizer]) == 1
+        assert "too short" in capsys.readouterr().out
+
+
+def test_statistics_say_what_was_left_out(rows, capsys):
+    with rows.open("a") as stream:
+        stream.write("not JSON\n")
+    words = ["data", "stats", str(rows), "--text-field", "body", "--skip-bad"]
+    assert main(words) == 0
+    assert f"1 left out: not JSON 1 ({rows}:21)" in capsys.readouterr().out
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["left_out"]["left_out"] == 1

@@ -4,8 +4,9 @@ import argparse
 
 import pytest
 
+from highnoon.cli.__main__ import parse
 from highnoon.cli.run_file import RunFile, dotted_fields
-from highnoon.cli.train import run_callbacks
+from highnoon.cli.train import read_run, run_callbacks
 from highnoon.config import ConfigError, get_preset_config
 
 RUN = """
@@ -115,3 +116,19 @@ def test_a_task_mix_of_a_run_file_is_read(tmp_path):
     assert RunFile.load(path).has_task_mix
     path.write_text("stages: []\ncurriculum: {enabled: false, stages: []}\n")
     assert not RunFile.load(path).has_task_mix
+
+
+@pytest.mark.parametrize(
+    "options", [["--skip-bad"], ["--balance", "equal"], ["--domains", "a"], ["--steps", "5"]]
+)
+def test_options_of_data_are_refused_beside_a_file(options, tmp_path):
+    (tmp_path / "run.yaml").write_text("stages: [{name: all, datasets: stdlib, steps: 5}]\n")
+    with pytest.raises(ConfigError, match=f"{options[0]} belongs to --data"):
+        read_run(parse(["train", "--config", str(tmp_path / "run.yaml"), *options]))
+
+
+def test_domains_and_skipping_reach_the_dataset():
+    options = ["--domains", "a,b", "c", "--skip-bad", "--balance", "2"]
+    plan = read_run(parse(["train", "--data", "texts", *options]))
+    assert plan.stages[0]["datasets"] == [{"name": "texts", "domains": ["a", "b", "c"], "skip_bad": True}]
+    assert plan.stages[0]["balance"] == 2.0

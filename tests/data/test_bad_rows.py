@@ -30,3 +30,15 @@ def test_what_is_only_counted_is_no_error() -> None:
     bad = BadRows()
     bad.count("empty document", "a:1")
     assert bad.report()["reasons"] == {"empty document": {"count": 1, "places": ["a:1"]}}
+
+
+def test_reports_of_parts_add_up() -> None:
+    whole, one, other = BadRows(skip=True), BadRows(skip=True), BadRows(skip=True)
+    for number in range(30):
+        place = f"a:{number}"
+        for bad in (whole, one if number < 15 else other):
+            bad.count("odd" if number % 5 else "even", place)
+    added = BadRows(skip=True)
+    for part in (one, other):
+        added.add(part.report())
+    assert added.report() == whole.report()

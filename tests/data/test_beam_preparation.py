@@ -26,6 +26,7 @@ from highnoon.data.cleaning import (
     PersonalData,
     Step,
 )
+from highnoon.data.read_options import ReadOptions
 from highnoon.tokenization import ByteTokenizer
 
 pytest.importorskip("apache_beam")
@@ -95,3 +96,21 @@ def test_a_step_that_looks_at_all_before_is_refused(make_source, tmp_path):
     source: DocumentSource = make_source(["one", "two"])
     with pytest.raises(DataError, match="`near_duplicates` judges each document by all before it"):
         beam_prepare(source, ByteTokenizer(), tmp_path / "many", [NearDuplicates()])
+
+
+@pytest.mark.slow
+def test_what_is_left_out_is_kept_as_on_one_machine(folder, tmp_path):
+    (folder / "letters" / "a.jsonl").write_text('not JSON\n{"text": "one"}\n{"text": ""}\n')
+    (folder / "tales" / "b.jsonl").write_text('{"text": "two"}\nnot JSON\n')
+    (folder / "none").mkdir()
+    source = DomainFolder(folder, split="line", options=ReadOptions(skip_bad=True))
+    left_out = prepare(source, ByteTokenizer(), tmp_path / "one").manifest["left_out"]
+    beam_prepare(source, ByteTokenizer(), tmp_path / "many")
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+    assert left_out["left_out"] == 4
+
+
+def test_ids_cannot_be_checked_by_many_workers(folder, tmp_path):
+    source = DomainFolder(folder, options=ReadOptions(check_ids=True))
+    with pytest.raises(DataError, match="`check_ids` compares each row of data with all before it"):
+        beam_prepare(source, ByteTokenizer(), tmp_path / "many")

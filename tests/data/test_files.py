@@ -103,7 +103,7 @@ def test_skipping_leaves_out_what_is_bad_and_counts_it(tmp_path: pathlib.Path) -
     assert texts in (["one", "two", "fine", "last", "end"], ["one", "two", "fine", "last", "three", "end"])
     assert {reason: found["places"] for reason, found in source.bad_rows.report()["reasons"].items()} == {
         "no known field": [f"{tmp_path}/a.jsonl:2"], "not UTF-8": [f"{tmp_path}/b.txt:2"],
-        "empty file": [f"{tmp_path}/c.txt"], "unreadable file": [f"{tmp_path}/d.jsonl.gz"]}
+        "empty file": [f"{tmp_path}/c.txt"], "rest of a damaged file": [f"{tmp_path}/d.jsonl.gz"]}
 
 
 @pytest.mark.parametrize("split", ["file", "auto", "blank-line"])
@@ -112,7 +112,8 @@ def test_a_document_is_never_given_without_its_bad_lines(tmp_path: pathlib.Path,
     (tmp_path / "b.txt").write_text("fine")
     source = Files(f"{tmp_path}/*", split=split, options=ReadOptions(skip_bad=True))
     assert [document.text for document in source.documents()] == ["fine"]
-    assert source.bad_rows.report()["reasons"]["not UTF-8"]["places"] == [f"{tmp_path}/a.txt:2"]
+    assert source.bad_rows.report()["reasons"] == {
+        "rest of a file that is not UTF-8": {"count": 1, "places": [f"{tmp_path}/a.txt:2"]}}
 
 
 def test_skipping_and_fields_are_part_of_the_fingerprint(tmp_path: pathlib.Path) -> None:
@@ -156,3 +157,9 @@ def test_rows_of_every_format_go_one_way(tmp_path: pathlib.Path, name: str, data
     assert document.learned is not None
     [(start, stop)] = document.learned
     assert document.text[start:stop] == "A<|im_end|>\n"
+
+
+def test_endings_in_capitals_are_the_same(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "UP.CSV").write_text("text\nfound\n")
+    (tmp_path / "UP.JSONL.GZ").write_bytes(gzip.compress(b'{"text": "packed"}\n'))
+    assert [d.text for d in Files(f"{tmp_path}/*").documents()] == ["found", "packed"]

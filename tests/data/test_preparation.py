@@ -15,10 +15,20 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from highnoon.data import DataError, Document, DocumentSource, TokenStore, prepare, tokenize
+from highnoon.data import (
+    DataError,
+    Document,
+    DocumentSource,
+    Files,
+    TokenStore,
+    prepare,
+    tokenize,
+    train_tokenizer,
+)
 from highnoon.data.encoding import encode_batch
 from highnoon.data.encoding_pool import EncodingPool, WorkerDiedError
 from highnoon.data.folder_lock import folder_lock
+from highnoon.data.read_options import ReadOptions
 from highnoon.data.token_store import DamagedStoreError
 from highnoon.tokenization import ByteTokenizer, QWTTextTokenizer
 
@@ -269,3 +279,48 @@ def test_a_preparation_that_is_killed_goes_on_to_the_same_files(tmp_path: pathli
         num_kills += 1
     assert num_kills >= 2
     assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
+
+
+def rows_file(folder: pathlib.Path, *lines: str) -> pathlib.Path:
+    (folder / "a.jsonl").write_text("".join(line + "\n" for line in lines))
+    return folder / "a.jsonl"
+
+
+ROWS = [json.dumps({"text": f"row {number} of a file"}) for number in range(40)]
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("mend", ["repair", "skip"])
+def test_a_bad_row_can_be_mended_in_the_same_folder(tmp_path: pathlib.Path, mend: str) -> None:
+    file = rows_file(tmp_path, *ROWS, "not JSON")
+    with pytest.raises(DataError, match="not JSON"):
+        prepare(Files(file), ByteTokenizer(), tmp_path / "out", num_workers=1)
+    assert json.loads((tmp_path / "out" / "progress.json").read_text())["documents"]
+    if mend == "repair":
+        rows_file(tmp_path, *ROWS)
+    source = Files(file, options=ReadOptions(skip_bad=mend == "skip"))
+    assert len(prepare(source, ByteTokenizer(), tmp_path / "out", num_workers=1)) == 40
+    prepare(source, ByteTokenizer(), tmp_path / "whole", num_workers=1)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_fault_that_passes_by_itself_costs_no_work(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(DataError):
+        prepare(Numbered(stop_at=80, stop=DataError), ByteTokenizer(), tmp_path, num_workers=1)
+    kept = json.loads((tmp_path / "progress.json").read_text())["documents"]
+    with pytest.raises(KeyboardInterrupt):
+        prepare(Numbered(stop_at=80, stop=KeyboardInterrupt), ByteTokenizer(), tmp_path, num_workers=1)
+    assert json.loads((tmp_path / "progress.json").read_text())["documents"] == kept > 60
+    # The fault is over: what another source would find is unfinished work again.
+    with pytest.raises(DamagedStoreError, match="unfinished preparation of other text"):
+        prepare(Numbered(count=91), ByteTokenizer(), tmp_path, num_workers=1)
+
+
+def test_where_nothing_is_left_the_error_says_why(tmp_path: pathlib.Path) -> None:
+    source = Files(rows_file(tmp_path, "not JSON"), options=ReadOptions(skip_bad=True))
+    said = rf"\(1 left out: not JSON 1 \({tmp_path}/a.jsonl:1\)\)"
+    with pytest.raises(DataError, match=f"has no documents {said}; give a source"):
+        prepare(source, ByteTokenizer(), tmp_path / "out")
+    with pytest.raises(DataError, match=f"no training text .* {said}; add documents"):
+        train_tokenizer(source, 300)

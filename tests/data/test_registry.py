@@ -19,8 +19,10 @@ from highnoon.data import (
     StandardLibrary,
     TextDataset,
     open_source,
+    prepare,
     registry,
 )
+from highnoon.tokenization import ByteTokenizer
 
 
 class FakeHub:
@@ -115,7 +117,8 @@ def test_globs_paths_and_folders_open(tmp_path: pathlib.Path) -> None:
     put(tmp_path / "data" / "x" / "b.txt", "two")
     assert [d.text for d in open_source(f"{tmp_path}/data/x/*.txt").documents()] == ["one", "two"]
     assert isinstance(open_source(tmp_path / "data"), DomainFolder)
-    assert [d.text for d in open_source(tmp_path / "data" / "x" / "a.txt", split="line").documents()] == ["one"]
+    file = tmp_path / "data" / "x" / "a.txt"
+    assert [d.text for d in open_source(file, split="line").documents()] == ["one"]
 
 
 def test_an_unknown_word_fails_at_once_and_says_what_was_tried(tmp_path: pathlib.Path) -> None:
@@ -180,3 +183,10 @@ def test_options_for_a_source_that_is_open_are_an_error(tmp_path: pathlib.Path) 
 def test_a_local_copy_may_be_of_any_format(tmp_path: pathlib.Path) -> None:
     put(tmp_path / "set.csv", "text\nfound\n")
     assert only_text(open_source("set", data_dir=tmp_path)) == "found"
+
+
+def test_a_prepared_folder_has_no_rows_to_check_or_to_skip(tmp_path: pathlib.Path) -> None:
+    prepare(Files(put(tmp_path / "a.txt", "words"), split="line"), ByteTokenizer(), tmp_path / "out", 1, 0.0)
+    assert only_text(open_source(tmp_path / "out", check_ids=True, skip_bad=True)) == "words"
+    with pytest.raises(DataError, match="is prepared already, and options of reading text change nothing"):
+        open_source(tmp_path / "out", text_field="body")

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from highnoon.data import DataError, open_source
+from highnoon.data import DataError, open_source, prepare
 from highnoon.data.remote import is_remote
+from highnoon.tokenization import ByteTokenizer
 
 fsspec = pytest.importorskip("fsspec", reason="the extra remote is not installed")
 
@@ -111,3 +112,8 @@ def test_without_fsspec_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(ImportError, match=r"pip install highnoon\[remote\]"):
         open_source("gs://bucket/a.txt")
+
+
+def test_a_url_is_prepared(memory: Any, tmp_path: pathlib.Path) -> None:
+    url = put(memory, "a.jsonl", b'{"text": "one"}\n{"text": "two"}\n')
+    assert len(prepare(open_source(url), ByteTokenizer(), tmp_path / "out", validation_split=0.0)) == 2

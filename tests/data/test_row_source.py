@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from highnoon.data import DataError, Files
+from highnoon.data import DataError, DomainFolder, Files
 from highnoon.data.bad_rows import BadRowError
 from highnoon.data.preference_pair import PreferencePair
 from highnoon.data.read_options import ReadOptions
@@ -68,3 +68,19 @@ def test_doubled_ids_are_bad_rows_where_asked(tmp_path: pathlib.Path) -> None:
     assert [document.text for document in source.documents()] == ["a", "b", "c", "e"]
     assert source.bad_rows.report()["reasons"]["doubled id"]["places"] == [f"{path}:4"]
     assert len(list(Files(path).documents())) == 5
+
+
+def test_files_of_one_name_in_two_folders_are_numbered_apart(tmp_path: pathlib.Path) -> None:
+    for domain in ("a", "b"):
+        (tmp_path / domain).mkdir()
+        write(tmp_path / domain, *({"text": f"{domain}{number}", "id": number} for number in range(3)))
+    source = DomainFolder(tmp_path, options=ReadOptions(check_ids=True))
+    assert len(list(source.documents())) == 6
+
+
+def test_ids_that_are_null_or_empty_are_none(tmp_path: pathlib.Path) -> None:
+    rows = [{"text": "a", "id": None}, {"text": "b", "id": None}, {"text": "c", "id": ""},
+            {"text": "d", "id": "", "source": None}]
+    documents = list(Files(write(tmp_path, *rows), options=ReadOptions(check_ids=True)).documents())
+    assert [(document.source, document.id) for document in documents] == [
+        ("a.jsonl", str(number)) for number in range(1, 5)]

@@ -38,3 +38,9 @@ def test_a_missing_field_is_named_with_those_there_are(values: dict[str, str], f
 def test_a_template_that_is_none_is_an_error(template: str, learned: tuple[str, ...], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         RowTemplate(template, learned)
+
+
+@pytest.mark.parametrize("template", ["{id:05d}", "{text!r}"])
+def test_a_field_is_taken_as_it_is(template: str) -> None:
+    with pytest.raises(DataError, match="`template` takes fields as they are, .* without `!` and `:`"):
+        RowTemplate(template)

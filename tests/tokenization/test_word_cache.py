@@ -129,3 +129,37 @@ def test_keys_hold_every_byte_of_a_word_and_its_length() -> None:
     whole = [(one | (two << 64)).to_bytes(16, "little") for one, two in
              zip(first.tolist(), second.tolist(), strict=True)]
     assert whole == [word.ljust(15, b"\0") + bytes([len(word)]) for word in words]
+
+
+def test_a_long_text_without_a_blank_is_cut_or_encoded_whole(
+    tokenizer: QWTTextTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(word_cache, "_BLOCK_BYTES", 500)
+    monkeypatch.setattr(word_cache, "_LONGEST_PART_BYTES", 1000)
+    chooser = random.Random(1)
+    letters = "".join(chooser.choices(string.ascii_letters + string.digits + "+/'", k=20_000))
+    marks = "".join(chooser.choices(string.ascii_letters + "+/,.;:'é", k=20_000))
+    assert_equal(tokenizer, ["a b", letters, "c", marks, "d e", "", marks])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("alphabet", "size"), [(string.ascii_letters + "0123+/", 20_000_000),
+                                                (string.ascii_letters + "+/", 4_000_000)])
+def test_megabytes_without_a_blank_have_ids(tokenizer: QWTTextTokenizer, alphabet: str, size: int) -> None:
+    text = "".join(random.Random(2).choices(alphabet, k=size))
+    ids, [count] = tokenizer.encode_packed([text])
+    assert count == len(ids)
+    begin, end = (tokenizer.decode(part.tolist()) for part in (ids[:99_000], ids[-99_000:]))
+    assert text.startswith(begin) and text.endswith(end)
+    [expected] = ids_of_whole(tokenizer, [text[:100_000]])
+    assert ids[:len(expected) - 20].tolist() == expected[:-20]
+
+
+def test_a_table_keeps_a_free_slot() -> None:
+    table = WordTable(3)
+    data = b"abcdefgh"
+    first, second = word_keys(data, np.arange(8), np.ones(8, np.int64))
+    table.add(first[:7], second[:7], np.arange(7))
+    assert table.find(first, second).tolist() == [*range(7), -1]
+    with pytest.raises(OverflowError, match="a table of 8 slots holds 7 words at most; 7 are there"):
+        table.add(first[7:], second[7:], np.arange(1))

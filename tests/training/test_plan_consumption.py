@@ -195,6 +195,27 @@ def test_a_stream_is_trained_on_and_shown_again(
             assert shown.rows[0][0].dataset == corpus
 
 
+def test_a_stream_that_became_another_is_not_gone_on_with(
+    make_model: Callable[..., keras.Model], corpus: str, batches: list[dict[str, np.ndarray]]
+) -> None:
+    def trained(steps: int, **arguments: Any) -> None:
+        trainer = hn.Trainer(make_model(), batch_size=4, max_seq_length=32, validation_split=0.0)
+        trainer.add_curriculum_stage("all", {"name": corpus, "stream": True, "skip_bad": True}, steps=steps)
+        trainer.train(checkpoint_dir="checkpoints", log_dir=None, verbose=False, **arguments)
+
+    trained(5)
+    trained(8, resume_from=True, extend=True)
+    assert len(batches) == 8
+    with open(corpus, "a") as stream:
+        stream.write("no row\n" + '{"text": "new words"}\n')
+    with pytest.raises(hn.training.CheckpointError, match="data_key"):
+        trained(9, resume_from=True, extend=True)
+    with pytest.raises(hn.training.CheckpointError, match="is not what the run"):
+        Replay("checkpoints").step(1)
+    with pytest.warns(UserWarning, match="1 left out: not JSON 1"):
+        trained(40)
+
+
 @pytest.mark.parametrize("arguments, message", [
     ({"epochs": 2}, "length in `steps=`"),
     ({"steps": 2, "scheduler": hn.CurriculumScheduler(unit="step", verbose=False)}, "no scheduler"),

@@ -14,6 +14,7 @@ import pytest
 import highnoon as hn
 from highnoon.config import ConfigError, TrainingConfig
 from highnoon.data import DataError
+from highnoon.data.mixture import balanced_shares
 from highnoon.training.task_mix import sequence_length_stages, task_mix_stages
 
 TASKS = {"text_completion": "text.jsonl", "function_call": "calls.jsonl", "bash_command": "bash.jsonl"}
@@ -57,7 +58,10 @@ def test_a_task_mix_becomes_stages_of_shares(make_model: Callable[..., keras.Mod
     ([{"weights": {"text_completion": 1.0}}], "needs one of `iters`"),
     ([{"iters": 5, "max_steps": 5, "weights": {"text_completion": 1.0}}], "needs one of `iters`"),
     ([{"iters": 5, "wieghts": {}}], "weights"),
-    ([{"iters": 0, "weights": {"text_completion": 1.0}}], "`steps` must be at least 1"),
+    ([{"iters": 0, "weights": {"text_completion": 1.0}}], "must last at least 1 step; received 0"),
+    ([{"iters": "five", "weights": {"text_completion": 1.0}}], "must last at least 1 step; received 'five'"),
+    ([{"iters": 5, "weights": {"text_completion": "half"}}], "must be numbers, none below 0"),
+    ([{"iters": 5, "weights": {"text_completion": 1.5, "bash_command": -0.5}}], "none below 0"),
 ])
 def test_a_mix_that_does_not_fit_is_refused(stages: list, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -86,9 +90,9 @@ def test_optional_data_that_is_missing_gives_its_share_to_the_others(
 @pytest.fixture
 def domains() -> str:
     for name, documents in (("big", 400), ("middle", 60), ("small", 8)):
-        pathlib.Path("domains", name).mkdir(parents=True)
-        write(f"domains/{name}/a.jsonl", name, documents)
-    return "domains"
+        pathlib.Path("own_domains", name).mkdir(parents=True)
+        write(f"own_domains/{name}/a.jsonl", name, documents)
+    return "own_domains"
 
 
 def test_equal_shares_stop_where_a_domain_would_be_seen_too_often(
@@ -112,6 +116,20 @@ def test_a_temperature_lies_between_sizes_and_equal_shares(
         ))
         shares[balance] = {part["name"]: part["share"] for part in plan.stages[0].mix}
     assert shares[1.0]["small"] < shares[2.0]["small"] < shares["equal"]["small"] == pytest.approx(1 / 3)
+
+
+def test_two_datasets_of_equal_text_keep_their_names(make_model: Callable[..., keras.Model]) -> None:
+    write("one.jsonl", "same", 30)
+    write("two.jsonl", "same", 30)
+    datasets = [("one.jsonl", 0.3), ("two.jsonl", 0.7)]
+    plan = plan_of(make_model, lambda trainer: trainer.add_curriculum_stage("all", datasets, steps=4))
+    assert [part["name"] for part in plan.stages[0].mix] == ["one.jsonl", "two.jsonl"]
+
+
+def test_a_share_that_would_never_be_read_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no weight may be below 0.0001"):
+        hn.training.CurriculumStage("all", [("a", 1 - 4e-5), ("b", 4e-5)])
+    assert min(balanced_shares([10**9, 10], temperature=1.0, max_repeats=4.0)) >= 1e-4
 
 
 def test_actual_shares_are_logged_beside_the_asked(
@@ -138,10 +156,12 @@ def test_actual_shares_are_logged_beside_the_asked(
     ({"balance": "equal", "max_repeats": 0.5}, "`max_repeats`"),
     ({"optional": ["other"]}, "none of its datasets"),
     ({"steps": 5, "tokens": 5}, "`steps` and `tokens`"),
+    ({"datasets": [("a", 0.5), ("b", 0.6)]}, "stage `all`: the weights must sum to 1"),
+    ({"datasets": [("a", "much"), ("b", 0.6)]}, "stage `all`: shares must be numbers"),
 ])
 def test_stage_arguments_that_do_not_fit_are_refused(arguments: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        hn.training.CurriculumStage("all", ["a"], **arguments)
+        hn.training.CurriculumStage("all", **{"datasets": ["a"], **arguments})
 
 
 def test_a_length_in_tokens_is_rounded_up_to_steps(

@@ -61,6 +61,11 @@ class CleanedSource(DocumentSource):
                 yield kept
         self._report = report.as_dict(self.name)
 
+    @property
+    def is_read(self) -> bool:
+        """Whether all documents have been read once, so that `report` has only to tell."""
+        return self._report is not None
+
     def report(self) -> dict[str, Any]:
         """Returns what became of the documents; reads them all if that has not been done yet.
 

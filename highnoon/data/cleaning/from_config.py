@@ -32,8 +32,8 @@ def from_config(entries: Iterable[Mapping[str, Any]]) -> list[Step]:
         entries: For each step `step`, its name, and its options.
 
     Raises:
-        DataError: an entry is no mapping, lacks `step` or names none, lacks an option that the step needs,
-            or an option is out of range.
+        DataError: `entries` is no list, an entry is no mapping, lacks `step` or names none, lacks an option
+            that the step needs, or an option is out of range.
         ConfigError: an unknown option.
 
     Example:
@@ -43,6 +43,9 @@ def from_config(entries: Iterable[Mapping[str, Any]]) -> list[Step]:
     assert [step.name for step in steps] == ["length", "exact_duplicates"]
     ```
     """
+    if isinstance(entries, (str, Mapping)) or not isinstance(entries, Iterable):
+        raise DataError(f"cleaning steps must be a list of mappings, each with `step` and its options; "
+                        f"received {entries!r}")
     return [_step(entry, f"cleaning step {number}") for number, entry in enumerate(entries, start=1)]
 
 

@@ -48,7 +48,7 @@ class PersonalData(StatelessStep):
         placeholder: What stands in place of one, `{kind}` being its kind in capitals.
 
     Raises:
-        DataError: an unknown action or kind, or no kind.
+        DataError: an unknown action or kind, no kind, or a placeholder with other braces than `{kind}`.
 
     Example:
 
@@ -74,6 +74,12 @@ class PersonalData(StatelessStep):
                 near = difflib.get_close_matches(str(value), known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise DataError(f"`{name}` must be of {', '.join(known)}; received {value!r}{hint}")
+        try:
+            self.placeholder.format(kind="EMAIL")
+        # Each of these a template of text may raise.
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            raise DataError(f"`placeholder` must be text in which `{{kind}}` alone stands in braces; "
+                            f"received {self.placeholder!r}") from None
         object.__setattr__(self, "kinds", tuple(kind for kind in FINDERS if kind in kinds))
 
     def judge(self, document: Document) -> Verdict:

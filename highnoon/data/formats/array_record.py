@@ -58,7 +58,7 @@ def _records(library: Any, path: FilePath, file: str) -> Iterator[bytes]:
     except RuntimeError as error:
         place = f"{path} row {start + 1}"
         raise BadRowError(f"{place}: damaged, or no ArrayRecord file ({str(error).split(';')[0]}); fetch or "
-                          f"write it again", "damaged file", place) from error
+                          f"write it again", "rest of a damaged file", place) from error
 
 
 def _values(record: bytes, place: str) -> dict[str, Any]:

@@ -30,8 +30,8 @@ _SHARD = re.compile(r"-\d{5,}-of-\d{5,}$")
 
 
 def format_of(path: FilePath) -> str:
-    """Returns `.jsonl` of `a.jsonl.gz`, and `.tfrecord` of `a.tfrecord-00000-of-00002`."""
-    return pathlib.PurePath(_SHARD.sub("", uncompressed_name(path))).suffix
+    """Returns `.jsonl` of `a.jsonl.gz` and `A.JSONL`, and `.tfrecord` of `a.tfrecord-00000-of-00002`."""
+    return pathlib.PurePath(_SHARD.sub("", uncompressed_name(path))).suffix.lower()
 
 
 def reader_of(path: FilePath) -> Reader | None:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from highnoon.data.bad_rows import BadRowError, BadRows
+from highnoon.data.document import DataError
 from highnoon.data.formats.file_row import FileRow, Reader
 from highnoon.data.lines import raw_lines
 from highnoon.data.read_options import ReadOptions
@@ -19,11 +20,13 @@ def read_delimited(path: FilePath, options: ReadOptions, bad: BadRows,
     """Yields the rows of a file of separated values, every value a text.
 
     A value in double quotes may hold the delimiter and line ends; a quote within it is doubled. After a row
-    whose quotes do not close, reading goes on at the line after its first.
+    whose quotes do not close, reading goes on at the line after its first, and so it does after a row that
+    is cut by a line too long.
 
     Raises:
-        BadRowError: a name is empty or there twice, or a line is too long; or, unless bad rows are skipped, a
-            row has quotes that do not close, another number of values, or bytes that are not UTF-8.
+        BadRowError: a name is empty or there twice, or the line of names is too long; or, unless bad rows are
+            skipped, a row has a line too long, quotes that do not close, another number of values, or bytes
+            that are not UTF-8.
     """
     # The library's own bound of 128 KiB a value is a setting of the process; it is only ever raised here.
     csv.field_size_limit(max(csv.field_size_limit(), options.max_line_bytes))
@@ -45,6 +48,17 @@ read_csv: Reader = read_delimited
 read_tsv: Reader = functools.partial(read_delimited, delimiter="\t")
 
 
+class _Kept(BadRows):
+    """Holds what is wrong with lines until the row is known that they belong to."""
+
+    def __init__(self) -> None:
+        super().__init__(skip=True)
+        self.errors: list[DataError] = []
+
+    def take(self, error: DataError, place: str = "") -> None:
+        self.errors.append(error)
+
+
 class _Table:
     """Rows of a file; the lines of the row being read are kept, to go back to where it does not close."""
 
@@ -52,8 +66,9 @@ class _Table:
         self._path = path
         self._max_row_bytes = max_row_bytes
         self._delimiter = delimiter
-        # A line that is too long ends the file: what it belongs to cannot be told.
-        self._file = raw_lines(path, BadRows(), max_row_bytes)
+        self._bad = BadRows()
+        self._long_lines = _Kept()
+        self._file = raw_lines(path, self._long_lines, max_row_bytes)
         self._returned: deque[tuple[int, str]] = deque()
         self._held: list[tuple[int, str]] = []
         self._held_bytes = 0
@@ -61,6 +76,7 @@ class _Table:
 
     def next_row(self, bad: BadRows) -> tuple[int, list[str]] | None:
         """Returns the line where the next row begins, and its values; None at the end."""
+        self._bad = bad
         while True:
             self._held, self._held_bytes = [], 0
             try:
@@ -84,15 +100,27 @@ class _Table:
                 number, line = self._returned.popleft()
             else:
                 raw = next(self._file, None)
+                if self._long_lines.errors:
+                    self._pass_long_lines(raw)
+                    continue
                 if raw is None:
                     return
-                # Bytes that are no UTF-8 pass as lone surrogates and are found in the row they belong to.
-                number, line = raw[0], raw[2].decode("utf-8", "surrogateescape")
+                number, line = _numbered(raw)
             self._held.append((number, line))
             self._held_bytes += len(line)
             if self._held_bytes > self._max_row_bytes:
                 raise csv.Error(f"the row is longer than max_line_bytes={self._max_row_bytes:,}")
             yield line
+
+    def _pass_long_lines(self, following: tuple[int, int, bytes] | None) -> None:
+        """Counts lines too long; the row that they cut, if any, cannot be closed."""
+        if following is not None:
+            self._returned.append(_numbered(following))
+        errors, self._long_lines.errors = self._long_lines.errors, []
+        for error in errors:
+            self._bad.take(error)
+        if self._held:
+            raise csv.Error("a line of it is too long")
 
     def _require_utf8(self, values: list[str]) -> None:
         for value in values:
@@ -108,6 +136,11 @@ class _Table:
         return BadRowError(f"{place}: the row cannot be cut into values ({error}); check its quotes: a value "
                            f"with quotes or line ends stands in quotes, and those within it are doubled",
                            "bad quotes", place)
+
+
+def _numbered(raw: tuple[int, int, bytes]) -> tuple[int, str]:
+    """Number and text of a line; bytes that are no UTF-8 are lone surrogates, found with their row."""
+    return raw[0], raw[2].decode("utf-8", "surrogateescape")
 
 
 def _require_names(names: list[str], place: str) -> list[str]:

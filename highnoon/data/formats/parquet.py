@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.formats.file_row import FileRow
-from highnoon.data.opening import COMPRESSED_SUFFIXES, local_file, open_bytes
+from highnoon.data.opening import is_packed, local_file, open_bytes
 from highnoon.data.read_options import ReadOptions
 from highnoon.data.remote import FilePath
 
@@ -25,7 +25,7 @@ def read_parquet(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator
         import pyarrow.parquet  # type: ignore[import-untyped]
     except ImportError:
         raise ImportError(f"{path} needs pyarrow: pip install highnoon[arrow]") from None
-    opened = local_file(path) if path.name.endswith(COMPRESSED_SUFFIXES) else open_bytes(path)
+    opened = local_file(path) if is_packed(path) else open_bytes(path)
     number = 0
     with opened as file:
         try:
@@ -39,4 +39,4 @@ def read_parquet(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator
             place = f"{path} row {number + 1}"
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BadRowError(f"{place}: damaged, or no Parquet file ({reason}); fetch or write it again",
-                              "damaged file", place) from error
+                              "rest of a damaged file", place) from error

@@ -55,4 +55,4 @@ def _records(path: FilePath, file: str) -> Iterator[bytes]:
         place = f"{path} row {number + 1}"
         reason = error.message.rpartition("}} ")[2].partition(" [")[0]
         raise BadRowError(f"{place}: damaged, or no TFRecord file ({reason}); fetch or write it again",
-                          "damaged file", place) from error
+                          "rest of a damaged file", place) from error

@@ -47,3 +47,9 @@ def test_a_benchmark_is_opened_by_its_name(tmp_path):
     (tmp_path / "questions.txt").write_text("Which of the four foxes of the old story met nine crows there?")
     step, = from_config([{"step": "not_in", "benchmark": str(tmp_path / "questions.txt")}])
     assert isinstance(step, NotIn) and len(step.options()["fingerprint"]) == 32
+
+
+@pytest.mark.parametrize("entries", [None, "length", {"step": "length"}, 3])
+def test_what_is_no_list_of_steps_is_an_error(entries):
+    with pytest.raises(DataError, match="cleaning steps must be a list of mappings"):
+        from_config(entries)

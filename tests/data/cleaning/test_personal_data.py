@@ -95,3 +95,9 @@ def test_an_unknown_option_is_an_error_with_the_nearest():
         PersonalData("delete")
     with pytest.raises(DataError, match="at least one of"):
         PersonalData(kinds=())
+
+
+@pytest.mark.parametrize("placeholder", ["[{name}]", "[{}]", "{", "{kind.no}", 3])
+def test_a_placeholder_that_cannot_be_filled_is_an_error(placeholder):
+    with pytest.raises(DataError, match="`placeholder` must be text in which `{kind}` alone"):
+        PersonalData(placeholder=placeholder)

@@ -60,3 +60,15 @@ def test_an_open_quote_holds_no_more_than_a_row_may_have(tmp_path: pathlib.Path)
     file = write(tmp_path, 'a\n"open\n' + "more\n" * 100)
     with pytest.raises(BadRowError, match=r"a\.csv:2: .*longer than max_line_bytes=50"):
         list(read_csv(file, ReadOptions(max_line_bytes=50), BadRows()))
+
+
+def test_reading_goes_on_after_a_line_too_long(tmp_path: pathlib.Path) -> None:
+    long = "x" * 90
+    file = write(tmp_path, f'a,b\n1,2\n{long}\n3,4\n"open,5\n6,7\n{long}\n8,9\n{long}')
+    bad = BadRows(skip=True)
+    rows = list(read_csv(file, ReadOptions(max_line_bytes=50), bad))
+    assert [(row.values["b"], row.number) for row in rows] == [("2", 2), ("4", 4), ("7", 6), ("9", 8)]
+    assert {reason: found["places"] for reason, found in bad.report()["reasons"].items()} == {
+        "line too long": [f"{file}:{number}" for number in (3, 7, 9)], "bad quotes": [f"{file}:5"]}
+    with pytest.raises(BadRowError, match=r"a\.csv:3: the line is longer than max_line_bytes=50"):
+        list(read_csv(file, ReadOptions(max_line_bytes=50), BadRows()))

@@ -1,0 +1,53 @@
+"""The options of `highnoon data` that say how text and rows are read."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from highnoon.data import DocumentSource
+
+READING_OPTIONS = ("split", "skip_bad", "domains", "text_field", "template", "learned_fields", "kind",
+                   "chat_template", "max_line_bytes")
+
+
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--text-field", metavar="FIELD", help="the field of a row that holds its text")
+    parser.add_argument("--template", metavar="TEXT", help="text with fields of a row in braces")
+    parser.add_argument("--learned-fields", metavar="A,B", help="fields of --template that are learnt")
+    parser.add_argument("--kind", metavar="KIND", help="what rows are: text, chat, instruction, preference")
+    parser.add_argument("--chat-template", metavar="FILE", help="Jinja template of conversations")
+    parser.add_argument("--max-line-bytes", type=int, metavar="N", help="longest line that is read")
+    parser.add_argument("--skip-bad", action="store_true", help="pass over what cannot be read, and count it")
+    parser.add_argument("--split", metavar="HOW", help="how text files are cut: auto, file, line, blank-line")
+    parser.add_argument("--domains", metavar="A,B", help="read these domains only")
+
+
+def given_reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns those of the options that were given, as they were written."""
+    values = {option: getattr(arguments, option) for option in READING_OPTIONS}
+    return {option: value for option, value in values.items() if value is not None and value is not False}
+
+
+def open_with_options(name: str, arguments: argparse.Namespace) -> DocumentSource:
+    """Opens a source as the options of reading say.
+
+    Raises:
+        DataError: as `open_source` does.
+        OSError: the file of --chat-template cannot be read.
+    """
+    from highnoon.data import open_source
+
+    options: dict[str, Any] = given_reading_options(arguments)
+    for option in ("domains", "learned_fields"):
+        if option in options:
+            options[option] = [part.strip() for part in options[option].split(",") if part.strip()]
+    if "domains" in options and not options["domains"]:
+        del options["domains"]
+    if "chat_template" in options:
+        options["chat_template"] = pathlib.Path(options["chat_template"]).read_text(encoding="utf-8")
+    if not getattr(arguments, "no_check_ids", True):
+        options["check_ids"] = True
+    return open_source(name, **options)
