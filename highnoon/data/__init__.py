@@ -4,7 +4,7 @@ from highnoon.data.bad_rows import BadRows
 from highnoon.data.cleaning import CleanedSource
 from highnoon.data.contamination import find_contamination
 from highnoon.data.distinct_names import require_distinct_names
-from highnoon.data.document import DataError, Document, DocumentSource
+from highnoon.data.document import DataError, Document, DocumentSource, SourceNotFoundError
 from highnoon.data.domain_folder import DomainFolder
 from highnoon.data.files import Files
 from highnoon.data.filtered import FilteredSource
@@ -15,7 +15,7 @@ from highnoon.data.preference_pair import PreferencePair
 from highnoon.data.preparation import prepare
 from highnoon.data.prepared_tokens import PreparedTokens
 from highnoon.data.read_options import ReadOptions
-from highnoon.data.registry import SourceNotFoundError, open_source
+from highnoon.data.registry import open_source
 from highnoon.data.rows_view import RowsView
 from highnoon.data.standard_library import StandardLibrary
 from highnoon.data.streamed_rows import StreamedRows

@@ -13,6 +13,10 @@ class DataError(ValueError):
     """Data that is missing, damaged or too small, or a request that does not fit it."""
 
 
+class SourceNotFoundError(DataError):
+    """A name, path or glob that stands for no data."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Document:
     """A text, and where it comes from.

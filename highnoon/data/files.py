@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from highnoon.data.bad_rows import BadRowError, BadRows
-from highnoon.data.document import DataError, Document
+from highnoon.data.document import DataError, Document, SourceNotFoundError
 from highnoon.data.formats.by_name import format_of, reader_of
 from highnoon.data.read_options import ReadOptions
 from highnoon.data.remote import FilePath, RemotePath, expand_remote, file_version, is_remote
@@ -132,10 +132,10 @@ def expand(pattern: str | os.PathLike[str]) -> Sequence[FilePath]:
         matches = (pathlib.Path(match) for match in glob.glob(os.fspath(path), recursive=True))
         if files := sorted(match for match in matches if match.is_file()):
             return files
-        raise DataError(f"no file matches {os.fspath(pattern)}; check the folder and the pattern")
+        raise SourceNotFoundError(f"no file matches {os.fspath(pattern)}; check the folder and the pattern")
     if path.is_dir():
         raise DataError(f"{path} is a folder; name its files, as in {path / '*.txt'}, or use `open_source`")
-    raise DataError(f"no file at {os.fspath(pattern)}; check the path")
+    raise SourceNotFoundError(f"no file at {os.fspath(pattern)}; check the path")
 
 
 def _of_the_rest(error: DataError) -> DataError:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from highnoon.data.chat_template import ChatTemplate
 from highnoon.data.chosen_domains import ChosenDomains
-from highnoon.data.document import DataError, DocumentSource
+from highnoon.data.document import DataError, DocumentSource, SourceNotFoundError
 from highnoon.data.domain_folder import DomainFolder
 from highnoon.data.files import GLOB_CHARACTERS, Files
 from highnoon.data.formats.by_name import ALL_SUFFIXES, DATA_SUFFIXES
@@ -34,10 +34,6 @@ ALIASES: dict[tuple[str, ...], str] = {
 _LOCAL_SUFFIXES = ("", *ALL_SUFFIXES)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?(@[\w./-]+)?")
 _FILE_ENDINGS = (".json", ".md", ".gz", ".zst", *DATA_SUFFIXES)
-
-
-class SourceNotFoundError(DataError):
-    """A name that stands for no data; the message lists what was tried."""
 
 
 def open_source(name: Any, data_dir: str | os.PathLike[str] | None = None, split: str = "auto", *,
@@ -136,7 +132,8 @@ def _spellings(name: str) -> list[str]:
 
 def _open_local_copy(name: str, folders: list[pathlib.Path], how: _Reading,
                      tried: list[str]) -> DocumentSource | None:
-    if pathlib.Path(name).is_absolute():
+    # "." and "./data" are paths, whatever lies in the folders of local copies.
+    if pathlib.Path(name).is_absolute() or name.startswith("."):
         return None
     for folder in folders:
         for spelling in _spellings(name):

@@ -7,7 +7,7 @@ import pathlib
 import re
 from typing import IO, Any
 
-from highnoon.data.document import DataError
+from highnoon.data.document import DataError, SourceNotFoundError
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://")
 
@@ -89,12 +89,12 @@ def expand_remote(url: str) -> list[RemotePath]:
             files = [RemotePath(system.unstrip_protocol(match), system, match) for match in found
                      if not system.isdir(match)]
             if not files:
-                raise DataError(f"no file matches {url}; check the folder and the pattern")
+                raise SourceNotFoundError(f"no file matches {url}; check the folder and the pattern")
             return files
         if not kind.startswith("http") and _as_os_error(system.isdir, path):
             raise DataError(f"{url} is a folder; name its files, as in {url.rstrip('/')}/*.jsonl")
         if not _as_os_error(system.exists, path):
-            raise DataError(f"no file at {url}; check the address and your access")
+            raise SourceNotFoundError(f"no file at {url}; check the address and your access")
     except OSError as error:
         raise DataError(f"cannot read {url}: {error}") from error
     return [RemotePath(url, system, path)]

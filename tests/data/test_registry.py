@@ -121,6 +121,17 @@ def test_globs_paths_and_folders_open(tmp_path: pathlib.Path) -> None:
     assert [d.text for d in open_source(file, split="line").documents()] == ["one"]
 
 
+def test_a_path_that_begins_with_a_dot_is_no_name(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "copies" / "a.txt", "copy")
+    put(tmp_path / "mine" / "a.txt", "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    monkeypatch.setenv("HIGHNOON_DATA", str(tmp_path / "copies"))
+    assert [document.text for document in open_source("./a.txt").documents()] == ["mine"]
+    assert [document.text for document in open_source("a.txt").documents()] == ["copy"]
+
+
 def test_an_unknown_word_fails_at_once_and_says_what_was_tried(tmp_path: pathlib.Path) -> None:
     put(tmp_path / "shakespeare.txt", "x")
     started = time.monotonic()

@@ -87,6 +87,16 @@ def test_optional_data_that_is_missing_gives_its_share_to_the_others(
         plan_of(make_model, lambda trainer: trainer.add_task_mix(tasks, [{"iters": 9, "weights": weights}]))
 
 
+def test_a_glob_may_be_optional_too(make_model: Callable[..., keras.Model], tasks: dict) -> None:
+    tasks["tool_use"] = "none/*.jsonl"
+    weights = {"text_completion": 0.5, "tool_use": 0.5}
+    with pytest.warns(UserWarning, match="goes without `none/"):
+        plan = plan_of(make_model, lambda trainer: trainer.add_task_mix(
+            tasks, [{"iters": 10, "weights": weights}], optional=["tool_use"]
+        ))
+    assert [part["name"] for part in plan.stages[0].mix] == ["text.jsonl"]
+
+
 @pytest.fixture
 def domains() -> str:
     for name, documents in (("big", 400), ("middle", 60), ("small", 8)):
