@@ -97,6 +97,7 @@ def test_a_target_of_acceptance_lengthens_good_drafts_and_shortens_bad_ones(new_
     assert (good.draft_length, bad.draft_length) == (4, 1)
 
 
+@pytest.mark.slow
 def test_prompts_of_other_lengths_compile_nothing_new(new_model) -> None:
     model, draft = new_model(), new_model(seed=1)
     generator = SpeculativeGenerator(model, draft, acceptance_rate_target=None)

@@ -185,6 +185,7 @@ def test_a_saved_model_tells_its_weights_and_that_a_cut_file_is_damaged(tmp_path
     assert "model.safetensors" in inspect_folder(tmp_path / "model").damage
 
 
+@pytest.mark.slow
 def test_a_real_run_s_checkpoint_has_the_slots_of_its_optimizer(tmp_path, make_model, corpus):
     trainer = hn.Trainer(make_model(), optimizer="lion", ema_momentum=0.9, warmup_steps=1)
     trainer.add_curriculum_stage("one", datasets=[corpus], steps=2)

@@ -104,6 +104,7 @@ def test_totals_add_up_to_the_mean_over_all_supervised_tokens():
     assert step.state["loss_total"] == pytest.approx(sum(sums), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_gradient_is_clipped_by_its_global_norm():
     batch = batches_of_unequal_rows(1, rows=8)[0]
     free, clipped = make_step(8, gradient_clip=None), make_step(8, gradient_clip=1e-3)

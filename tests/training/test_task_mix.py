@@ -142,6 +142,7 @@ def test_a_share_that_would_never_be_read_is_refused() -> None:
     assert min(balanced_shares([10**9, 10], temperature=1.0, max_repeats=4.0)) >= 1e-4
 
 
+@pytest.mark.slow
 def test_actual_shares_are_logged_beside_the_asked(
     make_model: Callable[..., keras.Model], tasks: dict
 ) -> None:

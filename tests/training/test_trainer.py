@@ -116,6 +116,7 @@ def test_one_batch_overfits(make_model, tmp_path):
     assert summary["stages_completed"][0]["final_loss"] < 0.05
 
 
+@pytest.mark.slow
 def test_a_stage_in_steps_takes_exactly_those(make_model, corpus):
     trainer = hn.Trainer(make_model(), jit_compile=False)
     trainer.add_curriculum_stage("short", corpus, steps=3).add_curriculum_stage("long", corpus, steps=17)
@@ -326,7 +327,7 @@ def test_a_tokenizer_larger_than_the_model_is_refused(make_model, corpus):
     model.tokenizer = None
     hn.Trainer(model, tokenizer=ByteTokenizer()).add_curriculum_stage("a", corpus).plan()
     with pytest.raises(ConfigError, match="263 ids and the model's vocab_size is 100"):
-        choose_tokenizer(types.SimpleNamespace(vocab_size=100), ByteTokenizer(), [])
+        choose_tokenizer(types.SimpleNamespace(vocab_size=100), ByteTokenizer(), [], 0.1)
 
 
 def test_a_callback_must_be_callable(make_model):
