@@ -50,7 +50,7 @@ def scheduler(order: str, steps: int, reference: str) -> Any:
     common = {"num_stages": 5, "unit": "step", "initial_fraction": 0.2, "verbose": False}
     if order == "adaptive":
         return hn.AdaptiveCurriculumScheduler(
-            strategy="difficulty_based", min_epochs_per_stage=steps // 12, max_epochs_per_stage=steps // 6,
+            strategy="difficulty_based", min_epochs_per_stage=steps // 24, max_epochs_per_stage=steps // 3,
             **common,
         )
     strategy = {"reference loss": "reference_loss", "mixed": "mixed"}.get(order, f"{order}_based")
@@ -68,7 +68,7 @@ def train(
     trainer = hn.Trainer(model, tokenizer=tokenizer, seed=seed, **ROWS)
     trainer.add_curriculum_stage("all", found, steps=steps, scheduler=order)
     # Only an adaptive pace looks at the held-out loss while it trains.
-    interval = max(1, steps // 12) if hasattr(order, "update_with_loss") else 10**9
+    interval = max(1, steps // 24) if hasattr(order, "update_with_loss") else 10**9
     began = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         trainer.train(log_dir=None, save_checkpoints=False, verbose=False, eval_interval=interval)
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--vocab-size", type=int, default=1024)
+    parser.add_argument("--orders", nargs="+", choices=ORDERS, default=ORDERS)
     arguments = parser.parse_args()
     found = datasets(arguments.data)
     tokenizer = train_tokenizer([open_source(name) for name in found], arguments.vocab_size)
@@ -92,7 +93,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         small, _ = train(found, tokenizer, arguments.steps // 10, 1000, None)
         save_model(small.model, f"{folder}/reference")
-        for order in ORDERS:
+        for order in arguments.orders:
             measured = []
             for seed in range(arguments.seeds):
                 trainer, seconds = train(
