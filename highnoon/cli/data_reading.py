@@ -25,6 +25,11 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--domains", metavar="A,B", help="read these domains only")
 
 
+def listed(names: str) -> list[str]:
+    """Returns the names between the commas."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
 def given_reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns those of the options that were given, as they were written."""
     values = {option: getattr(arguments, option) for option in READING_OPTIONS}
@@ -43,7 +48,7 @@ def open_with_options(name: str, arguments: argparse.Namespace) -> DocumentSourc
     options: dict[str, Any] = given_reading_options(arguments)
     for option in ("domains", "learned_fields"):
         if option in options:
-            options[option] = [part.strip() for part in options[option].split(",") if part.strip()]
+            options[option] = listed(options[option])
     if "domains" in options and not options["domains"]:
         del options["domains"]
     if "chat_template" in options:

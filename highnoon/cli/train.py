@@ -17,6 +17,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from highnoon.cli.data_reading import listed
 from highnoon.cli.quiet_start import load_tensorflow
 from highnoon.cli.run_file import RunFile, dotted_fields, field_names
 from highnoon.config import PRESETS, ConfigError, resolve_keys
@@ -149,7 +150,7 @@ def _datasets(arguments: argparse.Namespace) -> list[Any]:
     """The names of --data, with the options of reading where any were given."""
     options: dict[str, Any] = {}
     if arguments.domains:
-        options["domains"] = [name for words in arguments.domains for name in words.split(",") if name]
+        options["domains"] = listed(",".join(arguments.domains))
     if arguments.skip_bad:
         options["skip_bad"] = True
     return [{"name": name, **options} if options else name for name in arguments.data]

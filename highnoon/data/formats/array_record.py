@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from highnoon.data.bad_rows import BadRowError, BadRows
-from highnoon.data.formats.file_row import FileRow
+from highnoon.data.formats.file_row import FileRow, record_rows
 from highnoon.data.formats.tensorflow_example import example_values
 from highnoon.data.opening import local_file
 from highnoon.data.read_options import ReadOptions
@@ -33,14 +33,7 @@ def read_array_record(path: FilePath, options: ReadOptions, bad: BadRows) -> Ite
         raise ImportError(f"{path} needs the library array_record: "
                           f"pip install highnoon[array-record]") from None
     with local_file(path) as file:
-        for number, record in enumerate(_records(array_record_module, path, os.fspath(file)), start=1):
-            place = f"{path} row {number}"
-            try:
-                values = _values(record, place)
-            except BadRowError as error:
-                bad.take(error)
-                continue
-            yield FileRow(values, place, number)
+        yield from record_rows(path, _records(array_record_module, path, os.fspath(file)), _values, bad)
 
 
 def _records(library: Any, path: FilePath, file: str) -> Iterator[bytes]:

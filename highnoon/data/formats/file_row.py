@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from highnoon.data.bad_rows import BadRows
+from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.read_options import ReadOptions
 from highnoon.data.remote import FilePath
 
@@ -22,6 +22,26 @@ class FileRow(NamedTuple):
     values: Mapping[str, Any]
     place: str
     number: int
+
+
+def record_rows(path: FilePath, records: Iterable[bytes], decode: Callable[[bytes, str], Mapping[str, Any]],
+                bad: BadRows) -> Iterator[FileRow]:
+    """Yields the rows of a file of records.
+
+    Args:
+        path: The file.
+        records: Its records.
+        decode: Returns the fields of a record found at a place, or raises BadRowError.
+        bad: Takes the records that cannot be decoded.
+    """
+    for number, record in enumerate(records, start=1):
+        place = f"{path} row {number}"
+        try:
+            values = decode(record, place)
+        except BadRowError as error:
+            bad.take(error)
+            continue
+        yield FileRow(values, place, number)
 
 
 # A reader hands rows that it cannot read to `BadRows`; damage after which nothing can be read it raises.

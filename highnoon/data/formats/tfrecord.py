@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from highnoon.data.bad_rows import BadRowError, BadRows
-from highnoon.data.formats.file_row import FileRow
+from highnoon.data.formats.file_row import FileRow, record_rows
 from highnoon.data.formats.tensorflow_example import example_values
 from highnoon.data.opening import local_file
 from highnoon.data.read_options import ReadOptions
@@ -24,14 +24,7 @@ def read_tfrecord(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterato
             skipped, a record that is no example.
     """
     with local_file(path) as file:
-        for number, record in enumerate(_records(path, os.fspath(file)), start=1):
-            place = f"{path} row {number}"
-            try:
-                values = example_values(record, place)
-            except BadRowError as error:
-                bad.take(error)
-                continue
-            yield FileRow(values, place, number)
+        yield from record_rows(path, _records(path, os.fspath(file)), example_values, bad)
 
 
 def _records(path: FilePath, file: str) -> Iterator[bytes]:
