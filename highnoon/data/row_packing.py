@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from highnoon.data.document_stream import TokenisedDocument
-from highnoon.data.row_layout import Ints
-from highnoon.data.split_documents import Batch
+from highnoon.data.row_filling import Batch, empty_batch, fill_rows, token_places
+from highnoon.data.row_layout import PackedLayout
 
 # Rows are made in blocks: fewer calls of NumPy a token.
 BLOCK_TOKENS = 1 << 15
@@ -67,36 +67,17 @@ def _rest(held: list[TokenisedDocument], begun: int) -> tuple[list[TokenisedDocu
 def _block(held: list[TokenisedDocument], begun: int, rows: int, row_length: int) -> RowBlock:
     """The first `rows` rows of what is held, from its token `begun` on; places after its end are zero."""
     lengths = np.array([len(document.tokens) for document in held])
-    tokens = np.concatenate([document.tokens for document in held])[begun:]
-    learned = np.concatenate([document.learned for document in held])[begun:]
-    owner = np.repeat(np.arange(len(held)), lengths)[begun:]
-    room = rows * row_length
-    used = min(room, len(tokens))
-    follows = np.zeros(used, np.bool_)
-    inner = min(used, len(tokens) - 1)
-    follows[:inner] = (owner[1:inner + 1] == owner[:inner]) & learned[1:inner + 1]
-    labels = np.zeros(used, np.int32)
-    labels[:inner] = tokens[1:inner + 1] * follows[:inner]
-    segments, positions = _places(owner[:used], row_length)
-    columns = {"token_ids": tokens[:used], "labels": labels, "loss_weights": follows.astype(np.float32),
-               "segment_ids": segments, "positions": positions}
-    batch = {name: _filled(values, rows, row_length) for name, values in columns.items()}
-    numbers = np.array([document.number for document in held])
-    owners = [owner[start:min(start + row_length, used)] for start in range(0, used, row_length)]
-    return RowBlock(batch, [numbers[of_row[0]:of_row[-1] + 1].tolist() for of_row in owners])
-
-
-def _places(owner: Ints, row_length: int) -> tuple[Ints, Ints]:
-    """Segment within the row, from 1, and position within the piece, from 0, of each token."""
-    place = np.arange(len(owner))
-    begins = np.ones(len(owner), np.bool_)
-    begins[1:] = (owner[1:] != owner[:-1]) | (place[1:] % row_length == 0)
-    count = np.cumsum(begins)
-    row_starts = place - place % row_length
-    return count - count[row_starts] + 1, place - np.maximum.accumulate(place * begins)
-
-
-def _filled(values: np.ndarray, rows: int, row_length: int) -> np.ndarray:
-    full = np.zeros(rows * row_length, np.float32 if values.dtype == np.float32 else np.int32)
-    full[:len(values)] = values
-    return full.reshape(rows, row_length)
+    starts = np.cumsum(lengths) - lengths
+    # What is left of the first document is laid out as one of its own.
+    starts[0] += begun
+    lengths[0] -= begun
+    pieces = PackedLayout(np.arange(len(held)), lengths, row_length).pieces(np.arange(rows))
+    places = token_places(pieces, starts, lengths, row_length)
+    tokens = np.concatenate([document.tokens for document in held])
+    learned = np.concatenate([document.learned for document in held])
+    batch = empty_batch(rows, row_length)
+    fill_rows(batch, pieces, places, tokens[places.source], tokens[places.label],
+              places.has_label & learned[places.label])
+    numbers = np.array([document.number for document in held])[pieces.document]
+    of_rows = np.split(numbers, np.searchsorted(pieces.row, np.arange(1, rows)))
+    return RowBlock(batch, [of_row.tolist() for of_row in of_rows])

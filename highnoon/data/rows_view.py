@@ -9,17 +9,15 @@ import numpy as np
 
 from highnoon.data.document import DataError
 from highnoon.data.mixture import Mixture
+from highnoon.data.row_filling import Batch, empty_batch
 from highnoon.data.row_layout import Ints, Pieces, RowLayout
-from highnoon.data.split_documents import Batch, SplitDocuments
+from highnoon.data.split_documents import SplitDocuments
 
 # Cuts a pool's documents for its pass of a number; returns the layout and the order of its rows.
 Cut = Callable[[Ints, int], tuple[RowLayout, Ints]]
 
 # Rows are gathered in blocks whose index arrays stay in the processor's cache.
 _BLOCK_TOKENS = 1 << 15
-
-_DTYPES = {"token_ids": np.int32, "labels": np.int32, "loss_weights": np.float32, "segment_ids": np.int32,
-           "positions": np.int32}
 
 
 class RowsView:
@@ -68,8 +66,7 @@ class RowsView:
             raise DataError(f"`start` must be in [0, num_rows={self.num_rows}] and `count` not negative; "
                             f"received {start} and {count}")
         rows = np.arange(start, min(start + count, self.num_rows))
-        batch: Batch = {name: np.zeros((len(rows), self.row_length), dtype)
-                        for name, dtype in _DTYPES.items()}
+        batch = empty_batch(len(rows), self.row_length)
         for block in range(0, len(rows), step := max(1, _BLOCK_TOKENS // self.row_length)):
             part = {name: array[block:block + step] for name, array in batch.items()}
             for pieces in self._pieces(rows[block:block + step]):

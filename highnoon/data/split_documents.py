@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from highnoon.data.document import DataError
+from highnoon.data.row_filling import Batch, fill_rows, token_places
 from highnoon.data.row_layout import Ints, Pieces
 from highnoon.data.token_store import TokenStore
 
-Batch = dict[str, npt.NDArray]
 SPLITS = ("train", "validation")
 
 
@@ -51,22 +51,11 @@ class SplitDocuments:
 
     def gather(self, pieces: Pieces, row_length: int, batch: Batch) -> None:
         """Writes the tokens of `pieces` into the rows of `batch`, whose other places are left alone."""
-        which = np.repeat(np.arange(len(pieces.row)), pieces.length)
-        within = np.arange(len(which)) - np.repeat(np.cumsum(pieces.length) - pieces.length, pieces.length)
-        target = (pieces.row * row_length + pieces.column)[which] + within
-        source = (self._starts[pieces.document] + pieces.begin)[which] + within
-        room = self.lengths[pieces.document] - pieces.begin - 1
-        has_next = within < room[which]
-        # The token after the last of a document is another's: it is neither read nor supervised.
-        stores = self._places_of_stores(pieces, which)
-        label = source + has_next
-        following = self._tokens_at(label, stores)
-        is_supervised = self._supervised(has_next, label, stores)
-        batch["token_ids"].reshape(-1)[target] = self._tokens_at(source, stores)
-        batch["labels"].reshape(-1)[target] = following * is_supervised
-        batch["loss_weights"].reshape(-1)[target] = is_supervised
-        batch["segment_ids"].reshape(-1)[target] = pieces.segment[which]
-        batch["positions"].reshape(-1)[target] = within
+        places = token_places(pieces, self._starts, self.lengths, row_length)
+        stores = self._places_of_stores(pieces, places.which)
+        is_supervised = self._supervised(places.has_label, places.label, stores)
+        fill_rows(batch, pieces, places, self._tokens_at(places.source, stores),
+                  self._tokens_at(places.label, stores), is_supervised)
 
     def _places_of_stores(self, pieces: Pieces, which: Ints) -> list[tuple[int, Ints | slice]]:
         """The stores that `pieces` come from, each with the tokens that are its own."""

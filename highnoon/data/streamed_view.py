@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from highnoon.data.document import DataError
+from highnoon.data.row_filling import Batch
 from highnoon.data.row_layout import Ints
 from highnoon.data.row_packing import RowBlock
-from highnoon.data.split_documents import Batch
 
 # Blocks kept after they are read, so that a step can be read again: about a million tokens.
 _KEPT_BLOCKS = 32

@@ -11,7 +11,7 @@ from highnoon.data.files import Files
 from highnoon.data.hugging_face import HuggingFaceDataset
 from highnoon.data.packed_rows import PackedRows
 from highnoon.data.registry import ALIASES, open_source
-from highnoon.data.split_documents import Batch
+from highnoon.data.row_filling import Batch
 from highnoon.data.tokenizing import tokenize
 from highnoon.tokenization import Tokenizer
 
