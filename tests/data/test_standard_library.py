@@ -20,6 +20,7 @@ def test_code_is_the_source_of_the_librarys_own_modules() -> None:
     assert not [name for name in documents if name.startswith(skipped) or ".test." in name]
 
 
+@pytest.mark.slow
 def test_docs_are_docstrings_and_help_topics() -> None:
     documents = {(document.source, document.id): document.text
                  for document in StandardLibrary(("docs",)).documents()}

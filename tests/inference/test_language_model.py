@@ -50,6 +50,7 @@ def test_a_greedy_batch_of_unequal_prompts_equals_the_full_forward_pass(language
         assert_most_likely(language_model, prompt, row)
 
 
+@pytest.mark.slow
 def test_a_prompt_alone_equals_the_full_forward_pass(language_model) -> None:
     row = language_model.generate(PROMPTS[2], max_length=10, temperature=0)
     assert_most_likely(language_model, PROMPTS[2], row)
@@ -68,7 +69,8 @@ def generate_by_contrast_of_none(model, prompt: list[int], temperature: float, *
 
 
 @pytest.mark.parametrize("way", [
-    generate, generate_by_speculation, generate_by_one_beam, generate_by_contrast_of_none,
+    generate, *(pytest.param(way, marks=pytest.mark.slow)
+                for way in (generate_by_speculation, generate_by_one_beam, generate_by_contrast_of_none)),
 ])
 def test_a_padded_prompt_leaves_room_for_every_new_token(language_model, monkeypatch, way) -> None:
     # 18 tokens are padded to 32, and without a smallest capacity the cache is hardly longer than asked for.

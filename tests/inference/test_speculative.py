@@ -27,6 +27,7 @@ def small(pattern: str, vocab_size: int = 60, scale: float = 0.4, noise: float =
     return model
 
 
+@pytest.mark.slow
 def test_greedy_output_is_that_of_plain_decoding_with_either_draft(new_model) -> None:
     target, draft = new_model(12), new_model(12, seed=2)
     prompts = [[2, 9, 3], [4], [1, 2, 3, 4, 5, 6], [5, 6, 7] * 4]

@@ -39,6 +39,7 @@ def test_command_line_answers_without_loading_anything_heavy(words):
     assert modules_after(statement) & HEAVY == set()
 
 
+@pytest.mark.slow
 def test_every_public_name_resolves():
     statement = "import highnoon\nfor name in highnoon.__all__: getattr(highnoon, name)"
     assert "highnoon" in modules_after(statement)

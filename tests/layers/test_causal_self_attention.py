@@ -44,7 +44,7 @@ def test_the_layer_passes_the_battery():
     check_layer(CausalSelfAttention, INIT, INPUTS)
 
 
-@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("window", [pytest.param(None, marks=pytest.mark.slow), 3])
 def test_the_layer_keeps_the_mixer_protocol(window):
     mixer = CausalSelfAttention(num_heads=4, num_kv_heads=2, chunk_length=4, window=window, qk_norm=True)
     check_mixer(mixer, width=16)
@@ -58,7 +58,7 @@ def test_every_chunk_length_equals_the_naive_loop(chunk_length, window):
     np.testing.assert_allclose(y, naive_attention(query, key, value, SEGMENTS, window or 99), atol=1e-5)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("segments, window", [(None, None), (SEGMENTS, None), (SEGMENTS, 2), (None, 6)])
 def test_chunked_gradients_equal_those_of_the_whole_form(segments, window, compiled):
     arrays = heads()

@@ -350,6 +350,7 @@ def test_lora_trains_factors_in_every_mixer_and_starts_from_the_same_logits(mixe
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.slow
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_int8_keeps_what_every_mixer_says_and_decodes(mixer):
     model = battery.new_model(ModelConfig(**{**HYBRID.to_dict(), "block_pattern": mixer}))

@@ -32,6 +32,7 @@ def test_text_of_known_characters_is_cut_wholly() -> None:
     assert len(begins) - 2 == len(ENGINE.pre_tokenize_str(text))
 
 
+@pytest.mark.slow
 def test_characters_of_all_blocks_are_cut_as_the_engine_does() -> None:
     codes = [*range(1, 0x3100), *range(0x3100, 0xD800, 256), *range(0xE000, 0x10000, 16),
              *range(0x10000, sys.maxunicode, 2048)]

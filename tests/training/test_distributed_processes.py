@@ -129,6 +129,7 @@ def test_a_killed_worker_is_named_by_all_others_which_end(tmp_path, victim):
         assert f"noticed {victim}" in told
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_silent_is_lost(tmp_path):
     with start_workers(tmp_path, waiting(grace_seconds=0.2, silent_seconds=2.0), 2) as workers:
         wait_for_lines(tmp_path, range(2), "joined")

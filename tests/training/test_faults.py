@@ -140,6 +140,7 @@ def small_memory(monkeypatch):
     monkeypatch.setattr(TrainStep, "__call__", limited)
 
 
+@pytest.mark.slow
 def test_a_step_that_does_not_fit_is_taken_in_halves_with_the_same_weights(make_model, corpus, small_memory):
     whole, _ = make_trainer(make_model(), corpus, 3, batch_size=2, gradient_accumulation_steps=4)
     halved, events = make_trainer(make_model(), corpus, 3, batch_size=8, auto_batch=True)

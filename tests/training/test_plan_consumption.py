@@ -73,7 +73,8 @@ def consumed_documents(step: Any) -> set[int]:
     return {piece.document for row in step.rows for piece in row}
 
 
-@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.slow) if name == "reference" else name for name in SCHEDULERS])
 def test_the_plan_is_what_is_consumed(
     name: str, make_model: Callable[..., keras.Model], corpus: str, batches: list[dict[str, np.ndarray]]
 ) -> None:

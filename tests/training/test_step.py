@@ -58,7 +58,7 @@ def weights_after(step: TrainStep, batches, loss_weight: float = 1.0) -> list[np
     return [weight.numpy() for weight in step.model.weights]
 
 
-@pytest.mark.parametrize("micro_batch_size", [8, 5])
+@pytest.mark.parametrize("micro_batch_size", [pytest.param(8, marks=pytest.mark.slow), 5])
 def test_micro_batches_of_unequal_rows_give_the_weights_of_one_batch(micro_batch_size):
     batches = batches_of_unequal_rows(20, rows=32)
     whole = weights_after(make_step(32), batches)
