@@ -50,6 +50,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave out rows of --data that cannot be read, and count them"
     )
+    parser.add_argument(
+        "--documents", type=int, metavar="N",
+        help="read the first N documents of --data, a prepared folder; one that is unfinished has N ready",
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=int, metavar="N", help="passes over --data")
     length.add_argument("--steps", type=int, metavar="N", help="optimizer steps over --data")
@@ -140,7 +144,7 @@ def read_run(arguments: argparse.Namespace) -> RunFile:
 
 
 def _refuse_options_of_data(arguments: argparse.Namespace) -> None:
-    options = ("epochs", "steps", "domains", "balance", "skip_bad")
+    options = ("epochs", "steps", "domains", "balance", "skip_bad", "documents")
     given = [f"--{name.replace('_', '-')}" for name in options if getattr(arguments, name)]
     if given:
         raise ConfigError(f"{given[0]} belongs to --data; the stages of a file say their own")
@@ -153,6 +157,8 @@ def _datasets(arguments: argparse.Namespace) -> list[Any]:
         options["domains"] = listed(",".join(arguments.domains))
     if arguments.skip_bad:
         options["skip_bad"] = True
+    if arguments.documents is not None:
+        options["documents"] = arguments.documents
     return [{"name": name, **options} if options else name for name in arguments.data]
 
 

@@ -38,8 +38,8 @@ from highnoon.data.folder_lock import folder_lock
 from highnoon.data.preparation import is_finished, mendable
 from highnoon.data.registry import open_source
 from highnoon.data.row_source import RowSource
-from highnoon.data.store_writer import PROGRESS_FILE, StoreWriter
-from highnoon.data.token_store import TokenStore
+from highnoon.data.store_writer import StoreWriter
+from highnoon.data.token_store import PROGRESS_FILE, TokenStore
 from highnoon.data.tokenizing import require_training, store_key
 from highnoon.tokenization import Tokenizer
 
@@ -188,7 +188,7 @@ def _join(pieces: pathlib.Path, source: DocumentSource, tokenizer: Tokenizer, ke
           validation_split: float) -> None:
     # What was joined before the process was killed is joined again: the pieces are there, and it is quick.
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
-    with StoreWriter(folder, key, tokenizer) as writer:
+    with StoreWriter(folder, key, tokenizer, source.name, validation_split) as writer:
         for encoded, domains in read_pieces(pieces):
             writer.append(encoded, domains)
         left_out = _left_out(source, pieces)
@@ -196,7 +196,7 @@ def _join(pieces: pathlib.Path, source: DocumentSource, tokenizer: Tokenizer, ke
             reason = f" ({describe_left_out(left_out)})" if left_out else ""
             raise DataError(f"nothing is left of {source.name}{reason}; give a source that holds text, or "
                             f"milder steps")
-        writer.finish(source.name, validation_split, left_out)
+        writer.finish(left_out)
 
 
 def _left_out(source: DocumentSource, pieces: pathlib.Path) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def fill_store(source: DocumentSource, tokenizer: Tokenizer, key: str, folder: p
         DataError: the source has no documents or cannot be read.
         KeyboardInterrupt: with the folder that the work so far is kept in.
     """
-    with StoreWriter(folder, key, tokenizer) as writer:
+    with StoreWriter(folder, key, tokenizer, source.name, validation_split) as writer:
         try:
             documents = _after(source, writer.progress.documents)
             for batch, encoded in _encoded(document_batches(documents), tokenizer, num_workers):
@@ -60,7 +60,7 @@ def fill_store(source: DocumentSource, tokenizer: Tokenizer, key: str, folder: p
         if not writer.progress.documents:
             raise DataError(f"{source.name} has no documents{reason_for_nothing(source)}; give a source that "
                             f"holds text")
-        writer.finish(source.name, validation_split, left_out(source))
+        writer.finish(left_out(source))
 
 
 def usable_cores() -> int:

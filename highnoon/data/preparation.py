@@ -13,11 +13,12 @@ from highnoon.data.filling import fill_store
 from highnoon.data.folder_lock import folder_lock
 from highnoon.data.preparation_progress import expected_bytes, preparation_progress
 from highnoon.data.splitting import split_threshold
-from highnoon.data.store_writer import PROGRESS_FILE, read_progress
+from highnoon.data.store_writer import read_progress
 from highnoon.data.token_store import (
     COLUMNS,
     LEARNED_FILE,
     MANIFEST_FILE,
+    PROGRESS_FILE,
     TOKENS_FILE,
     DamagedStoreError,
     TokenStore,

@@ -11,7 +11,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from highnoon.data.document import Document, DocumentSource
-from highnoon.data.token_store import MANIFEST_FILE, TokenStore, read_manifest, saved_tokenizer
+from highnoon.data.token_store import (
+    MANIFEST_FILE,
+    TokenStore,
+    is_unfinished,
+    read_manifest,
+    saved_tokenizer,
+    store_fingerprint,
+)
 from highnoon.tokenization import Tokenizer
 
 
@@ -24,9 +31,11 @@ class PreparedTokens(DocumentSource):
     Args:
         folder: What `prepare` wrote.
         name: What reports call it; None takes the name of the source it was made from.
+        documents: How many to read from the first on; see `TokenStore`.
 
     Raises:
         DamagedStoreError: there is no manifest, a file of another size than it says, or no tokenizer.
+        DataError: there are fewer `documents`, or the folder is unfinished and none was named.
 
     Example:
 
@@ -42,17 +51,19 @@ class PreparedTokens(DocumentSource):
     ```
     """
 
-    def __init__(self, folder: str | os.PathLike[str], name: str | None = None) -> None:
+    def __init__(self, folder: str | os.PathLike[str], name: str | None = None,
+                 documents: int | None = None) -> None:
         self.folder = pathlib.Path(folder)
-        manifest = read_manifest(self.folder)
+        self.num_documents = documents
+        manifest = read_manifest(self.folder, documents)
         self.name = name or manifest["source"]
-        self._key: str = manifest["key"]
+        self._key = store_fingerprint(manifest["key"], documents)
         self.tokenizer: Tokenizer = saved_tokenizer(self.folder, manifest)
 
     @functools.cached_property
     def store(self) -> TokenStore:
         """The tokens themselves."""
-        return TokenStore(self.folder, self.tokenizer, self.name)
+        return TokenStore(self.folder, self.tokenizer, self.name, documents=self.num_documents)
 
     def fingerprint(self) -> str:
         return self._key
@@ -67,8 +78,8 @@ class PreparedTokens(DocumentSource):
 
 
 def is_prepared(path: str | os.PathLike[str]) -> bool:
-    """Returns whether `path` is a folder of tokens."""
-    return (pathlib.Path(path) / MANIFEST_FILE).is_file()
+    """Returns whether `path` is a folder of tokens, finished or not."""
+    return (pathlib.Path(path) / MANIFEST_FILE).is_file() or is_unfinished(pathlib.Path(path))
 
 
 def text_and_stretches(store: TokenStore, document: int) -> tuple[str, tuple[tuple[int, int], ...] | None]:

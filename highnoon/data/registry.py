@@ -41,7 +41,7 @@ def open_source(name: Any, data_dir: str | os.PathLike[str] | None = None, split
                 learned_fields: Sequence[str] = (), kind: str | None = None,
                 chat_template: str | ChatTemplate | None = None, skip_bad: bool = False,
                 check_ids: bool = False, max_line_bytes: int = MAX_LINE_BYTES,
-                domains: Sequence[str] | None = None) -> DocumentSource:
+                domains: Sequence[str] | None = None, documents: int | None = None) -> DocumentSource:
     """Returns the documents that a name stands for.
 
     Tried in this order: the embedded corpus (`"stdlib"`, `"stdlib:docs"`, `"stdlib:code"`); a URL that
@@ -64,10 +64,11 @@ def open_source(name: Any, data_dir: str | os.PathLike[str] | None = None, split
         check_ids: Whether a row whose `id` another row has is bad.
         max_line_bytes: Longest line, in bytes.
         domains: Read these domains only.
+        documents: How many to read of a folder that `prepare` wrote, or still writes, see `TokenStore`.
 
     Raises:
         SourceNotFoundError: nothing goes by that name.
-        DataError: what does cannot be read, or options are given for a source that is open already.
+        DataError: what does cannot be read, or options are given that mean nothing for it.
 
     Example:
 
@@ -80,14 +81,18 @@ def open_source(name: Any, data_dir: str | os.PathLike[str] | None = None, split
                           max_line_bytes)
     for opened in (name, getattr(name, "source", None)):
         if isinstance(opened, DocumentSource):
-            if options != ReadOptions():
+            if options != ReadOptions() or documents is not None:
                 raise DataError(f"{opened.name} is open already and its options cannot change; give them "
                                 f"where it is made")
             return opened
     if not isinstance(name, (str, os.PathLike)):
         raise DataError(f"a dataset must be a name, a path, a TextDataset or a DocumentSource; received "
                         f"{type(name).__name__}")
-    source = _open_by_name(os.fspath(name), _data_folders(data_dir), _Reading(split, options, domains))
+    how = _Reading(split, options, domains, documents)
+    source = _open_by_name(os.fspath(name), _data_folders(data_dir), how)
+    if documents is not None and not isinstance(source, PreparedTokens):
+        raise DataError(f"`documents` counts those of a folder that `highnoon data prepare` wrote, and "
+                        f"{name} is none; prepare it first")
     # A folder of domains opens no others; of any other source they are passed over.
     return source if domains is None or isinstance(source, DomainFolder) else ChosenDomains(source, domains)
 
@@ -98,6 +103,7 @@ class _Reading(NamedTuple):
     split: str
     options: ReadOptions
     domains: Sequence[str] | None
+    documents: int | None
 
 
 def _open_by_name(name: str, folders: list[pathlib.Path], how: _Reading) -> DocumentSource:
@@ -159,7 +165,7 @@ def _open_prepared(path: pathlib.Path, name: str, how: _Reading) -> DocumentSour
     if dataclasses.replace(how.options, check_ids=False, skip_bad=False) != ReadOptions():
         raise DataError(f"{path} is prepared already, and options of reading text change nothing there; give "
                         f"them to `highnoon data prepare`")
-    return PreparedTokens(path, name)
+    return PreparedTokens(path, name, how.documents)
 
 
 def _open_path(name: str, how: _Reading, tried: list[str]) -> DocumentSource | None:

@@ -17,13 +17,12 @@ from highnoon.data.token_store import (
     COLUMNS,
     LEARNED_FILE,
     MANIFEST_FILE,
+    PROGRESS_FILE,
     STORE_VERSION,
     TOKENS_FILE,
     DamagedStoreError,
 )
 from highnoon.tokenization import Tokenizer
-
-PROGRESS_FILE = "progress.json"
 
 # Text between two entries of the journal: seconds of work that a kill may cost.
 _COMMIT_BYTES = 64_000_000
@@ -32,7 +31,7 @@ _FILL_BYTES = 1 << 24
 
 @dataclasses.dataclass
 class Progress:
-    """How far a store has come: what `progress.json` holds.
+    """How far a store has come: what `progress.json` holds of it.
 
     Args:
         key: The key of the store that is being made.
@@ -55,28 +54,35 @@ class Progress:
 class StoreWriter:
     """Appends documents to the files of a store; a context manager.
 
-    Every 64 MB of text, and where it is left by an exception, all files are synced and `progress.json`
-    is replaced. A writer of the same folder and key cuts the files to what that says and goes on.
+    Every 64 MB of text, and where it is left by an exception, all files are synced and `progress.json`,
+    the manifest so far, is replaced. A writer of the same folder and key cuts the files to what that says
+    and goes on; in the meantime its documents can be read already.
 
     Args:
         folder: An existing folder.
         key: The key of the store.
         tokenizer: What the documents are encoded with; is saved beside them.
+        source: The source's name.
+        validation_split: What is held out unless a reader is told otherwise.
 
     Raises:
         DamagedStoreError: a journal of another key, or a file shorter than it says.
     """
 
-    def __init__(self, folder: pathlib.Path, key: str, tokenizer: Tokenizer) -> None:
+    def __init__(self, folder: pathlib.Path, key: str, tokenizer: Tokenizer, source: str,
+                 validation_split: float) -> None:
         self.folder = folder
         self.progress = read_progress(folder, key) or Progress(key)
         self._tokenizer = tokenizer
+        self._source, self._validation_split = source, validation_split
+        self._saved_tokenizer = tokenizer.save(folder)
         self._committed_bytes = self.progress.text_bytes
         if LEARNED_FILE not in self.progress.sizes:
             (folder / LEARNED_FILE).unlink(missing_ok=True)
         self._files: dict[str, IO[bytes]] = {}
         for name, size in self.progress.sizes.items():
             self._open(name, size)
+        self.commit()
 
     def _open(self, name: str, size: int) -> None:
         path = self.folder / name
@@ -125,30 +131,31 @@ class StoreWriter:
     def commit(self) -> None:
         """Makes what was appended safe against a kill or a loss of power."""
         self._sync()
-        _write_synced(self.folder / PROGRESS_FILE, dataclasses.asdict(self.progress))
+        _write_synced(self.folder / PROGRESS_FILE, self._manifest())
         self._committed_bytes = self.progress.text_bytes
 
-    def finish(self, source: str, validation_split: float, left_out: Mapping[str, Any] | None = None) -> None:
-        """Writes the tokenizer and the manifest, with which the store is whole.
+    def finish(self, left_out: Mapping[str, Any] | None = None) -> None:
+        """Writes the manifest, with which the store is whole.
 
         Args:
-            source: The source's name.
-            validation_split: What is held out unless a reader is told otherwise.
             left_out: The report of bad rows, where there were any.
         """
         self._sync()
-        saved = self._tokenizer.save(self.folder)
-        sizes = self.progress.sizes | {saved.name: saved.stat().st_size}
-        _write_synced(self.folder / MANIFEST_FILE, {
-            "version": STORE_VERSION, "key": self.progress.key, "source": source,
+        _write_synced(self.folder / MANIFEST_FILE,
+                      self._manifest() | ({"left_out": left_out} if left_out else {}))
+        (self.folder / PROGRESS_FILE).unlink()
+
+    def _manifest(self) -> dict[str, Any]:
+        saved = self._saved_tokenizer
+        return {
+            "version": STORE_VERSION, "key": self.progress.key, "source": self._source,
             "documents": self.progress.documents, "tokens": self.progress.tokens,
             "text_bytes": self.progress.text_bytes, "tokenizer": repr(self._tokenizer),
             "tokenizer_file": saved.name, "tokenizer_fingerprint": self._tokenizer.fingerprint(),
             "token_type": token_type(self._tokenizer), "domain_names": self.progress.domain_names,
-            "validation_split": validation_split, "sizes": sizes,
-            **({"left_out": left_out} if left_out else {}),
-        })
-        (self.folder / PROGRESS_FILE).unlink(missing_ok=True)
+            "validation_split": self._validation_split,
+            "sizes": self.progress.sizes | {saved.name: saved.stat().st_size},
+        }
 
     def _sync(self) -> None:
         for stream in self._files.values():
@@ -178,10 +185,14 @@ def read_progress(folder: pathlib.Path, key: str) -> Progress | None:
     if not file.is_file():
         return None
     try:
-        progress = Progress(**json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        progress = Progress(**{field.name: values[field.name] for field in dataclasses.fields(Progress)})
+        progress.sizes = {name: size for name, size in progress.sizes.items() if name.endswith(".bin")}
+    except (ValueError, TypeError, KeyError) as error:
         raise DamagedStoreError(f"{file} cannot be read ({error}); remove {folder} and prepare "
                                 f"anew") from None
+    if not progress.documents:
+        return None
     if progress.key != key:
         raise DamagedStoreError(f"{folder} holds an unfinished preparation of other text or another "
                                 f"tokenizer; remove it, or give another folder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -17,6 +18,9 @@ from highnoon.tokenization import Tokenizer, TokenizerError, load_tokenizer
 
 STORE_VERSION = 2
 MANIFEST_FILE = "manifest.json"
+
+# The manifest so far, of a store that is being written.
+PROGRESS_FILE = "progress.json"
 TOKENS_FILE = "tokens.bin"
 
 # One byte a token, 1 where it is learnt; absent where all are.
@@ -43,24 +47,29 @@ class TokenStore:
         tokenizer: The tokenizer that it was written with.
         name: What reports call the store.
         validation_split: Share of documents to hold out by `split_hash`, in [0, 1).
+        documents: How many to read from the first on; None reads all of a finished store. With a number,
+            the documents that an unfinished preparation has ready can be read while it goes on, and stay
+            the same when it ends.
 
     Raises:
         DamagedStoreError: no manifest, or a file of another size than it says.
-        DataError: `validation_split` is out of range.
+        DataError: `validation_split` is out of range, or there are fewer `documents`.
     """
 
     def __init__(self, folder: str | os.PathLike[str], tokenizer: Tokenizer, name: str = "",
-                 validation_split: float = 0.1) -> None:
+                 validation_split: float = 0.1, documents: int | None = None) -> None:
         self.folder = pathlib.Path(folder)
         self.tokenizer = tokenizer
         self.name = name or self.folder.name
         self.validation_split = validation_split
-        self.manifest = read_manifest(self.folder)
-        self.fingerprint: str = self.manifest["key"]
-        self.domain_names: list[str] = self.manifest["domain_names"]
+        self.manifest = read_manifest(self.folder, documents)
+        self.fingerprint = store_fingerprint(self.manifest["key"], documents)
+        self._num_documents: int = self.manifest["documents"] if documents is None else documents
         self.lengths = self._column("lengths.bin")
         self.num_bytes = self._column("num_bytes.bin")
         self.domains = self._column("domains.bin")
+        # In the order of their first documents.
+        self.domain_names: list[str] = self.manifest["domain_names"][:int(self.domains.max()) + 1]
         self.split_hashes = self._column("split_hashes.bin")
         self.is_validation: npt.NDArray[np.bool_] = (
             self.split_hashes < np.uint64(split_threshold(validation_split)))
@@ -68,37 +77,43 @@ class TokenStore:
         _check_totals(self)
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], name: str = "",
-             validation_split: float | None = None) -> TokenStore:
+    def open(cls, folder: str | os.PathLike[str], name: str = "", validation_split: float | None = None,
+             documents: int | None = None) -> TokenStore:
         """Returns the tokens that `prepare` wrote to `folder`, with the tokenizer that was saved there.
 
         Args:
             folder: What `prepare` wrote.
             name: What reports call the store; by default the name of the source it was made from.
             validation_split: Share of documents to hold out; None takes what `prepare` was given.
+            documents: How many to read from the first on, see the class.
 
         Raises:
             DamagedStoreError: the folder is not whole.
+            DataError: there are fewer `documents`.
         """
         path = pathlib.Path(folder).expanduser()
-        manifest = read_manifest(path)
+        manifest = read_manifest(path, documents)
         split = manifest["validation_split"] if validation_split is None else validation_split
-        return cls(path, saved_tokenizer(path, manifest), name or manifest["source"], split)
+        return cls(path, saved_tokenizer(path, manifest), name or manifest["source"], split, documents)
 
     def _column(self, name: str) -> npt.NDArray[Any]:
-        return np.fromfile(self.folder / name, COLUMNS[name])
+        return np.fromfile(self.folder / name, COLUMNS[name], self._num_documents)
 
     @functools.cached_property
     def all_tokens(self) -> npt.NDArray[Any]:
         """Every document's tokens one after another, memory-mapped."""
-        return np.memmap(self.folder / TOKENS_FILE, self.manifest["token_type"], mode="r")
+        return self._map(TOKENS_FILE, self.manifest["token_type"])
 
     @functools.cached_property
     def all_learned(self) -> npt.NDArray[np.bool_] | None:
         """Whether a model learns to write each of `all_tokens`, memory-mapped; None where all are learnt."""
         if LEARNED_FILE not in self.manifest["sizes"]:
             return None
-        return np.memmap(self.folder / LEARNED_FILE, np.bool_, mode="r")
+        return self._map(LEARNED_FILE, np.bool_)
+
+    def _map(self, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        # Of its own length: what lies beyond may be half of a token that is being written.
+        return np.memmap(self.folder / name, dtype, mode="r", shape=(int(self.offsets[-1]),))
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -132,22 +147,49 @@ class TokenStore:
         return f"TokenStore({self.name!r}, documents={len(self)}, tokens={self.offsets[-1]})"
 
 
-def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
+def read_manifest(folder: pathlib.Path, documents: int | None = None) -> dict[str, Any]:
     """Returns the manifest of a folder of tokens, after checking that its files have the sizes it says.
+
+    Args:
+        folder: The folder.
+        documents: How many are wanted; with a number, the manifest so far of an unfinished one will do.
 
     Raises:
         DamagedStoreError: they have not, or there is no manifest.
+        DataError: there are fewer `documents`, or none was named where the folder is unfinished.
     """
+    is_finished = (folder / MANIFEST_FILE).is_file()
+    file = folder / (MANIFEST_FILE if is_finished or not is_unfinished(folder) else PROGRESS_FILE)
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-        sizes = manifest["sizes"]
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        sizes, ready, tokens = manifest["sizes"], manifest["documents"], manifest["tokens"]
     except (OSError, ValueError, KeyError) as error:
         raise DamagedStoreError(f"{folder} holds no whole set of tokens ({error}); tokenise again") from None
     for name, size in sizes.items():
         actual = (folder / name).stat().st_size if (folder / name).is_file() else 0
-        if actual != size:
+        if actual != size and (is_finished or actual < size):
             raise DamagedStoreError(f"{folder / name} should have {size} bytes and has {actual}")
+    if documents is None and not is_finished:
+        raise DataError(
+            f"{folder} is still being prepared, or was stopped: {ready:,} documents of {tokens:,} tokens are "
+            f"ready. Wait, or give `highnoon data prepare` again to finish it; or take those, by "
+            f"documents={ready} beside the dataset's name or `highnoon train --documents {ready}`")
+    if documents is not None and not 1 <= documents <= ready:
+        raise DataError(f"`documents` must be from 1 to {ready}, which {folder} has ready; received "
+                        f"{documents}")
     return manifest
+
+
+def is_unfinished(folder: pathlib.Path) -> bool:
+    """Returns whether `folder` was begun to be filled with tokens, and is not whole."""
+    return (folder / PROGRESS_FILE).is_file() and not (folder / MANIFEST_FILE).is_file()
+
+
+def store_fingerprint(key: str, documents: int | None) -> str:
+    """Returns what tells a store, or its first documents, from any other."""
+    if documents is None:
+        return key
+    return hashlib.blake2b(f"{key}, first {documents}".encode(), digest_size=16).hexdigest()
 
 
 def saved_tokenizer(folder: pathlib.Path, manifest: dict[str, Any]) -> Tokenizer:
@@ -168,6 +210,9 @@ def saved_tokenizer(folder: pathlib.Path, manifest: dict[str, Any]) -> Tokenizer
 
 
 def _check_totals(store: TokenStore) -> None:
-    if len(store.all_tokens) != store.offsets[-1]:
-        raise DamagedStoreError(f"{store.folder} should hold {store.offsets[-1]} tokens and holds "
-                                f"{len(store.all_tokens)}")
+    """Opens the tokens, so that they are those of now, after checking that the lengths add up to them."""
+    held = store.manifest["sizes"][TOKENS_FILE] // np.dtype(store.manifest["token_type"]).itemsize
+    is_all = len(store) == store.manifest["documents"]
+    if held < store.offsets[-1] or is_all and held > store.offsets[-1]:
+        raise DamagedStoreError(f"{store.folder} should hold {store.offsets[-1]} tokens and holds {held}")
+    assert len(store.all_tokens) == store.offsets[-1]

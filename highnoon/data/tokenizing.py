@@ -59,7 +59,8 @@ def tokenize(source: DocumentSource, tokenizer: Tokenizer, cache_dir: str | os.P
     require_workers(num_workers)
     if isinstance(source, PreparedTokens):
         if source.tokenizer.fingerprint() == tokenizer.fingerprint():
-            return require_training(TokenStore(source.folder, tokenizer, source.name, validation_split))
+            return require_training(TokenStore(source.folder, tokenizer, source.name, validation_split,
+                                               source.num_documents))
         warnings.warn(f"{source.name} was prepared with {source.tokenizer}, and its text is tokenised again "
                       f"with {tokenizer}; prepare it with the tokenizer of the model", stacklevel=2)
     key = store_key(source, tokenizer)

@@ -119,7 +119,8 @@ def test_a_task_mix_of_a_run_file_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [["--skip-bad"], ["--balance", "equal"], ["--domains", "a"], ["--steps", "5"]]
+    "options",
+    [["--skip-bad"], ["--balance", "equal"], ["--domains", "a"], ["--steps", "5"], ["--documents", "3"]],
 )
 def test_options_of_data_are_refused_beside_a_file(options, tmp_path):
     (tmp_path / "run.yaml").write_text("stages: [{name: all, datasets: stdlib, steps: 5}]\n")
@@ -128,7 +129,8 @@ def test_options_of_data_are_refused_beside_a_file(options, tmp_path):
 
 
 def test_domains_and_skipping_reach_the_dataset():
-    options = ["--domains", "a,b", "c", "--skip-bad", "--balance", "2"]
+    options = ["--domains", "a,b", "c", "--skip-bad", "--documents", "7", "--balance", "2"]
     plan = read_run(parse(["train", "--data", "texts", *options]))
-    assert plan.stages[0]["datasets"] == [{"name": "texts", "domains": ["a", "b", "c"], "skip_bad": True}]
+    (dataset,) = plan.stages[0]["datasets"]
+    assert dataset == {"name": "texts", "domains": ["a", "b", "c"], "skip_bad": True, "documents": 7}
     assert plan.stages[0]["balance"] == 2.0

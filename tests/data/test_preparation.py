@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -21,6 +22,7 @@ from highnoon.data import (
     DocumentSource,
     Files,
     TokenStore,
+    open_source,
     prepare,
     tokenize,
     train_tokenizer,
@@ -104,6 +106,39 @@ def test_a_preparation_stopped_again_and_again_gives_the_same_files(
         assert not (tmp_path / "parts" / "manifest.json").exists()
     prepare(Numbered(), bpe, tmp_path / "parts", num_workers=1)
     assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_what_is_ready_can_be_read_and_stays_the_same(tmp_path: pathlib.Path, bpe: QWTTextTokenizer) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        prepare(Numbered(stop_at=60, stop=KeyboardInterrupt), bpe, tmp_path, num_workers=1)
+    with pytest.raises(DataError, match=r"still being prepared.*: \d+ documents of [\d,]+ tokens"):
+        TokenStore.open(tmp_path)
+    with pytest.raises(DataError, match=r"from 1 to \d+, which .* has ready; received 90"):
+        open_source(tmp_path, documents=90)
+    # What lies beyond, as of a batch that is being written, is nobody's.
+    for name in ("tokens.bin", "lengths.bin"):
+        with (tmp_path / name).open("ab") as stream:
+            stream.write(b"\1\2\3")
+    source = open_source(tmp_path, documents=40)
+    early = tokenize(source, bpe)
+    assert early.folder == tmp_path and len(early) == 40
+    expected = [document.text for document in itertools.islice(Numbered().documents(), 40)]
+    assert [document.text for document in source.documents()] == expected
+    whole = prepare(Numbered(), bpe, tmp_path, num_workers=1)
+    later = TokenStore.open(tmp_path, documents=40)
+    assert early.fingerprint == later.fingerprint != whole.fingerprint
+    assert early.domain_names == later.domain_names
+    for number in range(40):
+        assert np.array_equal(early.tokens(number), later.tokens(number))
+        assert np.array_equal(early.learned(number), later.learned(number))
+        assert np.array_equal(later.tokens(number), whole.tokens(number))
+
+
+def test_documents_are_counted_of_prepared_folders_alone(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    with pytest.raises(DataError, match="`documents` counts those of a folder that `highnoon data prepare`"):
+        open_source(tmp_path / "a.txt", documents=1)
 
 
 @pytest.mark.usefixtures("small_batches")
