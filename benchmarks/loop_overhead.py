@@ -7,6 +7,9 @@ bare compiled step once more, on rows read beforehand, so that the two times of 
 machine that slows down slows both. Medians of the pairs' differences, apart for plain steps, for steps at
 log points (which measure all weights) and for those after one (which wait for what it writes); the overhead
 is their mean at the default of a log point in 100 steps, and at one in 10.
+
+Last, a very short step is taken alone and 20 in a call (`steps_per_execution`), in turns: medians of whole
+runs.
 """
 
 from __future__ import annotations
@@ -29,9 +32,17 @@ DEFAULT_LOG_INTERVAL = 100
 LOG_INTERVAL = 10
 WARM_UP_STEPS = 2 * LOG_INTERVAL
 
-# Of about 20 and 500 ms on two cores.
+STEPS_PER_EXECUTION = 20
+ROUNDS = 5
+
+# Of about 5, 25 and 500 ms on two cores.
+VERY_SHORT_STEP: Any = (
+    {"block_pattern": "attention+mlp", "num_reasoning_blocks": 1, "vocab_size": 512, "embedding_dim": 64,
+     "num_heads": 2},
+    {"batch_size": 1, "max_seq_length": 32},
+)
 SHORT_STEP: Any = (
-    {"block_pattern": "attention+mlp", "num_reasoning_blocks": 2},
+    {"block_pattern": "attention+mlp", "num_reasoning_blocks": 1, "vocab_size": 2048},
     {"batch_size": 4, "max_seq_length": 64},
 )
 LONG_STEP: Any = {}, {"batch_size": 8, "max_seq_length": 256}
@@ -83,6 +94,25 @@ def measure(model: dict[str, Any], rows: dict[str, int], steps: int) -> dict[str
     return figures
 
 
+def measure_calls(model: dict[str, Any], rows: dict[str, int], steps: int) -> dict[str, float]:
+    seconds: dict[int, list[float]] = {1: [], STEPS_PER_EXECUTION: []}
+    for _ in range(ROUNDS):
+        for in_a_call, so_far in seconds.items():
+            keras.utils.set_random_seed(0)
+            network = hn.create_model("highnoon-tiny", **model)
+            trainer = hn.Trainer(network, steps_per_execution=in_a_call, **rows)
+            trainer.add_curriculum_stage("all", "stdlib:docs", steps=2 * steps)
+            ends: dict[int, float] = {}
+            trainer.add_callback(
+                lambda event, ends=ends: ends.setdefault(event.get("step", 0), time.perf_counter())
+            )
+            with contextlib.redirect_stdout(io.StringIO()):
+                trainer.train(log_dir=None, save_checkpoints=False, eval_interval=10**9)
+            so_far.append((ends[2 * steps] - ends[steps]) / steps)
+    alone, together = (statistics.median(values) for values in seconds.values())
+    return {"step_ms": 1e3 * alone, f"of_{STEPS_PER_EXECUTION}_ms": 1e3 * together, "ratio": alone / together}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -94,6 +124,8 @@ def main() -> None:
     for name, size, steps in (("short", SHORT_STEP, arguments.short_steps),
                               ("long", LONG_STEP, arguments.long_steps)):
         figures |= {f"{name}_{key}": value for key, value in measure(*size, steps).items()}
+    calls = measure_calls(*VERY_SHORT_STEP, arguments.short_steps)
+    figures |= {f"very_short_{key}": value for key, value in calls.items()}
     write_report("loop_overhead", figures)
 
 

@@ -17,7 +17,7 @@ class EventCallback(keras.callbacks.Callback):
     | --- | --- |
     | `train_begin` | `run_id`, `step`, `total_steps`, `num_parameters` |
     | `stage_begin` | `stage`, `step` |
-    | `step_end` | `step`, without any metric, so that nothing waits for the device |
+    | `step_end` | `step`, the last of a call, without any metric, so that nothing waits for the device |
     | `log` | `stage`, `step`, `metrics` |
     | `evaluation` | `stage`, `step`, `metrics` |
     | `epoch_end` | `stage`, `epoch` (from 1), `loss`, `val_loss` (None without held-out data), `step` |

@@ -25,6 +25,7 @@ class ProgressBar(EventCallback):
         self._task: Any = None
         self._total_steps = 0
         self._first: tuple[int, float] | None = None  # a step and when it ended
+        self._is_estimated = False
 
     def on_event(self, event: dict[str, Any]) -> None:
         handler = getattr(self, f"_on_{event['event']}", None)
@@ -33,6 +34,7 @@ class ProgressBar(EventCallback):
 
     def _on_train_begin(self, event: dict[str, Any]) -> None:
         self._total_steps, self._first = event["total_steps"], None
+        self._is_estimated = False
         if not self._console.is_terminal:
             return
         self._bar = Progress(
@@ -60,8 +62,9 @@ class ProgressBar(EventCallback):
         # The first step compiles, so the estimate begins after it.
         step, now = event["step"], time.perf_counter()
         self._first = self._first or (step, now)
-        if step - self._first[0] == _STEPS_TO_ESTIMATE:
-            seconds = (now - self._first[1]) / _STEPS_TO_ESTIMATE
+        if not self._is_estimated and step - self._first[0] >= _STEPS_TO_ESTIMATE:
+            self._is_estimated = True
+            seconds = (now - self._first[1]) / (step - self._first[0])
             left = datetime.timedelta(seconds=round(seconds * (self._total_steps - step)))
             self._print(f"{seconds:.3g} s a step, about {left} left")
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import operator
 import pathlib
 import signal
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from highnoon.callbacks import CallbackGroup
@@ -29,7 +31,7 @@ from highnoon.training.plan import StagePlan, TrainingPlan
 from highnoon.training.progress import Progress
 from highnoon.training.replicas import Replicas
 from highnoon.training.rows_ahead import RowsAhead
-from highnoon.training.skipped_steps import SkippedStep, SkippedSteps
+from highnoon.training.skipped_steps import SkippedStep, SkippedSteps, TakenStep
 from highnoon.training.stage_data import StageData
 from highnoon.training.step import TrainStep, computes_in_float16
 from highnoon.training.step_state import FaultLimits, StepState
@@ -72,6 +74,7 @@ class TrainingRun:
         go_back: Restores the newest checkpoint and returns its progress.
         skipped_folder: Where the batches of skipped steps are kept; None keeps none.
         auto_batch: Whether a step that does not fit into memory is tried with smaller micro-batches.
+        steps_per_execution: Most steps in one call of the device.
         explain_memory: Returns what to say where it does not.
     """
 
@@ -93,12 +96,14 @@ class TrainingRun:
         go_back: Callable[[], Progress],
         skipped_folder: pathlib.Path | None,
         auto_batch: bool,
+        steps_per_execution: int,
         explain_memory: Callable[[BaseException], str],
     ) -> None:
         self.model, self.optimizer, self.step_state, self.replicas = model, optimizer, step_state, replicas
         self.stages, self.plan, self.progress = stages, plan, progress
         self.callbacks, self.intervals, self.config = callbacks, intervals, config
         self.jit_compile, self.auto_batch = jit_compile, auto_batch
+        self.steps_per_execution = steps_per_execution
         self._writer, self._capture, self._go_back = writer, capture, go_back
         self._explain = explain_memory
         self._steps: dict[int, TrainStep] = {}
@@ -230,7 +235,7 @@ class TrainingRun:
         num_steps = data.steps_in(view)
         self.callbacks.hook("on_epoch_begin", self._keras_epoch(), {})
         while progress.step_in_epoch < num_steps and not self._epoch_is_cut_short(data, plan):
-            self._take_step(data, plan, view)
+            self._take_steps(data, plan, view)
             self._between_steps(data, plan, is_last=progress.step_in_epoch == num_steps)
             if self.model.stop_training:
                 break
@@ -249,43 +254,68 @@ class TrainingRun:
             return False
         return data.num_allowed(progress.epoch, progress.stage_step) != progress.num_allowed
 
-    def _take_step(self, data: StageData, plan: StagePlan, view: Any) -> None:
+    def _take_steps(self, data: StageData, plan: StagePlan, view: Any) -> None:
+        """Takes the steps of one call."""
         progress = self.progress
-        place = progress.step_in_epoch
+        place, count = progress.step_in_epoch, self._num_steps_of_call(data, plan, view)
         self.callbacks.batch_hook("on_train_batch_begin", place, {})
         began = time.perf_counter()
         batch = self.replicas.read(
-            lambda first, count: self._rows.read(data, view, place, first, count),
+            lambda first, rows: self._rows.read(data, view, place, first, rows, count),
             data.rows_per_replica,
             wants_stop=self._signals.requested is not None,
         )
         waited = time.perf_counter() - began
-        self._metrics = self._compute(batch, plan.loss_weight)
+        results = self._compute(batch, plan.loss_weight, count)
         if len(plan.mix) > 1:
-            self._mix.add(view, place * data.rows_per_step, data.rows_per_step)
-        self._throughput.add(self._metrics["num_tokens"], waited, data.config.max_seq_length)
-        progress.step += 1
-        progress.stage_step += 1
-        progress.step_in_epoch += 1
-        self._skipped.add(
-            progress.step,
-            self._metrics,
-            {"stage": progress.stage, "epoch": progress.epoch, "step_in_epoch": place},
-            lambda: (data.batch(view, place), data.documents(view, place)),
-        )
+            self._mix.add(view, place * data.rows_per_step, count * data.rows_per_step)
+        self._throughput.add(results["num_tokens"], waited, data.config.max_seq_length)
+        taken = [
+            TakenStep(
+                progress.step + number + 1,
+                StepMetrics(results, number if count > 1 else ()),
+                {"stage": progress.stage, "epoch": progress.epoch, "step_in_epoch": place + number},
+                functools.partial(_batch_and_documents, data, view, place + number),
+            )
+            for number in range(count)
+        ]
+        self._metrics = taken[-1].metrics
+        progress.step += count
+        progress.stage_step += count
+        progress.step_in_epoch += count
+        self._skipped.add(taken)
 
-    def _compute(self, batch: Any, loss_weight: float) -> dict[str, Any]:
-        """Runs the step; one that does not fit into memory, with micro-batches of half the size if asked.
+    def _num_steps_of_call(self, data: StageData, plan: StagePlan, view: Any) -> int:
+        """How many steps to take at once: a call ends where something is to be done between two steps."""
+        progress, intervals = self.progress, self.intervals
+        if self.steps_per_execution == 1 or not self._step.can_take_several(data.config.max_seq_length):
+            return 1
+        # The last step of an epoch, whose rows are fewer, is taken alone.
+        room = [self.steps_per_execution, view.num_rows // data.rows_per_step - progress.step_in_epoch]
+        room += [every - progress.step % every for every in dataclasses.astuple(intervals)]
+        if plan.epochs is None:
+            room.append(plan.steps - progress.stage_step)
+        count = max(1, min(room))
+        if data.counts_steps:
+            allowed = (data.num_allowed(progress.epoch, progress.stage_step + more) for more in range(count))
+            count = sum(1 for _ in itertools.takewhile(lambda num: num == progress.num_allowed, allowed))
+        return count
+
+    def _compute(self, batch: Any, loss_weight: float, count: int) -> dict[str, Any]:
+        """Runs the steps; one that does not fit into memory, with micro-batches of half the size if asked.
 
         The global batch stays as it is, and with it the weights, to rounding.
         """
+        step = self.progress.step + 1
+        measures = self._is_log_point(self.progress.step + count)
         while True:
             try:
-                step = self.progress.step + 1
-                return self._step(batch, loss_weight, measures=self._is_log_point(step))
+                if count > 1:
+                    return self._step.several(batch, loss_weight, measures)
+                return self._step(batch, loss_weight, measures)
             except (tf.errors.ResourceExhaustedError, MemoryError) as error:
                 size = self._step.micro_batch_size
-                if not self.auto_batch or size == 1:
+                if not self.auto_batch or size == 1 or count > 1:
                     error.add_note(f"at step {step}, micro-batches of {size} rows: {self._explain(error)}")
                     raise
             self._step = self._step_for(size // 2)
@@ -500,6 +530,31 @@ class TrainingRun:
         if self._signals.requested == signal.SIGTERM:
             raise SystemExit(message)
         raise KeyboardInterrupt(message)
+
+
+class StepMetrics(Mapping[str, Any]):
+    """What one of a call's steps returned.
+
+    Args:
+        results: Of all of them; waited for when they are looked at.
+        place: Which of them, or () where the call had one.
+    """
+
+    def __init__(self, results: Mapping[str, Any], place: Any) -> None:
+        self._results, self._place = results, place
+
+    def __getitem__(self, name: str) -> Any:
+        return np.asarray(self._results[name])[self._place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._results)
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+
+def _batch_and_documents(data: StageData, view: Any, step: int) -> tuple[Any, list[list[int]]]:
+    return data.batch(view, step), data.documents(view, step)
 
 
 _NOT_LOGGED = ("is_skipped", "skipped_in_a_row", "num_stops", "num_tokens")

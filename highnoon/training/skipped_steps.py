@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,15 +34,24 @@ class SkippedStep:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pending:
+class TakenStep:
+    """A step that was begun.
+
+    Args:
+        step: Its number.
+        metrics: What `TrainStep` returned.
+        position: Where its batch lies.
+        batch: Computes its rows, and the documents of each, again.
+    """
+
     step: int
-    metrics: dict[str, Any]
+    metrics: Mapping[str, Any]
     position: dict[str, int]
     batch: Callable[[], tuple[dict[str, np.ndarray], list[list[int]]]]
 
 
 class SkippedSteps:
-    """Looks at the steps' flags one step behind the device, so that nothing waits.
+    """Looks at the steps' flags one call behind the device, so that nothing waits.
 
     Args:
         folder: Where batches of skipped steps are kept, as `step_N.npz` with the arrays and `step_N.json`
@@ -51,47 +60,34 @@ class SkippedSteps:
 
     def __init__(self, folder: pathlib.Path | None) -> None:
         self._folder = folder
-        self._pending: collections.deque[_Pending] = collections.deque()
+        self._calls: collections.deque[Sequence[TakenStep]] = collections.deque()
 
-    def add(
-        self,
-        step: int,
-        metrics: dict[str, Any],
-        position: dict[str, int],
-        batch: Callable[[], tuple[dict[str, np.ndarray], list[list[int]]]],
-    ) -> None:
-        """Notes a step that was begun.
-
-        Args:
-            step: Its number.
-            metrics: What `TrainStep` returned.
-            position: Where its batch lies.
-            batch: Computes its rows, and the documents of each, again.
-        """
-        self._pending.append(_Pending(step, metrics, position, batch))
+    def add(self, taken: Sequence[TakenStep]) -> None:
+        """Notes the steps of a call."""
+        self._calls.append(taken)
 
     def examine(self, includes_last: bool) -> list[SkippedStep]:
-        """Returns the skipped steps among those not looked at yet; the last one only where asked."""
+        """Returns the skipped steps of the calls not looked at yet; of the last one only where asked."""
         found = []
-        while len(self._pending) > (0 if includes_last else 1):
-            pending = self._pending.popleft()
-            if bool(pending.metrics["is_skipped"]):
-                found.append(self._keep(pending))
+        while len(self._calls) > (0 if includes_last else 1):
+            for taken in self._calls.popleft():
+                if bool(taken.metrics["is_skipped"]):
+                    found.append(self._keep(taken))
         return found
 
     def forget(self) -> None:
         """Drops the steps not looked at, after the run went back before them."""
-        self._pending.clear()
+        self._calls.clear()
 
-    def _keep(self, pending: _Pending) -> SkippedStep:
-        metrics = pending.metrics
-        path = None if self._folder is None else self._folder / f"step_{pending.step:08d}.npz"
+    def _keep(self, taken: TakenStep) -> SkippedStep:
+        metrics = taken.metrics
+        path = None if self._folder is None else self._folder / f"step_{taken.step:08d}.npz"
         skipped = SkippedStep(
-            pending.step, int(metrics["skipped_in_a_row"]), float(metrics["loss"]),
-            float(metrics["grad_norm"]), pending.position, path,
+            taken.step, int(metrics["skipped_in_a_row"]), float(metrics["loss"]),
+            float(metrics["grad_norm"]), taken.position, path,
         )
         if path is not None:
-            batch, documents = pending.batch()
+            batch, documents = taken.batch()
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(path, allow_pickle=False, **batch)
             figures = {**dataclasses.asdict(skipped), "path": path.name, "documents": documents}

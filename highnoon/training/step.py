@@ -100,7 +100,9 @@ class TrainStep:
         self._micro_gradients = tf.function(
             self._differentiate, jit_compile=jit_compile and not self._compiles_parts, autograph=False
         )
-        self._compiled: dict[Any, Any] = {}
+        self._compiled: dict[int, Any] = {}
+        self._compiled_several: dict[int, Any] = {}
+        self._metric_types: dict[int, dict[str, tf.DType]] = {}
 
     def __call__(self, batch: Any, loss_weight: float = 1.0, measures: bool = False) -> dict[str, tf.Tensor]:
         if isinstance(batch, Mapping) and FIRST_ROW not in batch:
@@ -108,13 +110,66 @@ class TrainStep:
         row_length = self.replicas.local(batch["token_ids"])[0].shape[1]
         if row_length not in self._compiled:
             self._compiled[row_length] = self._compile(row_length)
-        return self._compiled[row_length](
+        metrics = self._compiled[row_length](
             batch, tf.constant(loss_weight, tf.float32), tf.constant(measures, tf.bool)
         )
+        self._metric_types[row_length] = {name: value.dtype for name, value in metrics.items()}
+        return metrics
+
+    def can_take_several(self, row_length: int) -> bool:
+        """Whether a step of rows of this length was taken, which `several` repeats."""
+        return row_length in self._metric_types
+
+    def several(
+        self, batches: Any, loss_weight: float = 1.0, measures_last: bool = False
+    ) -> dict[str, tf.Tensor]:
+        """Takes one step after another in one call, each the same function as when it is called alone.
+
+        Args:
+            batches: What `Replicas.read` returned, its arrays of shape (steps, rows, t).
+            loss_weight: Factor on the loss.
+            measures_last: Whether the last step measures.
+
+        Returns: What a call returns, each of shape (steps,).
+        """
+        row_length = self.replicas.local(batches["token_ids"])[0].shape[2]
+        if row_length not in self._compiled_several:
+            self._compiled_several[row_length] = self._compile_several(row_length)
+        return self._compiled_several[row_length](
+            batches, tf.constant(loss_weight, tf.float32), tf.constant(measures_last, tf.bool)
+        )
+
+    def _compile_several(self, row_length: int) -> Any:
+        step, types = self._compiled[row_length], self._metric_types[row_length]
+        strategy = self.replicas.strategy
+
+        def steps(batches: Any, loss_weight: tf.Tensor, measures_last: tf.Tensor) -> dict[str, tf.Tensor]:
+            count = tf.shape(self.replicas.local(batches["token_ids"])[0])[0]
+
+            def batch_of(place: tf.Tensor) -> Any:
+                def own(batches: Any) -> Any:
+                    return {
+                        name: value[place] if name in BATCH_DTYPES else value
+                        for name, value in batches.items()
+                    }
+
+                return strategy.run(own, args=(batches,))
+
+            def take_one(place: tf.Tensor, kept: dict[str, Any]) -> tuple[tf.Tensor, dict[str, Any]]:
+                measures = tf.logical_and(measures_last, tf.equal(place, count - 1))
+                metrics = step(batch_of(place), loss_weight, measures)
+                return place + 1, {name: kept[name].write(place, value) for name, value in metrics.items()}
+
+            kept = {name: tf.TensorArray(dtype, count, element_shape=()) for name, dtype in types.items()}
+            _, kept = tf.while_loop(
+                lambda place, _: place < count, take_one, (tf.constant(0), kept), parallel_iterations=1
+            )
+            return {name: values.stack() for name, values in kept.items()}
+
+        return self._compile_for_replicas(steps, (None, None, row_length))
 
     def _compile(self, row_length: int) -> Any:
         """Compiles for one row length."""
-        specs = {key: tf.TensorSpec((None, row_length), dtype) for key, dtype in BATCH_DTYPES.items()}
         scalar = tf.TensorSpec((), tf.float32)
         # A function of tensors alone: traced once, whatever the number of replicas.
         shape = (self.micro_batch_size, row_length)
@@ -130,11 +185,17 @@ class TrainStep:
             results = self.replicas.strategy.run(on_replica, args=(batch, loss_weight, measures))
             return {name: self.replicas.local(value)[0] for name, value in results.items()}
 
+        return self._compile_for_replicas(step, (None, row_length))
+
+    def _compile_for_replicas(self, function: Callable[..., Any], shape: tuple[int | None, ...]) -> Any:
+        """Compiles a function of rows of that shape, the factor on the loss, and whether to measure."""
         if self.replicas.count > 1:
-            return tf.function(step, reduce_retracing=True, autograph=False)
+            return tf.function(function, reduce_retracing=True, autograph=False)
+        scalar = tf.TensorSpec((), tf.float32)
+        specs = {key: tf.TensorSpec(shape, dtype) for key, dtype in BATCH_DTYPES.items()}
         specs |= {FIRST_ROW: tf.TensorSpec((), tf.int32), STOP: scalar}
         signature = [specs, scalar, tf.TensorSpec((), tf.bool)]
-        return tf.function(step, input_signature=signature, autograph=False)
+        return tf.function(function, input_signature=signature, autograph=False)
 
     def _step(
         self,

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import keras
+import numpy as np
 import psutil
 import tensorflow as tf
 
@@ -25,20 +26,20 @@ class Throughput:
         self._model, self._num_replicas = model, num_replicas
         self._peak_flops: float | None = None
         self._row_length = 0
-        self._tokens: Any = 0.0
+        self._tokens: list[Any] = []
         self._data_seconds = 0.0
         self._paused_seconds = 0.0
         self._since = time.perf_counter()
 
     def add(self, tokens: Any, data_seconds: float, row_length: int) -> None:
-        """Counts a step.
+        """Counts a call.
 
         Args:
-            tokens: On all replicas; a tensor is not waited for.
-            data_seconds: For which the step waited for its rows.
+            tokens: On all replicas, of each step of a call; a tensor is not waited for.
+            data_seconds: For which the call waited for its rows.
             row_length: Of its rows.
         """
-        self._tokens += tokens
+        self._tokens.append(tokens)
         self._data_seconds += data_seconds
         self._row_length = row_length
 
@@ -48,7 +49,7 @@ class Throughput:
 
     def report(self) -> dict[str, float]:
         """Returns the rates since the last report and starts anew."""
-        tokens = float(self._tokens)
+        tokens = float(sum(np.sum(counted) for counted in self._tokens))
         seconds = max(time.perf_counter() - self._since - self._paused_seconds, 1e-9)
         rates = {
             "train/tokens_per_second": tokens / seconds,
@@ -60,7 +61,8 @@ class Throughput:
             if self._peak_flops is None:
                 self._peak_flops = self._num_replicas * measure_peak_flops(self._model.compute_dtype)
             rates["train/flop_utilization"] = flops * tokens / seconds / self._peak_flops
-        self._tokens = self._data_seconds = self._paused_seconds = 0.0
+        self._tokens = []
+        self._data_seconds = self._paused_seconds = 0.0
         self._since = time.perf_counter()
         return rates
 

@@ -76,6 +76,9 @@ class Trainer:
             for this package's models and leaves others alone.
         auto_batch: Whether a step that does not fit into memory is tried with micro-batches of half the
             size, at the same global batch.
+        steps_per_execution: Most optimizer steps in one call of the device, as in Keras's `compile`; the
+            weights are the same for any. A call ends at each log point, evaluation and checkpoint; Keras's
+            batch hooks and `step_end` come once a call, and so does an answer to a signal.
         allow_oversize: Whether to start though weights, gradients and slots exceed the machine's memory.
         **options: Further `TrainingConfig` fields, such as `warmup_steps=100`.
 
@@ -110,6 +113,7 @@ class Trainer:
         on_callback_error: str = "raise",
         jit_compile: bool | None = None,
         auto_batch: bool = False,
+        steps_per_execution: int = 1,
         allow_oversize: bool = False,
         **options: Any,
     ) -> None:
@@ -117,6 +121,9 @@ class Trainer:
             raise ConfigError(f"`model` must be a keras.Model; received {type(model).__name__}")
         _require_choice("weight_mode", weight_mode, ("loss", "learning_rate"))
         _require_choice("on_callback_error", on_callback_error, ("raise", "warn"))
+        if steps_per_execution < 1:
+            raise ConfigError(f"`steps_per_execution` must be at least 1; received {steps_per_execution}")
+        self.steps_per_execution = steps_per_execution
         self.model = model
         arguments = {
             "learning_rate": learning_rate,
@@ -360,6 +367,7 @@ class Trainer:
             capture=self._capture,
             go_back=lambda: self._go_back(directory),
             auto_batch=self.auto_batch,
+            steps_per_execution=self.steps_per_execution,
             explain_memory=lambda error: describe_out_of_memory(before, error),
             skipped_folder=run_folder / "skipped_steps" if run_folder and is_chief else None,
         )

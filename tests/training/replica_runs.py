@@ -61,13 +61,22 @@ def run(replicas, micro_batch_size, dtype="float32", dropout=0.0, optimizer="ada
         model, built, micro_batch_size, gradient_clip=0.5, jit_compile=False, replicas=group, state=state
     )
     results = {"losses": [], "norms": [], "skipped": []}
-    for place, batch in enumerate(batches()):
-        if place in spoil:
-            batch["loss_weights"][ROWS - 1, 0] = np.nan  # the last replica's alone
-        metrics = step(batch)
-        results["losses"].append(float(metrics["loss"]))
-        results["norms"].append(float(metrics["grad_norm"]))
-        results["skipped"].append(bool(metrics["is_skipped"]))
+    all_batches = list(batches())
+    for place in spoil:
+        all_batches[place]["loss_weights"][ROWS - 1, 0] = np.nan  # the last replica's alone
+    first = 1 if "several" in name else STEPS
+    taken = [step(batch) for batch in all_batches[:first]]
+    if all_batches[first:]:
+        stacked = {key: np.stack([batch[key] for batch in all_batches[first:]]) for key in all_batches[0]}
+
+        def rows(first_row, count):
+            return {key: value[:, first_row : first_row + count] for key, value in stacked.items()}
+
+        taken.append(step.several(group.read(rows, ROWS // replicas)))
+    for metrics in taken:
+        results["losses"].extend(np.atleast_1d(metrics["loss"]))
+        results["norms"].extend(np.atleast_1d(metrics["grad_norm"]))
+        results["skipped"].extend(np.atleast_1d(metrics["is_skipped"]))
     values = [*model.variables, *built.averages()]
     arrays = {f"weight {place}": variable.numpy() for place, variable in enumerate(values)}
     return {key: np.asarray(value) for key, value in results.items()} | arrays

@@ -32,6 +32,7 @@ def spoil(monkeypatch):
         return rows
 
     monkeypatch.setattr(StageData, "batch", batch)
+    monkeypatch.setattr("highnoon.training.rows_ahead._BLOCK_TOKENS", 1)  # one step a read
     return plan.update
 
 

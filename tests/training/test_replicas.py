@@ -19,7 +19,7 @@ OTHERS = [
     "dropped 1:1:4:float32:0.2", "dropped 2:2:4:float32:0.2", "dropped 1 by twos:1:2:float32:0.2",
     "bfloat16 1:1:4:mixed_bfloat16", "bfloat16 2:2:4:mixed_bfloat16",
     "float16 1:1:4:mixed_float16", "float16 2:2:4:mixed_float16",
-    "spoilt 1:1:16", "spoilt 2:2:4",
+    "spoilt 1:1:16", "spoilt 2:2:4", "spoilt several 2:2:4",
 ]
 
 
@@ -67,10 +67,17 @@ def test_losses_of_replicas_agree_in_half_precision(results, dtype):
 
 
 def test_a_bad_row_of_one_replica_is_passed_over_by_all(results):
-    for name in ("spoilt 1", "spoilt 2"):
+    for name in ("spoilt 1", "spoilt 2", "spoilt several 2"):
         assert np.flatnonzero(results[name]["skipped"]).tolist() == [3, 7]
         assert all(np.isfinite(value).all() for key, value in results[name].items() if "weight" in key)
     assert_same_weights(
         {key: value for key, value in results["spoilt 1"].items() if key != "losses" and key != "norms"},
         {key: value for key, value in results["spoilt 2"].items() if key != "losses" and key != "norms"},
     )
+
+
+def test_several_steps_of_a_call_are_those_of_as_many_calls(results):
+    one, other = results["spoilt 2"], results["spoilt several 2"]
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name], err_msg=name)

@@ -9,6 +9,7 @@ import pytest
 from highnoon.config import TrainingConfig
 from highnoon.layers import MoELayer
 from highnoon.training.optimizers import is_decayed, make_optimizer
+from highnoon.training.replicas import FIRST_ROW, STOP
 from highnoon.training.run_schedule import RunSchedule
 from highnoon.training.step import TrainStep
 
@@ -65,6 +66,28 @@ def test_micro_batches_of_unequal_rows_give_the_weights_of_one_batch(micro_batch
     split = weights_after(make_step(micro_batch_size), batches)
     for one, other in zip(whole, split, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+def test_several_steps_of_a_call_are_those_of_as_many_calls():
+    batches = batches_of_unequal_rows(6, rows=10)
+    batches[3]["loss_weights"][0, 0] = np.nan
+    one, other = make_step(4), make_step(4)
+    alone = [one(batch, 0.5, measures=place == 5) for place, batch in enumerate(batches)]
+    assert not other.can_take_several(ROW_LENGTH)
+    other(batches[0], 0.5)
+    assert other.can_take_several(ROW_LENGTH)
+    stacked = {name: np.stack([batch[name] for batch in batches[1:]]) for name in batches[0]}
+    stacked |= {FIRST_ROW: np.asarray(0, np.int32), STOP: np.asarray(0, np.float32)}
+    together = other.several(stacked, 0.5, measures_last=True)
+    assert together["is_skipped"].numpy().tolist() == [False, False, True, False, False]
+    for name, values in together.items():
+        np.testing.assert_array_equal(values, [metrics[name] for metrics in alone[1:]], err_msg=name)
+    assert values_of(one) == values_of(other)
+
+
+def values_of(step: TrainStep) -> list[bytes]:
+    variables = [*step.model.variables, *step.optimizer.variables, *step.state.variables]
+    return [keras.ops.convert_to_numpy(variable).tobytes() for variable in variables]
 
 
 def balancing_step(micro_batch_size: int, **options) -> TrainStep:

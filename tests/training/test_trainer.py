@@ -14,9 +14,12 @@ import pytest
 import highnoon as hn
 from highnoon.callbacks.metrics_file import read_metrics
 from highnoon.config import ConfigError, TrainingConfig
+from highnoon.models.arrays import load_arrays
 from highnoon.tokenization import ByteTokenizer
 from highnoon.training import AdaptiveCurriculumScheduler, CurriculumScheduler
+from highnoon.training.checkpoint import find_checkpoint
 from highnoon.training.run_data import choose_tokenizer
+from highnoon.training.snapshot import OPTIMIZER_FILE
 
 QUIET = {"log_dir": None, "verbose": False, "save_checkpoints": False}
 
@@ -48,6 +51,46 @@ def test_documented_defaults():
         "eval_interval": 500,
         "resume_from": None,
     }
+
+
+def test_calls_of_several_steps_change_nothing_but_their_number(make_model, corpus, tmp_path):
+    arrays, events = {}, {1: [], 7: []}
+    for several in events:
+        trainer = hn.Trainer(
+            make_model(dropout=0.1), jit_compile=False, learning_rate=1e-3, batch_size=2, ema_momentum=0.9,
+            gradient_accumulation_steps=2, steps_per_execution=several,
+        )
+        scheduler = CurriculumScheduler(num_stages=2, warmup_epochs=9, stage_increment_epochs=9, unit="step")
+        trainer.add_curriculum_stage("sorted", corpus, steps=29, scheduler=scheduler)
+        trainer.add_curriculum_stage("all", corpus, epochs=2, max_seq_length=16)
+        trainer.add_callback(events[several].append)
+        folder = tmp_path / str(several)
+        trainer.train(
+            checkpoint_dir=folder, checkpoint_interval=12, log_interval=5, eval_interval=8, log_dir=None,
+            verbose=False,
+        )
+        final = find_checkpoint(folder / "final")
+        arrays[several] = load_arrays(final / "model.safetensors") | load_arrays(final / OPTIMIZER_FILE)
+    assert arrays[1].keys() == arrays[7].keys()
+    assert not [name for name in arrays[1] if arrays[1][name].tobytes() != arrays[7][name].tobytes()]
+    # When a checkpoint is whole the clock decides.
+    ours, theirs = ([what_stays(event) for event in events[several]
+                     if event["event"] not in ("step_end", "checkpoint_saved")] for several in events)
+    assert ours == theirs
+    ends = [event["step"] for event in events[7] if event["event"] == "step_end"]
+    assert {5, 8, 10, 12, 15, 16, 20, 24, 25, 29} <= set(ends) and len(ends) < 0.7 * ends[-1]
+
+
+def what_stays(event):
+    """An event without what the clock decides."""
+    metrics = {name: value for name, value in event.get("metrics", {}).items()
+               if "second" not in name and "wait" not in name and "memory" not in name and "flop" not in name}
+    return {**event, "run_id": None, "metrics": metrics}
+
+
+def test_steps_of_a_call_are_at_least_one(make_model):
+    with pytest.raises(ConfigError, match="`steps_per_execution` must be at least 1; received 0"):
+        hn.Trainer(make_model(), steps_per_execution=0)
 
 
 def test_events_and_summary_carry_the_documented_keys(make_model, corpus, other_corpus, tmp_path):
