@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import shutil
 import tempfile
@@ -14,6 +15,15 @@ _CACHE = pytest.StashKey[str]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_CACHE] = os.environ["HIGHNOON_CACHE"] = tempfile.mkdtemp(prefix="highnoon-cache-")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts files of mostly slow tests first, so that at the end no process waits for another's last file."""
+    num_tests, num_slow = collections.Counter[object](), collections.Counter[object]()
+    for item in items:
+        num_tests[item.path] += 1
+        num_slow[item.path] += item.get_closest_marker("slow") is not None
+    items.sort(key=lambda item: -num_slow[item.path] / num_tests[item.path])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
