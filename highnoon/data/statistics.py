@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from highnoon.data.bad_rows import reason_for_nothing
 from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.row_layout import Ints
 from highnoon.data.splitting import split_hash
@@ -64,7 +65,8 @@ def source_statistics(source: DocumentSource) -> DataStatistics:
              names.setdefault(document.domain, len(names))) for document in source.documents())
     table = np.fromiter(rows, [("bytes", "<i8"), ("hash", "<u8"), ("domain", "<u2")])
     if not len(table):
-        raise DataError(f"{source.name} has no documents; give a source that holds text")
+        reason = reason_for_nothing(source)
+        raise DataError(f"{source.name} has no documents{reason}; give a source that holds text")
     return _statistics(source.name, table["bytes"], table["hash"], table["domain"], list(names))
 
 

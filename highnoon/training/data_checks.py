@@ -13,6 +13,9 @@ from highnoon.training.stage_data import StageData
 
 _FEW_SUPERVISED = 0.5
 
+# Long prompts may fill the rows of a first step: so many are looked at for something that is learnt.
+_ROWS_LOOKED_AT = 1024
+
 
 @dataclasses.dataclass(frozen=True)
 class StageCheck:
@@ -74,6 +77,12 @@ def check_stage(data: StageData, plan: StagePlan, tokenizer: Any) -> StageCheck:
     view = data.view(0, data.num_allowed(0, 0))
     batch = data.batch(view, 0)
     problems, warnings = _problems(batch, tokenizer), []
+    if not problems and not (batch["loss_weights"] > 0).any():
+        looked_at = min(view.num_rows, _ROWS_LOOKED_AT)
+        if not (view.read(0, looked_at)["loss_weights"] > 0).any():
+            problems.append(
+                f"nothing in its first {looked_at} rows is supervised, so that no step would change a weight"
+            )
     share = float(np.mean(batch["loss_weights"] > 0)) if batch["loss_weights"].size else 0.0
     if not problems and 0 < share < _FEW_SUPERVISED:
         warnings.append(
@@ -96,8 +105,6 @@ def _problems(batch: dict[str, np.ndarray], tokenizer: Any) -> list[str]:
     num_empty = int(np.sum(batch["segment_ids"].max(axis=1) == 0))
     if num_empty:
         problems.append(f"{num_empty} of its first {len(batch['token_ids'])} rows hold no token")
-    if not (batch["loss_weights"] > 0).any():
-        problems.append("nothing in its first rows is supervised, so that no step would change the weights")
     unended, ended = _document_ends(batch, tokenizer.eos_token_id)
     if tokenizer.eos_token_id is not None and unended:
         problems.append(

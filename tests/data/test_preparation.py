@@ -31,6 +31,7 @@ from highnoon.data.encoding import encode_batch
 from highnoon.data.encoding_pool import EncodingPool, WorkerDiedError
 from highnoon.data.folder_lock import folder_lock
 from highnoon.data.read_options import ReadOptions
+from highnoon.data.statistics import source_statistics
 from highnoon.data.token_store import DamagedStoreError
 from highnoon.tokenization import ByteTokenizer, QWTTextTokenizer
 
@@ -357,5 +358,7 @@ def test_where_nothing_is_left_the_error_says_why(tmp_path: pathlib.Path) -> Non
     said = rf"\(1 left out: not JSON 1 \({tmp_path}/a.jsonl:1\)\)"
     with pytest.raises(DataError, match=f"has no documents {said}; give a source"):
         prepare(source, ByteTokenizer(), tmp_path / "out")
+    with pytest.raises(DataError, match=f"has no documents {said}; give a source"):
+        source_statistics(source)
     with pytest.raises(DataError, match=f"no training text .* {said}; add documents"):
         train_tokenizer(source, 300)

@@ -159,10 +159,6 @@ def _empty_row(batch):
         value[1] = 0
 
 
-def _no_labels(batch):
-    batch["loss_weights"][:] = 0
-
-
 def _no_end(batch):
     batch["token_ids"][batch["token_ids"] == 3] = 9
     batch["labels"][batch["labels"] == 3] = 9
@@ -175,13 +171,33 @@ def _no_rows(batch):
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [(_empty_row, "1 of its first 8 rows hold no token"), (_no_labels, "nothing in its first rows"),
-     (_no_end, "without the end token (id 3)"), (_no_rows, "no row")],
+    [(_empty_row, "1 of its first 8 rows hold no token"), (_no_end, "without the end token (id 3)"),
+     (_no_rows, "no row")],
 )
 def test_data_that_cannot_teach_are_a_problem_of_their_stage(make_model, corpus, monkeypatch, change, said):
     _, plan, (data,) = prepared(make_model(), corpus)
     check = check_stage(changed(data, monkeypatch, change), plan.stages[0], ByteTokenizer())
     assert any(said in problem and problem.startswith("stage `one`") for problem in check.problems)
+
+
+@pytest.mark.parametrize("first_learned", [9, 10**6])
+def test_a_stage_may_begin_with_rows_of_prompts_but_not_hold_nothing_else(
+    make_model, corpus, monkeypatch, first_learned
+):
+    _, plan, (data,) = prepared(make_model(), corpus)
+    view = data.view(0, 0)
+
+    def read(start, count):
+        batch = type(view).read(view, start, count)
+        batch["loss_weights"][:max(0, first_learned - start)] = 0
+        return batch
+
+    monkeypatch.setattr(view, "read", read)
+    monkeypatch.setattr(data, "view", lambda *when: view)
+    problems = check_stage(data, plan.stages[0], ByteTokenizer()).problems
+    assert view.num_rows > 9 and data.rows_per_step <= 9
+    said = f"stage `one`: nothing in its first {view.num_rows} rows is supervised"
+    assert [problem[:len(said)] for problem in problems] == ([said] if first_learned > 9 else [])
 
 
 def test_rows_that_are_mostly_padding_are_a_warning(make_model, corpus, monkeypatch):
