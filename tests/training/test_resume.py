@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -158,6 +160,44 @@ def test_another_model_or_plan_is_refused_and_changes_nothing(make_model, corpus
         changed.train(resume_from=tmp_path / "a", **QUIET)
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         changed.train(resume_from=tmp_path / "nowhere", **QUIET)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Gives a function that mounts a file system of so many bytes, or resizes it."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+
+    def resize(num_bytes: int, *how: str) -> pathlib.Path:
+        options = ",".join([*how, f"size={num_bytes}"])
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("only root may mount a small file system")
+        return folder
+
+    yield resize
+    if os.path.ismount(folder):
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_keeps_what_it_has_and_the_run_goes_on_with_more_room(
+    make_model, corpus, other_corpus, tmp_path, small_disk
+):
+    whole = make_trainer(make_model(dropout=0.1), corpus, other_corpus)
+    whole.train(checkpoint_dir=tmp_path / "whole", checkpoint_interval=4, keep_checkpoints=1, **QUIET)
+    final = checkpoint.find_checkpoint(tmp_path / "whole" / "final")
+    size = sum(path.stat().st_size for path in final.iterdir())
+    disk = small_disk(int(1.6 * size))
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        make_trainer(make_model(dropout=0.1), corpus, other_corpus).train(
+            checkpoint_dir=disk, checkpoint_interval=4, **QUIET)
+    kept = checkpoint.find_checkpoint(disk / "latest")
+    assert [folder.name for folder in checkpoint.step_folders(disk)] == [kept.name]
+    small_disk(8 * size, "remount")
+    make_trainer(make_model(1, dropout=0.1), corpus, other_corpus).train(
+        resume_from=disk / "latest", checkpoint_dir=disk, checkpoint_interval=4, **QUIET)
+    assert_same_bits(final_arrays(disk), final_arrays(tmp_path / "whole"))
 
 
 def test_a_full_disk_loses_no_earlier_checkpoint(make_model, corpus, tmp_path, monkeypatch):
