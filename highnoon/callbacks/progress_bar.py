@@ -25,7 +25,8 @@ class ProgressBar(EventCallback):
         self._task: Any = None
         self._total_steps = 0
         self._first: tuple[int, float] | None = None  # a step and when it ended
-        self._is_estimated = False
+        self._last = 0
+        self._is_estimated = self._is_of_several = False
 
     def on_event(self, event: dict[str, Any]) -> None:
         handler = getattr(self, f"_on_{event['event']}", None)
@@ -34,7 +35,7 @@ class ProgressBar(EventCallback):
 
     def _on_train_begin(self, event: dict[str, Any]) -> None:
         self._total_steps, self._first = event["total_steps"], None
-        self._is_estimated = False
+        self._is_estimated = self._is_of_several = False
         if not self._console.is_terminal:
             return
         self._bar = Progress(
@@ -61,7 +62,11 @@ class ProgressBar(EventCallback):
             self._bar.update(self._task, completed=event["step"])
         # The first step compiles, so the estimate begins after it.
         step, now = event["step"], time.perf_counter()
-        self._first = self._first or (step, now)
+        # The second call compiles too where it is the first of several steps.
+        if self._first is None or (not self._is_of_several and step - self._last > 1):
+            self._is_of_several = self._first is not None
+            self._first = step, now
+        self._last = step
         if not self._is_estimated and step - self._first[0] >= _STEPS_TO_ESTIMATE:
             self._is_estimated = True
             seconds = (now - self._first[1]) / (step - self._first[0])

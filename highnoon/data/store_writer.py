@@ -89,6 +89,9 @@ class StoreWriter:
         if size and (not path.is_file() or path.stat().st_size < size):
             raise DamagedStoreError(f"{path} should have at least {size} bytes of an unfinished preparation; "
                                     f"remove {self.folder} and prepare anew")
+        if not size:
+            # Who still reads an earlier preparation keeps what it has.
+            path.unlink(missing_ok=True)
         stream = path.open("r+b" if path.exists() else "w+b")
         stream.truncate(size)
         stream.seek(size)

@@ -162,7 +162,7 @@ def read_manifest(folder: pathlib.Path, documents: int | None = None) -> dict[st
     file = folder / (MANIFEST_FILE if is_finished or not is_unfinished(folder) else PROGRESS_FILE)
     try:
         manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        sizes, ready, tokens = manifest["sizes"], manifest["documents"], manifest["tokens"]
+        sizes, ready, source = manifest["sizes"], manifest["documents"], manifest["source"]
     except (OSError, ValueError, KeyError) as error:
         raise DamagedStoreError(f"{folder} holds no whole set of tokens ({error}); tokenise again") from None
     for name, size in sizes.items():
@@ -170,10 +170,10 @@ def read_manifest(folder: pathlib.Path, documents: int | None = None) -> dict[st
         if actual != size and (is_finished or actual < size):
             raise DamagedStoreError(f"{folder / name} should have {size} bytes and has {actual}")
     if documents is None and not is_finished:
-        raise DataError(
-            f"{folder} is still being prepared, or was stopped: {ready:,} documents of {tokens:,} tokens are "
-            f"ready. Wait, or give `highnoon data prepare` again to finish it; or take those, by "
-            f"documents={ready} beside the dataset's name or `highnoon train --documents {ready}`")
+        take_those = (f"; or take those, by documents={ready} beside the dataset's name or `highnoon train "
+                      f"--documents {ready}`") if ready else ""
+        raise DataError(f"{folder} is still being prepared, or was stopped: {ready:,} documents of {source} "
+                        f"are ready. Wait, or give `highnoon data prepare` again to finish it{take_those}")
     if documents is not None and not 1 <= documents <= ready:
         raise DataError(f"`documents` must be from 1 to {ready}, which {folder} has ready; received "
                         f"{documents}")
@@ -182,7 +182,8 @@ def read_manifest(folder: pathlib.Path, documents: int | None = None) -> dict[st
 
 def is_unfinished(folder: pathlib.Path) -> bool:
     """Returns whether `folder` was begun to be filled with tokens, and is not whole."""
-    return (folder / PROGRESS_FILE).is_file() and not (folder / MANIFEST_FILE).is_file()
+    is_begun = (folder / PROGRESS_FILE).is_file() and (folder / TOKENS_FILE).is_file()
+    return is_begun and not (folder / MANIFEST_FILE).is_file()
 
 
 def store_fingerprint(key: str, documents: int | None) -> str:

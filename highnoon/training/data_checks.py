@@ -13,8 +13,9 @@ from highnoon.training.stage_data import StageData
 
 _FEW_SUPERVISED = 0.5
 
-# Long prompts may fill the rows of a first step: so many are looked at for something that is learnt.
-_ROWS_LOOKED_AT = 1024
+# Long prompts may fill the rows of a first step: so much is looked at for something that is learnt.
+_STEPS_LOOKED_AT = 64
+_TOKENS_LOOKED_AT = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +78,10 @@ def check_stage(data: StageData, plan: StagePlan, tokenizer: Any) -> StageCheck:
     view = data.view(0, data.num_allowed(0, 0))
     batch = data.batch(view, 0)
     problems, warnings = _problems(batch, tokenizer), []
-    if not problems and not (batch["loss_weights"] > 0).any():
-        looked_at = min(view.num_rows, _ROWS_LOOKED_AT)
-        if not (view.read(0, looked_at)["loss_weights"] > 0).any():
-            problems.append(
-                f"nothing in its first {looked_at} rows is supervised, so that no step would change a weight"
-            )
+    if not problems and (unsupervised := _first_unsupervised(data, view)):
+        problems.append(
+            f"nothing in its first {unsupervised} rows is supervised: its first steps would change no weight"
+        )
     share = float(np.mean(batch["loss_weights"] > 0)) if batch["loss_weights"].size else 0.0
     if not problems and 0 < share < _FEW_SUPERVISED:
         warnings.append(
@@ -96,6 +95,14 @@ def check_stage(data: StageData, plan: StagePlan, tokenizer: Any) -> StageCheck:
         problems=[label + problem for problem in problems],
         warnings=[label + warning for warning in warnings],
     )
+
+
+def _first_unsupervised(data: StageData, view: Any) -> int:
+    """Returns how many rows were looked at for something that is learnt, in vain; 0 where there is some."""
+    most = min(_STEPS_LOOKED_AT, max(1, _TOKENS_LOOKED_AT // data.tokens_per_step), data.steps_in(view))
+    if any((data.batch(view, step)["loss_weights"] > 0).any() for step in range(most)):
+        return 0
+    return min(most * data.rows_per_step, view.num_rows)
 
 
 def _problems(batch: dict[str, np.ndarray], tokenizer: Any) -> list[str]:

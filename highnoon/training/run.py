@@ -41,6 +41,9 @@ from highnoon.training.validation import ValidationStep
 
 PERIODIC_VALIDATION_TOKENS = 2**18
 
+# Larger steps gain nothing from sharing a call, whose rows are held and read ahead.
+_TOKENS_OF_CALL = 2**18
+
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
@@ -73,7 +76,8 @@ class TrainingRun:
         capture: Copies the run's state and returns what writes it.
         go_back: Restores the newest checkpoint and returns its progress.
         skipped_folder: Where the batches of skipped steps are kept; None keeps none.
-        auto_batch: Whether a step that does not fit into memory is tried with smaller micro-batches.
+        auto_batch: Whether a call of one step, as the first is, that does not fit into memory is tried with
+            smaller micro-batches.
         steps_per_execution: Most steps in one call of the device.
         explain_memory: Returns what to say where it does not.
     """
@@ -292,6 +296,7 @@ class TrainingRun:
             return 1
         # The last step of an epoch, whose rows are fewer, is taken alone.
         room = [self.steps_per_execution, view.num_rows // data.rows_per_step - progress.step_in_epoch]
+        room.append(_TOKENS_OF_CALL // data.tokens_per_step)
         room += [every - progress.step % every for every in dataclasses.astuple(intervals)]
         if plan.epochs is None:
             room.append(plan.steps - progress.stage_step)
@@ -316,7 +321,9 @@ class TrainingRun:
             except (tf.errors.ResourceExhaustedError, MemoryError) as error:
                 size = self._step.micro_batch_size
                 if not self.auto_batch or size == 1 or count > 1:
-                    error.add_note(f"at step {step}, micro-batches of {size} rows: {self._explain(error)}")
+                    where = f"at step {step}, micro-batches of {size} rows"
+                    where += f" and {count} steps in a call" if count > 1 else ""
+                    error.add_note(f"{where}: {self._explain(error)}")
                     raise
             self._step = self._step_for(size // 2)
             self.callbacks.event("micro_batch_halved", step=step, micro_batch_size=size // 2)
@@ -356,11 +363,17 @@ class TrainingRun:
 
     def _answer_skipped_steps(self, includes_last: bool) -> None:
         """Reports steps that were passed over; where they are too many in a row, climbs the fault ladder."""
-        for skipped in self._skipped.examine(includes_last):
-            fields = dataclasses.asdict(skipped) | {"path": skipped.path and str(skipped.path)}
+        most = self.config.max_skipped_steps
+        skipped = self._skipped.examine(includes_last)
+        if any(step.in_a_row >= most for step in skipped):
+            # The answer begins anew behind all that was taken so far.
+            skipped += self._skipped.examine(includes_last=True)
+        for step in skipped:
+            fields = dataclasses.asdict(step) | {"path": step.path and str(step.path)}
             self.callbacks.event("step_skipped", **fields)
-            if skipped.in_a_row >= self.config.max_skipped_steps:
-                self._climb(skipped)
+        for step in skipped:
+            if step.in_a_row >= most:
+                self._climb(step)
                 return
 
     def _climb(self, skipped: SkippedStep) -> None:

@@ -109,15 +109,17 @@ def judge(
         is_spike = is_good & is_high & (now["num_losses"] >= _LOSSES_BEFORE_SPIKES)
         is_good, is_fault = is_good & tf.logical_not(is_spike), is_fault | is_spike
     fault, good = tf.cast(is_fault, tf.int64), tf.cast(is_good, tf.float32)
+    # A step in which nothing is supervised says nothing of what losses are usual.
+    counted = good * tf.cast(num_tokens > 0, tf.float32)
     # The first losses are averaged evenly.
-    share = good * tf.maximum(1.0 - _MEMORY_OF_LOSSES, 1.0 / (now["num_losses"] + 1.0))
+    share = counted * tf.maximum(1.0 - _MEMORY_OF_LOSSES, 1.0 / (now["num_losses"] + 1.0))
     seen = tf.where(is_good, loss, now["loss_mean"])
     new |= {
         "loss_total": now["loss_total"] + tf.where(is_good, tf.cast(loss_sum, tf.float64), 0.0),
         "token_total": now["token_total"] + tf.where(is_good, tf.cast(num_tokens, tf.float64), 0.0),
         "skipped": now["skipped"] + fault,
         "skipped_in_a_row": tf.where(is_good, tf.zeros_like(fault), now["skipped_in_a_row"] + fault),
-        "num_losses": now["num_losses"] + good,
+        "num_losses": now["num_losses"] + counted,
         "loss_mean": now["loss_mean"] + share * (seen - now["loss_mean"]),
         "loss_square": now["loss_square"] + share * (seen**2 - now["loss_square"]),
     }

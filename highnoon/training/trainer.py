@@ -74,11 +74,12 @@ class Trainer:
         on_callback_error: `"raise"` ends the run in order, saved, when a callback raises; `"warn"` goes on.
         jit_compile: Whether XLA compiles the forward and backward pass, see `TrainStep`; None does so
             for this package's models and leaves others alone.
-        auto_batch: Whether a step that does not fit into memory is tried with micro-batches of half the
-            size, at the same global batch.
+        auto_batch: Whether a call of one step, as the first is, that does not fit into memory is tried with
+            micro-batches of half the size, at the same global batch.
         steps_per_execution: Most optimizer steps in one call of the device, as in Keras's `compile`; the
-            weights are the same for any. A call ends at each log point, evaluation and checkpoint; Keras's
-            batch hooks and `step_end` come once a call, and so does an answer to a signal.
+            weights are the same for any, unless the fault ladder acts, which looks between calls. A call
+            ends at each log point, evaluation and checkpoint; Keras's batch hooks and `step_end` come once
+            a call, and so does an answer to a signal.
         allow_oversize: Whether to start though weights, gradients and slots exceed the machine's memory.
         **options: Further `TrainingConfig` fields, such as `warmup_steps=100`.
 

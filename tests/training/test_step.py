@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from highnoon.config import TrainingConfig
 from highnoon.layers import MoELayer
@@ -12,6 +13,7 @@ from highnoon.training.optimizers import is_decayed, make_optimizer
 from highnoon.training.replicas import FIRST_ROW, STOP
 from highnoon.training.run_schedule import RunSchedule
 from highnoon.training.step import TrainStep
+from highnoon.training.step_state import FaultLimits, StepState, judge
 
 VOCAB, ROW_LENGTH = 30, 12
 
@@ -83,6 +85,15 @@ def test_several_steps_of_a_call_are_those_of_as_many_calls():
     for name, values in together.items():
         np.testing.assert_array_equal(values, [metrics[name] for metrics in alone[1:]], err_msg=name)
     assert values_of(one) == values_of(other)
+
+
+def test_steps_without_supervision_do_not_make_the_first_loss_a_spike():
+    now, limits = StepState().values(), FaultLimits(spike_threshold=6.0)
+    is_good = []
+    for num_tokens in (*[0.0] * 25, 8.0, 8.0):
+        good, now = judge(now, 5.0 * num_tokens, num_tokens, tf.constant(1.0), limits)
+        is_good.append(bool(good))
+    assert all(is_good) and float(now["num_losses"]) == 2 and float(now["loss_mean"]) == pytest.approx(5.0)
 
 
 def values_of(step: TrainStep) -> list[bytes]:
