@@ -113,7 +113,8 @@ class TrainStep:
         metrics = self._compiled[row_length](
             batch, tf.constant(loss_weight, tf.float32), tf.constant(measures, tf.bool)
         )
-        self._metric_types[row_length] = {name: value.dtype for name, value in metrics.items()}
+        if row_length not in self._metric_types:
+            self._metric_types[row_length] = {name: value.dtype for name, value in metrics.items()}
         return metrics
 
     def can_take_several(self, row_length: int) -> bool:

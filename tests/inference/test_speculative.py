@@ -41,7 +41,8 @@ def test_greedy_output_is_that_of_plain_decoding_with_either_draft(new_model) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern, has_draft_model", [
-    ("mamba2+mlp", True), ("mamba2+mlp", False), ("sliding_attention, gated_delta_rule+mlp", True),
+    ("attention+mlp", True), ("mamba2+mlp", True), ("mamba2+mlp", False),
+    ("sliding_attention, gated_delta_rule+mlp", True),
 ])
 def test_every_pattern_says_greedily_what_it_says_in_plain_decoding(pattern: str, has_draft_model) -> None:
     target, draft = small(pattern), small(pattern, noise=0.03) if has_draft_model else None

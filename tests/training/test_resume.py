@@ -42,7 +42,7 @@ def assert_same_bits(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -
 
 
 @pytest.mark.slow
-def test_kill_points_over_two_stages_end_with_the_same_bits(make_model, corpus, other_corpus, tmp_path):
+def test_nine_kill_points_over_two_stages_end_with_the_same_bits(make_model, corpus, other_corpus, tmp_path):
     whole = tmp_path / "whole"
     trainer = make_trainer(make_model(dropout=0.1), corpus, other_corpus)
     summary = trainer.train(
@@ -50,7 +50,7 @@ def test_kill_points_over_two_stages_end_with_the_same_bits(make_model, corpus, 
     )
     expected, steps = final_arrays(whole), checkpoint.step_folders(whole)
     assert len(steps) == summary["total_steps"] >= 14
-    for index, folder in enumerate(steps[:: len(steps) // 5][:5]):  # test_kill.py has more
+    for index, folder in enumerate(steps[:: len(steps) // 9][:9]):
         resumed = make_trainer(make_model(seed=index + 1, dropout=0.1), corpus, other_corpus)
         again = resumed.train(
             resume_from=folder, checkpoint_dir=tmp_path / f"again-{index}", eval_interval=4, **QUIET

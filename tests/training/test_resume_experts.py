@@ -22,9 +22,7 @@ def test_a_resumed_run_ends_with_the_same_bits(make_model, corpus, tmp_path, rou
 
     def trainer_of(seed):
         model = make_model(seed, router_type=router_type, num_moe_experts=4, num_experts_per_tok=2)
-        trainer = hn.Trainer(
-            model, learning_rate=3e-3, batch_size=2, gradient_accumulation_steps=2, jit_compile=False
-        )
+        trainer = hn.Trainer(model, learning_rate=3e-3, batch_size=2, gradient_accumulation_steps=2)
         return trainer.add_curriculum_stage("all", corpus, steps=6)
 
     trainer_of(0).train(
