@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import os
 import shutil
 import tempfile
@@ -10,6 +11,8 @@ import tempfile
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Tests compile much and run little: no optimizing by LLVM, unless `XLA_FLAGS` says otherwise.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 _CACHE = pytest.StashKey[str]()
 
 
@@ -28,3 +31,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_earlier_modules_left_is_not_searched_again() -> None:
+    """TensorFlow keeps the graphs of custom gradients for good; collections need not walk them."""
+    gc.collect()
+    gc.freeze()

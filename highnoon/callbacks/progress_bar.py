@@ -24,9 +24,8 @@ class ProgressBar(EventCallback):
         self._bar: Progress | None = None
         self._task: Any = None
         self._total_steps = 0
-        self._first: tuple[int, float] | None = None  # a step and when it ended
-        self._last = 0
-        self._is_estimated = self._is_of_several = False
+        self._num_calls = 0
+        self._estimate_from: tuple[int, float] | None = None  # a step and when it ended
 
     def on_event(self, event: dict[str, Any]) -> None:
         handler = getattr(self, f"_on_{event['event']}", None)
@@ -34,8 +33,7 @@ class ProgressBar(EventCallback):
             handler(event)
 
     def _on_train_begin(self, event: dict[str, Any]) -> None:
-        self._total_steps, self._first = event["total_steps"], None
-        self._is_estimated = self._is_of_several = False
+        self._total_steps, self._num_calls, self._estimate_from = event["total_steps"], 0, None
         if not self._console.is_terminal:
             return
         self._bar = Progress(
@@ -60,18 +58,16 @@ class ProgressBar(EventCallback):
     def _on_step_end(self, event: dict[str, Any]) -> None:
         if self._bar is not None:
             self._bar.update(self._task, completed=event["step"])
-        # The first step compiles, so the estimate begins after it.
         step, now = event["step"], time.perf_counter()
-        # The second call compiles too where it is the first of several steps.
-        if self._first is None or (not self._is_of_several and step - self._last > 1):
-            self._is_of_several = self._first is not None
-            self._first = step, now
-        self._last = step
-        if not self._is_estimated and step - self._first[0] >= _STEPS_TO_ESTIMATE:
-            self._is_estimated = True
-            seconds = (now - self._first[1]) / (step - self._first[0])
+        self._num_calls += 1
+        # The first call compiles one step, the second may compile several: the estimate begins after them.
+        if self._num_calls == 2:
+            self._estimate_from = step, now
+        elif self._estimate_from and step - self._estimate_from[0] >= _STEPS_TO_ESTIMATE:
+            seconds = (now - self._estimate_from[1]) / (step - self._estimate_from[0])
             left = datetime.timedelta(seconds=round(seconds * (self._total_steps - step)))
             self._print(f"{seconds:.3g} s a step, about {left} left")
+            self._estimate_from = None
 
     def _on_alert(self, event: dict[str, Any]) -> None:
         self._print(f"{event['severity']} at step {event['step']:,}: {event['message']}; {event['advice']}")

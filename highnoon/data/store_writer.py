@@ -76,13 +76,14 @@ class StoreWriter:
         self._tokenizer = tokenizer
         self._source, self._validation_split = source, validation_split
         self._saved_tokenizer = tokenizer.save(folder)
+        self._tokenizer_fingerprint = tokenizer.fingerprint()
         self._committed_bytes = self.progress.text_bytes
         if LEARNED_FILE not in self.progress.sizes:
             (folder / LEARNED_FILE).unlink(missing_ok=True)
         self._files: dict[str, IO[bytes]] = {}
         for name, size in self.progress.sizes.items():
             self._open(name, size)
-        self.commit()
+        _write_synced(folder / PROGRESS_FILE, self._manifest())
 
     def _open(self, name: str, size: int) -> None:
         path = self.folder / name
@@ -154,7 +155,7 @@ class StoreWriter:
             "version": STORE_VERSION, "key": self.progress.key, "source": self._source,
             "documents": self.progress.documents, "tokens": self.progress.tokens,
             "text_bytes": self.progress.text_bytes, "tokenizer": repr(self._tokenizer),
-            "tokenizer_file": saved.name, "tokenizer_fingerprint": self._tokenizer.fingerprint(),
+            "tokenizer_file": saved.name, "tokenizer_fingerprint": self._tokenizer_fingerprint,
             "token_type": token_type(self._tokenizer), "domain_names": self.progress.domain_names,
             "validation_split": self._validation_split,
             "sizes": self.progress.sizes | {saved.name: saved.stat().st_size},

@@ -38,7 +38,7 @@ def generate_batch(
     import highnoon as hn
     from highnoon.inference import generate_batch
 
-    model = hn.create_model("highnoon-nano")
+    model = hn.create_model("highnoon-nano", num_reasoning_blocks=1)
     rows = generate_batch(model, [[2, 40], [2, 50, 60], [2, 70]], max_length=4, batch_size=2, seed=1)
     assert [len(row) for row in rows] == [6, 7, 6]
     ```

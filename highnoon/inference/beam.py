@@ -62,7 +62,7 @@ def generate_beam(
     import highnoon as hn
     from highnoon.inference import generate_beam
 
-    model = hn.create_model("highnoon-nano")
+    model = hn.create_model("highnoon-nano", num_reasoning_blocks=1)
     ids = generate_beam(model, [2, 40, 41], num_beams=2, max_length=5)
     assert len(ids) == 8
     ```

@@ -58,7 +58,7 @@ def generate_contrastive(
     import highnoon as hn
     from highnoon.inference import generate_contrastive
 
-    model = hn.create_model("highnoon-nano")
+    model = hn.create_model("highnoon-nano", num_reasoning_blocks=1)
     ids = generate_contrastive(model, [2, 40, 41], top_k=3, max_length=5)
     assert len(ids) == 8
     ```

@@ -71,7 +71,7 @@ def generate(
     from highnoon.inference import generate
     from highnoon.tokenization import ByteTokenizer
 
-    model = hn.create_model("highnoon-nano")
+    model = hn.create_model("highnoon-nano", num_reasoning_blocks=1)
     text = generate(model, "To be", max_length=8, tokenizer=ByteTokenizer(), seed=1)
     assert text.startswith("To be")
     ```

@@ -46,7 +46,7 @@ def log_probabilities(model: Any, token_ids: Any, tokenizer: Any = None) -> np.n
     import highnoon as hn
     from highnoon.inference import log_probabilities
 
-    model = hn.create_model("highnoon-nano")
+    model = hn.create_model("highnoon-nano", num_reasoning_blocks=1)
     ids = model.generate([2, 40], max_length=5, seed=1)
     values = log_probabilities(model, ids)
     assert values.shape == (6,) and (values < 0).all()

@@ -37,7 +37,7 @@ class QSGGenerator:
     import highnoon as hn
     from highnoon.inference import QSGGenerator
 
-    model = hn.create_model("highnoon-nano")
+    model = hn.create_model("highnoon-nano", num_reasoning_blocks=1)
     generator = QSGGenerator(model, num_superposition_states=2, quality_threshold=None)
     ids = generator.generate([2, 40, 41, 40], max_length=12)
     assert ids == model.generate([2, 40, 41, 40], max_length=12, temperature=0)

@@ -57,7 +57,7 @@ class SpeculativeGenerator:
     import highnoon as hn
     from highnoon.inference import SpeculativeGenerator
 
-    model = hn.create_model("highnoon-nano")
+    model = hn.create_model("highnoon-nano", num_reasoning_blocks=1)
     generator = SpeculativeGenerator(model)
     ids = generator.generate([2, 40, 41, 40], max_length=12, temperature=0)
     assert ids == model.generate([2, 40, 41, 40], max_length=12, temperature=0)

@@ -57,7 +57,8 @@ class StatefulWrapper:
     from highnoon.inference import StatefulWrapper
     from highnoon.tokenization import ByteTokenizer
 
-    chat = StatefulWrapper(hn.create_model("highnoon-nano"), tokenizer=ByteTokenizer())
+    model = hn.create_model("highnoon-nano", num_reasoning_blocks=1)
+    chat = StatefulWrapper(model, tokenizer=ByteTokenizer())
     chat.add_user_message("Hello")
     answer = chat.generate(max_length=8, seed=1)
     assert chat.get_history()[-1] == {"role": "assistant", "content": answer}

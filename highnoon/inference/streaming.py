@@ -27,7 +27,8 @@ class StreamingGenerator:
     from highnoon.inference import StreamingGenerator
     from highnoon.tokenization import ByteTokenizer
 
-    stream = StreamingGenerator(hn.create_model("highnoon-nano"), chunk_size=4, tokenizer=ByteTokenizer())
+    model = hn.create_model("highnoon-nano", num_reasoning_blocks=1)
+    stream = StreamingGenerator(model, chunk_size=4, tokenizer=ByteTokenizer())
     for piece in stream.generate_stream("To be", max_length=8, seed=1):
         print(piece, end="", flush=True)
     ```

@@ -46,7 +46,7 @@ def save_model(model: LanguageModel, path: str | pathlib.Path) -> pathlib.Path:
     import tempfile
     import highnoon as hn
 
-    model = hn.create_model("highnoon-nano")
+    model = hn.create_model("highnoon-nano", num_reasoning_blocks=1)
     with tempfile.TemporaryDirectory() as folder:
         hn.save_model(model, f"{folder}/model")
         again = hn.load_model(f"{folder}/model")
