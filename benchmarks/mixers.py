@@ -17,7 +17,6 @@ import importlib.util
 import logging
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import tensorflow as tf
+from peak_rise import peak_rise
 from report import write_report
 
 from highnoon.layers.causal_self_attention import CausalSelfAttention
@@ -150,17 +150,15 @@ def _seconds(step: Step) -> float:
 
 
 def peak_mebibytes(name: str, width: int, length: int) -> float:
-    """Runs one mixer in a process of its own and returns how far its peak memory rises."""
+    """Runs one mixer in a process of its own and returns how far a pass raises its peak memory."""
     command = [sys.executable, __file__, "--one", name, "--width", str(width), "--lengths", str(length)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def _print_rise(name: str, width: int, length: int) -> None:
-    layer = mixers(width)[name]()
-    our_step(layer, width, 128)()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    our_step(mixers(width)[name](), width, length)()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    step = our_step(mixers(width)[name](), width, length)
+    step()
+    print(peak_rise(step) / 2**20)
 
 
 def _exponent(values: dict[int, float]) -> float:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from collections.abc import Callable
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from peak_rise import peak_rise
 from report import write_report
 
 HEADS, HEAD_DIM = 2, 64
@@ -95,9 +95,7 @@ def cases(length: int) -> dict[str, Callable[[], Callable[[], object]]]:
 def measure_here(name: str, length: int) -> None:
     """Prints the rise of the peak in MiB and the seconds of the fastest of three later passes."""
     run = cases(length)[name]()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run()
-    rise = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    rise = peak_rise(run) / 2**20
     seconds = []
     for _ in range(3):
         began = time.perf_counter()

@@ -10,16 +10,14 @@ measured; the rise between them, over the rows between them, is what a row's act
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
-import pathlib
-import re
 import subprocess
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from peak_rise import peak_rise
 
 FEW_ROWS, MANY_ROWS = 4, 12
 CASES = {
@@ -67,19 +65,8 @@ def measure_here(name: str, rows: int) -> None:
     }
     for _ in range(2):
         float(step(batch)["loss"])
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    pathlib.Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    float(step(batch)["loss"])
-    rise = _status("VmHWM") - before
+    rise = peak_rise(lambda: float(step(batch)["loss"]))
     print(rise, 4 * model.count_params(), activation_bytes(model, rows, length))
-
-
-def _status(key: str) -> int:
-    """Bytes of a line of the process's status."""
-    match = re.search(rf"{key}:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())
-    assert match is not None
-    return int(match[1]) * 1024
 
 
 def main() -> None:

@@ -167,9 +167,9 @@ def test_a_resumed_run_gives_the_alerts_of_one_that_was_never_stopped():
 @pytest.mark.slow
 def test_a_real_run_is_slowed_and_stopped_and_its_file_says_why(tmp_path):
     (tmp_path / "text.txt").write_text("A fox met seven crows and said good day to each of them.\n" * 60)
-    trainer = hn.Trainer(
-        hn.create_model("highnoon-nano"), batch_size=2, max_seq_length=32, schedule="constant", warmup_steps=0
-    )
+    keras.utils.set_random_seed(0)
+    model = hn.create_model("highnoon-nano", block_pattern="attention+mlp")  # no experts that may be dead
+    trainer = hn.Trainer(model, batch_size=2, max_seq_length=32, schedule="constant", warmup_steps=0)
     trainer.add_curriculum_stage("only", [str(tmp_path / "text.txt")], steps=20)
     trainer.add_callback(Alerts(["step >= 2 -> cut_rate", "step >= 4 -> stop"]))
     trainer.train(log_interval=1, log_dir=tmp_path / "logs", save_checkpoints=False, verbose=False)

@@ -23,7 +23,9 @@ PROGRAM = pathlib.Path(__file__).parent / "worker_run.py"
 STEPS = 8
 
 
-def start(folder: pathlib.Path, corpus: str, num_workers: int, seconds_a_step: float = 0.0):
+def start(
+    folder: pathlib.Path, corpus: str, num_workers: int, seconds_a_step: float = 0.0, steps_a_call: int = 1
+) -> subprocess.Popen:
     folder.mkdir(exist_ok=True)
     program = [str(PROGRAM), corpus, str(folder), str(STEPS)]
     command = [sys.executable, *program]
@@ -32,7 +34,7 @@ def start(folder: pathlib.Path, corpus: str, num_workers: int, seconds_a_step: f
         command = [*launch, "--log-dir", str(folder), "--", *program]
     environment = os.environ | {
         "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "SECONDS_A_STEP": str(seconds_a_step),
-        "HIGHNOON_CACHE": str(folder.parent / "cache"),
+        "STEPS_A_CALL": str(steps_a_call), "HIGHNOON_CACHE": str(folder.parent / "cache"),
     }
     output = (folder / "output.txt").open("w")
     return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
@@ -43,8 +45,10 @@ def arrays_of(folder: pathlib.Path) -> dict[str, np.ndarray]:
     return load_arrays(final / "model.safetensors") | load_arrays(final / OPTIMIZER_FILE)
 
 
-def run(folder: pathlib.Path, corpus: str, num_workers: int) -> dict[str, np.ndarray]:
-    process = start(folder, corpus, num_workers)
+def run(
+    folder: pathlib.Path, corpus: str, num_workers: int, steps_a_call: int = 1
+) -> dict[str, np.ndarray]:
+    process = start(folder, corpus, num_workers, steps_a_call=steps_a_call)
     assert process.wait(280) == 0, (folder / "output.txt").read_text()[-4000:]
     return arrays_of(folder)
 
@@ -64,7 +68,9 @@ def of_two_workers(corpus, tmp_path_factory) -> dict[str, np.ndarray]:
 
 def test_workers_give_the_weights_of_one_process(corpus, of_two_workers, tmp_path):
     one = run(tmp_path / "one", corpus, 1)
-    for num_workers, several in ((2, of_two_workers), (4, run(tmp_path / "four", corpus, 4))):
+    of_four_workers = run(tmp_path / "four", corpus, 4, steps_a_call=2)
+    assert "step 5\n" not in (tmp_path / "four" / "worker_0.log").read_text(), "no call took two steps"
+    for num_workers, several in ((2, of_two_workers), (4, of_four_workers)):
         assert one.keys() == several.keys()
         for name, value in one.items():
             if value.dtype.kind == "f" and value.size:

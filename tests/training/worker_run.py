@@ -27,7 +27,7 @@ def main() -> None:
     model.tokenizer = ByteTokenizer()
     trainer = hn.Trainer(
         model, learning_rate=3e-3, batch_size=2, global_batch_size=8, strategy=strategy, ema_momentum=0.9,
-        jit_compile=False,
+        jit_compile=False, steps_per_execution=int(os.environ.get("STEPS_A_CALL", "1")),
     )
     trainer.add_curriculum_stage("only", corpus, steps=steps)
 
