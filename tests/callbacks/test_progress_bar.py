@@ -1,0 +1,28 @@
+"""What the progress lines say of the time that is left."""
+
+from __future__ import annotations
+
+import pytest
+
+from highnoon.callbacks import progress_bar
+
+
+@pytest.mark.parametrize(
+    "ends_of_calls",
+    [range(1, 31), [1, *range(6, 31, 5)]],
+    ids=["single steps", "five steps a call"],
+)
+def test_time_left_counts_neither_call_that_compiles(ends_of_calls, monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr(progress_bar.time, "perf_counter", lambda: now)
+    bar = progress_bar.ProgressBar()
+    bar.on_event({"event": "train_begin", "step": 0, "total_steps": 100})
+    last = 0
+    for number, step in enumerate(ends_of_calls):
+        now += 60 if number < 2 else 2 * (step - last)
+        bar.on_event({"event": "step_end", "step": step})
+        last = step
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "left" in line]
+    began = 12 if len(ends_of_calls) == 30 else 16
+    seconds = 2 * (100 - began)
+    assert line == f"2 s a step, about 0:{seconds // 60:02}:{seconds % 60:02} left"
