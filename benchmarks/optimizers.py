@@ -18,7 +18,7 @@ import highnoon as hn
 from highnoon.tokenization import ByteTokenizer
 
 SHARE_OF_STEPS = 0.75
-RATES = (2e-3, 4e-3, 8e-3)
+RATES = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
 MODEL = {
     "vocab_size": 263, "embedding_dim": 128, "num_reasoning_blocks": 2, "max_seq_length": 128, "num_heads": 4,
     "num_moe_experts": 4, "expert_dim": 176, "block_pattern": "attention+moe",
