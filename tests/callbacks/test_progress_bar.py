@@ -8,11 +8,11 @@ from highnoon.callbacks import progress_bar
 
 
 @pytest.mark.parametrize(
-    "ends_of_calls",
-    [range(1, 31), [1, *range(6, 31, 5)]],
+    "ends_of_calls, estimated_at",
+    [(range(1, 31), 12), ([1, *range(6, 31, 5)], 16)],
     ids=["single steps", "five steps a call"],
 )
-def test_time_left_counts_neither_call_that_compiles(ends_of_calls, monkeypatch, capsys):
+def test_time_left_counts_neither_call_that_compiles(ends_of_calls, estimated_at, monkeypatch, capsys):
     now = 0.0
     monkeypatch.setattr(progress_bar.time, "perf_counter", lambda: now)
     bar = progress_bar.ProgressBar()
@@ -23,6 +23,5 @@ def test_time_left_counts_neither_call_that_compiles(ends_of_calls, monkeypatch,
         bar.on_event({"event": "step_end", "step": step})
         last = step
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "left" in line]
-    began = 12 if len(ends_of_calls) == 30 else 16
-    seconds = 2 * (100 - began)
+    seconds = 2 * (100 - estimated_at)
     assert line == f"2 s a step, about 0:{seconds // 60:02}:{seconds % 60:02} left"

@@ -63,6 +63,7 @@ def test_calls_of_several_steps_change_nothing_but_their_number(make_model, corp
         )
         scheduler = CurriculumScheduler(num_stages=2, warmup_epochs=9, stage_increment_epochs=9, unit="step")
         trainer.add_curriculum_stage("sorted", corpus, steps=29, scheduler=scheduler)
+        trainer.add_curriculum_stage("all", corpus, epochs=2, max_seq_length=16)
         trainer.add_callback(events[several].append)
         folder = tmp_path / str(several)
         trainer.train(
