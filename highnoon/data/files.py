@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import glob
 import hashlib
 import json
 import os
@@ -15,6 +14,7 @@ from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.document import DataError, Document, SourceNotFoundError
 from highnoon.data.formats.by_name import format_of, reader_of
 from highnoon.data.formats.not_text import is_text_file, require_text_file
+from highnoon.data.glob_files import glob_files
 from highnoon.data.read_options import ReadOptions
 from highnoon.data.remote import FilePath, RemotePath, expand_remote, file_version, is_remote
 from highnoon.data.row_source import Convert, Row, RowSource
@@ -140,8 +140,7 @@ def expand(pattern: str | os.PathLike[str]) -> Sequence[FilePath]:
     if path.is_file():
         return [path]
     if GLOB_CHARACTERS & set(os.fspath(path)):
-        matches = (pathlib.Path(match) for match in glob.glob(os.fspath(path), recursive=True))
-        if files := sorted(match for match in matches if match.is_file()):
+        if files := glob_files(os.fspath(path)):
             return files
         raise SourceNotFoundError(f"no file matches {os.fspath(pattern)}; check the folder and the pattern")
     if path.is_dir():
