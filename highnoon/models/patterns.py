@@ -63,8 +63,8 @@ def parse_pattern(pattern: str) -> list[tuple[str, str | None]]:
         mixer, *rest = (word.strip() for word in entry.split("+"))
         if mixer not in MIXERS or len(rest) > 1 or any(word not in FEED_FORWARDS for word in rest):
             raise ConfigError(
-                f"`block_pattern` {shown(pattern)} has no layer for {shown(entry.strip())}; write entries `mixer` or "
-                f"`mixer+feedforward` of the mixers {', '.join(MIXERS)} and the feed-forwards "
+                f"`block_pattern` {shown(pattern)} has no layer for {shown(entry.strip())}; write entries "
+                f"`mixer` or `mixer+feedforward` of the mixers {', '.join(MIXERS)} and the feed-forwards "
                 f"{', '.join(FEED_FORWARDS)}, or a name: {', '.join(NAMED_PATTERNS)}"
             )
         pairs.append((mixer, rest[0] if rest else None))

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from highnoon import __version__
-from highnoon.files.foreign import ForeignDataError, read_json
 from highnoon.models.arrays import save_arrays
 from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.hugging_face.families import family_for
@@ -111,9 +110,6 @@ def _require_replaceable(path: pathlib.Path) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     file = path / CONFIG_FILE
-    try:
-        values = read_json(file) if file.is_file() else {}
-    except ForeignDataError:
-        values = {}  # not of an export
+    values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if "model_type" not in values or "highnoon_version" not in values:
         raise ModelFolderError(f"{path} exists and is no earlier export; give another path or remove it")

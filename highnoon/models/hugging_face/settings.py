@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from highnoon.config import LARGEST_SIZE
 from highnoon.files.shown import shown
 from highnoon.models.patterns import MAX_LAYERS
 from highnoon.models.saving import ModelFolderError
@@ -21,6 +20,7 @@ _WITHOUT_EFFECT = (
 )
 _LISTED = 8
 _LONGEST_LIST = 100_000
+LARGEST_SIZE = 2**53 - 1  # of the whole numbers that a JSON number holds exactly
 _MISSING: Any = object()
 
 
@@ -57,7 +57,8 @@ class Settings:
         self.require("quantization_config", None)
 
     def count(
-        self, *names: str, default: Any = _MISSING, low: int = 1, high: int = LARGEST_SIZE, or_null: bool = False
+        self, *names: str, default: Any = _MISSING, low: int = 1, high: int = LARGEST_SIZE,
+        or_null: bool = False,
     ) -> Any:
         """Returns the whole number under the first of `names` that is there, from `low` to `high`."""
         name, value = self._find(names, default)
@@ -119,8 +120,8 @@ class Settings:
         if not any(value == one for one in allowed):
             listed = " or ".join(repr(one) for one in allowed)
             raise ModelFolderError(
-                f"{self._source} has `{name}`={shown(value)}, and HighNoon's layers have only {listed} there; "
-                "this model cannot be loaded"
+                f"{self._source} has `{name}`={shown(value)}, and HighNoon's layers have only {listed} "
+                "there; this model cannot be loaded"
             )
         return value
 

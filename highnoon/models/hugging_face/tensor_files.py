@@ -66,8 +66,8 @@ class TensorFiles:
         kind = self._places[name].get_slice(name).get_dtype()
         if kind not in _FLOATS:
             raise ModelFolderError(
-                f"the tensor {shown(name)} is of type {kind}; only {', '.join(_FLOATS)} can be loaded: take the "
-                "weights that are not quantized"
+                f"the tensor {shown(name)} is of type {kind}; only {', '.join(_FLOATS)} can be loaded: take "
+                "the weights that are not quantized"
             )
         return self._places[name].get_tensor(name).astype("float32")
 
