@@ -38,8 +38,11 @@ class BoundedExpansion(io.RawIOBase):
         self._given += size
         if self._given > FREE_BYTES and self._given > MAX_EXPANSION * self._packed.tell():
             raise BadRowError(
-                f"{self._name} unpacks to more than {MAX_EXPANSION:,} times its size, as no text does; if it is "
-                f"sound, unpack it and give the unpacked file", "rest of a file that unpacks too far", self._name)
+                f"{self._name} unpacks to more than {MAX_EXPANSION:,} times its size, as no text does; if "
+                f"it is sound, unpack it and give the unpacked file",
+                "rest of a file that unpacks too far",
+                self._name,
+            )
         return size
 
     def close(self) -> None:

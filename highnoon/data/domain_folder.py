@@ -24,9 +24,11 @@ T = TypeVar("T")
 class DomainFolder(RowSource):
     """Documents of `root/<domain>/`: every file of rows and of text; a folder's name is the domain.
 
-    Text is `.txt`, `.text`, `.md`, `.markdown`, `.rst`, `.adoc`, `.asciidoc`, `.org` and `.tex`. Folders within a
+    Text is `.txt`, `.text`, `.md`, `.markdown`, `.rst`, `.adoc`, `.asciidoc`, `.org` and `.tex`. Folders
+    within a
     domain are read, too. Domains and files are read in the order of their names. Files directly in `root` are
-    the domain `"default"`, with a warning; a sub-folder without data is an error, or counted where bad rows are
+    the domain `"default"`, with a warning; a sub-folder without data is an error, or counted where bad
+    rows are
     skipped. Any other file, and a link to a folder within a domain, is left out: one warning says how many of
     which kind, and `bad_rows` counts them. Hidden files and folders are ignored.
 
@@ -41,8 +43,14 @@ class DomainFolder(RowSource):
         DataError: `root` is no folder, cannot be listed, holds no such file, or lacks one of `domains`.
     """
 
-    def __init__(self, root: str | os.PathLike[str], domains: Sequence[str] | None = None,
-                 split: str = "auto", name: str | None = None, options: ReadOptions | None = None) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        domains: Sequence[str] | None = None,
+        split: str = "auto",
+        name: str | None = None,
+        options: ReadOptions | None = None,
+    ) -> None:
         super().__init__(options)
         self.root = pathlib.Path(root).expanduser()
         if not self.root.is_dir():
@@ -52,11 +60,15 @@ class DomainFolder(RowSource):
         found = self._files_of(domains)
         there = describe_files_left_out(self.files_left_out)
         if not found:
-            raise DataError(f"{self.root} holds no *{', *'.join(FOLDER_SUFFIXES)}, neither itself nor in its "
-                            f"sub-folders; it holds {there or 'nothing'}")
+            raise DataError(
+                f"{self.root} holds no *{', *'.join(FOLDER_SUFFIXES)}, neither itself nor in its "
+                f"sub-folders; it holds {there or 'nothing'}"
+            )
         if there:
-            warnings.warn(f"{self.root}: left out {there}; convert them to text or rows, or move them elsewhere",
-                          stacklevel=2)
+            warnings.warn(
+                f"{self.root}: left out {there}; convert them to text or rows, or move them elsewhere",
+                stacklevel=2,
+            )
         self._parts = [Files(files, split, domain, domain, self.options) for domain, files in found.items()]
 
     @property
@@ -81,14 +93,23 @@ class DomainFolder(RowSource):
         direct = find_files(self.root, is_nested=False)
         self._leave_out([direct, *everything.values()])
         if direct.files:
-            warnings.warn(f"{len(direct.files)} files directly in {self.root} are read as the domain `default`; "
-                          f"move them into a sub-folder named after their domain", stacklevel=3)
+            warnings.warn(
+                f"{len(direct.files)} files directly in {self.root} are read as the domain `default`; "
+                f"move them into a sub-folder named after their domain",
+                stacklevel=3,
+            )
             found["default"] = [*direct.files, *found.get("default", [])]
         # Without any domain that has files, a sub-folder is no domain.
-        if any(held.files for held in everything.values()) and self.empty_domains and not self.options.skip_bad:
+        if (
+            any(held.files for held in everything.values())
+            and self.empty_domains
+            and not self.options.skip_bad
+        ):
             names = ", ".join(_with_content(domain, everything[domain]) for domain in self.empty_domains)
-            raise DataError(f"{self.root} has sub-folders without data: {names}; fill or remove them, "
-                            f"choose `domains` (--domains), or leave them out with skip_bad (--skip-bad)")
+            raise DataError(
+                f"{self.root} has sub-folders without data: {names}; fill or remove them, "
+                f"choose `domains` (--domains), or leave them out with skip_bad (--skip-bad)"
+            )
         return found
 
     def _domain_folders(self) -> list[pathlib.Path]:

@@ -18,8 +18,8 @@ class FolderFiles(NamedTuple):
     """What a search of a folder found.
 
     Args:
-        files: The files to read, in the order of their names; those of a nested folder stand where its name does.
-        left_out: Counts the rest by the end of its name; hidden files and folders are not counted.
+        files: The files to read, in the order of their names; those of a nested folder stand where its
+        name does. left_out: Counts the rest by the end of its name; hidden files and folders are not counted.
     """
 
     files: list[pathlib.Path]

@@ -18,15 +18,17 @@ _MAX_ANY_FOLDERS = 3
 def glob_files(pattern: str) -> list[pathlib.Path]:
     """Returns the files that match a pattern of the shell, sorted.
 
-    `**` stands for any number of folders. Links to folders are followed, but of each `**` a folder is looked into
-    once, under the first of its names: links that lead back end the search there.
+    `**` stands for any number of folders. Links to folders are followed, but of each `**` a folder is
+    looked into once, under the first of its names: links that lead back end the search there.
 
     Raises:
         DataError: the pattern has `**` more than three times.
     """
     parts = pathlib.PurePath(pattern).parts
     if parts.count(_ANY_FOLDERS) > _MAX_ANY_FOLDERS:
-        raise DataError(f"{pattern} has `**` more than {_MAX_ANY_FOLDERS} times; name some of the folders between")
+        raise DataError(
+            f"{pattern} has `**` more than {_MAX_ANY_FOLDERS} times; name some of the folders between"
+        )
     return sorted({path for path in _matches(parts) if path.is_file()})
 
 
@@ -37,7 +39,7 @@ def _matches(parts: tuple[str, ...]) -> Iterator[pathlib.Path]:
         return
     place = parts.index(_ANY_FOLDERS)
     # Neighbors say no more than one of them.
-    rest = parts[place + 1:]
+    rest = parts[place + 1 :]
     while rest[:1] == (_ANY_FOLDERS,):
         rest = rest[1:]
     bases = glob.glob(os.path.join(*parts[:place])) if place else [os.curdir]

@@ -40,13 +40,18 @@ def open_bytes(path: FilePath) -> Iterator[IO[bytes]]:
             yield stream
         after = file_version(path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadRowError(f"{path} is damaged or cut short ({error}); fetch or pack it again",
-                          "rest of a damaged file", str(path)) from error
+        raise BadRowError(
+            f"{path} is damaged or cut short ({error}); fetch or pack it again",
+            "rest of a damaged file",
+            str(path),
+        ) from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     if after != before:
-        raise DataError(f"{path} changed while it was read (from {before[0]} to {after[0]} bytes); let it be "
-                        f"finished, then read it again")
+        raise DataError(
+            f"{path} changed while it was read (from {before[0]} to {after[0]} bytes); let it be "
+            f"finished, then read it again"
+        )
 
 
 @contextlib.contextmanager
@@ -83,7 +88,9 @@ def _unpacked(path: FilePath, raw: WholeStream) -> IO[bytes]:
     packed = io.BufferedReader(raw, _READ_BYTES)
     name = path.name.lower()
     if name.endswith(".gz"):
-        return io.BufferedReader(BoundedExpansion(gzip.GzipFile(fileobj=packed), packed, str(path)), _READ_BYTES)
+        return io.BufferedReader(
+            BoundedExpansion(gzip.GzipFile(fileobj=packed), packed, str(path)), _READ_BYTES
+        )
     if name.endswith(".zst"):
         unpacked = ZstdStream(packed, str(path))
         return io.BufferedReader(BoundedExpansion(unpacked, packed, str(path)), _READ_BYTES)

@@ -15,15 +15,23 @@ INSTRUCTION_FIELDS = ("instruction", "prompt", "question")
 RESPONSE_FIELDS = ("response", "output", "answer", "completion")
 PREFERENCE_FIELDS = ("chosen", "rejected")
 
-KNOWN_FIELDS = (*TEXT_FIELDS, *CHAT_FIELDS, *INSTRUCTION_FIELDS, "input", *RESPONSE_FIELDS, *PREFERENCE_FIELDS)
+KNOWN_FIELDS = (
+    *TEXT_FIELDS,
+    *CHAT_FIELDS,
+    *INSTRUCTION_FIELDS,
+    "input",
+    *RESPONSE_FIELDS,
+    *PREFERENCE_FIELDS,
+)
 
 
 def row_kind(fields: Collection[str]) -> str | None:
     """Returns the kind of a row with these fields, None where they tell nothing.
 
     Asked in this order: `text`; `messages` or `conversations` (chat); one of `instruction`, `prompt`,
-    `question` with one of `response`, `output`, `answer`, `completion` (instruction); `chosen` with `rejected`
-    (preference); `content` (text). Of a row, give the fields that hold something, see `present_fields`.
+    `question` with one of `response`, `output`, `answer`, `completion` (instruction); `chosen` with
+    `rejected` (preference); `content` (text). Of a row, give the fields that hold something, see
+    `present_fields`.
     """
     if "text" in fields:
         return "text"

@@ -55,8 +55,11 @@ class RowRenderer:
         if options.template is not None:
             self._template = RowTemplate(options.template, options.learned_fields)
         self._finds_text = options.kind in (None, "text") and not (options.text_field or options.template)
-        self._writers = {"chat": self._conversation, "instruction": self._instruction,
-                         "preference": self._preference}
+        self._writers = {
+            "chat": self._conversation,
+            "instruction": self._instruction,
+            "preference": self._preference,
+        }
 
     def render(self, values: Values, place: str) -> LearnedText:
         """Returns the text of a row.
@@ -90,14 +93,19 @@ class RowRenderer:
         for field in PREFERENCE_FIELDS:
             text, learned = self._chat.render(self._answered(values, field, place), place)
             if not learned:
-                raise BadRowError(f"{place}: `{field}` must end with an answer of the assistant",
-                                  "no answer", place)
+                raise BadRowError(
+                    f"{place}: `{field}` must end with an answer of the assistant", "no answer", place
+                )
             start = learned[-1][0]
             prompts.append(text[:start])
             answers.append(text[start:])
         if prompts[0] != prompts[1]:
-            raise BadRowError(f"{place}: `chosen` and `rejected` must answer one prompt; what stands before "
-                              f"the answers differs", "two prompts", place)
+            raise BadRowError(
+                f"{place}: `chosen` and `rejected` must answer one prompt; what stands before "
+                f"the answers differs",
+                "two prompts",
+                place,
+            )
         return prompts[0], answers[0], answers[1]
 
     def _text(self, values: Values, field: str, place: str) -> LearnedText:
@@ -109,9 +117,13 @@ class RowRenderer:
     def _of_no_kind(self, values: Values, present: Sequence[str], place: str) -> LearnedText:
         """Nothing, where the known fields of a row are all absent."""
         if row_kind(values) is None:
-            raise BadRowError(f"{place}: expected a row with `text`, `messages`, an instruction and its "
-                              f"response or `chosen` and `rejected`; {_fields(values)}; name the field with "
-                              f"`text_field` or several with `template`", "no known field", place)
+            raise BadRowError(
+                f"{place}: expected a row with `text`, `messages`, an instruction and its "
+                f"response or `chosen` and `rejected`; {_fields(values)}; name the field with "
+                f"`text_field` or several with `template`",
+                "no known field",
+                place,
+            )
         if present:
             raise _incomplete(values, present, place)
         return _NOTHING
@@ -124,8 +136,12 @@ class RowRenderer:
         turns = chat_turns(values[field], field, place)
         answers = [turn for turn in turns if turn["role"] == "assistant"]
         if answers and all(map(_says_nothing, answers)):
-            raise BadRowError(f"{place}: every turn of the assistant in `{field}` is null or empty; fill in the "
-                              f"answers, or leave the row out with skip_bad", "no answer", place)
+            raise BadRowError(
+                f"{place}: every turn of the assistant in `{field}` is null or empty; fill in the "
+                f"answers, or leave the row out with skip_bad",
+                "no answer",
+                place,
+            )
         return self._chat.render(turns, place)
 
     def _instruction(self, values: Values, present: Sequence[str], place: str) -> LearnedText:
@@ -136,10 +152,14 @@ class RowRenderer:
             return _NOTHING
         if request is None or reply is None:
             raise _incomplete(values, present, place)
-        words = [require_text(values[field], field, place) for field in (request, "input")
-                 if not is_absent(values.get(field))]
-        return self._chat.render(_exchange("\n\n".join(words), require_text(values[reply], reply, place)),
-                                 place)
+        words = [
+            require_text(values[field], field, place)
+            for field in (request, "input")
+            if not is_absent(values.get(field))
+        ]
+        return self._chat.render(
+            _exchange("\n\n".join(words), require_text(values[reply], reply, place)), place
+        )
 
     def _preference(self, values: Values, present: Sequence[str], place: str) -> LearnedText:
         if not {"prompt", *PREFERENCE_FIELDS} & set(present):
@@ -152,8 +172,12 @@ class RowRenderer:
         """The conversation that ends with the answer in `field`."""
         answer = values[self._require(values, (field,), place)]
         if is_absent(answer):
-            raise BadRowError(f"{place}: `{field}` is null or empty; give a better and a worse answer, or leave "
-                              f"the row out with skip_bad", "no answer", place)
+            raise BadRowError(
+                f"{place}: `{field}` is null or empty; give a better and a worse answer, or leave "
+                f"the row out with skip_bad",
+                "no answer",
+                place,
+            )
         answer = plain_value(answer, place)
         prompt = values.get("prompt")
         prompt = None if is_absent(prompt) else plain_value(prompt, place)
@@ -167,8 +191,11 @@ class RowRenderer:
     def _require(self, values: Values, names: Sequence[str], place: str) -> str:
         field = first_field(values, names)
         if field is None:
-            raise BadRowError(f"{place}: expected a field {' or '.join(f'`{name}`' for name in names)}; "
-                              f"{_fields(values)}", "missing field", place)
+            raise BadRowError(
+                f"{place}: expected a field {' or '.join(f'`{name}`' for name in names)}; {_fields(values)}",
+                "missing field",
+                place,
+            )
         return field
 
 
@@ -192,9 +219,12 @@ def _incomplete(values: Values, present: Sequence[str], place: str) -> BadRowErr
     """The error of a row of which one part is there and its counterpart is null or empty."""
     absent = shown_names(f"`{name}`" for name in KNOWN_FIELDS if name in values and name not in present)
     is_unanswered = first_field(present, INSTRUCTION_FIELDS) and not first_field(present, RESPONSE_FIELDS)
-    return BadRowError(f"{place}: {shown_names(f'`{name}`' for name in present)} needs its counterpart, and "
-                       f"{absent or 'it'} is null or empty; fill it in, or leave the row out with skip_bad",
-                       "no answer" if is_unanswered else "missing field", place)
+    return BadRowError(
+        f"{place}: {shown_names(f'`{name}`' for name in present)} needs its counterpart, and "
+        f"{absent or 'it'} is null or empty; fill it in, or leave the row out with skip_bad",
+        "no answer" if is_unanswered else "missing field",
+        place,
+    )
 
 
 def _fields(values: Values) -> str:

@@ -17,8 +17,9 @@ LONGEST_PARAGRAPH_BYTES = 4 * PIECE_BYTES
 _BLOCK_LINES = 1024
 
 
-def split_text(path: FilePath, split: str, bad: BadRows | None = None,
-               max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[str]:
+def split_text(
+    path: FilePath, split: str, bad: BadRows | None = None, max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[str]:
     """Returns the documents of a text file, in order, blank ones left out.
 
     Args:
@@ -32,8 +33,8 @@ def split_text(path: FilePath, split: str, bad: BadRows | None = None,
         max_line_bytes: Most bytes of a line, and of a document of several lines.
 
     Raises:
-        BadRowError: bytes that are not UTF-8, named by file and offset, a NUL character, or a line or document
-            too long.
+        BadRowError: bytes that are not UTF-8, named by file and offset, a NUL character, or a line or
+            document too long.
     """
     lines = _plain_lines(path, bad if split == "line" else None, max_line_bytes)
     if split == "line":
@@ -60,9 +61,12 @@ class _Joined:
     def add(self, line: str) -> None:
         self._size += len(line) if line.isascii() else len(line.encode())
         if self._size > self._max_bytes:
-            raise BadRowError(f"{self._path}: a document is longer than max_line_bytes={self._max_bytes:,}; cut the "
-                              f"file another way with `split`, or raise `max_line_bytes`",
-                              "rest of a file after a document too long", str(self._path))
+            raise BadRowError(
+                f"{self._path}: a document is longer than max_line_bytes={self._max_bytes:,}; cut the "
+                f"file another way with `split`, or raise `max_line_bytes`",
+                "rest of a file after a document too long",
+                str(self._path),
+            )
         self._lines.append(line)
         if len(self._lines) >= _BLOCK_LINES:
             self._blocks.append("".join(self._lines))
@@ -80,8 +84,12 @@ def _plain_lines(path: FilePath, bad: BadRows | None, max_line_bytes: int) -> It
         if "\0" not in line:
             yield line
             continue
-        error = BadRowError(f"{path}:{number}: the line holds a NUL character, as binary files do; remove the "
-                            f"character or the file", "NUL character", f"{path}:{number}")
+        error = BadRowError(
+            f"{path}:{number}: the line holds a NUL character, as binary files do; remove the "
+            f"character or the file",
+            "NUL character",
+            f"{path}:{number}",
+        )
         if bad is None:
             raise error
         bad.take(error)

@@ -15,16 +15,43 @@ from highnoon.data.glob_files import glob_files
 
 @pytest.fixture
 def root(tmp_path: pathlib.Path) -> pathlib.Path:
-    for name in ("a.txt", "b.md", "x/a.txt", "x/y/a.txt", "x/y/b.md", "x[1]/a.txt", ".h/a.txt", "x/.h.txt", "z/x/a.txt"):
+    for name in (
+        "a.txt",
+        "b.md",
+        "x/a.txt",
+        "x/y/a.txt",
+        "x/y/b.md",
+        "x[1]/a.txt",
+        ".h/a.txt",
+        "x/.h.txt",
+        "z/x/a.txt",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     return tmp_path
 
 
-@pytest.mark.parametrize("pattern", [
-    "*.txt", "**/*.txt", "**", "**/x/*", "**/x/**/*.txt", "x/**", "*/**/*.txt", "x[[]1]/**/*.txt", "**/**/*.md",
-    "?.txt", "x/**/y/*", ".h/**/*.txt", "none/**/*.txt", "[!.]*/*.txt", "./**/*.txt", "x/../**/*.txt",
-])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*.txt",
+        "**/*.txt",
+        "**",
+        "**/x/*",
+        "**/x/**/*.txt",
+        "x/**",
+        "*/**/*.txt",
+        "x[[]1]/**/*.txt",
+        "**/**/*.md",
+        "?.txt",
+        "x/**/y/*",
+        ".h/**/*.txt",
+        "none/**/*.txt",
+        "[!.]*/*.txt",
+        "./**/*.txt",
+        "x/../**/*.txt",
+    ],
+)
 @pytest.mark.parametrize("is_relative", [True, False])
 def test_without_links_the_files_are_those_of_the_standard_library(
     root: pathlib.Path, monkeypatch: pytest.MonkeyPatch, pattern: str, is_relative: bool
@@ -46,7 +73,9 @@ def test_links_that_lead_back_end_the_search(root: pathlib.Path) -> None:
     assert [document.text for document in Files(f"{root}/**/b.md").documents()] == ["b.md", "x/y/b.md"]
 
 
-def test_a_linked_folder_elsewhere_is_read(root: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_linked_folder_elsewhere_is_read(
+    root: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     other = tmp_path_factory.mktemp("other")
     (other / "c.txt").write_text("c")
     (root / "x" / "linked").symlink_to(other)

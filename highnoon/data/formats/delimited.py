@@ -15,7 +15,6 @@ from highnoon.data.read_options import ReadOptions
 from highnoon.data.remote import FilePath
 from highnoon.data.row_values import shown_names
 
-
 # Most names in the first row of a file.
 MAX_COLUMNS = 10_000
 
@@ -23,8 +22,9 @@ MAX_COLUMNS = 10_000
 _NOT_A_NUMBER = frozenset({"NaN", "nan"})
 
 
-def read_delimited(path: FilePath, options: ReadOptions, bad: BadRows,
-                   delimiter: str = ",") -> Iterator[FileRow]:
+def read_delimited(
+    path: FilePath, options: ReadOptions, bad: BadRows, delimiter: str = ","
+) -> Iterator[FileRow]:
     """Yields the rows of a file of separated values, every value a text; `NaN` and `nan` are null.
 
     A value in double quotes may hold the delimiter and line ends; a quote within it is doubled. After a row
@@ -47,8 +47,14 @@ def read_delimited(path: FilePath, options: ReadOptions, bad: BadRows,
         if names is None:
             names = _require_names(values, place)
         elif len(values) != len(names):
-            bad.take(BadRowError(f"{place}: expected {len(names)} values, as the first row has names; "
-                                 f"received {len(values)}; repair the row", "other number of values", place))
+            bad.take(
+                BadRowError(
+                    f"{place}: expected {len(names)} values, as the first row has names; "
+                    f"received {len(values)}; repair the row",
+                    "other number of values",
+                    place,
+                )
+            )
         else:
             cells = (None if value in _NOT_A_NUMBER else value for value in values)
             yield FileRow(dict(zip(names, cells, strict=True)), place, number)
@@ -136,16 +142,20 @@ class _Table:
         for value in values:
             if not value.isascii() and any("\udc80" <= character <= "\udcff" for character in value):
                 place = f"{self._path}:{self._held[0][0]}"
-                raise BadRowError(f"{place}: the row is not UTF-8; convert the file to UTF-8", "not UTF-8",
-                                  place)
+                raise BadRowError(
+                    f"{place}: the row is not UTF-8; convert the file to UTF-8", "not UTF-8", place
+                )
 
     def _named(self, error: csv.Error | BadRowError) -> BadRowError:
         if isinstance(error, BadRowError):
             return error
         place = f"{self._path}:{self._held[0][0] if self._held else 1}"
-        return BadRowError(f"{place}: the row cannot be cut into values ({error}); check its quotes: a value "
-                           f"with quotes or line ends stands in quotes, and those within it are doubled",
-                           "bad quotes", place)
+        return BadRowError(
+            f"{place}: the row cannot be cut into values ({error}); check its quotes: a value "
+            f"with quotes or line ends stands in quotes, and those within it are doubled",
+            "bad quotes",
+            place,
+        )
 
 
 def _numbered(raw: tuple[int, int, bytes]) -> tuple[int, str]:
@@ -155,11 +165,19 @@ def _numbered(raw: tuple[int, int, bytes]) -> tuple[int, str]:
 
 def _require_names(names: list[str], place: str) -> list[str]:
     if len(names) > MAX_COLUMNS:
-        raise BadRowError(f"{place}: the first row must name at most {MAX_COLUMNS:,} fields; received "
-                          f"{len(names):,}; keep the columns that are needed", "bad names", place)
+        raise BadRowError(
+            f"{place}: the first row must name at most {MAX_COLUMNS:,} fields; received "
+            f"{len(names):,}; keep the columns that are needed",
+            "bad names",
+            place,
+        )
     counts = collections.Counter(names)
     doubled = sorted(name for name, count in counts.items() if count > 1 or not name.strip())
     if doubled:
-        raise BadRowError(f"{place}: the first row must name each field once; "
-                          f"{shown_names(map(repr, doubled))} is empty or there twice", "bad names", place)
+        raise BadRowError(
+            f"{place}: the first row must name each field once; "
+            f"{shown_names(map(repr, doubled))} is empty or there twice",
+            "bad names",
+            place,
+        )
     return names

@@ -36,8 +36,8 @@ def read_json_file(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterat
     - Any other object: one record. Several objects one after another, as in JSON lines, are a record each.
 
     Raises:
-        BadRowError: the file is not JSON, or an object is longer than `max_line_bytes`; after that nothing more
-            of the file is read. Unless bad rows are skipped, an item of a list that is no object.
+        BadRowError: the file is not JSON, or an object is longer than `max_line_bytes`; after that nothing
+            more of the file is read. Unless bad rows are skipped, an item of a list that is no object.
     """
     with open_bytes(path) as stream:
         records = _records(_Text(stream, path, options.max_line_bytes))
@@ -74,7 +74,7 @@ class _Text:
             match = _SPACE.match(self._held, self._start)
             self._start = match.end() if match else self._start
             if self._start < len(self._held) or self._is_whole:
-                return self._held[self._start:self._start + 1]
+                return self._held[self._start : self._start + 1]
             self._read_more(_READ_CHARACTERS)
 
     def skip(self) -> None:
@@ -87,8 +87,9 @@ class _Text:
             try:
                 value, stop = self._parser.raw_decode(self._held, self._start)
             except RecursionError:
-                raise too_deep(ValueError(f"nests lists or objects more than {MAX_DEPTH} deep"),
-                               str(self._path)) from None
+                raise too_deep(
+                    ValueError(f"nests lists or objects more than {MAX_DEPTH} deep"), str(self._path)
+                ) from None
             except ValueError as error:
                 if self._is_whole or not self._may_be_cut(error):
                     raise self.damage(str(error)) from None
@@ -106,14 +107,21 @@ class _Text:
 
     def damage(self, reason: str) -> BadRowError:
         """Returns the error of a file that is not JSON from here on."""
-        return BadRowError(f"{self._path} is not valid JSON: {' '.join(reason.split())}; repair it, or write the "
-                           f"records as JSON lines (.jsonl)", "rest of a file that is not JSON", str(self._path))
+        return BadRowError(
+            f"{self._path} is not valid JSON: {' '.join(reason.split())}; repair it, or write the "
+            f"records as JSON lines (.jsonl)",
+            "rest of a file that is not JSON",
+            str(self._path),
+        )
 
     def _require_short(self, size: int) -> None:
         if size > self._max_bytes:
-            raise BadRowError(f"{self._path}: a record is longer than max_line_bytes={self._max_bytes:,}; write "
-                              f"the records as a list or as JSON lines, or raise `max_line_bytes`",
-                              "rest of a file after a record too long", str(self._path))
+            raise BadRowError(
+                f"{self._path}: a record is longer than max_line_bytes={self._max_bytes:,}; write "
+                f"the records as a list or as JSON lines, or raise `max_line_bytes`",
+                "rest of a file after a record too long",
+                str(self._path),
+            )
 
     def _may_be_cut(self, error: ValueError) -> bool:
         position = getattr(error, "pos", 0)
@@ -125,9 +133,12 @@ class _Text:
         try:
             text = self._decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
-            raise BadRowError(f"{self._path} is not UTF-8 ({error.reason}); convert the file to UTF-8",
-                              "rest of a file that is not UTF-8", str(self._path)) from None
-        self._held = self._held[self._start:] + text
+            raise BadRowError(
+                f"{self._path} is not UTF-8 ({error.reason}); convert the file to UTF-8",
+                "rest of a file that is not UTF-8",
+                str(self._path),
+            ) from None
+        self._held = self._held[self._start :] + text
         self._start = 0
 
 
@@ -183,4 +194,5 @@ def _is_table(value: Mapping[str, Any]) -> bool:
     if not columns or not all(isinstance(column, list) for column in columns):
         return False
     return len({len(column) for column in columns}) == 1 and not any(
-        isinstance(part, dict) for column in columns for part in column[:1])
+        isinstance(part, dict) for column in columns for part in column[:1]
+    )

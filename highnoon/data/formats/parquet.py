@@ -24,8 +24,8 @@ def read_parquet(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator
 
     Raises:
         ImportError: pyarrow is not installed.
-        BadRowError: the file is damaged, is no Parquet, expands too far, or nests its columns too deep; or, unless
-            bad rows are skipped, a row is longer than `max_line_bytes`.
+        BadRowError: the file is damaged, is no Parquet, expands too far, or nests its columns too deep;
+            or, unless bad rows are skipped, a row is longer than `max_line_bytes`.
     """
     try:
         import pyarrow  # type: ignore[import-untyped]
@@ -58,8 +58,11 @@ def read_parquet(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator
                 raise
             place = f"{path} row {number + 1}"
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BadRowError(f"{place}: damaged, or no Parquet file ({reason}); fetch or write it again",
-                              "rest of a damaged file", place) from error
+            raise BadRowError(
+                f"{place}: damaged, or no Parquet file ({reason}); fetch or write it again",
+                "rest of a damaged file",
+                place,
+            ) from error
 
 
 def _require_sound(group: Any, place: str) -> int:
@@ -76,18 +79,26 @@ def _require_sound(group: Any, place: str) -> int:
         if any("DICTIONARY" in encoding for encoding in column.encodings):
             repeated += column.total_uncompressed_size
     if unpacked > FREE_BYTES and unpacked > MAX_EXPANSION * packed:
-        raise BadRowError(f"{place}: a row group unpacks to {unpacked:,} bytes, more than {MAX_EXPANSION:,} times "
-                          f"its size, as no text does; write the file again without compression if it is sound",
-                          "rest of a file that unpacks too far", place)
+        raise BadRowError(
+            f"{place}: a row group unpacks to {unpacked:,} bytes, more than {MAX_EXPANSION:,} times "
+            f"its size, as no text does; write the file again without compression if it is sound",
+            "rest of a file that unpacks too far",
+            place,
+        )
     return repeated
 
 
 def _dictionary_bytes(table: Any, file: Any, group: int) -> int:
-    """The bytes of the first row of a row group with the whole dictionaries, of which any row may repeat a value."""
+    """The bytes of a row group's first row with the whole dictionaries: any row may repeat a value."""
     schema = table.metadata.schema
-    texts = [column.path for column in map(schema.column, range(len(schema.names)))
-             if column.physical_type == "BYTE_ARRAY"]
-    with type(table)(file, pre_buffer=False, buffer_size=_BUFFER_BYTES, read_dictionary=texts) as dictionaries:
+    texts = [
+        column.path
+        for column in map(schema.column, range(len(schema.names)))
+        if column.physical_type == "BYTE_ARRAY"
+    ]
+    with type(table)(
+        file, pre_buffer=False, buffer_size=_BUFFER_BYTES, read_dictionary=texts
+    ) as dictionaries:
         first = next(dictionaries.iter_batches(1, row_groups=[group]), None)
         return max(1, first.nbytes if first is not None else 0)
 
@@ -96,8 +107,11 @@ def _require_shallow(schema: Any, path: FilePath) -> None:
     level, depth = [field.type for field in schema], 1
     while level:
         if depth > MAX_DEPTH:
-            raise BadRowError(f"{path} nests its columns more than {MAX_DEPTH} deep; write it with flat columns",
-                              "nested too deep", str(path))
+            raise BadRowError(
+                f"{path} nests its columns more than {MAX_DEPTH} deep; write it with flat columns",
+                "nested too deep",
+                str(path),
+            )
         level = [kind.field(index).type for kind in level for index in range(kind.num_fields)]
         depth += 1
 
@@ -112,5 +126,9 @@ def _size(value: Any) -> int:
 
 
 def _too_long(place: str, max_bytes: int) -> BadRowError:
-    return BadRowError(f"{place}: the row is longer than max_line_bytes={max_bytes:,}; cut its text, or raise "
-                       f"`max_line_bytes`", "row too long", place)
+    return BadRowError(
+        f"{place}: the row is longer than max_line_bytes={max_bytes:,}; cut its text, or raise "
+        f"`max_line_bytes`",
+        "row too long",
+        place,
+    )

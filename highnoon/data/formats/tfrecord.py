@@ -27,8 +27,8 @@ def read_tfrecord(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterato
     """Yields the examples of a TFRecord file; a remote or packed one is copied to a temporary file first.
 
     Raises:
-        BadRowError: a damaged record, or one longer than `max_line_bytes`, after which the file cannot be read
-            on; or, unless bad rows are skipped, a record that is no example.
+        BadRowError: a damaged record, or one longer than `max_line_bytes`, after which the file cannot be
+            read on; or, unless bad rows are skipped, a record that is no example.
     """
     with local_file(path) as file:
         records = _records(path, os.fspath(file), options.max_line_bytes)
@@ -44,7 +44,7 @@ def _records(path: FilePath, file: str, max_bytes: int) -> Iterator[bytes]:
 
     sound = _sound_records(file, max_bytes)
     number = 0
-    records = tf.data.TFRecordDataset(file, buffer_size=_READ_BYTES).take(sound.count)
+    records = tf.data.TFRecordDataset(file, buffer_size=_READ_BYTES).take(sound.num_records)
     batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, sound.longest)))
     try:
         for batch in records.batch(batch_rows).as_numpy_iterator():
@@ -63,9 +63,9 @@ def _records(path: FilePath, file: str, max_bytes: int) -> Iterator[bytes]:
 
 
 class _SoundRecords(NamedTuple):
-    """How many records have lengths that fit the file, the longest of them, and what is wrong with the next."""
+    """How many records have lengths that fit the file, the longest, and what is wrong with the next."""
 
-    count: int
+    num_records: int
     longest: int
     fault: str
 
@@ -82,8 +82,12 @@ def _sound_records(file: str, max_bytes: int) -> _SoundRecords:
             if start > end:
                 return _SoundRecords(count, longest, "truncated record, or a length that is not one")
             if size > max_bytes:
-                return _SoundRecords(count, longest, f"the record has {size:,} bytes, more than "
-                                     f"max_line_bytes={max_bytes:,}; raise it if the record is sound")
+                return _SoundRecords(
+                    count,
+                    longest,
+                    f"the record has {size:,} bytes, more than "
+                    f"max_line_bytes={max_bytes:,}; raise it if the record is sound",
+                )
             count += 1
             longest = max(longest, size)
     return _SoundRecords(count, longest, "")
@@ -91,5 +95,8 @@ def _sound_records(file: str, max_bytes: int) -> _SoundRecords:
 
 def _damaged(path: FilePath, number: int, reason: str) -> BadRowError:
     place = f"{path} row {number + 1}"
-    return BadRowError(f"{place}: damaged, or no TFRecord file ({reason}); fetch or write it again",
-                       "rest of a damaged file", place)
+    return BadRowError(
+        f"{place}: damaged, or no TFRecord file ({reason}); fetch or write it again",
+        "rest of a damaged file",
+        place,
+    )

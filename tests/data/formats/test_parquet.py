@@ -65,13 +65,19 @@ def repeated(file: pathlib.Path, size: int, rows: int, is_nested: bool = False) 
 
     column = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * rows, pyarrow.int32()), ["x" * size])
     if is_nested:
-        column = pyarrow.ListArray.from_arrays(range(rows + 1), pyarrow.StructArray.from_arrays([column], ["content"]))
-    parquet.write_table(pyarrow.table({"text": column}), file, compression="zstd", dictionary_pagesize_limit=1 << 30)
+        column = pyarrow.ListArray.from_arrays(
+            range(rows + 1), pyarrow.StructArray.from_arrays([column], ["content"])
+        )
+    parquet.write_table(
+        pyarrow.table({"text": column}), file, compression="zstd", dictionary_pagesize_limit=1 << 30
+    )
     return file
 
 
 @pytest.mark.parametrize("is_nested", [False, True])
-def test_a_text_that_a_dictionary_repeats_is_not_held_for_many_rows(tmp_path: pathlib.Path, is_nested: bool) -> None:
+def test_a_text_that_a_dictionary_repeats_is_not_held_for_many_rows(
+    tmp_path: pathlib.Path, is_nested: bool
+) -> None:
     file = repeated(tmp_path / "a.parquet", 2_000_000, 300, is_nested)
     assert file.stat().st_size < 2000
     pool = pyarrow.proxy_memory_pool(pyarrow.default_memory_pool())
@@ -86,7 +92,9 @@ def test_a_text_that_a_dictionary_repeats_is_not_held_for_many_rows(tmp_path: pa
 
 def test_a_row_group_that_unpacks_too_far_is_refused(tmp_path: pathlib.Path) -> None:
     file = repeated(tmp_path / "a.parquet", 70_000_000, 2)
-    with pytest.raises(BadRowError, match=r"row 1: a row group unpacks to 70,\d+,\d+ bytes, more than 1,000 times"):
+    with pytest.raises(
+        BadRowError, match=r"row 1: a row group unpacks to 70,\d+,\d+ bytes, more than 1,000 times"
+    ):
         list(read_parquet(file, ReadOptions(), BadRows()))
 
 

@@ -21,8 +21,9 @@ def example(**features: list[bytes] | list[int]) -> bytes:
             return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
 
-    message = tf.train.Example(features=tf.train.Features(
-        feature={name: feature(values) for name, values in features.items()}))
+    message = tf.train.Example(
+        features=tf.train.Features(feature={name: feature(values) for name, values in features.items()})
+    )
     return bytes(message.SerializeToString())
 
 
@@ -34,11 +35,13 @@ def write(file: pathlib.Path, records: list[bytes]) -> pathlib.Path:
 
 
 def test_features_are_fields(tmp_path: pathlib.Path) -> None:
-    file = write(tmp_path / "a.tfrecord", [
-        example(text=["é".encode()], id=[7]), example(text=[], words=[b"a", b"b"])])
+    file = write(
+        tmp_path / "a.tfrecord", [example(text=["é".encode()], id=[7]), example(text=[], words=[b"a", b"b"])]
+    )
     assert list(read_tfrecord(file, ReadOptions(), BadRows())) == [
         ({"text": "é".encode(), "id": 7}, f"{file} row 1", 1),
-        ({"text": None, "words": [b"a", b"b"]}, f"{file} row 2", 2)]
+        ({"text": None, "words": [b"a", b"b"]}, f"{file} row 2", 2),
+    ]
 
 
 def test_a_packed_file_is_the_same(tmp_path: pathlib.Path) -> None:
@@ -113,6 +116,8 @@ def test_large_records_are_read_singly_and_in_order(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tfrecord, "_BATCH_BYTES", 9000)
-    file = write(tmp_path / "a.tfrecord", [example(text=[b"%d" % n * (200 if n > 300 else 1)]) for n in range(900)])
+    file = write(
+        tmp_path / "a.tfrecord", [example(text=[b"%d" % n * (200 if n > 300 else 1)]) for n in range(900)]
+    )
     rows = list(read_tfrecord(file, ReadOptions(), BadRows()))
     assert [row.values["text"] for row in rows] == [b"%d" % n * (200 if n > 300 else 1) for n in range(900)]
