@@ -13,7 +13,7 @@ import zipfile
 
 import pytest
 
-from highnoon.data import DataError, Files
+from highnoon.data import DataError, Files, files
 from highnoon.data.read_options import ReadOptions
 
 
@@ -59,8 +59,10 @@ def test_other_names_are_text(tmp_path: pathlib.Path, name: str) -> None:
     assert [document.text for document in Files(tmp_path / name).documents()] == ["words <b>of</b> text"]
 
 
-def test_a_cache_made_of_a_refused_file_is_not_used(tmp_path: pathlib.Path) -> None:
+def test_a_cache_made_of_a_refused_file_is_not_used(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.txt", "a.html"):
         (tmp_path / name).write_text("<p>text</p>")
-    keys = {Files(tmp_path / name).fingerprint() for name in ("a.txt", "a.html")}
-    assert len(keys) == 2
+    now = [Files(tmp_path / name).fingerprint() for name in ("a.txt", "a.html")]
+    monkeypatch.setattr(files, "is_text_file", lambda path: True)
+    before = [Files(tmp_path / name).fingerprint() for name in ("a.txt", "a.html")]
+    assert [one == other for one, other in zip(now, before, strict=True)] == [True, False]
