@@ -34,9 +34,10 @@ _TABLES = (".csv", ".tsv")
 _RECORDS = (".tfrecord", ".tfrecords", ".array_record", ".arrayrecord", ".parquet")
 
 # A known field without content, or one that was not known before.
+# One pattern that begins with a quote, which the search then skips to.
 _TOLD = re.compile(
-    rb'"(?:' + "|".join((*KNOWN_FIELDS, "role", "value")).encode() + rb')"\s*:\s*'
-    rb'(?:null|NaN|"(?:\s|\\[nrtf])*"|\[\s*\]|\{\s*\})|"completion"\s*:')
+    rb'"(?:(?:' + "|".join((*KNOWN_FIELDS, "role", "value")).encode() + rb')"\s*:\s*'
+    rb'(?:null|NaN|"(?:\s|\\[nrtf])*"|\[\s*\]|\{\s*\})|completion"\s*:)')
 _NOT_A_NUMBER = re.compile(rb'(?:^|[,\t"])(?:nan|NaN)(?:$|[,\t"\r\n])')
 
 
