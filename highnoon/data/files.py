@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from highnoon.data.bad_rows import BadRowError, BadRows
+from highnoon.data.changed_reading import is_read_otherwise
 from highnoon.data.document import DataError, Document, SourceNotFoundError
 from highnoon.data.formats.by_name import format_of, reader_of
 from highnoon.data.formats.not_text import is_text_file, require_text_file
@@ -32,6 +33,9 @@ _REASONS_OF_THE_REST = {
     "line too long": "rest of a file after a line too long",
     "NUL character": "rest of a file after a NUL character",
 }
+
+# Marks files whose documents changed when fields came to be chosen by what they hold.
+_BY_CONTENT = b"fields by content"
 
 T = TypeVar("T")
 
@@ -110,6 +114,8 @@ class Files(RowSource):
         for path in self.paths:
             form = format_of(path) if reader_of(path) else self._text_form(path)
             digest.update(json.dumps([self.domain, form, self._content_key(path)]).encode())
+            if reader_of(path) and self._is_read_otherwise(path):
+                digest.update(_BY_CONTENT)
 
     def _text_form(self, path: FilePath) -> str:
         """How a text file is cut, or that it is refused, so that a cache made when it was not is not used."""
@@ -118,6 +124,13 @@ class Files(RowSource):
         except DataError:
             # What cannot be opened says so when its content is hashed.
             return f"text/{self.split}"
+
+    def _is_read_otherwise(self, path: FilePath) -> bool:
+        try:
+            return is_read_otherwise(path, self.options)
+        except DataError:
+            # What cannot be read to its end raises or is counted when it is read.
+            return False
 
     def _content_key(self, path: FilePath) -> str:
         try:

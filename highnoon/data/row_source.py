@@ -127,6 +127,6 @@ def _origin(row: Row) -> tuple[str, str]:
 def _own(row: Row, field: str) -> str:
     """What a row says of itself, empty where that is missing, null, NaN or blank."""
     value = row.values.get(field)
-    if is_absent(value):
+    if value is None or is_absent(value):
         return ""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

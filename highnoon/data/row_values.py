@@ -40,8 +40,13 @@ def is_absent(value: Any) -> bool:
 
     A mapping whose values are all null or empty lists is a conversation in columns without turns.
     """
+    # The frequent types come first: this is asked of every row.
+    if value is None:
+        return True
     if isinstance(value, (str, bytes)):
         return not value or value.isspace()
+    if isinstance(value, (int, float)):
+        return value != value
     if isinstance(value, (np.ndarray, np.generic)):
         return value.size == 0 or (value.ndim == 0 and is_absent(value.item()))
     if isinstance(value, (list, tuple)):
@@ -49,7 +54,7 @@ def is_absent(value: Any) -> bool:
     if isinstance(value, Mapping):
         return all(part is None or (isinstance(part, (list, tuple, np.ndarray)) and len(part) == 0)
                    for part in value.values())
-    return value is None or (isinstance(value, float) and value != value)
+    return False
 
 
 def shown_names(names: Iterable[Any]) -> str:

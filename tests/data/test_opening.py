@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import pathlib
 import sys
+import tracemalloc
 
 import pytest
 
@@ -114,3 +115,17 @@ def test_a_packed_file_is_unpacked_for_those_who_need_a_file(packed_path: pathli
     with local_file(packed_path) as copy:
         assert copy.read_bytes() == DATA
     assert not copy.exists()
+
+
+@pytest.mark.parametrize("content", [b"\0", b"\n"])
+def test_what_unpacks_too_far_is_refused_in_bounded_memory(packed_path: pathlib.Path, content: bytes) -> None:
+    packed_path.write_bytes(pack(packed_path, content * 70_000_000))
+    assert packed_path.stat().st_size < 80_000
+    tracemalloc.start()
+    with pytest.raises(DataError, match="unpacks to more than 1,000 times its size") as error:
+        with open_bytes(packed_path) as stream:
+            while stream.read(1 << 16):
+                pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 80 << 20 and "\n" not in str(error.value)

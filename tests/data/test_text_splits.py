@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pathlib
+import tracemalloc
 
 import pytest
 
 from highnoon.data import DataError
+from highnoon.data.bad_rows import BadRows
 from highnoon.data.text_splits import LONGEST_PARAGRAPH_BYTES, PIECE_BYTES, WHOLE_FILE_BYTES, split_text
 
 
@@ -69,3 +71,32 @@ def test_blank_files_hold_no_documents(tmp_path: pathlib.Path) -> None:
     for split in ("file", "line", "blank-line", "auto"):
         assert not list(split_text(write(tmp_path, " \n\n\t\n"), split))
     assert not list(split_text(write(tmp_path, "\n" * (WHOLE_FILE_BYTES + 1)), "auto"))
+
+
+@pytest.mark.parametrize(("split", "documents"), [("file", 0), ("blank-line", 1)])
+def test_a_document_longer_than_the_bound_ends_the_file(tmp_path: pathlib.Path, split: str, documents: int) -> None:
+    texts = split_text(write(tmp_path, "one\n\n" + "line\n" * 30), split, max_line_bytes=100)
+    for _ in range(documents):
+        assert next(texts) == "one"
+    with pytest.raises(DataError, match=r"a\.txt: a document is longer than max_line_bytes=100; .*`max_line_bytes`"):
+        next(texts)
+    assert len(list(split_text(tmp_path / "a.txt", "line", max_line_bytes=100))) == 31
+
+
+def test_a_document_of_many_short_lines_takes_memory_in_proportion_to_its_text(tmp_path: pathlib.Path) -> None:
+    file = write(tmp_path, "a\n" * 200_000)
+    tracemalloc.start()
+    [text] = split_text(file, "file")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(text) == 400_000 and peak < 2_000_000
+
+
+@pytest.mark.parametrize("split", ["file", "auto", "blank-line", "line"])
+def test_a_character_of_binary_files_is_no_text(tmp_path: pathlib.Path, split: str) -> None:
+    file = write(tmp_path, "fine\n\nno\0\nfine\n")
+    with pytest.raises(DataError, match=r"a\.txt:3: the line holds a NUL character"):
+        list(split_text(file, split))
+    bad = BadRows(skip=True)
+    assert list(split_text(file, "line", bad)) == ["fine", "fine"]
+    assert bad.report()["reasons"]["NUL character"]["places"] == [f"{file}:3"]

@@ -40,3 +40,13 @@ def test_brackets_without_end_are_an_error(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.jsonl").write_text("[" * 200_000)
     with pytest.raises(BadRowError, match=r"a\.jsonl:1: "):
         list(read_jsonl(tmp_path / "a.jsonl", ReadOptions(), BadRows()))
+
+
+@pytest.mark.parametrize("line", [
+    '{"text": ' + "[" * 70 + "]" * 70 + "}", '{"text": ' + '{"a":' * 70 + "1" + "}" * 71, "[" * 100_000,
+    '{"a":' * 100_000])
+def test_a_row_nested_too_deep_is_left_out(tmp_path: pathlib.Path, line: str) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n' + line + '\n{"a": "[[{{' + "[" * 70 + '"}\n')
+    bad = BadRows(skip=True)
+    assert len(list(read_jsonl(tmp_path / "a.jsonl", ReadOptions(), bad))) == 2
+    assert bad.report()["reasons"]["nested too deep"]["places"] == [f"{tmp_path}/a.jsonl:2"]

@@ -1,0 +1,149 @@
+"""Which files of rows give other documents since fields are chosen by what they hold, not by their names."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from highnoon.data.bad_rows import BadRowError, BadRows
+from highnoon.data.formats.by_name import format_of, reader_of
+from highnoon.data.lines import raw_lines
+from highnoon.data.opening import is_packed
+from highnoon.data.read_options import ReadOptions
+from highnoon.data.remote import FilePath, RemotePath
+from highnoon.data.row_kind import (
+    CHAT_FIELDS,
+    INSTRUCTION_FIELDS,
+    KNOWN_FIELDS,
+    PREFERENCE_FIELDS,
+    RESPONSE_FIELDS,
+    TEXT_FIELDS,
+    first_field,
+    present_fields,
+    row_kind,
+)
+from highnoon.data.row_renderer import RowRenderer
+from highnoon.data.row_values import is_absent
+
+_FIRST_ROWS = 64
+_LINES = (".jsonl", ".ndjson")
+_TABLES = (".csv", ".tsv")
+_RECORDS = (".tfrecord", ".tfrecords", ".array_record", ".arrayrecord", ".parquet")
+
+# A known field without content, or one that was not known before.
+# One pattern that begins with a quote, which the search then skips to.
+_TOLD = re.compile(
+    rb'"(?:(?:' + "|".join((*KNOWN_FIELDS, "role", "value")).encode() + rb')"\s*:\s*'
+    rb'(?:null|NaN|"(?:\s|\\[nrtf])*"|\[\s*\]|\{\s*\})|completion"\s*:)')
+_NOT_A_NUMBER = re.compile(rb'(?:^|[,\t"])(?:nan|NaN)(?:$|[,\t"\r\n])')
+
+
+def is_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
+    """Returns whether a file of rows may give other documents than when fields were chosen by their names.
+
+    The fingerprint of such a file must differ from the one that it had; that of any other must not. Lines of JSON
+    are searched for a field without content. Of tables and records, the names of the first rows tell whether a
+    field without content could give way to another.
+
+    Args:
+        path: A file of rows.
+        options: How its rows are read.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    form = format_of(path)
+    if form in _TABLES and not isinstance(path, RemotePath) and _holds(path, options, _NOT_A_NUMBER):
+        return True
+    if options.text_field is not None or options.template is not None:
+        return False
+    if form in _LINES and not isinstance(path, RemotePath):
+        return any(_changes(line, options) for line in _found_lines(path, options, _TOLD))
+    if form in _RECORDS and (is_packed(path) or (isinstance(path, RemotePath) and form != ".parquet")):
+        # They would be copied whole for their first rows.
+        return True
+    return _is_ambiguous(_first_names(path, options))
+
+
+def _holds(path: FilePath, options: ReadOptions, pattern: re.Pattern[bytes]) -> bool:
+    return next(_found_lines(path, options, pattern), None) is not None
+
+
+def _found_lines(path: FilePath, options: ReadOptions, pattern: re.Pattern[bytes]) -> Any:
+    skipped = BadRows(skip=True)
+    return (line for _, _, line in raw_lines(path, skipped, options.max_line_bytes) if pattern.search(line))
+
+
+def _first_names(path: FilePath, options: ReadOptions) -> set[str]:
+    reader = reader_of(path)
+    if reader is None:
+        return set()
+    rows = reader(path, options, BadRows(skip=True))
+    try:
+        return {name for row in itertools.islice(rows, _FIRST_ROWS) for name in row.values if name in KNOWN_FIELDS}
+    except BadRowError:
+        # Reading raises or counts it, and gives no document before it.
+        return set()
+
+
+def _is_ambiguous(names: Collection[str]) -> bool:
+    """Whether a row with these fields could be read another way when one of them is without content."""
+    kinds = [any(name in names for name in TEXT_FIELDS), any(name in names for name in CHAT_FIELDS),
+             bool(first_field(names, INSTRUCTION_FIELDS) and first_field(names, RESPONSE_FIELDS)),
+             all(name in names for name in PREFERENCE_FIELDS)]
+    groups = (TEXT_FIELDS, CHAT_FIELDS, INSTRUCTION_FIELDS, RESPONSE_FIELDS)
+    is_doubled = any(sum(name in names for name in group) > 1 for group in groups)
+    return sum(kinds) > 1 or is_doubled or (kinds[2] and "completion" in names)
+
+
+def _changes(line: bytes, options: ReadOptions) -> bool:
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(values, dict):
+        return False
+    try:
+        now: Any = RowRenderer(options).render(values, "")
+    except BadRowError as error:
+        if error.reason not in ("no answer", "missing field"):
+            return False
+        now = None
+    before = _chosen_by_name(values, options)
+    if now is None or not now.text.strip():
+        return before is not None
+    kind = options.kind or row_kind(present_fields(values))
+    return before != (kind, *_fields(kind, present_fields(values))) or (kind == "chat" and _mixes_forms(values))
+
+
+def _chosen_by_name(values: Mapping[str, Any], options: ReadOptions) -> tuple[Any, ...] | None:
+    """The kind and the fields of a row by the names alone; None where that gave no document."""
+    names = [name for name in values if name != "completion"]
+    kind = options.kind or row_kind(names)
+    if kind is None:
+        return None
+    fields = _fields(kind, names)
+    needed = fields[1:] if kind == "instruction" else fields
+    if not fields or any(field is None or is_absent(values[field]) for field in needed):
+        return None
+    return (kind, *fields)
+
+
+def _fields(kind: str | None, names: Collection[str]) -> tuple[str | None, ...]:
+    if kind == "text":
+        return (first_field(names, TEXT_FIELDS),)
+    if kind == "chat":
+        return (first_field(names, CHAT_FIELDS),)
+    if kind == "instruction":
+        return first_field(names, INSTRUCTION_FIELDS), first_field(names, RESPONSE_FIELDS)
+    return tuple(name if name in names else None for name in PREFERENCE_FIELDS)
+
+
+def _mixes_forms(values: Mapping[str, Any]) -> bool:
+    turns = values[first_field(present_fields(values), CHAT_FIELDS) or ""]
+    return isinstance(turns, list) and any(
+        isinstance(turn, dict) and ("from" in turn or "value" in turn) and ("role" in turn or "content" in turn)
+        for turn in turns)
