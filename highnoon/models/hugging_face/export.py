@@ -57,8 +57,7 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
         raise ValueError(f"`format` must be one of {', '.join(map(repr, FORMATS))}; received {format!r}")
     path = pathlib.Path(path)
     _require_replaceable(path)
-    if isinstance(keras.dtype_policies.get(model.backbone.get_config()["dtype"]),
-                  keras.dtype_policies.DTypePolicyMap):
+    if any(layer.quantization_mode for layer in model._flatten_layers()):
         raise ModelFolderError("a quantized model cannot be exported; export it before `quantize`")
     family, settings = family_for(model.config)
     with whole_folder(path, _FILES) as folder:
