@@ -65,9 +65,14 @@ def apply_layer_changes(backbone: Any, description: dict[str, Any]) -> None:
         if path not in layers or mode not in _MODES:
             raise LayerChangeError(f"the model has no layer `{path}` that can be quantized to {mode}")
         _require_quantizers(config)
-        layers[path].quantize(None if config else mode, config=keras.saving.deserialize_keras_object(config))
+        config = keras.saving.deserialize_keras_object(config)
+        try:
+            layers[path].quantize(None if config else mode, config=config)
+        except (NotImplementedError, TypeError) as error:
+            raise LayerChangeError(f"`{path}` cannot be quantized to {mode}: {error}") from error
     if description.get("lora"):
-        backbone.enable_lora(**require_type(description["lora"], dict, "`lora`"))
+        lora = require_type(description["lora"], dict, "`lora`")
+        backbone.enable_lora(lora.get("rank"), lora.get("target_layer_names"))
     for path, values in _entries(description, "lora_layers", ("rank", "alpha")).items():
         if not hasattr(layers.get(path), "enable_lora"):
             raise LayerChangeError(f"the model has no layer `{path}` that can have LoRA factors")

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
-_WITHOUT_FACTORS = ("gptq", "awq")
+_WITHOUT_FACTORS = ("float8", "gptq", "awq")
 
 
 def lora_targets(backbone: Any, rank: int, target_layer_names: str | Sequence[str] | None) -> list[str]:
