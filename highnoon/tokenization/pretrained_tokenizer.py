@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Sequence
 
@@ -96,4 +97,33 @@ class PretrainedTokenizer(Tokenizer):
 
     def _decode_ids(self, ids: list[int]) -> str:
         with engine_errors("the tokenizer cannot decode these ids"):
-            return str(self._engine.decode(ids, skip_special_tokens=False))
+            return str(self._engine.decode(self._with_whole_characters(ids), skip_special_tokens=False))
+
+    def _with_whole_characters(self, ids: list[int]) -> list[int]:
+        """Puts the bytes of U+FFFD where the bytes that a run of ids stands for are no UTF-8.
+
+        `ByteFallback` writes every byte of such a run as U+FFFD, sound characters before it too, so that a
+        later byte would change text that was decoded before.
+        """
+        if not self._id_of_byte or not any(token_id in self._byte_of_id for token_id in ids):
+            return ids
+        whole: list[int] = []
+        for is_byte, run in itertools.groupby(ids, self._byte_of_id.__contains__):
+            if is_byte:
+                text = bytes(self._byte_of_id[token_id] for token_id in run).decode("utf-8", errors="replace")
+                whole.extend(self._id_of_byte[byte] for byte in text.encode())
+            else:
+                whole.extend(run)
+        return whole
+
+    @functools.cached_property
+    def _id_of_byte(self) -> list[int]:
+        """The ids of the 256 bytes; empty where the decoder has no `ByteFallback`."""
+        if '"ByteFallback"' not in self._definition:
+            return []
+        found = [self._engine.token_to_id(f"<0x{byte:02X}>") for byte in range(256)]
+        return [] if None in found else found
+
+    @functools.cached_property
+    def _byte_of_id(self) -> dict[int, int]:
+        return {token_id: byte for byte, token_id in enumerate(self._id_of_byte)}
