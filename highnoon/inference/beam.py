@@ -75,11 +75,10 @@ def generate_beam(
         model, prompt, max_length, temperature=0, stop_sequences=stop_sequences, tokenizer=tokenizer, seed=0,
         max_new_tokens=max_new_tokens,
     )
-    if require_whole("num_beams", num_beams) > request.num_ids:
-        raise ValueError(
-            f"`num_beams` must be between 1 and the {request.num_ids} ids that may be drawn; "
-            f"received {num_beams}"
-        )
+    num_beams = require_whole(
+        "num_beams", num_beams, at_most=request.num_ids,
+        expected=f"between 1 and the {request.num_ids} ids that may be drawn",
+    )
     expected = "a number of at least 0"
     if require_number("length_penalty", expected, length_penalty) < 0:
         raise refusal("length_penalty", expected, length_penalty)

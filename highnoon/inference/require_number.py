@@ -28,15 +28,24 @@ def require_number(name: str, expected: str, value: Any) -> float:
     raise refusal(name, expected, value)
 
 
-def require_whole(name: str, value: Any, at_least: int = 1) -> int:
-    """Returns `value` as an int where it is a whole number of at least `at_least`, such as 3 or 3.0.
+def require_whole(
+    name: str, value: Any, at_least: int = 1, at_most: int | None = None, expected: str | None = None
+) -> int:
+    """Returns `value` as an int where it is a whole number within the bounds, such as 3 or 3.0.
+
+    Args:
+        name: The argument's name.
+        value: What was passed.
+        at_least: The least number.
+        at_most: The largest number; None for any.
+        expected: What the argument must be, for the message; None describes `at_least`.
 
     Raises:
         ValueError: it is not.
     """
-    expected = f"a whole number of at least {at_least}"
+    expected = expected or f"a whole number of at least {at_least}"
     number = require_number(name, expected, value)
-    if number != math.floor(number) or number < at_least:
+    if number != math.floor(number) or number < at_least or (at_most is not None and number > at_most):
         raise refusal(name, expected, value)
     return int(value)
 

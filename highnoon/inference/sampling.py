@@ -161,11 +161,10 @@ def resolve_seed(seed: int | None) -> int:
 
 
 def _normal(value: float) -> np.ndarray:
-    """As float32, not beyond its range: processors may flush what is smaller than the least normal to 0."""
-    return np.clip(value, _FLOAT32.tiny, _FLOAT32.max).astype(np.float32)
+    """As float32 of which the reciprocal is a normal number too: processors flush smaller ones to 0."""
+    return np.clip(value, np.finfo(np.float32).tiny, 1e37).astype(np.float32)
 
 
-_FLOAT32 = np.finfo(np.float32)
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "temperature": ("a number of at least 0", lambda value: value >= 0),
     "top_k": ("a whole number of at least 1, or 0 or None for all tokens",
