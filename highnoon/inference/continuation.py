@@ -16,8 +16,8 @@ class Continuation:
         tokenizer: Has `decode`.
         prompt_ids: The prompt.
         stop_sequences: Texts; the first that occurs in the continuation ends it and is cut off.
-        marked_stop_sequences: Texts that hold the name of a special token, such as `"<|im_end|>\\n"`. They are
-            looked for in the continuation with special tokens written out, which its text leaves out.
+        marked_stop_sequences: Texts that hold the name of a special token, such as `"<|im_end|>\\n"`. They
+            are looked for in the continuation with special tokens written out, which its text leaves out.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Continuation:
         return min((cut for cut in cuts if cut is not None), default=None)
 
     def _length_before(self, new_ids: Sequence[int], marked_length: int) -> int:
-        """Returns how much of the text stands before a position in the text with special tokens written out."""
+        """Returns the length of the text before a position in the text with special tokens written out."""
         count = next(
             n for n in range(len(new_ids), -1, -1)
             if len(self._whole(new_ids[:n], is_marked=True)) <= marked_length

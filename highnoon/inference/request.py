@@ -128,7 +128,7 @@ def _room_left(rows: Sequence[Sequence[int]], limit: int) -> list[int]:
 
 
 def _read_stops(stops: Any, tokenizer: Any) -> tuple[list[int], list[str], list[str]]:
-    """Parts stop sequences into ids, the tokenizer's end token among them, texts, and texts with a special token.
+    """Parts stop sequences into ids, with the tokenizer's end token, texts, and texts with a special token.
 
     The name of a special token stands for its id too: decoding leaves special tokens out, so that no text
     ever holds the name.

@@ -42,7 +42,9 @@ class Sampling:
     def __post_init__(self) -> None:
         for name, (expected, is_right) in _RANGES.items():
             value = getattr(self, name)
-            if not (name == "top_k" and value is None) and not is_right(require_number(name, expected, value)):
+            if name == "top_k" and value is None:
+                continue
+            if not is_right(require_number(name, expected, value)):
                 raise refusal(name, expected, value)
 
     @property

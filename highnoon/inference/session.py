@@ -161,8 +161,8 @@ def require_drawn(rows: list[list[int]]) -> list[list[int]]:
     for index, row in enumerate(rows):
         if -1 in row:
             raise FloatingPointError(
-                f"no token can be chosen after {row.index(-1)} new tokens of prompt {index}: the model's logits "
-                "are NaN or all -inf; its weights may be damaged, load an earlier checkpoint"
+                f"no token can be chosen after {row.index(-1)} new tokens of prompt {index}: the model's "
+                "logits are NaN or all -inf; its weights may be damaged, load an earlier checkpoint"
             )
     return rows
 

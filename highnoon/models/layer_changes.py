@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from highnoon.files.foreign import require_type
+from highnoon.files.shown import shown
 
 _MODES = ("int8", "int4", "float8")
 _LEGACY = "quantized_dtype"
@@ -110,7 +111,9 @@ def _entries(description: dict[str, Any], key: str, names: Sequence[str]) -> dic
     entries = require_type(description.get(key, {}), dict, f"`{key}`")
     for path, values in entries.items():
         if not isinstance(values, dict) or any(name not in values for name in names):
-            raise LayerChangeError(f"`{key}` must hold {' and '.join(names)} of `{path}`; received {values!r}")
+            raise LayerChangeError(
+                f"`{key}` must hold {' and '.join(names)} of `{path}`; received {shown(values)}"
+            )
     return entries
 
 
@@ -119,7 +122,7 @@ def _require_quantizers(config: Any) -> None:
     if isinstance(config, dict):
         if config.get("module", _QUANTIZERS) != _QUANTIZERS:
             raise LayerChangeError(
-                f"a quantization's configuration must name {_QUANTIZERS} alone; received {config['module']!r}"
+                f"a quantization's configuration must name {_QUANTIZERS}; received {shown(config['module'])}"
             )
         for value in config.values():
             _require_quantizers(value)

@@ -9,11 +9,11 @@ from typing import Any
 
 
 def plain_text_definition(definition: str, names: Mapping[int, str]) -> str | None:
-    """Returns a `tokenizer.json` that encodes as `definition`, but takes the names of special tokens as text.
+    """Returns a `tokenizer.json` that encodes as `definition`, but the names of special tokens as text.
 
     The library's own `encode_special_tokens` does so for special added tokens, and not for pieces of the
     model's vocabulary, as which Unigram, WordPiece, WordLevel and BPE with `ignore_merges` find them, nor for
-    added tokens that are not marked as special. So these get other names in the definition, under the same ids.
+    added tokens that are not marked as special. So these get other names under the same ids.
 
     Args:
         definition: The text of a `tokenizer.json`.
@@ -53,8 +53,9 @@ def _rename(model: dict[str, Any], new_names: Mapping[str, str]) -> None:
     if model.get("unk_token") in new_names:
         model["unk_token"] = new_names[model["unk_token"]]
     if "merges" in model:
-        pairs = [(merge, merge.split(" ", 1) if isinstance(merge, str) else merge) for merge in model["merges"]]
-        model["merges"] = [
-            merge for merge, pair in pairs
-            if pair[0] not in new_names and pair[1] not in new_names and "".join(pair) not in new_names
-        ]
+        model["merges"] = [merge for merge in model["merges"] if not _makes_any(merge, new_names)]
+
+
+def _makes_any(merge: str | list[str], names: Mapping[str, str]) -> bool:
+    left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+    return left in names or right in names or left + right in names

@@ -27,8 +27,9 @@ class PretrainedTokenizer(Tokenizer):
     """A tokenizer made elsewhere, as its `tokenizer.json` defines it.
 
     Its end, begin, pad and unknown tokens are found by their usual names. A begin token is used
-    where there is one. The name of a special token inside a text is plain text. Where it normalises text, decoding gives the normalised text back, so a
-    corpus's exact text may not be had from its tokens.
+    where there is one. The name of a special token inside a text is plain text. Where it normalises
+    text, decoding gives the normalised text back, so a corpus's exact text may not be had from its
+    tokens.
 
     Args:
         definition: The text of a `tokenizer.json`.

@@ -28,13 +28,15 @@ def unigram() -> Tokenizer:
 
 
 def merges_to_a_special_name() -> Tokenizer:
-    vocab = {piece: place for place, piece in enumerate([*SPECIAL, *BYTES, "▁", "<", "/", "s", ">", "</", "</s"])}
+    pieces = [*SPECIAL, *BYTES, "▁", "<", "/", "s", ">", "</", "</s"]
+    vocab = {piece: place for place, piece in enumerate(pieces)}
     return sentence_pieces(models.BPE(
         vocab=vocab, merges=[("<", "/"), ("</", "s"), ("</s", ">")], unk_token="<unk>", byte_fallback=True))
 
 
 def whole_words(is_special: bool) -> Tokenizer:
-    engine = Tokenizer(models.WordLevel({word: i for i, word in enumerate([*SPECIAL, "a"])}, unk_token="<unk>"))
+    vocab = {word: place for place, word in enumerate([*SPECIAL, "a"])}
+    engine = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     engine.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     engine.add_tokens([AddedToken(name, special=is_special) for name in SPECIAL])
     return engine
@@ -57,9 +59,9 @@ def ignoring_merges() -> Tokenizer:
 
 
 ENGINES = {
-    "Unigram": unigram, "BPE that merges to a name": merges_to_a_special_name, "BPE that ignores merges":
-    ignoring_merges, "words": lambda: whole_words(True), "words, not marked special": lambda: whole_words(False),
-    "word pieces": word_pieces,
+    "Unigram": unigram, "BPE that merges to a name": merges_to_a_special_name,
+    "BPE that ignores merges": ignoring_merges, "words": lambda: whole_words(is_special=True),
+    "words, not marked special": lambda: whole_words(is_special=False), "word pieces": word_pieces,
 }
 
 
