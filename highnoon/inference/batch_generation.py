@@ -6,6 +6,7 @@ from typing import Any
 
 from highnoon.inference.generation import continue_prompts
 from highnoon.inference.request import Request
+from highnoon.inference.require_number import require_whole
 
 
 def generate_batch(
@@ -43,8 +44,7 @@ def generate_batch(
     assert [len(row) for row in rows] == [6, 7, 6]
     ```
     """
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1; received {batch_size}")
+    batch_size = require_whole("batch_size", batch_size)
     request = Request.read(model, prompts, max_length, **kwargs)
     rows = request.prompts.rows
     by_length = sorted(range(len(rows)), key=lambda place: len(rows[place]))

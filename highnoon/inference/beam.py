@@ -11,7 +11,8 @@ from keras import ops
 
 from highnoon.inference.decoder import decoder_for, padded_length
 from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
-from highnoon.inference.session import Session, padded_stop_ids
+from highnoon.inference.require_number import refusal, require_number, require_whole
+from highnoon.inference.session import Session, padded_stop_ids, require_drawn
 
 _NEVER = float("-inf")
 
@@ -74,13 +75,13 @@ def generate_beam(
         model, prompt, max_length, temperature=0, stop_sequences=stop_sequences, tokenizer=tokenizer, seed=0,
         max_new_tokens=max_new_tokens,
     )
-    if not 1 <= num_beams <= request.num_ids:
-        raise ValueError(
-            f"`num_beams` must be between 1 and the {request.num_ids} ids that may be drawn; "
-            f"received {num_beams}"
-        )
-    if not 0 <= length_penalty < float("inf"):
-        raise ValueError(f"`length_penalty` must be a number of at least 0; received {length_penalty}")
+    num_beams = require_whole(
+        "num_beams", num_beams, at_most=request.num_ids,
+        expected=f"between 1 and the {request.num_ids} ids that may be drawn",
+    )
+    expected = "a number of at least 0"
+    if require_number("length_penalty", expected, length_penalty) < 0:
+        raise refusal("length_penalty", expected, length_penalty)
     new_ids = _search(request, num_beams, length_penalty)
     if request.stop_texts:
         new_ids = [request.continuation(place).up_to_stop(ids) for place, ids in enumerate(new_ids)]
@@ -115,7 +116,10 @@ def _search(request: Request, num_beams: int, length_penalty: float) -> list[lis
         key, lambda model, *args: _loop(model, num_beams, request.num_ids, *args)
     )(state, given)
     tokens, counts = np.asarray(state["best_tokens"]), np.asarray(state["best_count"])
-    return [row[:count].tolist() for row, count in zip(tokens, counts, strict=True)]
+    # A continuation that no finite score ever ended has no length.
+    tokens = np.where(counts[:, None] == 0, -1, tokens)
+    counts = np.maximum(counts, 1)
+    return require_drawn([row[:count].tolist() for row, count in zip(tokens, counts, strict=True)])
 
 
 def _loop(model: Any, num_beams: int, num_ids: int, state: dict[str, Any], given: dict[str, Any]) -> Any:

@@ -16,22 +16,31 @@ class Continuation:
         tokenizer: Has `decode`.
         prompt_ids: The prompt.
         stop_sequences: Texts; the first that occurs in the continuation ends it and is cut off.
+        marked_stop_sequences: Texts that hold the name of a special token, such as `"<|im_end|>\\n"`. They
+            are looked for in the continuation with special tokens written out, which its text leaves out.
     """
 
-    def __init__(self, tokenizer: Any, prompt_ids: Sequence[int], stop_sequences: Sequence[str] = ()):
+    def __init__(
+        self, tokenizer: Any, prompt_ids: Sequence[int], stop_sequences: Sequence[str] = (),
+        marked_stop_sequences: Sequence[str] = (),
+    ):
         self._tokenizer = tokenizer
         self._prompt_ids = list(prompt_ids)
-        self._prompt = tokenizer.decode(self._prompt_ids)
-        self._stops = tuple(stop_sequences)
+        self._stops, self._marked_stops = tuple(stop_sequences), tuple(marked_stop_sequences)
+        self._prompts = {False: self._decoded(self._prompt_ids, is_marked=False)}
+        if self._marked_stops:
+            self._prompts[True] = self._decoded(self._prompt_ids, is_marked=True)
 
     def text(self, new_ids: Sequence[int]) -> str:
         """Returns the continuation, up to the first stop sequence."""
         text = self._whole(new_ids)
-        return text[: _first_stop(text, self._stops)]
+        return text[: self._first_stop(new_ids, text)]
 
     def is_stopped(self, new_ids: Sequence[int]) -> bool:
         """Whether a stop sequence occurs."""
-        return bool(self._stops) and _first_stop(self._whole(new_ids), self._stops) is not None
+        if not (self._stops or self._marked_stops):
+            return False
+        return self._first_stop(new_ids, self._whole(new_ids)) is not None
 
     def settled(self, new_ids: Sequence[int]) -> str:
         """Returns the part of the text that no further token can change.
@@ -40,11 +49,16 @@ class Continuation:
         sequence, are left for later.
         """
         text = self._whole(new_ids)
-        cut = _first_stop(text, self._stops)
+        cut = self._first_stop(new_ids, text)
         if cut is not None:
             return text[:cut]
         text = text.rstrip(_INCOMPLETE)
-        return text[: len(text) - max((_overlap(text, stop) for stop in self._stops), default=0)]
+        kept = len(text) - max((_overlap(text, stop) for stop in self._stops), default=0)
+        if self._marked_stops:
+            marked = self._whole(new_ids, is_marked=True).rstrip(_INCOMPLETE)
+            begun = max(_overlap(marked, stop) for stop in self._marked_stops)
+            kept = min(kept, self._length_before(new_ids, len(marked) - begun))
+        return text[:kept]
 
     def up_to_stop(self, new_ids: list[int]) -> list[int]:
         """Returns the fewest of the ids whose text holds a stop sequence; all where none occurs."""
@@ -52,14 +66,44 @@ class Continuation:
             return new_ids
         return next(new_ids[:n] for n in range(1, len(new_ids) + 1) if self.is_stopped(new_ids[:n]))
 
-    def _whole(self, new_ids: Sequence[int]) -> str:
+    def _first_stop(self, new_ids: Sequence[int], text: str) -> int | None:
+        """Returns the length of the text before the first stop sequence; None where none occurs."""
+        cuts = [_first(_searched(text, self._stops), self._stops)]
+        if self._marked_stops:
+            marked = _searched(self._whole(new_ids, is_marked=True), self._marked_stops)
+            place = _first(marked, self._marked_stops)
+            cuts.append(None if place is None else self._length_before(new_ids, place))
+        return min((cut for cut in cuts if cut is not None), default=None)
+
+    def _length_before(self, new_ids: Sequence[int], marked_length: int) -> int:
+        """Returns the length of the text before a position in the text with special tokens written out."""
+        count = next(
+            n for n in range(len(new_ids), -1, -1)
+            if len(self._whole(new_ids[:n], is_marked=True)) <= marked_length
+        )
+        # A position within a token: what it adds before the position is plain text.
+        begun = marked_length - len(self._whole(new_ids[:count], is_marked=True))
+        return len(self._whole(new_ids[:count])) + begun
+
+    def _whole(self, new_ids: Sequence[int], is_marked: bool = False) -> str:
         # Decoded with the prompt: some tokenizers drop a space at the start of a text, and a
         # prompt of ids may end within a character.
-        whole = self._tokenizer.decode([*self._prompt_ids, *new_ids])
-        return whole[len(os.path.commonprefix([self._prompt, whole])) :]
+        whole = self._decoded([*self._prompt_ids, *new_ids], is_marked)
+        return whole[len(os.path.commonprefix([self._prompts[is_marked], whole])) :]
+
+    def _decoded(self, ids: list[int], is_marked: bool) -> str:
+        return str(
+            self._tokenizer.decode(ids, skip_special_tokens=False) if is_marked
+            else self._tokenizer.decode(ids)
+        )
 
 
-def _first_stop(text: str, stops: Sequence[str]) -> int | None:
+def _searched(text: str, stops: Sequence[str]) -> str:
+    """The part of the text in which stops are looked for: an incomplete character is not U+FFFD yet."""
+    return text.rstrip(_INCOMPLETE) if any(_INCOMPLETE in stop for stop in stops) else text
+
+
+def _first(text: str, stops: Sequence[str]) -> int | None:
     return min((place for place in map(text.find, stops) if place >= 0), default=None)
 
 

@@ -11,7 +11,8 @@ from keras import ops
 
 from highnoon.inference.decoder import PIECES, decoder_for, padded_length
 from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
-from highnoon.inference.session import Session, padded_stop_ids
+from highnoon.inference.require_number import refusal, require_number, require_whole
+from highnoon.inference.session import Session, padded_stop_ids, require_drawn
 
 
 def generate_contrastive(
@@ -73,12 +74,12 @@ def generate_contrastive(
         model, prompt, max_length, temperature=0, stop_sequences=stop_sequences, tokenizer=tokenizer, seed=0,
         max_new_tokens=max_new_tokens,
     )
-    if not 1 <= top_k <= request.num_ids:
-        raise ValueError(
-            f"`top_k` must be between 1 and the {request.num_ids} ids that may be drawn; received {top_k}"
-        )
-    if not 0 <= penalty_alpha <= 1:
-        raise ValueError(f"`penalty_alpha` must be in [0, 1]; received {penalty_alpha}")
+    top_k = require_whole(
+        "top_k", top_k, at_most=request.num_ids,
+        expected=f"between 1 and the {request.num_ids} ids that may be drawn",
+    )
+    if not 0 <= require_number("penalty_alpha", "in [0, 1]", penalty_alpha) <= 1:
+        raise refusal("penalty_alpha", "in [0, 1]", penalty_alpha)
     new_ids = _search(request, top_k, penalty_alpha)
     if request.stop_texts:
         new_ids = [request.continuation(place).up_to_stop(ids) for place, ids in enumerate(new_ids)]
@@ -115,7 +116,7 @@ def _search(request: Request, top_k: int, penalty_alpha: float) -> list[list[int
     )
     state = search(state, given)
     tokens, counts = np.asarray(state["tokens"]), np.asarray(state["counts"])
-    return [row[:count].tolist() for row, count in zip(tokens, counts, strict=True)]
+    return require_drawn([row[:count].tolist() for row, count in zip(tokens, counts, strict=True)])
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -179,6 +180,7 @@ def _chosen(
     best = ops.cast(ops.argmax(score, axis=-1), "int32")
     chosen = ops.arange(num_rows, dtype="int32") * top_k + best
     drawn = ops.take_along_axis(ids, best[:, None], axis=1)
+    drawn = ops.where(ops.isnan(ops.max(shares, axis=-1, keepdims=True)), -1, drawn)
     kept = ops.take_along_axis(hidden, best[:, None, None], axis=1)
     sources = ops.repeat(chosen, top_k)
     is_stop = ops.any(drawn == given["stop_ids"][None], axis=1)

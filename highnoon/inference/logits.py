@@ -6,6 +6,8 @@ from typing import Any
 
 from keras import ops
 
+_LARGEST = 3.4028234663852886e38  # of float32
+
 
 def penalize_repetition(logits: Any, seen: Any, penalty: Any) -> Any:
     """Makes tokens that were seen before less likely.
@@ -21,7 +23,23 @@ def penalize_repetition(logits: Any, seen: Any, penalty: Any) -> Any:
     sign handled so that a penalty above 1 always lowers the logit.
     """
     penalized = ops.where(logits > 0, logits / penalty, logits * penalty)
+    # An extreme penalty overflows; -inf alone means that a token is impossible.
+    penalized = ops.where(logits > float("-inf"), ops.clip(penalized, -_LARGEST, _LARGEST), logits)
     return ops.where(seen, penalized, logits)
+
+
+def divide_by_temperature(logits: Any, temperature: Any) -> Any:
+    """Returns (b, v) logits over the temperature, with the same softmax where the division overflows.
+
+    Args:
+        logits: (b, v), finite, or -inf for tokens that are impossible and +inf for those that are certain.
+        temperature: Scalar above 0, a normal float32.
+    """
+    scaled = logits / temperature
+    largest = ops.max(scaled, axis=-1, keepdims=True)
+    logits = ops.minimum(logits, _LARGEST)
+    shifted = (logits - ops.max(logits, axis=-1, keepdims=True)) / temperature
+    return ops.where(ops.isfinite(largest), scaled, shifted)
 
 
 def top_k_candidates(logits: Any, top_k: int) -> tuple[Any, Any]:
@@ -70,9 +88,9 @@ def draw(logits: Any, uniforms: Any) -> Any:
         uniforms: (b,) in [0, 1).
 
     Returns:
-        (b,) int32.
+        (b,) int32; -1 where the logits are NaN or all -inf.
     """
     mass = ops.cumsum(ops.softmax(logits, axis=-1), axis=-1)
     # The last mass is 1 but for rounding; the factor keeps a uniform near 1 inside.
     is_below = mass <= uniforms[:, None] * mass[:, -1:]
-    return ops.sum(ops.cast(is_below, "int32"), axis=-1)
+    return ops.where(ops.isnan(mass[:, -1]), -1, ops.sum(ops.cast(is_below, "int32"), axis=-1))

@@ -7,6 +7,7 @@ from typing import Any
 
 from highnoon.inference.beam import generate_beam
 from highnoon.inference.generation import generate
+from highnoon.inference.require_number import require_whole
 from highnoon.inference.speculative import SpeculativeGenerator
 
 _STRATEGIES = ("greedy", "sample", "beam")
@@ -52,10 +53,7 @@ class QSGGenerator:
         collapse_strategy: str = "greedy",
         quality_threshold: float | None = 0.8,
     ):
-        if num_superposition_states < 1:
-            raise ValueError(
-                f"`num_superposition_states` must be at least 1; received {num_superposition_states}"
-            )
+        num_superposition_states = require_whole("num_superposition_states", num_superposition_states)
         if collapse_strategy not in _STRATEGIES:
             raise ValueError(
                 f"`collapse_strategy` must be one of {', '.join(_STRATEGIES)}; received {collapse_strategy!r}"

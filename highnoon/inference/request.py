@@ -13,6 +13,7 @@ from highnoon.inference.cache_layout import context_limit
 from highnoon.inference.continuation import Continuation
 from highnoon.inference.decoder import padded_length
 from highnoon.inference.prompts import Prompts
+from highnoon.inference.require_number import require_whole
 from highnoon.inference.sampling import Sampling, resolve_seed, uniforms_for
 from highnoon.inference.session import Drawing, Session
 
@@ -30,6 +31,7 @@ class Request:
     limits: list[int]
     stop_ids: list[int]
     stop_texts: list[str]
+    marked_stop_texts: list[str]
     seed: int
 
     @property
@@ -57,10 +59,10 @@ class Request:
         tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
         _check_tokenizer(tokenizer, model)
         read = Prompts.read(prompts, tokenizer, model.vocab_size)
-        stop_ids, stop_texts = _read_stops(stop_sequences, tokenizer)
+        stop_ids, stop_texts, marked = _read_stops(stop_sequences, tokenizer)
         room = _resolve_length(max_length, max_new_tokens)
         limits = [min(room, left) for left in _room_left(read.rows, context_limit(model))]
-        return cls(model, read, tokenizer, sampling, limits, stop_ids, stop_texts, resolve_seed(seed))
+        return cls(model, read, tokenizer, sampling, limits, stop_ids, stop_texts, marked, resolve_seed(seed))
 
     def start(self, places: Sequence[int], batch_size: int) -> Drawing:
         """Reads some of the prompts into a cache and returns the drawing that continues them.
@@ -83,7 +85,9 @@ class Request:
 
     def continuation(self, place: int) -> Continuation:
         """Returns what turns the new ids of a prompt into text."""
-        return Continuation(self.tokenizer, self.prompts.rows[place], self.stop_texts)
+        return Continuation(
+            self.tokenizer, self.prompts.rows[place], self.stop_texts, self.marked_stop_texts
+        )
 
     def give_back(self, new_ids: list[list[int]], strip_prompt: bool) -> Any:
         """Returns the results in the form in which the prompts were given."""
@@ -108,10 +112,9 @@ def _resolve_length(max_length: int, max_new_tokens: int | None) -> int:
             f"`max_length` and `max_new_tokens` name the same limit; received {max_length} "
             f"and {max_new_tokens}, give one of them"
         )
-    limit = max_length if max_new_tokens is None else max_new_tokens
-    if isinstance(limit, bool) or limit != int(limit) or limit < 1:
-        raise ValueError(f"`max_length` must be a whole number of at least 1; received {limit}")
-    return int(limit)
+    if max_new_tokens is not None:
+        return require_whole("max_new_tokens", max_new_tokens)
+    return require_whole("max_length", max_length)
 
 
 def _room_left(rows: Sequence[Sequence[int]], limit: int) -> list[int]:
@@ -124,8 +127,12 @@ def _room_left(rows: Sequence[Sequence[int]], limit: int) -> list[int]:
     return [limit - len(row) for row in rows]
 
 
-def _read_stops(stops: Any, tokenizer: Any) -> tuple[list[int], list[str]]:
-    """Parts stop sequences into ids, the tokenizer's end token among them, and texts."""
+def _read_stops(stops: Any, tokenizer: Any) -> tuple[list[int], list[str], list[str]]:
+    """Parts stop sequences into ids, with the tokenizer's end token, texts, and texts with a special token.
+
+    The name of a special token stands for its id too: decoding leaves special tokens out, so that no text
+    ever holds the name.
+    """
     stops = [] if stops is None else [stops] if isinstance(stops, (str, int, np.integer)) else list(stops)
     end_id = getattr(tokenizer, "eos_token_id", None)
     ids = [] if end_id is None else [int(end_id)]
@@ -139,4 +146,13 @@ def _read_stops(stops: Any, tokenizer: Any) -> tuple[list[int], list[str]]:
             raise ValueError(f"each of `stop_sequences` must be a text or a token id; received {stop!r}")
     if texts and tokenizer is None:
         raise ValueError("stop sequences of text need a tokenizer; pass `tokenizer=` or give token ids")
-    return ids, texts
+    names = _special_names(tokenizer) if texts else {}
+    ids += [names[text.strip()] for text in texts if text.strip() in names]
+    marked = [text for text in texts if any(name in text for name in names)]
+    return list(dict.fromkeys(ids)), texts, marked
+
+
+def _special_names(tokenizer: Any) -> dict[str, int]:
+    special_ids = sorted(getattr(tokenizer, "special_ids", ()))
+    names = {tokenizer.decode([i], skip_special_tokens=False).strip(): i for i in special_ids}
+    return {name: i for name, i in names.items() if name}

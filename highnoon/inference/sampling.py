@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from highnoon.inference.logits import draw, keep_top_p, penalize_repetition, top_k_candidates
+from highnoon.inference.logits import (
+    divide_by_temperature,
+    draw,
+    keep_top_p,
+    penalize_repetition,
+    top_k_candidates,
+)
+from highnoon.inference.require_number import refusal, require_number, require_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +40,12 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(self.temperature >= 0, "temperature", "a number of at least 0", self.temperature)
-        _require(self.top_k is None or (self.top_k >= 0 and self.top_k == int(self.top_k)), "top_k",
-                 "a whole number of at least 1, or 0 or None for all tokens", self.top_k)
-        _require(0 < self.top_p <= 1, "top_p", "in (0, 1]", self.top_p)
-        _require(self.repetition_penalty > 0, "repetition_penalty", "a number above 0",
-                 self.repetition_penalty)
+        for name, (expected, is_right) in _RANGES.items():
+            value = getattr(self, name)
+            if name == "top_k" and value is None:
+                continue
+            if not is_right(require_number(name, expected, value)):
+                raise refusal(name, expected, value)
 
     @property
     def is_greedy(self) -> bool:
@@ -64,9 +70,9 @@ class Sampling:
         """The numbers that a compiled function takes at run time."""
         return {
             # Greedy choice reads no temperature; 1 keeps the division defined.
-            "temperature": np.asarray(self.temperature or 1.0, np.float32),
-            "top_p": np.asarray(self.top_p, np.float32),
-            "penalty": np.asarray(self.repetition_penalty, np.float32),
+            "temperature": _normal(self.temperature or 1.0),
+            "top_p": _normal(self.top_p),
+            "penalty": _normal(self.repetition_penalty),
         }
 
 
@@ -90,16 +96,18 @@ class SamplingForm:
             values: `Sampling.values` as tensors.
 
         Returns:
-            (b,) int32.
+            (b,) int32; -1 where the logits are NaN or all -inf, so that no token can be chosen.
         """
         logits = self._penalized(logits, seen, values)
         if self.is_greedy:
-            return ops.cast(ops.argmax(logits, axis=-1), "int32")
+            is_possible = ops.max(logits, axis=-1) > float("-inf")
+            return ops.where(is_possible, ops.cast(ops.argmax(logits, axis=-1), "int32"), -1)
         if not self._drops_tokens:
-            return draw(logits / values["temperature"], uniforms)
+            return draw(divide_by_temperature(logits, values["temperature"]), uniforms)
         candidates, ids = self._candidates(logits, values)
         chosen = draw(candidates, uniforms)
-        return ops.take_along_axis(ids, chosen[:, None], axis=-1)[:, 0]
+        drawn = ops.take_along_axis(ids, ops.maximum(chosen, 0)[:, None], axis=-1)[:, 0]
+        return ops.where(chosen < 0, -1, drawn)
 
     def probabilities(self, logits: Any, seen: Any, values: dict[str, Any]) -> Any:
         """Returns the distribution that `next_tokens` draws from, (b, num_ids).
@@ -108,9 +116,11 @@ class SamplingForm:
         """
         logits = self._penalized(logits, seen, values)
         if self.is_greedy:
-            return ops.one_hot(ops.argmax(logits, axis=-1), self.num_ids, dtype="float32")
+            is_possible = ops.max(logits, axis=-1, keepdims=True) > float("-inf")
+            certain = ops.one_hot(ops.argmax(logits, axis=-1), self.num_ids, dtype="float32")
+            return ops.where(is_possible, certain, float("nan"))
         if not self._drops_tokens:
-            return ops.softmax(logits / values["temperature"], axis=-1)
+            return ops.softmax(divide_by_temperature(logits, values["temperature"]), axis=-1)
         candidates, ids = self._candidates(logits, values)
         rows = ops.broadcast_to(ops.arange(ids.shape[0], dtype="int32")[:, None], ids.shape)
         places = ops.reshape(ops.stack([rows, ids], axis=-1), (-1, 2))
@@ -129,7 +139,7 @@ class SamplingForm:
 
     def _candidates(self, logits: Any, values: dict[str, Any]) -> tuple[Any, Any]:
         """The logits that may be drawn from, largest first, -inf outside the nucleus, and their ids."""
-        logits = logits / values["temperature"]
+        logits = divide_by_temperature(logits, values["temperature"])
         candidates, ids = top_k_candidates(logits, self.top_k or self.num_ids)
         return (keep_top_p(candidates, values["top_p"]) if self.uses_top_p else candidates), ids
 
@@ -149,13 +159,18 @@ def resolve_seed(seed: int | None) -> int:
     Raises:
         ValueError: the seed is negative or not whole.
     """
-    if seed is None:
-        return int(np.random.randint(2**31))
-    _require(not isinstance(seed, bool) and seed == int(seed) and seed >= 0, "seed",
-             "a whole number of at least 0", seed)
-    return int(seed)
+    return int(np.random.randint(2**31)) if seed is None else require_whole("seed", seed, at_least=0)
 
 
-def _require(condition: bool, name: str, expected: str, received: Any) -> None:
-    if not condition or (isinstance(received, float) and not math.isfinite(received)):
-        raise ValueError(f"`{name}` must be {expected}; received {received}")
+def _normal(value: float) -> np.ndarray:
+    """As float32 of which the reciprocal is a normal number too: processors flush smaller ones to 0."""
+    return np.clip(value, np.finfo(np.float32).tiny, 1e37).astype(np.float32)
+
+
+_RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "temperature": ("a number of at least 0", lambda value: value >= 0),
+    "top_k": ("a whole number of at least 1, or 0 or None for all tokens",
+              lambda value: value >= 0 and value == int(value)),
+    "top_p": ("in (0, 1]", lambda value: 0 < value <= 1),
+    "repetition_penalty": ("a number above 0", lambda value: value > 0),
+}

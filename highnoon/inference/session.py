@@ -131,9 +131,14 @@ class Drawing:
         self._state["is_done"] = np.asarray(self._state["is_done"]) | np.asarray(is_ended)
 
     def drawn(self) -> list[list[int]]:
-        """Returns the tokens drawn so far for each sequence, a stop id included."""
+        """Returns the tokens drawn so far for each sequence, a stop id included.
+
+        Raises:
+            FloatingPointError: as `require_drawn`.
+        """
         tokens, counts = np.asarray(self._state["tokens"]), np.asarray(self._state["counts"])
-        return [row[:count].tolist() for row, count in zip(tokens, counts, strict=True)]
+        rows = [row[:count].tolist() for row, count in zip(tokens, counts, strict=True)]
+        return require_drawn(rows)
 
     @property
     def _step(self) -> int:
@@ -147,9 +152,27 @@ def _widened(uniforms: np.ndarray, width: int) -> np.ndarray:
     return widened
 
 
+def require_drawn(rows: list[list[int]]) -> list[list[int]]:
+    """Returns the new tokens of each sequence where all of them could be drawn.
+
+    Raises:
+        FloatingPointError: a token is -1: the logits that it was to be drawn from were not numbers.
+    """
+    for index, row in enumerate(rows):
+        if -1 in row:
+            raise FloatingPointError(
+                f"no token can be chosen after {row.index(-1)} new tokens of prompt {index}: the model's "
+                "logits are NaN or all -inf; its weights may be damaged, load an earlier checkpoint"
+            )
+    return rows
+
+
 def padded_stop_ids(stop_ids: Sequence[int]) -> np.ndarray:
-    """The stop ids, and -1 up to one of few lengths, so that their number is seldom a new shape."""
-    room = -(-max(1, len(stop_ids)) // _STOP_IDS_STEP) * _STOP_IDS_STEP
+    """The stop ids, and -1 up to one of few lengths, so that their number is seldom a new shape.
+
+    At least one is -1, which ends a sequence where no token could be drawn.
+    """
+    room = -(-(len(stop_ids) + 1) // _STOP_IDS_STEP) * _STOP_IDS_STEP
     return np.asarray([*stop_ids, *[-1] * (room - len(stop_ids))], np.int32)
 
 

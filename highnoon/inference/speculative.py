@@ -13,8 +13,9 @@ from highnoon.inference.cache_layout import grows_with_length
 from highnoon.inference.decoder import decoder_for, padded_length
 from highnoon.inference.model_pair import ModelPair
 from highnoon.inference.request import Request
+from highnoon.inference.require_number import require_whole
 from highnoon.inference.sampling import uniforms_for
-from highnoon.inference.session import Session, padded_stop_ids, seen_tokens
+from highnoon.inference.session import Session, padded_stop_ids, require_drawn, seen_tokens
 from highnoon.inference.speculation import SpeculationForm, speculate
 
 _PASSES_BETWEEN_CHECKS = 16
@@ -75,10 +76,7 @@ class SpeculativeGenerator:
         num_speculative_tokens: int = 4,
         acceptance_rate_target: float | None = 0.7,
     ):
-        if num_speculative_tokens < 1:
-            raise ValueError(
-                f"`num_speculative_tokens` must be at least 1; received {num_speculative_tokens}"
-            )
+        num_speculative_tokens = require_whole("num_speculative_tokens", num_speculative_tokens)
         if acceptance_rate_target is not None and not 0 < acceptance_rate_target < 1:
             raise ValueError(
                 f"`acceptance_rate_target` must be in (0, 1) or None; received {acceptance_rate_target}"
@@ -207,7 +205,7 @@ class _Speculation:
     def new_ids(self) -> list[list[int]]:
         """The new tokens of each row, up to those that complete a stop text."""
         text, length = np.asarray(self._state["text"]), np.asarray(self._state["length"])
-        rows = [row[self._start : end].tolist() for row, end in zip(text, length, strict=True)]
+        rows = require_drawn([row[self._start : end].tolist() for row, end in zip(text, length, strict=True)])
         if not self._request.stop_texts:
             return rows
         return [self._request.continuation(place).up_to_stop(ids) for place, ids in enumerate(rows)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from highnoon.inference.request import Request
+from highnoon.inference.require_number import require_whole
 
 
 class StreamingGenerator:
@@ -35,10 +36,8 @@ class StreamingGenerator:
     """
 
     def __init__(self, model: Any, chunk_size: int = 8, tokenizer: Any = None):
-        if chunk_size < 1:
-            raise ValueError(f"`chunk_size` must be at least 1; received {chunk_size}")
         self.model = model
-        self.chunk_size = chunk_size
+        self.chunk_size = require_whole("chunk_size", chunk_size)
         self.tokenizer = tokenizer
 
     def generate_stream(self, prompt: Any, **kwargs: Any) -> Iterator[str]:
@@ -70,7 +69,8 @@ class StreamingGenerator:
             (ids,) = drawing.drawn()
             is_stopped = continuation.is_stopped(ids)
             is_last = drawing.is_done or is_stopped
-            text = continuation.text(ids) if is_last else continuation.settled(ids)
+            # Later tokens of the chunk may complete another stop sequence, which `generate` never sees.
+            text = continuation.text(continuation.up_to_stop(ids)) if is_last else continuation.settled(ids)
             if len(text) > num_sent:
                 yield text[num_sent:]
                 num_sent = len(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from keras_hub.models import Backbone
 
 from highnoon.config import ModelConfig
 from highnoon.models.block_calls import BlockCalls
+from highnoon.models.lora_targets import lora_targets
 from highnoon.models.patterns import initializers
 from highnoon.models.reasoning_block import ReasoningBlock
 from highnoon.models.retracing import retraces_when_changed
@@ -138,14 +139,19 @@ class ReasoningBackbone(Backbone):
             return hidden
         return super().compute_output_spec(inputs, training=training, return_aux=True)
 
-    def enable_lora(self, rank: int, target_layer_names: list[str] | None = None) -> None:
+    def enable_lora(self, rank: int, target_layer_names: str | Sequence[str] | None = None) -> None:
         """Freezes the model and trains factors of `rank` beside the named layers.
 
         None takes what each mixer reads by: query and value of attention, their projections in latent
         attention, and the input projections of the recurrent mixers.
+
+        Raises:
+            ValueError: `rank` is no whole number of at least 1, a name fits no layer that can have factors,
+                or LoRA is enabled already. Nothing has changed.
         """
-        super().enable_lora(rank, target_layer_names)
-        self.lora = {"rank": rank, "target_layer_names": target_layer_names}
+        names = lora_targets(self, rank, target_layer_names)
+        super().enable_lora(int(rank), names)
+        self.lora = {"rank": int(rank), "target_layer_names": None if target_layer_names is None else names}
 
     def default_lora_layer_names(self) -> list[str]:
         """Returns the names of the layers that `enable_lora` takes by default."""

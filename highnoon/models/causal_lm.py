@@ -227,15 +227,11 @@ class LanguageModel(keras_hub.models.CausalLM):
             seed=seed,
         )
 
-    def generate_batch(self, prompts, max_length: int = 256, batch_size: int = 8, **options: Any) -> list:
-        """Continues many prompts, `batch_size` at a time; the options are those of `generate`."""
-        from highnoon.inference.generation import generate
+    def generate_batch(self, prompts, max_length: int = 256, batch_size: int = 8, **options: Any) -> Any:
+        """Continues many prompts; see `highnoon.inference.batch_generation.generate_batch`."""
+        from highnoon.inference.batch_generation import generate_batch
 
-        outputs = []
-        for start in range(0, len(prompts), batch_size):
-            batch = prompts[start : start + batch_size]
-            outputs += list(generate(self, batch, max_length=max_length, **options))
-        return outputs
+        return generate_batch(self, prompts, max_length=max_length, batch_size=batch_size, **options)
 
     def save_weights(self, filepath, overwrite: bool = True, **kwargs) -> None:
         """Writes the weights; a name without `.weights.h5` gets it, and a missing folder is made."""

@@ -14,6 +14,7 @@ from highnoon.config import ConfigError, ModelConfig, TrainingConfig
 from highnoon.models.arrays import assign_arrays, load_arrays, save_arrays, variable_arrays
 from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.create import resolve_dtype
+from highnoon.models.layer_changes import apply_layer_changes, describe_layer_changes, dtype_of_changes
 from highnoon.models.memory import require_memory
 from highnoon.models.whole_folder import whole_folder
 from highnoon.tokenization import load_tokenizer
@@ -107,16 +108,14 @@ def load_model(
     values = _read_description(path)
     config = ModelConfig(**values["model"])
     require_memory(config, allow_oversize)
-    quantized = values.get("quantized_dtype")
     training = values.get("training")
-    model = LanguageModel(
-        **config.to_dict(),
-        dtype=keras.dtype_policies.get(quantized) if quantized else resolve_dtype(dtype),
-        training_config=TrainingConfig(**training) if training else None,
-    )
-    if values.get("lora"):
-        model.backbone.enable_lora(**values["lora"])
     try:
+        model = LanguageModel(
+            **config.to_dict(),
+            dtype=dtype_of_changes(values) or resolve_dtype(dtype),
+            training_config=TrainingConfig(**training) if training else None,
+        )
+        apply_layer_changes(model.backbone, values)
         arrays = load_arrays(path / WEIGHTS_FILE)
         assign_arrays(model.weights, arrays, owner=f"the model of {path / CONFIG_FILE}")
     except (FileNotFoundError, ValueError) as error:
@@ -143,9 +142,7 @@ def _describe(model: keras.Model) -> dict[str, Any]:
         return {**description, "class": f"{type(model).__module__}.{type(model).__qualname__}"}
     description["model"] = model.config.to_dict()
     description["training"] = model.training_config.to_dict() if model.training_config else None
-    policy = keras.dtype_policies.get(model.backbone.get_config()["dtype"])
-    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
-        description["quantized_dtype"] = keras.dtype_policies.serialize(policy)
+    description.update(describe_layer_changes(model.backbone))
     if model.backbone.lora is not None:
         description["lora"] = model.backbone.lora
     return description

@@ -87,8 +87,11 @@ def _require_dense(model: LanguageModel) -> None:
             "`upcycle` takes a model whose feed-forwards are dense (`mlp`); received one with block_pattern="
             f"{model.config.block_pattern!r}"
         )
-    is_quantized = any(getattr(layer, "quantization_mode", None) for layer in model._flatten_layers())
-    if model.backbone.lora is not None or is_quantized:
+    is_changed = any(
+        getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False)
+        for layer in model._flatten_layers()
+    )
+    if is_changed:
         raise ConfigError("`upcycle` takes plain weights; received a model with LoRA or quantized weights")
 
 

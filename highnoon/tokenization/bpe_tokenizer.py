@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from highnoon.tokenization.begin_template import begin_template
 from highnoon.tokenization.byte_alphabet import BYTE_NAMES, definition, token_to_bytes
 from highnoon.tokenization.read_definition import read_definition
 from highnoon.tokenization.special_tokens import (
@@ -187,7 +188,15 @@ class QWTTextTokenizer(Tokenizer):
 def is_highnoon_definition(values: Any) -> bool:
     """Returns whether a parsed `tokenizer.json` is one that a HighNoon tokenizer wrote."""
     merges = _merges_of(values)
-    return merges is not None and values == definition(merges)
+    return merges is not None and _is_definition(values, merges)
+
+
+def _is_definition(values: dict[str, Any], merges: Sequence[tuple[str, str]]) -> bool:
+    """Whether `values` is the definition of the vocabulary, or what an export makes of it."""
+    exported = begin_template(SPECIAL_TOKENS[BOS_ID], BOS_ID)
+    if values.get("post_processor") == exported:
+        values = {**values, "post_processor": None}
+    return values == definition(merges)
 
 
 def _merges_of(values: Any) -> list[tuple[str, str]] | None:
@@ -210,7 +219,7 @@ def _read_merges(file: pathlib.Path) -> list[tuple[str, str]]:
         raise TokenizerError(f"no tokenizer at {file}; give a folder or `tokenizer.json` that `save` wrote")
     values = read_definition(file)
     merges = _merges_of(values)
-    if merges is None or values != definition(merges):
+    if merges is None or not _is_definition(values, merges):
         raise TokenizerError(f"{file} is not a HighNoon tokenizer; use `load_tokenizer` to load any kind")
     return merges
 

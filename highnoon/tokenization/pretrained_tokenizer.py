@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from highnoon.files.foreign import ForeignDataError, read_text
 from highnoon.tokenization.engine_errors import engine_errors
+from highnoon.tokenization.plain_text_engine import plain_text_definition
 from highnoon.tokenization.read_definition import require_bounded
 from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
 
@@ -24,8 +27,9 @@ class PretrainedTokenizer(Tokenizer):
     """A tokenizer made elsewhere, as its `tokenizer.json` defines it.
 
     Its end, begin, pad and unknown tokens are found by their usual names. A begin token is used
-    where there is one. Where it normalises text, decoding gives the normalised text back, so a
-    corpus's exact text may not be had from its tokens.
+    where there is one. The name of a special token inside a text is plain text. Where it normalises
+    text, decoding gives the normalised text back, so a corpus's exact text may not be had from its
+    tokens.
 
     Args:
         definition: The text of a `tokenizer.json`.
@@ -37,15 +41,9 @@ class PretrainedTokenizer(Tokenizer):
     is_exact = False
 
     def __init__(self, definition: str) -> None:
-        import tokenizers
-
         require_bounded(definition)
-        with engine_errors("not a tokenizer.json that `tokenizers` can read"):
-            self._engine = tokenizers.Tokenizer.from_str(definition)
+        self._engine = _read_engine(definition)
         self._definition = definition
-        self._engine.no_padding()
-        self._engine.no_truncation()
-        self._engine.encode_special_tokens = True
         self.pad_token_id = self._find(_PAD_NAMES)
         self.unk_token_id = self._find(_UNK_NAMES)
         self.bos_token_id = self._find(_BOS_NAMES)
@@ -89,11 +87,59 @@ class PretrainedTokenizer(Tokenizer):
     def to_json(self) -> str:
         return self._definition
 
+    @functools.cached_property
+    def _encoder(self) -> Any:
+        """The engine that encodes: the text of a special token is plain text to it."""
+        ids = self.special_ids | ({self.unk_token_id} if self.unk_token_id is not None else set())
+        names = {token_id: self._engine.id_to_token(token_id) for token_id in sorted(ids)}
+        definition = plain_text_definition(self._definition, names)
+        return self._engine if definition is None else _read_engine(definition)
+
     def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
         with engine_errors("the tokenizer cannot encode this text"):
-            encodings = self._engine.encode_batch_fast(texts, add_special_tokens=False)
+            encodings = self._encoder.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def _decode_ids(self, ids: list[int]) -> str:
         with engine_errors("the tokenizer cannot decode these ids"):
-            return str(self._engine.decode(ids, skip_special_tokens=False))
+            return str(self._engine.decode(self._with_whole_characters(ids), skip_special_tokens=False))
+
+    def _with_whole_characters(self, ids: list[int]) -> list[int]:
+        """Puts the bytes of U+FFFD where the bytes that a run of ids stands for are no UTF-8.
+
+        `ByteFallback` writes every byte of such a run as U+FFFD, sound characters before it too, so that a
+        later byte would change text that was decoded before.
+        """
+        if not self._id_of_byte or not any(token_id in self._byte_of_id for token_id in ids):
+            return ids
+        whole: list[int] = []
+        for is_byte, run in itertools.groupby(ids, self._byte_of_id.__contains__):
+            if is_byte:
+                text = bytes(self._byte_of_id[token_id] for token_id in run).decode("utf-8", errors="replace")
+                whole.extend(self._id_of_byte[byte] for byte in text.encode())
+            else:
+                whole.extend(run)
+        return whole
+
+    @functools.cached_property
+    def _id_of_byte(self) -> list[int]:
+        """The ids of the 256 bytes; empty where the decoder has no `ByteFallback`."""
+        if '"ByteFallback"' not in self._definition:
+            return []
+        found = [self._engine.token_to_id(f"<0x{byte:02X}>") for byte in range(256)]
+        return [] if None in found else found
+
+    @functools.cached_property
+    def _byte_of_id(self) -> dict[int, int]:
+        return {token_id: byte for byte, token_id in enumerate(self._id_of_byte)}
+
+
+def _read_engine(definition: str) -> Any:
+    import tokenizers
+
+    with engine_errors("not a tokenizer.json that `tokenizers` can read"):
+        engine = tokenizers.Tokenizer.from_str(definition)
+    engine.no_padding()
+    engine.no_truncation()
+    engine.encode_special_tokens = True
+    return engine

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from highnoon.config import TrainingConfig
+from highnoon.config import ConfigError, TrainingConfig
 from highnoon.models import LimitExceededError
 from highnoon.models.memory import available_memory
 from highnoon.training.activation_memory import activation_bytes
@@ -148,10 +148,23 @@ def preflight(
         total_steps=plan.total_steps,
         total_tokens=sum(row.steps * row.rows_per_step * row.row_length for row in plan.stages),
         stages=checks,
-        problems=[*tokenizer_problems(model, tokenizer), *(p for check in checks for p in check.problems)],
+        problems=[
+            *_trainable_problems(model), *tokenizer_problems(model, tokenizer),
+            *(p for check in checks for p in check.problems),
+        ],
         warnings=[warning for check in checks for warning in check.warnings],
     )
     return dataclasses.replace(report, warnings=[*_memory_warnings(report), *report.warnings])
+
+
+def require_trainable(model: keras.Model) -> None:
+    """Checks, before any data is read, that the model has weights to train.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    for problem in _trainable_problems(model):
+        raise ConfigError(problem)
 
 
 def require_memory(model: keras.Model, config: TrainingConfig, allow_oversize: bool = False) -> None:
@@ -209,6 +222,17 @@ def describe_out_of_memory(preflight: Preflight, error: BaseException) -> str:
 
 
 _MACHINE = "this machine"
+
+
+def _trainable_problems(model: keras.Model) -> list[str]:
+    if model.trainable_weights:
+        return []
+    if not model.weights:
+        return ["the model has no weights; build it first, for instance by calling it on a batch"]
+    return [
+        f"all {len(model.weights)} weights of the model are frozen, so there is nothing to train; set "
+        "`trainable = True` on the model or on some of its layers, or call `enable_lora`"
+    ]
 
 
 def _memory_warnings(report: Preflight) -> list[str]:

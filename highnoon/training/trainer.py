@@ -26,6 +26,7 @@ from highnoon.training.preflight import (
     describe_out_of_memory,
     preflight,
     require_memory,
+    require_trainable,
 )
 from highnoon.training.progress import Progress
 from highnoon.training.replicas import Replicas, all_variables, strategy_of, watch_peers
@@ -441,6 +442,7 @@ class Trainer:
     def _prepare(self, epochs: int) -> tuple[TrainingPlan, list[StageData]]:
         if not self.stages:
             raise ConfigError("there is nothing to train on; call add_curriculum_stage(name, datasets) first")
+        require_trainable(self.model)
         require_memory(self.model, self.config, self.allow_oversize)
         sources = open_stage_sources(self.stages, self.data_dir)
         self.tokenizer, note = choose_tokenizer(

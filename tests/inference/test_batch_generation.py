@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from highnoon.inference import generate, generate_batch
+from highnoon.models import LanguageModel
 
 PROMPTS = [[5, 9, 30], [40], [2] * 20, [7, 7], [9, 8, 7, 6, 5]]
 
@@ -35,5 +36,31 @@ def test_the_last_batch_is_not_compiled_anew(new_model) -> None:
 
 
 def test_an_empty_batch_size_is_refused(model) -> None:
-    with pytest.raises(ValueError, match="`batch_size` must be at least 1; received 0"):
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number of at least 1; received 0"):
         generate_batch(model, PROMPTS, batch_size=0)
+
+
+def test_a_model_s_own_method_draws_what_one_batch_draws(model) -> None:
+    class Owner:
+        """The model, under the method of `LanguageModel`."""
+
+        generate_batch = LanguageModel.generate_batch
+
+        def __getattr__(self, name):
+            return getattr(model, name)
+
+    expected = generate(model, PROMPTS, max_length=10, seed=1)
+    assert Owner().generate_batch(PROMPTS, max_length=10, batch_size=2, seed=1) == expected
+    same = Owner().generate_batch([[5, 9]] * 6, max_length=10, batch_size=2, seed=1)
+    assert len({tuple(row) for row in same}) == 6
+
+
+def test_one_text_is_one_prompt(model, tokenizer) -> None:
+    asked = {"max_length": 6, "seed": 1, "tokenizer": tokenizer}
+    assert generate_batch(model, "a text", batch_size=2, **asked) == generate(model, "a text", **asked)
+
+
+@pytest.mark.parametrize("batch_size", [-1, 1.5, True, "2", None, float("nan"), float("inf")])
+def test_a_batch_size_that_is_no_whole_number_is_refused(model, batch_size) -> None:
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number of at least 1"):
+        generate_batch(model, PROMPTS, batch_size=batch_size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from highnoon.inference.continuation import Continuation
@@ -72,3 +74,32 @@ def test_ids_are_kept_up_to_the_token_that_completes_the_stop() -> None:
     continuation = Continuation(TOKENIZER, ids("x"), ["STOP"])
     assert continuation.up_to_stop(ids("a STOP b")) == ids("a STOP")
     assert continuation.up_to_stop(ids("a b")) == ids("a b")
+
+
+def test_a_stop_of_a_text_and_a_special_token_ends_and_is_cut():
+    end = TOKENIZER.eos_token_id
+    continuation = Continuation(TOKENIZER, ids("x"), [], ["END<|eos|>\n"])
+    new = [*ids("one END"), end, *ids("\n two")]
+    assert continuation.text(new) == "one "
+    assert continuation.up_to_stop(new) == [*ids("one END"), end, *ids("\n")]
+    assert continuation.text([*ids("one END two"), end]) == "one END two"
+    assert [continuation.settled(new[:n]) for n in (3, 5, 7, 8)] == ["one", "one ", "one ", "one "]
+
+
+def test_an_incomplete_character_is_no_stop_of_the_replacement_character():
+    continuation = Continuation(TOKENIZER, ids("x"), ["\ufffd"])
+    assert not continuation.is_stopped(ids("€")[:2])
+    assert continuation.text(ids("€")) == "€"
+    assert continuation.text(ids(b"a\xffb")) == "a"
+
+
+@pytest.mark.parametrize("stops", [(), ("A",), ("\ufffd",), ("AA", "A "), ("€", "AB")])
+def test_pieces_of_any_bytes_make_up_the_whole_text(stops):
+    draw = random.Random(0)
+    for _ in range(300):
+        pool = draw.sample(list(b"\xe2\x82\xac\xf0\x9f\x98\x80\xffA\xc3\xa9\xef\xbf\xbd B"), 6)
+        prompt, new = (ids(bytes(draw.choices(pool, k=count))) for count in (3, 10))
+        continuation = Continuation(TOKENIZER, prompt, stops)
+        whole = continuation.text(continuation.up_to_stop(new))
+        for count in range(1, 10):
+            assert whole.startswith(continuation.settled(continuation.up_to_stop(new[:count])))

@@ -10,7 +10,14 @@ import pytest
 from keras import ops
 from scipy import stats
 
-from highnoon.inference import generate
+from highnoon.inference import (
+    SpeculativeGenerator,
+    StreamingGenerator,
+    generate,
+    generate_batch,
+    generate_beam,
+)
+from highnoon.tokenization import ByteTokenizer
 
 PROMPTS = [[5, 9, 30], [40], [2] * 20, list(range(10, 100))]
 
@@ -235,3 +242,47 @@ def test_padding_inside_an_array_is_refused(model, tokenizer) -> None:
 
 def test_the_limit_has_two_names(model) -> None:
     assert generate(model, [5], max_new_tokens=4, seed=1) == generate(model, [5], max_length=4, seed=1)
+
+
+class Broken:
+    """A model whose logits are all one value."""
+
+    max_seq_length, vocab_size, tokenizer = 512, 263, None
+
+    def __init__(self, value: float):
+        self.value = keras.Variable(value)
+        self.variables = [self.value]
+
+    def initial_cache(self, batch_size, max_length):
+        return {"nothing": ops.zeros((batch_size,))}
+
+    def decode(self, token_ids, cache, index, padding=None):
+        return ops.zeros((*token_ids.shape, 263)) + self.value, cache
+
+
+@pytest.mark.parametrize("use", [
+    generate, generate_batch, generate_beam,
+    lambda model, prompts, **asked: SpeculativeGenerator(model).generate(prompts, **asked),
+    lambda model, prompts, **asked: SpeculativeGenerator(model, Broken(0.0)).generate(prompts, **asked),
+    lambda model, prompts, **asked: list(
+        StreamingGenerator(model, tokenizer=ByteTokenizer()).generate_stream(prompts[0], **asked)),
+])
+def test_logits_that_are_no_numbers_end_in_words_and_not_in_padding(use):
+    with pytest.raises(FloatingPointError, match="after 0 new tokens of prompt 0: .* are NaN"):
+        use(Broken(float("nan")), [[5, 6], [7]], max_length=4)
+
+
+def test_a_special_token_may_be_named_as_a_stop(model, tokenizer):
+    rows = generate(model, [[5], [6], [7]], max_length=40, seed=2, top_k=0, tokenizer=tokenizer)
+    stop = next(i for row in rows for i in row[1:] if i in (4, 5, 6))
+    name = tokenizer.decode([stop], skip_special_tokens=False)
+    asked = {"max_length": 40, "seed": 2, "top_k": 0, "tokenizer": tokenizer}
+    assert generate(model, [[5], [6], [7]], stop_sequences=name, **asked) == generate(
+        model, [[5], [6], [7]], stop_sequences=[stop], **asked)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, "5", float("nan"), float("inf"), [3]])
+def test_a_limit_that_is_no_whole_number_is_refused_in_one_line(model, limit):
+    for name in ("max_length", "max_new_tokens"):
+        with pytest.raises(ValueError, match=f"`{name}` must be a whole number of at least 1"):
+            generate(model, [5], **{name: limit})

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 from scipy import stats
 
@@ -105,3 +109,56 @@ def test_arguments_out_of_range_are_refused(kwargs: dict) -> None:
 def test_a_seed_that_is_no_whole_number_is_refused(seed: object) -> None:
     with pytest.raises(ValueError, match="`seed` must be"):
         resolve_seed(seed)
+
+
+@functools.cache
+def compiled(form):
+    """By form, so that few are compiled; by XLA, which flushes small numbers to 0."""
+    return tf.function(form.next_tokens, jit_compile=True, autograph=False)
+
+
+def chosen(logits: np.ndarray, uniforms=(0.0, 0.3, 0.999999), **asked) -> list[int]:
+    sampling = Sampling(**asked)
+    rows = np.repeat(np.asarray([logits], np.float32), len(uniforms), axis=0)
+    choose = compiled(dataclasses.replace(sampling.form(len(logits)), top_k=min(int(sampling.top_k or 0), 4)))
+    drawn = choose(rows, np.asarray(uniforms, np.float32), np.ones_like(rows, bool), sampling.values)
+    return np.asarray(drawn).tolist()
+
+
+EXTREMES = [
+    {"temperature": 1e-39}, {"temperature": 1e-300}, {"temperature": 5e-324}, {"temperature": 1e-38},
+    {"temperature": 1e39}, {"temperature": 1e300}, {"top_p": 1e-45}, {"top_p": 5e-324}, {"top_p": 1e-39},
+    {"repetition_penalty": 1e-39}, {"repetition_penalty": 5e-324}, {"repetition_penalty": 1e300},
+    {"temperature": 1e-300, "repetition_penalty": 1e300}, {"temperature": 1e300, "top_p": 1e-300},
+    {"top_k": 10**30}, {"top_k": 0, "temperature": 1e-39, "top_p": 0.5},
+]
+
+
+@pytest.mark.parametrize("asked", EXTREMES, ids=str)
+def test_extreme_numbers_give_possible_tokens(asked) -> None:
+    for top_k in (0, 3):
+        for logits in ([-9, -3, -np.inf, -3.5], [1e30, -np.inf, 3, -1e30], [0, -np.inf, 0, 0]):
+            drawn = chosen(np.asarray(logits), **{"top_k": top_k} | asked)
+            assert all(logits[token] > -np.inf for token in drawn) and min(drawn) >= 0
+
+
+def test_a_tiny_temperature_takes_the_most_likely_token() -> None:
+    for top_k in (0, 3):
+        assert chosen(np.asarray([-9, -3, -np.inf, -3.5]), temperature=1e-39, top_k=top_k) == [1, 1, 1]
+        assert chosen(np.asarray([0, 3e38, 2, 3]), temperature=1e-5, top_k=top_k) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("asked", [{"top_k": 0}, {"top_k": 2}, {"temperature": 0}, {"top_p": 0.5}], ids=str)
+def test_a_logit_of_inf_is_certain_and_no_number_at_all_gives_no_token(asked) -> None:
+    assert chosen(np.asarray([0, 5, np.inf, -np.inf]), **asked) == [2, 2, 2]
+    for nothing in (np.nan, -np.inf):
+        assert chosen(np.full(4, nothing), **asked) == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_k", "top_p", "repetition_penalty"])
+@pytest.mark.parametrize("value", [
+    float("nan"), float("inf"), np.float32("inf"), np.float64("nan"), -1, "1", True, [1], 10**400, 1j])
+def test_what_is_no_finite_number_in_range_is_refused_in_one_line(name, value) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` must be") as caught:
+        Sampling(**{name: value})
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200

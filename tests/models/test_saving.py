@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 
@@ -125,13 +126,95 @@ def test_lora_factors_come_back(model, tmp_path):
     assert len(again.trainable_variables) == len(model.trainable_variables) == 4
 
 
-@pytest.mark.slow
+def fill_factors(layer):
+    for factor in (weight for weight in layer.weights if "lora" in weight.path):
+        factor.assign(np.random.default_rng(0).normal(size=factor.shape))
+
+
+def lora_on_one_layer(model):
+    """Keras's own method, with an alpha that is not the rank."""
+    query = next(layer for layer in model._flatten_layers() if layer.name == "query")
+    query.enable_lora(2, lora_alpha=7.0)
+    fill_factors(query)
+
+
+def int4_after_lora(model):
+    model.backbone.enable_lora(2)
+    model.quantize("int4")
+    fill_factors(model)
+
+
+def float8(model):
+    model.quantize("float8")
+    model(TOKEN_IDS, training=True)  # so that the scales are no longer 1
+
+
+CHANGES = {
+    "int8": lambda model: model.quantize("int8"),
+    "int4": lambda model: model.quantize("int4"),
+    "int4 in groups of 8": lambda model: model.quantize(
+        config=keras.quantizers.Int4QuantizationConfig(block_size=8)),
+    "int4 by channel": lambda model: model.quantize(
+        config=keras.quantizers.Int4QuantizationConfig(block_size=-1)),
+    "int8 of weights alone": lambda model: model.quantize(
+        config=keras.quantizers.Int8QuantizationConfig(activation_quantizer=None)),
+    "float8": float8,
+    "int8 of one kind": lambda model: model.quantize("int8", filters="query"),
+    "int4 after LoRA": int4_after_lora,
+    "LoRA on one layer": lora_on_one_layer,
+}
+
+
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
-def test_a_quantized_model_comes_back_quantized(model, tmp_path):
-    model.quantize("int8")
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_quantized_and_adapted_models_come_back_bit_for_bit(change, tmp_path):
+    model = new_model(dataclasses.replace(CONFIG, block_pattern="attention+mlp"))
+    change(model)
     again = hn.load_model(hn.save_model(model, tmp_path / "m"))
     np.testing.assert_array_equal(logits_of(again, TOKEN_IDS), logits_of(model, TOKEN_IDS))
-    assert [v.dtype for v in again.weights] == [v.dtype for v in model.weights]
+    assert [(v.path, v.dtype, v.trainable) for v in again.variables] == [
+        (v.path, v.dtype, v.trainable) for v in model.variables]
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_a_quantized_bfloat16_model_computes_in_bfloat16_again(tmp_path):
+    config = dataclasses.replace(CONFIG, block_pattern="attention+moe")
+    model = hn.create_model(config, dtype="mixed_bfloat16")
+    model.quantize("int8")
+    again = hn.load_model(hn.save_model(model, tmp_path / "m"))
+    assert again.backbone.final_norm.compute_dtype == "bfloat16"
+    np.testing.assert_array_equal(logits_of(again, TOKEN_IDS), logits_of(model, TOKEN_IDS))
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_a_quantized_model_of_an_earlier_version_loads(mode, tmp_path):
+    model = new_model(dataclasses.replace(CONFIG, block_pattern="attention+mlp"))
+    model.quantize(mode)
+    before = logits_of(model, TOKEN_IDS)
+    path = hn.save_model(model, tmp_path / "m")
+    values = json.loads((path / "config.json").read_text())
+    del values["quantized_layers"], values["dtype"]
+    values["quantized_dtype"] = model.backbone.get_config()["dtype"]
+    (path / "config.json").write_text(json.dumps(values))
+    np.testing.assert_array_equal(logits_of(hn.load_model(path), TOKEN_IDS), before)
+
+
+@pytest.mark.parametrize("change", [
+    {"quantized_layers": []}, {"quantized_layers": {"absent": {"mode": "int8"}}},
+    {"quantized_layers": {"token_embedding": 3}}, {"quantized_layers": {"token_embedding": {"mode": "int3"}}},
+    {"quantized_layers": {"token_embedding": {"mode": "int8", "config": {
+        "module": "os", "class_name": "system", "config": {"command": "true"}}}}},
+    {"lora_layers": {"final_norm": {"rank": 2, "alpha": 2}}}, {"lora": [2]}, {"lora": {"depth": 2}},
+    {"dtype": 3}, {"dtype": "float9"}, {"quantized_layers": {"final_norm": {"mode": "int8"}}},
+    {"quantized_dtype": "int8"},
+])
+def test_a_description_that_does_not_fit_is_named(model, tmp_path, change):
+    path = hn.save_model(model, tmp_path / "m")
+    change_config(path, **change)
+    with pytest.raises(ModelFolderError, match="is no whole model") as caught:
+        hn.load_model(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_model_of_another_class_keeps_its_weights_and_load_says_whose_they_are(tmp_path):

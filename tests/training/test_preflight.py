@@ -9,7 +9,7 @@ import keras
 import pytest
 
 import highnoon as hn
-from highnoon.config import TrainingConfig
+from highnoon.config import ConfigError, TrainingConfig
 from highnoon.data import PackedRows
 from highnoon.tokenization import ByteTokenizer
 from highnoon.training.activation_memory import activation_bytes
@@ -246,3 +246,29 @@ def test_what_cannot_fit_is_refused_before_any_data_is_read(make_model, monkeypa
     trainer.add_curriculum_stage("all", "there-is-no-such-file.txt")
     with pytest.raises(hn.data.DataError, match="there-is-no-such-file"):
         trainer.plan()
+
+
+def test_a_frozen_model_is_refused_before_any_data_is_read(make_model):
+    model = make_model()
+    model.trainable = False
+    trainer = hn.Trainer(model)
+    trainer.add_curriculum_stage("one", datasets=["no-such-file.jsonl"])
+    for check in (trainer.train, trainer.preflight, trainer.plan):
+        with pytest.raises(ConfigError, match="frozen, so there is nothing to train"):
+            check()
+
+
+def test_a_model_without_weights_is_refused():
+    trainer = hn.Trainer(keras.Sequential([keras.layers.Embedding(263, 4), keras.layers.Dense(263)]),
+                         tokenizer=ByteTokenizer())
+    trainer.add_curriculum_stage("one", datasets=["no-such-file.jsonl"])
+    with pytest.raises(ConfigError, match="the model has no weights; build it first"):
+        trainer.train()
+
+
+def test_a_report_names_a_frozen_model_as_a_problem(make_model, corpus):
+    model = make_model()
+    trainer, plan, data = prepared(model, corpus)
+    model.trainable = False
+    seen = preflight(model, trainer.config, plan, data, trainer.tokenizer)
+    assert any("nothing to train" in problem for problem in seen.problems)

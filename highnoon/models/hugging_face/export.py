@@ -16,6 +16,7 @@ from highnoon.models.hugging_face.families import family_for
 from highnoon.models.hugging_face.family import Family
 from highnoon.models.saving import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, ModelFolderError
 from highnoon.models.whole_folder import whole_folder
+from highnoon.tokenization.begin_template import with_begin_template
 
 FORMATS = ("hf",)
 _SPECIAL = ("bos", "eos", "pad", "unk")
@@ -57,8 +58,7 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
         raise ValueError(f"`format` must be one of {', '.join(map(repr, FORMATS))}; received {format!r}")
     path = pathlib.Path(path)
     _require_replaceable(path)
-    if isinstance(keras.dtype_policies.get(model.backbone.get_config()["dtype"]),
-                  keras.dtype_policies.DTypePolicyMap):
+    if any(layer.quantization_mode for layer in model._flatten_layers()):
         raise ModelFolderError("a quantized model cannot be exported; export it before `quantize`")
     family, settings = family_for(model.config)
     with whole_folder(path, _FILES) as folder:
@@ -70,7 +70,7 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
         })
         _write_json(folder / _GENERATION_FILE, special)
         if model.tokenizer is not None:
-            model.tokenizer.save(folder / TOKENIZER_FILE)
+            (folder / TOKENIZER_FILE).write_text(with_begin_template(model.tokenizer), encoding="utf-8")
             _write_json(folder / _TOKENIZER_SETTINGS_FILE, _tokenizer_settings(model))
     return path
 
@@ -98,6 +98,8 @@ def _tokenizer_settings(model: LanguageModel) -> dict[str, Any]:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": model.max_seq_length,
         "clean_up_tokenization_spaces": False,
+        "add_bos_token": model.tokenizer.bos_token_id is not None,
+        "add_eos_token": False,
         **{f"{name}_token": names[place] for name, place in ids.items() if place in names},
     }
 

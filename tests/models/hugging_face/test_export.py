@@ -7,10 +7,11 @@ import json
 import keras
 import numpy as np
 import pytest
+import tokenizers
 
 import highnoon as hn
 from highnoon.models import ModelFolderError
-from highnoon.tokenization import ByteTokenizer, QWTTextTokenizer
+from highnoon.tokenization import ByteTokenizer, PretrainedTokenizer, QWTTextTokenizer
 
 SHAPE = {"vocab_size": 300, "embedding_dim": 16, "num_reasoning_blocks": 1, "max_seq_length": 32}
 
@@ -120,3 +121,35 @@ def test_a_pattern_of_no_family_writes_nothing(tmp_path):
     with pytest.raises(ModelFolderError, match="These patterns can be exported"):
         hn.export_model(model, tmp_path / "folder")
     assert not list(tmp_path.iterdir())
+
+
+def pretrained(with_begin: bool) -> PretrainedTokenizer:
+    """A published tokenizer whose own post-processor adds an end token, and a begin token if it has one."""
+    special = ["<s>", "</s>"] if with_begin else ["</s>"]
+    vocab = {piece: place for place, piece in enumerate([*special, "a", "b"])}
+    engine = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocab, merges=[]))
+    engine.add_special_tokens(special)
+    engine.post_processor = tokenizers.processors.TemplateProcessing(
+        single=" ".join([*special[:-1], "$A", "</s>"]),
+        special_tokens=[(name, vocab[name]) for name in special],
+    )
+    return PretrainedTokenizer(engine.to_str())
+
+
+@pytest.mark.parametrize("tokenizer", [
+    ByteTokenizer(), QWTTextTokenizer().train_from_texts(["low lower lowest"] * 9, vocab_size=280),
+    pretrained(with_begin=True), pretrained(with_begin=False),
+])
+def test_the_exported_tokenizer_frames_a_text_as_training_does_without_the_end(model, tokenizer, tmp_path):
+    model.tokenizer = tokenizer
+    folder = hn.export_model(model, tmp_path / "llama")
+    engine = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for text in ("a", "ab ba", ""):
+        *expected, end = tokenizer.encode(text)
+        assert end == tokenizer.eos_token_id and engine.encode(text).ids == expected
+        assert engine.encode(text, add_special_tokens=False).ids == tokenizer.encode(text, False)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    assert settings["add_bos_token"] == (tokenizer.bos_token_id is not None)
+    assert settings["add_eos_token"] is False
+    again = hn.load_model(folder).tokenizer
+    assert type(again) is type(tokenizer) and again.encode("ab") == tokenizer.encode("ab")
