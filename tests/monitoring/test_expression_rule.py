@@ -154,7 +154,8 @@ def test_a_line_that_is_long_deep_or_no_text_is_refused_at_once(line):
 
 
 _PIECES = st.sampled_from([
-    "train/loss", "grad_norm", "step", "vocab_size", " > ", "<", "==", " and ", " or ", "not ", "+", "-", " / ",
+    "train/loss", "grad_norm", "step", "vocab_size", " > ", "<", "==", " and ", " or ", "not ", "+", "-",
+    " / ",
     "*", "**", "(", ")", "abs(", "min(", "log(", "isfinite(", ",", "1", "0",
     "9" * 30, "1e999", "0x", "for ",
     " for 3", "->", "-> stop",

@@ -148,7 +148,8 @@ def test_an_index_cannot_name_files_elsewhere(folder):
     ('{"weight_map": {}}', "lists no tensors"), ('{"weight_map": {"a": ".."}}', "outside its folder"),
     ('{"weight_map": {"a": "/etc/passwd"}}', "outside its folder"),
     ('{"weight_map": {"a": ""}}', "outside its folder"),
-    ('{"weight_map": {"a": "b\\\\c"}}', "outside its folder"), ('{"weight_map": {"a": "\\u0000"}}', "outside"),
+    ('{"weight_map": {"a": "b\\\\c"}}', "outside its folder"),
+    ('{"weight_map": {"a": "\\u0000"}}', "outside"),
     ('{"weight_map": {"a": "\\ud800"}}', "."), ('{"weight_map": {"a": "absent"}}', "absent is missing"),
     ('{"weight_map": {"a": "config.json"}}', "damaged or no safetensors file"),
 ])
