@@ -201,7 +201,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _one_line_text(text: str) -> str:
-    text = printable(" ".join(text.split()))
+    text = printable(" ".join(text.split())).encode("utf-8", errors="backslashreplace").decode("utf-8")
     return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 3]}..."
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 # C0 and C1 control characters, DEL, the marks that change the direction of text, and halves of surrogate
-# pairs, which no output can encode.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# pairs, which no stream can encode.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def printable(text: str) -> str:
-    """Returns `text` with every control character but newline and tab written as an escape such as `\\x1b`,
-    and every character that UTF-8 cannot encode too.
+    """Returns `text` with every control character but newline and tab written as an escape such as `\\x1b`.
 
     A terminal obeys control sequences: text of a data set could otherwise change the title of the window or
     rewrite lines that were printed before.

@@ -33,7 +33,7 @@ def shown(value: Any, max_characters: int = MAX_CHARACTERS) -> str:
     assert shown(10**5000) == "an integer of 16,610 bits"
     ```
     """
-    text = " ".join(printable(_quoted(value, max_characters, 1)).split("\n"))
+    text = _encodable(" ".join(printable(_quoted(value, max_characters, 1)).split("\n")))
     if len(text) <= max_characters:
         return text
     return text[: max_characters - 3] + "..."
@@ -78,3 +78,7 @@ def _quoted_mapping(value: dict[Any, Any], limit: int, level: int) -> str:
     if len(value) > _MAX_ITEMS:
         parts.append(f"... ({len(value):,} keys)")
     return "{" + ", ".join(parts) + "}"
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")

@@ -28,8 +28,8 @@ _OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
 }
-_LONGEST_LINE = 500
-_MAX_DEPTH = 100  # of a condition's tree, which is walked by recursion within a training run
+_LONGEST_LINE = 1000
+_MAX_DEPTH = 50  # of a condition's tree, which is walked by recursion within a training run
 _KEYS = ("when", "for", "action", "severity", "name", "advice")
 
 
