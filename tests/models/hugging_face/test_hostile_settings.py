@@ -100,7 +100,7 @@ def test_a_changed_configuration_is_read_or_refused_in_one_line(name):
 
 @pytest.mark.parametrize(("name", "change", "words"), [
     ("llama", {"num_hidden_layers": 10**9}, "`num_hidden_layers` must be a whole number from 1 to 4,096"),
-    ("llama", {"vocab_size": 10**12}, "GiB to run"),
+    ("llama", {"vocab_size": 2 * 10**9, "hidden_size": 2**16}, "GiB to run"),
     ("llama", {"hidden_size": 10**400}, "`hidden_size` must be a whole number .* an integer of 1,329 bits"),
     ("llama", {"hidden_size": None}, "`hidden_size` must be a whole number .* received None"),
     ("llama", {"num_attention_heads": 0}, "`num_attention_heads` must be a whole number .* received 0"),
