@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from highnoon.cli.data_reading import add_reading_options, open_with_options
-from highnoon.files.foreign import read_yaml
 
 if TYPE_CHECKING:
     from highnoon.data import DocumentSource
@@ -103,8 +102,12 @@ def _report_cleaning(source: DocumentSource, is_whole: bool = True) -> None:
 
 def _cleaned(sources: Sequence[DocumentSource], file: str) -> list[DocumentSource]:
     from highnoon.data.cleaning import CleanedSource, from_config
+    from highnoon.files.foreign import ForeignDataError, read_yaml
 
-    entries = read_yaml(file, expected=object)
+    try:
+        entries = read_yaml(file, expected=object)
+    except ForeignDataError as error:
+        raise ValueError(f"{file} is not YAML of cleaning steps: {error}; repair it") from None
     if not entries:
         raise ValueError(f"{file} holds no cleaning steps; write a list, as in `- step: exact_duplicates`, "
                          f"or leave out --clean")

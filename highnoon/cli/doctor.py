@@ -18,6 +18,8 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from highnoon.files.foreign import parse_json
+
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
@@ -136,7 +138,7 @@ def examine_tensorflow() -> Iterator[Finding]:
             remedy=f"{_python()} -m pip install --force-reinstall tensorflow keras",
         )
         return
-    seen = json.loads(probe.stdout.strip().splitlines()[-1])
+    seen = parse_json((probe.stdout.strip().splitlines() or [""])[-1], "what the probe of TensorFlow printed")
     yield Finding("running", "TensorFlow sees", ", ".join(seen["devices"]), is_ok=seen["sum"] == 512.0)
     yield Finding("running", "memory a run can take", _gib(seen["free"]))
     yield examine_cache(pathlib.Path(seen["cache"]))

@@ -21,7 +21,6 @@ from highnoon.cli.cluster_check import check_cluster
 from highnoon.cli.launch_plan import LaunchPlan, read_hosts, shell_line, worker_words
 from highnoon.cli.worker_group import WorkerGroup
 from highnoon.config import ConfigError
-from highnoon.training.distributed.cluster_config import TOKEN_VARIABLE
 
 SUMMARY = "start a command as several workers that train together"
 
@@ -56,10 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print_commands:
         for rank, place in enumerate(plan.places):
             print(f"# worker {rank} on {place.host}\n{shell_line(words, plan.environment(rank))}")
-        print(
-            f"set {TOKEN_VARIABLE} to one secret in the environment of all workers, or anybody can join",
-            file=sys.stderr,
-        )
+        print("set HIGHNOON_TOKEN to one secret in the environment of all workers: it keeps others out",
+              file=sys.stderr)
         return 0
     ssh = shlex.split(arguments.ssh)
     check_cluster(plan, ssh)

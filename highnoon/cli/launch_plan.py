@@ -12,20 +12,14 @@ import sys
 from collections.abc import Sequence
 
 from highnoon.cli.worker_group import WorkerCommand
-from highnoon.config import ConfigError
+from highnoon.config import ConfigError, shown
 from highnoon.files.foreign import read_text
-from highnoon.files.shown import shown
-from highnoon.training.distributed.cluster_config import (
-    HIGHEST_PORT,
-    LOOPBACK,
-    TOKEN_VARIABLE,
-    ClusterConfig,
-    is_loopback,
-)
+from highnoon.training.distributed.cluster_config import TOKEN_VARIABLE, ClusterConfig
 
-MAX_WORKERS = 4096
+LOOPBACK = "127.0.0.1"
 REMOTE_BASE_PORT = 20000
-_LARGEST_FILE = 2**20
+MAX_WORKERS = 1024
+MAX_PORT = 65535
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +62,10 @@ class LaunchPlan:
         Raises:
             ConfigError: fewer than one worker or more than `MAX_WORKERS`, or ports beyond 65535.
         """
-        _require_workers(num_workers)
+        if not 1 <= num_workers <= MAX_WORKERS:
+            raise ConfigError(
+                f"--workers must be at least 1 and at most {MAX_WORKERS}; received {num_workers}"
+            )
         number = num_workers + 1
         _require_ports(base_port, number)
         ports = free_ports(number) if base_port is None else range(base_port, base_port + number)
@@ -85,8 +82,8 @@ class LaunchPlan:
             base_port: First port on every host; None takes 20000.
 
         Raises:
-            ConfigError: a line that cannot be read, a host twice, more workers than slots or than
-                `MAX_WORKERS`, a loopback name beside other hosts, or ports beyond 65535.
+            ConfigError: a line that cannot be read, a host twice, more workers than slots, or a loopback
+                name beside other hosts.
         """
         base_port = REMOTE_BASE_PORT if base_port is None else base_port
         hosts = parse_hosts(text)
@@ -94,15 +91,14 @@ class LaunchPlan:
         num_workers = num_slots if num_workers is None else num_workers
         if not 1 <= num_workers <= num_slots:
             raise ConfigError(f"the hosts have {num_slots} slots; received --workers {num_workers}")
-        _require_workers(num_workers)
         taken, left = {}, num_workers
         for host, slots in hosts.items():
             taken[host] = min(slots, left)
             left -= taken[host]
         taken = {host: number for host, number in taken.items() if number}
-        _require_ports(base_port, max(taken.values()) + 1)
-        if len(taken) > 1 and (loopback := [host for host in taken if is_loopback(host)]):
+        if len(taken) > 1 and (loopback := [host for host in taken if _is_loopback(host)]):
             raise ConfigError(f"name {loopback[0]} as other hosts reach it; each has its own loopback")
+        _require_ports(base_port, max(taken.values()) + 1)
         places = tuple(
             Place(host, base_port + local_rank, local_rank, number)
             for host, number in taken.items()
@@ -204,16 +200,29 @@ def parse_hosts(text: str) -> dict[str, int]:
         if not words:
             continue
         host, slots = words[0], words[1] if len(words) > 1 else "1"
-        is_number = slots.isdecimal() and len(slots) <= 9 and int(slots) >= 1
-        if len(words) > 2 or not is_number or host.startswith("-") or host in hosts or not host.isprintable():
+        if len(words) > 2 or not _is_slots(slots) or host.startswith("-") or host in hosts:
             raise ConfigError(
                 f"line {number} of the hosts must be `host [slots]`, each host once, slots at least 1; "
                 f"received {shown(line.strip())}"
             )
         hosts[host] = int(slots)
+    if sum(hosts.values()) > MAX_WORKERS:
+        raise ConfigError(f"the hosts must have at most {MAX_WORKERS} slots; received {sum(hosts.values())}")
     if not hosts:
         raise ConfigError("the file of hosts names none; write one `host [slots]` a line")
     return hosts
+
+
+def _is_slots(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) < 10 and int(word) >= 1
+
+
+def _require_ports(base_port: int | None, number: int) -> None:
+    if base_port is not None and not 1 <= base_port <= MAX_PORT + 1 - number:
+        raise ConfigError(
+            f"--base-port must be at least 1 and leave room for {number} ports up to {MAX_PORT}; "
+            f"received {base_port}"
+        )
 
 
 def read_hosts(path: str) -> str:
@@ -223,24 +232,15 @@ def read_hosts(path: str) -> str:
         ForeignDataError: it is no UTF-8 text, no ordinary file, or has more than a MiB.
         OSError: it cannot be read.
     """
-    return read_text(path, max_bytes=_LARGEST_FILE)
+    return read_text(path, max_bytes=2**20)
 
 
 def is_this_host(host: str) -> bool:
-    return is_loopback(host) or host in (socket.gethostname(), socket.getfqdn())
+    return _is_loopback(host) or host in (socket.gethostname(), socket.getfqdn())
 
 
-def _require_workers(num_workers: int) -> None:
-    if not 1 <= num_workers <= MAX_WORKERS:
-        raise ConfigError(f"--workers must be at least 1 and at most {MAX_WORKERS}; received {num_workers}")
-
-
-def _require_ports(base_port: int | None, number: int) -> None:
-    if base_port is not None and not 1 <= base_port <= HIGHEST_PORT + 1 - number:
-        raise ConfigError(
-            f"--base-port must be between 1 and {HIGHEST_PORT + 1 - number}, as {number} ports follow it; "
-            f"received {base_port}"
-        )
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def free_ports(number: int) -> list[int]:

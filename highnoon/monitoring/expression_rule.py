@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from highnoon.files.printable import printable
 from highnoon.monitoring.alert import ACTIONS, Alert
 from highnoon.monitoring.alert_rule import AlertRule
 from highnoon.monitoring.metric_names import ALIASES, METRICS
@@ -27,6 +28,8 @@ _OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
 }
+_LONGEST_LINE = 1000
+_MAX_DEPTH = 50  # of a condition's tree, which is walked by recursion within a training run
 _KEYS = ("when", "for", "action", "severity", "name", "advice")
 
 
@@ -101,8 +104,9 @@ class ExpressionRule(AlertRule):
 
         try:
             tree = ast.parse(_METRIC.sub(hide, when), mode="eval").body
-        except (SyntaxError, RecursionError, MemoryError) as error:
-            raise ValueError(f"the rule `{when}` cannot be read; {_EXAMPLE}") from error
+        except (SyntaxError, RecursionError, MemoryError, ValueError) as error:  # ValueError: no character
+            raise ValueError(f"the rule `{printable(when)}` cannot be read; {_EXAMPLE}") from error
+        _require_shallow(tree)
         if not isinstance(tree, (ast.Compare, ast.BoolOp)) and not _is_truth(tree):
             raise ValueError(f"the rule `{when}` is a number, not a condition; {_EXAMPLE}")
         self._names = []
@@ -141,6 +145,10 @@ def parse_rule(form: str | Mapping[str, Any], metrics: tuple[str, ...] = ()) -> 
             raise unknown_name("key of a rule", str(key), _KEYS)
     if not isinstance(values.get("when"), str) or not values["when"].strip():
         raise ValueError(f"a rule needs `when`, a condition; {_EXAMPLE}; received {form!r}")
+    if len(values["when"]) > _LONGEST_LINE:
+        raise ValueError(
+            f"a rule may have {_LONGEST_LINE} characters; received {len(values['when']):,}; {_EXAMPLE}"
+        )
     match = _LINE.fullmatch(values.pop("when").strip())
     assert match is not None
     in_line = {"for": match["num_points"], "action": match["action"]}
@@ -151,6 +159,15 @@ def parse_rule(form: str | Mapping[str, Any], metrics: tuple[str, ...] = ()) -> 
     if isinstance(points, str) and points.isdecimal():
         points = int(points)
     return ExpressionRule(match["when"], points, metrics=metrics, **values)  # type: ignore[arg-type]
+
+
+def _require_shallow(tree: ast.AST) -> None:
+    level, depth = [tree], 0
+    while level:
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"a rule's condition nests more than {_MAX_DEPTH} deep; {_EXAMPLE}")
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
 
 
 def _is_truth(node: ast.AST) -> bool:

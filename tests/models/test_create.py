@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import keras
 import pytest
 
@@ -52,6 +54,29 @@ def test_an_oversize_model_is_refused_before_it_is_allocated(monkeypatch):
     with pytest.raises(hn.LimitExceededError, match="pass allow_oversize=True"):
         hn.create_model("3b")
     assert hn.create_model("3b", allow_oversize=True) == "built"
+
+
+@pytest.mark.parametrize("fields", [
+    {"num_reasoning_blocks": 10**9}, {"embedding_dim": 10**12}, {"embedding_dim": 2**31 - 2, "num_heads": 1},
+    {"vocab_size": 10**400}, {"vocab_size": 10**5000}, {"num_moe_experts": 10**9}, {"max_seq_length": 10**18},
+    {"head_dim": 10**9}, {"num_shared_experts": 2**40}, {"block_pattern": "mamba," * 10**6},
+    {"block_pattern": "mamba2", "ssm_expand": 10**9}, {"rope_theta": 10**400}, {"embedding_dim": 10**12 + 2},
+    {"num_reasoning_blocks": 5_000, "embedding_dim": 2, "vocab_size": 8, "num_heads": 1, "expert_dim": 1},
+])
+def test_a_model_of_huge_numbers_is_refused_at_once(fields, monkeypatch):
+    monkeypatch.setattr(create, "LanguageModel", None)  # nothing may be built
+    begun_at = time.monotonic()
+    with pytest.raises((ConfigError, hn.LimitExceededError)) as failure:
+        hn.create_model("nano", **fields)
+    assert time.monotonic() - begun_at < 1
+    assert "\n" not in str(failure.value) and len(str(failure.value)) < 400
+
+
+@pytest.mark.parametrize("width", [2, 30, 64, 192, 510, 512, 4096, 5120, 2 * 65537, 2**31 - 2])
+def test_the_default_number_of_heads_is_the_largest_that_fits(width):
+    fitting = [heads for heads in range(1, 4096) if width % (2 * heads) == 0 and heads <= max(1, width // 64)]
+    config = ModelConfig(embedding_dim=width)
+    assert config.resolved_num_heads == max(fitting) or config.resolved_num_heads >= 4096
 
 
 def test_auto_dtype_is_mixed_bfloat16_where_the_hardware_is_fast_at_it(monkeypatch):

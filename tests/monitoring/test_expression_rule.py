@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from highnoon.monitoring import AlertEngine, parse_rule
 
@@ -134,3 +137,38 @@ def test_a_mistake_is_named_with_what_would_be_right(form, message):
 def test_nothing_but_arithmetic_gets_in(form):
     with pytest.raises(ValueError):
         parse_rule(form)
+
+
+@pytest.mark.parametrize("line", [
+    "-" * 900 + "step > 1", "not " * 120 + "step > 1", "1+" * 150 + "step > 1",
+    "(" * 300 + "step" + ")" * 300 + " > 1", "a" * 100_000 + " > 1", "step > 1" + " " * 20_000 + "x",
+    "step > " + "9" * 5_000, "step > 1 for " + "9" * 5_000, "step > \ud800", "step >\0 1",
+])
+def test_a_line_that_is_long_deep_or_no_text_is_refused_at_once(line):
+    begun_at = time.monotonic()
+    with pytest.raises(ValueError, match="rule") as failure:
+        parse_rule(line)
+    assert time.monotonic() - begun_at < 1
+    str(failure.value).encode()
+    assert "\n" not in str(failure.value)
+
+
+_PIECES = st.sampled_from([
+    "train/loss", "grad_norm", "step", "vocab_size", " > ", "<", "==", " and ", " or ", "not ", "+", "-",
+    " / ",
+    "*", "**", "(", ")", "abs(", "min(", "log(", "isfinite(", ",", "1", "0",
+    "9" * 30, "1e999", "0x", "for ",
+    " for 3", "->", "-> stop",
+    "[", "]", "lambda: ", "'", '"', "#", "\\", "\n", "\0", "\ud800", "é", ".", ":=", "if ", "else ", "await ",
+])
+
+
+@settings(max_examples=500, deadline=None, database=None, derandomize=True)
+@given(st.lists(st.one_of(_PIECES, _PIECES, st.text(max_size=2)), max_size=15).map("".join))
+def test_any_line_is_a_rule_that_can_be_judged_or_an_error_of_one_line(line):
+    try:
+        engine = AlertEngine([line], vocab_size=100)
+    except ValueError as error:
+        assert "\n" not in str(error) and len(str(error)) < 2000
+    else:
+        list(engine.observe({"event": "log", "step": 1, "train/loss": 2.0, "train/grad_norm": 0.0}))

@@ -141,6 +141,53 @@ def test_an_index_cannot_name_files_elsewhere(folder):
         hn.load_model(folder)
 
 
+@pytest.mark.parametrize(("text", "words"), [
+    ("[" * 100_000, "nests lists or objects"), ("[]", "expected an object; received a list"),
+    ("{}", "`weight_map`: expected an object; received null"), ('{"weight_map": [1]}', "received a list"),
+    ('{"weight_map": {"a": 3}}', "the file of 'a': expected a text; received an integer"),
+    ('{"weight_map": {}}', "lists no tensors"), ('{"weight_map": {"a": ".."}}', "outside its folder"),
+    ('{"weight_map": {"a": "/etc/passwd"}}', "outside its folder"),
+    ('{"weight_map": {"a": ""}}', "outside its folder"),
+    ('{"weight_map": {"a": "b\\\\c"}}', "outside its folder"),
+    ('{"weight_map": {"a": "\\u0000"}}', "outside"),
+    ('{"weight_map": {"a": "\\ud800"}}', "."), ('{"weight_map": {"a": "absent"}}', "absent is missing"),
+    ('{"weight_map": {"a": "config.json"}}', "damaged or no safetensors file"),
+])
+def test_an_index_that_does_not_fit_is_named(folder, text, words):
+    (folder / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(ModelFolderError, match=words) as failure:
+        hn.load_model(folder)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"\xff" * 8, b"\0" * 8, (2**40).to_bytes(8, "little") + b"{}", b"\x02" + b"\0" * 7 + b"{}" * 50,
+    (90).to_bytes(8, "little")
+    + b'{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000000000]}}'.ljust(90),
+])
+def test_a_file_that_holds_less_than_its_header_says_is_damaged(folder, content):
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelFolderError):
+        hn.load_model(folder)
+
+
+def test_a_tensor_in_two_files_is_refused(folder):
+    places = into_shards(folder)
+    first, second = sorted(set(places.values()))
+    twice = load_file(folder / first)
+    save_file({**load_file(folder / second), **dict([twice.popitem()])}, folder / second)
+    with pytest.raises(ModelFolderError, match="which another file of the folder holds too"):
+        hn.load_model(folder)
+
+
+def test_a_tokenizer_of_more_ids_than_the_model_has_stays_behind_with_a_warning(folder):
+    values = json.loads(ByteTokenizer().to_json())
+    values["model"]["vocab"]["more"] = 4_000
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    with pytest.warns(UserWarning, match="has ids up to 4,000, and config.json has vocab_size=300"):
+        assert hn.load_model(folder).tokenizer is None
+
+
 def test_pickled_weights_are_refused_with_the_way_out(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ModelFolderError, match="safe_serialization=True"):
