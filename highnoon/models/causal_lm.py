@@ -94,7 +94,7 @@ class LanguageModel(keras_hub.models.CausalLM):
         super().__init__(inputs=backbone.input, outputs=self._logits(backbone.output), name=name)
         self.input_spec = None  # an array of token ids is an input too
         self.training_config = (
-            TrainingConfig(**training_config) if isinstance(training_config, dict) else training_config
+            TrainingConfig.of_model(training_config) if isinstance(training_config, dict) else training_config
         )
         self._tokenizer = None
         self.tokenizer = tokenizer

@@ -112,7 +112,7 @@ def load_model(
     model = LanguageModel(
         **config.to_dict(),
         dtype=keras.dtype_policies.get(quantized) if quantized else resolve_dtype(dtype),
-        training_config=TrainingConfig(**training) if training else None,
+        training_config=TrainingConfig.of_model(training) if training else None,
     )
     if values.get("lora"):
         model.backbone.enable_lora(**values["lora"])
