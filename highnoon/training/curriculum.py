@@ -14,6 +14,7 @@ from highnoon.training.complexity import check_strategy, complexity_scores
 
 UNITS = ("epoch", "step", "token")
 PACES = ("linear", "root", "step")
+MAX_STAGES = 10_000
 
 
 class CurriculumScheduler:
@@ -35,7 +36,7 @@ class CurriculumScheduler:
     Args:
         strategy: What makes a sample hard: `"size_based"`, `"difficulty_based"`, `"mixed"` or
             `"reference_loss"`, see `highnoon.training.complexity`.
-        num_stages: Number of stages, at least 1.
+        num_stages: Number of stages, 1 to 10,000.
         warmup_epochs: Epochs of the first stage, before the data grows; not negative.
         stage_increment_epochs: Epochs of each stage after it, at least 1.
         initial_fraction: Share of the samples in the first stage, in (0, 1].
@@ -77,7 +78,7 @@ class CurriculumScheduler:
         reference_model: Any = None,
     ):
         self.strategy = check_strategy(strategy)
-        self.num_stages = require_count("num_stages", num_stages, least=1)
+        self.num_stages = require_count("num_stages", num_stages, most=MAX_STAGES)
         self.warmup_epochs = require_count("warmup_epochs", warmup_epochs, least=0)
         self.stage_increment_epochs = require_count("stage_increment_epochs", stage_increment_epochs, least=1)
         self.initial_fraction = require_number("initial_fraction", initial_fraction, above=0, most=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,22 @@ class PlannedEpoch(NamedTuple):
     epoch: int
     num_documents: int
     first_step: int
+    num_steps: int
+
+
+class PlannedSpan(NamedTuple):
+    """Epochs in a row that read as many documents in as many steps each.
+
+    Args:
+        first_epoch: From 0 within the stage.
+        num_epochs: Epochs.
+        num_documents: The easiest documents, as many as are read.
+        num_steps: Optimizer steps of each epoch.
+    """
+
+    first_epoch: int
+    num_epochs: int
+    num_documents: int
     num_steps: int
 
 
@@ -136,22 +152,45 @@ class StageData:
         rows = range(start, min(start + self.rows_per_step, view.num_rows))
         return [view.documents_of(row).tolist() for row in rows]
 
-    def timeline(self, epochs: int) -> list[PlannedEpoch]:
-        """Returns every epoch of the stage as planned; where the loss sets the pace, the longest possible.
+    def timeline(self, epochs: int) -> Iterator[PlannedEpoch]:
+        """Yields every epoch of the stage as planned; where the loss sets the pace, the longest possible.
 
         Args:
             epochs: Length, where the stage gives none in steps or tokens.
         """
-        planned: list[PlannedEpoch] = []
-        stage_step = 0
-        while stage_step < self.steps if self.steps is not None else len(planned) < epochs:
-            allowed = self._planned_allowed(len(planned), stage_step)
+        first_step = 0
+        for span in self.spans(epochs):
+            for epoch in range(span.first_epoch, span.first_epoch + span.num_epochs):
+                yield PlannedEpoch(epoch, span.num_documents, first_step, span.num_steps)
+                first_step += span.num_steps
+
+    def spans(self, epochs: int) -> list[PlannedSpan]:
+        """Returns the timeline with equal epochs put together; its cost does not grow with the length.
+
+        Args:
+            epochs: Length, where the stage gives none in steps or tokens.
+        """
+        planned: list[PlannedSpan] = []
+        epoch = stage_step = 0
+        while stage_step < self.steps if self.steps is not None else epoch < epochs:
+            allowed = self._planned_allowed(epoch, stage_step)
             count = self._steps_over(allowed)
-            if self.steps is not None:
-                count = min(count, self.steps - stage_step)
-            count = self._steps_until_change(allowed, len(planned), stage_step, count)
-            planned.append(PlannedEpoch(len(planned), allowed, stage_step, count))
-            stage_step += count
+            if self.counts_steps:
+                assert self.steps is not None
+                left = self._until_change(
+                    self.steps - stage_step, lambda more: self._planned_allowed(epoch, stage_step + more)
+                )
+                whole = left // count
+            else:
+                left = 0 if self.steps is None else self.steps - stage_step
+                whole = self._until_change(
+                    epochs - epoch if self.steps is None else left // count,
+                    lambda more: self._planned_allowed(epoch + more, stage_step),
+                )
+            span = (whole, count) if whole else (1, left)
+            planned.append(PlannedSpan(epoch, span[0], allowed, span[1]))
+            epoch += span[0]
+            stage_step += span[0] * span[1]
         return planned
 
     def _planned_allowed(self, epoch: int, stage_step: int) -> int:
@@ -159,18 +198,16 @@ class StageData:
             return self.train_rows.num_documents
         return self.num_allowed(epoch, stage_step)
 
-    def _steps_until_change(self, allowed: int, epoch: int, stage_step: int, count: int) -> int:
-        """Steps before the scheduler, counting within epochs, allows others; at most `count`."""
-        if not self.counts_steps or self._planned_allowed(epoch, stage_step + count - 1) == allowed:
-            return count
-        steps = range(1, count)
-        return 1 + bisect.bisect_left(
-            steps, True, key=lambda taken: self._planned_allowed(epoch, stage_step + taken) != allowed
-        )
+    def _until_change(self, most: int, allowed: Callable[[int], int]) -> int:
+        """Returns after how many epochs or steps `allowed`, which never falls, differs from now; up to `most`."""
+        now = allowed(0)
+        if self.stage.scheduler is None or most <= 0 or allowed(most - 1) == now:
+            return most
+        return bisect.bisect_left(range(most), True, key=lambda more: allowed(more) != now)
 
     def _steps_over(self, allowed: int) -> int:
         if allowed not in self._steps_of_subset:
-            self._steps_of_subset[allowed] = self.steps_in(self.view(0, allowed))
+            self._steps_of_subset[allowed] = max(1, self.steps_in(self.view(0, allowed)))
         return self._steps_of_subset[allowed]
 
     def validation_batches(self) -> Iterator[dict[str, np.ndarray]]:
