@@ -15,12 +15,13 @@ import math
 import numbers
 import os
 import pathlib
-import re
-import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import yaml
+
+from highnoon.files import foreign
+from highnoon.files.shown import shown
 
 EARLY_STOPPING_PATIENCE = 10
 EARLY_STOPPING_MIN_DELTA = 0.001
@@ -63,8 +64,6 @@ MAX_BLOCKS = 10_000
 _MAX_FLOAT32 = 3.4028234663852886e38
 _MIN_FLOAT32 = 1.1754943508222875e-38
 _LONGEST_KEY = 100
-_SHORT = reprlib.Repr()
-_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 120, 120, 60
 
 
 class ConfigError(ValueError):
@@ -152,14 +151,6 @@ def default(value: _Number) -> _Number:
 def is_given(value: Any) -> bool:
     """Returns whether an argument was passed: it is not the `default` of its signature."""
     return not isinstance(value, Default)
-
-
-def shown(value: Any) -> str:
-    """Returns a value as an error message shows it: on one line, and short."""
-    try:
-        return _SHORT.repr(value)
-    except ValueError:  # Python refuses to write integers of several thousand digits
-        return f"a {type(value).__name__} too long to show"
 
 
 def require_number(
@@ -761,41 +752,20 @@ def _from_mapping(cls: Callable[..., Any], values: Mapping[Any, Any]) -> Any:
     return cls(**resolve_keys(values, known, cast(Any, cls).__name__))
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML whose numbers are those of YAML 1.2 (`1e-3` is one) and whose keys are unique."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise ConfigError(f"{self.name}, line {line}: `{key}` is given twice")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf)$|^\.nan$"),
-    list("-+0123456789."),
-)
-
-
 def read_yaml(path: str | pathlib.Path) -> dict[str, Any]:
     """Returns the mapping in a YAML or JSON file.
 
     Raises:
-        ConfigError: the file is missing, is not YAML, doubles a key, or is not a mapping.
+        ConfigError: the file is missing, is not YAML, gives a key twice, is nested too deep or too large,
+            or is not a mapping.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         raise ConfigError(f"no configuration file at {path}")
-    with path.open(encoding="utf-8") as stream:
-        try:
-            values = yaml.load(stream, Loader=_Loader)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    try:
+        values: dict[str, Any] = foreign.read_yaml(path, expected=object)
+    except foreign.ForeignDataError as error:
+        raise ConfigError(str(error)) from None
     _require(isinstance(values, dict), f"{path} must hold a mapping of keys to values")
     return values
 

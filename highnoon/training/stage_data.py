@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -48,6 +49,31 @@ class PlannedSpan(NamedTuple):
     num_epochs: int
     num_documents: int
     num_steps: int
+
+
+class PlannedEpochs(Sequence[PlannedEpoch]):
+    """The epochs of spans as a sequence: it takes no memory for each of them.
+
+    Args:
+        spans: In order, without gaps.
+    """
+
+    def __init__(self, spans: Sequence[PlannedSpan]) -> None:
+        self._spans = list(spans)
+        steps = (span.num_epochs * span.num_steps for span in self._spans)
+        self._first_steps = [0, *itertools.accumulate(steps)]
+
+    def __len__(self) -> int:
+        return self._spans[-1].first_epoch + self._spans[-1].num_epochs if self._spans else 0
+
+    def __getitem__(self, epoch: Any) -> Any:
+        if isinstance(epoch, slice):
+            return [self[index] for index in range(*epoch.indices(len(self)))]
+        epoch = range(len(self))[epoch]
+        place = bisect.bisect_right(self._spans, epoch, key=lambda span: span.first_epoch) - 1
+        span = self._spans[place]
+        first_step = self._first_steps[place] + (epoch - span.first_epoch) * span.num_steps
+        return PlannedEpoch(epoch, span.num_documents, first_step, span.num_steps)
 
 
 @dataclasses.dataclass
@@ -152,17 +178,13 @@ class StageData:
         rows = range(start, min(start + self.rows_per_step, view.num_rows))
         return [view.documents_of(row).tolist() for row in rows]
 
-    def timeline(self, epochs: int) -> Iterator[PlannedEpoch]:
-        """Yields every epoch of the stage as planned; where the loss sets the pace, the longest possible.
+    def timeline(self, epochs: int) -> PlannedEpochs:
+        """Returns every epoch of the stage as planned; where the loss sets the pace, the longest possible.
 
         Args:
             epochs: Length, where the stage gives none in steps or tokens.
         """
-        first_step = 0
-        for span in self.spans(epochs):
-            for epoch in range(span.first_epoch, span.first_epoch + span.num_epochs):
-                yield PlannedEpoch(epoch, span.num_documents, first_step, span.num_steps)
-                first_step += span.num_steps
+        return PlannedEpochs(self.spans(epochs))
 
     def spans(self, epochs: int) -> list[PlannedSpan]:
         """Returns the timeline with equal epochs put together; its cost does not grow with the length.

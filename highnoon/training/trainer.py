@@ -38,6 +38,7 @@ from highnoon.training.preflight import (
     describe_out_of_memory,
     preflight,
     require_memory,
+    require_memory_for_rows,
 )
 from highnoon.training.progress import Progress
 from highnoon.training.replicas import Replicas, all_variables, strategy_of, watch_peers
@@ -471,6 +472,8 @@ class Trainer:
         if not self.stages:
             raise ConfigError("there is nothing to train on; call add_curriculum_stage(name, datasets) first")
         require_memory(self.model, self.config, self.allow_oversize)
+        configs = [self._stage_config(stage) for stage in self.stages]
+        require_memory_for_rows(configs, self.replicas.count, self.allow_oversize)
         sources = open_stage_sources(self.stages, self.data_dir)
         self.tokenizer, note = choose_tokenizer(
             self.model, self.tokenizer, sources, self.config.validation_split
@@ -481,8 +484,8 @@ class Trainer:
             self._packs_rows, self.tokenizer, self.cache_dir, self.replicas.count
         )
         data = [
-            preparation.prepare(stage, opened, self._stage_config(stage), self.config.seed + index)
-            for index, (stage, opened) in enumerate(zip(self.stages, sources, strict=True))
+            preparation.prepare(stage, opened, config, self.config.seed + index)
+            for index, (stage, opened, config) in enumerate(zip(self.stages, sources, configs, strict=True))
         ]
         notes = [note] if note else []
         return make_plan(data, self.config, epochs, self.weight_mode, notes, self._least_seconds), data
