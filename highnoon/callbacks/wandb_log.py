@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
+from highnoon.config import ConfigError, require_text, require_texts, shown
 
 
 class WandbLog(EventCallback):
@@ -21,6 +22,9 @@ class WandbLog(EventCallback):
         name: Name of the run; None lets W&B choose.
         config: What W&B shows as the run's configuration.
         **options: Further arguments of `wandb.init`, such as `entity`, `tags` or `mode="offline"`.
+
+    Raises:
+        ConfigError: an argument of another type than it has.
     """
 
     def __init__(
@@ -28,6 +32,15 @@ class WandbLog(EventCallback):
         **options: Any,
     ) -> None:
         super().__init__()
+        require_text("project", project)
+        if name is not None:
+            require_text("name", name)
+        if config is not None and not isinstance(config, Mapping):
+            raise ConfigError(f"`config` must be a mapping; received {shown(config)}")
+        for option in ("id", "entity", "group", "mode", "dir"):
+            if options.get(option) is not None:
+                require_text(option, options[option])
+        require_texts("tags", options.get("tags") or [])
         self.project, self.name, self.config, self.options = project, name, config, options
         self._run_id: str | None = options.get("id")
         self._run: Any = None

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from highnoon.config import shown
 from highnoon.monitoring.alert import ACTIONS, Alert
 from highnoon.monitoring.alert_rule import AlertRule
 from highnoon.monitoring.metric_names import ALIASES, METRICS
@@ -27,6 +28,8 @@ _OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
 }
+_LONGEST_RULE = 500  # a condition is walked by recursion, one level a character at most
+_LARGEST = 1e300
 _KEYS = ("when", "for", "action", "severity", "name", "advice")
 
 
@@ -59,9 +62,13 @@ class ExpressionRule(AlertRule):
         metrics: tuple[str, ...] = (),
     ) -> None:
         when = " ".join(when.split())
-        super().__init__(name or when, severity, advice, action)
+        if len(when) > _LONGEST_RULE:
+            raise ValueError(f"a rule may have {_LONGEST_RULE} characters; received {shown(when)}")
+        super().__init__(when if name is None else name, severity, advice, action)
         if isinstance(num_points, bool) or not isinstance(num_points, int) or num_points < 1:
-            raise ValueError(f"`for` must be a whole number of points, at least 1; received {num_points!r}")
+            raise ValueError(
+                f"`for` must be a whole number of points, at least 1; received {shown(num_points)}"
+            )
         self.when, self.num_points = when, num_points
         self.metrics: list[str] = []
         self._condition = self._read(when, {*METRICS, *metrics})
@@ -134,21 +141,21 @@ def parse_rule(form: str | Mapping[str, Any], metrics: tuple[str, ...] = ()) -> 
         ValueError: it cannot be read; the error names the nearest right name.
     """
     if not isinstance(form, (str, Mapping)):
-        raise ValueError(f"a rule is a line or a mapping; {_EXAMPLE}; received {form!r}")
+        raise ValueError(f"a rule is a line or a mapping; {_EXAMPLE}; received {shown(form)}")
     values = {"when": form} if isinstance(form, str) else dict(form)
     for key in values:
         if key not in _KEYS:
-            raise unknown_name("key of a rule", str(key), _KEYS)
+            raise unknown_name("key of a rule", key, _KEYS)
     if not isinstance(values.get("when"), str) or not values["when"].strip():
-        raise ValueError(f"a rule needs `when`, a condition; {_EXAMPLE}; received {form!r}")
+        raise ValueError(f"a rule needs `when`, a condition; {_EXAMPLE}; received {shown(form)}")
     match = _LINE.fullmatch(values.pop("when").strip())
     assert match is not None
     in_line = {"for": match["num_points"], "action": match["action"]}
     values = {key: value for key, value in in_line.items() if value is not None} | values
-    if "action" in values and values["action"] not in ACTIONS:
-        raise unknown_name("action", str(values["action"]), ACTIONS)
+    if "action" in values and (not isinstance(values["action"], str) or values["action"] not in ACTIONS):
+        raise unknown_name("action", values["action"], ACTIONS)
     points = values.pop("for", 1)
-    if isinstance(points, str) and points.isdecimal():
+    if isinstance(points, str) and re.fullmatch("[0-9]{1,9}", points):
         points = int(points)
     return ExpressionRule(match["when"], points, metrics=metrics, **values)  # type: ignore[arg-type]
 
@@ -172,6 +179,8 @@ def _require_allowed(node: ast.AST, when: str) -> None:
         ast.Compare, ast.BoolOp, ast.And, ast.Or, ast.BinOp, ast.UnaryOp, ast.Load, ast.Name, *_OPERATORS
     )
     is_number = isinstance(node, ast.Constant) and type(node.value) in (int, float)
+    if is_number and not abs(node.value) <= _LARGEST:  # type: ignore[attr-defined]
+        raise ValueError(f"the numbers of the rule `{when}` must be finite; {_EXAMPLE}")
     if isinstance(node, ast.Call):
         if not isinstance(node.func, ast.Name) or node.keywords or not node.args:
             raise ValueError(f"the rule `{when}` calls something that is no function of numbers; {_EXAMPLE}")

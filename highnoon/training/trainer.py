@@ -265,13 +265,32 @@ class Trainer:
             self._epochs_per_stage = epochs
         return self._prepared[0]
 
-    def preflight(self, epochs_per_stage: int | None = None) -> Preflight:
+    def preflight(
+        self,
+        epochs_per_stage: int | None = None,
+        *,
+        resume_from: str | os.PathLike[str] | bool | None = None,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        extend: bool = False,
+        allow_plan_change: bool = False,
+    ) -> Preflight:
         """Checks memory, tokenizer and rows for a run and trains nothing; printing it shows a report.
+
+        With `resume_from` it also checks that the run can be resumed, and takes over its identity, as
+        `Trainer.load` does. The arguments are those of `train`.
 
         Raises:
             ConfigError: as `plan`.
+            CheckpointError: `resume_from` is no checkpoint, or one of another model or plan.
         """
-        self.plan(epochs_per_stage)
+        directory = pathlib.Path("checkpoints" if checkpoint_dir is None else checkpoint_dir)
+        saved = self._saved_state(_resume_path(resume_from, directory))
+        epochs = _asked_epochs(epochs_per_stage, None)
+        if epochs is None and saved is not None:
+            epochs = saved["epochs_per_stage"]
+        plan = self.plan(epochs)
+        if saved and saved["run"]:
+            self._accept_changes(plan, saved, extend, allow_plan_change, is_shown=self.replicas.is_chief)
         return self._preflight()
 
     def _preflight(self) -> Preflight:
@@ -353,13 +372,7 @@ class Trainer:
         )
         epochs = _asked_epochs(epochs_per_stage, epochs)
         directory = pathlib.Path("checkpoints" if checkpoint_dir is None else checkpoint_dir)
-        resume_from = None if resume_from is None or resume_from is False else resume_from
-        if resume_from is not None and resume_from is not True:
-            require_path("resume_from", resume_from)
-        if resume_from is True and not checkpoint.step_folders(directory):
-            print(f"no checkpoint in {directory} yet: a new run begins")
-            resume_from = None
-        saved = self._saved_state(directory if resume_from is True else resume_from)
+        saved = self._saved_state(_resume_path(resume_from, directory))
         if epochs is None:
             epochs = saved["epochs_per_stage"] if saved else self._default_epochs
         plan = self.plan(epochs)
@@ -665,6 +678,24 @@ def _asked_epochs(epochs_per_stage: int | None, epochs: int | None) -> int | Non
             "give one of them"
         )
     return next(iter(given.values()), None)
+
+
+def _resume_path(
+    resume_from: str | os.PathLike[str] | bool | None, directory: pathlib.Path
+) -> str | os.PathLike[str] | None:
+    """Returns the checkpoint to resume from; None for a new run.
+
+    Raises:
+        ConfigError: `resume_from` is neither a path nor a bool.
+    """
+    if resume_from is None or resume_from is False:
+        return None
+    if resume_from is not True:
+        return require_path("resume_from", resume_from)
+    if checkpoint.step_folders(directory):
+        return directory
+    print(f"no checkpoint in {directory} yet: a new run begins")
+    return None
 
 
 def _check_run_arguments(
