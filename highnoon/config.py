@@ -77,7 +77,7 @@ def resolve_keys(values: Mapping[str, Any], known: set[str], owner: str) -> dict
         ConfigError: `values` is no mapping, a key is neither in `known` nor an alias of one, or two keys name
             one field.
     """
-    _require(isinstance(values, Mapping), f"{owner} must be a mapping of keys to values; received {shown(values)}")
+    _require(isinstance(values, Mapping), f"{owner} must be a mapping of keys; received {shown(values)}")
     resolved: dict[str, Any] = {}
     spelled: dict[str, str] = {}
     for key, value in values.items():
@@ -230,7 +230,9 @@ def require_count(
     return int(value)
 
 
-def require_choice(name: str, value: Any, choices: Sequence[str], error: type[ValueError] = ConfigError) -> str:
+def require_choice(
+    name: str, value: Any, choices: Sequence[str], error: type[ValueError] = ConfigError
+) -> str:
     """Returns `value`, after checking that it is one of the texts in `choices`.
 
     Raises:
@@ -582,7 +584,9 @@ class ModelConfig:
 _TRAINING_RANGES: dict[str, dict[str, Any]] = {
     "warmup_steps": {"least": 0},
     "seed": {"least": 0},
-    **dict.fromkeys(("batch_size", "max_seq_length", "gradient_accumulation_steps", "global_batch_size"), _SIZE),
+    **dict.fromkeys(
+        ("batch_size", "max_seq_length", "gradient_accumulation_steps", "global_batch_size"), _SIZE
+    ),
     **dict.fromkeys(("learning_rate", "adam_epsilon", "gradient_clip", "spike_threshold"), {"above": 0}),
     **dict.fromkeys(
         ("adam_beta1", "adam_beta2", "validation_split", "muon_momentum", "ema_momentum"),
@@ -683,9 +687,9 @@ class TrainingConfig:
 
     @classmethod
     def of_model(cls, values: Mapping[str, Any]) -> TrainingConfig:
-        """Returns the configuration saved with a model, as the base of other runs: with its `epochs` not given.
+        """Returns the configuration that was saved with a model, for later runs: its `epochs` is not given.
 
-        A saved configuration holds every field, so it cannot tell an `epochs` that was given from the default.
+        A saved configuration holds every field, so it cannot tell whether `epochs` was given.
         """
         return cls(**{key: value for key, value in values.items() if key != "epochs"})
 

@@ -60,7 +60,7 @@ class Alerts(EventCallback):
         if isinstance(rules, str) or not isinstance(rules, Sequence):
             raise ConfigError(f"`rules` must be a list of rules; received {shown(rules)}")
         if actions is not None and not isinstance(actions, Mapping):
-            raise ConfigError(f"`actions` must be a mapping of a rule to an action; received {shown(actions)}")
+            raise ConfigError(f"`actions` must be a mapping of rules to actions; received {shown(actions)}")
         if vocab_size is not None:
             require_count("vocab_size", vocab_size)
         own = [rule if isinstance(rule, AlertRule) else parse_rule(rule) for rule in rules]

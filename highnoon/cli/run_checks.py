@@ -112,7 +112,9 @@ def require_writable(name: str, folder: pathlib.Path) -> None:
         if not os.access(place, os.W_OK | os.X_OK):
             raise ConfigError(f"`{name}` must be a folder that can be written; {place} cannot")
     except OSError as error:
-        raise ConfigError(f"`{name}` must be a folder: {error.strerror}; received {shown(str(folder))}") from None
+        raise ConfigError(
+            f"`{name}` must be a folder: {error.strerror}; received {shown(str(folder))}"
+        ) from None
 
 
 def _stage_arguments(stage: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,10 +146,7 @@ def _check_folders(plan: RunFile) -> None:
     require_writable("output", output)
     require_writable("output", output / "logs")
     require_writable("output", output / "model")
-    require_writable(
-        "checkpoint_dir",
-        output / "checkpoints" if plan.checkpoint_dir is None else pathlib.Path(plan.checkpoint_dir),
-    )
+    require_writable("checkpoint_dir", plan.checkpoint_folder)
     try:
         require_own_folder(output / "model")
     except CheckpointError as error:

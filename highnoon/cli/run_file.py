@@ -83,12 +83,20 @@ class RunFile:
         values = resolve_keys(read_yaml(path), known, str(path))
         try:
             check_values(values)
-            stages = [_canonical_stage(stage, f"stage {i}") for i, stage in enumerate(values.get("stages", ()), 1)]
+            listed = enumerate(values.get("stages", ()), start=1)
+            stages = [_canonical_stage(stage, f"stage {number}") for number, stage in listed]
             resolve_keys(values.get("alerts", {}), {"rules", "actions"}, "`alerts`")
             curriculum = resolve_keys(values.get("curriculum", {}), CURRICULUM_KEYS, "`curriculum`")
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
         return cls(**{**values, "stages": stages, "curriculum": curriculum})
+
+    @property
+    def checkpoint_folder(self) -> pathlib.Path:
+        """The folder of the run's checkpoints."""
+        return pathlib.Path(self.output) / "checkpoints" if self.checkpoint_dir is None else pathlib.Path(
+            self.checkpoint_dir
+        )
 
     @property
     def has_task_mix(self) -> bool:

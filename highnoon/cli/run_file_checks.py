@@ -19,8 +19,8 @@ from highnoon.config import (
 def check_values(values: Mapping[str, Any]) -> None:
     """Checks the values of a run file, of which each key is known, by type.
 
-    What the package checks where it is used (fields of `model` and `training`, arguments of stages, schedulers
-    and callbacks) is left to `highnoon.cli.run_checks.check_run`.
+    What the package checks where it is used (fields of `model` and `training`, arguments of stages, of
+    schedulers and of callbacks) is left to `highnoon.cli.run_checks.check_run`.
 
     Raises:
         ConfigError: a value of another type, naming the key, what was expected and what was received.

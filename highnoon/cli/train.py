@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"{arguments.config}: {error}" if arguments.config else str(error)) from None
     trainer = make_trainer(plan, stages, arguments.allow_oversize)
     output = pathlib.Path(plan.output)
-    checkpoint_dir = output / "checkpoints" if plan.checkpoint_dir is None else pathlib.Path(plan.checkpoint_dir)
+    checkpoint_dir = plan.checkpoint_folder
     if arguments.dry_run:
         _dry_run(plan, trainer, arguments, checkpoint_dir)
         return
@@ -169,7 +169,8 @@ def _refuse_options_of_data(arguments: argparse.Namespace) -> None:
     options = ("epochs", "steps", "domains", "balance", "skip_bad", "documents")
     values = {name: getattr(arguments, name) for name in options}
     given = [
-        f"--{name.replace('_', '-')}" for name, value in values.items() if value is not None and value is not False
+        f"--{name.replace('_', '-')}" for name, value in values.items()
+        if value is not None and value is not False
     ]
     if given:
         raise ConfigError(f"{given[0]} belongs to --data; the stages of a file say their own")

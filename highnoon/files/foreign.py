@@ -1,4 +1,4 @@
-"""Parses JSON and YAML that somebody else wrote or that a disk has damaged: depth, size and type are checked."""
+"""Parses JSON and YAML that somebody else wrote or a disk has damaged: depth, size and type are checked."""
 
 from __future__ import annotations
 

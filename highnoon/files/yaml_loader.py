@@ -84,7 +84,7 @@ class BoundedLoader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
-    def construct_scalar(self, node: yaml.Node) -> str:
+    def construct_scalar(self, node: Any) -> str:
         text: str = super().construct_scalar(node)
         try:
             text.encode("utf-8")

@@ -192,8 +192,8 @@ def require_memory_for_rows(
         needed = rows * config.max_seq_length * _BYTES_OF_TOKEN
         if needed > available and not allow_oversize:
             raise LimitExceededError(
-                f"the rows of one step, {rows:,} of {config.max_seq_length:,} tokens, need {_size(needed)}, and "
-                f"{_size(available)} are free; lower `batch_size`, `gradient_accumulation_steps` or "
+                f"the rows of one step, {rows:,} of {config.max_seq_length:,} tokens, need {_size(needed)}, "
+                f"and {_size(available)} are free; lower `batch_size`, `gradient_accumulation_steps` or "
                 "`max_seq_length`, or pass allow_oversize=True"
             )
 

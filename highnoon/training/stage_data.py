@@ -6,7 +6,7 @@ import bisect
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -197,18 +197,15 @@ class StageData:
         while stage_step < self.steps if self.steps is not None else epoch < epochs:
             allowed = self._planned_allowed(epoch, stage_step)
             count = self._steps_over(allowed)
-            if self.counts_steps:
-                assert self.steps is not None
-                left = self._until_change(
-                    self.steps - stage_step, lambda more: self._planned_allowed(epoch, stage_step + more)
-                )
-                whole = left // count
+            if self.steps is not None:
+                left = self.steps - stage_step
+                if self.counts_steps:
+                    left = self._until_change(allowed, left, epoch, stage_step, by_step=True)
+                    whole = left // count
+                else:
+                    whole = self._until_change(allowed, left // count, epoch, stage_step)
             else:
-                left = 0 if self.steps is None else self.steps - stage_step
-                whole = self._until_change(
-                    epochs - epoch if self.steps is None else left // count,
-                    lambda more: self._planned_allowed(epoch + more, stage_step),
-                )
+                left, whole = count, self._until_change(allowed, epochs - epoch, epoch, stage_step)
             span = (whole, count) if whole else (1, left)
             planned.append(PlannedSpan(epoch, span[0], allowed, span[1]))
             epoch += span[0]
@@ -220,9 +217,16 @@ class StageData:
             return self.train_rows.num_documents
         return self.num_allowed(epoch, stage_step)
 
-    def _until_change(self, most: int, allowed: Callable[[int], int]) -> int:
-        """Returns after how many epochs or steps `allowed`, which never falls, differs from now; up to `most`."""
-        now = allowed(0)
+    def _until_change(
+        self, now: int, most: int, epoch: int, stage_step: int, by_step: bool = False
+    ) -> int:
+        """Returns how many epochs or steps allow `now` documents, a number that never falls; up to `most`."""
+
+        def allowed(more: int) -> int:
+            if by_step:
+                return self._planned_allowed(epoch, stage_step + more)
+            return self._planned_allowed(epoch + more, stage_step)
+
         if self.stage.scheduler is None or most <= 0 or allowed(most - 1) == now:
             return most
         return bisect.bisect_left(range(most), True, key=lambda more: allowed(more) != now)

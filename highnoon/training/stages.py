@@ -154,7 +154,7 @@ class CurriculumStage:
             return self.datasets, None
         if not all(paired) or any(len(entry) != 2 for entry in self.datasets):
             raise ConfigError(
-                f"give every dataset of `datasets` as `(name, share)` or none; received {shown(self.datasets)}"
+                f"give every one of `datasets` as `(name, share)` or none; received {shown(self.datasets)}"
             )
         names, shares = zip(*self.datasets, strict=True)
         try:

@@ -64,7 +64,7 @@ def task_mix_stages(
         given = resolve_keys(values, _KEYS, f"stage {number} of the task mix")
         name = given.get("name", f"mix {number}")
         if not isinstance(name, str) or not name.strip():
-            raise ConfigError(f"stage {number} of the task mix: `name` must be a text; received {shown(name)}")
+            raise ConfigError(f"`name` of stage {number} of the mix must be a text; received {shown(name)}")
         steps = _num_steps(given, name, begin)
         begin += steps
         made.append(_stage(name, steps, given, tasks, optional))
@@ -76,7 +76,7 @@ def task_mix_stages(
 
 def _check_shapes(tasks: Any, stages: Any, optional: Any) -> None:
     if not isinstance(tasks, Mapping) or not all(isinstance(task, str) and task.strip() for task in tasks):
-        raise ConfigError(f"`tasks` must be a mapping of the name of a task to its data; received {shown(tasks)}")
+        raise ConfigError(f"`tasks` must be a mapping of names to data; received {shown(tasks)}")
     if not isinstance(stages, (list, tuple)):
         raise ConfigError(f"the `stages` of the task mix must be a list; received {shown(stages)}")
     require_texts("optional", optional)

@@ -362,10 +362,12 @@ class Trainer:
         _check_run_arguments(
             counts={
                 "checkpoint_interval": checkpoint_interval, "log_interval": log_interval,
-                "eval_interval": eval_interval, "keep_checkpoints": keep_checkpoints, "keep_every": keep_every,
+                "eval_interval": eval_interval, "keep_checkpoints": keep_checkpoints,
+                "keep_every": keep_every,
             },
             flags={
-                "save_checkpoints": save_checkpoints, "extend": extend, "allow_plan_change": allow_plan_change,
+                "save_checkpoints": save_checkpoints, "extend": extend,
+                "allow_plan_change": allow_plan_change,
             },
             paths={"checkpoint_dir": checkpoint_dir, "log_dir": log_dir},
             callbacks=callbacks,
@@ -674,8 +676,8 @@ def _asked_epochs(epochs_per_stage: int | None, epochs: int | None) -> int | Non
     }
     if len(given) > 1:
         raise ConfigError(
-            f"`epochs_per_stage` and `epochs` name the same number; received {epochs_per_stage} and {epochs}, "
-            "give one of them"
+            f"`epochs_per_stage` and `epochs` name the same number; received {epochs_per_stage} and "
+            f"{epochs}, give one of them"
         )
     return next(iter(given.values()), None)
 

@@ -37,11 +37,15 @@ def one_by_one(data: StageData, epochs: int) -> list[tuple[int, int, int, int]]:
     while stage_step < data.steps if data.steps is not None else len(planned) < epochs:
         is_adaptive = hasattr(data.stage.scheduler, "update_with_loss")
 
-        def allowed(step, epoch=len(planned), is_adaptive=is_adaptive):
+        epoch = len(planned)
+
+        def allowed(step, epoch=epoch, is_adaptive=is_adaptive):
             return 40 if is_adaptive else data.num_allowed(epoch, step)
 
         taken, now = 0, allowed(stage_step)
-        while taken < data.steps_in(data.view(0, now)) and (data.steps is None or stage_step + taken < data.steps):
+        most = data.steps_in(data.view(0, now))
+        most = most if data.steps is None else min(most, data.steps - stage_step)
+        while taken < most:
             if data.counts_steps and allowed(stage_step + taken) != now:
                 break
             taken += 1
