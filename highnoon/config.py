@@ -825,9 +825,9 @@ def get_preset_config(name: str, **overrides: Any) -> Config:
     require_text("preset", name)
     canonical = name if name in PRESETS else f"highnoon-{name}"
     if canonical not in PRESETS:
-        near = difflib.get_close_matches(canonical, PRESETS, n=1)
+        near = difflib.get_close_matches(canonical[:_LONGEST_KEY], PRESETS, n=1)
         hint = f"did you mean `{near[0]}`?" if near else ""
-        raise ConfigError(f"no preset `{name}` {hint} (presets: {', '.join(PRESETS)})")
+        raise ConfigError(f"no preset {shown(name)} {hint} (presets: {', '.join(PRESETS)})")
     return override(Config(model=ModelConfig(**PRESETS[canonical])), **overrides)
 
 

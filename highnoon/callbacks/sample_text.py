@@ -37,7 +37,7 @@ class SampleText(EventCallback):
         require_count("max_length", max_length)
         require_number("temperature", temperature, least=0)
         require_count("seed", seed, least=0)
-        self._options = {"max_length": max_length, "temperature": temperature, "seed": seed}
+        self._options: dict[str, Any] = {"max_length": max_length, "temperature": temperature, "seed": seed}
 
     def require_model(self, model: Any) -> None:
         """Checks that a model can continue the prompts.

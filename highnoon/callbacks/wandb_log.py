@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
-from highnoon.config import ConfigError, require_text, require_texts, shown
+from highnoon.config import ConfigError, require_text, require_texts, resolve_keys, shown
 
 
 class WandbLog(EventCallback):
@@ -40,7 +41,9 @@ class WandbLog(EventCallback):
         for option in ("id", "entity", "group", "mode", "dir"):
             if options.get(option) is not None:
                 require_text(option, options[option])
-        require_texts("tags", options.get("tags") or [])
+        if options.get("tags") is not None:
+            require_texts("tags", options["tags"])
+        _require_known(options)
         self.project, self.name, self.config, self.options = project, name, config, options
         self._run_id: str | None = options.get("id")
         self._run: Any = None
@@ -85,3 +88,20 @@ class WandbLog(EventCallback):
         arguments["config"] = {**facts, **(self.config or {})}
         self._run = wandb.init(**(arguments | self.options | {"id": self._run_id}))
         self._run_id = self._run.id
+
+
+def _require_known(options: Mapping[str, Any]) -> None:
+    """Checks the names of options against those of the `wandb` that is installed.
+
+    Raises:
+        ConfigError: `wandb.init` has no such argument.
+    """
+    if not options:
+        return
+    try:
+        wandb = importlib.import_module("wandb")
+    except ImportError:
+        return  # the run warns that nothing is sent
+    parameters = inspect.signature(wandb.init).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        resolve_keys(options, set(parameters), "`wandb.init`")

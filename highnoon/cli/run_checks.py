@@ -151,5 +151,5 @@ def _check_folders(plan: RunFile) -> None:
         require_own_folder(output / "model")
     except CheckpointError as error:
         raise ConfigError(f"`output`: {error}") from None
-    if plan.data_dir is not None and not pathlib.Path(plan.data_dir).expanduser().is_dir():
+    if plan.data_dir is not None and not os.path.isdir(os.path.expanduser(plan.data_dir)):
         raise ConfigError(f"`data_dir` must name a folder; there is none at {shown(plan.data_dir)}")

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-from highnoon.config import require_count, require_flag, require_text, require_texts
+from highnoon.config import require_count, require_flag, require_text, require_texts, shown
 from highnoon.data.chat_template import ChatTemplate
 from highnoon.data.document import DataError
 from highnoon.data.row_kind import KINDS
@@ -57,7 +57,7 @@ class ReadOptions:
             require_text("chat_template", self.chat_template, DataError)
         require_texts("learned_fields", self.learned_fields, DataError)
         if self.kind is not None and self.kind not in KINDS:
-            raise DataError(f"`kind` must be one of {', '.join(KINDS)}; received {self.kind!r}")
+            raise DataError(f"`kind` must be one of {', '.join(KINDS)}; received {shown(self.kind)}")
         ways = {"text_field": self.text_field, "template": self.template}
         given = [name for name, value in ways.items() if value is not None]
         if len(given) > 1:

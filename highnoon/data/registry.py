@@ -16,6 +16,7 @@ from highnoon.config import (
     require_count,
     require_flag,
     require_path,
+    require_text,
     require_texts,
     resolve_keys,
     shown,
@@ -89,7 +90,8 @@ def open_source(name: Any, data_dir: str | os.PathLike[str] | None = None, split
     ```
     """
     if not isinstance(name, DocumentSource) and not isinstance(getattr(name, "source", None), DocumentSource):
-        require_source_options({"name": name, "split": split, "domains": domains, "documents": documents})
+        given = {"name": name, "split": split, "domains": domains, "documents": documents}
+        domains = require_source_options(given)["domains"]
     options = ReadOptions(text_field, template, learned_fields, kind, chat_template, skip_bad, check_ids,
                           max_line_bytes)
     for opened in (name, getattr(name, "source", None)):
@@ -136,8 +138,11 @@ def require_source_options(entry: Mapping[str, Any]) -> dict[str, Any]:
     require_flag("stream", options.get("stream", False), DataError)
     if options.get("documents") is not None:
         require_count("documents", options["documents"], error=DataError)
-    if options.get("domains") is not None and not require_texts("domains", options["domains"], DataError):
-        raise DataError("`domains` must name at least one domain; received none")
+    if options.get("domains") is not None:
+        domains = require_texts("domains", options["domains"], DataError)
+        if not domains:
+            raise DataError("`domains` must name at least one domain; received none")
+        options["domains"] = [require_text("domains", domain, DataError) for domain in domains]
     fields = {field.name for field in dataclasses.fields(ReadOptions)}
     ReadOptions(**{key: value for key, value in options.items() if key in fields})
     return options

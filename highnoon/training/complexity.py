@@ -39,7 +39,7 @@ def check_strategy(strategy: str) -> str:
             "use 'size_based', or `weight=` of a curriculum stage to weigh its loss"
         )
     if strategy not in STRATEGIES:
-        raise ValueError(f"`strategy` must be one of {', '.join(STRATEGIES)}; received {strategy!r}")
+        raise ValueError(f"`strategy` must be one of {', '.join(STRATEGIES)}; received {shown(strategy)}")
     return strategy
 
 
@@ -96,7 +96,8 @@ def _reference_losses(samples: Sequence[Any], reference_model: Any) -> np.ndarra
             "`strategy='reference_loss'` needs `reference_model=`: a language model with its tokenizer, or "
             "the folder of one; train a small one on the same text first"
         )
-    from highnoon.training.reference_loss import reference_losses
+    from highnoon.config import shown
+from highnoon.training.reference_loss import reference_losses
 
     return reference_losses(contents(samples), reference_model)
 

@@ -57,7 +57,7 @@ def task_mix_stages(
         max_iters = require_count("max_iters", max_iters)
     unknown = [task for task in optional if task not in tasks]
     if unknown:
-        raise ConfigError(f"`optional` names the task {unknown[0]!r}; tasks are {', '.join(tasks)}")
+        raise ConfigError(f"`optional` names the task {shown(unknown[0])}; tasks are {', '.join(tasks)}")
     made: list[CurriculumStage] = []
     begin = 0
     for number, values in enumerate(stages, start=1):
