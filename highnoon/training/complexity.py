@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from highnoon.config import shown
+
 TEXT_STRATEGIES = ("size_based", "difficulty_based", "mixed")
 STRATEGIES = (*TEXT_STRATEGIES, "reference_loss")
 DIFFICULTY_WEIGHTS = {"length": 0.3, "vocabulary": 0.2, "syntax": 0.2, "domain": 0.3}
@@ -96,8 +98,7 @@ def _reference_losses(samples: Sequence[Any], reference_model: Any) -> np.ndarra
             "`strategy='reference_loss'` needs `reference_model=`: a language model with its tokenizer, or "
             "the folder of one; train a small one on the same text first"
         )
-    from highnoon.config import shown
-from highnoon.training.reference_loss import reference_losses
+    from highnoon.training.reference_loss import reference_losses
 
     return reference_losses(contents(samples), reference_model)
 
