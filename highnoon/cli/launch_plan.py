@@ -12,11 +12,13 @@ import sys
 from collections.abc import Sequence
 
 from highnoon.cli.worker_group import WorkerCommand
-from highnoon.config import ConfigError
+from highnoon.config import ConfigError, shown
 from highnoon.training.distributed.cluster_config import ClusterConfig
 
 LOOPBACK = "127.0.0.1"
 REMOTE_BASE_PORT = 20000
+MAX_WORKERS = 1024
+MAX_PORT = 65535
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,7 @@ class LaunchPlan:
         if num_workers < 1:
             raise ConfigError(f"--workers must be at least 1; received {num_workers}")
         number = num_workers + 1
+        _require_ports(base_port, number)
         ports = free_ports(number) if base_port is None else range(base_port, base_port + number)
         places = tuple(Place(LOOPBACK, ports[rank], rank, num_workers) for rank in range(num_workers))
         return cls(places, watch_port=ports[num_workers])
@@ -88,6 +91,7 @@ class LaunchPlan:
         taken = {host: number for host, number in taken.items() if number}
         if len(taken) > 1 and (loopback := [host for host in taken if _is_loopback(host)]):
             raise ConfigError(f"name {loopback[0]} as other hosts reach it; each has its own loopback")
+        _require_ports(base_port, max(taken.values()) + 1)
         places = tuple(
             Place(host, base_port + local_rank, local_rank, number)
             for host, number in taken.items()
@@ -179,15 +183,28 @@ def parse_hosts(text: str) -> dict[str, int]:
         if not words:
             continue
         host, slots = words[0], words[1] if len(words) > 1 else "1"
-        if len(words) > 2 or not slots.isdecimal() or int(slots) < 1 or host.startswith("-") or host in hosts:
+        if len(words) > 2 or not _is_slots(slots) or host.startswith("-") or host in hosts:
             raise ConfigError(
                 f"line {number} of the hosts must be `host [slots]`, each host once, slots at least 1; "
-                f"received {line.strip()!r}"
+                f"received {shown(line.strip())}"
             )
         hosts[host] = int(slots)
+    if sum(hosts.values()) > MAX_WORKERS:
+        raise ConfigError(f"the hosts must have at most {MAX_WORKERS} slots; received {sum(hosts.values())}")
     if not hosts:
         raise ConfigError("the file of hosts names none; write one `host [slots]` a line")
     return hosts
+
+
+def _is_slots(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) < 10 and int(word) >= 1
+
+
+def _require_ports(base_port: int | None, number: int) -> None:
+    if base_port is not None and base_port + number - 1 > MAX_PORT:
+        raise ConfigError(
+            f"--base-port must leave room for {number} ports up to {MAX_PORT}; received {base_port}"
+        )
 
 
 def read_hosts(path: str) -> str:

@@ -15,12 +15,15 @@ import pathlib
 import time
 from typing import TYPE_CHECKING
 
+from highnoon.config import require_number, require_path
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from highnoon.monitoring.run_view import RunView
 
 SUMMARY = "watch a running or ended training in the terminal"
+LONGEST_WAIT = 86_400.0
 _PLAIN_WIDTH = 110
 
 
@@ -54,8 +57,10 @@ def run(arguments: argparse.Namespace) -> None:
     from highnoon.monitoring import parse_rule
     from highnoon.monitoring.find_run import find_runs, require_run
 
-    if not arguments.refresh > 0:
-        raise ValueError(f"--refresh must be above 0 seconds; received {arguments.refresh:g}")
+    require_number("--refresh", arguments.refresh, above=0, most=LONGEST_WAIT)
+    require_path("--log-dir", arguments.log_dir)
+    if arguments.export is not None:
+        require_path("--export", arguments.export)
     for rule in arguments.rule:
         parse_rule(rule)
     console = Console(highlight=False)
@@ -129,7 +134,7 @@ def _is_ascii(arguments: argparse.Namespace, console: Console) -> bool:
 
 
 def _write_files(view: RunView, arguments: argparse.Namespace) -> None:
-    if arguments.export:
+    if arguments.export is not None:
         from highnoon.monitoring.export_csv import export_csv
 
         export_csv(view.lines(), arguments.export)
@@ -142,7 +147,7 @@ def _write_files(view: RunView, arguments: argparse.Namespace) -> None:
 def _file_names(view: RunView, arguments: argparse.Namespace) -> list[str]:
     return [
         *([str(_plot_path(view))] if arguments.plot and view.series else []),
-        *([arguments.export] if arguments.export else []),
+        *([] if arguments.export is None else [arguments.export]),
     ]
 
 

@@ -49,9 +49,11 @@ class RowTemplate:
         self._parts = [(words, field) for words, field, _, _ in parts]
         fields = [field for _, field in self._parts if field is not None]
         if not fields or "" in fields:
-            raise DataError(f"`template` must name fields in braces, as in {{title}}; received {shown(template)}")
+            raise DataError(f"`template` must name fields in braces, as in {{title}}; received "
+                            f"{shown(template)}")
         if missing := [field for field in self.learned_fields if field not in fields]:
-            raise DataError(f"`learned_fields` must stand in the template; {shown(', '.join(missing))} does not")
+            raise DataError(f"`learned_fields` must stand in the template; {shown(', '.join(missing))} does "
+                            f"not")
 
     def render(self, values: Mapping[str, Any], place: str) -> LearnedText:
         """Returns the text of a row.
