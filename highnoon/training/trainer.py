@@ -631,11 +631,12 @@ class Trainer:
         self, plan: TrainingPlan, saved: dict[str, Any], extend: bool, allow_plan_change: bool, is_shown: bool
     ) -> None:
         """Refuses a plan that differs from the saved one in more than is allowed, and shows what differs."""
-        changes = plan.changes(saved["plan"], extend)
-        changes += config_changes(self.config.to_dict(), saved["training_config"])
+        of_config = config_changes(self.config.to_dict(), saved["training_config"])
+        changes = plan.changes(saved["plan"], extend) + of_config
         refused = [] if allow_plan_change else [c for c in changes if not (extend and c.is_extension)]
         if refused:
-            lengthens = all(change.is_extension for change in refused)
+            if_extended = plan.changes(saved["plan"], extends=True) + of_config
+            lengthens = all(change.is_extension for change in if_extended)
             remedy = "train(extend=True)" if lengthens else "train(allow_plan_change=True)"
             raise checkpoint.CheckpointError(
                 f"the run in {saved['folder']} followed another plan: {'; '.join(map(str, refused))}. Go on "
