@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from highnoon.cli.data_reading import add_reading_options, open_with_options
-from highnoon.config import MAX_SIZE, require_count, require_number, require_path
+from highnoon.config import MAX_SIZE, require_count, require_path
 
 if TYPE_CHECKING:
     from highnoon.data import DocumentSource
@@ -48,7 +48,6 @@ def run(arguments: argparse.Namespace) -> None:
 
     require_path("--output", arguments.output)
     require_count("--vocab-size", arguments.vocab_size, most=MAX_SIZE)
-    require_number("--validation-split", arguments.validation_split, least=0, below=1)
     sources = [open_with_options(name, arguments) for name in arguments.sources]
     if arguments.clean is not None:
         sources = _cleaned(sources, arguments.clean)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from highnoon.monitoring.run_view import RunView
 
 SUMMARY = "watch a running or ended training in the terminal"
-LONGEST_WAIT = 86_400.0
+_LONGEST_WAIT = 86_400.0
 _PLAIN_WIDTH = 110
 
 
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     from highnoon.monitoring import parse_rule
     from highnoon.monitoring.find_run import find_runs, require_run
 
-    require_number("--refresh", arguments.refresh, above=0, most=LONGEST_WAIT)
+    require_number("--refresh", arguments.refresh, above=0)
     require_path("--log-dir", arguments.log_dir)
     if arguments.export is not None:
         require_path("--export", arguments.export)
@@ -94,7 +94,7 @@ def _wait_for_run(arguments: argparse.Namespace, console: Console) -> pathlib.Pa
     if not runs:
         with console.status(f"waiting for a run in {arguments.log_dir}; Ctrl-C ends", spinner="line"):
             while not (runs := find_runs(arguments.log_dir)):
-                time.sleep(arguments.refresh)
+                time.sleep(min(arguments.refresh, _LONGEST_WAIT))
     return runs[0]
 
 
@@ -103,7 +103,7 @@ def _show_live(view: RunView, note: str, arguments: argparse.Namespace, console:
 
     with Live(_page(view, note, arguments, console), console=console, auto_refresh=False) as live:
         while not view.is_ended:
-            time.sleep(arguments.refresh)
+            time.sleep(min(arguments.refresh, _LONGEST_WAIT))
             view.update()
             live.update(_page(view, note, arguments, console), refresh=True)
 

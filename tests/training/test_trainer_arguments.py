@@ -53,7 +53,7 @@ def test_epochs_of_the_configuration_count_where_train_says_none(model, corpus):
     [
         ({"epochs": 0}, "`epochs` must be at least 1; received 0"),
         ({"epochs_per_stage": 0}, "`epochs_per_stage` must be at least 1; received 0"),
-        ({"epochs_per_stage": 10, "epochs": 10}, "name the same number; received 10 and 10, give one of them"),
+        ({"epochs_per_stage": 10, "epochs": 10}, "name the same number; received 10 and 10, give one"),
         ({"epochs": "3"}, "`epochs` must be a whole number; received '3'"),
         ({"epochs": math.nan}, "`epochs` must be a whole number; received nan"),
         ({"keep_every": 0}, "`keep_every` must be at least 1; received 0"),
