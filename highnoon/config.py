@@ -12,9 +12,11 @@ import difflib
 import functools
 import json
 import math
+import numbers
+import os
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import yaml
 
@@ -25,11 +27,11 @@ EARLY_STOPPING_PATIENCE = 10
 EARLY_STOPPING_MIN_DELTA = 0.001
 SCHEDULES = ("cosine", "linear", "wsd", "inverse_sqrt", "constant")
 FAULT_ANSWERS = ("cut_learning_rate", "go_back")
+LEARNING_RATE_SCALINGS = ("none", "linear", "sqrt")
 OPTIMIZERS = ("adamw", "adafactor", "lion", "muon")
 TOP_K_EXPERTS = 2
 EXPERT_CAPACITY_FACTOR = 1.25
 AUX_LOSS_WEIGHT = 0.01
-LARGEST_SIZE = 2**53 - 1  # of the whole numbers that a JSON number holds exactly
 
 ALIASES: dict[str, str] = {
     "max_seq_len": "max_seq_length",
@@ -52,6 +54,16 @@ ALIASES: dict[str, str] = {
 }
 
 _Config = TypeVar("_Config", bound=type)
+_Number = TypeVar("_Number", int, float)
+
+MAX_COUNT = 2**63 - 1
+"""Steps, tokens and intervals are at most this: what 64 bits hold."""
+MAX_SIZE = 2**31 - 1
+"""Token ids and positions are 32 bits, and so is every size of a tensor that comes from them."""
+MAX_BLOCKS = 10_000
+_MAX_FLOAT32 = 3.4028234663852886e38
+_MIN_FLOAT32 = 1.1754943508222875e-38
+_LONGEST_KEY = 100
 
 
 class ConfigError(ValueError):
@@ -62,11 +74,15 @@ def resolve_keys(values: Mapping[str, Any], known: set[str], owner: str) -> dict
     """Returns `values` under canonical names.
 
     Raises:
-        ConfigError: a key is neither in `known` nor an alias of one, or two keys name one field.
+        ConfigError: `values` is no mapping, a key is neither in `known` nor an alias of one, or two keys name
+            one field.
     """
+    _require(isinstance(values, Mapping), f"{owner} must be a mapping of keys; received {shown(values)}")
     resolved: dict[str, Any] = {}
     spelled: dict[str, str] = {}
     for key, value in values.items():
+        _require(isinstance(key, str) and len(key) <= _LONGEST_KEY,
+                 f"{owner} has the key {shown(key)}; known keys: {', '.join(sorted(known))}")
         name = key if key in known else ALIASES.get(key, key)
         if name not in known:
             near = difflib.get_close_matches(key, [*known, *ALIASES], n=1)
@@ -99,47 +115,264 @@ def _require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def _require_bounded(config: Any) -> None:
-    """Refuses numbers beyond any size of a model, before anything is computed with them."""
-    for field in dataclasses.fields(config):
-        value, is_count = getattr(config, field.name), str(field.type).startswith("int")
-        if isinstance(value, int) or (is_count and isinstance(value, float)):
-            _require(
-                not abs(value) > LARGEST_SIZE,
-                f"`{field.name}` must be within ±{LARGEST_SIZE:,}; received {shown(value)}",
-            )
+class Default:
+    """Marks the default of an argument, which a caller who gives the same value does not pass.
+
+    `default(10)` is a 10 in every other respect, so signatures and documentation show the number.
+    """
 
 
-def _largest_divisor(number: int, at_most: int) -> int:
-    """Returns the largest divisor of a number that is not above `at_most`; of numbers beyond 2^32, which no
-    machine could hold, the largest that is found in bounded time."""
-    smaller = (one for one in range(1, min(math.isqrt(number), 2**16) + 1) if number % one == 0)
-    return max(one for pair in ((n, number // n) for n in smaller) for one in pair if one <= at_most)
+class _DefaultInt(int, Default):
+    pass
 
 
-def _coerce_numbers(config: Any) -> None:
-    """Turns `1` into `1.0` and `"1e-3"` into `0.001` for number fields; refuses other types."""
+class _DefaultFloat(float, Default):
+    pass
+
+
+def default(value: _Number) -> _Number:
+    """Returns a number for use as an argument's default, which `is_given` tells from one that was passed.
+
+    Example:
+
+    ```python
+    from highnoon.config import default, is_given
+
+    def train(epochs: int = default(10)) -> bool:
+        return is_given(epochs)
+
+    assert train(epochs=10) and not train()
+    ```
+    """
+    kind = _DefaultFloat if isinstance(value, float) else _DefaultInt
+    return cast(_Number, kind(value))
+
+
+def is_given(value: Any) -> bool:
+    """Returns whether an argument was passed: it is not the `default` of its signature."""
+    return not isinstance(value, Default)
+
+
+def require_number(
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    error: type[ValueError] = ConfigError,
+) -> float:
+    """Returns `value` as a float, after checking that it is a finite number in a range.
+
+    Numbers of NumPy are accepted; bools and texts are not. A finite number is one that float32, in which
+    models are trained, can hold.
+
+    Args:
+        name: Of the argument, for the message.
+        value: What was received.
+        least: Smallest value.
+        above: Bound that the value must exceed.
+        most: Largest value.
+        below: Bound that the value must not reach.
+        error: What to raise.
+
+    Raises:
+        ConfigError: `value` is not such a number.
+    """
+    expected = _range(least, above, most, below)
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number:
+        raise error(f"`{name}` must be a number; received {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not abs(number) <= _MAX_FLOAT32:
+        raise error(f"`{name}` must be {expected}{' and ' * bool(expected)}finite; received {shown(value)}")
+    if not _is_within(number, least, above, most, below):
+        expected = "not be negative" if expected == "at least 0" else f"be {expected}"
+        raise error(f"`{name}` must {expected}; received {number!r}")
+    if above == 0 and number < _MIN_FLOAT32:
+        raise error(f"`{name}` must be above 0, at least {_MIN_FLOAT32:g}; received {shown(value)}")
+    return number
+
+
+def require_count(
+    name: str,
+    value: Any,
+    *,
+    least: int = 1,
+    most: int = MAX_COUNT,
+    error: type[ValueError] = ConfigError,
+) -> int:
+    """Returns `value` as an int, after checking that it is a whole number in a range.
+
+    Integers of NumPy are accepted; bools, texts and floats are not.
+
+    Args:
+        name: Of the argument, for the message.
+        value: What was received.
+        least: Smallest value.
+        most: Largest value.
+        error: What to raise.
+
+    Raises:
+        ConfigError: `value` is not such a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise error(f"`{name}` must be a whole number; received {shown(value)}")
+    if int(value) < least:
+        expected = f"must be at least {least}" if least else "must not be negative"
+        raise error(f"`{name}` {expected}; received {shown(value)}")
+    if int(value) > most:
+        raise error(f"`{name}` must be at most {most:,}; received {shown(value)}")
+    return int(value)
+
+
+def require_choice(
+    name: str, value: Any, choices: Sequence[str], error: type[ValueError] = ConfigError
+) -> str:
+    """Returns `value`, after checking that it is one of the texts in `choices`.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise error(f"`{name}` must be one of {', '.join(choices)}; received {shown(value)}")
+    return value
+
+
+def require_flag(name: str, value: Any, error: type[ValueError] = ConfigError) -> bool:
+    """Returns `value`, after checking that it is true or false.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise error(f"`{name}` must be true or false; received {shown(value)}")
+    return value
+
+
+def require_text(name: str, value: Any, error: type[ValueError] = ConfigError) -> str:
+    """Returns `value`, after checking that it is a text that is not empty and holds no NUL.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise error(f"`{name}` must be a text; received {shown(value)}")
+    return value
+
+
+def require_texts(name: str, value: Any, error: type[ValueError] = ConfigError) -> list[str]:
+    """Returns `value` as a list, after checking that it is a text or a list of texts.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+        raise error(f"`{name}` must be a text or a list of texts; received {shown(value)}")
+    return list(texts)
+
+
+def require_path(name: str, value: Any, error: type[ValueError] = ConfigError) -> str | os.PathLike[str]:
+    """Returns `value`, after checking that it can be the path of a file.
+
+    Raises:
+        ConfigError: it is neither a path object nor a text, or it is empty or holds a NUL.
+    """
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise error(f"`{name}` must be a path; received {shown(value)}")
+    return cast("str | os.PathLike[str]", value)
+
+
+def _range(least: float | None, above: float | None, most: float | None, below: float | None) -> str:
+    lowest = least if least is not None else above
+    highest = most if most is not None else below
+    if lowest is not None and highest is not None:
+        return f"in {'(' if least is None else '['}{lowest:g}, {highest:g}{')' if most is None else ']'}"
+    if lowest is not None:
+        return f"at least {least:g}" if least is not None else f"above {above:g}"
+    if highest is not None:
+        return f"at most {most:g}" if most is not None else f"below {below:g}"
+    return ""
+
+
+def _is_within(
+    number: float, least: float | None, above: float | None, most: float | None, below: float | None
+) -> bool:
+    return (
+        (least is None or number >= least) and (above is None or number > above)
+        and (most is None or number <= most) and (below is None or number < below)
+    )
+
+
+def _check_fields(config: Any, ranges: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks the type and the range of every field and stores numbers as Python's own.
+
+    Args:
+        config: A dataclass whose annotations are those of `ModelConfig`.
+        ranges: Arguments of `require_count` or `require_number` by field.
+    """
     for field in dataclasses.fields(config):
         value, kind = getattr(config, field.name), str(field.type)
         if value is None and "None" in kind:
             continue
-        if kind.startswith("bool"):
-            _require(isinstance(value, bool), f"`{field.name}` must be true or false; received {value!r}")
-        elif kind.startswith("float") and not isinstance(value, float):
-            try:
-                object.__setattr__(config, field.name, float(value))
-            except (TypeError, ValueError):
-                raise ConfigError(f"`{field.name}` must be a number; received {value!r}") from None
-        elif kind.startswith("int") and (isinstance(value, bool) or not isinstance(value, int)):
-            _require(
-                isinstance(value, float) and value.is_integer(),
-                f"`{field.name}` must be a whole number; received {value!r}",
-            )
-            object.__setattr__(config, field.name, int(value))
+        if isinstance(field.default, Default) and isinstance(value, Default):
+            continue
+        try:
+            value = _checked(field.name, value, kind, ranges.get(field.name, {}))
+        except ConfigError as error:
+            nullable = " or None; received" if "None" in kind else "; received"
+            raise ConfigError(str(error).replace("; received", nullable, 1)) from None
+        object.__setattr__(config, field.name, value)
+
+
+def _checked(name: str, value: Any, kind: str, limits: Mapping[str, Any]) -> Any:
+    if kind.startswith("bool"):
+        return require_flag(name, value)
+    if kind.startswith("float"):
+        return require_number(name, value, **limits)
+    if kind.startswith("int"):
+        # YAML and Hugging Face write some counts as 1e3 or 8.0.
+        is_whole = isinstance(value, float) and value.is_integer()
+        return require_count(name, int(value) if is_whole else value, **limits)
+    if kind.startswith("str"):
+        return require_text(name, value)
+    if kind.startswith("dict"):
+        _require(isinstance(value, Mapping), f"`{name}` must be a mapping; received {shown(value)}")
+    return value
+
+
+def _given(value: int | None, otherwise: int) -> int:
+    return otherwise if value is None else value
 
 
 def _round_up(value: float, multiple: int) -> int:
     return int(-(-value // multiple) * multiple)
+
+
+_SIZE = {"least": 1, "most": MAX_SIZE}
+_MODEL_RANGES: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(
+        ("vocab_size", "embedding_dim", "max_seq_length", "num_moe_experts", "num_experts_per_tok",
+         "num_expert_groups", "num_groups_per_tok", "ssm_expand", "ssm_num_groups", "conv_kernel_size",
+         "num_heads", "num_kv_heads", "head_dim", "ffn_dim", "expert_dim", "sliding_window", "kv_lora_rank",
+         "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "state_dim", "ssm_head_dim",
+         "ssm_time_step_rank"),
+        _SIZE,
+    ),
+    "num_reasoning_blocks": {"least": 1, "most": MAX_BLOCKS},
+    "num_shared_experts": {"least": 0, "most": MAX_SIZE},
+    **dict.fromkeys(
+        ("aux_loss_weight", "router_z_loss_weight", "bias_update_rate", "load_entropy_weight"), {"least": 0}
+    ),
+    **dict.fromkeys(("routed_scale", "capacity_factor", "rope_theta", "norm_epsilon"), {"above": 0}),
+    "dropout": {"least": 0, "below": 1},
+}
 
 
 @_with_aliases
@@ -243,28 +476,7 @@ class ModelConfig:
     tie_embeddings: bool = True
 
     def __post_init__(self) -> None:
-        _require_bounded(self)
-        _coerce_numbers(self)
-        for name in ("vocab_size", "embedding_dim", "num_reasoning_blocks", "max_seq_length",
-                     "num_moe_experts", "num_experts_per_tok", "num_expert_groups", "num_groups_per_tok",
-                     "ssm_expand", "ssm_num_groups", "conv_kernel_size"):
-            value = getattr(self, name)
-            _require(value >= 1, f"`{name}` must be at least 1; received {value}")
-        for name in ("num_heads", "num_kv_heads", "head_dim", "ffn_dim", "expert_dim", "sliding_window",
-                     "kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim",
-                     "state_dim", "ssm_head_dim", "ssm_time_step_rank"):
-            value = getattr(self, name)
-            _require(value is None or value >= 1, f"`{name}` must be at least 1 or None; received {value}")
-        for name in ("aux_loss_weight", "router_z_loss_weight", "num_shared_experts", "bias_update_rate",
-                     "load_entropy_weight"):
-            value = getattr(self, name)
-            _require(value >= 0, f"`{name}` must not be negative; received {value}")
-        _require(0.0 <= self.dropout < 1.0, f"`dropout` must be in [0, 1); received {self.dropout}")
-        _require(self.routed_scale > 0, f"`routed_scale` must be above 0; received {self.routed_scale}")
-        _require(
-            self.capacity_factor is None or self.capacity_factor > 0,
-            f"`capacity_factor` must be above 0, or None for no drops; received {self.capacity_factor}",
-        )
+        _check_fields(self, _MODEL_RANGES)
         _require(
             self.sliding_window is None or self.sliding_window <= self.max_seq_length,
             f"`sliding_window` must be at most max_seq_length={self.max_seq_length}; "
@@ -319,28 +531,32 @@ class ModelConfig:
     def resolved_num_heads(self) -> int:
         if self.num_heads is not None:
             return self.num_heads
-        if self.embedding_dim % 2:
-            return 1
-        return _largest_divisor(self.embedding_dim // 2, at_most=max(1, self.embedding_dim // 64))
+        # Heads are divisors of d / 2; divisors come in pairs around its root, so few numbers are tried.
+        half = self.embedding_dim // 2 if self.embedding_dim % 2 == 0 else 1
+        small = [size for size in range(1, math.isqrt(half) + 1) if half % size == 0]
+        most = max(1, self.embedding_dim // 64)
+        return max(size for size in [*small, *(half // size for size in small)] if size <= most)
 
     @property
     def resolved_num_kv_heads(self) -> int:
-        return self.num_kv_heads or self.resolved_num_heads
+        return _given(self.num_kv_heads, self.resolved_num_heads)
 
     @property
     def resolved_head_dim(self) -> int:
-        return self.head_dim or self.embedding_dim // self.resolved_num_heads
+        return _given(self.head_dim, self.embedding_dim // self.resolved_num_heads)
 
     @property
     def resolved_sliding_window(self) -> int:
-        return self.sliding_window or max(1, min(1024, self.max_seq_length // 4))
+        return _given(self.sliding_window, max(1, min(1024, self.max_seq_length // 4)))
 
     @property
     def resolved_latent_dims(self) -> tuple[int, int, int, int]:
         """Sizes of the latent, of a head's unturned and turned part, and of its value."""
         head = self.resolved_head_dim
-        turned = self.qk_rope_head_dim or max(2, head // 4 * 2)
-        return self.kv_lora_rank or 2 * head, self.qk_nope_head_dim or head, turned, self.v_head_dim or head
+        return (
+            _given(self.kv_lora_rank, 2 * head), _given(self.qk_nope_head_dim, head),
+            _given(self.qk_rope_head_dim, max(2, head // 4 * 2)), _given(self.v_head_dim, head),
+        )
 
     @property
     def ssm_inner_dim(self) -> int:
@@ -355,14 +571,30 @@ class ModelConfig:
 
     @property
     def resolved_ffn_dim(self) -> int:
-        return self.ffn_dim or _round_up(self.embedding_dim * 8 / 3, 32)
+        return _given(self.ffn_dim, _round_up(self.embedding_dim * 8 / 3, 32))
 
     @property
     def resolved_expert_dim(self) -> int:
-        return self.expert_dim or _round_up(self.resolved_ffn_dim / self.num_experts_per_tok, 16)
+        return _given(self.expert_dim, _round_up(self.resolved_ffn_dim / self.num_experts_per_tok, 16))
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+_TRAINING_RANGES: dict[str, dict[str, Any]] = {
+    "warmup_steps": {"least": 0},
+    "seed": {"least": 0},
+    **dict.fromkeys(
+        ("batch_size", "max_seq_length", "gradient_accumulation_steps", "global_batch_size"), _SIZE
+    ),
+    **dict.fromkeys(("learning_rate", "adam_epsilon", "gradient_clip", "spike_threshold"), {"above": 0}),
+    **dict.fromkeys(
+        ("adam_beta1", "adam_beta2", "validation_split", "muon_momentum", "ema_momentum"),
+        {"least": 0, "below": 1},
+    ),
+    **dict.fromkeys(("weight_decay", "early_stopping_min_delta", "min_learning_rate_ratio"), {"least": 0}),
+    "decay_ratio": {"above": 0, "most": 1},
+}
 
 
 @_with_aliases
@@ -411,7 +643,7 @@ class TrainingConfig:
 
     learning_rate: float = 1e-4
     batch_size: int = 8
-    epochs: int = 100
+    epochs: int = default(100)
     warmup_steps: int | None = 1000
     gradient_clip: float | None = 1.0
     weight_decay: float = 0.01
@@ -437,51 +669,29 @@ class TrainingConfig:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        _coerce_numbers(self)
-        for name in ("batch_size", "epochs", "gradient_accumulation_steps", "max_seq_length"):
-            value = getattr(self, name)
-            _require(value >= 1, f"`{name}` must be at least 1; received {value}")
-        for name in ("learning_rate", "adam_epsilon"):
-            value = getattr(self, name)
-            _require(value > 0, f"`{name}` must be above 0; received {value}")
-        for name in ("adam_beta1", "adam_beta2", "validation_split"):
-            value = getattr(self, name)
-            _require(0 <= value < 1, f"`{name}` must be in [0, 1); received {value}")
-        for name in ("weight_decay", "early_stopping_min_delta", "min_learning_rate_ratio"):
-            value = getattr(self, name)
-            _require(value >= 0, f"`{name}` must not be negative; received {value}")
-        _require(self.warmup_steps is None or self.warmup_steps >= 0,
-                 f"`warmup_steps` must not be negative; received {self.warmup_steps}")
-        _require(self.gradient_clip is None or self.gradient_clip > 0,
-                 f"`gradient_clip` must be above 0 or None; received {self.gradient_clip}")
-        _require(self.early_stopping_patience is None or self.early_stopping_patience >= 1,
-                 f"`early_stopping_patience` must be at least 1 or None; "
-                 f"received {self.early_stopping_patience}")
-        for name, choices in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
-            value = getattr(self, name)
-            _require(value in choices, f"`{name}` must be one of {', '.join(choices)}; received {value!r}")
+        _check_fields(self, _TRAINING_RANGES)
+        require_choice("schedule", self.schedule, SCHEDULES)
+        require_choice("optimizer", self.optimizer, OPTIMIZERS)
+        require_choice("learning_rate_scaling", self.learning_rate_scaling, LEARNING_RATE_SCALINGS)
         rungs: Any = self.fault_ladder
         rungs = [rungs] if isinstance(rungs, str) else rungs
+        _require(isinstance(rungs, (list, tuple)),
+                 f"`fault_ladder` must be a list of {', '.join(FAULT_ANSWERS)}; received {shown(rungs)}")
         object.__setattr__(self, "fault_ladder", tuple(rungs))
         for rung in self.fault_ladder:
             _require(rung in FAULT_ANSWERS,
-                     f"`fault_ladder` is made of {', '.join(FAULT_ANSWERS)}; received {rung!r}")
-        _require(self.learning_rate_scaling in ("none", "linear", "sqrt"),
-                 f'`learning_rate_scaling` must be "none", "linear" or "sqrt"; '
-                 f"received {self.learning_rate_scaling!r}")
-        _require(self.max_skipped_steps >= 1,
-                 f"`max_skipped_steps` must be at least 1; received {self.max_skipped_steps}")
-        _require(self.spike_threshold is None or self.spike_threshold > 0,
-                 f"`spike_threshold` must be above 0 or None; received {self.spike_threshold}")
-        for name in ("muon_momentum", "ema_momentum"):
-            value = getattr(self, name)
-            _require(value is None or 0 <= value < 1, f"`{name}` must be in [0, 1); received {value}")
-        _require(0 < self.decay_ratio <= 1, f"`decay_ratio` must be in (0, 1]; received {self.decay_ratio}")
-        _require(self.global_batch_size is None or self.global_batch_size >= 1,
-                 f"`global_batch_size` must be at least 1 or None; received {self.global_batch_size}")
+                     f"`fault_ladder` is made of {', '.join(FAULT_ANSWERS)}; received {shown(rung)}")
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"epochs": int(self.epochs)}
+
+    @classmethod
+    def of_model(cls, values: Mapping[str, Any]) -> TrainingConfig:
+        """Returns the configuration that was saved with a model, for later runs: its `epochs` is not given.
+
+        A saved configuration holds every field, so it cannot tell whether `epochs` was given.
+        """
+        return cls(**{key: value for key, value in values.items() if key != "epochs"})
 
 
 @_with_aliases
@@ -501,18 +711,23 @@ class Config:
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
+    def __post_init__(self) -> None:
+        for name, kind in (("model", ModelConfig), ("training", TrainingConfig)):
+            value = getattr(self, name)
+            _require(isinstance(value, kind), f"`{name}` must be a {kind.__name__}; received {shown(value)}")
+
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {"model": self.model.to_dict(), "training": self.training.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """Builds a configuration from nested mappings; a part left out keeps its defaults."""
         parts = resolve_keys(values, {"model", "training"}, "Config")
         for name, part in parts.items():
-            _require(isinstance(part, Mapping), f"`{name}` must be a mapping; received {part!r}")
+            _require(isinstance(part, Mapping), f"`{name}` must be a mapping; received {shown(part)}")
         return cls(
-            model=ModelConfig(**parts.get("model", {})),
-            training=TrainingConfig(**parts.get("training", {})),
+            model=_from_mapping(ModelConfig, parts.get("model", {})),
+            training=_from_mapping(TrainingConfig, parts.get("training", {})),
         )
 
     def save(self, path: str | pathlib.Path) -> None:
@@ -524,8 +739,21 @@ class Config:
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> Config:
-        """Reads what `save` wrote, or a YAML or JSON file made by hand."""
-        return cls.from_dict(read_yaml(path))
+        """Reads what `save` wrote, or a YAML or JSON file made by hand.
+
+        Raises:
+            ConfigError: no such file, an unknown key, or a value out of its range.
+        """
+        values = read_yaml(path)
+        try:
+            return cls.from_dict(values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+
+def _from_mapping(cls: Callable[..., Any], values: Mapping[Any, Any]) -> Any:
+    known = {field.name for field in dataclasses.fields(cast(Any, cls))}
+    return cls(**resolve_keys(values, known, cast(Any, cls).__name__))
 
 
 def read_yaml(path: str | pathlib.Path) -> dict[str, Any]:
@@ -594,11 +822,12 @@ def get_preset_config(name: str, **overrides: Any) -> Config:
     Raises:
         ConfigError: an unknown preset or override, naming the nearest known one.
     """
+    require_text("preset", name)
     canonical = name if name in PRESETS else f"highnoon-{name}"
     if canonical not in PRESETS:
-        near = difflib.get_close_matches(canonical, PRESETS, n=1)
+        near = difflib.get_close_matches(canonical[:_LONGEST_KEY], PRESETS, n=1)
         hint = f"did you mean `{near[0]}`?" if near else ""
-        raise ConfigError(f"no preset `{name}` {hint} (presets: {', '.join(PRESETS)})")
+        raise ConfigError(f"no preset {shown(name)} {hint} (presets: {', '.join(PRESETS)})")
     return override(Config(model=ModelConfig(**PRESETS[canonical])), **overrides)
 
 

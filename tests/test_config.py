@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import math
+import time
 
+import numpy as np
 import pytest
 
 from highnoon import config as module
@@ -12,7 +16,9 @@ from highnoon.config import (
     ConfigError,
     ModelConfig,
     TrainingConfig,
+    default,
     get_preset_config,
+    is_given,
     override,
     read_yaml,
 )
@@ -53,7 +59,7 @@ def test_every_alias_sets_its_field(alias, field):
     (lambda: ModelConfig(top_k=9), "`num_experts_per_tok` must be between 1 and num_moe_experts=8"),
     (lambda: ModelConfig(num_heads=7), "`embedding_dim` must be a multiple of 2 . num_heads=14"),
     (lambda: ModelConfig(num_heads=8, num_kv_heads=3), "`num_heads` must be a multiple of num_kv_heads=3"),
-    (lambda: ModelConfig(capacity_factor=0), "`capacity_factor` must be above 0, or None"),
+    (lambda: ModelConfig(capacity_factor=0), "`capacity_factor` must be above 0 or None"),
     (lambda: ModelConfig(expert_dim=0), "`expert_dim` must be at least 1 or None"),
     (lambda: ModelConfig(aux_loss_weight=-1), "`aux_loss_weight` must not be negative"),
     (lambda: TrainingConfig(learning_rate=0), "`learning_rate` must be above 0"),
@@ -79,9 +85,51 @@ def test_what_cannot_be_used_is_named(make, words):
         make()
 
 
-def test_numbers_written_as_text_or_whole_floats_are_read():
-    config = TrainingConfig(learning_rate="1e-3", batch_size=4.0)
-    assert config == TrainingConfig(learning_rate=1e-3, batch_size=4)
+def test_whole_floats_and_numbers_of_numpy_are_read():
+    config = TrainingConfig(learning_rate=np.float32(0.5), batch_size=4.0, warmup_steps=np.int64(7))
+    assert config == TrainingConfig(learning_rate=0.5, batch_size=4, warmup_steps=7)
+    assert [type(value) for value in (config.learning_rate, config.batch_size, config.warmup_steps)] == [
+        float, int, int,
+    ]
+
+
+NUMERIC_FIELDS = [
+    (cls, field.name)
+    for cls in (ModelConfig, TrainingConfig)
+    for field in dataclasses.fields(cls)
+    if str(field.type).startswith(("int", "float"))
+]
+
+
+@pytest.mark.parametrize(("cls", "name"), NUMERIC_FIELDS)
+def test_no_numeric_field_takes_what_is_not_a_finite_number_in_its_range(cls, name):
+    for value in (math.nan, math.inf, -math.inf, 1e39, 10**400, -1, "8", True, [8], {}, 10**5000):
+        with pytest.raises(ConfigError, match=f"^`{name}` must [^\n]*received") as refusal:
+            cls(**{name: value})
+        assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "adam_epsilon", "gradient_clip"])
+def test_a_number_that_float32_rounds_to_zero_is_not_above_zero(name):
+    with pytest.raises(ConfigError, match=f"`{name}` must be above 0, at least 1.17549e-38"):
+        TrainingConfig(**{name: 1e-40})
+
+
+def test_a_size_beyond_32_bits_is_refused_at_once():
+    start = time.perf_counter()
+    for name in ("vocab_size", "embedding_dim", "max_seq_length", "num_reasoning_blocks", "num_moe_experts"):
+        with pytest.raises(ConfigError, match=f"`{name}` must be at most"):
+            ModelConfig(**{name: 10**12})
+    assert ModelConfig(embedding_dim=2**31 - 2).resolved_num_heads <= (2**31 - 2) // 64
+    assert time.perf_counter() - start < 1.0
+
+
+def test_a_default_is_the_number_but_not_given():
+    assert default(10) == 10 and repr(default(1e-4)) == "0.0001"
+    assert not is_given(default(10)) and is_given(10)
+    assert is_given(TrainingConfig(epochs=100).epochs)
+    kept = copy.deepcopy(dataclasses.replace(TrainingConfig(), batch_size=4))
+    assert not is_given(kept.epochs) and TrainingConfig() == TrainingConfig(epochs=100)
 
 
 @pytest.mark.parametrize("width, heads", [(64, 1), (128, 2), (512, 8), (96, 1), (30, 1)])

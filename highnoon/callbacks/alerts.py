@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
+from highnoon.config import ConfigError, require_count, shown
 from highnoon.monitoring import ACTIONS, Alert, AlertEngine, AlertRule, default_rules, parse_rule
 from highnoon.monitoring.nearest_name import unknown_name
 
@@ -56,6 +57,12 @@ class Alerts(EventCallback):
         vocab_size: int | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(rules, str) or not isinstance(rules, Sequence):
+            raise ConfigError(f"`rules` must be a list of rules; received {shown(rules)}")
+        if actions is not None and not isinstance(actions, Mapping):
+            raise ConfigError(f"`actions` must be a mapping of rules to actions; received {shown(actions)}")
+        if vocab_size is not None:
+            require_count("vocab_size", vocab_size)
         own = [rule if isinstance(rule, AlertRule) else parse_rule(rule) for rule in rules]
         self._engine = AlertEngine(_with_actions([*default_rules(), *own], actions or {}), vocab_size)
         self._logger = logging.getLogger("highnoon.alerts")
@@ -105,8 +112,8 @@ def _with_actions(rules: list[AlertRule], actions: Mapping[str, str | None]) -> 
     named = {rule.name: rule for rule in rules}
     for name, action in actions.items():
         if name not in named:
-            raise unknown_name("rule", name, named)
-        if action is not None and action not in ACTIONS:
-            raise unknown_name("action", action, ACTIONS)
-        named[name].action = action or named[name].action
+            raise unknown_name("rule", str(name), named)
+        if action is not None and (not isinstance(action, str) or action not in ACTIONS):
+            raise unknown_name("action", str(action), ACTIONS)
+        named[name].action = named[name].action if action is None else action
     return [rule for rule in rules if actions.get(rule.name, rule.action) is not None]

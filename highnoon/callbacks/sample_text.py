@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
+from highnoon.config import ConfigError, require_count, require_number, require_text, shown
+from highnoon.inference.request import Request
 
 
 class SampleText(EventCallback):
@@ -20,22 +22,38 @@ class SampleText(EventCallback):
         seed: Of the draws.
 
     Raises:
-        ValueError: no prompt.
+        ConfigError: no prompt, or a value out of its range.
         TypeError: at the run's start, a model without `generate`.
+        ValueError: at the run's start, a prompt that leaves no room in the model's context.
     """
 
     def __init__(
         self, prompts: Sequence[str], max_length: int = 64, temperature: float = 0.8, seed: int = 0
     ) -> None:
         super().__init__()
-        if not prompts or isinstance(prompts, str):
-            raise ValueError(f"`prompts` must be a list of at least one text; received {prompts!r}")
-        self._prompts = list(prompts)
-        self._options = {"max_length": max_length, "temperature": temperature, "seed": seed}
+        if not isinstance(prompts, (list, tuple)) or not prompts:
+            raise ConfigError(f"`prompts` must be a list of at least one text; received {shown(prompts)}")
+        self._prompts = [require_text("prompts", prompt) for prompt in prompts]
+        require_count("max_length", max_length)
+        require_number("temperature", temperature, least=0)
+        require_count("seed", seed, least=0)
+        self._options: dict[str, Any] = {"max_length": max_length, "temperature": temperature, "seed": seed}
+
+    def require_model(self, model: Any) -> None:
+        """Checks that a model can continue the prompts.
+
+        Raises:
+            TypeError: the model has no `generate`.
+            ValueError: a prompt that leaves no room in the model's context.
+        """
+        if not hasattr(model, "generate"):
+            raise TypeError(f"a {type(model).__name__} has no `generate`; leave SampleText out")
+        if isinstance(getattr(model, "max_seq_length", None), int):
+            Request.read(model, self._prompts, **self._options)
 
     def on_event(self, event: dict[str, Any]) -> None:
-        if event["event"] == "train_begin" and not hasattr(self.model, "generate"):
-            raise TypeError(f"a {type(self.model).__name__} has no `generate`; leave SampleText out")
+        if event["event"] == "train_begin":
+            self.require_model(self.model)
         if event["event"] == "evaluation":
             texts = self.model.generate(self._prompts, **self._options)
             samples = [

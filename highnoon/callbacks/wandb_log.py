@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
+from highnoon.config import ConfigError, require_text, require_texts, resolve_keys, shown
 
 
 class WandbLog(EventCallback):
@@ -21,6 +23,9 @@ class WandbLog(EventCallback):
         name: Name of the run; None lets W&B choose.
         config: What W&B shows as the run's configuration.
         **options: Further arguments of `wandb.init`, such as `entity`, `tags` or `mode="offline"`.
+
+    Raises:
+        ConfigError: an argument of another type than it has.
     """
 
     def __init__(
@@ -28,6 +33,17 @@ class WandbLog(EventCallback):
         **options: Any,
     ) -> None:
         super().__init__()
+        require_text("project", project)
+        if name is not None:
+            require_text("name", name)
+        if config is not None and not isinstance(config, Mapping):
+            raise ConfigError(f"`config` must be a mapping; received {shown(config)}")
+        for option in ("id", "entity", "group", "mode", "dir"):
+            if options.get(option) is not None:
+                require_text(option, options[option])
+        if options.get("tags") is not None:
+            require_texts("tags", options["tags"])
+        _require_known(options)
         self.project, self.name, self.config, self.options = project, name, config, options
         self._run_id: str | None = options.get("id")
         self._run: Any = None
@@ -72,3 +88,20 @@ class WandbLog(EventCallback):
         arguments["config"] = {**facts, **(self.config or {})}
         self._run = wandb.init(**(arguments | self.options | {"id": self._run_id}))
         self._run_id = self._run.id
+
+
+def _require_known(options: Mapping[str, Any]) -> None:
+    """Checks the names of options against those of the `wandb` that is installed.
+
+    Raises:
+        ConfigError: `wandb.init` has no such argument.
+    """
+    if not options:
+        return
+    try:
+        wandb = importlib.import_module("wandb")
+    except ImportError:
+        return  # the run warns that nothing is sent
+    parameters = inspect.signature(wandb.init).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        resolve_keys(options, set(parameters), "`wandb.init`")

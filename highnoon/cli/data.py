@@ -17,6 +17,7 @@ from typing import Any
 
 from highnoon.cli import data_contamination, data_prepare, data_replay
 from highnoon.cli.data_reading import add_reading_options, given_reading_options, open_with_options
+from highnoon.config import require_count
 
 SUMMARY = "tokenise text into a folder, and look at what is there"
 
@@ -53,6 +54,7 @@ def run_inspect(arguments: argparse.Namespace) -> None:
     from highnoon.data import TokenStore
     from highnoon.data.bad_rows import describe_left_out
 
+    require_count("--documents", arguments.documents, least=0)
     store = TokenStore.open(arguments.folder)
     manifest = store.manifest
     held_out = int(store.is_validation.sum())

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from highnoon.cli.data_reading import add_reading_options, open_with_options
+from highnoon.config import MAX_SIZE, require_count, require_path
 
 if TYPE_CHECKING:
     from highnoon.data import DocumentSource
@@ -45,8 +46,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from highnoon.data import DataError
 
+    require_path("--output", arguments.output)
+    require_count("--vocab-size", arguments.vocab_size, most=MAX_SIZE)
     sources = [open_with_options(name, arguments) for name in arguments.sources]
-    if arguments.clean:
+    if arguments.clean is not None:
         sources = _cleaned(sources, arguments.clean)
     folders = store_folders(pathlib.Path(arguments.output), [source.name for source in sources])
     _require_sound(arguments, folders)
@@ -134,7 +137,7 @@ def _tokenizer(arguments: argparse.Namespace, sources: list[DocumentSource]) -> 
     from highnoon.data import train_tokenizer
     from highnoon.tokenization import load_tokenizer
 
-    if arguments.tokenizer:
+    if arguments.tokenizer is not None:
         return load_tokenizer(arguments.tokenizer)
     print(f"learning a tokenizer of {arguments.vocab_size} ids", file=sys.stderr)
     return train_tokenizer(sources, arguments.vocab_size, validation_split=arguments.validation_split)

@@ -49,8 +49,6 @@ def open_with_options(name: str, arguments: argparse.Namespace) -> DocumentSourc
     for option in ("domains", "learned_fields"):
         if option in options:
             options[option] = listed(options[option])
-    if "domains" in options and not options["domains"]:
-        del options["domains"]
     if "chat_template" in options:
         options["chat_template"] = pathlib.Path(options["chat_template"]).read_text(encoding="utf-8")
     if not getattr(arguments, "no_check_ids", True):

@@ -15,6 +15,7 @@ import json
 from typing import TYPE_CHECKING
 
 from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.config import require_count
 
 if TYPE_CHECKING:
     from highnoon.training.replay import ReplayedPiece, ReplayedStep
@@ -31,6 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    require_count("--step", arguments.step)
+    if arguments.rows is not None:
+        require_count("--rows", arguments.rows)
     load_tensorflow()
     from highnoon.training.replay import Replay
 

@@ -15,13 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 from highnoon.cli.evaluate import measure, open_rows, print_figures
 from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.cli.run_checks import require_writable
 from highnoon.cli.train import print_next_commands
-from highnoon.config import Config, ModelConfig, TrainingConfig
+from highnoon.config import (
+    Config,
+    ModelConfig,
+    TrainingConfig,
+    require_count,
+    require_number,
+    require_path,
+)
 
 if TYPE_CHECKING:
     from highnoon.models import LanguageModel
     from highnoon.training import Trainer
 
+MAX_SEED = 2**32 - 1  # of `keras.utils.set_random_seed`
 SUMMARY = "train and try a small model in minutes, on text that Python ships"
 
 
@@ -68,8 +77,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    if not arguments.minutes > 0:
-        raise ValueError(f"--minutes must be above 0; received {arguments.minutes:g}")
+    require_number("--minutes", arguments.minutes, above=0, most=1e6)
+    require_count("--seed", arguments.seed, least=0, most=MAX_SEED)
+    require_path("--output", arguments.output)
+    require_writable("--output", pathlib.Path(arguments.output))
     load_tensorflow()
     run_demo(DemoSettings(), pathlib.Path(arguments.output), arguments.minutes, arguments.seed)
 

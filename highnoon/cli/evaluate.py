@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from highnoon.cli.model_options import add_model_option
 from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.config import MAX_SIZE, require_count
 
 if TYPE_CHECKING:
     from highnoon.data import PackedRows
@@ -35,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    require_count("--batch-size", arguments.batch_size, most=MAX_SIZE)
     load_tensorflow()
     import highnoon as hn
 

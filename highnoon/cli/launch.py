@@ -18,10 +18,17 @@ import shlex
 import sys
 
 from highnoon.cli.cluster_check import check_cluster
-from highnoon.cli.launch_plan import LaunchPlan, read_hosts, shell_line, worker_words
+from highnoon.cli.launch_plan import MAX_PORT, MAX_WORKERS, LaunchPlan, read_hosts, shell_line, worker_words
 from highnoon.cli.worker_group import WorkerGroup
-from highnoon.config import ConfigError
+from highnoon.config import (
+    ConfigError,
+    require_count,
+    require_number,
+    require_path,
+    require_text,
+)
 
+LONGEST_GRACE = 86_400.0
 SUMMARY = "start a command as several workers that train together"
 
 
@@ -50,6 +57,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from highnoon.cli.__main__ import VERBS
 
+    require_number("--grace-seconds", arguments.grace_seconds, least=0, most=LONGEST_GRACE)
+    if arguments.workers is not None:
+        require_count("--workers", arguments.workers, most=MAX_WORKERS)
+    if arguments.base_port is not None:
+        require_count("--base-port", arguments.base_port, most=MAX_PORT)
+    if arguments.log_dir is not None:
+        require_path("--log-dir", arguments.log_dir)
+    require_text("--ssh", arguments.ssh)
     words = worker_words(arguments.command, list(VERBS))
     plan = make_plan(arguments)
     if arguments.print_commands:
@@ -70,7 +85,7 @@ def make_plan(arguments: argparse.Namespace) -> LaunchPlan:
     Raises:
         ConfigError: neither --workers nor --hosts, or values that do not fit.
     """
-    if arguments.hosts:
+    if arguments.hosts is not None:
         return LaunchPlan.on_hosts(read_hosts(arguments.hosts), arguments.workers, arguments.base_port)
     if arguments.workers is None:
         raise ConfigError("give --workers N, or --hosts FILE")

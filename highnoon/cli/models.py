@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     load_tensorflow()
     from highnoon.models.memory import available_memory, model_table
 
-    if arguments.show:
+    if arguments.show is not None:
         _show(arguments.show)
         return
     table = model_table()

@@ -15,12 +15,15 @@ import pathlib
 import time
 from typing import TYPE_CHECKING
 
+from highnoon.config import require_number, require_path
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from highnoon.monitoring.run_view import RunView
 
 SUMMARY = "watch a running or ended training in the terminal"
+_LONGEST_WAIT = 86_400.0
 _PLAIN_WIDTH = 110
 
 
@@ -54,8 +57,10 @@ def run(arguments: argparse.Namespace) -> None:
     from highnoon.monitoring import parse_rule
     from highnoon.monitoring.find_run import find_runs, require_run
 
-    if not arguments.refresh > 0:
-        raise ValueError(f"--refresh must be above 0 seconds; received {arguments.refresh:g}")
+    require_number("--refresh", arguments.refresh, above=0)
+    require_path("--log-dir", arguments.log_dir)
+    if arguments.export is not None:
+        require_path("--export", arguments.export)
     for rule in arguments.rule:
         parse_rule(rule)
     console = Console(highlight=False)
@@ -89,7 +94,7 @@ def _wait_for_run(arguments: argparse.Namespace, console: Console) -> pathlib.Pa
     if not runs:
         with console.status(f"waiting for a run in {arguments.log_dir}; Ctrl-C ends", spinner="line"):
             while not (runs := find_runs(arguments.log_dir)):
-                time.sleep(arguments.refresh)
+                time.sleep(min(arguments.refresh, _LONGEST_WAIT))
     return runs[0]
 
 
@@ -98,7 +103,7 @@ def _show_live(view: RunView, note: str, arguments: argparse.Namespace, console:
 
     with Live(_page(view, note, arguments, console), console=console, auto_refresh=False) as live:
         while not view.is_ended:
-            time.sleep(arguments.refresh)
+            time.sleep(min(arguments.refresh, _LONGEST_WAIT))
             view.update()
             live.update(_page(view, note, arguments, console), refresh=True)
 
@@ -129,7 +134,7 @@ def _is_ascii(arguments: argparse.Namespace, console: Console) -> bool:
 
 
 def _write_files(view: RunView, arguments: argparse.Namespace) -> None:
-    if arguments.export:
+    if arguments.export is not None:
         from highnoon.monitoring.export_csv import export_csv
 
         export_csv(view.lines(), arguments.export)
@@ -142,7 +147,7 @@ def _write_files(view: RunView, arguments: argparse.Namespace) -> None:
 def _file_names(view: RunView, arguments: argparse.Namespace) -> list[str]:
     return [
         *([str(_plot_path(view))] if arguments.plot and view.series else []),
-        *([arguments.export] if arguments.export else []),
+        *([] if arguments.export is None else [arguments.export]),
     ]
 
 

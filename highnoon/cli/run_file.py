@@ -8,9 +8,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
-from highnoon.config import Config, ConfigError, get_preset_config, read_yaml, resolve_keys
+from highnoon.cli.run_file_checks import check_values
+from highnoon.config import Config, ConfigError, default, get_preset_config, is_given, read_yaml, resolve_keys
+from highnoon.files.foreign import ForeignDataError, parse_yaml
 
 SECTIONS = ("model", "training")
 STAGE_KEYS = {
@@ -39,7 +39,8 @@ class RunFile:
         data_dir: Where local copies of named datasets lie.
         output: Folder for `model/`, `checkpoints/` and `logs/`.
         checkpoint_dir: Folder of the checkpoints, in place of `output/checkpoints`.
-        epochs_per_stage: Passes over the data of a stage that says neither epochs nor steps.
+        epochs_per_stage: Passes over the data of a stage that says neither epochs nor steps; another name for
+            `epochs` of `training`.
         checkpoint_interval: Steps between checkpoints.
         keep_checkpoints: How many of the newest checkpoints stay.
         keep_every: Steps of which every multiple stays too.
@@ -60,7 +61,7 @@ class RunFile:
     data_dir: str | None = None
     output: str = "highnoon-run"
     checkpoint_dir: str | None = None
-    epochs_per_stage: int = 10
+    epochs_per_stage: int = default(10)
     checkpoint_interval: int = 1000
     keep_checkpoints: int = 3
     keep_every: int | None = None
@@ -75,20 +76,27 @@ class RunFile:
         """Reads a YAML or JSON file.
 
         Raises:
-            ConfigError: no such file, or a key that is not known, naming the nearest.
+            ConfigError: no such file, a key that is not known, naming the nearest, or a value of another type
+                than its key has.
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        run = cls(**resolve_keys(read_yaml(path), known, str(path)))
-        for section in SECTIONS:
-            value = getattr(run, section)
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{path}: `{section}` must be a mapping; received {value!r}")
-        if not isinstance(run.stages, (list, tuple)):
-            raise ConfigError(f"{path}: `stages` must be a list; received {run.stages!r}")
-        stages = [_canonical_stage(stage, f"{path}: stage {i}") for i, stage in enumerate(run.stages, 1)]
-        resolve_keys(run.alerts, {"rules", "actions"}, f"{path}: `alerts`")
-        curriculum = resolve_keys(run.curriculum, CURRICULUM_KEYS, f"{path}: `curriculum`")
-        return dataclasses.replace(run, stages=stages, curriculum=curriculum)
+        values = resolve_keys(read_yaml(path), known, str(path))
+        try:
+            check_values(values)
+            listed = enumerate(values.get("stages", ()), start=1)
+            stages = [_canonical_stage(stage, f"stage {number}") for number, stage in listed]
+            resolve_keys(values.get("alerts", {}), {"rules", "actions"}, "`alerts`")
+            curriculum = resolve_keys(values.get("curriculum", {}), CURRICULUM_KEYS, "`curriculum`")
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+        return cls(**{**values, "stages": stages, "curriculum": curriculum})
+
+    @property
+    def checkpoint_folder(self) -> pathlib.Path:
+        """The folder of the run's checkpoints."""
+        return pathlib.Path(self.output) / "checkpoints" if self.checkpoint_dir is None else pathlib.Path(
+            self.checkpoint_dir
+        )
 
     @property
     def has_task_mix(self) -> bool:
@@ -109,20 +117,28 @@ class RunFile:
         return dataclasses.replace(self, model=sections["model"], training=sections["training"])
 
     def config(self) -> Config:
-        """Returns the model's and the run's configuration: the preset's, with the fields given on top."""
-        base = get_preset_config(self.preset) if self.preset else Config()
-        parts = {
-            section: getattr(base, section).to_dict() | resolve_keys(
-                getattr(self, section), field_names(section), f"`{section}`"
+        """Returns the model's and the run's configuration: the preset's, with the fields given on top.
+
+        Raises:
+            ConfigError: an unknown preset or field, or a value out of its range.
+        """
+        base = Config() if self.preset is None else get_preset_config(self.preset)
+        parts = {}
+        for section in SECTIONS:
+            given = resolve_keys(getattr(self, section), field_names(section), f"`{section}`")
+            try:
+                parts[section] = dataclasses.replace(getattr(base, section), **given)
+            except ConfigError as error:
+                raise ConfigError(f"`{section}`: {error}") from None
+        config = Config(**parts)
+        if is_given(self.epochs_per_stage) and is_given(config.training.epochs):
+            raise ConfigError(
+                "`epochs_per_stage` and `epochs` of `training` name the same number; give one of them"
             )
-            for section in SECTIONS
-        }
-        return Config.from_dict(parts)
+        return config
 
 
 def _canonical_stage(stage: Any, owner: str) -> dict[str, Any]:
-    if not isinstance(stage, Mapping):
-        raise ConfigError(f"{owner} must be a mapping with `name` and `datasets`; received {stage!r}")
     resolved = resolve_keys(stage, STAGE_KEYS, owner)
     for key in ("name", "datasets"):
         if key not in resolved:
@@ -139,6 +155,7 @@ def dotted_fields(leftover: Sequence[str]) -> dict[str, Any]:
 
     Raises:
         argparse.ArgumentError: an option without a value, or a word that belongs to none.
+        ConfigError: an option given twice, or a value that is not YAML.
     """
     fields: dict[str, Any] = {}
     words = list(leftover)
@@ -152,5 +169,8 @@ def dotted_fields(leftover: Sequence[str]) -> dict[str, Any]:
             value = words.pop(0)
         if option[2:] in fields:
             raise ConfigError(f"`{option}` is given twice; give it once")
-        fields[option[2:]] = yaml.safe_load(value)
+        try:
+            fields[option[2:]] = parse_yaml(value, option, expected=object)
+        except ForeignDataError as error:
+            raise ConfigError(str(error)) from None
     return fields

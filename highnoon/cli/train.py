@@ -14,16 +14,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from highnoon.cli.data_reading import listed
 from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.cli.run_checks import check_run, run_callbacks, task_mix_arguments
 from highnoon.cli.run_file import RunFile, dotted_fields, field_names
-from highnoon.config import PRESETS, ConfigError, resolve_keys
+from highnoon.cli.run_file_checks import check_values
+from highnoon.config import PRESETS, ConfigError
 
 if TYPE_CHECKING:
-    from highnoon.training import CurriculumScheduler, Trainer
+    from highnoon.training import Trainer
 
 SUMMARY = "train a model on your own text"
 TAKES_FIELDS = True
@@ -78,14 +80,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     plan = read_run(arguments)
-    trainer = make_trainer(plan, arguments.allow_oversize)
+    try:
+        plan.config()
+        load_tensorflow()
+        stages = check_run(plan)
+    except ValueError as error:
+        raise ConfigError(f"{arguments.config}: {error}" if arguments.config else str(error)) from None
+    trainer = make_trainer(plan, stages, arguments.allow_oversize)
     output = pathlib.Path(plan.output)
-    checkpoint_dir = pathlib.Path(plan.checkpoint_dir or output / "checkpoints")
+    checkpoint_dir = plan.checkpoint_folder
     if arguments.dry_run:
-        report = trainer.preflight(plan.epochs_per_stage)
-        print(trainer.plan(), report, sep="\n\n")
-        if report.problems:
-            raise ConfigError("; ".join(report.problems))
+        _dry_run(plan, trainer, arguments, checkpoint_dir)
         return
     try:
         trainer.train(
@@ -109,15 +114,30 @@ def run(arguments: argparse.Namespace) -> None:
         print_next_commands(output)
 
 
-def run_callbacks(plan: RunFile, is_chief: bool) -> list[Any]:
-    """Returns the callbacks that a run file asks for: alert rules on every worker, the rest on the chief."""
-    from highnoon.callbacks import Alerts, SampleText, WandbLog
+def _dry_run(
+    plan: RunFile, trainer: Trainer, arguments: argparse.Namespace, checkpoint_dir: pathlib.Path
+) -> None:
+    """Prints what a run would do, after every check that it would make.
 
-    callbacks: list[Any] = [Alerts(**plan.alerts)] if plan.alerts else []
-    if is_chief:
-        callbacks += [SampleText(plan.sample_prompts)] if plan.sample_prompts else []
-        callbacks += [WandbLog(**plan.wandb)] if plan.wandb else []
-    return callbacks
+    Raises:
+        ConfigError: the run could not do what it is meant to.
+        CheckpointError: it could not be resumed.
+    """
+    report = trainer.preflight(
+        plan.epochs_per_stage,
+        resume_from=arguments.resume,
+        checkpoint_dir=checkpoint_dir,
+        extend=arguments.extend,
+        allow_plan_change=arguments.allow_plan_change,
+    )
+    print(trainer.plan(), report, sep="\n\n")
+    problems = list(report.problems)
+    if plan.sample_prompts:
+        from highnoon.callbacks import SampleText
+
+        SampleText(plan.sample_prompts).require_model(trainer.model)
+    if problems:
+        raise ConfigError("; ".join(problems))
 
 
 def read_run(arguments: argparse.Namespace) -> RunFile:
@@ -126,26 +146,32 @@ def read_run(arguments: argparse.Namespace) -> RunFile:
     Raises:
         ConfigError: no data, data twice, or a field that does not exist.
     """
-    plan = RunFile.load(arguments.config) if arguments.config else RunFile()
-    if arguments.data and plan.stages:
+    plan = RunFile() if arguments.config is None else RunFile.load(arguments.config)
+    if arguments.data is not None and plan.stages:
         raise ConfigError("--data is for a run of one stage, and --config has stages; give one of them")
-    if not arguments.data and not plan.stages and not plan.has_task_mix:
+    if arguments.data is None and not plan.stages and not plan.has_task_mix:
         raise ConfigError("no data to train on: give --data PATH, or --config with `stages`")
-    if arguments.data:
+    if arguments.data is not None:
         length = {"epochs": arguments.epochs, "steps": arguments.steps}
         stage = {"name": "train", "datasets": _datasets(arguments), "balance": arguments.balance, **length}
         plan = dataclasses.replace(plan, stages=[stage])
     else:
         _refuse_options_of_data(arguments)
-    given = {name: getattr(arguments, name) for name in ("preset", "output") if getattr(arguments, name)}
-    if arguments.data_dir:
-        given["data_dir"] = arguments.data_dir
+    given = {
+        name: getattr(arguments, name)
+        for name in ("preset", "output", "data_dir") if getattr(arguments, name) is not None
+    }
+    check_values(given)
     return dataclasses.replace(plan, **given).with_fields(dotted_fields(arguments.leftover))
 
 
 def _refuse_options_of_data(arguments: argparse.Namespace) -> None:
     options = ("epochs", "steps", "domains", "balance", "skip_bad", "documents")
-    given = [f"--{name.replace('_', '-')}" for name in options if getattr(arguments, name)]
+    values = {name: getattr(arguments, name) for name in options}
+    given = [
+        f"--{name.replace('_', '-')}" for name, value in values.items()
+        if value is not None and value is not False
+    ]
     if given:
         raise ConfigError(f"{given[0]} belongs to --data; the stages of a file say their own")
 
@@ -153,7 +179,7 @@ def _refuse_options_of_data(arguments: argparse.Namespace) -> None:
 def _datasets(arguments: argparse.Namespace) -> list[Any]:
     """The names of --data, with the options of reading where any were given."""
     options: dict[str, Any] = {}
-    if arguments.domains:
+    if arguments.domains is not None:
         options["domains"] = listed(",".join(arguments.domains))
     if arguments.skip_bad:
         options["skip_bad"] = True
@@ -166,8 +192,16 @@ def _balance(value: str) -> str | float:
     return value if value == "equal" else float(value)
 
 
-def make_trainer(plan: RunFile, allow_oversize: bool = False) -> Trainer:
-    """Builds the model and the trainer with all stages."""
+def make_trainer(
+    plan: RunFile, stages: Sequence[Mapping[str, Any]], allow_oversize: bool = False
+) -> Trainer:
+    """Builds the model and the trainer with all stages.
+
+    Args:
+        plan: The run.
+        stages: Arguments of `add_curriculum_stage`, from `check_run`.
+        allow_oversize: Whether to try what exceeds the memory of this machine.
+    """
     config = plan.config()
     load_tensorflow()
     import highnoon as hn
@@ -175,8 +209,7 @@ def make_trainer(plan: RunFile, allow_oversize: bool = False) -> Trainer:
 
     # Before anything else of TensorFlow: the workers of a cluster can be joined only then.
     strategy = resolve_strategy("auto")
-    tokenizer = hn.load_tokenizer(plan.tokenizer) if plan.tokenizer else None
-    stages = [_stage_arguments(stage) for stage in plan.stages]
+    tokenizer = None if plan.tokenizer is None else hn.load_tokenizer(plan.tokenizer)
     with strategy.scope():
         model = hn.create_model(config, allow_oversize=allow_oversize)
     trainer = hn.Trainer(
@@ -190,33 +223,8 @@ def make_trainer(plan: RunFile, allow_oversize: bool = False) -> Trainer:
     for stage in stages:
         trainer.add_curriculum_stage(**stage)
     if plan.has_task_mix:
-        mix = plan.curriculum
-        trainer.add_task_mix(
-            plan.tasks, mix.get("stages", ()), mix.get("optional", ()), mix.get("max_iters")
-        )
+        trainer.add_task_mix(**task_mix_arguments(plan))
     return trainer
-
-
-def _stage_arguments(stage: Mapping[str, Any]) -> dict[str, Any]:
-    values = dict(stage)
-    overrides = values.pop("overrides", None) or {}
-    if values.get("scheduler") is not None:
-        values["scheduler"] = make_scheduler(values["scheduler"], values["name"])
-    return values | overrides
-
-
-def make_scheduler(values: Mapping[str, Any], stage: str) -> CurriculumScheduler:
-    """Builds a scheduler from its arguments; `adaptive: true` takes the adaptive one.
-
-    Raises:
-        ConfigError: an argument that it does not have.
-    """
-    import highnoon as hn
-
-    values = dict(values)
-    kind = hn.AdaptiveCurriculumScheduler if values.pop("adaptive", False) else hn.CurriculumScheduler
-    known = set(kind().get_config())
-    return kind(**resolve_keys(values, known, f"the scheduler of stage `{stage}`"))
 
 
 def print_next_commands(output: pathlib.Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from highnoon.config import require_number
 from highnoon.data.document import DataError
 
 CYCLE_TURNS = 10_000
@@ -45,9 +46,9 @@ class Mixture:
 
 def require_weights(weights: Sequence[float]) -> tuple[float, ...]:
     """Returns `weights` as floats, after checking that they are shares of a whole."""
-    values = tuple(float(weight) for weight in weights)
-    if not values or min(values) <= 0:
-        raise DataError(f"every weight must be above 0; received {list(weights)}")
+    values = tuple(require_number("weight", weight, above=0, error=DataError) for weight in weights)
+    if not values:
+        raise DataError("every weight must be above 0; received none")
     if min(values) < SMALLEST_SHARE:
         raise DataError(f"no weight may be below {SMALLEST_SHARE:g}, one turn of {CYCLE_TURNS:,}; received "
                         f"{min(values):g}")

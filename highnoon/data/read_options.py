@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
+from highnoon.config import require_count, require_flag, require_text, require_texts, shown
 from highnoon.data.chat_template import ChatTemplate
 from highnoon.data.document import DataError
 from highnoon.data.row_kind import KINDS
@@ -46,8 +47,17 @@ class ReadOptions:
     max_line_bytes: int = MAX_LINE_BYTES
 
     def __post_init__(self) -> None:
+        for name in ("text_field", "template", "kind"):
+            if getattr(self, name) is not None:
+                require_text(name, getattr(self, name), DataError)
+        for name in ("skip_bad", "check_ids"):
+            require_flag(name, getattr(self, name), DataError)
+        require_count("max_line_bytes", self.max_line_bytes, error=DataError)
+        if self.chat_template is not None and not isinstance(self.chat_template, ChatTemplate):
+            require_text("chat_template", self.chat_template, DataError)
+        require_texts("learned_fields", self.learned_fields, DataError)
         if self.kind is not None and self.kind not in KINDS:
-            raise DataError(f"`kind` must be one of {', '.join(KINDS)}; received {self.kind!r}")
+            raise DataError(f"`kind` must be one of {', '.join(KINDS)}; received {shown(self.kind)}")
         ways = {"text_field": self.text_field, "template": self.template}
         given = [name for name, value in ways.items() if value is not None]
         if len(given) > 1:
@@ -60,8 +70,6 @@ class ReadOptions:
             raise DataError("`learned_fields` names fields of a `template`; give one")
         if self.template is not None:
             RowTemplate(self.template, self.learned_fields)
-        if self.max_line_bytes < 1:
-            raise DataError(f"`max_line_bytes` must be at least 1; received {self.max_line_bytes}")
 
     def chat(self) -> ChatTemplate:
         """Returns how conversations are written."""

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from highnoon.config import (
+    require_choice,
+    require_count,
+    require_flag,
+    require_path,
+    require_text,
+    require_texts,
+    resolve_keys,
+    shown,
+)
 from highnoon.data.chat_template import ChatTemplate
 from highnoon.data.chosen_domains import ChosenDomains
 from highnoon.data.document import DataError, DocumentSource, SourceNotFoundError
@@ -21,6 +32,7 @@ from highnoon.data.prepared_tokens import PreparedTokens, is_prepared
 from highnoon.data.read_options import MAX_LINE_BYTES, ReadOptions
 from highnoon.data.remote import is_remote
 from highnoon.data.standard_library import STDLIB_DOMAINS, StandardLibrary
+from highnoon.data.text_splits import TEXT_SPLITS
 from highnoon.data.tfds_source import TfdsDataset
 
 # Names in use for one collection, and where the hub has it. Local copies under any of them come first.
@@ -77,6 +89,9 @@ def open_source(name: Any, data_dir: str | os.PathLike[str] | None = None, split
     assert open_source("stdlib:docs").name == "stdlib:docs"
     ```
     """
+    if not isinstance(name, DocumentSource) and not isinstance(getattr(name, "source", None), DocumentSource):
+        given = {"name": name, "split": split, "domains": domains, "documents": documents}
+        domains = require_source_options(given)["domains"]
     options = ReadOptions(text_field, template, learned_fields, kind, chat_template, skip_bad, check_ids,
                           max_line_bytes)
     for opened in (name, getattr(name, "source", None)):
@@ -95,6 +110,42 @@ def open_source(name: Any, data_dir: str | os.PathLike[str] | None = None, split
                         f"{name} is none; prepare it first")
     # A folder of domains opens no others; of any other source they are passed over.
     return source if domains is None or isinstance(source, DomainFolder) else ChosenDomains(source, domains)
+
+
+def require_source_options(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks a dataset given as a mapping as far as that needs no data.
+
+    Args:
+        entry: `name`, options of `open_source`, and `stream`.
+
+    Returns:
+        The mapping under the canonical names of its keys.
+
+    Raises:
+        ConfigError: a key that is not known.
+        DataError: no name, or an option of another type or out of its range.
+    """
+    if "name" not in entry:
+        raise DataError(f"a dataset given as a mapping needs its `name`; received {shown(entry)}")
+    known = {*inspect.signature(open_source).parameters, "stream"} - {"data_dir"}
+    options = resolve_keys(entry, known, f"dataset {shown(entry['name'])}")
+    if not isinstance(options["name"], (str, os.PathLike, DocumentSource)):
+        raise DataError("a dataset must be a name, a path, a TextDataset or a DocumentSource; received "
+                        f"{type(options['name']).__name__}")
+    if isinstance(options["name"], (str, os.PathLike)):
+        require_path("name", options["name"], DataError)
+    require_choice("split", options.get("split", "auto"), TEXT_SPLITS, DataError)
+    require_flag("stream", options.get("stream", False), DataError)
+    if options.get("documents") is not None:
+        require_count("documents", options["documents"], error=DataError)
+    if options.get("domains") is not None:
+        domains = require_texts("domains", options["domains"], DataError)
+        if not domains:
+            raise DataError("`domains` must name at least one domain; received none")
+        options["domains"] = [require_text("domains", domain, DataError) for domain in domains]
+    fields = {field.name for field in dataclasses.fields(ReadOptions)}
+    ReadOptions(**{key: value for key, value in options.items() if key in fields})
+    return options
 
 
 class _Reading(NamedTuple):

@@ -7,6 +7,7 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from highnoon.config import shown
 from highnoon.data.bad_rows import BadRowError
 from highnoon.data.document import DataError, LearnedText
 from highnoon.data.row_values import plain_value, shown_names
@@ -40,17 +41,19 @@ class RowTemplate:
         try:
             parts = list(string.Formatter().parse(template))
         except ValueError as error:
-            raise DataError(f"`template` {template!r} is no template: {error}; write {{{{ and }}}} for "
+            raise DataError(f"`template` {shown(template)} is no template: {error}; write {{{{ and }}}} for "
                             f"braces that are text") from None
         if formed := [field for _, field, form, conversion in parts if form or conversion]:
             raise DataError(f"`template` takes fields as they are, as in {{{formed[0]}}}, without `!` and "
-                            f"`:` after the name; received {template!r}")
+                            f"`:` after the name; received {shown(template)}")
         self._parts = [(words, field) for words, field, _, _ in parts]
         fields = [field for _, field in self._parts if field is not None]
         if not fields or "" in fields:
-            raise DataError(f"`template` must name fields in braces, as in {{title}}; received {template!r}")
+            raise DataError(f"`template` must name fields in braces, as in {{title}}; received "
+                            f"{shown(template)}")
         if missing := [field for field in self.learned_fields if field not in fields]:
-            raise DataError(f"`learned_fields` must stand in the template; {', '.join(missing)} does not")
+            raise DataError(f"`learned_fields` must stand in the template; {shown(', '.join(missing))} does "
+                            f"not")
 
     def render(self, values: Mapping[str, Any], place: str) -> LearnedText:
         """Returns the text of a row.

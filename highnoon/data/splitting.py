@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from highnoon.config import require_number
 from highnoon.data.document import DataError
 
 SPLIT_SEED = 42
@@ -26,6 +27,5 @@ def split_threshold(validation_split: float) -> int:
     Raises:
         DataError: `validation_split` is not in [0, 1).
     """
-    if not 0.0 <= validation_split < 1.0:
-        raise DataError(f"`validation_split` must be in [0, 1); received {validation_split}")
-    return int(validation_split * 2.0**64)
+    share = require_number("validation_split", validation_split, least=0, below=1, error=DataError)
+    return int(share * 2.0**64)

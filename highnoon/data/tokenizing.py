@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 
+from highnoon.config import require_count
 from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.encoding_pool import WorkerDiedError
 from highnoon.data.filling import fill_store
@@ -20,6 +21,8 @@ from highnoon.data.prepared_tokens import PreparedTokens
 from highnoon.data.splitting import split_threshold
 from highnoon.data.token_store import STORE_VERSION, DamagedStoreError, TokenStore
 from highnoon.tokenization import Tokenizer
+
+MAX_WORKERS = 1024
 
 
 def tokenize(source: DocumentSource, tokenizer: Tokenizer, cache_dir: str | os.PathLike[str] | None = None,
@@ -91,10 +94,10 @@ def store_key(source: DocumentSource, tokenizer: Tokenizer) -> str:
 
 def require_workers(num_workers: int | None) -> None:
     """Raises:
-        DataError: `num_workers` is neither None nor at least 1.
+        DataError: `num_workers` is neither None nor 1 to 1,024.
     """
-    if num_workers is not None and num_workers < 1:
-        raise DataError(f"`num_workers` must be at least 1, or None for one a core; received {num_workers}")
+    if num_workers is not None:
+        require_count("num_workers", num_workers, most=MAX_WORKERS, error=DataError)
 
 
 def require_training(store: TokenStore) -> TokenStore:

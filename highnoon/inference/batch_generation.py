@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from highnoon.inference.generation import continue_prompts
-from highnoon.inference.request import Request
+from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
 from highnoon.inference.require_number import require_whole
 
 
 def generate_batch(
     model: Any,
     prompts: Any,
-    max_length: int = 256,
+    max_length: int = DEFAULT_MAX_LENGTH,
     batch_size: int = 8,
     strip_prompt: bool = False,
     **kwargs: Any,

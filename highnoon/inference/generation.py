@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from highnoon.inference.request import Request
+from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
 
 _STEPS_BETWEEN_STOP_CHECKS = 16
 
@@ -13,7 +13,7 @@ _STEPS_BETWEEN_STOP_CHECKS = 16
 def generate(
     model: Any,
     prompts: Any,
-    max_length: int = 256,
+    max_length: int = DEFAULT_MAX_LENGTH,
     temperature: float = 1.0,
     top_k: int | None = 50,
     top_p: float = 1.0,

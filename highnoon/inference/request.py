@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from highnoon.config import default, is_given
 from highnoon.inference.cache_layout import context_limit
 from highnoon.inference.continuation import Continuation
 from highnoon.inference.decoder import padded_length
@@ -17,7 +18,7 @@ from highnoon.inference.require_number import require_whole
 from highnoon.inference.sampling import Sampling, resolve_seed, uniforms_for
 from highnoon.inference.session import Drawing, Session
 
-DEFAULT_MAX_LENGTH = 256
+DEFAULT_MAX_LENGTH = default(256)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _check_tokenizer(tokenizer: Any, model: Any) -> None:
 
 
 def _resolve_length(max_length: int, max_new_tokens: int | None) -> int:
-    if max_new_tokens is not None and max_length != DEFAULT_MAX_LENGTH:
+    if max_new_tokens is not None and is_given(max_length):
         raise ValueError(
             f"`max_length` and `max_new_tokens` name the same limit; received {max_length} "
             f"and {max_new_tokens}, give one of them"

@@ -114,7 +114,7 @@ class StatefulWrapper:
         stops = kwargs.pop("stop_sequences", None)
         stops = [] if stops is None else [stops] if isinstance(stops, (str, int, np.integer)) else list(stops)
         capacity = min(self.max_history, context_limit(self.model))
-        wanted = kwargs.get("max_new_tokens") or max_length
+        wanted = max_length if kwargs.get("max_new_tokens") is None else kwargs["max_new_tokens"]
         ids = self._context(capacity, wanted)
         request = Request.read(
             self.model, [ids], max_length, stop_sequences=[*stops, _NEXT_TURN], tokenizer=self.tokenizer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from highnoon.config import require_number
 from highnoon.layers.attention import cached_attention, causal_attention
 from highnoon.layers.built_dense import built_dense
 from highnoon.layers.rotary_embedding import RotaryEmbedding
@@ -73,13 +74,14 @@ class CausalSelfAttention(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.num_heads = num_heads
-        self.num_kv_heads = num_kv_heads or num_heads
-        if num_heads < 1 or num_heads % self.num_kv_heads:
+        self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        if num_heads < 1 or self.num_kv_heads < 1 or num_heads % self.num_kv_heads:
             raise ValueError(
                 f"`num_heads` must be a multiple of num_kv_heads={self.num_kv_heads}; received {num_heads}"
             )
         if not 0 <= dropout < 1:
             raise ValueError(f"`dropout` must be in [0, 1); received {dropout}")
+        require_number("norm_epsilon", norm_epsilon, above=0)
         if chunk_length is not None and chunk_length < 1:
             raise ValueError(f"`chunk_length` must be at least 1; received {chunk_length}")
         if head_dim is not None and (head_dim < 2 or head_dim % 2):

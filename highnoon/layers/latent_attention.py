@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from highnoon.config import require_number
 from highnoon.layers.attention import cached_attention, causal_attention
 from highnoon.layers.built_dense import built_dense
 from highnoon.layers.rope_frequencies import yarn_softmax_factor
@@ -101,8 +102,9 @@ class LatentAttention(keras.layers.Layer):
             )
         if not 0 <= dropout < 1:
             raise ValueError(f"`dropout` must be in [0, 1); received {dropout}")
-        if softmax_scale is not None and softmax_scale <= 0:
-            raise ValueError(f"`softmax_scale` must be above 0; received {softmax_scale}")
+        if softmax_scale is not None:
+            require_number("softmax_scale", softmax_scale, above=0)
+        require_number("norm_epsilon", norm_epsilon, above=0)
         self.rope_theta = rope_theta
         self.rope_scaling = rope_scaling
         self.rope_interleaved = rope_interleaved
@@ -260,7 +262,9 @@ class LatentAttention(keras.layers.Layer):
     def _scaled(self, query):
         """Scales queries such that attention's own 1 / sqrt(their size) gives `softmax_scale`."""
         size = self.qk_nope_head_dim + self.qk_rope_head_dim
-        scale = self.softmax_scale or size**-0.5 * yarn_softmax_factor(self.rope_scaling)
+        scale = self.softmax_scale
+        if scale is None:
+            scale = size**-0.5 * yarn_softmax_factor(self.rope_scaling)
         return query * ops.cast(scale * query.shape[-1] ** 0.5, query.dtype)
 
     def _merge(self, heads):

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from highnoon.config import require_number
 from highnoon.layers.choose_experts import GROUPED_ROUTERS, ROUTERS
 
 _DISPATCHES = ("auto", "sorted", "capacity")
@@ -64,13 +65,11 @@ def _check_router(layer: Any) -> None:
             "`router_type=\"soft\"` sends every token to every expert: give num_experts_per_tok="
             f"{layer.num_experts} and capacity_factor=None; received {top_k} and {capacity}"
         )
-    if capacity is not None and capacity <= 0:
-        raise ValueError(f"`capacity_factor` must be above 0, or None for no drops; received {capacity}")
-    if layer.routed_scale <= 0 or layer.bias_update_rate < 0:
-        raise ValueError(
-            "`routed_scale` must be above 0 and `bias_update_rate` not negative; "
-            f"received {layer.routed_scale} and {layer.bias_update_rate}"
-        )
+    if capacity is not None:
+        require_number("capacity_factor", capacity, above=0)
+    require_number("routed_scale", layer.routed_scale, above=0)
+    for name in ("bias_update_rate", "aux_loss_weight", "router_z_loss_weight", "load_entropy_weight"):
+        require_number(name, getattr(layer, name), least=0)
 
 
 def _check_dispatch(dispatch: str) -> None:

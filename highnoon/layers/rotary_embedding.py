@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from highnoon.config import require_number
 from highnoon.layers.rope_frequencies import rope_frequencies
 
 
@@ -51,8 +52,7 @@ class RotaryEmbedding(keras.layers.Layer):
         self, theta: float = 10000.0, scaling: Mapping[str, Any] | None = None, **kwargs
     ) -> None:
         super().__init__(**kwargs)
-        if theta <= 0:
-            raise ValueError(f"`theta` must be above 0; received {theta}")
+        require_number("theta", theta, above=0)
         rope_frequencies(2, theta, scaling)  # refuses what cannot be read
         self.theta = theta
         self.scaling = None if scaling is None else dict(scaling)

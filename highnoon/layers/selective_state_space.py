@@ -7,6 +7,7 @@ import math
 import keras
 from keras import ops
 
+from highnoon.config import require_number
 from highnoon.layers.built_dense import built_dense
 from highnoon.layers.causal_convolution import CausalConvolution
 from highnoon.layers.segment_restarts import count_restarts, is_token
@@ -97,8 +98,7 @@ class SelectiveStateSpace(keras.layers.Layer):
             setattr(self, name, size)
         if not 0 <= dropout < 1:
             raise ValueError(f"`dropout` must be in [0, 1); received {dropout}")
-        if time_step_scale <= 0:
-            raise ValueError(f"`time_step_scale` must be above 0; received {time_step_scale}")
+        require_number("time_step_scale", time_step_scale, above=0)
         self.use_bias = use_bias
         self.use_conv_bias = use_conv_bias
         self.time_step_initializer = TimeStepBias(time_step_min, time_step_max, time_step_floor)

@@ -12,7 +12,7 @@ import keras
 import keras_hub
 from keras import ops
 
-from highnoon.config import Config, ModelConfig, TrainingConfig, override
+from highnoon.config import Config, ModelConfig, TrainingConfig, default, override
 from highnoon.layers import token_cross_entropy
 from highnoon.models.backbone import ReasoningBackbone, read_inputs
 from highnoon.models.block_calls import xla_function
@@ -96,7 +96,7 @@ class LanguageModel(keras_hub.models.CausalLM):
         super().__init__(inputs=backbone.input, outputs=self._logits(backbone.output), name=name)
         self.input_spec = None  # an array of token ids is an input too
         self.training_config = (
-            TrainingConfig(**training_config) if isinstance(training_config, dict) else training_config
+            TrainingConfig.of_model(training_config) if isinstance(training_config, dict) else training_config
         )
         self._tokenizer = None
         self.tokenizer = tokenizer
@@ -215,9 +215,9 @@ class LanguageModel(keras_hub.models.CausalLM):
         hidden, cache = self.backbone.step(token_ids, cache, index, padding)
         return self._logits(hidden[:, -1:] if last_only else hidden), cache
 
-    def generate(self, prompt, max_length: int = 256, temperature: float = 1.0, top_k: int | None = 50,
-                 top_p: float = 1.0, repetition_penalty: float = 1.0, stop_sequences=None,
-                 tokenizer=None, seed: int | None = None):
+    def generate(self, prompt, max_length: int = default(256), temperature: float = 1.0,
+                 top_k: int | None = 50, top_p: float = 1.0, repetition_penalty: float = 1.0,
+                 stop_sequences=None, tokenizer=None, seed: int | None = None):
         """Continues a prompt; see `highnoon.inference.generation.generate`."""
         from highnoon.inference.generation import generate
 
@@ -227,7 +227,9 @@ class LanguageModel(keras_hub.models.CausalLM):
             seed=seed,
         )
 
-    def generate_batch(self, prompts, max_length: int = 256, batch_size: int = 8, **options: Any) -> Any:
+    def generate_batch(
+        self, prompts, max_length: int = default(256), batch_size: int = 8, **options: Any
+    ) -> Any:
         """Continues many prompts; see `highnoon.inference.batch_generation.generate_batch`."""
         from highnoon.inference.batch_generation import generate_batch
 

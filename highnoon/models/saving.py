@@ -113,7 +113,7 @@ def load_model(
         model = LanguageModel(
             **config.to_dict(),
             dtype=dtype_of_changes(values) or resolve_dtype(dtype),
-            training_config=TrainingConfig(**training) if training else None,
+            training_config=TrainingConfig.of_model(training) if training else None,
         )
         apply_layer_changes(model.backbone, values)
         arrays = load_arrays(path / WEIGHTS_FILE)

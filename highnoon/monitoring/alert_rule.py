@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from highnoon.config import ConfigError, require_text, shown
 from highnoon.monitoring.alert import ACTIONS, SEVERITIES, Alert
 from highnoon.monitoring.nearest_name import unknown_name
 from highnoon.monitoring.run_facts import RunFacts
@@ -30,9 +31,12 @@ class AlertRule:
     """Attributes of JSON values that make up the rule's state."""
 
     def __init__(self, name: str, severity: str, advice: str, action: str = "event") -> None:
-        if severity not in SEVERITIES:
+        require_text("name", name)
+        if not isinstance(advice, str):
+            raise ConfigError(f"`advice` must be a text; received {shown(advice)}")
+        if not isinstance(severity, str) or severity not in SEVERITIES:
             raise unknown_name("severity", severity, SEVERITIES)
-        if action not in ACTIONS:
+        if not isinstance(action, str) or action not in ACTIONS:
             raise unknown_name("action", action, ACTIONS)
         self.name, self.severity, self.advice, self.action = name, severity, advice, action
         self.told: str | None = None

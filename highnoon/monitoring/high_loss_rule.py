@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from highnoon.config import require_count, require_number
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_rule import AlertRule, finite
 from highnoon.monitoring.run_facts import RunFacts
@@ -26,6 +27,9 @@ class HighLossRule(AlertRule):
     def __init__(
         self, factor: float = 1.5, first_steps: int = 10, quiet_steps: int = 100, action: str = "event"
     ) -> None:
+        require_number("factor", factor, above=0)
+        require_count("first_steps", first_steps, least=0)
+        require_count("quiet_steps", quiet_steps, least=0)
         super().__init__(
             "high_loss",
             "critical",

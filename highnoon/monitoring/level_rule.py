@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from highnoon.config import require_count, require_number
 from highnoon.monitoring.alert import SEVERITIES, Alert
 from highnoon.monitoring.alert_rule import AlertRule, finite
 from highnoon.monitoring.run_facts import RunFacts
@@ -39,6 +40,12 @@ class LevelRule(AlertRule):
         is_lower_worse: bool = False, num_points: int = 1, first_steps: int = 0,
         clear_at: float | None = None, action: str = "event",
     ) -> None:
+        require_count("num_points", num_points)
+        require_count("first_steps", first_steps, least=0)
+        if clear_at is not None:
+            require_number("clear_at", clear_at)
+        for limit, _ in levels:
+            require_number("levels", limit)
         severities = [severity for _, severity in levels]
         super().__init__(name, severities[-1] if severities else "", advice, action)
         self._sign = -1.0 if is_lower_worse else 1.0

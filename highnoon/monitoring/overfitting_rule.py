@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from highnoon.config import require_count, require_number
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_rule import AlertRule, finite
 from highnoon.monitoring.moving_average import move_average
@@ -27,6 +28,9 @@ class OverfittingRule(AlertRule):
         self, num_evaluations: int = 3, min_delta: float = 0.01, smoothing_steps: float = 50,
         action: str = "event",
     ) -> None:
+        require_count("num_evaluations", num_evaluations)
+        require_number("min_delta", min_delta, least=0)
+        require_number("smoothing_steps", smoothing_steps, above=0)
         super().__init__(
             "overfitting",
             "warning",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from highnoon.config import EARLY_STOPPING_MIN_DELTA
+from highnoon.config import EARLY_STOPPING_MIN_DELTA, require_count, require_number
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_rule import AlertRule, finite
 from highnoon.monitoring.moving_average import move_average
@@ -31,6 +31,9 @@ class PlateauRule(AlertRule):
         self, num_steps: int = 500, min_delta: float = EARLY_STOPPING_MIN_DELTA, smoothing_steps: float = 50,
         action: str = "event",
     ) -> None:
+        require_count("num_steps", num_steps)
+        require_number("min_delta", min_delta, least=0)
+        require_number("smoothing_steps", smoothing_steps, above=0)
         super().__init__(
             "plateau",
             "warning",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from highnoon.config import require_count, require_number
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_rule import AlertRule, finite
 from highnoon.monitoring.moving_average import move_average
@@ -28,6 +29,10 @@ class RisingLossRule(AlertRule):
         self, rise: float = 0.1, smoothing_steps: float = 20, first_steps: int = 10, quiet_steps: int = 100,
         action: str = "event",
     ) -> None:
+        require_number("rise", rise, above=0)
+        require_number("smoothing_steps", smoothing_steps, above=0)
+        require_count("first_steps", first_steps, least=0)
+        require_count("quiet_steps", quiet_steps, least=0)
         super().__init__(
             "rising_loss",
             "warning",

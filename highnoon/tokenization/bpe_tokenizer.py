@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from highnoon.config import require_count
 from highnoon.tokenization.begin_template import begin_template
 from highnoon.tokenization.byte_alphabet import BYTE_NAMES, definition, token_to_bytes
 from highnoon.tokenization.read_definition import read_definition
@@ -31,6 +32,7 @@ from highnoon.tokenization.word_merges import WordMerges
 
 _NOT_UTF8 = re.compile("([\udc80-\udcff]+)")
 _PIECE_CHARACTERS = 1 << 20
+LARGEST_VOCAB_SIZE = 10_000_000
 
 # A memory of words pays from here on.
 _FEW_CHARACTERS = 4096
@@ -230,7 +232,8 @@ def _require_vocab_size(vocab_size: int) -> int:
             f"`vocab_size` must be at least {SMALLEST_VOCAB_SIZE} ({len(SPECIAL_TOKENS)} special ids and "
             f"256 bytes); received {vocab_size}"
         )
-    return vocab_size
+    # The trainer reserves memory for as many.
+    return require_count("vocab_size", vocab_size, most=LARGEST_VOCAB_SIZE, error=TokenizerError)
 
 
 def _learn_merges(texts: Iterable[str], vocab_size: int, min_frequency: int) -> list[tuple[str, str]]:

@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from highnoon.training.curriculum import CurriculumScheduler, check_count
+from highnoon.config import require_count, require_number
+from highnoon.training.curriculum import CurriculumScheduler
 
 
 class AdaptiveCurriculumScheduler(CurriculumScheduler):
@@ -64,17 +65,14 @@ class AdaptiveCurriculumScheduler(CurriculumScheduler):
                 "`min_epochs_per_stage` and `max_epochs_per_stage` bound its pace",
                 stacklevel=2,
             )
-        self.min_epochs_per_stage = check_count("min_epochs_per_stage", min_epochs_per_stage, least=1)
-        self.max_epochs_per_stage = check_count("max_epochs_per_stage", max_epochs_per_stage, least=1)
+        self.min_epochs_per_stage = require_count("min_epochs_per_stage", min_epochs_per_stage, least=1)
+        self.max_epochs_per_stage = require_count("max_epochs_per_stage", max_epochs_per_stage, least=1)
         # A first stage as long as the shortest one unless the caller asks for a longer.
         kwargs.setdefault("warmup_epochs", min_epochs_per_stage)
         super().__init__(**kwargs)
-        if not (math.isfinite(loss_threshold_for_progression) and loss_threshold_for_progression >= 0):
-            raise ValueError(
-                "`loss_threshold_for_progression` must be a number of at least 0; "
-                f"received {loss_threshold_for_progression}"
-            )
-        self.loss_threshold_for_progression = float(loss_threshold_for_progression)
+        self.loss_threshold_for_progression = require_number(
+            "loss_threshold_for_progression", loss_threshold_for_progression, least=0
+        )
         shortest = max(self.min_epochs_per_stage, self.warmup_epochs)
         if self.max_epochs_per_stage < shortest:
             raise ValueError(
@@ -98,7 +96,7 @@ class AdaptiveCurriculumScheduler(CurriculumScheduler):
         current_loss = float(current_loss)
         if not math.isfinite(current_loss):
             raise ValueError(f"`current_loss` must be a finite number; received {current_loss}")
-        epochs_in_stage = check_count("epoch", epoch, least=0) - self._stage_start + 1
+        epochs_in_stage = require_count("epoch", epoch, least=0) - self._stage_start + 1
         if epochs_in_stage < 1:
             raise ValueError(
                 f"`epoch` must be at least {self._stage_start}, where stage {self.current_stage} began; "

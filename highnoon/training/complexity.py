@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from highnoon.config import shown
+
 TEXT_STRATEGIES = ("size_based", "difficulty_based", "mixed")
 STRATEGIES = (*TEXT_STRATEGIES, "reference_loss")
 DIFFICULTY_WEIGHTS = {"length": 0.3, "vocabulary": 0.2, "syntax": 0.2, "domain": 0.3}
@@ -39,7 +41,7 @@ def check_strategy(strategy: str) -> str:
             "use 'size_based', or `weight=` of a curriculum stage to weigh its loss"
         )
     if strategy not in STRATEGIES:
-        raise ValueError(f"`strategy` must be one of {', '.join(STRATEGIES)}; received {strategy!r}")
+        raise ValueError(f"`strategy` must be one of {', '.join(STRATEGIES)}; received {shown(strategy)}")
     return strategy
 
 

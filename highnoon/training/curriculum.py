@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-import numbers
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from highnoon.config import require_choice, require_count, require_flag, require_number
 from highnoon.training.complexity import check_strategy, complexity_scores
 
 UNITS = ("epoch", "step", "token")
 PACES = ("linear", "root", "step")
+MAX_STAGES = 10_000
 
 
 class CurriculumScheduler:
@@ -35,7 +36,7 @@ class CurriculumScheduler:
     Args:
         strategy: What makes a sample hard: `"size_based"`, `"difficulty_based"`, `"mixed"` or
             `"reference_loss"`, see `highnoon.training.complexity`.
-        num_stages: Number of stages, at least 1.
+        num_stages: Number of stages, 1 to 10,000.
         warmup_epochs: Epochs of the first stage, before the data grows; not negative.
         stage_increment_epochs: Epochs of each stage after it, at least 1.
         initial_fraction: Share of the samples in the first stage, in (0, 1].
@@ -77,18 +78,12 @@ class CurriculumScheduler:
         reference_model: Any = None,
     ):
         self.strategy = check_strategy(strategy)
-        self.num_stages = check_count("num_stages", num_stages, least=1)
-        self.warmup_epochs = check_count("warmup_epochs", warmup_epochs, least=0)
-        self.stage_increment_epochs = check_count("stage_increment_epochs", stage_increment_epochs, least=1)
-        if not 0.0 < initial_fraction <= 1.0:
-            raise ValueError(f"`initial_fraction` must be in (0, 1]; received {initial_fraction}")
-        for name, value, choices in (("unit", unit, UNITS), ("pace", pace, PACES)):
-            if value not in choices:
-                known = ", ".join(map(repr, choices))
-                raise ValueError(f"`{name}` must be one of {known}; received {value!r}")
-        self.initial_fraction = float(initial_fraction)
-        self.verbose = bool(verbose)
-        self.unit, self.pace = unit, pace
+        self.num_stages = require_count("num_stages", num_stages, most=MAX_STAGES)
+        self.warmup_epochs = require_count("warmup_epochs", warmup_epochs, least=0)
+        self.stage_increment_epochs = require_count("stage_increment_epochs", stage_increment_epochs, least=1)
+        self.initial_fraction = require_number("initial_fraction", initial_fraction, above=0, most=1)
+        self.verbose = require_flag("verbose", verbose)
+        self.unit, self.pace = require_choice("unit", unit, UNITS), require_choice("pace", pace, PACES)
         self.reference_model = os.fspath(reference_model) if _is_path(reference_model) else reference_model
         self.current_stage = 0
         self._announced_stage: int | None = None
@@ -102,7 +97,8 @@ class CurriculumScheduler:
                 read once.
             strategy: None takes the scheduler's own.
         """
-        return complexity_scores(samples, strategy or self.strategy, self.reference_model)
+        strategy = self.strategy if strategy is None else strategy
+        return complexity_scores(samples, strategy, self.reference_model)
 
     def prepare_curriculum(self, samples: Sequence[Any]) -> np.ndarray:
         """Sorts the samples and returns their indices from easy to hard; equal ones keep their order.
@@ -126,7 +122,7 @@ class CurriculumScheduler:
             RuntimeError: `prepare_curriculum` was not called.
         """
         order = self._prepared()
-        self.current_stage = self.stage_at(check_count("epoch", epoch, least=0))
+        self.current_stage = self.stage_at(require_count("epoch", epoch, least=0))
         self._announce()
         return order[: self._num_samples()].copy()
 
@@ -244,10 +240,3 @@ class CurriculumScheduler:
 
 def _is_path(value: Any) -> bool:
     return isinstance(value, (str, os.PathLike))
-
-
-def check_count(name: str, value: Any, least: int) -> int:
-    """Returns a whole number of at least `least`, or raises ValueError."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"`{name}` must be a whole number of at least {least}; received {value!r}")
-    return int(value)

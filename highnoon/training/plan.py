@@ -8,7 +8,7 @@ from typing import Any
 
 from highnoon.config import TrainingConfig
 from highnoon.data.bad_rows import describe_left_out
-from highnoon.training.stage_data import STREAM_KEY, PlannedEpoch, StageData
+from highnoon.training.stage_data import STREAM_KEY, PlannedSpan, StageData
 
 MAX_AUTOMATIC_WARMUP_STEPS = 1000
 
@@ -209,9 +209,9 @@ def _plan_stage(
     data: StageData, epochs_per_stage: int, weight_mode: str, least_seconds: float | None
 ) -> StagePlan:
     stage, report = data.stage, data.train_rows.report()
-    epochs = None if data.steps is not None else stage.epochs or epochs_per_stage
-    timeline = data.timeline(epochs or 1)
-    steps = sum(planned.num_steps for planned in timeline)
+    epochs = None if data.steps is not None else epochs_per_stage if stage.epochs is None else stage.epochs
+    spans = data.spans(1 if epochs is None else epochs)
+    steps = sum(span.num_epochs * span.num_steps for span in spans)
     by_rate = weight_mode == "learning_rate"
     return StagePlan(
         name=stage.name,
@@ -231,7 +231,7 @@ def _plan_stage(
         data_key=data.data_key,
         mix=_mix(report),
         overrides=dict(stage.config_overrides),
-        timeline=_spans(timeline),
+        timeline=_merged(spans),
         least_seconds=None if least_seconds is None else steps * least_seconds,
     )
 
@@ -260,16 +260,16 @@ def _mix(report: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _spans(timeline: Sequence[PlannedEpoch]) -> list[dict[str, int]]:
-    """Epochs that read as many documents in as many steps, put together."""
-    spans: list[dict[str, int]] = []
-    for planned in timeline:
-        alike = {"documents": planned.num_documents, "steps": planned.num_steps}
-        if spans and all(spans[-1][key] == value for key, value in alike.items()):
-            spans[-1]["epochs"] += 1
+def _merged(spans: Sequence[PlannedSpan]) -> list[dict[str, int]]:
+    """Spans as JSON values; neighbors whose epochs read as many documents in as many steps are one."""
+    merged: list[dict[str, int]] = []
+    for span in spans:
+        alike = {"documents": span.num_documents, "steps": span.num_steps}
+        if merged and all(merged[-1][key] == value for key, value in alike.items()):
+            merged[-1]["epochs"] += span.num_epochs
         else:
-            spans.append({"first_epoch": planned.epoch, "epochs": 1, **alike})
-    return spans
+            merged.append({"first_epoch": span.first_epoch, "epochs": span.num_epochs, **alike})
+    return merged
 
 
 def _notes_on(
@@ -289,7 +289,7 @@ def _notes_on(
                 'loss, Trainer(weight_mode="learning_rate") makes it act'
             )
         needed = getattr(data.stage.scheduler, "epochs_to_full_data", None)
-        length = data.clock(row.epochs or epochs_per_stage, row.steps)
+        length = data.clock(epochs_per_stage if row.epochs is None else row.epochs, row.steps)
         if needed is not None and needed() > length:
             unit = data.stage.scheduler.unit
             notes.append(

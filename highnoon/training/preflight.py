@@ -20,6 +20,7 @@ from highnoon.training.optimizers.muon import matrix_shapes
 from highnoon.training.plan import TrainingPlan
 from highnoon.training.stage_data import StageData
 
+_BYTES_OF_TOKEN = 16  # token id, position, segment and loss weight in a batch
 _TIGHT = 0.9  # share of the free memory above which a warning is due
 
 
@@ -181,6 +182,33 @@ def require_memory(model: keras.Model, config: TrainingConfig, allow_oversize: b
             f"of {config.optimizer} beside the weights; {device} has {_size(available)} free. Choose a "
             "smaller preset or an optimizer with fewer slots, or pass allow_oversize=True"
         )
+
+
+def require_memory_for_rows(
+    configs: Sequence[TrainingConfig], num_replicas: int = 1, allow_oversize: bool = False
+) -> None:
+    """Checks, before any data is read, that the rows of one optimizer step can fit into memory.
+
+    Args:
+        configs: Of the run's stages.
+        num_replicas: Devices that share a step, on all machines.
+        allow_oversize: Whether to check nothing.
+
+    Raises:
+        LimitExceededError: they cannot, and `allow_oversize` is false.
+    """
+    available = available_memory()
+    for config in configs:
+        rows = config.batch_size * config.gradient_accumulation_steps
+        if config.global_batch_size is not None:
+            rows = config.global_batch_size // num_replicas
+        needed = rows * config.max_seq_length * _BYTES_OF_TOKEN
+        if needed > available and not allow_oversize:
+            raise LimitExceededError(
+                f"the rows of one step, {rows:,} of {config.max_seq_length:,} tokens, need {_size(needed)}, "
+                f"and {_size(available)} are free; lower `batch_size`, `gradient_accumulation_steps` or "
+                "`max_seq_length`, or pass allow_oversize=True"
+            )
 
 
 def describe_out_of_memory(preflight: Preflight, error: BaseException) -> str:

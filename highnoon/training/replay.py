@@ -87,7 +87,7 @@ class Replay:
                 f"{self.folder} holds no run whose steps could be shown: give a checkpoint that train() wrote"
             )
         self._tokenizer: Any = snapshot.read_tokenizer(self.folder)
-        self._data_dir = data_dir or self._state["data_dir"]
+        self._data_dir = self._state["data_dir"] if data_dir is None else data_dir
         self._cache_dir = cache_dir
         self._stages: dict[int, StageData] = {}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import inspect
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 import keras
 
-from highnoon.config import ConfigError, TrainingConfig, resolve_keys
+from highnoon.config import ConfigError, TrainingConfig
 from highnoon.data import (
     DataError,
     DocumentSource,
@@ -25,6 +24,7 @@ from highnoon.data import (
 )
 from highnoon.data.distinct_names import require_distinct_names
 from highnoon.data.mixture import balanced_shares
+from highnoon.data.registry import require_source_options
 from highnoon.data.streamed_rows import StreamedRows
 from highnoon.training.stage_data import STREAM_KEY, StageData
 from highnoon.training.stages import CurriculumStage
@@ -96,11 +96,7 @@ def open_dataset(entry: Any, data_dir: str | os.PathLike[str] | None) -> Documen
     """
     if not isinstance(entry, Mapping):
         return open_source(entry, data_dir=data_dir)
-    options = dict(entry)
-    if "name" not in options:
-        raise DataError(f"a dataset given as a mapping needs its `name`; received {entry!r}")
-    known = {*inspect.signature(open_source).parameters, "stream"} - {"data_dir"}
-    options = resolve_keys(options, known, f"dataset {entry['name']!r}")
+    options = require_source_options(entry)
     is_streamed = options.pop("stream", False)
     source = open_source(**options, data_dir=data_dir)
     source.is_streamed = source.is_streamed or is_streamed
@@ -119,7 +115,8 @@ def choose_tokenizer(
             say its `vocab_size`.
     """
     prepared = [s.tokenizer for stage in sources for s in stage.sources if isinstance(s, PreparedTokens)]
-    tokenizer, note = given or getattr(model, "tokenizer", None) or next(iter(prepared), None), None
+    choices = [given, getattr(model, "tokenizer", None), *prepared]
+    tokenizer, note = next((choice for choice in choices if choice is not None), None), None
     vocab_size = getattr(model, "vocab_size", None) or getattr(
         getattr(model, "backbone", None), "vocabulary_size", None
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,47 @@ class PlannedEpoch(NamedTuple):
     num_documents: int
     first_step: int
     num_steps: int
+
+
+class PlannedSpan(NamedTuple):
+    """Epochs in a row that read as many documents in as many steps each.
+
+    Args:
+        first_epoch: From 0 within the stage.
+        num_epochs: Epochs.
+        num_documents: The easiest documents, as many as are read.
+        num_steps: Optimizer steps of each epoch.
+    """
+
+    first_epoch: int
+    num_epochs: int
+    num_documents: int
+    num_steps: int
+
+
+class PlannedEpochs(Sequence[PlannedEpoch]):
+    """The epochs of spans as a sequence: it takes no memory for each of them.
+
+    Args:
+        spans: In order, without gaps.
+    """
+
+    def __init__(self, spans: Sequence[PlannedSpan]) -> None:
+        self._spans = list(spans)
+        steps = (span.num_epochs * span.num_steps for span in self._spans)
+        self._first_steps = [0, *itertools.accumulate(steps)]
+
+    def __len__(self) -> int:
+        return self._spans[-1].first_epoch + self._spans[-1].num_epochs if self._spans else 0
+
+    def __getitem__(self, epoch: Any) -> Any:
+        if isinstance(epoch, slice):
+            return [self[index] for index in range(*epoch.indices(len(self)))]
+        epoch = range(len(self))[epoch]
+        place = bisect.bisect_right(self._spans, epoch, key=lambda span: span.first_epoch) - 1
+        span = self._spans[place]
+        first_step = self._first_steps[place] + (epoch - span.first_epoch) * span.num_steps
+        return PlannedEpoch(epoch, span.num_documents, first_step, span.num_steps)
 
 
 @dataclasses.dataclass
@@ -136,22 +178,38 @@ class StageData:
         rows = range(start, min(start + self.rows_per_step, view.num_rows))
         return [view.documents_of(row).tolist() for row in rows]
 
-    def timeline(self, epochs: int) -> list[PlannedEpoch]:
+    def timeline(self, epochs: int) -> PlannedEpochs:
         """Returns every epoch of the stage as planned; where the loss sets the pace, the longest possible.
 
         Args:
             epochs: Length, where the stage gives none in steps or tokens.
         """
-        planned: list[PlannedEpoch] = []
-        stage_step = 0
-        while stage_step < self.steps if self.steps is not None else len(planned) < epochs:
-            allowed = self._planned_allowed(len(planned), stage_step)
+        return PlannedEpochs(self.spans(epochs))
+
+    def spans(self, epochs: int) -> list[PlannedSpan]:
+        """Returns the timeline with equal epochs put together; its cost does not grow with the length.
+
+        Args:
+            epochs: Length, where the stage gives none in steps or tokens.
+        """
+        planned: list[PlannedSpan] = []
+        epoch = stage_step = 0
+        while stage_step < self.steps if self.steps is not None else epoch < epochs:
+            allowed = self._planned_allowed(epoch, stage_step)
             count = self._steps_over(allowed)
             if self.steps is not None:
-                count = min(count, self.steps - stage_step)
-            count = self._steps_until_change(allowed, len(planned), stage_step, count)
-            planned.append(PlannedEpoch(len(planned), allowed, stage_step, count))
-            stage_step += count
+                left = self.steps - stage_step
+                if self.counts_steps:
+                    left = self._until_change(allowed, left, epoch, stage_step, by_step=True)
+                    whole = left // count
+                else:
+                    whole = self._until_change(allowed, left // count, epoch, stage_step)
+            else:
+                left, whole = count, self._until_change(allowed, epochs - epoch, epoch, stage_step)
+            span = (whole, count) if whole else (1, left)
+            planned.append(PlannedSpan(epoch, span[0], allowed, span[1]))
+            epoch += span[0]
+            stage_step += span[0] * span[1]
         return planned
 
     def _planned_allowed(self, epoch: int, stage_step: int) -> int:
@@ -159,18 +217,23 @@ class StageData:
             return self.train_rows.num_documents
         return self.num_allowed(epoch, stage_step)
 
-    def _steps_until_change(self, allowed: int, epoch: int, stage_step: int, count: int) -> int:
-        """Steps before the scheduler, counting within epochs, allows others; at most `count`."""
-        if not self.counts_steps or self._planned_allowed(epoch, stage_step + count - 1) == allowed:
-            return count
-        steps = range(1, count)
-        return 1 + bisect.bisect_left(
-            steps, True, key=lambda taken: self._planned_allowed(epoch, stage_step + taken) != allowed
-        )
+    def _until_change(
+        self, now: int, most: int, epoch: int, stage_step: int, by_step: bool = False
+    ) -> int:
+        """Returns how many epochs or steps allow `now` documents, a number that never falls; up to `most`."""
+
+        def allowed(more: int) -> int:
+            if by_step:
+                return self._planned_allowed(epoch, stage_step + more)
+            return self._planned_allowed(epoch + more, stage_step)
+
+        if self.stage.scheduler is None or most <= 0 or allowed(most - 1) == now:
+            return most
+        return bisect.bisect_left(range(most), True, key=lambda more: allowed(more) != now)
 
     def _steps_over(self, allowed: int) -> int:
         if allowed not in self._steps_of_subset:
-            self._steps_of_subset[allowed] = self.steps_in(self.view(0, allowed))
+            self._steps_of_subset[allowed] = max(1, self.steps_in(self.view(0, allowed)))
         return self._steps_of_subset[allowed]
 
     def validation_batches(self) -> Iterator[dict[str, np.ndarray]]:

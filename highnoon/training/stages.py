@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from highnoon.config import ConfigError, resolve_keys
-from highnoon.data import DataError
+from highnoon.config import (
+    ConfigError,
+    TrainingConfig,
+    require_count,
+    require_number,
+    require_text,
+    resolve_keys,
+    shown,
+)
+from highnoon.data import DataError, DocumentSource
 from highnoon.data.mixture import require_weights
+from highnoon.data.registry import require_source_options
 
 LENGTHS = ("epochs", "steps", "tokens")
 OVERRIDABLE = frozenset(
@@ -68,58 +78,69 @@ class CurriculumStage:
     optional: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise ConfigError(f"a stage needs a name; received {self.name!r}")
+        if not isinstance(self.name, str) or not self.name.strip() or "\0" in self.name:
+            raise ConfigError(f"a stage needs a name, a text; received {shown(self.name)}")
+        try:
+            self._check()
+        except (ConfigError, DataError) as error:
+            raise ConfigError(f"stage `{self.name}`: {error}") from None
+
+    def _check(self) -> None:
         if not isinstance(self.datasets, (list, tuple)):
             self.datasets = [self.datasets]
         self.datasets = list(self.datasets)
         if not self.datasets:
-            raise ConfigError(f"stage `{self.name}` names no dataset")
+            raise ConfigError("`datasets` names no dataset")
+        self._check_length()
+        self.weight = require_number("weight", self.weight, above=0)
+        self.max_repeats = require_number("max_repeats", self.max_repeats, least=1)
+        self.config_overrides = resolve_keys(self.config_overrides, set(OVERRIDABLE), "`config_overrides`")
+        TrainingConfig(**self.config_overrides)
+        names, shares = self.dataset_names_and_shares()
+        for name in names:
+            _require_dataset(name)
+        if shares is not None:
+            require_weights(shares)
+        self._check_optional(names)
+        self._check_balance(shares)
+
+    def _check_length(self) -> None:
         lengths = [field for field in LENGTHS if getattr(self, field) is not None]
         if len(lengths) > 1:
             names = " and ".join(f"`{field}`" for field in lengths)
-            raise ConfigError(f"stage `{self.name}` has {names}; give one of them")
-        for field in LENGTHS:
-            value = getattr(self, field)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ConfigError(f"stage `{self.name}`: `{field}` must be at least 1; received {value!r}")
-        if not isinstance(self.weight, (int, float)) or not self.weight > 0:
-            raise ConfigError(f"stage `{self.name}`: `weight` must be above 0; received {self.weight!r}")
-        owner = f"stage `{self.name}`"
-        self.config_overrides = resolve_keys(self.config_overrides, set(OVERRIDABLE), owner)
+            raise ConfigError(f"{names} are both given; give one of them")
+        for field in lengths:
+            setattr(self, field, require_count(field, getattr(self, field)))
         unit = getattr(self.scheduler, "unit", "epoch")
+        if self.scheduler is not None and not hasattr(self.scheduler, "get_current_subset_indices"):
+            raise ConfigError(f"`scheduler` must be a CurriculumScheduler; received {shown(self.scheduler)}")
         if unit != "epoch" and self.steps is None and self.tokens is None:
             raise ConfigError(
-                f"stage `{self.name}`: a scheduler that counts {unit}s needs the stage's length in `steps=` "
-                "or `tokens=`"
+                f"a scheduler that counts {unit}s needs the stage's length in `steps=` or `tokens=`"
             )
-        shares = self.dataset_names_and_shares()[1]
-        if shares is not None:
-            try:
-                require_weights(shares)
-            except DataError as error:
-                raise ConfigError(f"stage `{self.name}`: {error}") from None
-        self._check_balance()
 
-    def _check_balance(self) -> None:
+    def _check_optional(self, names: Sequence[Any]) -> None:
+        if not isinstance(self.optional, (list, tuple)):
+            raise ConfigError(f"`optional` must be a list of datasets; received {shown(self.optional)}")
         self.optional = list(self.optional)
-        unknown = [name for name in self.optional if name not in self.dataset_names_and_shares()[0]]
+        unknown = [name for name in self.optional if name not in names]
         if unknown:
-            raise ConfigError(f"stage `{self.name}`: {unknown[0]!r} in `optional` is none of its datasets")
+            raise ConfigError(f"{shown(unknown[0])} in `optional` is none of its datasets")
+
+    def _check_balance(self, shares: Sequence[float] | None) -> None:
         if self.balance is None:
             return
-        if self.dataset_names_and_shares()[1] is not None:
-            raise ConfigError(f"stage `{self.name}` has shares and `balance`; give one of them")
-        is_temperature = isinstance(self.balance, (int, float)) and not isinstance(self.balance, bool)
-        if not (self.balance == "equal" or (is_temperature and float(self.balance) >= 1.0)):
+        if shares is not None:
+            raise ConfigError("shares and `balance` are both given; give one of them")
+        if isinstance(self.balance, str) and self.balance == "equal":
+            return
+        try:
+            self.balance = require_number("balance", self.balance, least=1)
+        except ConfigError:
             raise ConfigError(
-                f"stage `{self.name}`: `balance` must be 'equal' or a temperature of at least 1; "
-                f"received {self.balance!r}"
-            )
-        if not self.max_repeats >= 1.0:
-            raise ConfigError(
-                f"stage `{self.name}`: `max_repeats` must be at least 1; received {self.max_repeats!r}"
-            )
+                "`balance` must be 'equal' or a temperature of at least 1 and finite; received "
+                f"{shown(self.balance)}"
+            ) from None
 
     @property
     def temperature(self) -> float | None:
@@ -133,13 +154,13 @@ class CurriculumStage:
             return self.datasets, None
         if not all(paired) or any(len(entry) != 2 for entry in self.datasets):
             raise ConfigError(
-                f"stage `{self.name}`: give every dataset as `(name, share)` or none; "
-                f"received {self.datasets!r}"
+                f"give every one of `datasets` as `(name, share)` or none; received {shown(self.datasets)}"
             )
         names, shares = zip(*self.datasets, strict=True)
-        if not all(isinstance(share, (int, float)) for share in shares):
-            raise ConfigError(f"stage `{self.name}`: shares must be numbers; received {list(shares)!r}")
-        return list(names), [float(share) for share in shares]
+        try:
+            return list(names), [require_number("share", share, above=0) for share in shares]
+        except ConfigError:
+            raise ConfigError(f"shares must be numbers above 0; received {shown(list(shares))}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what identifies the stage in a saved run, as JSON values."""
@@ -158,6 +179,24 @@ class CurriculumStage:
             "config_overrides": self.config_overrides,
             "scheduler": describe_scheduler(self.scheduler),
         }
+
+
+def _require_dataset(entry: Any) -> None:
+    """Checks what can be known of a dataset before it is opened.
+
+    Raises:
+        ConfigError: it is nothing that could name one.
+        DataError: an option of reading is out of its range.
+    """
+    if isinstance(entry, Mapping):
+        require_source_options(entry)
+    elif isinstance(entry, str):
+        require_text("datasets", entry)
+    elif not isinstance(getattr(entry, "source", entry), (DocumentSource, os.PathLike)):
+        raise ConfigError(
+            "each of `datasets` must be a name, a path, a TextDataset, a source, or a mapping with `name`; "
+            f"received {shown(entry)}"
+        )
 
 
 def _describe_dataset(dataset: Any) -> Any:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import numbers
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from highnoon.config import ConfigError, resolve_keys
+from highnoon.config import (
+    MAX_COUNT,
+    ConfigError,
+    require_count,
+    require_number,
+    require_texts,
+    resolve_keys,
+    shown,
+)
 from highnoon.training.stages import CurriculumStage
 
 _KEYS = {"name", "iters", "max_steps", "weights", "overrides"}
@@ -43,14 +52,19 @@ def task_mix_stages(
     assert second.steps == 30 and second.datasets == [("stdlib:docs", 0.4), ("stdlib:code", 0.6)]
     ```
     """
+    _check_shapes(tasks, stages, optional)
+    if max_iters is not None:
+        max_iters = require_count("max_iters", max_iters)
     unknown = [task for task in optional if task not in tasks]
     if unknown:
-        raise ConfigError(f"`optional` names the task {unknown[0]!r}; tasks are {', '.join(tasks)}")
+        raise ConfigError(f"`optional` names the task {shown(unknown[0])}; tasks are {', '.join(tasks)}")
     made: list[CurriculumStage] = []
     begin = 0
     for number, values in enumerate(stages, start=1):
         given = resolve_keys(values, _KEYS, f"stage {number} of the task mix")
-        name = str(given.get("name", f"mix {number}"))
+        name = given.get("name", f"mix {number}")
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigError(f"`name` of stage {number} of the mix must be a text; received {shown(name)}")
         steps = _num_steps(given, name, begin)
         begin += steps
         made.append(_stage(name, steps, given, tasks, optional))
@@ -60,19 +74,33 @@ def task_mix_stages(
     return made
 
 
+def _check_shapes(tasks: Any, stages: Any, optional: Any) -> None:
+    if not isinstance(tasks, Mapping) or not all(isinstance(task, str) and task.strip() for task in tasks):
+        raise ConfigError(f"`tasks` must be a mapping of names to data; received {shown(tasks)}")
+    if not isinstance(stages, (list, tuple)):
+        raise ConfigError(f"the `stages` of the task mix must be a list; received {shown(stages)}")
+    require_texts("optional", optional)
+    if isinstance(optional, str):
+        raise ConfigError(f"`optional` must be a list of tasks; received {shown(optional)}")
+
+
 def _num_steps(given: Mapping[str, Any], name: str, begin: int) -> int:
     lengths = [given[key] for key in ("iters", "max_steps") if given.get(key) is not None]
     if len(lengths) != 1:
         raise ConfigError(f"stage `{name}` needs one of `iters` and `max_steps`; received {len(lengths)}")
     length = lengths[0]
     if isinstance(length, (list, tuple)):
-        if len(length) != 2 or length[0] != begin or not isinstance(length[1], int):
+        if len(length) != 2 or any(not _is_whole(bound) for bound in length) or length[0] != begin:
             raise ConfigError(f"stage `{name}` must begin at step {begin}, where the one before ends; "
-                              f"received {length!r}")
+                              f"received {shown(length)}")
         length = length[1] - length[0]
-    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-        raise ConfigError(f"stage `{name}` must last at least 1 step; received {length!r}")
-    return length
+    if not _is_whole(length) or not 1 <= length <= MAX_COUNT:
+        raise ConfigError(f"stage `{name}` must last at least 1 step; received {shown(length)}")
+    return int(length)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _stage(
@@ -80,20 +108,23 @@ def _stage(
 ) -> CurriculumStage:
     weights = given.get("weights")
     if not isinstance(weights, Mapping) or not weights:
-        raise ConfigError(f"stage `{name}` needs `weights`, a share for each task; received {weights!r}")
+        raise ConfigError(f"stage `{name}` needs `weights`, a share for each task; received {shown(weights)}")
     unknown = [task for task in weights if task not in tasks]
     if unknown:
-        raise ConfigError(f"stage `{name}` weighs the task {unknown[0]!r}, which has no data; tasks are "
+        raise ConfigError(f"stage `{name}` weighs the task {shown(unknown[0])}, which has no data; tasks are "
                           f"{', '.join(tasks)}")
-    if any(isinstance(w, bool) or not isinstance(w, (int, float)) or w < 0 for w in weights.values()):
+    try:
+        checked = {task: require_number(task, weight, least=0) for task, weight in weights.items()}
+    except ConfigError:
         raise ConfigError(f"the weights of stage `{name}` must be numbers, none below 0; received "
-                          f"{dict(weights)!r}")
-    used = {task: float(weight) for task, weight in weights.items() if weight > 0}
+                          f"{shown(dict(weights))}") from None
+    used = {task: weight for task, weight in checked.items() if weight > 0}
+    overrides = {} if given.get("overrides") is None else given["overrides"]
     return CurriculumStage(
         name,
         [(tasks[task], weight) for task, weight in used.items()],
         steps=steps,
-        config_overrides=dict(given.get("overrides") or {}),
+        config_overrides=overrides,
         optional=[tasks[task] for task in optional if task in used],
     )
 
@@ -118,6 +149,12 @@ def sequence_length_stages(
     GPT models".
     """
     tokens = config.batch_size * config.max_seq_length
+    if not isinstance(lengths, (list, tuple)):
+        raise ConfigError(f"`lengths` must be a list of whole numbers; received {shown(lengths)}")
+    lengths = [require_count("lengths", length) for length in lengths]
+    for key in ("steps", "tokens"):
+        if arguments.get(key) is not None:
+            require_count(key, arguments[key])
     if not lengths or list(lengths) != sorted(set(lengths)) or any(tokens % length for length in lengths):
         raise ConfigError(
             f"`lengths` must rise, each a divisor of the {tokens:,} tokens of a micro-batch (batch_size="

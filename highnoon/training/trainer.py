@@ -14,7 +14,18 @@ from typing import Any
 import keras
 
 from highnoon.callbacks import Alerts, CallbackGroup, MetricsFile, ProgressBar, TensorBoardLog
-from highnoon.config import ConfigError, TrainingConfig, resolve_keys
+from highnoon.config import (
+    ConfigError,
+    TrainingConfig,
+    default,
+    is_given,
+    require_choice,
+    require_count,
+    require_flag,
+    require_path,
+    resolve_keys,
+    shown,
+)
 from highnoon.training import checkpoint, snapshot
 from highnoon.training.checkpoint_writer import CheckpointWriter
 from highnoon.training.distributed import resolve_strategy, scaled_learning_rate
@@ -26,6 +37,7 @@ from highnoon.training.preflight import (
     describe_out_of_memory,
     preflight,
     require_memory,
+    require_memory_for_rows,
     require_trainable,
 )
 from highnoon.training.progress import Progress
@@ -42,12 +54,6 @@ from highnoon.training.validation import ValidationStep
 __all__ = ["CurriculumStage", "Trainer"]
 
 DEFAULT_EPOCHS_PER_STAGE = 10
-_DOCUMENTED = {
-    "learning_rate": 1e-4,
-    "batch_size": 8,
-    "max_seq_length": 2048,
-    "gradient_accumulation_steps": 1,
-}
 
 
 class Trainer:
@@ -60,8 +66,8 @@ class Trainer:
         batch_size: Rows in one micro-batch.
         max_seq_length: Tokens in a row; never more than the model's own `max_seq_length`.
         gradient_accumulation_steps: Micro-batches in one optimizer step.
-        config: A `TrainingConfig`, by default the one that the model was created with. The four arguments
-            above override it wherever they are not at their defaults.
+        config: A `TrainingConfig`, by default the one that the model was created with. Each of the four
+            arguments above overrides it where it is given, whatever its value.
         tokenizer: Overrides the model's. Where neither exists, one of the model's vocabulary size is trained
             on the stages' own text.
         data_dir: Where datasets are looked for by name, before `HIGHNOON_DATA`.
@@ -100,10 +106,10 @@ class Trainer:
     def __init__(
         self,
         model: keras.Model,
-        learning_rate: float = 1e-4,
-        batch_size: int = 8,
-        max_seq_length: int = 2048,
-        gradient_accumulation_steps: int = 1,
+        learning_rate: float = default(1e-4),
+        batch_size: int = default(8),
+        max_seq_length: int = default(2048),
+        gradient_accumulation_steps: int = default(1),
         *,
         config: TrainingConfig | None = None,
         tokenizer: Any | None = None,
@@ -120,11 +126,18 @@ class Trainer:
     ) -> None:
         if not isinstance(model, keras.Model):
             raise ConfigError(f"`model` must be a keras.Model; received {type(model).__name__}")
-        _require_choice("weight_mode", weight_mode, ("loss", "learning_rate"))
-        _require_choice("on_callback_error", on_callback_error, ("raise", "warn"))
-        if steps_per_execution < 1:
-            raise ConfigError(f"`steps_per_execution` must be at least 1; received {steps_per_execution}")
-        self.steps_per_execution = steps_per_execution
+        if config is not None and not isinstance(config, TrainingConfig):
+            raise ConfigError(f"`config` must be a TrainingConfig; received {shown(config)}")
+        require_choice("weight_mode", weight_mode, ("loss", "learning_rate"))
+        require_choice("on_callback_error", on_callback_error, ("raise", "warn"))
+        for name, flag in (("auto_batch", auto_batch), ("allow_oversize", allow_oversize)):
+            require_flag(name, flag)
+        if jit_compile is not None:
+            require_flag("jit_compile", jit_compile)
+        for name, folder in (("data_dir", data_dir), ("cache_dir", cache_dir)):
+            if folder is not None:
+                require_path(name, folder)
+        self.steps_per_execution = require_count("steps_per_execution", steps_per_execution)
         self.model = model
         arguments = {
             "learning_rate": learning_rate,
@@ -132,7 +145,8 @@ class Trainer:
             "max_seq_length": max_seq_length,
             "gradient_accumulation_steps": gradient_accumulation_steps,
         }
-        self.config = _merge_config(config or getattr(model, "training_config", None), arguments, options)
+        base = getattr(model, "training_config", None) if config is None else config
+        self.config = _merge_config(base, arguments, options)
         self.tokenizer = tokenizer
         self.data_dir, self.cache_dir = data_dir, cache_dir
         self.weight_mode, self.on_callback_error = weight_mode, on_callback_error
@@ -146,10 +160,15 @@ class Trainer:
         self._step_state: StepState | None = None
         self.progress = Progress()
         self._run_id = uuid.uuid4().hex[:8]
-        self._epochs_per_stage = DEFAULT_EPOCHS_PER_STAGE
+        self._epochs_per_stage = self._default_epochs
         self._prepared: tuple[TrainingPlan, list[StageData]] | None = None
         self._loaded_from: pathlib.Path | None = None
         self._run: TrainingRun | None = None
+
+    @property
+    def _default_epochs(self) -> int:
+        """Epochs of stages that say no length, where `train` does not say them either."""
+        return self.config.epochs if is_given(self.config.epochs) else DEFAULT_EPOCHS_PER_STAGE
 
     @property
     def rows_per_step(self) -> int:
@@ -238,19 +257,40 @@ class Trainer:
         Raises:
             ConfigError: there are no stages, or a dataset, the tokenizer or the model do not fit.
         """
-        epochs = self._epochs_per_stage if epochs_per_stage is None else epochs_per_stage
+        epochs = self._epochs_per_stage
+        if epochs_per_stage is not None and is_given(epochs_per_stage):
+            epochs = require_count("epochs_per_stage", epochs_per_stage)
         if self._prepared is None or epochs != self._epochs_per_stage:
             self._prepared = self._prepare(epochs)
             self._epochs_per_stage = epochs
         return self._prepared[0]
 
-    def preflight(self, epochs_per_stage: int | None = None) -> Preflight:
+    def preflight(
+        self,
+        epochs_per_stage: int | None = None,
+        *,
+        resume_from: str | os.PathLike[str] | bool | None = None,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        extend: bool = False,
+        allow_plan_change: bool = False,
+    ) -> Preflight:
         """Checks memory, tokenizer and rows for a run and trains nothing; printing it shows a report.
+
+        With `resume_from` it also checks that the run can be resumed, and takes over its identity, as
+        `Trainer.load` does. The arguments are those of `train`.
 
         Raises:
             ConfigError: as `plan`.
+            CheckpointError: `resume_from` is no checkpoint, or one of another model or plan.
         """
-        self.plan(epochs_per_stage)
+        directory = pathlib.Path("checkpoints" if checkpoint_dir is None else checkpoint_dir)
+        saved = self._saved_state(_resume_path(resume_from, directory))
+        epochs = _asked_epochs(epochs_per_stage, None)
+        if epochs is None and saved is not None:
+            epochs = saved["epochs_per_stage"]
+        plan = self.plan(epochs)
+        if saved and saved["run"]:
+            self._accept_changes(plan, saved, extend, allow_plan_change, is_shown=self.replicas.is_chief)
         return self._preflight()
 
     def _preflight(self) -> Preflight:
@@ -260,7 +300,7 @@ class Trainer:
 
     def train(
         self,
-        epochs_per_stage: int | None = 10,
+        epochs_per_stage: int | None = default(DEFAULT_EPOCHS_PER_STAGE),
         save_checkpoints: bool = True,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         checkpoint_interval: int = 1000,
@@ -283,8 +323,9 @@ class Trainer:
         `early_stopping_patience` epochs.
 
         Args:
-            epochs_per_stage: Epochs of stages that set neither epochs nor steps; None means 10. A resumed
-                run keeps the number that it began with.
+            epochs_per_stage: Epochs of stages that set neither epochs nor steps. Where it is not given, or
+                None, a resumed run keeps the number that it began with, and a new run takes
+                `TrainingConfig.epochs` if that was given, or 10.
             save_checkpoints: Whether to write checkpoints at all.
             checkpoint_dir: Where; None means `./checkpoints`. Checkpoints of another run that lie there are
                 moved into a folder `run_<id>` beside the new ones.
@@ -301,7 +342,7 @@ class Trainer:
                 interrupted one.
             keep_every: Steps of which every multiple stays too.
             verbose: Whether to print the plan and show progress.
-            epochs: The same as `epochs_per_stage`.
+            epochs: Another name for `epochs_per_stage`; give one of them.
             extend: Whether a resumed run may be longer than it was begun: more epochs, steps or stages.
                 The learning rate then follows the schedule of the longer run.
             allow_plan_change: Whether a resumed run may differ in anything from the one that was begun.
@@ -311,29 +352,32 @@ class Trainer:
             `final_loss` (mean of the last epoch, nats a token), `val_loss` and `steps`.
 
         Raises:
-            ConfigError: no stages, or data, tokenizer and model do not fit one another (see `preflight`).
+            ConfigError: an argument out of its range, no stages, or data, tokenizer and model do not fit one
+                another (see `preflight`).
             CheckpointError: `resume_from` is no checkpoint or one of another model or plan, or a checkpoint
                 cannot be written.
             FloatingPointError: too many steps in a row had a loss or gradient that is not finite.
             KeyboardInterrupt: Ctrl-C, after saving.
         """
-        counts = {
-            "checkpoint_interval": checkpoint_interval,
-            "log_interval": log_interval,
-            "eval_interval": eval_interval,
-            "keep_checkpoints": keep_checkpoints,
-            "epochs_per_stage": (epochs or epochs_per_stage or DEFAULT_EPOCHS_PER_STAGE),
-        }
-        for name, value in counts.items():
-            _require_count(name, value)
-        directory = pathlib.Path(checkpoint_dir or "checkpoints")
-        if resume_from is True and not checkpoint.step_folders(directory):
-            print(f"no checkpoint in {directory} yet: a new run begins")
-            resume_from = None
-        saved = self._saved_state(directory if resume_from is True else resume_from or None)
-        is_given = epochs is not None or epochs_per_stage not in (None, DEFAULT_EPOCHS_PER_STAGE)
-        keeps_length = saved is not None and not (is_given and (extend or allow_plan_change))
-        plan = self.plan(saved["epochs_per_stage"] if saved and keeps_length else counts["epochs_per_stage"])
+        _check_run_arguments(
+            counts={
+                "checkpoint_interval": checkpoint_interval, "log_interval": log_interval,
+                "eval_interval": eval_interval, "keep_checkpoints": keep_checkpoints,
+                "keep_every": keep_every,
+            },
+            flags={
+                "save_checkpoints": save_checkpoints, "extend": extend,
+                "allow_plan_change": allow_plan_change,
+            },
+            paths={"checkpoint_dir": checkpoint_dir, "log_dir": log_dir},
+            callbacks=callbacks,
+        )
+        epochs = _asked_epochs(epochs_per_stage, epochs)
+        directory = pathlib.Path("checkpoints" if checkpoint_dir is None else checkpoint_dir)
+        saved = self._saved_state(_resume_path(resume_from, directory))
+        if epochs is None:
+            epochs = saved["epochs_per_stage"] if saved else self._default_epochs
+        plan = self.plan(epochs)
         assert self._prepared is not None
         is_chief = self.replicas.is_chief
         if saved and saved["run"]:
@@ -444,6 +488,8 @@ class Trainer:
             raise ConfigError("there is nothing to train on; call add_curriculum_stage(name, datasets) first")
         require_trainable(self.model)
         require_memory(self.model, self.config, self.allow_oversize)
+        configs = [self._stage_config(stage) for stage in self.stages]
+        require_memory_for_rows(configs, self.replicas.count, self.allow_oversize)
         sources = open_stage_sources(self.stages, self.data_dir)
         self.tokenizer, note = choose_tokenizer(
             self.model, self.tokenizer, sources, self.config.validation_split
@@ -454,8 +500,8 @@ class Trainer:
             self._packs_rows, self.tokenizer, self.cache_dir, self.replicas.count
         )
         data = [
-            preparation.prepare(stage, opened, self._stage_config(stage), self.config.seed + index)
-            for index, (stage, opened) in enumerate(zip(self.stages, sources, strict=True))
+            preparation.prepare(stage, opened, config, self.config.seed + index)
+            for index, (stage, opened, config) in enumerate(zip(self.stages, sources, configs, strict=True))
         ]
         notes = [note] if note else []
         return make_plan(data, self.config, epochs, self.weight_mode, notes, self._least_seconds), data
@@ -585,11 +631,12 @@ class Trainer:
         self, plan: TrainingPlan, saved: dict[str, Any], extend: bool, allow_plan_change: bool, is_shown: bool
     ) -> None:
         """Refuses a plan that differs from the saved one in more than is allowed, and shows what differs."""
-        changes = plan.changes(saved["plan"], extend)
-        changes += config_changes(self.config.to_dict(), saved["training_config"])
+        of_config = config_changes(self.config.to_dict(), saved["training_config"])
+        changes = plan.changes(saved["plan"], extend) + of_config
         refused = [] if allow_plan_change else [c for c in changes if not (extend and c.is_extension)]
         if refused:
-            lengthens = all(change.is_extension for change in refused)
+            if_extended = plan.changes(saved["plan"], extends=True) + of_config
+            lengthens = all(change.is_extension for change in if_extended)
             remedy = "train(extend=True)" if lengthens else "train(allow_plan_change=True)"
             raise checkpoint.CheckpointError(
                 f"the run in {saved['folder']} followed another plan: {'; '.join(map(str, refused))}. Go on "
@@ -604,22 +651,71 @@ class Trainer:
 def _merge_config(
     base: TrainingConfig | None, arguments: dict[str, Any], options: dict[str, Any]
 ) -> TrainingConfig:
-    """Lays arguments that are not at their documented defaults, and options, over the base."""
+    """Lays arguments that were given, and options, over the base.
+
+    Raises:
+        ConfigError: an unknown option, a value out of its range, or one field under two names.
+    """
     known = {field.name for field in dataclasses.fields(TrainingConfig)}
-    values = resolve_keys(options, known, "Trainer")
+    given = {name: value for name, value in arguments.items() if is_given(value)}
+    values = resolve_keys(given | options, known, "Trainer")
     if base is None:
-        base = TrainingConfig(warmup_steps=None)
-        values = arguments | values
-    else:
-        values = {key: value for key, value in arguments.items() if value != _DOCUMENTED[key]} | values
+        base = dataclasses.replace(TrainingConfig(warmup_steps=None), **arguments)
     return dataclasses.replace(base, **values)
 
 
-def _require_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ConfigError(f"`{name}` must be one of {', '.join(map(repr, choices))}; received {value!r}")
+def _asked_epochs(epochs_per_stage: int | None, epochs: int | None) -> int | None:
+    """Returns the epochs that a caller of `train` gave under either name; None for none.
+
+    Raises:
+        ConfigError: both names are given, or a number below 1.
+    """
+    given = {
+        name: require_count(name, value)
+        for name, value in (("epochs_per_stage", epochs_per_stage), ("epochs", epochs))
+        if value is not None and is_given(value)
+    }
+    if len(given) > 1:
+        raise ConfigError(
+            f"`epochs_per_stage` and `epochs` name the same number; received {epochs_per_stage} and "
+            f"{epochs}, give one of them"
+        )
+    return next(iter(given.values()), None)
 
 
-def _require_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"`{name}` must be a whole number of at least 1; received {value!r}")
+def _resume_path(
+    resume_from: str | os.PathLike[str] | bool | None, directory: pathlib.Path
+) -> str | os.PathLike[str] | None:
+    """Returns the checkpoint to resume from; None for a new run.
+
+    Raises:
+        ConfigError: `resume_from` is neither a path nor a bool.
+    """
+    if resume_from is None or resume_from is False:
+        return None
+    if resume_from is not True:
+        return require_path("resume_from", resume_from)
+    if checkpoint.step_folders(directory):
+        return directory
+    print(f"no checkpoint in {directory} yet: a new run begins")
+    return None
+
+
+def _check_run_arguments(
+    counts: Mapping[str, Any], flags: Mapping[str, Any], paths: Mapping[str, Any], callbacks: Any
+) -> None:
+    """Checks the arguments of `train` by kind.
+
+    Raises:
+        ConfigError: one of them has another type, or is out of its range.
+    """
+    for name, value in counts.items():
+        if not (name == "keep_every" and value is None):
+            require_count(name, value)
+    for name, value in flags.items():
+        require_flag(name, value)
+    for name, value in paths.items():
+        if value is not None:
+            require_path(name, value)
+    if not isinstance(callbacks, (list, tuple)):
+        raise ConfigError(f"`callbacks` must be a list of callbacks; received {shown(callbacks)}")

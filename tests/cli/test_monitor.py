@@ -148,7 +148,7 @@ def test_the_page_costs_no_tensorflow(tmp_path):
 
 def test_a_refresh_of_nothing_is_refused(capsys):
     assert main(["monitor", "--refresh", "0"]) == 1
-    assert "--refresh must be above 0" in capsys.readouterr().err
+    assert "`--refresh` must be above 0" in capsys.readouterr().err
 
 
 def test_the_verb_looks_into_logs_by_default(tmp_path, monkeypatch, capsys):

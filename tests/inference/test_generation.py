@@ -226,6 +226,7 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(new_model, tokenize
     ([[5] * 512], {}, ValueError, "prompt 0 has 512 tokens .* max_seq_length=512"),
     ([[5]], {"max_length": 0}, ValueError, "`max_length` must be .* at least 1; received 0"),
     ([[5]], {"max_length": 9, "max_new_tokens": 9}, ValueError, "name the same limit"),
+    ([[5]], {"max_length": 256, "max_new_tokens": 9}, ValueError, "name the same limit"),
     ([[5]], {"stop_sequences": "end"}, ValueError, "need a tokenizer"),
     ([[5]], {"stop_sequences": [""]}, ValueError, "a text or a token id"),
     ([[5]], {"temperature": -1}, ValueError, "`temperature` must be"),

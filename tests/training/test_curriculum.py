@@ -160,7 +160,7 @@ def test_every_argument_survives_its_config() -> None:
 
 
 @pytest.mark.parametrize("kwargs, message", [
-    ({"num_stages": 0}, "`num_stages` must be a whole number of at least 1; received 0"),
+    ({"num_stages": 0}, "`num_stages` must be at least 1; received 0"),
     ({"warmup_epochs": -1}, "`warmup_epochs`"),
     ({"stage_increment_epochs": 0}, "`stage_increment_epochs`"),
     ({"initial_fraction": 0.0}, "`initial_fraction`"),

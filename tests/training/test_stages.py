@@ -42,7 +42,7 @@ def test_pairs_give_shares():
         ({"name": ""}, "needs a name"),
         ({"datasets": []}, "names no dataset"),
         ({"epochs": 0}, "`epochs` must be at least 1"),
-        ({"steps": 1.5}, "`steps` must be at least 1"),
+        ({"steps": 1.5}, "`steps` must be a whole number"),
         ({"epochs": 1, "steps": 1}, "give one of them"),
         ({"weight": 0}, "`weight` must be above 0"),
         ({"config_overrides": {"learning_rat": 1}}, "did you mean `learning_rate`"),

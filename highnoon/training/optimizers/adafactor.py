@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from highnoon.config import require_number
 from highnoon.training.optimizers.functional_optimizer import FunctionalOptimizer
 
 
@@ -39,7 +40,8 @@ class Adafactor(FunctionalOptimizer):
         **options: Any,
     ) -> None:
         super().__init__(learning_rate, weight_decay, **options)
-        self.epsilon, self.smallest_scale = epsilon, smallest_scale
+        self.epsilon = require_number("epsilon", epsilon, above=0)
+        self.smallest_scale = require_number("smallest_scale", smallest_scale, above=0)
 
     def slot_shapes(self, variable: keras.Variable) -> dict[str, tuple[int, ...]]:
         shape = tuple(variable.shape)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from highnoon.config import require_number
 from highnoon.training.optimizers.functional_optimizer import FunctionalOptimizer
 
 
@@ -38,7 +39,9 @@ class AdamW(FunctionalOptimizer):
         **options: Any,
     ) -> None:
         super().__init__(learning_rate, weight_decay, **options)
-        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.beta_1 = require_number("beta_1", beta_1, least=0, below=1)
+        self.beta_2 = require_number("beta_2", beta_2, least=0, below=1)
+        self.epsilon = require_number("epsilon", epsilon, above=0)
 
     def slot_shapes(self, variable: keras.Variable) -> dict[str, tuple[int, ...]]:
         return {"mean": tuple(variable.shape), "square": tuple(variable.shape)}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numbers
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
+
+from highnoon.config import require_number
 
 _NEVER_DECAYED = re.compile(r"embedding|norm|bias|gamma|beta|scale")
 
@@ -46,6 +49,11 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
         name: str | None = None,
         **options: Any,
     ) -> None:
+        if isinstance(learning_rate, (numbers.Real, str)):
+            learning_rate = require_number("learning_rate", learning_rate, above=0)
+        weight_decay = require_number("weight_decay", weight_decay, least=0)
+        if use_ema:
+            ema_momentum = require_number("ema_momentum", ema_momentum, least=0, below=1)
         super().__init__(
             learning_rate, weight_decay=None, use_ema=use_ema, ema_momentum=ema_momentum, name=name, **options
         )

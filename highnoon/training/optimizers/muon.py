@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from highnoon.config import require_number
 from highnoon.training.optimizers.adamw import adam_direction
 from highnoon.training.optimizers.functional_optimizer import FunctionalOptimizer
 
@@ -55,7 +56,10 @@ class Muon(FunctionalOptimizer):
         **options: Any,
     ) -> None:
         super().__init__(learning_rate, weight_decay, **options)
-        self.momentum, self.beta_1, self.beta_2, self.epsilon = momentum, beta_1, beta_2, epsilon
+        self.momentum = require_number("momentum", momentum, least=0, below=1)
+        self.beta_1 = require_number("beta_1", beta_1, least=0, below=1)
+        self.beta_2 = require_number("beta_2", beta_2, least=0, below=1)
+        self.epsilon = require_number("epsilon", epsilon, above=0)
         self._matrix_shapes = None if matrix_shapes is None else dict(matrix_shapes)
 
     def matrix_shape(self, variable: keras.Variable) -> tuple[int, int, int] | None:
