@@ -78,12 +78,24 @@ class CallbackGroup:
         self._is_sending = True
         try:
             while self._waiting:
-                event = self._waiting.popleft()
-                for listener in self._listeners:
-                    self._call(listener, dict(event))
+                self._tell_all(self._waiting.popleft())
         finally:
             self._is_sending = False
             self._waiting.clear()
+
+    def _tell_all(self, event: dict[str, Any]) -> None:
+        """Sends one event; where a listener fails, the others hear the event before the error is raised.
+
+        The run is saved then, so a log that missed the event would have a gap for good.
+        """
+        failure: CallbackFailed | None = None
+        for listener in self._listeners:
+            try:
+                self._call(listener, dict(event))
+            except CallbackFailed as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     def hook(self, name: str, *args: Any) -> None:
         """Calls a Keras hook on all Keras callbacks."""
