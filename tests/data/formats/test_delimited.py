@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import time
 
 import pytest
 
@@ -72,3 +73,16 @@ def test_reading_goes_on_after_a_line_too_long(tmp_path: pathlib.Path) -> None:
         "line too long": [f"{file}:{number}" for number in (3, 7, 9)], "bad quotes": [f"{file}:5"]}
     with pytest.raises(BadRowError, match=r"a\.csv:3: the line is longer than max_line_bytes=50"):
         list(read_csv(file, ReadOptions(max_line_bytes=50), BadRows()))
+
+
+def test_missing_numbers_are_null(tmp_path: pathlib.Path) -> None:
+    rows = read_csv(write(tmp_path, "a,b\nNaN,nan\nNan,\n"), ReadOptions(), BadRows())
+    assert [row.values for row in rows] == [{"a": None, "b": None}, {"a": "Nan", "b": ""}]
+
+
+@pytest.mark.parametrize("head", [",".join(f"name {number}" for number in range(200_000)), "a," * 200_000])
+def test_a_head_of_many_names_is_refused_at_once(tmp_path: pathlib.Path, head: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(BadRowError, match=r"a\.csv:1: the first row must name at most 10,000 fields; received"):
+        list(read_csv(write(tmp_path, f"{head}\n"), ReadOptions(), BadRows()))
+    assert time.monotonic() - started < 2
