@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from highnoon.callbacks.event_callback import EventCallback
+from highnoon.files.printable import printable
 
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 _ABSENT = object()
@@ -166,9 +167,8 @@ class CallbackGroup:
         except Exception as error:
             if self.on_error == "raise":
                 raise CallbackFailed from error
-            warnings.warn(
-                f"a callback failed and was passed over: {traceback.format_exc(limit=-1)}", stacklevel=3
-            )
+            failure = printable(traceback.format_exc(limit=-1))
+            warnings.warn(f"a callback failed and was passed over: {failure}", stacklevel=3)
 
 
 def _overrides_batch_hooks(callback: keras.callbacks.Callback) -> bool:

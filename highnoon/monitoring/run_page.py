@@ -6,10 +6,11 @@ import io
 import math
 import time
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from highnoon.files.terminal_console import TerminalConsole, plain_text
 from highnoon.monitoring.alert import SEVERITIES, Alert
 from highnoon.monitoring.metric_names import METRICS, format_metric
 from highnoon.monitoring.run_view import RunView
@@ -36,7 +37,7 @@ def run_page(
     now = time.time() if now is None else now
     parts: list[RenderableType] = [_heading(view, now, is_ascii)]
     if note:
-        parts.append(Text(note, style="dim"))
+        parts.append(plain_text(note, "dim"))
     parts += [Text(), _alerts(view, is_ascii), Text(), _figures(view, is_ascii)]
     return Group(*parts)
 
@@ -45,16 +46,16 @@ def page_text(
     view: RunView, note: str = "", *, width: int = 110, is_ascii: bool = False, now: float | None = None
 ) -> str:
     """Returns the page as plain text of at most `width` columns, see `run_page`."""
-    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console = TerminalConsole(file=io.StringIO(), width=width)
     console.print(run_page(view, note, is_ascii=is_ascii, now=now))
     page = "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
     return page.encode("ascii", "replace").decode() if is_ascii else page
 
 
 def _heading(view: RunView, now: float, is_ascii: bool) -> Text:
-    heading = Text(f"{view.path.parent.name or view.path}", style="bold")
+    heading = plain_text(view.path.parent.name or view.path, "bold")
     if view.stage is not None:
-        heading.append(f"  stage {view.stage}")
+        heading.append_text(plain_text(f"  stage {view.stage}"))
     heading.append(f"  {_status(view, now)}\n")
     if view.total_steps:
         done = min(view.step / view.total_steps, 1.0)
@@ -114,9 +115,9 @@ def _alerts(view: RunView, is_ascii: bool) -> RenderableType:
     for alert in alerts[:_SHOWN_ALERTS]:
         mark = _MARKS.get(alert.severity, ("?", "?"))[0 if is_ascii else 1]
         over = ", over" if view.is_over(alert) else ""
-        text = Text(f"step {alert.step:,}, {alert.rule}{over}: {alert.message}\n")
-        text.append(alert.advice, style="dim")
-        table.add_row(Text(f"{mark} {alert.severity}", style=_STYLES.get(alert.severity, "")), text)
+        text = plain_text(f"step {alert.step:,}, {alert.rule}{over}: {alert.message}\n")
+        text.append_text(plain_text(alert.advice, "dim"))
+        table.add_row(plain_text(f"{mark} {alert.severity}", _STYLES.get(alert.severity, "")), text)
     if len(alerts) > _SHOWN_ALERTS:
         table.add_row("", Text(f"not shown: {len(alerts) - _SHOWN_ALERTS} more", style="dim"))
     return table

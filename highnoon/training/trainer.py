@@ -15,6 +15,7 @@ import keras
 
 from highnoon.callbacks import Alerts, CallbackGroup, MetricsFile, ProgressBar, TensorBoardLog
 from highnoon.config import ConfigError, TrainingConfig, resolve_keys
+from highnoon.files.print_text import print_text
 from highnoon.training import checkpoint, snapshot
 from highnoon.training.checkpoint_writer import CheckpointWriter
 from highnoon.training.distributed import resolve_strategy, scaled_learning_rate
@@ -327,7 +328,7 @@ class Trainer:
             _require_count(name, value)
         directory = pathlib.Path(checkpoint_dir or "checkpoints")
         if resume_from is True and not checkpoint.step_folders(directory):
-            print(f"no checkpoint in {directory} yet: a new run begins")
+            print_text(f"no checkpoint in {directory} yet: a new run begins")
             resume_from = None
         saved = self._saved_state(directory if resume_from is True else resume_from or None)
         is_given = epochs is not None or epochs_per_stage not in (None, DEFAULT_EPOCHS_PER_STAGE)
@@ -345,11 +346,11 @@ class Trainer:
         if save_checkpoints and is_chief:
             checkpoint.set_aside_older_run(directory, self._run_id)
         if verbose and is_chief:
-            print(plan)
+            print_text(plan)
             for warning in before.warnings:
-                print(f"warning: {warning}")
+                print_text(f"warning: {warning}")
             if saved:
-                print(checkpoint.explain_choice(saved["folder"]))
+                print_text(checkpoint.explain_choice(saved["folder"]))
         run_folder = None if log_dir is None else pathlib.Path(log_dir) / self._run_id
         self._run = TrainingRun(
             model=self.model,
@@ -596,7 +597,7 @@ class Trainer:
             )
         if is_shown:
             for change in changes:
-                print(f"changed: {change}")
+                print_text(f"changed: {change}")
 
 
 def _merge_config(
