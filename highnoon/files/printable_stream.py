@@ -41,7 +41,7 @@ def printable_output() -> Iterator[None]:
     """Makes `sys.stdout` a `PrintableStream` for the block."""
     below = sys.stdout
     above = PrintableStream(below)
-    sys.stdout = above  # type: ignore[assignment]
+    sys.stdout = above
     try:
         yield
     finally:
