@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
+from highnoon.files.shown import shown
 from highnoon.monitoring import ACTIONS, Alert, AlertEngine, AlertRule, default_rules, parse_rule
 from highnoon.monitoring.nearest_name import unknown_name
 
@@ -56,8 +58,13 @@ class Alerts(EventCallback):
         vocab_size: int | None = None,
     ) -> None:
         super().__init__()
+        # A YAML file gives None where a key has nothing after it.
+        rules, actions = _require_rules(() if rules is None else rules), _require_actions(actions or {})
+        is_integer = isinstance(vocab_size, numbers.Integral) and not isinstance(vocab_size, bool)
+        if vocab_size is not None and not (is_integer and vocab_size >= 1):
+            raise ValueError(f"`vocab_size` must be an integer of at least 1; received {shown(vocab_size)}")
         own = [rule if isinstance(rule, AlertRule) else parse_rule(rule) for rule in rules]
-        self._engine = AlertEngine(_with_actions([*default_rules(), *own], actions or {}), vocab_size)
+        self._engine = AlertEngine(_with_actions([*default_rules(), *own], actions), vocab_size)
         self._logger = logging.getLogger("highnoon.alerts")
 
     def state_dict(self) -> dict[str, Any]:
@@ -98,6 +105,18 @@ class Alerts(EventCallback):
                 f"the rule `{cutting[0]}` is to cut the learning rate, and {type(optimizer).__name__} has no "
                 "`learning_rate_factor`; take one of this package's optimizers, or the action `stop`"
             )
+
+
+def _require_rules(rules: Any) -> Sequence[Any]:
+    if isinstance(rules, (str, bytes)) or not isinstance(rules, Sequence):
+        raise ValueError(f"`rules` must be a list of rules; received {shown(rules)}")
+    return rules
+
+
+def _require_actions(actions: Any) -> Mapping[str, str | None]:
+    if not isinstance(actions, Mapping):
+        raise ValueError(f"`actions` must map names of rules to actions; received {shown(actions)}")
+    return actions
 
 
 def _with_actions(rules: list[AlertRule], actions: Mapping[str, str | None]) -> list[AlertRule]:

@@ -6,13 +6,16 @@ import ast
 import math
 import operator
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from highnoon.files.shown import shown
 from highnoon.monitoring.alert import ACTIONS, Alert
 from highnoon.monitoring.alert_rule import AlertRule
 from highnoon.monitoring.metric_names import ALIASES, METRICS
 from highnoon.monitoring.nearest_name import unknown_name
+from highnoon.monitoring.number import as_number
 from highnoon.monitoring.run_facts import RunFacts
 
 _LINE = re.compile(r"(?P<when>.+?)(?:\s+for\s+(?P<num_points>\w+))?(?:\s*->\s*(?P<action>\w*))?", re.DOTALL)
@@ -58,10 +61,20 @@ class ExpressionRule(AlertRule):
         name: str | None = None, advice: str = "this rule is yours: you know best", *,
         metrics: tuple[str, ...] = (),
     ) -> None:
+        if not isinstance(when, str) or not when.strip() or len(when) > _MAX_CHARACTERS:
+            raise ValueError(
+                f"a condition must be a text of at most {_MAX_CHARACTERS:,} characters; {_EXAMPLE}; received "
+                f"{shown(when)}"
+            )
+        for field, text in (("name", "" if name is None else name), ("advice", advice)):
+            if not isinstance(text, str):
+                raise ValueError(f"`{field}` of a rule must be a text; received {shown(text)}")
         when = " ".join(when.split())
         super().__init__(name or when, severity, advice, action)
         if isinstance(num_points, bool) or not isinstance(num_points, int) or num_points < 1:
-            raise ValueError(f"`for` must be a whole number of points, at least 1; received {num_points!r}")
+            raise ValueError(
+                f"`for` must be a whole number of points, at least 1; received {shown(num_points)}"
+            )
         self.when, self.num_points = when, num_points
         self.metrics: list[str] = []
         self._condition = self._read(when, {*METRICS, *metrics})
@@ -69,7 +82,8 @@ class ExpressionRule(AlertRule):
         self.streak = 0
 
     def observe(self, record: Mapping[str, Any], run: RunFacts) -> Alert | None:
-        new = {name: record[name] for name in self.metrics if isinstance(record.get(name), (int, float))}
+        numbers = {name: as_number(record.get(name)) for name in self.metrics}
+        new = {name: value for name, value in numbers.items() if value is not None}
         self.latest |= new
         values = {**self.latest, "step": record["step"], "vocab_size": run.vocab_size}
         if (self.metrics and not new) or any(values.get(name) is None for name in self._names):
@@ -100,9 +114,12 @@ class ExpressionRule(AlertRule):
             return f"metric_{len(slashed) - 1}_"
 
         try:
-            tree = ast.parse(_METRIC.sub(hide, when), mode="eval").body
-        except (SyntaxError, RecursionError, MemoryError) as error:
-            raise ValueError(f"the rule `{when}` cannot be read; {_EXAMPLE}") from error
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of Python, about code that is none
+                tree = ast.parse(_METRIC.sub(hide, when), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise ValueError(f"the rule {shown(when)} cannot be read; {_EXAMPLE}") from error
+        _require_shallow(tree, when)
         if not isinstance(tree, (ast.Compare, ast.BoolOp)) and not _is_truth(tree):
             raise ValueError(f"the rule `{when}` is a number, not a condition; {_EXAMPLE}")
         self._names = []
@@ -119,6 +136,9 @@ class ExpressionRule(AlertRule):
         return tree
 
 
+_MAX_CHARACTERS = 1000
+_MAX_DIGITS = 18
+_MAX_DEPTH = 50
 _EXAMPLE = "a rule looks like `train/grad_norm > 50 for 3 -> stop`"
 
 
@@ -134,23 +154,35 @@ def parse_rule(form: str | Mapping[str, Any], metrics: tuple[str, ...] = ()) -> 
         ValueError: it cannot be read; the error names the nearest right name.
     """
     if not isinstance(form, (str, Mapping)):
-        raise ValueError(f"a rule is a line or a mapping; {_EXAMPLE}; received {form!r}")
+        raise ValueError(f"a rule is a line or a mapping; {_EXAMPLE}; received {shown(form)}")
     values = {"when": form} if isinstance(form, str) else dict(form)
     for key in values:
         if key not in _KEYS:
-            raise unknown_name("key of a rule", str(key), _KEYS)
-    if not isinstance(values.get("when"), str) or not values["when"].strip():
-        raise ValueError(f"a rule needs `when`, a condition; {_EXAMPLE}; received {form!r}")
+            raise unknown_name("key of a rule", key, _KEYS)
+    if not isinstance(values.get("when"), str) or not 0 < len(values["when"].strip()) <= _MAX_CHARACTERS:
+        raise ValueError(
+            f"a rule needs `when`, a condition of at most {_MAX_CHARACTERS:,} characters; {_EXAMPLE}; "
+            f"received {shown(form)}"
+        )
     match = _LINE.fullmatch(values.pop("when").strip())
     assert match is not None
     in_line = {"for": match["num_points"], "action": match["action"]}
     values = {key: value for key, value in in_line.items() if value is not None} | values
     if "action" in values and values["action"] not in ACTIONS:
-        raise unknown_name("action", str(values["action"]), ACTIONS)
+        raise unknown_name("action", values["action"], ACTIONS)
     points = values.pop("for", 1)
-    if isinstance(points, str) and points.isdecimal():
+    if isinstance(points, str) and points.isdecimal() and len(points) <= _MAX_DIGITS:
         points = int(points)
     return ExpressionRule(match["when"], points, metrics=metrics, **values)  # type: ignore[arg-type]
+
+
+def _require_shallow(tree: ast.expr, when: str) -> None:
+    level: list[ast.AST] = [tree]
+    for _ in range(_MAX_DEPTH):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+    raise ValueError(f"the rule {shown(when)} is nested more than {_MAX_DEPTH} deep; write several rules")
 
 
 def _is_truth(node: ast.AST) -> bool:
@@ -171,7 +203,8 @@ def _require_allowed(node: ast.AST, when: str) -> None:
     allowed = (
         ast.Compare, ast.BoolOp, ast.And, ast.Or, ast.BinOp, ast.UnaryOp, ast.Load, ast.Name, *_OPERATORS
     )
-    is_number = isinstance(node, ast.Constant) and type(node.value) in (int, float)
+    number = as_number(node.value) if isinstance(node, ast.Constant) else None
+    is_number = number is not None and math.isfinite(number)
     if isinstance(node, ast.Call):
         if not isinstance(node.func, ast.Name) or node.keywords or not node.args:
             raise ValueError(f"the rule `{when}` calls something that is no function of numbers; {_EXAMPLE}")

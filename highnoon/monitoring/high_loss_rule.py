@@ -8,6 +8,7 @@ from typing import Any
 
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_rule import AlertRule, finite
+from highnoon.monitoring.number import require_number
 from highnoon.monitoring.run_facts import RunFacts
 
 
@@ -32,11 +33,13 @@ class HighLossRule(AlertRule):
             "lower the learning rate or warm up longer, go back to an earlier checkpoint, check the data",
             action,
         )
-        self.factor, self.first_steps, self.quiet_steps = factor, first_steps, quiet_steps
+        self.factor = require_number("factor", factor)
+        self.first_steps = require_number("first_steps", first_steps)
+        self.quiet_steps = require_number("quiet_steps", quiet_steps)
 
     def observe(self, record: Mapping[str, Any], run: RunFacts) -> Alert | None:
         loss = finite(record, "train/loss")
-        if loss is None or not run.vocab_size:
+        if loss is None or run.vocab_size is None or run.vocab_size < 2:
             return None
         guessing = math.log(run.vocab_size)
         if loss < self.factor * guessing:

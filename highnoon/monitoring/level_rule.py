@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from highnoon.monitoring.alert import SEVERITIES, Alert
 from highnoon.monitoring.alert_rule import AlertRule, finite
+from highnoon.monitoring.number import require_number
 from highnoon.monitoring.run_facts import RunFacts
 
 
@@ -42,6 +44,8 @@ class LevelRule(AlertRule):
         severities = [severity for _, severity in levels]
         super().__init__(name, severities[-1] if severities else "", advice, action)
         self._sign = -1.0 if is_lower_worse else 1.0
+        for limit, _ in levels:
+            require_number(f"a limit of `{name}`", limit, -math.inf)
         limits = [self._sign * limit for limit, _ in levels]
         if limits != sorted(limits) or severities != sorted(severities, key=SEVERITIES.index):
             raise ValueError(f"the levels of `{name}` must go from mild to severe; received {list(levels)}")

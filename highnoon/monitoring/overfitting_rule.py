@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_rule import AlertRule, finite
-from highnoon.monitoring.moving_average import move_average
+from highnoon.monitoring.moving_average import LEAST_SMOOTHING, move_average
+from highnoon.monitoring.number import require_number
 from highnoon.monitoring.run_facts import RunFacts
 
 
@@ -33,8 +34,9 @@ class OverfittingRule(AlertRule):
             "stop here and keep the best checkpoint, or take more data, more dropout or a smaller model",
             action,
         )
-        self.num_evaluations, self.min_delta = num_evaluations, min_delta
-        self.smoothing_steps = smoothing_steps
+        self.num_evaluations = require_number("num_evaluations", num_evaluations, 1)
+        self.min_delta = require_number("min_delta", min_delta)
+        self.smoothing_steps = require_number("smoothing_steps", smoothing_steps, LEAST_SMOOTHING)
         self.start_anew()
 
     def start_anew(self) -> None:

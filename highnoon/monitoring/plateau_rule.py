@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from highnoon.config import EARLY_STOPPING_MIN_DELTA
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_rule import AlertRule, finite
-from highnoon.monitoring.moving_average import move_average
+from highnoon.monitoring.moving_average import LEAST_SMOOTHING, move_average
+from highnoon.monitoring.number import require_number
 from highnoon.monitoring.run_facts import RunFacts
 
 
@@ -38,7 +39,9 @@ class PlateauRule(AlertRule):
             "what you think it is",
             action,
         )
-        self.num_steps, self.min_delta, self.smoothing_steps = num_steps, min_delta, smoothing_steps
+        self.num_steps = require_number("num_steps", num_steps, 1)
+        self.min_delta = require_number("min_delta", min_delta)
+        self.smoothing_steps = require_number("smoothing_steps", smoothing_steps, LEAST_SMOOTHING)
         self.start_anew()
 
     def start_anew(self) -> None:

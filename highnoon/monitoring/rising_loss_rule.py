@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_rule import AlertRule, finite
-from highnoon.monitoring.moving_average import move_average
+from highnoon.monitoring.moving_average import LEAST_SMOOTHING, move_average
+from highnoon.monitoring.number import require_number
 from highnoon.monitoring.run_facts import RunFacts
 
 
@@ -34,8 +35,10 @@ class RisingLossRule(AlertRule):
             "lower the learning rate; if it does not come back by itself, go on from an earlier checkpoint",
             action,
         )
-        self.rise, self.smoothing_steps = rise, smoothing_steps
-        self.first_steps, self.quiet_steps = first_steps, quiet_steps
+        self.rise = require_number("rise", rise)
+        self.smoothing_steps = require_number("smoothing_steps", smoothing_steps, LEAST_SMOOTHING)
+        self.first_steps = require_number("first_steps", first_steps)
+        self.quiet_steps = require_number("quiet_steps", quiet_steps)
         self.average: list[float] | None = None
         self.lowest: float | None = None
 

@@ -21,6 +21,8 @@ _SHOWN_ALERTS = 6
 _STYLES = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 _MARKS = {"critical": ("!!", "✖"), "warning": ("!", "▲"), "info": ("i", "●")}
 _BAR_WIDTH = 40
+_SHOWN_METRICS = 100
+_SHOWN_CHARACTERS = 1000
 
 
 def run_page(
@@ -38,6 +40,7 @@ def run_page(
     parts: list[RenderableType] = [_heading(view, now, is_ascii)]
     if note:
         parts.append(plain_text(note, "dim"))
+    parts += [plain_text(line, "yellow") for line in view.notes]
     parts += [Text(), _alerts(view, is_ascii), Text(), _figures(view, is_ascii)]
     return Group(*parts)
 
@@ -55,7 +58,7 @@ def page_text(
 def _heading(view: RunView, now: float, is_ascii: bool) -> Text:
     heading = plain_text(view.path.parent.name or view.path, "bold")
     if view.stage is not None:
-        heading.append_text(plain_text(f"  stage {view.stage}"))
+        heading.append_text(plain_text(f"  stage {_shortened(view.stage)}"))
     heading.append(f"  {_status(view, now)}\n")
     if view.total_steps:
         done = min(view.step / view.total_steps, 1.0)
@@ -91,18 +94,24 @@ def _figures(view: RunView, is_ascii: bool) -> RenderableType:
     table.add_column("lowest", justify="right", no_wrap=True)
     table.add_column("highest", justify="right", no_wrap=True)
     table.add_column("from the first to the last point", no_wrap=True)
-    for name in names:
+    for name in names[:_SHOWN_METRICS]:
         values = [value for _, value in view.series[name]]
         finite = [value for value in values if math.isfinite(value)] or values
         metric = METRICS.get(name)
         table.add_row(
-            metric.label if metric else name,
+            metric.label if metric else _shortened(name),
             format_metric(name, values[-1]),
             format_metric(name, min(finite)),
             format_metric(name, max(finite)),
             sparkline(values, is_ascii=is_ascii, is_logarithmic=bool(metric and metric.is_logarithmic)),
         )
+    if len(names) > _SHOWN_METRICS:
+        table.add_row(f"not shown: {len(names) - _SHOWN_METRICS} more")
     return table
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 
 
 def _alerts(view: RunView, is_ascii: bool) -> RenderableType:
@@ -115,9 +124,10 @@ def _alerts(view: RunView, is_ascii: bool) -> RenderableType:
     for alert in alerts[:_SHOWN_ALERTS]:
         mark = _MARKS.get(alert.severity, ("?", "?"))[0 if is_ascii else 1]
         over = ", over" if view.is_over(alert) else ""
-        text = plain_text(f"step {alert.step:,}, {alert.rule}{over}: {alert.message}\n")
-        text.append_text(plain_text(alert.advice, "dim"))
-        table.add_row(plain_text(f"{mark} {alert.severity}", _STYLES.get(alert.severity, "")), text)
+        rule, message = _shortened(alert.rule), _shortened(alert.message)
+        text = plain_text(f"step {alert.step:,}, {rule}{over}: {message}\n")
+        text.append_text(plain_text(_shortened(alert.advice), "dim"))
+        table.add_row(plain_text(f"{mark} {alert.severity[:20]}", _STYLES.get(alert.severity, "")), text)
     if len(alerts) > _SHOWN_ALERTS:
         table.add_row("", Text(f"not shown: {len(alerts) - _SHOWN_ALERTS} more", style="dim"))
     return table
