@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
+from highnoon.files.printable import printable
 from highnoon.files.shown import shown
 from highnoon.monitoring import ACTIONS, Alert, AlertEngine, AlertRule, default_rules, parse_rule
 from highnoon.monitoring.nearest_name import unknown_name
@@ -84,10 +85,8 @@ class Alerts(EventCallback):
                 self._act(alert, event.get("stage"))
 
     def _act(self, alert: Alert, stage: str | None) -> None:
-        self._logger.log(
-            _LEVELS[alert.severity],
-            "step %d, %s: %s; %s", alert.step, alert.rule, alert.message, alert.advice,
-        )
+        texts = map(printable, (alert.rule, alert.message, alert.advice))
+        self._logger.log(_LEVELS[alert.severity], "step %d, %s: %s; %s", alert.step, *texts)
         if alert.action == "log":
             return
         self.send("alert", stage=stage, **dataclasses.asdict(alert))

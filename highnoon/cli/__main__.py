@@ -30,7 +30,8 @@ from highnoon.cli import (
     monitor,
     train,
 )
-from highnoon.cli.error_line import error_line, is_out_of_memory
+from highnoon.cli.error_line import abort_line, error_line, is_out_of_memory, memory_limit
+from highnoon.cli.supervised import can_supervise, run_supervised
 from highnoon.files.printable import printable
 from highnoon.files.printable_stream import printable_output
 
@@ -130,7 +131,17 @@ def _quieten() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns its exit code."""
+    """Runs one verb and returns its exit code.
+
+    Under a memory limit a command of the shell runs in a process of its own: native code that gets no memory
+    ends its process, and no Python is left in it to say why.
+    """
+    if argv is None and can_supervise() and memory_limit() is not None:
+        return run_supervised(lambda: _main(argv), abort_line)
+    return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     with printable_output():
         arguments = parse(argv)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import pathlib
 import sys
 import tempfile
 
@@ -27,18 +28,57 @@ _MEMORY_REMEDY = (
     "free memory, raise the limit of this process (`ulimit -v`), or use a smaller model, `batch_size` or "
     "`max_seq_length`"
 )
+_NEAR = 0.5
+"""Fraction of a memory limit beyond which an error is put down to it: a failed request may be large."""
 _FULL = 2**20
 """Free bytes below which a disk may be the full one."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory, or a limit of it, ended what was done."""
+    """Whether memory, or a limit of it, ended what was done.
+
+    Native code that gets no memory fails in many ways: under a limit that the process has nearly reached,
+    each error may come of it.
+    """
     if isinstance(error, MemoryError):
         return True
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return True
     tensorflow = sys.modules.get("tensorflow")
-    return tensorflow is not None and isinstance(error, tensorflow.errors.ResourceExhaustedError)
+    # An import that a limit has stopped may leave a package without its parts.
+    errors = getattr(tensorflow, "errors", None)
+    if errors is not None and isinstance(error, errors.ResourceExhaustedError):
+        return True
+    return memory_limit() is not None and peak_memory() > _NEAR * (memory_limit() or 0)
+
+
+def abort_line(name: str) -> str:
+    """Returns a line on a process that a signal ended under a memory limit."""
+    return f"out of memory{_bound()}, most likely: the process was ended by {name}; {_MEMORY_REMEDY}"
+
+
+def _bound() -> str:
+    limit = memory_limit()
+    return "" if limit is None else f" under a limit of {limit / 2**30:,.1f} GiB of address space"
+
+
+def memory_limit() -> int | None:
+    """Returns the limit of this process's address space in bytes (`ulimit -v`), or None."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def peak_memory() -> int:
+    """Returns the most bytes of address space that this process has had; 0 where the system does not say."""
+    try:
+        lines = pathlib.Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmPeak:")), 0)
 
 
 def error_line(error: BaseException, arguments: argparse.Namespace) -> str:
@@ -56,7 +96,7 @@ def error_line(error: BaseException, arguments: argparse.Namespace) -> str:
 def _message(error: BaseException, arguments: argparse.Namespace) -> str:
     if is_out_of_memory(error):
         detail = str(error).strip().split("\n")[0]
-        return f"out of memory{f': {detail}' if detail else ''}; {_MEMORY_REMEDY}"
+        return f"out of memory{_bound()}{f': {detail}' if detail else ''}; {_MEMORY_REMEDY}"
     if isinstance(error, ImportError) and "failed to map segment" in str(error):
         return f"{error}; {_MEMORY_REMEDY}"
     if isinstance(error, OSError) and error.errno is not None and error.strerror:

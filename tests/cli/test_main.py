@@ -166,3 +166,15 @@ def test_an_output_that_cannot_be_written_is_one_line(monkeypatch, capsys):
         full.close()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error:") and "No space left on device" in line
+
+
+def test_whatever_fails_at_a_memory_limit_is_put_down_to_it_and_nothing_else_is(failing, capsys, monkeypatch):
+    failing(AttributeError("partially initialized module 'jax'"))
+    monkeypatch.setattr(error_line, "memory_limit", lambda: 2**30)
+    monkeypatch.setattr(error_line, "peak_memory", lambda: 0.9 * 2**30)
+    assert main(["doctor"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: out of memory under a limit of 1.0 GiB of address space: partially init")
+    monkeypatch.setattr(error_line, "peak_memory", lambda: 2**20)
+    with pytest.raises(AttributeError):
+        main(["doctor"])
