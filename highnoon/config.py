@@ -21,6 +21,7 @@ from typing import Any, TypeVar, cast
 import yaml
 
 from highnoon.files import foreign
+from highnoon.files.name_path import name_path
 from highnoon.files.shown import shown
 
 EARLY_STOPPING_PATIENCE = 10
@@ -735,7 +736,8 @@ class Config:
         path = pathlib.Path(path)
         text = (json.dumps(self.to_dict(), indent=2) if path.suffix == ".json"
                 else yaml.safe_dump(self.to_dict(), sort_keys=False))
-        path.write_text(text, encoding="utf-8")
+        with name_path(path):
+            path.write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> Config:

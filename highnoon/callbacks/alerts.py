@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
-from highnoon.config import ConfigError, require_count, shown
+from highnoon.config import ConfigError, require_count
+from highnoon.files.printable import printable
+from highnoon.files.shown import shown
 from highnoon.monitoring import ACTIONS, Alert, AlertEngine, AlertRule, default_rules, parse_rule
 from highnoon.monitoring.nearest_name import unknown_name
 
@@ -57,14 +59,13 @@ class Alerts(EventCallback):
         vocab_size: int | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(rules, str) or not isinstance(rules, Sequence):
-            raise ConfigError(f"`rules` must be a list of rules; received {shown(rules)}")
-        if actions is not None and not isinstance(actions, Mapping):
-            raise ConfigError(f"`actions` must be a mapping of rules to actions; received {shown(actions)}")
+        # A YAML file gives None where a key has nothing after it.
+        rules = _require_rules(() if rules is None else rules)
+        actions = _require_actions({} if actions is None else actions)
         if vocab_size is not None:
             require_count("vocab_size", vocab_size)
         own = [rule if isinstance(rule, AlertRule) else parse_rule(rule) for rule in rules]
-        self._engine = AlertEngine(_with_actions([*default_rules(), *own], actions or {}), vocab_size)
+        self._engine = AlertEngine(_with_actions([*default_rules(), *own], actions), vocab_size)
         self._logger = logging.getLogger("highnoon.alerts")
 
     def state_dict(self) -> dict[str, Any]:
@@ -84,10 +85,8 @@ class Alerts(EventCallback):
                 self._act(alert, event.get("stage"))
 
     def _act(self, alert: Alert, stage: str | None) -> None:
-        self._logger.log(
-            _LEVELS[alert.severity],
-            "step %d, %s: %s; %s", alert.step, alert.rule, alert.message, alert.advice,
-        )
+        texts = map(printable, (alert.rule, alert.message, alert.advice))
+        self._logger.log(_LEVELS[alert.severity], "step %d, %s: %s; %s", alert.step, *texts)
         if alert.action == "log":
             return
         self.send("alert", stage=stage, **dataclasses.asdict(alert))
@@ -105,6 +104,18 @@ class Alerts(EventCallback):
                 f"the rule `{cutting[0]}` is to cut the learning rate, and {type(optimizer).__name__} has no "
                 "`learning_rate_factor`; take one of this package's optimizers, or the action `stop`"
             )
+
+
+def _require_rules(rules: Any) -> Sequence[Any]:
+    if isinstance(rules, (str, bytes)) or not isinstance(rules, Sequence):
+        raise ConfigError(f"`rules` must be a list of rules; received {shown(rules)}")
+    return rules
+
+
+def _require_actions(actions: Any) -> Mapping[str, str | None]:
+    if not isinstance(actions, Mapping):
+        raise ConfigError(f"`actions` must map names of rules to actions; received {shown(actions)}")
+    return actions
 
 
 def _with_actions(rules: list[AlertRule], actions: Mapping[str, str | None]) -> list[AlertRule]:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from highnoon.callbacks.event_callback import EventCallback
+from highnoon.files.printable import printable
 
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 _ABSENT = object()
@@ -78,12 +79,24 @@ class CallbackGroup:
         self._is_sending = True
         try:
             while self._waiting:
-                event = self._waiting.popleft()
-                for listener in self._listeners:
-                    self._call(listener, dict(event))
+                self._tell_all(self._waiting.popleft())
         finally:
             self._is_sending = False
             self._waiting.clear()
+
+    def _tell_all(self, event: dict[str, Any]) -> None:
+        """Sends one event; where a listener fails, the others hear the event before the error is raised.
+
+        The run is saved then, so a log that missed the event would have a gap for good.
+        """
+        failure: CallbackFailed | None = None
+        for listener in self._listeners:
+            try:
+                self._call(listener, dict(event))
+            except CallbackFailed as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     def hook(self, name: str, *args: Any) -> None:
         """Calls a Keras hook on all Keras callbacks."""
@@ -154,9 +167,8 @@ class CallbackGroup:
         except Exception as error:
             if self.on_error == "raise":
                 raise CallbackFailed from error
-            warnings.warn(
-                f"a callback failed and was passed over: {traceback.format_exc(limit=-1)}", stacklevel=3
-            )
+            failure = printable(traceback.format_exc(limit=-1))
+            warnings.warn(f"a callback failed and was passed over: {failure}", stacklevel=3)
 
 
 def _overrides_batch_hooks(callback: keras.callbacks.Callback) -> bool:

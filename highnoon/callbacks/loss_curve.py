@@ -8,6 +8,7 @@ from typing import Any
 from highnoon.callbacks.event_callback import EventCallback
 from highnoon.files.name_path import name_path
 from highnoon.files.printable import printable
+from highnoon.monitoring.drawable import drawable
 
 
 class LossCurve(EventCallback):
@@ -59,9 +60,9 @@ class LossCurve(EventCallback):
         figure = Figure(figsize=(8, 4.5), layout="constrained")
         axes = figure.add_subplot(xlabel="optimizer step", ylabel="loss (nats a token)")
         if self._train:
-            axes.plot(*zip(*self._train, strict=True), label="training", linewidth=1)
+            axes.plot(*drawable(self._train), label="training", linewidth=1)
         if self._held_out:
-            axes.plot(*zip(*self._held_out, strict=True), "o-", label="held out", markersize=3)
+            axes.plot(*drawable(self._held_out), "o-", label="held out", markersize=3)
         for step, stage in self._stages:
             axes.axvline(step, color="grey", linewidth=0.6, linestyle=":")
             # Without mathematics: a `$` in a name would be read as the beginning of a formula.

@@ -7,10 +7,10 @@ import sys
 import time
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from highnoon.callbacks.event_callback import EventCallback
+from highnoon.files.terminal_console import TerminalConsole
 
 _STEPS_TO_ESTIMATE = 10
 
@@ -20,7 +20,7 @@ class ProgressBar(EventCallback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._console = Console(file=sys.stdout, highlight=False)
+        self._console = TerminalConsole(file=sys.stdout)
         self._bar: Progress | None = None
         self._task: Any = None
         self._total_steps = 0
@@ -37,10 +37,10 @@ class ProgressBar(EventCallback):
         if not self._console.is_terminal:
             return
         self._bar = Progress(
-            TextColumn("{task.fields[stage]}"),
+            TextColumn("{task.fields[stage]}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(compact=True),
             console=self._console,
         )
@@ -116,4 +116,4 @@ class ProgressBar(EventCallback):
             self._bar = None
 
     def _print(self, line: str) -> None:
-        (self._bar.console if self._bar is not None else self._console).print(line, markup=False)
+        (self._bar.console if self._bar is not None else self._console).print(line)

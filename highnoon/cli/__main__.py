@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import highnoon
 from highnoon.cli import (
@@ -28,6 +30,10 @@ from highnoon.cli import (
     monitor,
     train,
 )
+from highnoon.cli.error_line import abort_line, error_line, is_out_of_memory, memory_limit
+from highnoon.cli.supervised import can_supervise, run_supervised
+from highnoon.files.printable import printable
+from highnoon.files.printable_stream import printable_output
 
 VERBS = {
     "demo": demo,
@@ -61,6 +67,17 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs, allow_abbrev=False)  # type: ignore[arg-type]
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # A usage error quotes what was typed.
+        super()._print_message(printable(message) if message else message, file)
+
+
+class _Formatter(logging.Formatter):
+    """Writes control characters in a log line as escapes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -104,30 +121,60 @@ def _quieten() -> None:
     if level not in logging.getLevelNamesMapping():
         names = ", ".join(logging.getLevelNamesMapping())
         raise ValueError(f"HIGHNOON_LOG_LEVEL must be one of {names}; received {level!r}")
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(asctime)s %(name)s %(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("highnoon").setLevel(level)
-    warnings.formatwarning = lambda message, *origin: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *origin: f"warning: {printable(str(message))}\n"
     if level != "DEBUG":
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns its exit code."""
-    arguments = parse(argv)
-    try:
-        _quieten()
-        return VERBS[arguments.verb].run(arguments) or 0
-    except argparse.ArgumentError as error:
-        arguments.verb_parser.error(str(error))  # exits with 2
-        raise
-    except KeyboardInterrupt as stop:
-        print(str(stop) or "stopped", file=sys.stderr)
-        return 130
-    except USER_ERRORS as error:
-        if arguments.debug:
+    """Runs one verb and returns its exit code.
+
+    Under a memory limit a command of the shell runs in a process of its own: native code that gets no memory
+    ends its process, and no Python is left in it to say why.
+    """
+    if argv is None and can_supervise() and memory_limit() is not None:
+        return run_supervised(lambda: _main(argv), abort_line)
+    return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    with printable_output():
+        arguments = parse(argv)
+        try:
+            _quieten()
+            code = VERBS[arguments.verb].run(arguments) or 0
+            sys.stdout.flush()
+            return code
+        except argparse.ArgumentError as error:
+            arguments.verb_parser.error(str(error))  # exits with 2
             raise
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        except KeyboardInterrupt as stop:
+            print(printable(str(stop)) or "stopped", file=sys.stderr)
+            return 130
+        except BrokenPipeError as error:
+            return _answer_broken_pipe(error, arguments)
+        except Exception as error:
+            if arguments.debug or not (isinstance(error, USER_ERRORS) or is_out_of_memory(error)):
+                raise
+            print("error:", error_line(error, arguments), file=sys.stderr)
+            return 1
+
+
+def _answer_broken_pipe(error: BrokenPipeError, arguments: argparse.Namespace) -> int:
+    """Ends without a word where nobody reads the output any more, as in `highnoon models | head -1`."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            # The interpreter flushes once more when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    print("error:", error_line(error, arguments), file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import sys
 
 from highnoon.cli.model_options import add_model_option, add_sampling_options, sampling_arguments
 from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.files.print_text import print_generated
 
 SUMMARY = "talk with a trained model"
 DEFAULT_ANSWER_TOKENS = 128
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     while (line := read_line()) is not None:
         if line.strip():
             conversation.add_user_message(line.strip())
-            print(conversation.generate(**sampling), flush=True)
+            print_generated(conversation.generate(**sampling))
 
 
 def read_line() -> str | None:

@@ -49,10 +49,9 @@ def run(arguments: argparse.Namespace) -> int | None:
 
 
 def run_inspect(arguments: argparse.Namespace) -> None:
-    from rich.console import Console
-
     from highnoon.data import TokenStore
     from highnoon.data.bad_rows import describe_left_out
+    from highnoon.files.terminal_console import TerminalConsole
 
     require_count("--documents", arguments.documents, least=0)
     store = TokenStore.open(arguments.folder)
@@ -71,7 +70,7 @@ def run_inspect(arguments: argparse.Namespace) -> None:
         facts["left out"] = describe_left_out(manifest["left_out"])
     for name, value in facts.items():
         print(f"{name:10} {value}")
-    console = Console(highlight=False, markup=False)
+    console = TerminalConsole()
     for number in range(min(arguments.documents, len(store))):
         side = "held out" if store.is_validation[number] else "train"
         console.print(f"\n--- document {number}, {store.domain(number)}, {side}, "

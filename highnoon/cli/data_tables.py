@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from highnoon.data.statistics import DataStatistics
+from highnoon.files.terminal_console import TerminalConsole
 
 
 def print_statistics(figures: DataStatistics) -> None:
     """Prints totals, lengths and domains."""
-    console = Console(highlight=False)
+    console = TerminalConsole()
     for table in (_totals(figures), _lengths(figures), _domains(figures)):
         console.print(table)
 

@@ -10,6 +10,7 @@ import sys
 
 from highnoon.cli.model_options import add_model_option, add_sampling_options, sampling_arguments
 from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.files.print_text import print_generated
 
 SUMMARY = "continue a prompt with a trained model"
 
@@ -26,4 +27,4 @@ def run(arguments: argparse.Namespace) -> None:
 
     prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
     model = hn.load_model(arguments.model)
-    print(model.generate(prompt, **sampling_arguments(arguments)))
+    print_generated(model.generate(prompt, **sampling_arguments(arguments)))

@@ -66,9 +66,9 @@ def _compare(one: pathlib.Path, other: pathlib.Path, is_json: bool) -> None:
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from highnoon.files.terminal_console import TerminalConsole
 
-    console = Console(highlight=False, markup=False)
+    console = TerminalConsole()
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
     return console

@@ -52,8 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from rich.console import Console
-
+    from highnoon.files.terminal_console import TerminalConsole
     from highnoon.monitoring import parse_rule
     from highnoon.monitoring.find_run import find_runs, require_run
 
@@ -63,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         require_path("--export", arguments.export)
     for rule in arguments.rule:
         parse_rule(rule)
-    console = Console(highlight=False)
+    console = TerminalConsole()
     is_live = console.is_terminal and not arguments.once
     path = _wait_for_run(arguments, console) if is_live else require_run(arguments.log_dir)
     others = len(find_runs(arguments.log_dir)) - 1
@@ -88,11 +87,13 @@ def _open(path: pathlib.Path, arguments: argparse.Namespace) -> RunView:
 
 
 def _wait_for_run(arguments: argparse.Namespace, console: Console) -> pathlib.Path:
+    from highnoon.files.terminal_console import plain_text
     from highnoon.monitoring.find_run import find_runs
 
     runs = find_runs(arguments.log_dir)
     if not runs:
-        with console.status(f"waiting for a run in {arguments.log_dir}; Ctrl-C ends", spinner="line"):
+        waiting = plain_text(f"waiting for a run in {arguments.log_dir}; Ctrl-C ends")
+        with console.status(waiting, spinner="line"):
             while not (runs := find_runs(arguments.log_dir)):
                 time.sleep(min(arguments.refresh, _LONGEST_WAIT))
     return runs[0]

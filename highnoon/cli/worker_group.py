@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
+from highnoon.files.name_path import name_path
 from highnoon.training.distributed.peer_watch import EXIT_CODE as LOST_ANOTHER
 
 _POLL_SECONDS = 0.2
@@ -124,15 +125,22 @@ class WorkerGroup:
 
     def _read(self, rank: int, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        with contextlib.ExitStack() as stack:
-            log = None
-            if self.log_dir is not None:
-                log = stack.enter_context((self.log_dir / f"worker_{rank}.log").open("w", encoding="utf-8"))
-            for line in process.stdout:
-                if log is not None:
-                    log.write(line)
-                    log.flush()
-                self._say(f"[worker {rank}] {line.rstrip()}")
+        keeps_log = self.log_dir is not None
+        for number, line in enumerate(process.stdout):
+            try:
+                if keeps_log:
+                    self._write_log(rank, line, is_first=number == 0)
+            except OSError as error:
+                # The worker would wait for ever where nobody reads what it prints.
+                keeps_log = False
+                self._say(f"[launch] {error}; the lines of worker {rank} are only printed from here on")
+            self._say(f"[worker {rank}] {line.rstrip()}")
+
+    def _write_log(self, rank: int, line: str, *, is_first: bool) -> None:
+        assert self.log_dir is not None
+        path = self.log_dir / f"worker_{rank}.log"
+        with name_path(path), path.open("w" if is_first else "a", encoding="utf-8") as log:
+            log.write(line)
 
     def _await_end(self, rank: int, process: subprocess.Popen[str]) -> None:
         self._ends.put((rank, process.wait()))

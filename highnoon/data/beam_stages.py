@@ -19,6 +19,7 @@ from highnoon.data.cleaning.step import Judge
 from highnoon.data.document import Document, DocumentSource
 from highnoon.data.encoding import EncodedBatch, encode_batch
 from highnoon.data.filling import document_batches
+from highnoon.files.name_path import name_path
 from highnoon.tokenization import Tokenizer
 
 # Part of the source, place in the part: sorts as the source does.
@@ -132,5 +133,6 @@ def read_pieces(folder: pathlib.Path) -> Iterator[tuple[EncodedBatch, list[str]]
 def _write_whole(path: pathlib.Path, data: bytes | memoryview) -> None:
     # Two workers may be given one piece, on one machine or two; what they write is the same.
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    beside.write_bytes(data)
+    with name_path(path):
+        beside.write_bytes(data)
     beside.replace(path)

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from highnoon.data.benchmark_index import BenchmarkIndex, Overlap
 from highnoon.data.document import Document, DocumentSource
 from highnoon.data.registry import open_source
 from highnoon.data.splitting import split_hash, split_threshold
 from highnoon.data.word_ngrams import hash_words, split_words, word_pattern
+from highnoon.files.terminal_console import TerminalConsole, plain_text
 
 GRAM_WORDS = 13
 VALIDATION = "validation split"
@@ -92,22 +92,22 @@ def report_contamination(train: DocumentSource | str, others: Sequence[DocumentS
                          console: Console | None = None) -> dict[str, Any]:
     """Prints and returns what `find_contamination` finds; `console` None takes the standard output."""
     report = find_contamination(train, others, n, validation_split, num_examples)
-    console = console or Console()
+    console = console or TerminalConsole()
     trained = report["train"]
-    table = Table("benchmark", title_justify="left", title=(
+    table = Table("benchmark", title_justify="left", title=plain_text(
         f"Runs of {n} words that {trained['source']} shares "
         f"({trained['documents']:,} documents, {trained['words']:,} words)"))
     for heading in ("examples", "contaminated", "share", "training documents"):
         table.add_column(heading, justify="right")
     for entry in report["benchmarks"]:
-        table.add_row(Text(entry["benchmark"]), f"{entry['examples']:,}", f"{entry['contaminated']:,}",
+        table.add_row(plain_text(entry["benchmark"]), f"{entry['examples']:,}", f"{entry['contaminated']:,}",
                       f"{entry['share']:.2%}", f"{entry['train_documents']:,}")
     console.print(table)
     for entry in report["benchmarks"]:
         for found in entry["found"]:
             sides = " in ".join(f"{side['source']}:{side['id']}[{side['start']}:{side['stop']}]"
                                 for side in (found["example"], found["train"]))
-            console.print(Text(f"{sides}: {found['words']}"))
+            console.print(plain_text(f"{sides}: {found['words']}"))
     return report
 
 

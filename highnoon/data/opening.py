@@ -18,6 +18,7 @@ from highnoon.data.document import DataError
 from highnoon.data.remote import FilePath, RemotePath, file_version
 from highnoon.data.whole_stream import WholeStream
 from highnoon.data.zstd_stream import ZstdStream
+from highnoon.files.name_path import FULL_DISK, name_path
 
 COMPRESSED_SUFFIXES = (".gz", ".zst")
 _READ_BYTES = 1 << 17
@@ -69,7 +70,7 @@ def local_file(path: FilePath) -> Iterator[pathlib.Path]:
         return
     with tempfile.TemporaryDirectory(prefix="highnoon-") as folder:
         copy = pathlib.Path(folder, "unpacked")
-        with open_bytes(path) as stream, copy.open("wb") as target:
+        with open_bytes(path) as stream, name_path(copy, FULL_DISK), copy.open("wb") as target:
             shutil.copyfileobj(stream, target, _READ_BYTES)
         yield copy
 

@@ -32,14 +32,15 @@ def preparation_progress(name: str, total: int | None, is_shown: bool) -> Iterat
         yield None
         return
     from rich import progress
-    from rich.console import Console
+
+    from highnoon.files.terminal_console import TerminalConsole
 
     columns = (
-        progress.TextColumn("{task.description}"), progress.BarColumn(), progress.DownloadColumn(),
+        progress.TextColumn("{task.description}", markup=False), progress.BarColumn(), progress.DownloadColumn(),
         progress.TransferSpeedColumn(), progress.TimeRemainingColumn(),
         progress.TextColumn("{task.fields[documents]:,} documents"),
     )
-    with progress.Progress(*columns, console=Console(stderr=True)) as shown:
+    with progress.Progress(*columns, console=TerminalConsole(stderr=True)) as shown:
         task = shown.add_task(name, total=total, documents=0)
         first = True
 

@@ -20,6 +20,7 @@ from highnoon.data.folder_lock import folder_lock
 from highnoon.data.prepared_tokens import PreparedTokens
 from highnoon.data.splitting import split_threshold
 from highnoon.data.token_store import STORE_VERSION, DamagedStoreError, TokenStore
+from highnoon.files.name_path import FULL_DISK, name_path
 from highnoon.tokenization import Tokenizer
 
 MAX_WORKERS = 1024
@@ -123,7 +124,8 @@ def _written_whole(folder: pathlib.Path, replace: bool) -> Iterator[pathlib.Path
             beside = pathlib.Path(tempfile.mkdtemp(prefix=f"{beside.name}-", dir=folder.parent))
             stack.callback(shutil.rmtree, beside, ignore_errors=True)
         try:
-            yield beside
+            with name_path(folder, FULL_DISK):
+                yield beside
         except DataError as error:
             if not isinstance(error, WorkerDiedError):
                 # The source is at fault, and once mended it has another key.

@@ -7,16 +7,23 @@ import errno
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
-def name_path(path: str | os.PathLike[str]) -> Iterator[None]:
+def name_path(
+    path: str | os.PathLike[str], numbers: Collection[int] | None = None
+) -> Iterator[None]:
     """Lets an `OSError` of the block name `path` where it names no path, and a full disk its free space.
 
     `open` names the path that it cannot open; `write`, `flush` and `close` do not.
+
+    Args:
+        path: The file or folder that the block writes.
+        numbers: Values of `errno` that belong to it; None for all. A block that also reads other files gives
+            `FULL_DISK`.
 
     Raises:
         OSError: of the same class and `errno`, with `filename`.
@@ -35,7 +42,8 @@ def name_path(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.filename is not None:
+        is_other = numbers is not None and error.errno not in numbers
+        if error.errno is None or error.filename is not None or is_other:
             raise
         raise OSError(error.errno, _reason(error, pathlib.Path(path)), str(path)) from error
 

@@ -13,6 +13,7 @@ import keras_hub
 from keras import ops
 
 from highnoon.config import Config, ModelConfig, TrainingConfig, default, override
+from highnoon.files.print_text import print_text
 from highnoon.layers import token_cross_entropy
 from highnoon.models.backbone import ReasoningBackbone, read_inputs
 from highnoon.models.block_calls import xla_function
@@ -269,5 +270,5 @@ def _weights_path(filepath: str | pathlib.Path) -> pathlib.Path:
     name = str(filepath)
     if not name.endswith((_WEIGHTS_SUFFIX, ".weights.json")):
         name += _WEIGHTS_SUFFIX
-        print(f"Keras keeps weights in files named `*{_WEIGHTS_SUFFIX}`: using {name}")
+        print_text(f"Keras keeps weights in files named `*{_WEIGHTS_SUFFIX}`: using {name}")
     return pathlib.Path(name)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from highnoon.config import ConfigError, require_text, shown
 from highnoon.monitoring.alert import ACTIONS, SEVERITIES, Alert
 from highnoon.monitoring.nearest_name import unknown_name
+from highnoon.monitoring.number import as_number
 from highnoon.monitoring.run_facts import RunFacts
 
 
@@ -73,7 +74,5 @@ class AlertRule:
 
 def finite(record: Mapping[str, Any], metric: str) -> float | None:
     """Returns a metric of a line, or None where it is absent or not finite."""
-    value = record.get(metric)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)
+    value = as_number(record.get(metric))
+    return value if value is not None and math.isfinite(value) else None

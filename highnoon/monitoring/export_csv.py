@@ -8,21 +8,40 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from highnoon.files.name_path import name_path
 from highnoon.monitoring.metric_names import MEASURED, METRICS
 
+# With their full-width forms, which some spreadsheets take for the same.
+_FORMULAS = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 _FIRST = ("event", "step", "stage", "time")
 
 
 def export_csv(lines: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> int:
-    """Writes log points and evaluations as CSV, a column a metric; returns the rows. Folders are made."""
+    """Writes log points and evaluations as CSV, a column a metric; returns the rows. Folders are made.
+
+    A name or stage that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
     measured = [line for line in lines if line["event"] in MEASURED]
     present = {name for line in measured for name in line}
     columns = [name for name in (*_FIRST, *METRICS) if name in present]
     columns += sorted(present - set(columns))
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(measured)
+    # Half a surrogate pair, which no encoding has, is written as its escape.
+    with name_path(path), path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([_cell(name) for name in columns])
+        writer.writerows([_cell(line.get(name)) for name in columns] for line in measured)
     return len(measured)
+
+
+def _cell(value: Any) -> Any:
+    """Returns a value as it is written: numbers as they are, texts so that no spreadsheet computes them.
+
+    A text that begins as a formula does (after blanks) gets an apostrophe before it, the mark of a text.
+    """
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    text = str(value)
+    begins_formula = text.lstrip()[:1] in _FORMULAS or text[:1] in "\t\r\n"
+    return f"'{text}" if text and begins_formula else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import stat
 
 METRICS_FILE = "metrics.jsonl"
 _PLACES = (METRICS_FILE, f"*/{METRICS_FILE}", f"*/*/{METRICS_FILE}")
@@ -17,11 +18,17 @@ def find_runs(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     folder = pathlib.Path(folder)
     if folder.is_file():
         return [folder]
-    return sorted(
-        (path for place in _PLACES for path in folder.glob(place)),
-        key=lambda path: path.stat().st_mtime,
-        reverse=True,
-    )
+    found = {path: _last_written(path) for place in _PLACES for path in folder.glob(place)}
+    return sorted((path for path in found if found[path] is not None), key=found.__getitem__, reverse=True)
+
+
+def _last_written(path: pathlib.Path) -> float | None:
+    """Returns when a file was last written; None for a folder, a pipe, or what has gone meanwhile."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_mtime if stat.S_ISREG(state.st_mode) else None
 
 
 def require_run(folder: str | os.PathLike[str]) -> pathlib.Path:

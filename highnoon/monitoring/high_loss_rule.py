@@ -36,11 +36,13 @@ class HighLossRule(AlertRule):
             "lower the learning rate or warm up longer, go back to an earlier checkpoint, check the data",
             action,
         )
-        self.factor, self.first_steps, self.quiet_steps = factor, first_steps, quiet_steps
+        self.factor = factor
+        self.first_steps = first_steps
+        self.quiet_steps = quiet_steps
 
     def observe(self, record: Mapping[str, Any], run: RunFacts) -> Alert | None:
         loss = finite(record, "train/loss")
-        if loss is None or not run.vocab_size:
+        if loss is None or run.vocab_size is None or run.vocab_size < 2:
             return None
         guessing = math.log(run.vocab_size)
         if loss < self.factor * guessing:

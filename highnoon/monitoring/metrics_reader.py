@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import heapq
+import itertools
 import os
 import pathlib
-from collections.abc import Container
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
-from highnoon.monitoring.metric_names import MEASURED, canonical_record, goes_back
+from highnoon.files.foreign import ForeignDataError
+from highnoon.monitoring.metric_names import MEASURED, goes_back
+from highnoon.monitoring.metrics_line import parse_line
 
 BEGINNINGS = ("train_begin", "resume")
+MAX_LINE_BYTES = 2**20
+MAX_METRICS = 1000
 _FIGURES = (*MEASURED, "epoch_end", "stage_complete")
+_CHUNK_BYTES = 2**22
+_Key = tuple[Any, ...]
 
 
 class MetricsReader:
@@ -20,33 +27,54 @@ class MetricsReader:
     A line with the event `train_begin` or `resume` says that the run went on from its `step`: earlier lines
     beyond that step are of steps that were lost, and are dropped; of a run that went back to a checkpoint by
     itself (`fault_answered`) only figures are, and what was told of them stays. Of two lines of one event and
-    step (and rule, of alerts) the last counts. Lines that a kill tore are passed over.
+    step (and rule, of alerts) the last counts.
+
+    Lines that a kill tore, that are longer than 1 MiB, or whose fields have other types than they must are
+    skipped: `num_skipped` counts them, and `first_reason` says why the first was.
 
     Args:
         path: A file of JSON lines, as `highnoon.callbacks.MetricsFile` writes them.
+        max_bytes: Of the lines that are kept. Where they would be more, every second one is left out, which
+            `num_left_out` counts; None keeps all.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = pathlib.Path(path)
+    def __init__(self, path: str | os.PathLike[str], max_bytes: int | None = None) -> None:
+        self.path, self.max_bytes = pathlib.Path(path), max_bytes
         self.generation = 0
         self._start_over()
 
     def _start_over(self) -> None:
         self.beginning: dict[str, Any] = {}
         self.is_ended = False
-        self._lines: dict[tuple[Any, ...], dict[str, Any]] = {}
-        self._offset = 0
+        self.num_skipped = self.num_left_out = 0
+        self.first_reason: str | None = None
+        self._lines: dict[_Key, tuple[dict[str, Any], int]] = {}
+        # Keys by step, the latest first; those of figures apart.
+        self._latest: dict[bool, list[tuple[int, int, _Key]]] = {True: [], False: []}
+        self._order = itertools.count()
+        self._num_bytes = 0
+        self._metrics: set[str] = set()
+        self._offset = self._line_number = 0
+        self._is_in_long_line = False
         self._file_id: tuple[int, int] | None = None
 
     @property
     def lines(self) -> list[dict[str, Any]]:
         """The lines that count, by step, without those of beginnings and ends."""
-        return sorted(self._lines.values(), key=lambda line: line["step"])
+        return sorted((line for line, _ in self._lines.values()), key=lambda line: line["step"])
 
     def poll(self) -> list[dict[str, Any]]:
         """Returns the lines that have come since the last call.
 
         `generation` grows when lines that an earlier call gave do not count any more; `lines` has the rest.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return [line for part in self.poll_parts() for line in part]
+
+    def poll_parts(self) -> Iterator[list[dict[str, Any]]]:
+        """Yields what `poll` returns in parts, so that a long file is never in memory as a whole.
 
         Raises:
             OSError: the file cannot be read.
@@ -59,40 +87,111 @@ class MetricsReader:
                 self.generation += 1
             self._file_id = file_id
             stream.seek(self._offset)
-            *whole, rest = stream.read().split(b"\n")
-        self._offset += sum(len(line) + 1 for line in whole)
-        if _parse(rest) is not None:
-            whole.append(rest)
-            self._offset += len(rest)
-        parsed = (_parse(line) for line in whole)
-        return [line for line in parsed if line is not None and self._take(line)]
+            yield from self._read(stream, state.st_size)
 
-    def _take(self, line: dict[str, Any]) -> bool:
+    def _read(self, stream: BinaryIO, size: int) -> Iterator[list[dict[str, Any]]]:
+        rest = b""
+        while chunk := stream.read(min(_CHUNK_BYTES, size - stream.tell())):
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield self._take_lines(whole)
+            if len(rest) > MAX_LINE_BYTES:
+                self._leave_long_line(len(rest))
+                rest = b""
+        line = None if self._is_in_long_line else self._parse(rest, counts=False)
+        if line is not None:
+            self._offset += len(rest)
+            yield [line] if self._take(line, len(rest)) else []
+
+    def _take_lines(self, texts: list[bytes]) -> list[dict[str, Any]]:
+        taken = []
+        for text in texts:
+            self._offset += len(text) + 1
+            self._line_number += 1
+            if self._is_in_long_line:  # its end; it has been counted
+                self._is_in_long_line = False
+                continue
+            line = self._parse(text)
+            if line is not None and self._take(line, len(text)):
+                taken.append(line)
+        return taken
+
+    def _leave_long_line(self, num_bytes: int) -> None:
+        self._offset += num_bytes
+        if not self._is_in_long_line:
+            self._skip(f"line {self._line_number + 1} has more than {MAX_LINE_BYTES:,} bytes")
+        self._is_in_long_line = True
+
+    def _parse(self, text: bytes, *, counts: bool = True) -> dict[str, Any] | None:
+        """Returns a line's values; None for a blank line, and for a bad one, which is counted."""
+        if not text.strip():
+            return None
+        owner = f"line {self._line_number if counts else self._line_number + 1}"
+        try:
+            if len(text) > MAX_LINE_BYTES:
+                raise ForeignDataError(f"{owner} has more than {MAX_LINE_BYTES:,} bytes")
+            line = parse_line(text, owner)
+            self._note_metrics(line, owner)
+        except ForeignDataError as error:
+            if counts:  # else it may only be half written
+                self._skip(str(error))
+            return None
+        return line
+
+    def _note_metrics(self, line: dict[str, Any], owner: str) -> None:
+        new = {name for name in line if "/" in name} - self._metrics
+        if len(self._metrics) + len(new) > MAX_METRICS:
+            raise ForeignDataError(f"{owner}: expected at most {MAX_METRICS:,} names of metrics in a file")
+        self._metrics |= new
+
+    def _skip(self, reason: str) -> None:
+        self.num_skipped += 1
+        self.first_reason = self.first_reason or reason
+
+    def _take(self, line: dict[str, Any], num_bytes: int) -> bool:
         """Takes one line in; returns whether it is one of figures or alerts."""
         event = line["event"]
         self.is_ended = event == "train_end"
         if event in BEGINNINGS:
             self.beginning = line
-            self._drop_beyond(line["step"])
+            self._drop_beyond(line["step"], True, False)
             return False
         if goes_back(line):
-            self._drop_beyond(line["step"], _FIGURES)
+            self._drop_beyond(line["step"], True)
         if event == "train_end":
             return False
         key = (event, line["step"], line.get("rule"), line.get("reason"))
-        self.generation += key in self._lines
-        self._lines[key] = line
+        if key in self._lines:
+            self.generation += 1
+            self._num_bytes -= self._lines[key][1]
+        else:
+            heapq.heappush(self._latest[event in _FIGURES], (-line["step"], next(self._order), key))
+        self._lines[key] = line, num_bytes
+        self._num_bytes += num_bytes
+        if self.max_bytes is not None and self._num_bytes > self.max_bytes:
+            self._thin_out()
         return True
 
+    def _drop_beyond(self, step: int, *groups: bool) -> None:
+        """Drops the lines of later steps, of figures (True) or of all else (False)."""
+        for latest in (self._latest[group] for group in groups):
+            while latest and -latest[0][0] > step:
+                dropped = self._lines.pop(heapq.heappop(latest)[2], None)
+                if dropped is not None:
+                    self._num_bytes -= dropped[1]
+                    self.generation += 1
 
-    def _drop_beyond(self, step: int, events: Container[str] | None = None) -> None:
-        lost = [
-            key for key, line in self._lines.items()
-            if line["step"] > step and (events is None or line["event"] in events)
-        ]
-        for key in lost:
-            del self._lines[key]
-        self.generation += bool(lost)
+    def _thin_out(self) -> None:
+        """Leaves out every second line of figures; of all lines where these are not the most."""
+        figures = [key for key in self._lines if key[0] in _FIGURES]
+        num_bytes = sum(self._lines[key][1] for key in figures)
+        keys = figures if 2 * num_bytes > self._num_bytes and len(figures) > 1 else list(self._lines)
+        for key in sorted(keys, key=lambda key: key[1])[::2]:
+            self._num_bytes -= self._lines.pop(key)[1]
+            self.num_left_out += 1
+        self.generation += 1
+        for group, latest in self._latest.items():
+            self._latest[group] = [entry for entry in latest if entry[2] in self._lines]
+            heapq.heapify(self._latest[group])
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -100,14 +199,3 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     reader = MetricsReader(path)
     reader.poll()
     return reader.lines
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """Returns a line's values under this package's names; None for a torn one or one without a step."""
-    try:
-        values = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(values, dict) or isinstance(values.get("step"), bool):
-        return None
-    return canonical_record(values) if isinstance(values.get("step"), int) else None

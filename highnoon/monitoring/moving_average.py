@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+LEAST_SMOOTHING = 1e-6
+"""The shortest time constant: the average is then the last value."""
+
 
 def move_average(average: list[float] | None, step: int, value: float, time_constant: float) -> list[float]:
     """Returns the average after one more value, with its step.
@@ -22,4 +25,6 @@ def move_average(average: list[float] | None, step: int, value: float, time_cons
         return [value, step]
     old, last = average
     share = 1 - math.exp(-max(step - last, 0) / time_constant)
-    return [old + share * (value - old), step]
+    new = old + share * (value - old)
+    # One value that is not finite, or a difference that overflows, must not spoil all that follow.
+    return [new if math.isfinite(new) else value, step]

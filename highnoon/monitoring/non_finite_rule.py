@@ -8,6 +8,7 @@ from typing import Any
 
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_rule import AlertRule, finite
+from highnoon.monitoring.number import as_number
 from highnoon.monitoring.run_facts import RunFacts
 
 _VALUES = ("train/loss", "val/loss", "train/weight_norm", "train/grad_norm", "train/grad_max")
@@ -32,14 +33,11 @@ class NonFiniteRule(AlertRule):
     def observe(self, record: Mapping[str, Any], run: RunFacts) -> Alert | None:
         left_out = _OF_GRADIENTS if (finite(record, "train/loss_scale") or 1.0) > 1.0 else ()
         names = [name for name in (*_VALUES, *_COUNTS) if name not in left_out]
-        values = {name: float(record[name]) for name in names if _is_number(record.get(name))}
+        numbers = {name: as_number(record.get(name)) for name in names}
+        values = {name: value for name, value in numbers.items() if value is not None}
         for name, value in values.items():
             if not math.isfinite(value) or (name in _COUNTS and value > 0):
                 return self.tell(record, value, f"{name} is {value:g}")
         if "train/loss" in values:
             self.clear()
         return None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

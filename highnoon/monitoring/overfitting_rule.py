@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from highnoon.config import require_count, require_number
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_rule import AlertRule, finite
-from highnoon.monitoring.moving_average import move_average
+from highnoon.monitoring.moving_average import LEAST_SMOOTHING, move_average
 from highnoon.monitoring.run_facts import RunFacts
 
 
@@ -30,14 +30,15 @@ class OverfittingRule(AlertRule):
     ) -> None:
         require_count("num_evaluations", num_evaluations)
         require_number("min_delta", min_delta, least=0)
-        require_number("smoothing_steps", smoothing_steps, above=0)
+        require_number("smoothing_steps", smoothing_steps, least=LEAST_SMOOTHING)
         super().__init__(
             "overfitting",
             "warning",
             "stop here and keep the best checkpoint, or take more data, more dropout or a smaller model",
             action,
         )
-        self.num_evaluations, self.min_delta = num_evaluations, min_delta
+        self.num_evaluations = num_evaluations
+        self.min_delta = min_delta
         self.smoothing_steps = smoothing_steps
         self.start_anew()
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from highnoon.config import EARLY_STOPPING_MIN_DELTA, require_count, require_number
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_rule import AlertRule, finite
-from highnoon.monitoring.moving_average import move_average
+from highnoon.monitoring.moving_average import LEAST_SMOOTHING, move_average
 from highnoon.monitoring.run_facts import RunFacts
 
 
@@ -33,7 +33,7 @@ class PlateauRule(AlertRule):
     ) -> None:
         require_count("num_steps", num_steps)
         require_number("min_delta", min_delta, least=0)
-        require_number("smoothing_steps", smoothing_steps, above=0)
+        require_number("smoothing_steps", smoothing_steps, least=LEAST_SMOOTHING)
         super().__init__(
             "plateau",
             "warning",
@@ -41,7 +41,9 @@ class PlateauRule(AlertRule):
             "what you think it is",
             action,
         )
-        self.num_steps, self.min_delta, self.smoothing_steps = num_steps, min_delta, smoothing_steps
+        self.num_steps = num_steps
+        self.min_delta = min_delta
+        self.smoothing_steps = smoothing_steps
         self.start_anew()
 
     def start_anew(self) -> None:

@@ -6,6 +6,8 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from highnoon.files.name_path import name_path
+from highnoon.monitoring.drawable import drawable
 from highnoon.monitoring.metric_names import METRICS
 
 _PANELS = (
@@ -41,12 +43,13 @@ def plot_run(series: Mapping[str, Sequence[tuple[int, float]]], path: str | os.P
     for index, (title, names) in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, _COLUMNS, index, xlabel="optimizer step", title=title)
         for name in names:
-            axes.plot(*zip(*series[name], strict=True), label=METRICS[name].label, linewidth=1)
+            axes.plot(*drawable(series[name]), label=METRICS[name].label, linewidth=1)
             if METRICS[name].is_logarithmic:
                 axes.set_yscale("log")
         if len(names) > 1:
             axes.legend()
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with name_path(path):
+        figure.savefig(path, dpi=120)
     return path

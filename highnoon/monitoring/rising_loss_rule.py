@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from highnoon.config import require_count, require_number
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_rule import AlertRule, finite
-from highnoon.monitoring.moving_average import move_average
+from highnoon.monitoring.moving_average import LEAST_SMOOTHING, move_average
 from highnoon.monitoring.run_facts import RunFacts
 
 
@@ -30,7 +30,7 @@ class RisingLossRule(AlertRule):
         action: str = "event",
     ) -> None:
         require_number("rise", rise, above=0)
-        require_number("smoothing_steps", smoothing_steps, above=0)
+        require_number("smoothing_steps", smoothing_steps, least=LEAST_SMOOTHING)
         require_count("first_steps", first_steps, least=0)
         require_count("quiet_steps", quiet_steps, least=0)
         super().__init__(
@@ -39,8 +39,10 @@ class RisingLossRule(AlertRule):
             "lower the learning rate; if it does not come back by itself, go on from an earlier checkpoint",
             action,
         )
-        self.rise, self.smoothing_steps = rise, smoothing_steps
-        self.first_steps, self.quiet_steps = first_steps, quiet_steps
+        self.rise = rise
+        self.smoothing_steps = smoothing_steps
+        self.first_steps = first_steps
+        self.quiet_steps = quiet_steps
         self.average: list[float] | None = None
         self.lowest: float | None = None
 

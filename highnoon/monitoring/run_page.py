@@ -6,10 +6,11 @@ import io
 import math
 import time
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from highnoon.files.terminal_console import TerminalConsole, plain_text
 from highnoon.monitoring.alert import SEVERITIES, Alert
 from highnoon.monitoring.metric_names import METRICS, format_metric
 from highnoon.monitoring.run_view import RunView
@@ -20,6 +21,8 @@ _SHOWN_ALERTS = 6
 _STYLES = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 _MARKS = {"critical": ("!!", "✖"), "warning": ("!", "▲"), "info": ("i", "●")}
 _BAR_WIDTH = 40
+_SHOWN_METRICS = 100
+_SHOWN_CHARACTERS = 1000
 
 
 def run_page(
@@ -36,7 +39,8 @@ def run_page(
     now = time.time() if now is None else now
     parts: list[RenderableType] = [_heading(view, now, is_ascii)]
     if note:
-        parts.append(Text(note, style="dim"))
+        parts.append(plain_text(note, "dim"))
+    parts += [plain_text(line, "yellow") for line in view.notes]
     parts += [Text(), _alerts(view, is_ascii), Text(), _figures(view, is_ascii)]
     return Group(*parts)
 
@@ -45,16 +49,16 @@ def page_text(
     view: RunView, note: str = "", *, width: int = 110, is_ascii: bool = False, now: float | None = None
 ) -> str:
     """Returns the page as plain text of at most `width` columns, see `run_page`."""
-    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console = TerminalConsole(file=io.StringIO(), width=width)
     console.print(run_page(view, note, is_ascii=is_ascii, now=now))
     page = "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
     return page.encode("ascii", "replace").decode() if is_ascii else page
 
 
 def _heading(view: RunView, now: float, is_ascii: bool) -> Text:
-    heading = Text(f"{view.path.parent.name or view.path}", style="bold")
+    heading = plain_text(view.path.parent.name or view.path, "bold")
     if view.stage is not None:
-        heading.append(f"  stage {view.stage}")
+        heading.append_text(plain_text(f"  stage {_shortened(view.stage)}"))
     heading.append(f"  {_status(view, now)}\n")
     if view.total_steps:
         done = min(view.step / view.total_steps, 1.0)
@@ -90,18 +94,24 @@ def _figures(view: RunView, is_ascii: bool) -> RenderableType:
     table.add_column("lowest", justify="right", no_wrap=True)
     table.add_column("highest", justify="right", no_wrap=True)
     table.add_column("from the first to the last point", no_wrap=True)
-    for name in names:
+    for name in names[:_SHOWN_METRICS]:
         values = [value for _, value in view.series[name]]
         finite = [value for value in values if math.isfinite(value)] or values
         metric = METRICS.get(name)
         table.add_row(
-            metric.label if metric else name,
+            metric.label if metric else _shortened(name),
             format_metric(name, values[-1]),
             format_metric(name, min(finite)),
             format_metric(name, max(finite)),
             sparkline(values, is_ascii=is_ascii, is_logarithmic=bool(metric and metric.is_logarithmic)),
         )
+    if len(names) > _SHOWN_METRICS:
+        table.add_row(f"not shown: {len(names) - _SHOWN_METRICS} more")
     return table
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 
 
 def _alerts(view: RunView, is_ascii: bool) -> RenderableType:
@@ -114,9 +124,10 @@ def _alerts(view: RunView, is_ascii: bool) -> RenderableType:
     for alert in alerts[:_SHOWN_ALERTS]:
         mark = _MARKS.get(alert.severity, ("?", "?"))[0 if is_ascii else 1]
         over = ", over" if view.is_over(alert) else ""
-        text = Text(f"step {alert.step:,}, {alert.rule}{over}: {alert.message}\n")
-        text.append(alert.advice, style="dim")
-        table.add_row(Text(f"{mark} {alert.severity}", style=_STYLES.get(alert.severity, "")), text)
+        rule, message = _shortened(alert.rule), _shortened(alert.message)
+        text = plain_text(f"step {alert.step:,}, {rule}{over}: {message}\n")
+        text.append_text(plain_text(_shortened(alert.advice), "dim"))
+        table.add_row(plain_text(f"{mark} {alert.severity[:20]}", _STYLES.get(alert.severity, "")), text)
     if len(alerts) > _SHOWN_ALERTS:
         table.add_row("", Text(f"not shown: {len(alerts) - _SHOWN_ALERTS} more", style="dim"))
     return table

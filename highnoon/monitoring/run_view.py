@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,15 @@ from highnoon.monitoring.alert_engine import AlertEngine
 from highnoon.monitoring.default_rules import default_rules
 from highnoon.monitoring.metric_names import MEASURED
 from highnoon.monitoring.metrics_reader import MetricsReader
+from highnoon.monitoring.number import as_number
+
+MAX_BYTES = 2**25
+"""Of the lines that a view keeps; they take a few times as much memory."""
 
 _RATE_POINTS = 20
+_EMPTY_ALERT = {
+    "rule": "unknown", "severity": "info", "value": math.nan, "message": "", "advice": "", "action": "log"
+}
 _FIELDS = tuple(field.name for field in dataclasses.fields(Alert))
 
 
@@ -31,17 +39,20 @@ class RunView:
     ) -> None:
         self.path = pathlib.Path(path)
         self._rules = rules
-        self._reader = MetricsReader(path)
+        self._reader = MetricsReader(path, MAX_BYTES)
         self._begin()
 
     def _begin(self) -> None:
         self._generation = self._reader.generation
         self.series: dict[str, list[tuple[int, float]]] = {}
         self.alerts: list[Alert] = []
+        self._last_alerts: dict[str, int] = {}
+        self._known_alerts: set[tuple[str, int]] = set()
         self.stage: str | None = None
         self.step: int = self._reader.beginning.get("step", 0)
         self._times: list[tuple[float, int]] = []
         self._engine = AlertEngine([*default_rules(), *self._rules])
+        self._rule_names = {rule.name for rule in self._engine.rules}
         self._engine.observe({"event": "resume", "step": 0, **self._reader.beginning})
 
     def update(self) -> bool:
@@ -51,14 +62,31 @@ class RunView:
             OSError: the file cannot be read.
         """
         beginning, was_ended = self._reader.beginning, self._reader.is_ended
-        new = self._reader.poll()
-        begins = self._reader.beginning is not beginning
+        has_new = begins = False
+        for part in self._reader.poll_parts():
+            has_new = has_new or bool(part)
+            begins = self._reader.beginning is not beginning
+            # Lines that do not count any more are judged by none: all that do are, once, at the end.
+            if not begins and self._reader.generation == self._generation:
+                for line in part:
+                    self._take(line)
         if begins or self._reader.generation != self._generation:
             self._begin()
-            new = self._reader.lines
-        for line in new:
-            self._take(line)
-        return bool(new) or begins or self.is_ended != was_ended
+            for line in self._reader.lines:
+                self._take(line)
+        return has_new or begins or self.is_ended != was_ended
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know of the file: lines that were skipped, or left out to bound memory."""
+        reader, notes = self._reader, []
+        if reader.num_skipped:
+            notes.append(
+                f"{reader.num_skipped:,} lines of the file skipped; the first: {reader.first_reason}"
+            )
+        if reader.num_left_out:
+            notes.append(f"{reader.num_left_out:,} lines of the long file left out, to bound memory")
+        return notes
 
     @property
     def is_ended(self) -> bool:
@@ -70,10 +98,9 @@ class RunView:
 
     def is_over(self, alert: Alert) -> bool:
         """Whether what an alert told of has passed; of rules that only the run knows nobody can say."""
-        if alert.rule not in {rule.name for rule in self._engine.rules}:
+        if alert.rule not in self._rule_names:
             return False
-        last = max(other.step for other in self.alerts if other.rule == alert.rule)
-        return alert.rule not in self._engine.firing or alert.step < last
+        return alert.rule not in self._engine.firing or alert.step < self._last_alerts[alert.rule]
 
     @property
     def last_time(self) -> float | None:
@@ -87,7 +114,9 @@ class RunView:
         if self.total_steps is None or self.is_ended or len(recent) < 2:
             return None
         seconds, steps = recent[-1][0] - recent[0][0], recent[-1][1] - recent[0][1]
-        return seconds / steps * max(self.total_steps - self.step, 0) if steps > 0 else None
+        if steps <= 0 or seconds <= 0:
+            return None
+        return seconds / steps * max(self.total_steps - self.step, 0)
 
     def lines(self) -> list[dict[str, Any]]:
         """Returns the lines that count, by step."""
@@ -96,7 +125,7 @@ class RunView:
     def _take(self, line: dict[str, Any]) -> None:
         self.stage = line.get("stage", self.stage)
         if line["event"] == "alert":
-            self._add({name: line.get(name) for name in _FIELDS})
+            self._add({**_EMPTY_ALERT, **{name: line[name] for name in _FIELDS if name in line}})
         if line["event"] == "fault_answered":
             self._add(_as_alert(line))
         for alert in self._engine.observe(line):
@@ -104,17 +133,20 @@ class RunView:
         if line["event"] not in MEASURED:
             return
         self.step = max(self.step, line["step"])
-        if isinstance(line.get("time"), (int, float)):
+        if "time" in line:
             self._times = [*self._times[-_RATE_POINTS:], (line["time"], line["step"])]
         for name, value in line.items():
-            if "/" in name and isinstance(value, (int, float)):
-                self.series.setdefault(name, []).append((line["step"], float(value)))
+            number = as_number(value) if "/" in name else None
+            if number is not None:
+                self.series.setdefault(name, []).append((line["step"], number))
 
     def _add(self, fields: dict[str, Any]) -> None:
         """Adds an alert, which the run may have recorded and the rules found again."""
         alert = Alert(**fields)
-        if all((other.rule, other.step) != (alert.rule, alert.step) for other in self.alerts):
+        if (alert.rule, alert.step) not in self._known_alerts:
+            self._known_alerts.add((alert.rule, alert.step))
             self.alerts.append(alert)
+            self._last_alerts[alert.rule] = max(alert.step, self._last_alerts.get(alert.rule, 0))
 
 
 def _as_alert(line: Mapping[str, Any]) -> dict[str, Any]:

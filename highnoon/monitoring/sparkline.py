@@ -29,12 +29,14 @@ def sparkline(
         floor = min(positive, default=1.0)
         heights = [math.log(max(h, floor)) if math.isfinite(h) else h for h in heights]
     finite = [height for height in heights if math.isfinite(height)]
-    lowest, spread = min(finite, default=0.0), max(finite, default=0.0) - min(finite, default=0.0)
+    # Halves, whose difference does not overflow.
+    lowest = min(finite, default=0.0) / 2
+    spread = max(finite, default=0.0) / 2 - lowest
 
     def mark(height: float) -> str:
         if not math.isfinite(height):
             return _BROKEN
-        return marks[round((height - lowest) / spread * (len(marks) - 1)) if spread > 0 else 0]
+        return marks[round((height / 2 - lowest) / spread * (len(marks) - 1)) if spread > 0 else 0]
 
     return "".join(map(mark, heights))
 
@@ -47,4 +49,4 @@ def _parts(values: Sequence[float], width: int) -> list[Sequence[float]]:
 
 
 def _mean(part: Sequence[float]) -> float:
-    return sum(part) / len(part)
+    return sum(value / len(part) for value in part)

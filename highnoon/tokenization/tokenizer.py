@@ -12,6 +12,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from highnoon.files.name_path import name_path
+
 TOKENIZER_FILE = "tokenizer.json"
 
 Self = TypeVar("Self", bound="Tokenizer")
@@ -138,7 +140,8 @@ class Tokenizer(abc.ABC):
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            beside.write_text(self.to_json(), encoding="utf-8")
+            with name_path(target):
+                beside.write_text(self.to_json(), encoding="utf-8")
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)

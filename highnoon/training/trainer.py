@@ -26,6 +26,7 @@ from highnoon.config import (
     resolve_keys,
     shown,
 )
+from highnoon.files.print_text import print_text
 from highnoon.training import checkpoint, snapshot
 from highnoon.training.checkpoint_writer import CheckpointWriter
 from highnoon.training.distributed import resolve_strategy, scaled_learning_rate
@@ -390,11 +391,11 @@ class Trainer:
         if save_checkpoints and is_chief:
             checkpoint.set_aside_older_run(directory, self._run_id)
         if verbose and is_chief:
-            print(plan)
+            print_text(plan)
             for warning in before.warnings:
-                print(f"warning: {warning}")
+                print_text(f"warning: {warning}")
             if saved:
-                print(checkpoint.explain_choice(saved["folder"]))
+                print_text(checkpoint.explain_choice(saved["folder"]))
         run_folder = None if log_dir is None else pathlib.Path(log_dir) / self._run_id
         self._run = TrainingRun(
             model=self.model,
@@ -645,7 +646,7 @@ class Trainer:
             )
         if is_shown:
             for change in changes:
-                print(f"changed: {change}")
+                print_text(f"changed: {change}")
 
 
 def _merge_config(
@@ -697,7 +698,7 @@ def _resume_path(
         return require_path("resume_from", resume_from)
     if checkpoint.step_folders(directory):
         return directory
-    print(f"no checkpoint in {directory} yet: a new run begins")
+    print_text(f"no checkpoint in {directory} yet: a new run begins")
     return None
 
 

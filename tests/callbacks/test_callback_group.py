@@ -149,3 +149,13 @@ def test_flushing_reaches_event_callbacks_and_its_error_is_one_of_a_callback():
         CallbackGroup([Full()]).flush()
     with pytest.warns(UserWarning, match="no space"):
         CallbackGroup([Full()], on_error="warn").flush()
+
+
+def test_all_hear_the_event_at_which_one_of_them_fails():
+    def fail(event):
+        raise KeyError("oops")
+
+    listener = Listener()
+    with pytest.raises(CallbackFailed):
+        CallbackGroup([fail, listener]).event("log")
+    assert listener.events == ["log"]

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import sys
+import warnings
+
 import pytest
 
-from highnoon.cli import __main__, doctor
+from highnoon.cli import __main__, doctor, error_line
 from highnoon.cli.__main__ import VERBS, main
 
 
@@ -89,3 +95,86 @@ def test_help_of_the_program_names_every_verb(capsys):
     printed = capsys.readouterr().out
     assert all(verb in printed for verb in VERBS)
     assert __main__.EPILOG in printed
+
+
+def test_an_error_cannot_steer_the_terminal(failing, capsys):
+    failing(ValueError("no stage \x1b]0;x\x07 \x9b2J\r\ud800"))
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err == "error: no stage \\x1b]0;x\\x07 \\x9b2J \\ud800\n"
+
+
+def test_usage_errors_and_warnings_cannot_steer_the_terminal(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        main(["doctor", "--\x1b]0;x\x07"])
+    monkeypatch.setattr(doctor, "run", lambda arguments: None)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    assert main(["doctor"]) == 0
+    assert warnings.formatwarning("\x1b[2J", UserWarning, "file", 1) == "warning: \\x1b[2J\n"
+    printed = capsys.readouterr().err
+    assert "\x1b" not in printed and "\\x1b]0;x\\x07" in printed
+
+
+@pytest.mark.parametrize(
+    ("number", "what_to_do"),
+    [
+        (errno.ENOSPC, "bytes are free); free disk space"),
+        (errno.EDQUOT, "quota"),
+        (errno.EACCES, "check its permissions"),
+        (errno.EROFS, "can be written"),
+        (errno.EISDIR, "expected a file"),
+        (errno.ENOTDIR, "expected a folder"),
+        (errno.ENAMETOOLONG, "shorter path"),
+    ],
+)
+def test_an_error_of_the_disk_names_the_path_and_what_to_do(failing, capsys, number, what_to_do):
+    error = OSError(number, os.strerror(number), "/logs/run/metrics.jsonl")
+    error.add_note("the run is saved in c/step_00000007")
+    failing(error)
+    assert main(["doctor"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: /logs/run/metrics.jsonl: {os.strerror(number)}")
+    assert what_to_do in line and line.endswith("; the run is saved in c/step_00000007")
+
+
+def test_a_full_disk_that_no_error_names_is_looked_for(failing, capsys, monkeypatch, tmp_path):
+    full = tmp_path / "cache"
+    monkeypatch.setenv("HIGHNOON_CACHE", str(full))
+    monkeypatch.setattr(error_line, "free_bytes", lambda path: 0 if path == str(full) else 2**40)
+    failing(OSError(errno.ENOSPC, "No space left on device"))
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {full}: No space left on device; free disk space")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), MemoryError("std::bad_alloc"), RuntimeError("can't start new thread")]
+)
+def test_a_memory_limit_is_one_line_with_what_to_do(failing, capsys, error):
+    failing(error)
+    assert main(["doctor"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: out of memory") and "ulimit -v" in line
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+def test_an_output_that_cannot_be_written_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "run", lambda arguments: print("figures"))
+    full = open("/dev/full", "w")
+    monkeypatch.setattr(sys, "stdout", full)
+    assert main(["doctor"]) == 1
+    monkeypatch.undo()
+    with contextlib.suppress(OSError):
+        full.close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error:") and "No space left on device" in line
+
+
+def test_whatever_fails_at_a_memory_limit_is_put_down_to_it_and_nothing_else_is(failing, capsys, monkeypatch):
+    failing(AttributeError("partially initialized module 'jax'"))
+    monkeypatch.setattr(error_line, "memory_limit", lambda: 2**30)
+    monkeypatch.setattr(error_line, "peak_memory", lambda: 0.9 * 2**30)
+    assert main(["doctor"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: out of memory under a limit of 1.0 GiB of address space: partially init")
+    monkeypatch.setattr(error_line, "peak_memory", lambda: 2**20)
+    with pytest.raises(AttributeError):
+        main(["doctor"])

@@ -6,7 +6,11 @@ import math
 
 import pytest
 
-from highnoon.monitoring import Alert, AlertEngine
+from highnoon.monitoring import Alert, AlertEngine, LevelRule, default_rules
+from highnoon.monitoring.high_loss_rule import HighLossRule
+from highnoon.monitoring.overfitting_rule import OverfittingRule
+from highnoon.monitoring.plateau_rule import PlateauRule
+from highnoon.monitoring.rising_loss_rule import RisingLossRule
 
 VOCAB = 1000
 GUESSING = math.log(VOCAB)
@@ -172,3 +176,41 @@ def test_skipped_steps_are_told_when_their_count_grows():
     counts = [0, 0, 2, 2, 3]
     points = [(step, {"train/skipped_steps": float(count)}) for step, count in enumerate(counts, start=1)]
     assert levels(points) == [("skipped_steps", "warning", 3), ("skipped_steps", "warning", 5)]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 10**400, None, "2.0", True])
+def test_a_figure_that_is_no_number_is_never_the_best_and_changes_no_later_alert(bad):
+    names = ("train/loss", "val/loss", "train/grad_norm", "train/skipped_steps")
+
+    def alerts(spoiled: bool) -> list[str]:
+        engine, found = AlertEngine(default_rules(), vocab_size=10), []
+        for step in range(10, 1500, 10):
+            held_out = 1 + abs(step - 700) / 700
+            if spoiled and step % 50 == 0:
+                record = dict.fromkeys(names, bad)
+            else:
+                record = {"train/loss": 2 - step / 1500, "val/loss": held_out, "train/grad_norm": 1.0}
+            found += engine.observe({"event": "log", "step": step, "stage": "a", **record})
+        return [alert.rule for alert in found if alert.rule != "non_finite"]
+
+    assert alerts(True) == alerts(False) == ["overfitting"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "values"),
+    [
+        (HighLossRule, {"factor": math.nan}), (PlateauRule, {"min_delta": math.inf}),
+        (PlateauRule, {"num_steps": 0}), (OverfittingRule, {"smoothing_steps": 0}),
+        (OverfittingRule, {"num_evaluations": "3"}), (RisingLossRule, {"rise": None}),
+    ],
+)
+def test_a_threshold_that_is_no_finite_number_is_refused(rule, values):
+    with pytest.raises(ValueError, match="must be a finite number of at least"):
+        rule(**values)
+    with pytest.raises(ValueError, match="must be a finite number"):
+        LevelRule("a", "train/loss", [(math.nan, "info")], "", "")
+
+
+def test_a_vocabulary_of_one_token_has_no_loss_of_guessing():
+    engine = AlertEngine(default_rules(), vocab_size=1)
+    assert engine.observe({"event": "log", "step": 500, "train/loss": 9.0}) == []

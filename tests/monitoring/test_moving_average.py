@@ -18,3 +18,10 @@ def test_the_average_depends_on_steps_and_not_on_the_number_of_log_points():
     rarely = move_average([1.0, 0], 100, 2.0, 50)
     assert often == pytest.approx(rarely)
     assert rarely == pytest.approx([2 - math.exp(-2), 100])
+
+
+@pytest.mark.parametrize(
+    ("average", "value"), [([math.nan, 0], 2.0), ([math.inf, 0], 2.0), ([-1.7e308, 0], 1.7e308)]
+)
+def test_an_average_that_is_not_finite_or_overflows_begins_anew(average, value):
+    assert move_average(average, 1, value, 1e-3) == [value, 1]

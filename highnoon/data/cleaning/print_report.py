@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
+
+from highnoon.files.terminal_console import TerminalConsole, plain_text
 
 
 def print_report(report: Mapping[str, Any], console: Console | None = None) -> None:
@@ -17,7 +18,7 @@ def print_report(report: Mapping[str, Any], console: Console | None = None) -> N
         report: The report.
         console: Where to print; None takes the standard output.
     """
-    table = Table("step", "reason", title=f"Cleaning of {report['source']}", title_justify="left")
+    table = Table("step", "reason", title=plain_text(f"Cleaning of {report['source']}"), title_justify="left")
     for heading in ("documents", "share", "bytes"):
         table.add_column(heading, justify="right")
     table.add_column("examples")
@@ -25,8 +26,8 @@ def print_report(report: Mapping[str, Any], console: Console | None = None) -> N
 
     def add(step: str, reason: str, found: Mapping[str, Any]) -> None:
         names = ", ".join(f"{example['source']}:{example['id']}" for example in found.get("examples", ()))
-        table.add_row(step, Text(reason), f"{found['documents']:,}", f"{found['documents'] / total:.2%}",
-                      f"{found['bytes']:,}", Text(names))
+        table.add_row(plain_text(step), plain_text(reason), f"{found['documents']:,}", f"{found['documents'] / total:.2%}",
+                      f"{found['bytes']:,}", plain_text(names))
 
     add("read", "", report["read"])
     for step in report["steps"]:
@@ -35,4 +36,4 @@ def print_report(report: Mapping[str, Any], console: Console | None = None) -> N
         for reason, found in entries or [("nothing", {"documents": 0, "bytes": 0})]:
             add(step["step"], reason, found)
     add("kept", "", report["kept"])
-    (console or Console()).print(table)
+    (console or TerminalConsole()).print(table)
