@@ -45,6 +45,7 @@ class RunFile:
         keep_every: Steps of which every multiple stays too.
         log_interval: Steps between log points.
         eval_interval: Steps between evaluations on held-out text.
+        restore_best: Whether the model ends with the weights of the lowest held-out loss, not of the last step.
         alerts: `rules` and `actions` of `highnoon.callbacks.Alerts`.
         wandb: Arguments of `highnoon.callbacks.WandbLog`, such as `project`; empty logs nothing there.
         sample_prompts: Texts that the model continues at each evaluation, into `metrics.jsonl`.
@@ -66,6 +67,7 @@ class RunFile:
     keep_every: int | None = None
     log_interval: int = 100
     eval_interval: int = 500
+    restore_best: bool = False
     alerts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     wandb: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sample_prompts: Sequence[str] = ()
@@ -83,6 +85,8 @@ class RunFile:
             value = getattr(run, section)
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{path}: `{section}` must be a mapping; received {value!r}")
+        if not isinstance(run.restore_best, bool):
+            raise ConfigError(f"{path}: `restore_best` must be true or false; received {run.restore_best!r}")
         if not isinstance(run.stages, (list, tuple)):
             raise ConfigError(f"{path}: `stages` must be a list; received {run.stages!r}")
         stages = [_canonical_stage(stage, f"{path}: stage {i}") for i, stage in enumerate(run.stages, 1)]

@@ -66,6 +66,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-plan-change", action="store_true", help="let a resumed run differ from what it began as"
     )
+    parser.add_argument(
+        "--restore-best", action="store_true",
+        help="end with the weights of the lowest held-out loss, not with those of the last step",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check memory, data and plan, and stop there")
     parser.add_argument(
         "--allow-oversize", action="store_true", help="try even what exceeds the memory of this machine"
@@ -100,6 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
             keep_every=plan.keep_every,
             extend=arguments.extend,
             allow_plan_change=arguments.allow_plan_change,
+            restore_best=plan.restore_best,
             callbacks=run_callbacks(plan, trainer.replicas.is_chief),
         )
     except KeyboardInterrupt as stop:
@@ -140,6 +145,8 @@ def read_run(arguments: argparse.Namespace) -> RunFile:
     given = {name: getattr(arguments, name) for name in ("preset", "output") if getattr(arguments, name)}
     if arguments.data_dir:
         given["data_dir"] = arguments.data_dir
+    if arguments.restore_best:
+        given["restore_best"] = True
     return dataclasses.replace(plan, **given).with_fields(dotted_fields(arguments.leftover))
 
 

@@ -336,6 +336,8 @@ class Trainer:
         }
         for name, value in counts.items():
             _require_count(name, value)
+        if not isinstance(restore_best, bool):
+            raise ConfigError(f"`restore_best` must be True or False; received {restore_best!r}")
         directory = pathlib.Path(checkpoint_dir or "checkpoints")
         if resume_from is True and not checkpoint.step_folders(directory):
             print(f"no checkpoint in {directory} yet: a new run begins")
