@@ -579,7 +579,16 @@ class Trainer:
         for stage, state in zip(self.stages, saved["run"]["schedulers"], strict=False):
             if state is not None and stage.scheduler is not None:
                 stage.scheduler.load_state_dict(state)
-        return Progress(**saved["run"]["progress"])
+        progress = Progress(**saved["run"]["progress"])
+        if progress.lowest_val_loss is not None and progress.lowest_val_step is None:
+            # Written before the step was noted: the role tells it.
+            best = checkpoint.folder_of(saved["folder"].parent, checkpoint.BEST)
+            step = progress.step + 1 if best is None else int(best.name.removeprefix("step_"))
+            if step <= progress.step:
+                progress.lowest_val_step = step
+            else:
+                progress.lowest_val_loss = None
+        return progress
 
     def _callback_group(
         self, callbacks: Sequence[Any], run_folder: pathlib.Path | None, verbose: bool
