@@ -80,7 +80,7 @@ class ScriptedStep:
 
     def __call__(self, batch: dict[str, Any], loss_weight: float, measures: bool) -> dict[str, Any]:
         optimizer, state = self.run.optimizer, self.run.step_state._by_name
-        fault = self._faults.get(self.run.progress.step + 1)
+        fault = self._faults.pop(self.run.progress.step + 1, None)
         rate = float(optimizer.learning_rate)
         optimizer.iterations.assign_add(1)
         weight = self.run.model.trainable_variables[0]
@@ -108,15 +108,16 @@ class ScriptedStep:
 def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes all runs follow a script: all is real but the compiled functions.
 
-    Returns `script({step: fault}, {evaluation: loss})`, which writes it anew. Evaluations count from 0 since
-    then; a loss that is not written falls slowly.
+    Returns `script({step: fault}, {evaluation: loss})`, which writes it anew. A fault happens once.
+    Evaluations count from 0 since then; a loss that is not written falls with the weights.
     """
     faults: dict[int, str] = {}
     losses: dict[int, float] = {}
     count = [0]
 
     def evaluate(self: Any, batches: Any) -> SplitLoss:
-        loss = losses.get(count[0], 9.0 - 0.01 * count[0])
+        fallen = float(np.mean(self.model.trainable_variables[0]))
+        loss = losses.get(count[0], 9.0 - fallen)
         count[0] += 1
         return SplitLoss(loss * 10.0, 10.0)
 

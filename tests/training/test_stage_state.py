@@ -11,7 +11,8 @@ from highnoon.training.mix_shares import MixShares
 from highnoon.training.step_state import StepState
 
 QUIET = {"log_dir": None, "verbose": False}
-TIMED = ("train/tokens_per_second", "train/data_wait_fraction", "train/memory_bytes", "train/flop_utilization")
+TIMED = {"train/tokens_per_second", "train/data_wait_fraction", "train/memory_bytes",
+         "train/flop_utilization"}
 
 
 class View:
@@ -84,11 +85,11 @@ def test_a_run_resumed_anywhere_tells_what_the_whole_run_tells_and_evaluates_eac
     assert {8, 12, 23} <= {step for _, step in evaluated}
     folders = checkpoint.step_folders(tmp_path / "a")
     assert len(folders) == lines[-1][1]
-    for folder in folders[1:-1:5] + [tmp_path / "a" / "step_00000008", tmp_path / "a" / "step_00000012"]:
-        step = int(folder.name.removeprefix("step_"))
+    # In the middle of a mixture, at an evaluation, at the end of a stage, within epochs of any kind.
+    options["checkpoint_interval"] = 99
+    for step in (4, 8, 12, 29, len(folders) - 9):
         before = [line for line in lines if line[1] <= step]
-        script({}, {place: 9.0 - 0.01 * (place + sum(line[0] == "evaluation" for line in before))
-                    for place in range(60)})
+        folder = tmp_path / "a" / checkpoint.step_folder_name(step)
         again = make_trainer(make_model(1), corpus, other_corpus)
         rest = told(again, resume_from=folder, checkpoint_dir=tmp_path / "b", **options)
         assert rest == lines[len(before):], f"resumed after step {step}"
@@ -135,7 +136,8 @@ def test_micro_batches_that_memory_forced_stay_when_resumed_and_end_with_their_s
 def test_a_loss_that_is_not_finite_does_not_end_an_adaptive_run(make_model, corpus, script, unit):
     script({}, dict.fromkeys(range(40), float("nan")))
     scheduler = hn.AdaptiveCurriculumScheduler(
-        num_stages=2, min_epochs_per_stage=1, max_epochs_per_stage=2, warmup_epochs=0, verbose=False, unit=unit)
+        num_stages=2, min_epochs_per_stage=1, max_epochs_per_stage=2, warmup_epochs=0, verbose=False,
+        unit=unit)
     length = {"epochs": 2} if unit == "epoch" else {"steps": 6}
     trainer = hn.Trainer(make_model(), batch_size=8)
     trainer.add_curriculum_stage("paced", corpus, scheduler=scheduler, **length)
