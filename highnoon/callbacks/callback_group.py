@@ -103,6 +103,10 @@ class CallbackGroup:
         for callback in self._keras:
             self._call(getattr(callback, name), *args)
 
+    def overrides(self, name: str) -> bool:
+        """Whether a Keras callback has a hook of its own by this name."""
+        return any(_overrides(callback, name) for callback in self._keras)
+
     def batch_hook(self, name: str, *args: Any) -> None:
         """Calls a hook of a batch on the callbacks that have it."""
         for callback in self._batch_watchers:
@@ -172,11 +176,13 @@ class CallbackGroup:
 
 
 def _overrides_batch_hooks(callback: keras.callbacks.Callback) -> bool:
-    """Whether a hook of a batch is the callback's own; `LambdaCallback` puts them on the instance."""
+    return any(_overrides(callback, name) for name in _BATCH_HOOKS)
+
+
+def _overrides(callback: keras.callbacks.Callback, name: str) -> bool:
+    """Whether a hook is the callback's own; `LambdaCallback` puts them on the instance."""
     base = keras.callbacks.Callback
-    return any(
-        getattr(getattr(callback, name), "__func__", None) is not getattr(base, name) for name in _BATCH_HOOKS
-    )
+    return getattr(getattr(callback, name), "__func__", None) is not getattr(base, name)
 
 
 def _values_of(callback: keras.callbacks.Callback, beginning: dict[str, Any]) -> dict[str, Any]:

@@ -21,10 +21,10 @@ class EventCallback(keras.callbacks.Callback):
     | `log` | `stage`, `step`, `metrics` |
     | `evaluation` | `stage`, `step`, `metrics` |
     | `epoch_end` | `stage`, `epoch` (from 1), `loss`, `val_loss` (None without held-out data), `step` |
-    | `early_stop` | `stage`, `epoch`, `val_loss`, `best_val_loss`, `step` |
+    | `early_stop` | `stage`, `epoch`, `val_loss`, `best_val_loss` (None: none was finite), `step` |
     | `stage_complete` | `stage`, `metrics` (`final_loss`, `epochs`, `steps`, `val_loss`) |
     | `checkpoint_saved` | `path`, `step` |
-    | `train_end` | `step`, `summary` |
+    | `train_end` | `step`, `summary` (what `Trainer.train` returns), `best_checkpoint` (a path or None) |
     | `step_skipped` | `step`, `in_a_row`, `loss`, `grad_norm`, `position`, `path` of the kept batch or None |
     | `fault_answered` | `answer` (a rung of `fault_ladder`), `reason`, `step`, `learning_rate_factor` |
     | `micro_batch_halved` | `step`, `micro_batch_size` |

@@ -105,10 +105,12 @@ class ProgressBar(EventCallback):
         self._print(f"[{event['stage']}] epoch {event['epoch']}: loss {event['loss']:.4f}{held_out}")
 
     def _on_early_stop(self, event: dict[str, Any]) -> None:
-        self._print(
-            f"[{event['stage']}] stops early: held-out loss {event['val_loss']:.4f} has not improved on "
-            f"{event['best_val_loss']:.4f}"
-        )
+        best = event["best_val_loss"]
+        known = "was never finite" if best is None else f"has not improved on {best:.4f}"
+        self._print(f"[{event['stage']}] stops early: held-out loss {event['val_loss']:.4f} {known}")
+
+    def _on_train_end(self, event: dict[str, Any]) -> None:
+        self._print(describe_end(event))
 
     def close(self) -> None:
         if self._bar is not None:
@@ -117,3 +119,24 @@ class ProgressBar(EventCallback):
 
     def _print(self, line: str) -> None:
         (self._bar.console if self._bar is not None else self._console).print(line)
+
+
+def describe_end(event: dict[str, Any]) -> str:
+    """Returns a line on which weights a run ended with, for its `train_end` event."""
+    summary, step = event["summary"], event["step"]
+    best, folder = summary["best_step"], event["best_checkpoint"]
+    whose = {
+        "last": f"of the last step, {step:,}", "best": f"of the best step, {best}",
+        "callback": "what a callback set at the end",
+    }[summary["weights"]]
+    line = f"the model's weights are {whose}"
+    if best is None:
+        return f"{line}; no held-out loss was measured that is finite"
+    if summary["weights"] == "best":
+        return f"{line} of {step:,} (held-out loss {summary['best_val_loss']:.4f})"
+    line += f"; the lowest held-out loss, {summary['best_val_loss']:.4f}, was at step {best:,}"
+    if best == step:
+        return line
+    if folder is None:
+        return f"{line}, whose weights were not kept; restore_best=True (--restore-best) would keep them"
+    return f"{line}, in {folder}; resume with restore_best=True (--resume --restore-best) to get its weights"

@@ -46,6 +46,7 @@ class RunFile:
         keep_every: Steps of which every multiple stays too.
         log_interval: Steps between log points.
         eval_interval: Steps between evaluations on held-out text.
+        restore_best: Whether the model ends with the weights of the lowest held-out loss, see `train`.
         alerts: `rules` and `actions` of `highnoon.callbacks.Alerts`.
         wandb: Arguments of `highnoon.callbacks.WandbLog`, such as `project`; empty logs nothing there.
         sample_prompts: Texts that the model continues at each evaluation, into `metrics.jsonl`.
@@ -67,6 +68,7 @@ class RunFile:
     keep_every: int | None = None
     log_interval: int = 100
     eval_interval: int = 500
+    restore_best: bool = False
     alerts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     wandb: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sample_prompts: Sequence[str] = ()

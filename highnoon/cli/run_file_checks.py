@@ -77,6 +77,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "tokenizer": require_path,
     "data_dir": require_path,
     "output": require_path,
+    "restore_best": require_flag,
     "checkpoint_dir": require_path,
     "epochs_per_stage": require_count,
     "checkpoint_interval": require_count,

@@ -68,6 +68,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-plan-change", action="store_true", help="let a resumed run differ from what it began as"
     )
+    parser.add_argument(
+        "--restore-best", action="store_true",
+        help="end with the weights of the lowest held-out loss, not with those of the last step",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check memory, data and plan, and stop there")
     parser.add_argument(
         "--allow-oversize", action="store_true", help="try even what exceeds the memory of this machine"
@@ -105,6 +109,7 @@ def run(arguments: argparse.Namespace) -> None:
             keep_every=plan.keep_every,
             extend=arguments.extend,
             allow_plan_change=arguments.allow_plan_change,
+            restore_best=plan.restore_best,
             callbacks=run_callbacks(plan, trainer.replicas.is_chief),
         )
     except KeyboardInterrupt as stop:
@@ -161,6 +166,8 @@ def read_run(arguments: argparse.Namespace) -> RunFile:
         name: getattr(arguments, name)
         for name in ("preset", "output", "data_dir") if getattr(arguments, name) is not None
     }
+    if arguments.restore_best:
+        given["restore_best"] = True
     check_values(given)
     return dataclasses.replace(plan, **given).with_fields(dotted_fields(arguments.leftover))
 

@@ -29,16 +29,22 @@ class CheckpointWriter:
         return self.directory / checkpoint.step_folder_name(step)
 
     def start(
-        self, step: int, write_files: Callable[[pathlib.Path], None], roles: tuple[str, ...] = ()
+        self,
+        step: int,
+        write_files: Callable[[pathlib.Path], None],
+        roles: tuple[str, ...] = (),
+        prunes: bool = True,
     ) -> list[pathlib.Path]:
         """Begins to write a checkpoint, which also gets the roles; returns those finished meanwhile.
+
+        Without `prunes` no older one is deleted for it.
 
         Raises:
             CheckpointError: the one before could not be written.
         """
         finished = self.wait()
         folder = self.folder(step)
-        self._writing = folder, self._executor.submit(self._write, folder, write_files, roles)
+        self._writing = folder, self._executor.submit(self._write, folder, write_files, roles, prunes)
         return finished
 
     def finished(self) -> list[pathlib.Path]:
@@ -73,9 +79,14 @@ class CheckpointWriter:
         self._executor.shutdown()
 
     def _write(
-        self, folder: pathlib.Path, write_files: Callable[[pathlib.Path], None], roles: tuple[str, ...]
+        self,
+        folder: pathlib.Path,
+        write_files: Callable[[pathlib.Path], None],
+        roles: tuple[str, ...],
+        prunes: bool,
     ) -> None:
         checkpoint.write_folder(folder, write_files)
         for role in (checkpoint.LATEST, *roles):
             checkpoint.point_at(folder, role)
-        checkpoint.prune(self.directory, self.keep, self.keep_every)
+        if prunes:
+            checkpoint.prune(self.directory, self.keep, self.keep_every)

@@ -1,4 +1,4 @@
-"""Which datasets the rows of late came from."""
+"""The fraction of rows that each dataset of a stage contributes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,37 @@ import numpy as np
 
 
 class MixShares:
-    """Counts rows by dataset since the last report, where datasets are mixed by weight."""
+    """Counts the rows of each dataset since the last report.
 
-    def __init__(self) -> None:
-        self._rows = np.zeros(0, np.int64)
+    Each stage has its own counts: another stage mixes other datasets.
+
+    Args:
+        names: The datasets that the stage mixes, in the order of its rows' stores.
+        rows: Rows counted since the last report, one a dataset, as `rows` gives them; empty begins at zero.
+    """
+
+    def __init__(self, names: Sequence[str], rows: Sequence[int] = ()) -> None:
+        self._names = list(names)
+        is_known = len(rows) == len(self._names)
+        self._rows = np.array(rows if is_known else np.zeros(len(self._names)), np.int64)
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows of each dataset since the last report, for a checkpoint."""
+        return self._rows.tolist()
 
     def add(self, view: Any, first_row: int, num_rows: int) -> None:
-        """Counts rows of a view, fewer where it ends."""
-        counts = view.rows_by_store(first_row, num_rows)
-        if counts is None:
+        """Counts rows of a view, fewer where it ends; a stage of one dataset counts none."""
+        if len(self._names) < 2:
             return
-        if len(counts) != len(self._rows):
-            self._rows = np.zeros(len(counts), np.int64)
-        self._rows += counts
+        counts = view.rows_by_store(first_row, num_rows)
+        if counts is not None:
+            self._rows += counts
 
-    def report(self, names: Sequence[str]) -> dict[str, float]:
-        """Returns `mix/NAME`, the share of each dataset, if rows were counted, and starts anew."""
+    def report(self) -> dict[str, float]:
+        """Returns `mix/NAME`, the fraction of each dataset, if rows were counted, and starts from zero."""
         rows, self._rows = self._rows, np.zeros_like(self._rows)
         if not rows.sum():
             return {}
-        return {f"mix/{name}": float(share) for name, share in zip(names, rows / rows.sum(), strict=True)}
+        fractions = zip(self._names, rows / rows.sum(), strict=True)
+        return {f"mix/{name}": float(fraction) for name, fraction in fractions}

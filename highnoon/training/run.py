@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 import operator
 import pathlib
 import signal
@@ -24,19 +25,23 @@ from highnoon.data.bad_rows import describe_left_out, left_out
 from highnoon.data.streamed_rows import StreamedRows
 from highnoon.training import checkpoint
 from highnoon.training.averaged_weights import averaged_weights
+from highnoon.training.best_weights import BestWeights
 from highnoon.training.checkpoint_writer import CheckpointWriter
+from highnoon.training.finite_weights import find_non_finite
 from highnoon.training.mix_shares import MixShares
 from highnoon.training.optimizers import FunctionalOptimizer
 from highnoon.training.plan import StagePlan, TrainingPlan
 from highnoon.training.progress import Progress
 from highnoon.training.replicas import Replicas
 from highnoon.training.rows_ahead import RowsAhead
-from highnoon.training.skipped_steps import SkippedStep, SkippedSteps, TakenStep
+from highnoon.training.run_schedule import RunSchedule
+from highnoon.training.skipped_steps import SkippedSteps, TakenStep
 from highnoon.training.stage_data import StageData
 from highnoon.training.step import TrainStep, computes_in_float16
 from highnoon.training.step_state import FaultLimits, StepState
 from highnoon.training.stop_signals import StopSignals
 from highnoon.training.throughput import Throughput
+from highnoon.training.trained_weights import TrainedWeights
 from highnoon.training.validation import ValidationStep
 
 PERIODIC_VALIDATION_TOKENS = 2**18
@@ -62,7 +67,8 @@ class TrainingRun:
 
     Args:
         model: The model, its variables under the replicas' strategy.
-        optimizer: Built; its schedule knows the whole run.
+        optimizer: Built; its learning rate is `schedule`.
+        schedule: Knows the whole run; told at each epoch where in the plan the run stands.
         step_state: What the step remembers.
         replicas: The devices.
         stages: Data of each stage.
@@ -74,7 +80,9 @@ class TrainingRun:
         jit_compile: Whether XLA compiles the forward and backward pass, see `TrainStep`.
         writer: Writes checkpoints; None saves nothing.
         capture: Copies the run's state and returns what writes it.
-        go_back: Restores the newest checkpoint and returns its progress.
+        find_sound: Returns the newest checkpoint that is finite and from before a streak of skipped steps.
+        go_back: Restores such a checkpoint and returns its progress.
+        restore_best: Gives the model the weights of an evaluated step; None leaves it the last step's.
         skipped_folder: Where the batches of skipped steps are kept; None keeps none.
         auto_batch: Whether a call of one step, as the first is, that does not fit into memory is tried with
             smaller micro-batches.
@@ -86,6 +94,7 @@ class TrainingRun:
         self,
         model: keras.Model,
         optimizer: FunctionalOptimizer,
+        schedule: RunSchedule,
         step_state: StepState,
         replicas: Replicas,
         stages: Sequence[StageData],
@@ -97,18 +106,22 @@ class TrainingRun:
         jit_compile: bool | None,
         writer: CheckpointWriter | None,
         capture: Callable[[], Callable[[pathlib.Path], None]],
-        go_back: Callable[[], Progress],
+        find_sound: Callable[[], pathlib.Path | None],
+        go_back: Callable[[pathlib.Path], Progress],
+        restore_best: BestWeights | None,
         skipped_folder: pathlib.Path | None,
         auto_batch: bool,
         steps_per_execution: int,
         explain_memory: Callable[[BaseException], str],
     ) -> None:
         self.model, self.optimizer, self.step_state, self.replicas = model, optimizer, step_state, replicas
+        self.schedule = schedule
         self.stages, self.plan, self.progress = stages, plan, progress
         self.callbacks, self.intervals, self.config = callbacks, intervals, config
         self.jit_compile, self.auto_batch = jit_compile, auto_batch
         self.steps_per_execution = steps_per_execution
-        self._writer, self._capture, self._go_back = writer, capture, go_back
+        self._writer, self._capture, self._best = writer, capture, restore_best
+        self._find_sound, self._go_back = find_sound, go_back
         self._explain = explain_memory
         self._steps: dict[int, TrainStep] = {}
         self._step: TrainStep
@@ -117,10 +130,11 @@ class TrainingRun:
         self._skipped = SkippedSteps(skipped_folder)
         self._signals = StopSignals()
         self._throughput = Throughput(model, replicas.count)
-        self._mix = MixShares()
-        self._logged = (0.0, 0.0)
+        self._mix = MixShares(())
+        self._metrics: Mapping[str, Any] | None = None
         self._saved_at: tuple[int, ...] = ()
-        self._is_best = False
+        self._is_best = self._is_save_due = False
+        self._trained: TrainedWeights | None = None
 
     def run(self, callback_states: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
         """Runs to the end and returns the summary.
@@ -131,7 +145,8 @@ class TrainingRun:
         Raises:
             KeyboardInterrupt: Ctrl-C; the run has been saved.
             SystemExit: SIGTERM; the run has been saved.
-            FloatingPointError: too many steps in a row had to be passed over.
+            FloatingPointError: too many steps in a row had to be skipped, all of the run's were, or the
+                weights are not finite.
             CheckpointError: a checkpoint could not be written.
             Exception: whatever a callback raised; the run has been saved.
         """
@@ -156,12 +171,17 @@ class TrainingRun:
     def state(self) -> dict[str, Any]:
         """Returns what a checkpoint keeps of the run besides arrays, as JSON values."""
         self._read_totals()
+        self.progress.mix_rows = self._mix.rows
         schedulers = [data.stage.scheduler for data in self.stages]
         return {
             "progress": dataclasses.asdict(self.progress),
             "schedulers": [scheduler and scheduler.state_dict() for scheduler in schedulers],
             "callbacks": self.callbacks.state(),
         }
+
+    def trained_weights(self) -> dict[str, np.ndarray]:
+        """Returns the weights from which training would continue, where the model's are others by now."""
+        return {} if self._trained is None else self._trained.arrays()
 
     def _read_totals(self) -> None:
         self.progress.loss_total = self.step_state["loss_total"]
@@ -181,23 +201,115 @@ class TrainingRun:
         )
         while progress.stage < len(self.stages) and not self.model.stop_training:
             self._run_stage(self.stages[progress.stage], self.plan.stages[progress.stage])
-        if self._saved_at != self._place():
+        return self._end()
+
+    def _end(self) -> dict[str, Any]:
+        """Chooses the model's weights, saves them as `final`, and returns the summary."""
+        self._require_trained()
+        weights = self._choose_weights()
+        if self._saved_at != self._place() or self.trained_weights():
             self._save()
         self._finish_saving(checkpoint.FINAL)
-        summary = {"total_steps": progress.step, "stages_completed": list(progress.stages_completed)}
-        callbacks.hook("on_train_end", {})
-        callbacks.event("train_end", step=progress.step, summary=summary)
+        progress = self.progress
+        best = {"best_step": progress.lowest_val_step, "best_val_loss": progress.lowest_val_loss}
+        summary = {
+            "total_steps": progress.step, "stages_completed": list(progress.stages_completed),
+            "weights": weights, **best,
+        }
+        self.callbacks.event(
+            "train_end", step=progress.step, summary=summary, best_checkpoint=self._best_folder()
+        )
         return summary
 
+    def _require_trained(self) -> None:
+        """Refuses to end as a success where nothing was learnt or the weights are of no use."""
+        progress, skipped = self.progress, self.step_state["skipped"]
+        if progress.step and (skipped >= progress.step or self._never_updated()):
+            raise FloatingPointError(
+                f"the run changed nothing: all {progress.step} steps were skipped, since their loss or "
+                f"gradient was not finite; {self._say_sound()}. Lower `learning_rate` and look at the data"
+            )
+        self._require_finite(f"after the last step, {progress.step}")
+
+    def _never_updated(self) -> bool:
+        """Whether float16's gradients overflowed at every step, which counts none of them as skipped."""
+        return computes_in_float16(self.model) and not self.progress.tokens_seen
+
+    def _require_finite(self, where: str) -> None:
+        if name := self._find_non_finite():
+            raise FloatingPointError(
+                f"{where}, the weights are not finite (`{name}` is the first): they were not saved; "
+                f"{self._say_sound()}. Lower `learning_rate` and keep `gradient_clip`"
+            )
+
+    def _find_non_finite(self) -> str | None:
+        return find_non_finite([*self.model.weights, *self.optimizer.averages()])
+
+    def _say_sound(self) -> str:
+        """Says which checkpoint is sound, once all are written."""
+        if self._writer is None:
+            return "the run keeps no checkpoints"
+        self._report_saved(self._writer.wait())
+        folder = self._find_sound()
+        if folder is None:
+            return "there is no checkpoint with finite weights from before it"
+        return f"the newest sound checkpoint is {folder}, resume with train(resume_from={str(folder)!r})"
+
+    def _choose_weights(self) -> str:
+        """Gives the model its weights of the run's end, and returns whose they are.
+
+        Returns:
+            `"last"`, of the last step; `"best"`, of the lowest held-out loss; `"callback"`, what a callback
+            set.
+        """
+        progress, hook = self.progress, "on_train_end"
+        chosen = "last"
+        may_change = self.optimizer.averages() or self._best is not None or self.callbacks.overrides(hook)
+        self._trained = TrainedWeights(self.model) if may_change else None
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        if self._best is not None and progress.lowest_val_step is not None:
+            chosen = "best"
+            if progress.lowest_val_step != progress.step:
+                if self._writer is not None:
+                    self._report_saved(self._writer.wait())
+                self.replicas.wait_for_all()
+                self._best.restore(progress.lowest_val_step)
+        elif progress.lowest_val_step == progress.step:
+            chosen = "best"
+        if self._trained is None:
+            self.callbacks.hook(hook, {})
+            return chosen
+        before = TrainedWeights(self.model)
+        try:
+            self.callbacks.hook(hook, {})
+            self._require_finite("after the callbacks' `on_train_end`")
+        except (CallbackFailed, FloatingPointError):
+            self._trained.put_back()
+            self._trained = None
+            raise
+        self._trained.keep_replaced()
+        return "callback" if before.keep_replaced() else chosen
+
+    def _best_folder(self) -> str | None:
+        """The folder of the best step's checkpoint, where checkpoints are kept."""
+        step = self.progress.lowest_val_step
+        return None if self._writer is None or step is None else str(self._writer.folder(step))
+
     def _run_stage(self, data: StageData, plan: StagePlan) -> None:
-        self._step = self._step_for(data.config.batch_size)
-        self.step_state.start_epoch(self.progress.loss_total, self.progress.token_total)
+        progress = self.progress
+        self._step = self._step_for(progress.micro_batch_size or data.config.batch_size)
+        self._mix = MixShares([part["name"] for part in plan.mix], progress.mix_rows)
+        if not (progress.epoch or progress.num_allowed):
+            # Which losses are usual is another matter with other data.
+            self.step_state.forget_losses()
+        self.step_state.start_epoch(progress.loss_total, progress.token_total)
         self.callbacks.event("stage_begin", stage=plan.name, step=self.progress.step)
         while not self._stage_is_over(data, plan) and not self.model.stop_training:
             self._run_epoch(data, plan)
         if isinstance(data.train_rows, StreamedRows) and (report := left_out(data.train_rows.source)):
             warnings.warn(f"stage `{plan.name}`: {describe_left_out(report)}", stacklevel=2)
         self._complete_stage(plan)
+        self._save_if_due()
 
     def _step_for(self, micro_batch_size: int) -> TrainStep:
         if micro_batch_size not in self._steps:
@@ -236,20 +348,37 @@ class TrainingRun:
             progress.start_epoch(data.num_allowed(progress.epoch, progress.stage_step))
             progress.note_span()
             self.step_state.start_epoch()
-        self._note_totals()
+        elif progress.logged is None:
+            # A checkpoint of an older version does not say what was logged.
+            self._note_totals()
         view = data.view(progress.epoch, progress.num_allowed)
         num_steps = data.steps_in(view)
+        self._align_schedule(data, plan, num_steps)
         self.callbacks.hook("on_epoch_begin", self._keras_epoch(), {})
-        while progress.step_in_epoch < num_steps and not self._epoch_is_cut_short(data, plan):
+        while not self._epoch_is_over(data, plan, num_steps):
             self._take_steps(data, plan, view)
-            self._between_steps(data, plan, is_last=progress.step_in_epoch == num_steps)
+            self._between_steps(data, plan, num_steps)
             if self.model.stop_training:
                 break
+            if not self._epoch_is_over(data, plan, num_steps) and self._save_if_due():
+                self._align_schedule(data, plan, num_steps)
         self._end_epoch(data, plan)
 
     def _note_totals(self) -> None:
         """Lets the next log point's loss be the mean from here on."""
-        self._logged = (self.step_state["loss_total"], self.step_state["token_total"])
+        self.progress.logged = [self.step_state["loss_total"], self.step_state["token_total"]]
+
+    def _align_schedule(self, data: StageData, plan: StagePlan, num_steps: int) -> None:
+        """Tells the schedule at which planned step the epoch began, and how many each of its steps counts."""
+        progress = self.progress
+        stage_start = sum(stage.steps for stage in self.plan.stages[: progress.stage])
+        position, pace = data.planned_epoch(
+            plan.epochs or 1, progress.epoch, progress.stage_step - progress.step_in_epoch, num_steps
+        )
+        self.schedule.align(progress.step - progress.step_in_epoch, stage_start + position, pace)
+
+    def _epoch_is_over(self, data: StageData, plan: StagePlan, num_steps: int) -> bool:
+        return self.progress.step_in_epoch >= num_steps or self._epoch_is_cut_short(data, plan)
 
     def _epoch_is_cut_short(self, data: StageData, plan: StagePlan) -> bool:
         """Whether the stage's steps are used up, or its scheduler, counting steps, now allows others."""
@@ -273,8 +402,7 @@ class TrainingRun:
         )
         waited = time.perf_counter() - began
         results = self._compute(batch, plan.loss_weight, count)
-        if len(plan.mix) > 1:
-            self._mix.add(view, place * data.rows_per_step, count * data.rows_per_step)
+        self._mix.add(view, place * data.rows_per_step, count * data.rows_per_step)
         self._throughput.add(results["num_tokens"], waited, data.config.max_seq_length)
         taken = [
             TakenStep(
@@ -328,31 +456,36 @@ class TrainingRun:
                     error.add_note(f"{where}: {self._explain(error)}")
                     raise
             self._step = self._step_for(size // 2)
+            self.progress.micro_batch_size = size // 2
             self.callbacks.event("micro_batch_halved", step=step, micro_batch_size=size // 2)
 
     def _is_log_point(self, step: int) -> bool:
         return step == 1 or step % self.intervals.log == 0
 
-    def _between_steps(self, data: StageData, plan: StagePlan, is_last: bool) -> None:
+    def _between_steps(self, data: StageData, plan: StagePlan, num_steps: int) -> None:
         progress, callbacks = self.progress, self.callbacks
+        is_last = progress.step_in_epoch == num_steps
         is_log_point = self._is_log_point(progress.step)
         is_evaluated = progress.step % self.intervals.eval == 0 and (data.counts_steps or not is_last)
-        is_saved = progress.step % self.intervals.checkpoint == 0
-        self._answer_skipped_steps(includes_last=is_log_point or is_evaluated or is_saved)
+        self._is_save_due |= progress.step % self.intervals.checkpoint == 0
+        went_back = self._answer_skipped_steps(is_log_point or is_evaluated or self._is_save_due)
         callbacks.event("step_end", step=progress.step)
         if callbacks.watches_batches:
+            assert self._metrics is not None
             callbacks.batch_hook(
                 "on_train_batch_end", progress.step_in_epoch - 1, {"loss": float(self._metrics["loss"])}
             )
+        if went_back:
+            # What was to be told is of a step that counts no more.
+            self._align_schedule(data, plan, num_steps)
+            is_log_point = is_evaluated = False
         if is_log_point:
             self._log(plan)
         if is_evaluated:
             val_loss = self._evaluate(data, plan)
             if data.counts_steps and val_loss is not None:
                 self._tell_scheduler(data, progress.stage_step - 1, val_loss)
-        if is_saved or self._is_best:
-            self._save()
-        elif self._writer is not None:
+        if self._writer is not None:
             self._report_saved(self._writer.finished())
         if self._is_asked_to_stop():
             self._leave()
@@ -361,10 +494,14 @@ class TrainingRun:
         """Whether to leave now; of several processes all leave after the same step."""
         if self.replicas.num_workers == 1:
             return self._signals.requested is not None
-        return bool(self._metrics["num_stops"] > 0)
+        return self._metrics is not None and bool(self._metrics["num_stops"] > 0)
 
-    def _answer_skipped_steps(self, includes_last: bool) -> None:
-        """Reports steps that were passed over; where they are too many in a row, climbs the fault ladder."""
+    def _answer_skipped_steps(self, includes_last: bool) -> bool:
+        """Reports skipped steps; where they are too many in a row, climbs the fault ladder.
+
+        Returns:
+            Whether the run went back to a checkpoint.
+        """
         most = self.config.max_skipped_steps
         skipped = self._skipped.examine(includes_last)
         if any(step.in_a_row >= most for step in skipped):
@@ -377,52 +514,78 @@ class TrainingRun:
             self.callbacks.event("step_skipped", **fields)
         for step in skipped:
             if step.in_a_row >= most:
-                self._climb(step)
-                return
+                return self._climb(
+                    f"{step.in_a_row} steps in a row up to step {step.step} were skipped: the loss is "
+                    f"{step.loss:g} and the gradient's norm {step.grad_norm:g}",
+                    step.path and step.path.parent,
+                )
+        return False
 
-    def _climb(self, skipped: SkippedStep) -> None:
+    def _climb(self, reason: str, kept_in: pathlib.Path | None = None) -> bool:
+        """Answers a fault by the next rung of the ladder; returns whether the run went back.
+
+        A lower rate does not mend weights that are not finite: then only going back does.
+
+        Raises:
+            FloatingPointError: there is no rung left, or nothing to go back to.
+        """
         progress, ladder = self.progress, self.config.fault_ladder
-        rung = ladder[progress.num_fault_answers] if progress.num_fault_answers < len(ladder) else "stop"
-        where = f"{skipped.in_a_row} steps in a row up to step {skipped.step} were passed over: the loss is "
-        where += f"{skipped.loss:g} and the gradient's norm {skipped.grad_norm:g}"
-        if rung == "stop" or (rung == "go_back" and self._writer is None):
-            kept = f"; the batches are kept in {skipped.path.parent}" if skipped.path else ""
+        is_broken = self._find_non_finite() is not None
+        rungs = [
+            (place, rung) for place, rung in enumerate(ladder)
+            if place >= progress.num_fault_answers and (rung == "go_back" or not is_broken)
+        ]
+        place, rung = rungs[0] if rungs else (len(ladder), "stop")
+        target = self._folder_to_go_back_to() if rung == "go_back" else None
+        if rung == "stop" or (rung == "go_back" and target is None):
+            kept = f"; the batches are kept in {kept_in}" if kept_in else ""
             raise FloatingPointError(
-                f"{where}{kept}. Lower `learning_rate`, keep `gradient_clip`, and look at these batches; "
-                "checkpoints are untouched"
+                f"{reason}{kept}. Lower `learning_rate`, keep `gradient_clip`, and look at the batches; "
+                f"{self._say_sound()}"
             )
-        if rung == "cut_learning_rate":
+        if target is not None:
+            self._go_back_to(target)
+        else:
             factor = self.optimizer.learning_rate_factor
             factor.assign(0.5 * factor)
-        else:
-            self._go_back_past_here()
-        self.progress.num_fault_answers += 1
-        self.step_state.forgive()
+        progress.num_fault_answers = place + 1
+        self.step_state.reset_fault_counters()
         self._skipped.forget()
         factor = float(self.optimizer.learning_rate_factor)
         self.callbacks.event(
-            "fault_answered", answer=rung, reason=where, step=self.progress.step, learning_rate_factor=factor
+            "fault_answered", answer=rung, reason=reason, step=progress.step, learning_rate_factor=factor
         )
+        return target is not None
 
-    def _go_back_past_here(self) -> None:
-        """Takes weights, slots and the count of steps from the newest checkpoint, but goes on with the data
-        after the batch that was read last."""
-        assert self._writer is not None
+    def _folder_to_go_back_to(self) -> pathlib.Path | None:
+        if self._writer is None:
+            return None
         self._report_saved(self._writer.wait())
         self.replicas.wait_for_all()
-        here, saved = self.progress, self._go_back()
-        steps_back = here.step - saved.step
-        here.step = saved.step
-        here.stage_step = max(0, here.stage_step - steps_back)
+        return self._find_sound()
+
+    def _go_back_to(self, folder: pathlib.Path) -> None:
+        """Takes weights, slots and the count of steps from a checkpoint, but continues with the data after
+        the batch that was read last."""
+        here = self.progress
+        here.go_back_to(self._go_back(folder))
         here.note_span()
         self._note_totals()
+        self._is_best = self._is_save_due = False
+        if self._writer is not None and self.replicas.is_chief:
+            if here.lowest_val_step is None:
+                self._writer.drop_role(checkpoint.BEST)
+            elif self._writer.folder(here.lowest_val_step).is_dir():
+                self._writer.give_role(here.lowest_val_step, checkpoint.BEST)
 
     def _log(self, plan: StagePlan) -> None:
         """Reads metrics from the device: the mean loss since the last log point, the rest of this step."""
-        before, now = self._logged, (self.step_state["loss_total"], self.step_state["token_total"])
-        self._logged = now
+        assert self.progress.logged is not None and self._metrics is not None
+        before = self.progress.logged
+        self._note_totals()
+        now = self.progress.logged
         num_tokens = now[1] - before[1]
-        # Where every step was passed over, the last one's loss says why.
+        # Where every step was skipped, the last one's loss says why.
         loss = (now[0] - before[0]) / num_tokens if num_tokens else float(self._metrics["loss"])
         metrics = {
             _metric_name(name): float(value)
@@ -431,13 +594,19 @@ class TrainingRun:
         }
         metrics |= {"train/loss": loss, "train/skipped_steps": float(self.step_state["skipped"])}
         metrics |= self._throughput.report()
-        metrics |= self._mix.report([part["name"] for part in plan.mix])
+        metrics |= self._mix.report()
         self.callbacks.event("log", stage=plan.name, step=self.progress.step, metrics=metrics)
 
     def _evaluate(self, data: StageData, plan: StagePlan) -> float | None:
-        """Returns the held-out loss in nats a token, or None where nothing is held out."""
+        """Returns the held-out loss in nats a token, or None where nothing is held out.
+
+        A step is evaluated once: what was found before, also before a kill, holds.
+        """
+        progress = self.progress
         if data.validation_rows is None:
             return None
+        if progress.evaluated_step == progress.step:
+            return progress.evaluated_loss
         began = time.perf_counter()
         self.callbacks.hook("on_test_begin", {})
         with averaged_weights(self.model, self.optimizer):
@@ -451,10 +620,11 @@ class TrainingRun:
         if len(parts) > 1:
             metrics |= {f"val/loss/{name}": part.loss for name, part in parts.items()}
         self.callbacks.event("evaluation", stage=plan.name, step=self.progress.step, metrics=metrics)
-        lowest = self.progress.lowest_val_loss
-        if lowest is None or split.loss < lowest:
-            self.progress.lowest_val_loss = split.loss
-            self._is_best = True
+        progress.record_evaluation(split.loss)
+        if progress.record_lowest(split.loss, data.validation_key) and not self._find_non_finite():
+            self._is_best = self._is_save_due = True
+            if self._best is not None:
+                self._best.keep(progress.step)
         self._throughput.pause(time.perf_counter() - began)
         return split.loss
 
@@ -471,7 +641,8 @@ class TrainingRun:
             self._tell_scheduler(
                 data, progress.epoch - 1, progress.train_loss if val_loss is None else val_loss
             )
-        logs = {"loss": progress.train_loss} | ({} if val_loss is None else {"val_loss": val_loss})
+        logs = {"loss": _comparable(progress.train_loss)}
+        logs |= {} if val_loss is None else {"val_loss": _comparable(val_loss)}
         self.callbacks.hook("on_epoch_end", keras_epoch, logs)
         self.callbacks.event(
             "epoch_end",
@@ -491,29 +662,55 @@ class TrainingRun:
                 best_val_loss=progress.best_val_loss,
                 step=progress.step,
             )
-
-        if self._is_best:
-            self._save()
+        if not self._stage_is_over(data, plan) and not self.model.stop_training:
+            self._save_if_due()
 
     def _tell_scheduler(self, data: StageData, when: int, loss: float | None) -> None:
-        """Lets an adaptive scheduler see a loss."""
-        if loss is not None and hasattr(data.stage.scheduler, "update_with_loss"):
+        """Lets an adaptive scheduler see a loss; one that is not finite says nothing of what was learnt."""
+        if loss is None or not math.isfinite(loss):
+            return
+        if hasattr(data.stage.scheduler, "update_with_loss"):
             data.stage.scheduler.update_with_loss(epoch=when, current_loss=loss)
 
     def _keras_epoch(self) -> int:
         """Epochs of the whole run before this one, the number that Keras's hooks expect."""
         return sum(stage["epochs"] for stage in self.progress.stages_completed) + self.progress.epoch
 
-    def _save(self, *roles: str) -> None:
+    def _save_if_due(self) -> bool:
+        """Saves where a checkpoint is due, once all else that belongs to the step was done.
+
+        In a streak of skipped steps it stays due until the next good one: the checkpoint would push out
+        others, and could not be gone back to. Only a new best is saved there.
+
+        Returns:
+            Whether the weights were not finite, and the run went back to a checkpoint instead.
+        """
+        if not self._is_save_due or (self._is_last_skipped() and not self._is_best):
+            return False
+        if name := self._find_non_finite():
+            where = f"after step {self.progress.step} the weights are not finite: `{name}` is the first"
+            return self._climb(where)
+        self._save()
+        return False
+
+    def _is_last_skipped(self) -> bool:
+        """Whether the last step was skipped, as a checkpoint says where this process took none."""
+        if self._metrics is None:
+            return self.progress.is_last_skipped
+        return bool(self._metrics["is_skipped"])
+
+    def _save(self) -> None:
         """Copies the state and begins to write it."""
-        self._saved_at = self._place()
-        if self._is_best:
-            roles, self._is_best = (*roles, checkpoint.BEST), False
+        self._saved_at, self._is_save_due = self._place(), False
+        self.progress.is_last_skipped = self._is_last_skipped()
+        roles = (checkpoint.BEST,) if self._is_best else ()
+        self._is_best = False
         if self._writer is None or not self.replicas.is_chief:
             return
         began = time.perf_counter()
         self.callbacks.flush()
-        self._report_saved(self._writer.start(self.progress.step, self._capture(), roles))
+        prunes = not self.progress.is_last_skipped
+        self._report_saved(self._writer.start(self.progress.step, self._capture(), roles, prunes))
         self._throughput.pause(time.perf_counter() - began)
 
     def _place(self) -> tuple[int, ...]:
@@ -537,6 +734,8 @@ class TrainingRun:
     def _save_and_say_where(self) -> str:
         if self._writer is None:
             return "nothing was saved, since the run keeps no checkpoints"
+        if name := self._find_non_finite():
+            return f"nothing was saved, since the weights are not finite (`{name}`); {self._say_sound()}"
         if self._saved_at != self._place():
             self._save()
         self._finish_saving(checkpoint.INTERRUPTED)
@@ -569,6 +768,11 @@ class StepMetrics(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._results)
+
+
+def _comparable(loss: float | None) -> float | None:
+    """What Keras's callbacks compare: they would take NaN, once it came first, for the lowest for ever."""
+    return math.inf if loss is not None and math.isnan(loss) else loss
 
 
 def _batch_and_documents(data: StageData, view: Any, step: int) -> tuple[Any, list[list[int]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -20,6 +20,8 @@ from highnoon.training.stages import LENGTHS, CurriculumStage
 from highnoon.training.step_state import StepState
 
 OPTIMIZER_FILE = "optimizer.safetensors"
+TRAINED = "trained/"
+"""How the names of weights begin from which training continues, where the model's own file has others."""
 TOKENIZER_FILE = "tokenizer.json"
 _SCHEDULERS: dict[str, type[curriculum.CurriculumScheduler]] = {
     "CurriculumScheduler": curriculum.CurriculumScheduler,
@@ -33,6 +35,7 @@ def capture(
     step_state: StepState | None,
     tokenizer: Any | None,
     state: dict[str, Any],
+    trained_weights: Mapping[str, np.ndarray] | None = None,
 ) -> Callable[[pathlib.Path], None]:
     """Copies all that a checkpoint holds to the host and returns what writes it into an existing folder.
 
@@ -40,6 +43,7 @@ def capture(
     """
     write_model = capture_model(model)
     arrays = _training_arrays(model, optimizer, step_state)
+    arrays |= {TRAINED + name: array for name, array in (trained_weights or {}).items()}
     versions = {"highnoon": __version__, "keras": keras.version(), "numpy": np.__version__}
     text = json.dumps({"format": 1, "versions": versions, **state}, indent=1)
 
@@ -61,14 +65,15 @@ def restore(
     Raises:
         CheckpointError: they belong to another model or optimizer.
     """
-    restore_model(model, folder)
     arrays = load_arrays(folder / OPTIMIZER_FILE)
+    weights = load_arrays(folder / WEIGHTS_FILE) | under(TRAINED, arrays)
+    _assign(model.weights, weights, f"the model saved in {folder}")
     for prefix, variables, owner in (
         ("optimizer/", optimizer.variables, "optimizer"),
         ("random/", _random_states(model), "random states"),
         ("step/", step_state.variables, "state of the step"),
     ):
-        _assign(variables, _under(prefix, arrays), f"the {owner} saved in {folder}")
+        _assign(variables, under(prefix, arrays), f"the {owner} saved in {folder}")
 
 
 def restore_model(model: keras.Model, folder: pathlib.Path) -> None:
@@ -147,7 +152,8 @@ def _random_states(model: keras.Model) -> list[keras.Variable]:
     return [variable for variable in model.variables if id(variable) not in weights]
 
 
-def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the arrays whose names begin so, without the beginning."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 

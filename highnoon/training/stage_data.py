@@ -108,9 +108,15 @@ class StageData:
                 f"{self.num_replicas} replicas; choose a `batch_size` that divides it"
             )
         self._steps_of_subset: dict[int, int] = {}
+        self._planned: Sequence[PlannedEpoch] = []
         self._easy_to_hard: np.ndarray | None = None
         if self.stage.scheduler is not None:
             self._easy_to_hard = self.stage.scheduler.prepare_curriculum(self.train_rows.texts())
+
+    @property
+    def validation_key(self) -> str:
+        """Tells whose held-out losses can be compared: those on the same documents in rows as long."""
+        return f"{self.data_key} in rows of {self.config.max_seq_length}"
 
     @property
     def rows_per_replica(self) -> int:
@@ -211,6 +217,27 @@ class StageData:
             epoch += span[0]
             stage_step += span[0] * span[1]
         return planned
+
+    def planned_epoch(
+        self, epochs: int, epoch: int, stage_step: int, num_steps: int
+    ) -> tuple[float, float]:
+        """Returns at which planned step of the stage an epoch begins, and the planned steps per step of it.
+
+        A stage whose length is in steps takes all of them. One whose length is in epochs takes fewer steps
+        than planned where an adaptive scheduler makes its epochs shorter; each step then counts for more.
+
+        Args:
+            epochs: Length of the stage in epochs, where it is not given in steps.
+            epoch: From 0.
+            stage_step: Steps of the stage before the epoch.
+            num_steps: Steps of the epoch.
+        """
+        if self.steps is not None:
+            return float(stage_step), 1.0
+        if len(self._planned) != epochs:
+            self._planned = self.timeline(epochs)
+        planned = self._planned[min(epoch, epochs - 1)]
+        return float(planned.first_step), planned.num_steps / num_steps
 
     def _planned_allowed(self, epoch: int, stage_step: int) -> int:
         if hasattr(self.stage.scheduler, "update_with_loss"):

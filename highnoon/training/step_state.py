@@ -72,9 +72,14 @@ class StepState:
         self._by_name["loss_total"].assign(loss_total)
         self._by_name["token_total"].assign(token_total)
 
-    def forgive(self) -> None:
-        """Begins to count skipped steps in a row, and what losses are usual, anew."""
-        for name in ("skipped_in_a_row", "num_losses", "loss_mean", "loss_square"):
+    def reset_fault_counters(self) -> None:
+        """Counts skipped steps in a row, and which losses are usual, from here on."""
+        self._by_name["skipped_in_a_row"].assign(0)
+        self.forget_losses()
+
+    def forget_losses(self) -> None:
+        """Learns from here on which losses are usual."""
+        for name in ("num_losses", "loss_mean", "loss_square"):
             self._by_name[name].assign(0)
 
     def values(self) -> dict[str, Any]:

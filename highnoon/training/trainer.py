@@ -28,6 +28,7 @@ from highnoon.config import (
 )
 from highnoon.files.print_text import print_text
 from highnoon.training import checkpoint, snapshot
+from highnoon.training.best_weights import BestWeights
 from highnoon.training.checkpoint_writer import CheckpointWriter
 from highnoon.training.distributed import resolve_strategy, scaled_learning_rate
 from highnoon.training.flops import flops_per_token, measure_peak_flops
@@ -46,6 +47,7 @@ from highnoon.training.replicas import Replicas, all_variables, strategy_of, wat
 from highnoon.training.run import Intervals, TrainingRun
 from highnoon.training.run_data import StagePreparation, choose_tokenizer, open_stage_sources
 from highnoon.training.run_schedule import RunSchedule
+from highnoon.training.sound_checkpoints import find_sound_checkpoint
 from highnoon.training.stage_data import StageData
 from highnoon.training.stages import CurriculumStage
 from highnoon.training.step_state import StepState
@@ -317,6 +319,7 @@ class Trainer:
         epochs: int | None = None,
         extend: bool = False,
         allow_plan_change: bool = False,
+        restore_best: bool = False,
     ) -> dict[str, Any]:
         """Trains through all stages.
 
@@ -347,17 +350,24 @@ class Trainer:
             extend: Whether a resumed run may be longer than it was begun: more epochs, steps or stages.
                 The learning rate then follows the schedule of the longer run.
             allow_plan_change: Whether a resumed run may differ in anything from the one that was begun.
+            restore_best: Whether the model ends with the weights of the lowest held-out loss, as with
+                `restore_best_weights` of `keras.callbacks.EarlyStopping`, in place of those of the last
+                step. Losses on different held-out data are not compared: with stages of different data it
+                is the best of the last such stage. Without checkpoints a copy is kept in memory.
 
         Returns:
-            `total_steps`, and `stages_completed`: a list of dicts with `name`, `epochs` (really run),
-            `final_loss` (mean of the last epoch, nats a token), `val_loss` and `steps`.
+            `total_steps`; `stages_completed`: a list of dicts with `name`, `epochs` (really run),
+            `final_loss` (mean of the last epoch, nats a token), `val_loss` and `steps`; `weights`, which says
+            whose the model's are: `"last"`, `"best"` or set by a `"callback"`; and `best_step` and
+            `best_val_loss`, both None without a finite held-out loss.
 
         Raises:
             ConfigError: an argument out of its range, no stages, or data, tokenizer and model do not fit one
                 another (see `preflight`).
             CheckpointError: `resume_from` is no checkpoint or one of another model or plan, or a checkpoint
                 cannot be written.
-            FloatingPointError: too many steps in a row had a loss or gradient that is not finite.
+            FloatingPointError: too many steps in a row had a loss or gradient that is not finite, no step
+                could be taken, or the weights are not finite at the end.
             KeyboardInterrupt: Ctrl-C, after saving.
         """
         _check_run_arguments(
@@ -368,7 +378,7 @@ class Trainer:
             },
             flags={
                 "save_checkpoints": save_checkpoints, "extend": extend,
-                "allow_plan_change": allow_plan_change,
+                "allow_plan_change": allow_plan_change, "restore_best": restore_best,
             },
             paths={"checkpoint_dir": checkpoint_dir, "log_dir": log_dir},
             callbacks=callbacks,
@@ -386,7 +396,10 @@ class Trainer:
         before = self._preflight()
         if before.problems:
             raise ConfigError("; ".join(before.problems))
-        self._start(plan, saved)
+        if restore_best and all(data.validation_rows is None for data in self._prepared[1]):
+            raise ConfigError("`restore_best` compares held-out losses, and no stage holds a document out")
+        schedule = self._start(plan, saved)
+        best = self._best_weights(directory, save_checkpoints, saved) if restore_best else None
         assert self.optimizer is not None and self._step_state is not None
         if save_checkpoints and is_chief:
             checkpoint.set_aside_older_run(directory, self._run_id)
@@ -400,6 +413,7 @@ class Trainer:
         self._run = TrainingRun(
             model=self.model,
             optimizer=self.optimizer,
+            schedule=schedule,
             step_state=self._step_state,
             replicas=self.replicas,
             stages=self._prepared[1],
@@ -411,7 +425,9 @@ class Trainer:
             jit_compile=self.jit_compile,
             writer=CheckpointWriter(directory, keep_checkpoints, keep_every) if save_checkpoints else None,
             capture=self._capture,
-            go_back=lambda: self._go_back(directory),
+            find_sound=lambda: find_sound_checkpoint(directory, self._run_id),
+            go_back=lambda folder: self._restore({**checkpoint.read_state(folder), "folder": folder}),
+            restore_best=best,
             auto_batch=self.auto_batch,
             steps_per_execution=self.steps_per_execution,
             explain_memory=lambda error: describe_out_of_memory(before, error),
@@ -425,7 +441,6 @@ class Trainer:
                 summary = self._run.run(saved["run"]["callbacks"] if saved and saved["run"] else ())
         finally:
             self.model.optimizer = own_optimizer
-        self.optimizer.finalize_variable_values(self.model.trainable_variables)
         return summary
 
     def evaluate(self) -> dict[str, float]:
@@ -549,20 +564,20 @@ class Trainer:
         if not self.stages:
             self.stages = [snapshot.stage_from_dict(values) for values in state["stages"]]
 
-    def _start(self, plan: TrainingPlan, saved: dict[str, Any] | None) -> None:
-        """Makes the optimizer, and puts a saved run's arrays and position back."""
-        schedule = RunSchedule(
-            peaks=[stage.learning_rate for stage in plan.stages],
-            stage_ends=plan.stage_ends,
-            warmup_steps=plan.warmup_steps,
-            decay=self.config.schedule,
-            min_ratio=self.config.min_learning_rate_ratio,
-            decay_ratio=self.config.decay_ratio,
-        )
+    def _start(self, plan: TrainingPlan, saved: dict[str, Any] | None) -> RunSchedule:
+        """Makes the optimizer and its schedule, and puts a saved run's arrays and position back."""
         self._loaded_from = None
         self.progress = Progress()
         self._place_model()
         with self.replicas.strategy.scope():
+            schedule = RunSchedule(
+                peaks=[stage.learning_rate for stage in plan.stages],
+                stage_ends=plan.stage_ends,
+                warmup_steps=plan.warmup_steps,
+                decay=self.config.schedule,
+                min_ratio=self.config.min_learning_rate_ratio,
+                decay_ratio=self.config.decay_ratio,
+            )
             self._step_state = StepState()
             self.optimizer = make_optimizer(self.model, self.config, schedule)
         if saved is None:
@@ -573,6 +588,29 @@ class Trainer:
             self.progress = self._restore(saved)
             if self.progress.stage == len(self.stages) and plan.total_steps > self.progress.step:
                 self.progress.reopen_last_stage()
+        return schedule
+
+    def _best_weights(
+        self, directory: pathlib.Path, save_checkpoints: bool, saved: dict[str, Any] | None
+    ) -> BestWeights:
+        """Returns what restores the best; a resumed run's best so far must be there.
+
+        Raises:
+            CheckpointError: it is not.
+        """
+        assert self.optimizer is not None
+        step = self.progress.lowest_val_step
+        places = [directory] if save_checkpoints else []
+        if saved is not None and saved["folder"].parent.resolve() != directory.resolve():
+            places.append(saved["folder"].parent)
+        best = BestWeights(self.model, self.optimizer, places, self._run_id)
+        folder = None if step is None else best.require(step)
+        if save_checkpoints:
+            return best
+        best = BestWeights(self.model, self.optimizer, [], self._run_id)
+        if folder is not None:
+            best.load(folder)
+        return best
 
     def _place_model(self) -> None:
         """Puts the model under the strategy, if it is not."""
@@ -586,11 +624,16 @@ class Trainer:
         for stage, state in zip(self.stages, saved["run"]["schedulers"], strict=False):
             if state is not None and stage.scheduler is not None:
                 stage.scheduler.load_state_dict(state)
-        return Progress(**saved["run"]["progress"])
-
-    def _go_back(self, directory: pathlib.Path) -> Progress:
-        folder = checkpoint.find_checkpoint(directory)
-        return self._restore({**checkpoint.read_state(folder), "folder": folder})
+        progress = Progress(**saved["run"]["progress"])
+        if progress.lowest_val_loss is not None and progress.lowest_val_step is None:
+            # Written before the step was noted: the role tells it.
+            best = checkpoint.folder_of(saved["folder"].parent, checkpoint.BEST)
+            step = progress.step + 1 if best is None else int(best.name.removeprefix("step_"))
+            if step <= progress.step:
+                progress.lowest_val_step = step
+            else:
+                progress.lowest_val_loss = None
+        return progress
 
     def _callback_group(
         self, callbacks: Sequence[Any], run_folder: pathlib.Path | None, verbose: bool
@@ -626,6 +669,7 @@ class Trainer:
                 "plan": self._prepared[0].to_dict() if self._prepared else None,
                 "run": self._run.state() if self._run else None,
             },
+            self._run.trained_weights() if self._run else None,
         )
 
     def _accept_changes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 
 import highnoon as hn
 from highnoon.tokenization import ByteTokenizer
+from highnoon.training.run import TrainingRun
+from highnoon.training.validation import SplitLoss
 
 WORDS = "noon sun moon star light shade river stone field wind rain cloud bird fish tree leaf".split()
 
@@ -60,3 +63,72 @@ def make_model() -> Callable[..., keras.Model]:
         return model
 
     return make
+
+
+class ScriptedStep:
+    """Takes the place of the compiled step.
+
+    A good step adds a number that depends on its batch and its learning rate to the first weight; `faults`
+    says which steps are skipped (`"skip"`) or leave an infinite weight (`"inf"`).
+    """
+
+    def __init__(self, run: TrainingRun, micro_batch_size: int, faults: dict[int, str]) -> None:
+        self.run, self.micro_batch_size, self._faults = run, micro_batch_size, faults
+
+    def can_take_several(self, row_length: int) -> bool:
+        return False
+
+    def __call__(self, batch: dict[str, Any], loss_weight: float, measures: bool) -> dict[str, Any]:
+        optimizer, state = self.run.optimizer, self.run.step_state._by_name
+        fault = self._faults.pop(self.run.progress.step + 1, None)
+        rate = float(optimizer.learning_rate)
+        optimizer.iterations.assign_add(1)
+        weight = self.run.model.trainable_variables[0]
+        loss = 1.0 + float(np.sum(batch["token_ids"]) % 97) / 97
+        if fault == "skip":
+            state["skipped"].assign_add(1)
+            state["skipped_in_a_row"].assign_add(1)
+        else:
+            state["skipped_in_a_row"].assign(0)
+            state["loss_total"].assign_add(10.0 * loss)
+            state["token_total"].assign_add(10.0)
+            weight.assign_add(np.full(weight.shape, loss * (0.001 + rate), "float32"))
+            if fault == "inf":
+                weight.assign(np.full(weight.shape, np.inf, "float32"))
+            for average in optimizer.averages()[:1]:
+                average.assign(0.5 * average + 0.5 * weight)
+        return {
+            "loss": np.nan if fault == "skip" else loss, "grad_norm": 1.0, "learning_rate": rate,
+            "num_tokens": 10.0, "num_stops": 0.0, "is_skipped": fault == "skip",
+            "skipped_in_a_row": int(state["skipped_in_a_row"].numpy()),
+        }
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes all runs follow a script: all is real but the compiled functions.
+
+    Returns `script({step: fault}, {evaluation: loss})`, which writes it anew. A fault happens once.
+    Evaluations count from 0 since then; a loss that is not written falls with the weights.
+    """
+    faults: dict[int, str] = {}
+    losses: dict[int, float] = {}
+    count = [0]
+
+    def evaluate(self: Any, batches: Any) -> SplitLoss:
+        fallen = float(np.mean(self.model.trainable_variables[0]))
+        loss = losses.get(count[0], 9.0 - fallen)
+        count[0] += 1
+        return SplitLoss(loss * 10.0, 10.0)
+
+    def write(
+        new_faults: dict[int, str] | None = None, new_losses: dict[int, float] | None = None
+    ) -> None:
+        count[0] = 0
+        for kept, given in ((faults, new_faults), (losses, new_losses)):
+            kept.clear()
+            kept.update(given or {})
+
+    monkeypatch.setattr(TrainingRun, "_step_for", lambda run, size: ScriptedStep(run, size, faults))
+    monkeypatch.setattr("highnoon.training.run.ValidationStep.__call__", evaluate)
+    return write

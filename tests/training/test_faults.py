@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import tensorflow as tf
 import highnoon as hn
 from highnoon.callbacks.metrics_file import read_metrics
 from highnoon.models.arrays import variable_arrays
+from highnoon.training import checkpoint
 from highnoon.training.stage_data import StageData
 from highnoon.training.step import TrainStep
 
@@ -164,3 +166,71 @@ def test_a_step_that_does_not_fit_says_what_to_do(make_model, corpus, small_memo
 def test_a_rung_that_does_not_exist_is_refused(make_model):
     with pytest.raises(ValueError, match="cut_learning_rate, go_back"):
         hn.Trainer(make_model(), fault_ladder=("pray",))
+
+
+def saved_steps(folder) -> list[int]:
+    return [int(path.name.removeprefix("step_")) for path in checkpoint.step_folders(folder)]
+
+
+def test_no_checkpoint_is_written_in_a_streak_of_skipped_steps(make_model, corpus, tmp_path, script):
+    script(dict.fromkeys(range(5, 11), "skip"))
+    trainer, events = make_trainer(make_model(), corpus, steps=14)
+    trainer.train(
+        checkpoint_dir=tmp_path / "c", checkpoint_interval=4, keep_checkpoints=9, log_dir=None, **RUN)
+    # The one of step 8 stays due until the first good step.
+    assert saved_steps(tmp_path / "c") == [4, 11, 12, 14]
+
+
+def test_going_back_means_before_the_streak_also_after_a_stop_within_it(make_model, corpus, tmp_path, script):
+    options = {"max_skipped_steps": 4, "fault_ladder": ("go_back",)}
+    faults = dict.fromkeys(range(9, 13), "skip")
+    arguments = {"checkpoint_interval": 4, "log_dir": None, **RUN}
+    script(faults)
+    whole, events = make_trainer(make_model(), corpus, steps=20, **options)
+    whole.train(checkpoint_dir=tmp_path / "whole", **arguments)
+    assert [(e["answer"], e["step"]) for e in events if e["event"] == "fault_answered"] == [("go_back", 8)]
+
+    script(faults)
+    stopped, _ = make_trainer(make_model(), corpus, steps=20, **options)
+    stopped.add_callback(lambda event: signal.raise_signal(signal.SIGINT)
+                         if event["event"] == "step_end" and event["step"] == 11 else None)
+    with pytest.raises(KeyboardInterrupt, match="the run is saved in .*step_00000011"):
+        stopped.train(checkpoint_dir=tmp_path / "c", keep_checkpoints=1, **arguments)
+    assert saved_steps(tmp_path / "c") == [8, 11], "nothing is pushed out"
+    again, events = make_trainer(make_model(1), corpus, steps=20, **options)
+    again.train(checkpoint_dir=tmp_path / "c", resume_from=True, keep_checkpoints=1, **arguments)
+    assert [(e["answer"], e["step"]) for e in events if e["event"] == "fault_answered"] == [("go_back", 8)]
+    for one, other in zip(again.model.weights, whole.model.weights, strict=True):
+        assert one.numpy().tobytes() == other.numpy().tobytes()
+
+
+def test_going_back_passes_over_checkpoints_with_weights_that_are_not_finite(
+    make_model, corpus, tmp_path, script
+):
+    script({7: "inf", 8: "skip", 9: "skip"})
+    trainer, events = make_trainer(
+        make_model(), corpus, steps=12, max_skipped_steps=2,
+        fault_ladder=("cut_learning_rate", "go_back"))
+    trainer.train(checkpoint_dir=tmp_path / "c", checkpoint_interval=3, log_dir=None, **RUN)
+    # A lower rate would not mend the weights.
+    answers = [(e["answer"], e["step"]) for e in events if e["event"] == "fault_answered"]
+    assert answers == [("go_back", 6)]
+    assert all(np.isfinite(weight.numpy()).all() for weight in trainer.model.weights)
+
+
+def test_a_checkpoint_due_while_weights_are_not_finite_is_answered_like_a_streak(
+    make_model, corpus, tmp_path, script
+):
+    script({6: "inf"})
+    trainer, events = make_trainer(make_model(), corpus, steps=9, fault_ladder=("go_back",))
+    trainer.train(checkpoint_dir=tmp_path / "c", checkpoint_interval=3, log_dir=None, **RUN)
+    assert steps_of(events, "fault_answered") == [3] and steps_of(events, "step_end")[-1] == 9
+    assert saved_steps(tmp_path / "c") == [3, 6, 9]
+
+
+def test_nothing_to_go_back_to_is_said(make_model, corpus, tmp_path, script):
+    script(dict.fromkeys(range(3, 9), "skip"))
+    trainer, _ = make_trainer(
+        make_model(), corpus, steps=20, max_skipped_steps=3, fault_ladder=("go_back",))
+    with pytest.raises(FloatingPointError, match="no checkpoint with finite weights from before it"):
+        trainer.train(checkpoint_dir=tmp_path / "c", log_dir=None, **RUN)
