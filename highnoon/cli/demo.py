@@ -17,6 +17,7 @@ from highnoon.cli.evaluate import measure, open_rows, print_figures
 from highnoon.cli.quiet_start import load_tensorflow
 from highnoon.cli.train import print_next_commands
 from highnoon.config import Config, ModelConfig, TrainingConfig
+from highnoon.files.folder_lock import folder_lock
 
 if TYPE_CHECKING:
     from highnoon.models import LanguageModel
@@ -71,7 +72,9 @@ def run(arguments: argparse.Namespace) -> None:
     if not arguments.minutes > 0:
         raise ValueError(f"--minutes must be above 0; received {arguments.minutes:g}")
     load_tensorflow()
-    run_demo(DemoSettings(), pathlib.Path(arguments.output), arguments.minutes, arguments.seed)
+    output = pathlib.Path(arguments.output)
+    with folder_lock(output, "wait until it ends, or give another --output"):
+        run_demo(DemoSettings(), output, arguments.minutes, arguments.seed)
 
 
 def run_demo(settings: DemoSettings, output: pathlib.Path, minutes: float, seed: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from highnoon.training import checkpoint, snapshot
 from highnoon.training.checkpoint_writer import CheckpointWriter
 from highnoon.training.distributed import resolve_strategy, scaled_learning_rate
 from highnoon.training.flops import flops_per_token, measure_peak_flops
+from highnoon.training.held_folders import HeldFolders, releases_folders
 from highnoon.training.optimizers import FunctionalOptimizer, make_optimizer
 from highnoon.training.plan import TrainingPlan, config_changes, make_plan
 from highnoon.training.preflight import (
@@ -150,6 +151,7 @@ class Trainer:
         self._prepared: tuple[TrainingPlan, list[StageData]] | None = None
         self._loaded_from: pathlib.Path | None = None
         self._run: TrainingRun | None = None
+        self.held_folders = HeldFolders()
 
     @property
     def rows_per_step(self) -> int:
@@ -258,6 +260,7 @@ class Trainer:
         plan, stages = self._prepared
         return preflight(self.model, self.config, plan, stages, self.tokenizer, self.replicas.count)
 
+    @releases_folders
     def train(
         self,
         epochs_per_stage: int | None = 10,
@@ -286,7 +289,8 @@ class Trainer:
             epochs_per_stage: Epochs of stages that set neither epochs nor steps; None means 10. A resumed
                 run keeps the number that it began with.
             save_checkpoints: Whether to write checkpoints at all.
-            checkpoint_dir: Where; None means `./checkpoints`. Checkpoints of another run that lie there are
+            checkpoint_dir: Where; None means `./checkpoints`. It is locked while the run writes there.
+                Checkpoints of another run that lie there are
                 moved into a folder `run_<id>` beside the new ones.
             checkpoint_interval: Optimizer steps between checkpoints; the end of the run is saved too.
             log_interval: Optimizer steps between log points.
@@ -314,6 +318,8 @@ class Trainer:
             ConfigError: no stages, or data, tokenizer and model do not fit one another (see `preflight`).
             CheckpointError: `resume_from` is no checkpoint or one of another model or plan, or a checkpoint
                 cannot be written.
+            FolderLockedError: another run is writing `checkpoint_dir`, or the log folder of the run that is
+                resumed.
             FloatingPointError: too many steps in a row had a loss or gradient that is not finite.
             KeyboardInterrupt: Ctrl-C, after saving.
         """
@@ -327,6 +333,8 @@ class Trainer:
         for name, value in counts.items():
             _require_count(name, value)
         directory = pathlib.Path(checkpoint_dir or "checkpoints")
+        if save_checkpoints and self.replicas.is_chief:
+            self.held_folders.hold(directory, "wait until it ends, or choose another `checkpoint_dir`")
         if resume_from is True and not checkpoint.step_folders(directory):
             print(f"no checkpoint in {directory} yet: a new run begins")
             resume_from = None
@@ -352,6 +360,8 @@ class Trainer:
             if saved:
                 print(checkpoint.explain_choice(saved["folder"]))
         run_folder = None if log_dir is None else pathlib.Path(log_dir) / self._run_id
+        if run_folder is not None and is_chief:
+            self.held_folders.hold(run_folder, "wait until it ends, or choose another `log_dir`")
         self._run = TrainingRun(
             model=self.model,
             optimizer=self.optimizer,

@@ -116,5 +116,5 @@ def test_a_foreign_folder_is_never_replaced(tmp_path):
 def test_manifest_lists_every_file_with_size_and_hash(tmp_path):
     folder = write_step(tmp_path, 1)
     manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
-    assert set(manifest) == {"model.safetensors", checkpoint.STATE}
+    assert set(manifest) == {"model.safetensors", checkpoint.STATE, "digest"}
     assert manifest["model.safetensors"]["bytes"] == 100
