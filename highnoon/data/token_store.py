@@ -204,9 +204,12 @@ def _read_values(folder: pathlib.Path, file: pathlib.Path) -> dict[str, Any]:
         values: dict[str, Any] = read_json(file, max_bytes=MAX_MANIFEST_BYTES)
         require_sealed(values, str(file))
     except (OSError, ForeignDataError) as error:
-        raise DamagedStoreError(f"{folder} holds no whole set of tokens ({error}); {_remedy(folder)}") from None
-    if problem := manifest_problem(values, {TOKENS_FILE, *COLUMNS}, {LEARNED_FILE}):
-        raise DamagedStoreError(f"{folder} holds no whole set of tokens ({file}: {problem}); {_remedy(folder)}")
+        problem: str | None = str(error)
+    else:
+        found = manifest_problem(values, {TOKENS_FILE, *COLUMNS}, {LEARNED_FILE})
+        problem = found and f"{file}: {found}"
+    if problem:
+        raise DamagedStoreError(f"{folder} holds no whole set of tokens ({problem}); {_remedy(folder)}")
     return values
 
 
@@ -226,13 +229,14 @@ def read_column(path: pathlib.Path, manifest: dict[str, Any], dtype: str, length
         raise DamagedStoreError(f"{path} is damaged: of the bytes from {block * BLOCK_BYTES} on some have "
                                 f"changed since they were written; {_remedy(path.parent)}")
     if len(data) < needed:
-        raise DamagedStoreError(f"{path} should have {needed} bytes and has {len(data)}; {_remedy(path.parent)}")
+        raise DamagedStoreError(f"{path} should have {needed} bytes and has {len(data)}; "
+                                f"{_remedy(path.parent)}")
     return np.frombuffer(data, dtype, length)
 
 
 def _remedy(folder: pathlib.Path) -> str:
-    return (f"remove {folder} and make it again: with `highnoon data prepare`, or, where it lies in the cache, "
-            f"with the same run")
+    return (f"remove {folder} and make it again: with `highnoon data prepare`, or, where it lies in the "
+            f"cache, with the same run")
 
 
 def is_unfinished(folder: pathlib.Path) -> bool:

@@ -59,8 +59,8 @@ class BlockHasher:
         stream.seek(num_finished * BLOCK_BYTES)
         hasher.update(stream.read(size - num_finished * BLOCK_BYTES))
         if hasher.text != text:
-            raise ValueError(f"its last {size - num_finished * BLOCK_BYTES} bytes have changed since they were "
-                             f"written")
+            raise ValueError(f"its last {size - num_finished * BLOCK_BYTES} bytes have changed since they "
+                             f"were written")
         return hasher
 
 
@@ -84,7 +84,7 @@ def hash_block(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
 
 
-def changed_block(data: bytes | memoryview, text: str, first: int = 0) -> int | None:
+def changed_block(data: bytes | bytearray | memoryview, text: str, first: int = 0) -> int | None:
     """Returns the number of the first block of `data` that does not have its hash, None where all have.
 
     Args:

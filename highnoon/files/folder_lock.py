@@ -55,7 +55,8 @@ def folder_lock(folder: pathlib.Path, remedy: str = "wait until it ends, or choo
 
 
 @contextlib.contextmanager
-def path_lock(path: pathlib.Path, remedy: str = "wait until it ends, or choose another path") -> Iterator[None]:
+def path_lock(path: pathlib.Path, remedy: str = "wait until it ends, or choose another path"
+              ) -> Iterator[None]:
     """Holds the lock of a path that is replaced as a whole, with a file beside it; see `folder_lock`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _held(lock_file_of(path), path, remedy):

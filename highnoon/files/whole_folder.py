@@ -54,7 +54,8 @@ def whole_folder(
         OSError: the disk is full, for instance; `path` is unchanged.
     """
     path = path.resolve() if path.is_symlink() else path
-    with path_lock(path), write_errors(path, f"{path.name} is unchanged: free disk space or choose another path"):
+    advice = f"{path.name} is unchanged: free disk space or choose another path"
+    with path_lock(path), write_errors(path, advice):
         _recover(path)
         _clear(path)
         new = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -173,8 +173,8 @@ def _require_whole(path: pathlib.Path, entries: Entries, names: Iterable[str] | 
     """Raises ModelFolderError where a file is not what the manifest says."""
     if reason := file_damage(path, entries, names):
         raise ModelFolderError(
-            f"{path} is no whole model: it is damaged: {reason} since it was saved; take another copy, or where "
-            f"the change is yours remove its manifest"
+            f"{path} is no whole model: it is damaged: {reason} since it was saved; take another copy, or "
+            f"where the change is yours remove its manifest"
         )
 
 

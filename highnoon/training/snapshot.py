@@ -123,8 +123,8 @@ def stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
-            f"a stage of the saved run cannot be read ({type(error).__name__}: {error}); add the stages to the "
-            "trainer before it resumes"
+            f"a stage of the saved run cannot be read ({type(error).__name__}: {error}); add the stages to "
+            "the trainer before it resumes"
         ) from error
 
 

@@ -26,7 +26,7 @@ def test_another_process_is_refused_with_the_owner_named_until_the_owner_dies(tm
     owner = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert owner.stdout.readline() == b"held\n"
-        words = rf"run is being written by process {owner.pid} on .* since \d{{4}}-.*; wait .*, or choose another"
+        words = rf"is being written by process {owner.pid} on .* since \d{{4}}-.*; wait .*, or choose another"
         with pytest.raises(FolderLockedError, match=words) as error, folder_lock(folder):
             pass
         assert "\n" not in str(error.value)

@@ -13,8 +13,8 @@ from highnoon.files import whole_folder as module
 from highnoon.files.folder_lock import FolderLockedError, path_lock
 from highnoon.files.whole_folder import recover_folder, whole_folder
 
-# Processes that save `new` into a folder each; the N-th dies, without any cleaning up, before the N-th call of
-# a function that changes the disk. Prints their exit codes.
+# Processes that save `new` into a folder each; the N-th dies, without any cleaning up, before the N-th call
+# of a function that changes the disk. Prints their exit codes.
 KILLED = """
 import os, pathlib, shutil, sys
 from highnoon.files import whole_folder as module

@@ -29,7 +29,8 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
     """Writes a model as a folder of another library, whole or not at all.
 
     The folder holds `config.json`, `model.safetensors` (float32), `generation_config.json`, where the model
-    has one the tokenizer, and `highnoon_manifest.json` with the hashes of these, which `load_model` compares. Factors of `enable_lora` are added into their kernels.
+    has one the tokenizer, and `highnoon_manifest.json` with the hashes of these, which `load_model`
+    compares. Factors of `enable_lora` are added into their kernels.
 
     Args:
         model: The model; its pattern must be one that a family of `transformers` has.
