@@ -202,6 +202,7 @@ def _left_out(source: DocumentSource, pieces: pathlib.Path) -> dict[str, Any]:
     if isinstance(source, DomainFolder):
         for domain in source.empty_domains:
             whole.count("domain without files", str(source.root / domain))
+        whole.add(source.files_left_out.report())
     for report in read_left_out(pieces):
         whole.add(report)
     return whole.report() if whole.total else {}

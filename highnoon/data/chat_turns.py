@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from highnoon.data.bad_rows import BadRowError
-from highnoon.data.row_values import plain_value
+from highnoon.data.row_values import is_absent, plain_value, shown_names
+from highnoon.files.foreign import ForeignDataError, parse_json
 
 Message = dict[str, Any]
 
@@ -35,8 +35,8 @@ def chat_turns(value: Any, field: str, place: str) -> list[Message]:
     value = plain_value(value, place)
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except ValueError:
+            value = parse_json(value, field, object)
+        except ForeignDataError:
             raise _expected(field, place, "text that is not JSON") from None
     if isinstance(value, dict) and value and all(isinstance(column, list) for column in value.values()):
         if len({len(column) for column in value.values()}) > 1:
@@ -50,12 +50,14 @@ def chat_turns(value: Any, field: str, place: str) -> list[Message]:
 def _message(turn: Any, field: str, place: str) -> Message:
     if not isinstance(turn, Mapping):
         raise _expected(field, place, f"a turn of type {type(turn).__name__}")
-    role, words = ("role", "content") if "role" in turn else ("from", "value")
+    # Rows of a table have the names of both forms, one of them null.
+    role = "from" if is_absent(turn.get("role")) and "from" in turn else "role"
+    words = "value" if turn.get("content") is None and "value" in turn else "content"
     if role not in turn or words not in turn:
-        raise _expected(field, place, f"a turn with {', '.join(turn) or 'nothing'}")
+        raise _expected(field, place, f"a turn with {shown_names(turn)}")
     if not isinstance(turn[role], str):
         raise _expected(field, place, f"a {role} of type {type(turn[role]).__name__}")
-    rest = {name: value for name, value in turn.items() if name not in (role, words)}
+    rest = {name: value for name, value in turn.items() if name not in ("role", "content", role, words)}
     return {"role": _ROLES.get(turn[role], turn[role]), "content": turn[words], **rest}
 
 

@@ -26,14 +26,15 @@ from highnoon.data.token_store import (
 )
 from highnoon.files.block_hashes import BlockHasher
 from highnoon.files.foreign import ForeignDataError, read_json
+from highnoon.files.name_path import name_path
 from highnoon.files.sealed_json import require_sealed, seal
 from highnoon.files.sync_to_disk import sync_to_disk
-from highnoon.files.write_errors import write_errors
 from highnoon.tokenization import Tokenizer
 
 # Text between two entries of the journal: seconds of work that a kill may cost.
 _COMMIT_BYTES = 64_000_000
 _FILL_BYTES = 1 << 24
+_MAKE_ROOM = "free disk space or choose another folder; the same call continues where this one stopped"
 
 
 @dataclasses.dataclass
@@ -86,7 +87,7 @@ class StoreWriter:
         self._source, self._validation_split = source, validation_split
         for leftover in folder.glob(".tokenizer.json.*"):
             leftover.unlink(missing_ok=True)  # of a process that was killed while it saved the tokenizer
-        with write_errors(folder):
+        with name_path(folder, _MAKE_ROOM):
             self._saved_tokenizer = tokenizer.save(folder)
         self._tokenizer_fingerprint = tokenizer.fingerprint()
         self._tokenizer_hash = _hash_file(self._saved_tokenizer)
@@ -148,7 +149,7 @@ class StoreWriter:
         self._write_bytes(name, np.ascontiguousarray(values, dtype).data)
 
     def _write_bytes(self, name: str, data: bytes | memoryview) -> None:
-        with write_errors(self.folder / name):
+        with name_path(self.folder / name, _MAKE_ROOM):
             self._files[name].write(data)
         if name in self._hashers and len(data):
             self._hashers[name].update(data)
@@ -199,7 +200,7 @@ class StoreWriter:
 
     def _sync(self) -> None:
         for name, stream in self._files.items():
-            with write_errors(self.folder / name):
+            with name_path(self.folder / name, _MAKE_ROOM):
                 stream.flush()
                 os.fsync(stream.fileno())
 
@@ -213,7 +214,7 @@ class StoreWriter:
                 self.commit()
         finally:
             for name, stream in self._files.items():
-                with write_errors(self.folder / name):
+                with name_path(self.folder / name, _MAKE_ROOM):
                     stream.close()
 
 
@@ -254,7 +255,7 @@ def _hash_file(path: pathlib.Path) -> str:
 def _write_sealed(path: pathlib.Path, values: dict[str, Any]) -> None:
     """Replaces a manifest, with a hash of its own content, once the disk has it."""
     beside = path.with_name(f".{path.name}")
-    with write_errors(path):
+    with name_path(path, _MAKE_ROOM):
         with beside.open("w", encoding="utf-8") as stream:
             json.dump(seal(values), stream, indent=1)
             stream.flush()

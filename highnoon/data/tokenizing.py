@@ -20,8 +20,8 @@ from highnoon.data.splitting import split_threshold
 from highnoon.data.store_writer import read_progress
 from highnoon.data.token_store import PROGRESS_FILE, STORE_VERSION, DamagedStoreError, TokenStore
 from highnoon.files.folder_lock import FolderLockedError, lock_file_of, path_lock
+from highnoon.files.name_path import name_path
 from highnoon.files.whole_folder import recover_folder, replace_folder
-from highnoon.files.write_errors import write_errors
 from highnoon.tokenization import Tokenizer
 
 # Files of the cache up to this size are checked when they are opened, in a third of a second; larger ones a
@@ -79,7 +79,7 @@ def tokenize(source: DocumentSource, tokenizer: Tokenizer, cache_dir: str | os.P
         except DamagedStoreError as error:
             warnings.warn(f"making the cached tokens of {source.name} again: {error}", stacklevel=2)
     advice = "free disk space there, or set HIGHNOON_CACHE to a folder with more room"
-    with write_errors(folder, advice), _written_whole(folder) as beside:
+    with name_path(folder, advice), _written_whole(folder) as beside:
         _require_resumable(beside, key)
         fill_store(source, tokenizer, key, beside, validation_split, num_workers)
     return require_training(TokenStore(folder, tokenizer, source.name, validation_split))

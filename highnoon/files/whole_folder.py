@@ -21,8 +21,8 @@ from highnoon.files.folder_manifest import (
     read_manifest,
     write_manifest,
 )
+from highnoon.files.name_path import name_path
 from highnoon.files.sync_to_disk import sync_to_disk
-from highnoon.files.write_errors import write_errors
 
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?:[0-9]+\.(?:tmp|old)|highnoon-lock)")
 _OLD_LEFTOVER = re.compile(r"[a-z0-9_]{8}")
@@ -55,7 +55,7 @@ def whole_folder(
     """
     path = path.resolve() if path.is_symlink() else path
     advice = f"{path.name} is unchanged: free disk space or choose another path"
-    with path_lock(path), write_errors(path, advice):
+    with path_lock(path), name_path(path, advice):
         _recover(path)
         _clear(path)
         new = path.with_name(f".{path.name}.{os.getpid()}.tmp")

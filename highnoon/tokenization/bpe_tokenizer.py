@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from highnoon.tokenization.byte_alphabet import BYTE_NAMES, definition, token_to_bytes
+from highnoon.tokenization.read_definition import read_definition
 from highnoon.tokenization.special_tokens import (
     BOS_ID,
     EOS_ID,
@@ -192,17 +193,22 @@ def is_highnoon_definition(values: Any) -> bool:
 def _merges_of(values: Any) -> list[tuple[str, str]] | None:
     model = values.get("model") if isinstance(values, dict) else None
     merges = model.get("merges") if isinstance(model, dict) else None
-    is_pairs = isinstance(merges, list) and all(isinstance(m, list) and len(m) == 2 for m in merges)
-    return [(left, right) for left, right in merges] if is_pairs else None  # type: ignore[union-attr]
+    if not isinstance(merges, list):
+        return None
+    known = set(BYTE_NAMES)
+    for pair in merges:
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+            return None
+        if not known.issuperset(pair):  # a token that is neither a byte nor the result of a merge before
+            return None
+        known.add(pair[0] + pair[1])
+    return [(left, right) for left, right in merges]
 
 
 def _read_merges(file: pathlib.Path) -> list[tuple[str, str]]:
     if not file.is_file():
         raise TokenizerError(f"no tokenizer at {file}; give a folder or `tokenizer.json` that `save` wrote")
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TokenizerError(f"{file} is not JSON ({error}); save the tokenizer again") from None
+    values = read_definition(file)
     merges = _merges_of(values)
     if merges is None or values != definition(merges):
         raise TokenizerError(f"{file} is not a HighNoon tokenizer; use `load_tokenizer` to load any kind")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from highnoon.files.folder_manifest import damage_of_file
 from highnoon.tokenization.bpe_tokenizer import QWTTextTokenizer, is_highnoon_definition
 from highnoon.tokenization.byte_tokenizer import ByteTokenizer
 from highnoon.tokenization.pretrained_tokenizer import PretrainedTokenizer
+from highnoon.tokenization.read_definition import read_definition
 from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
 
 
@@ -35,10 +35,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         raise TokenizerError(f"no tokenizer at {file}; give a tokenizer.json or the folder that holds one")
     if reason := damage_of_file(file):
         raise TokenizerError(f"{file} is damaged: {reason} since it was saved; take another copy")
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TokenizerError(f"{file} is not JSON ({error}); give a tokenizer.json") from None
+    values = read_definition(file)
     if not is_highnoon_definition(values):
         return PretrainedTokenizer.load(file)
     return QWTTextTokenizer.load(file) if values["model"]["merges"] else ByteTokenizer()

@@ -29,9 +29,9 @@ from highnoon.files import whole_folder as whole_folder_module
 from highnoon.files.folder_lock import FolderLockedError
 from highnoon.files.folder_manifest import MANIFEST, DamagedFolderError, file_damage, read_manifest
 from highnoon.files.foreign import ForeignDataError, read_json
+from highnoon.files.name_path import name_path
 from highnoon.files.sync_to_disk import sync_to_disk
 from highnoon.files.whole_folder import recover_folder, whole_folder
-from highnoon.files.write_errors import write_errors
 from highnoon.training.checkpoint_state import state_problem
 
 LATEST, BEST, FINAL, INTERRUPTED = ROLES = ("latest", "best", "final", "interrupted")
@@ -39,6 +39,7 @@ STATE = "state.json"
 _STEP_FOLDER = re.compile(r"step_[0-9]{8,18}")
 _RUN_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _POINTER_BYTES = 256
+_MAKE_ROOM = "free disk space or choose another folder"
 
 
 class CheckpointError(ValueError):
@@ -114,7 +115,7 @@ def point_at(folder: pathlib.Path, role: str = LATEST) -> None:
     """
     beside = folder.with_name(f".{role}.{os.getpid()}.tmp")
     pointer = folder.with_name(role)
-    with write_errors(pointer):
+    with name_path(pointer, _MAKE_ROOM):
         beside.write_text(f"{folder.name}\n{_name_hash(folder.name)}\n", encoding="utf-8")
         sync_to_disk(beside)
         os.replace(beside, pointer)
