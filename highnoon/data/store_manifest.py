@@ -53,6 +53,7 @@ def _progress_problems(values: Mapping[str, Any], files: Set[str], optional_file
     if not isinstance(tokenizer_file, (str, type(None))) or tokenizer_file in ("", ".", "..") or (
             tokenizer_file and set(tokenizer_file) & set("/\\\0")):
         yield f"`tokenizer_file` is {tokenizer_file!r}"
+        return
     if not files <= set(sizes) <= files | optional_files | {tokenizer_file}:
         yield f"`sizes` names {', '.join(sorted(sizes))}"
     if not all(type(size) is int and size >= 0 for size in sizes.values()):

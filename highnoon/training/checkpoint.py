@@ -193,7 +193,9 @@ def damage(folder: pathlib.Path) -> str | None:
     if reason := file_damage(folder, entries):
         return reason
     try:
-        problem = state_problem(read_json(folder / STATE))
+        values = read_json(folder / STATE)
+        # Every trainer writes a format; a state without one is not a trainer's, and is as its writer likes.
+        problem = state_problem(values, is_complete="format" in values)
     except (OSError, ForeignDataError) as error:
         return f"{STATE} cannot be read ({error})"
     return problem and f"{STATE} is no trainer's state ({problem})"
@@ -307,7 +309,9 @@ def _free_path(path: pathlib.Path) -> pathlib.Path:
 def _run_of(folder: pathlib.Path) -> str | None:
     """Returns the id of the run that wrote a checkpoint, None where that cannot be read."""
     try:
+        if file_damage(folder, read_manifest(folder), [STATE]):
+            return None
         run_id = read_json(folder / STATE).get("run_id")
-    except (OSError, ForeignDataError):
+    except (OSError, ForeignDataError, DamagedFolderError):
         return None
     return run_id if isinstance(run_id, str) and _RUN_ID.fullmatch(run_id) else None
