@@ -7,6 +7,7 @@ from typing import Any
 
 from highnoon.files.block_hashes import are_block_hashes
 from highnoon.files.sealed_json import DIGEST
+from highnoon.files.shown import shown
 
 TOKEN_TYPES = ("<u2", "<u4")
 _PROGRESS: dict[str, tuple[type, ...]] = {
@@ -36,7 +37,7 @@ def manifest_problem(values: Mapping[str, Any], files: Set[str], optional_files:
     if problems:
         return problems[0]
     if values["token_type"] not in TOKEN_TYPES:
-        return f"`token_type` is {values['token_type']!r}"
+        return f"`token_type` is {shown(values['token_type'])}"
     if not 0 <= values["validation_split"] < 1:
         return f"`validation_split` is {values['validation_split']}"
     if not isinstance(values.get("left_out", {}), dict):
@@ -52,10 +53,10 @@ def _progress_problems(values: Mapping[str, Any], files: Set[str], optional_file
     sizes, tokenizer_file = values["sizes"], values.get("tokenizer_file")
     if not isinstance(tokenizer_file, (str, type(None))) or tokenizer_file in ("", ".", "..") or (
             tokenizer_file and set(tokenizer_file) & set("/\\\0")):
-        yield f"`tokenizer_file` is {tokenizer_file!r}"
+        yield f"`tokenizer_file` is {shown(tokenizer_file)}"
         return
     if not files <= set(sizes) <= files | optional_files | {tokenizer_file}:
-        yield f"`sizes` names {', '.join(sorted(sizes))}"
+        yield f"`sizes` names {shown(sorted(sizes))}"
     if not all(type(size) is int and size >= 0 for size in sizes.values()):
         yield "`sizes` has something that is no size"
     elif "hashes" in values and DIGEST not in values:
@@ -78,4 +79,4 @@ def _wrong_types(values: Mapping[str, Any], form: Mapping[str, tuple[type, ...]]
         if key not in values:
             yield f"`{key}` is missing"
         elif isinstance(values[key], bool) or not isinstance(values[key], types):
-            yield f"`{key}` is {str(values[key])[:40]}"
+            yield f"`{key}` is {shown(values[key], 40)}"

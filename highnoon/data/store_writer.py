@@ -24,7 +24,7 @@ from highnoon.data.token_store import (
     STORE_VERSION,
     TOKENS_FILE,
 )
-from highnoon.files.block_hashes import BlockHasher
+from highnoon.files.block_hashes import BLOCK_BYTES, BlockHasher, changed_block, num_blocks
 from highnoon.files.foreign import ForeignDataError, read_json
 from highnoon.files.name_path import name_path
 from highnoon.files.sealed_json import require_sealed, seal
@@ -103,9 +103,6 @@ class StoreWriter:
 
     def _open(self, name: str, size: int) -> None:
         path = self.folder / name
-        if size and (not path.is_file() or path.stat().st_size < size):
-            raise DamagedStoreError(f"{path} should have at least {size} bytes of an unfinished preparation; "
-                                    f"remove {self.folder} and prepare anew")
         if not size:
             # Who still reads an earlier preparation keeps what it has.
             path.unlink(missing_ok=True)
@@ -113,11 +110,7 @@ class StoreWriter:
         stream.truncate(size)
         self._files[name] = stream
         if self.progress.hashes is not None:
-            try:
-                self._hashers[name] = BlockHasher.resume(self.progress.hashes.get(name, ""), stream, size)
-            except ValueError as error:
-                raise DamagedStoreError(f"{path} of an unfinished preparation is damaged: {error}; remove "
-                                        f"{self.folder} and prepare anew") from None
+            self._hashers[name] = BlockHasher.resume(self.progress.hashes.get(name, ""), stream, size)
         stream.seek(size)
 
     def append(self, encoded: EncodedBatch, domains: Sequence[str]) -> None:
@@ -222,7 +215,7 @@ def read_progress(folder: pathlib.Path, key: str) -> Progress | None:
     """Returns how far the store of that key in `folder` has come, None where nothing is kept of it.
 
     Raises:
-        DamagedStoreError: the journal is of another key, or no journal.
+        DamagedStoreError: the journal is of another key, or no journal, or the files are not what it says.
     """
     file = folder / PROGRESS_FILE
     if not file.is_file():
@@ -243,7 +236,25 @@ def read_progress(folder: pathlib.Path, key: str) -> Progress | None:
     if progress.key != key:
         raise DamagedStoreError(f"{folder} holds an unfinished preparation of other text or another "
                                 f"tokenizer; remove it, or give another folder")
+    for name, size in progress.sizes.items():
+        _require_unchanged(folder / name, size, progress.hashes and progress.hashes[name])
     return progress
+
+
+def _require_unchanged(path: pathlib.Path, size: int, hashes: str | None) -> None:
+    """Raises DamagedStoreError where the first `size` bytes of a file are not those that were written."""
+    remedy = f"remove {path.parent} and prepare anew"
+    if size and (not path.is_file() or path.stat().st_size < size):
+        raise DamagedStoreError(f"{path} should have at least {size} bytes of an unfinished preparation; "
+                                f"{remedy}")
+    if size and hashes is not None:
+        with path.open("rb") as stream:
+            for block in range(num_blocks(size)):
+                data = stream.read(min(BLOCK_BYTES, size - block * BLOCK_BYTES))
+                if changed_block(data, hashes, block) is not None:
+                    raise DamagedStoreError(f"{path} of an unfinished preparation is damaged: of its bytes "
+                                            f"from {block * BLOCK_BYTES} on some have changed since they "
+                                            f"were written; {remedy}")
 
 
 def _hash_file(path: pathlib.Path) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Iterable
 from typing import Any
 
+from highnoon.files.file_hash import file_hash
 from highnoon.files.foreign import ForeignDataError, read_json
 from highnoon.files.sealed_json import DIGEST, require_sealed, seal, without_digest
+from highnoon.files.shown import shown
 from highnoon.files.sync_to_disk import sync_to_disk
 
 MANIFEST = "manifest.json"
@@ -32,7 +33,7 @@ def write_manifest(folder: pathlib.Path, name: str = MANIFEST) -> None:
         sync_to_disk(path)
         if path.is_file():
             relative = path.relative_to(folder).as_posix()
-            entries[relative] = {"bytes": path.stat().st_size, "blake2b": _file_hash(path)}
+            entries[relative] = {"bytes": path.stat().st_size, "blake2b": file_hash(path)}
     (folder / name).write_text(json.dumps(seal(entries), indent=1), encoding="utf-8")
     sync_to_disk(folder / name)
     sync_to_disk(folder)
@@ -53,7 +54,8 @@ def read_manifest(folder: pathlib.Path, name: str = MANIFEST) -> Entries:
     entries = without_digest(values)
     for key, entry in entries.items():
         if not _is_entry(key, entry):
-            raise DamagedFolderError(f"its manifest cannot be read ({file} has no size and hash for {key!r})")
+            problem = f"{file} has no size and hash for {shown(key)}"
+            raise DamagedFolderError(f"its manifest cannot be read ({problem})")
     return entries
 
 
@@ -76,7 +78,7 @@ def file_damage(folder: pathlib.Path, entries: Entries, names: Iterable[str] | N
             return f"{name} is missing"
         if (size := path.stat().st_size) != entry["bytes"]:
             return f"{name} has {size} bytes in place of {entry['bytes']}"
-        if _file_hash(path) != entry["blake2b"]:
+        if file_hash(path) != entry["blake2b"]:
             return f"the bytes of {name} have changed"
     return None
 
@@ -103,8 +105,3 @@ def _is_entry(name: str, entry: Any) -> bool:
         is_inside and isinstance(entry, dict) and set(entry) == {"bytes", "blake2b"}
         and type(entry["bytes"]) is int and isinstance(entry["blake2b"], str)
     )
-
-
-def _file_hash(path: pathlib.Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

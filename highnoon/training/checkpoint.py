@@ -30,6 +30,7 @@ from highnoon.files.folder_lock import FolderLockedError
 from highnoon.files.folder_manifest import MANIFEST, DamagedFolderError, file_damage, read_manifest
 from highnoon.files.foreign import ForeignDataError, read_json
 from highnoon.files.name_path import name_path
+from highnoon.files.shown import shown
 from highnoon.files.sync_to_disk import sync_to_disk
 from highnoon.files.whole_folder import recover_folder, whole_folder
 from highnoon.training.checkpoint_state import state_problem
@@ -211,6 +212,8 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
     Raises:
         CheckpointError: nothing there, or nothing whole.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise CheckpointError(f"a checkpoint is given by its path; received {shown(path)}")
     wanted = pathlib.Path(path)
     recover_folder(wanted)
     candidates, reasons = _candidates(wanted)

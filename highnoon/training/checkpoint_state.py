@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from highnoon.files.shown import shown
 from highnoon.training.progress import Progress
 
 _NUMBER = (int, float)
@@ -50,7 +51,7 @@ def _problems(values: Mapping[str, Any], is_complete: bool) -> Iterator[str]:
     yield from _wrong_types(values, {**_FORM, **_OPTIONAL}, "")
     if any(True for _ in _wrong_types(values, {**_FORM, **_OPTIONAL}, "")):
         return
-    yield from (f"`versions` has {value!r}" for value in values.get("versions", {}).values()
+    yield from (f"`versions` has {shown(value, 40)}" for value in values.get("versions", {}).values()
                 if not isinstance(value, str))
     yield from _entries(values.get("stages") or [], {"name": (str,)}, "stages")
     plan, run = values.get("plan") or {}, values.get("run") or {}
@@ -70,15 +71,20 @@ def _run_problems(run: Mapping[str, Any], is_complete: bool) -> Iterator[str]:
     if not isinstance(progress, dict):
         return
     known = {field.name: _types_of(str(field.type)) for field in dataclasses.fields(Progress)}
-    yield from (f"`run.progress.{key}` is of another version" for key in progress if key not in known)
+    unknown = [key for key in progress if key not in known]
+    yield from (f"`run.progress` has {shown(key, 40)} of another version" for key in unknown)
     yield from _wrong_types(progress, known, "run.progress.")
     if isinstance(completed := progress.get("stages_completed"), list):
         yield from _entries(completed, _COMPLETED_STAGE, "run.progress.stages_completed")
     for span in progress.get("spans") or []:
-        if not isinstance(span, list) or len(span) != _SPAN_NUMBERS or any(type(n) is not int for n in span):
-            yield f"`run.progress.spans` has {span!r}"
+        if not _is_span(span):
+            yield f"`run.progress.spans` has {shown(span, 40)}"
     if (stage := progress.get("stage")) is not None and isinstance(stage, int) and stage < 0:
         yield f"`run.progress.stage` is {stage}"
+
+
+def _is_span(span: Any) -> bool:
+    return isinstance(span, list) and len(span) == _SPAN_NUMBERS and all(type(n) is int for n in span)
 
 
 def _entries(
@@ -86,7 +92,7 @@ def _entries(
 ) -> Iterator[str]:
     for index, entry in enumerate(values):
         if not isinstance(entry, dict):
-            yield f"`{name}[{index}]` is {entry!r}"
+            yield f"`{name}[{index}]` is {shown(entry, 40)}"
             continue
         yield from (f"`{name}[{index}].{key}` is missing" for key in required if key not in entry)
         yield from _wrong_types(entry, form, f"{name}[{index}].")
@@ -101,7 +107,7 @@ def _wrong_types(
         value = values[key]
         is_wrong_bool = isinstance(value, bool) and bool not in types
         if is_wrong_bool or not isinstance(value, types):
-            yield f"`{prefix}{key}` is {_short(value)}"
+            yield f"`{prefix}{key}` is {shown(value, 40)}"
 
 
 def _types_of(annotation: str) -> tuple[type, ...]:
@@ -110,8 +116,3 @@ def _types_of(annotation: str) -> tuple[type, ...]:
     if any(name not in _ANNOTATIONS for name in names):
         return ()
     return tuple(kind for name in names for kind in _ANNOTATIONS[name])
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."

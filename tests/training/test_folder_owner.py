@@ -81,7 +81,8 @@ def test_a_folder_that_another_writes_is_refused_before_anything_is_read_or_move
     with folder_lock(tmp_path / "run"), pytest.raises(FolderLockedError, match="run is being written by"):
         trainer.train(checkpoint_dir=tmp_path / "run", log_dir=None, verbose=False)
     assert not (tmp_path / "run").exists()
-    with path_lock(tmp_path / "saved"), pytest.raises(checkpoint.CheckpointError, match="saved is being written"):
+    refused = pytest.raises(checkpoint.CheckpointError, match="saved is being written")
+    with path_lock(tmp_path / "saved"), refused:
         trainer.save(tmp_path / "saved")
 
 
@@ -96,5 +97,5 @@ def test_the_lock_is_released_however_a_run_ends_and_a_trainer_trains_twice(make
         trainer.train(**where, callbacks=[fail])
     trainer.train(**where)
     trainer.train(**where, resume_from=True, extend=True)
-    assert not [path for path in tmp_path.rglob(".*highnoon*")]
+    assert not list(tmp_path.rglob(".*highnoon*"))
     assert checkpoint.find_checkpoint(tmp_path / "run" / "final").name == "step_00000002"

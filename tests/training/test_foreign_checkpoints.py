@@ -1,8 +1,9 @@
-"""Whatever stands in a manifest, a state or the file of a role: one line of an error, or a whole checkpoint."""
+"""Whatever is in a manifest, a state or the file of a role: an error of one line, or a whole checkpoint."""
 
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import warnings
 
@@ -69,7 +70,7 @@ def path_of(directory: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def use(directory: pathlib.Path) -> None:
-    """Does what a resumed run and `highnoon inspect` do; nothing but a `CheckpointError` of one line comes."""
+    """Does what a resumed run and `highnoon inspect` do; only a `CheckpointError` of one line is raised."""
     for wanted in (directory, directory / "latest", directory / "step_00000002"):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -223,6 +224,17 @@ def test_a_higher_step_of_more_digits_is_newer(tmp_path):
     (tmp_path / "step_100000000" / "state.json").write_text("{")
     with pytest.warns(UserWarning, match="step_100000000 is damaged"):
         assert checkpoint.find_checkpoint(tmp_path / "step_100000000").name == "step_99999999"
+
+
+@pytest.mark.parametrize("path", ["\0", "a\0b", "/dev/zero", "~", "file", "pipe/latest", 5, [], True])
+def test_a_path_of_no_checkpoint_is_an_error_of_one_line(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "latest")
+    with pytest.raises(CheckpointError) as error:
+        checkpoint.find_checkpoint(path)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("entry", [
