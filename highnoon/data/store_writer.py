@@ -237,7 +237,7 @@ def read_progress(folder: pathlib.Path, key: str) -> Progress | None:
         raise DamagedStoreError(f"{folder} holds an unfinished preparation of other text or another "
                                 f"tokenizer; remove it, or give another folder")
     for name, size in progress.sizes.items():
-        _require_unchanged(folder / name, size, progress.hashes and progress.hashes[name])
+        _require_unchanged(folder / name, size, progress.hashes[name] if progress.hashes else None)
     return progress
 
 

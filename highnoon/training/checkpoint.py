@@ -32,7 +32,7 @@ from highnoon.files.foreign import ForeignDataError, read_json
 from highnoon.files.name_path import name_path
 from highnoon.files.shown import shown
 from highnoon.files.sync_to_disk import sync_to_disk
-from highnoon.files.whole_folder import recover_folder, whole_folder
+from highnoon.files.whole_folder import recover_folder, recover_folders, whole_folder
 from highnoon.training.checkpoint_state import state_problem
 
 LATEST, BEST, FINAL, INTERRUPTED = ROLES = ("latest", "best", "final", "interrupted")
@@ -104,6 +104,7 @@ def read_state(folder: pathlib.Path) -> dict[str, Any]:
 
 def require_own_folder(folder: pathlib.Path) -> None:
     """Raises CheckpointError where a folder to be replaced holds something that is no checkpoint."""
+    recover_folder(folder)
     is_ours = (folder / STATE).exists() and (folder / MANIFEST).exists()
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not is_ours):
         raise CheckpointError(f"{folder} exists and is no saved trainer; choose another path, or remove it")
@@ -160,6 +161,8 @@ def step_folders(directory: pathlib.Path) -> list[pathlib.Path]:
     """Returns the checkpoint folders in a directory, oldest step first."""
     if not directory.is_dir():
         return []
+    # One whose replacement was cut short has its name only once it is recovered.
+    recover_folders(directory, _STEP_FOLDER)
     found = [path for path in directory.iterdir() if _STEP_FOLDER.fullmatch(path.name) and path.is_dir()]
     return sorted(found, key=_step_of)
 
@@ -247,9 +250,6 @@ def _candidates(wanted: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
     """Returns folders to try, the wanted one first, then the older ones beside it; and what is wrong."""
     if wanted.name in ROLES and wanted.is_file():
         return _candidates_of_role(wanted.parent, wanted.name)
-    if wanted.is_dir():
-        # A folder whose replacement was cut short may have a name of its own only once it is recovered.
-        whole_folder_module.recover_folders(wanted, _STEP_FOLDER)
     directory, first = wanted.parent, wanted
     if folders := step_folders(wanted):
         directory, first = wanted, folders[-1]

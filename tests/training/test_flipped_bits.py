@@ -91,9 +91,9 @@ def are_same(one: dict[Any, Any], other: dict[Any, Any]) -> bool:
 
 def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
     """The newest checkpoint alone is loaded, and of a directory of them the files of roles."""
-    older = checkpoint.step_folders(folder)[:-1]
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return [path for path in found if not set(path.parents) & set(older) and path.name not in ("best", "final")]
+    unused = {*checkpoint.step_folders(folder)[:-1], folder / "best", folder / "final"}
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path for path in files if not {path, *path.parents} & unused]
 
 
 @pytest.mark.parametrize("kind", ["model", "export", "trainer", "checkpoints", "prepared", "tokens"])
