@@ -34,7 +34,8 @@ from highnoon.tokenization import Tokenizer
 # Text between two entries of the journal: seconds of work that a kill may cost.
 _COMMIT_BYTES = 64_000_000
 _FILL_BYTES = 1 << 24
-_MAKE_ROOM = "free disk space or choose another folder; the same call continues where this one stopped"
+_MAKE_ROOM = ("free disk space, or choose another folder (with HIGHNOON_CACHE for the cache); the same call "
+              "continues where this one stopped")
 
 
 @dataclasses.dataclass
