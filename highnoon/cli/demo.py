@@ -25,6 +25,7 @@ from highnoon.config import (
     require_number,
     require_path,
 )
+from highnoon.files.folder_lock import folder_lock
 
 if TYPE_CHECKING:
     from highnoon.models import LanguageModel
@@ -82,7 +83,9 @@ def run(arguments: argparse.Namespace) -> None:
     require_path("--output", arguments.output)
     require_writable("--output", pathlib.Path(arguments.output))
     load_tensorflow()
-    run_demo(DemoSettings(), pathlib.Path(arguments.output), arguments.minutes, arguments.seed)
+    output = pathlib.Path(arguments.output)
+    with folder_lock(output, "wait until it ends, or give another --output"):
+        run_demo(DemoSettings(), output, arguments.minutes, arguments.seed)
 
 
 def run_demo(settings: DemoSettings, output: pathlib.Path, minutes: float, seed: int) -> dict[str, Any]:

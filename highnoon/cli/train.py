@@ -12,6 +12,7 @@ devices train together.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from highnoon.cli.run_checks import check_run, run_callbacks, task_mix_arguments
 from highnoon.cli.run_file import RunFile, dotted_fields, field_names
 from highnoon.cli.run_file_checks import check_values
 from highnoon.config import PRESETS, ConfigError
+from highnoon.files.folder_lock import folder_lock
 
 if TYPE_CHECKING:
     from highnoon.training import Trainer
@@ -96,6 +98,16 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         _dry_run(plan, trainer, arguments, checkpoint_dir)
         return
+    # From the first step until the model is saved: the run's folder is one run's alone.
+    lock = folder_lock(output, "wait until it ends, or give another --output")
+    with lock if trainer.replicas.is_chief else contextlib.nullcontext():
+        _train(arguments, plan, trainer, output, checkpoint_dir)
+
+
+def _train(
+    arguments: argparse.Namespace, plan: RunFile, trainer: Trainer, output: pathlib.Path,
+    checkpoint_dir: pathlib.Path,
+) -> None:
     try:
         trainer.train(
             epochs_per_stage=plan.epochs_per_stage,

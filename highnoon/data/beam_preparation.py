@@ -34,8 +34,7 @@ from highnoon.data.cleaning.report import KEPT, READ, CleaningReport, Event
 from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.domain_folder import DomainFolder
 from highnoon.data.files import Files
-from highnoon.data.folder_lock import folder_lock
-from highnoon.data.preparation import is_finished, mendable
+from highnoon.data.preparation import is_finished, mendable, preparation_lock
 from highnoon.data.registry import open_source
 from highnoon.data.row_source import RowSource
 from highnoon.data.store_writer import StoreWriter
@@ -81,9 +80,7 @@ def beam_prepare(source: DocumentSource | str, tokenizer: Tokenizer, folder: str
     path = pathlib.Path(folder).expanduser().absolute()
     key = store_key(CleanedSource(opened, steps) if steps else opened, tokenizer)
     report: dict[str, Any] = {}
-    with folder_lock(path) as is_own:
-        if not is_own:
-            raise DataError(f"another process is preparing {path}; wait for it, or give another folder")
+    with preparation_lock(path):
         if not is_finished(path, key):
             with mendable(path, key), _new_folder(path.with_name(f".{path.name}-pieces")) as pieces:
                 _run(_parts(opened), steps, tokenizer, pieces, num_examples, pipeline_options)

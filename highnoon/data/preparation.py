@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.encoding_pool import WorkerDiedError
 from highnoon.data.filling import fill_store
-from highnoon.data.folder_lock import folder_lock
 from highnoon.data.preparation_progress import expected_bytes, preparation_progress
 from highnoon.data.splitting import split_threshold
 from highnoon.data.store_writer import read_progress
@@ -25,6 +24,7 @@ from highnoon.data.token_store import (
     read_manifest,
 )
 from highnoon.data.tokenizing import require_training, require_workers, store_key
+from highnoon.files.folder_lock import LOCK_FILE, FolderLockedError, folder_lock
 from highnoon.tokenization import Tokenizer
 
 # Says that the source was at fault where the work in the folder ends.
@@ -70,14 +70,29 @@ def prepare(source: DocumentSource, tokenizer: Tokenizer, folder: str | os.PathL
     require_workers(num_workers)
     path = pathlib.Path(folder).expanduser()
     key = store_key(source, tokenizer)
-    with folder_lock(path) as is_own:
-        if not is_own:
-            raise DataError(f"another process is preparing {path}; wait for it, or give another folder")
+    with preparation_lock(path):
         if not is_finished(path, key):
             shown = preparation_progress(source.name, expected_bytes(source), show_progress)
             with mendable(path, key), shown as on_progress:
                 fill_store(source, tokenizer, key, path, validation_split, num_workers, on_progress)
     return require_training(TokenStore(path, tokenizer, source.name, validation_split))
+
+
+@contextlib.contextmanager
+def preparation_lock(folder: pathlib.Path) -> Iterator[None]:
+    """Holds the lock of a folder that is being prepared.
+
+    Raises:
+        DataError: another process or thread prepares it, or it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file; give a new or empty folder")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(folder_lock(folder, "wait until it ends, or give another folder"))
+        except FolderLockedError as error:
+            raise DataError(f"another process is preparing {folder}: {error}") from None
+        yield
 
 
 def is_finished(folder: pathlib.Path, key: str) -> bool:
@@ -103,7 +118,8 @@ def require_free(folder: pathlib.Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file; give a new or empty folder")
-    others = [entry.name for entry in folder.iterdir()] if folder.exists() else []
+    entries = folder.iterdir() if folder.exists() else ()
+    others = [entry.name for entry in entries if entry.name != LOCK_FILE]
     if others and not {MANIFEST_FILE, PROGRESS_FILE} & set(others) and not set(others) <= _own_files():
         raise DataError(f"{folder} is not empty and holds no tokens ({', '.join(sorted(others)[:3])}); give "
                         f"a new or empty folder")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 import pathlib
 from typing import Any
@@ -12,11 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from highnoon.data.checked_array import CheckedArray, DamagedStoreError
 from highnoon.data.document import DataError
 from highnoon.data.splitting import split_threshold
+from highnoon.data.store_manifest import manifest_problem
+from highnoon.files.block_hashes import BLOCK_BYTES, changed_block
+from highnoon.files.foreign import ForeignDataError, read_json
+from highnoon.files.sealed_json import require_sealed
 from highnoon.tokenization import Tokenizer, TokenizerError, load_tokenizer
 
 STORE_VERSION = 2
+MAX_MANIFEST_BYTES = 1 << 30
 MANIFEST_FILE = "manifest.json"
 
 # The manifest so far, of a store that is being written.
@@ -32,15 +37,15 @@ COLUMNS: dict[str, str] = {
 }
 
 
-class DamagedStoreError(DataError):
-    """A folder of tokens that is not whole."""
-
-
 class TokenStore:
     """The tokens of a source's documents, memory-mapped; made by `tokenize` and `prepare`.
 
     `lengths` (tokens, framing included), `num_bytes` (UTF-8 bytes of the text) and `is_validation`
     are arrays of shape (documents,); `tokens(i)`, `learned(i)` and `text(i)` give one document.
+
+    Manifest and columns are compared with their hashes when the store is opened, tokens a block of 1 MiB at a
+    time when they are first read. Stores of older versions have no hashes: there only sizes and the range of
+    the values are checked.
 
     Args:
         folder: What `tokenize` wrote.
@@ -52,7 +57,8 @@ class TokenStore:
             the same when it ends.
 
     Raises:
-        DamagedStoreError: no manifest, or a file of another size than it says.
+        DamagedStoreError: no manifest, or a file of another size or content than it says; for tokens, when
+            they are read.
         DataError: `validation_split` is out of range, or there are fewer `documents`.
     """
 
@@ -68,6 +74,7 @@ class TokenStore:
         self.lengths = self._column("lengths.bin")
         self.num_bytes = self._column("num_bytes.bin")
         self.domains = self._column("domains.bin")
+        _check_columns(self)
         # In the order of their first documents.
         self.domain_names: list[str] = self.manifest["domain_names"][:int(self.domains.max()) + 1]
         self.split_hashes = self._column("split_hashes.bin")
@@ -97,23 +104,35 @@ class TokenStore:
         return cls(path, saved_tokenizer(path, manifest), name or manifest["source"], split, documents)
 
     def _column(self, name: str) -> npt.NDArray[Any]:
-        return np.fromfile(self.folder / name, COLUMNS[name], self._num_documents)
+        return read_column(self.folder / name, self.manifest, COLUMNS[name], self._num_documents)
 
     @functools.cached_property
-    def all_tokens(self) -> npt.NDArray[Any]:
+    def all_tokens(self) -> CheckedArray:
         """Every document's tokens one after another, memory-mapped."""
-        return self._map(TOKENS_FILE, self.manifest["token_type"])
+        return self._map(TOKENS_FILE, self.manifest["token_type"], self.tokenizer.vocab_size)
 
     @functools.cached_property
-    def all_learned(self) -> npt.NDArray[np.bool_] | None:
+    def all_learned(self) -> CheckedArray | None:
         """Whether a model learns to write each of `all_tokens`, memory-mapped; None where all are learnt."""
         if LEARNED_FILE not in self.manifest["sizes"]:
             return None
-        return self._map(LEARNED_FILE, np.bool_)
+        return self._map(LEARNED_FILE, np.bool_, 2)
 
-    def _map(self, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    def _map(self, name: str, dtype: npt.DTypeLike, bound: int) -> CheckedArray:
         # Of its own length: what lies beyond may be half of a token that is being written.
-        return np.memmap(self.folder / name, dtype, mode="r", shape=(int(self.offsets[-1]),))
+        hashes = self.manifest.get("hashes", {}).get(name)
+        return CheckedArray(self.folder / name, dtype, int(self.offsets[-1]), self.manifest["sizes"][name],
+                            hashes, bound, _remedy(self.folder))
+
+    def check(self) -> None:
+        """Compares all tokens with their hashes now rather than when they are first read.
+
+        Raises:
+            DamagedStoreError: some have changed.
+        """
+        for values in (self.all_tokens, self.all_learned):
+            if values is not None:
+                values.check_all()
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -160,15 +179,15 @@ def read_manifest(folder: pathlib.Path, documents: int | None = None) -> dict[st
     """
     is_finished = (folder / MANIFEST_FILE).is_file()
     file = folder / (MANIFEST_FILE if is_finished or not is_unfinished(folder) else PROGRESS_FILE)
-    try:
-        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        sizes, ready, source = manifest["sizes"], manifest["documents"], manifest["source"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DamagedStoreError(f"{folder} holds no whole set of tokens ({error}); tokenise again") from None
+    manifest = _read_values(folder, file)
+    sizes, ready, source = manifest["sizes"], manifest["documents"], manifest["source"]
     for name, size in sizes.items():
         actual = (folder / name).stat().st_size if (folder / name).is_file() else 0
         if actual != size and (is_finished or actual < size):
-            raise DamagedStoreError(f"{folder / name} should have {size} bytes and has {actual}")
+            raise DamagedStoreError(f"{folder / name} should have {size} bytes and has {actual}; "
+                                    f"{_remedy(folder)}")
+    if is_finished and not ready:
+        raise DamagedStoreError(f"{folder} holds no document; {_remedy(folder)}")
     if documents is None and not is_finished:
         take_those = (f"; or take those, by documents={ready} beside the dataset's name or `highnoon train "
                       f"--documents {ready}`") if ready else ""
@@ -178,6 +197,46 @@ def read_manifest(folder: pathlib.Path, documents: int | None = None) -> dict[st
         raise DataError(f"`documents` must be from 1 to {ready}, which {folder} has ready; received "
                         f"{documents}")
     return manifest
+
+
+def _read_values(folder: pathlib.Path, file: pathlib.Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = read_json(file, max_bytes=MAX_MANIFEST_BYTES)
+        require_sealed(values, str(file))
+    except (OSError, ForeignDataError) as error:
+        problem: str | None = str(error)
+    else:
+        found = manifest_problem(values, {TOKENS_FILE, *COLUMNS}, {LEARNED_FILE})
+        problem = found and f"{file}: {found}"
+    if problem:
+        raise DamagedStoreError(f"{folder} holds no whole set of tokens ({problem}); {_remedy(folder)}")
+    return values
+
+
+def read_column(path: pathlib.Path, manifest: dict[str, Any], dtype: str, length: int) -> npt.NDArray[Any]:
+    """Returns the first values of a column, after comparing them with their hashes.
+
+    Raises:
+        DamagedStoreError: they have changed, or cannot be read.
+    """
+    needed = length * np.dtype(dtype).itemsize
+    # Hashes are of whole blocks, as far as the manifest describes the file.
+    described = min(manifest["sizes"][path.name], -(-needed // BLOCK_BYTES) * BLOCK_BYTES)
+    with path.open("rb") as stream:
+        data = bytearray(stream.read(described))
+    hashes = manifest.get("hashes", {}).get(path.name)
+    if hashes is not None and (block := changed_block(data, hashes)) is not None:
+        raise DamagedStoreError(f"{path} is damaged: of the bytes from {block * BLOCK_BYTES} on some have "
+                                f"changed since they were written; {_remedy(path.parent)}")
+    if len(data) < needed:
+        raise DamagedStoreError(f"{path} should have {needed} bytes and has {len(data)}; "
+                                f"{_remedy(path.parent)}")
+    return np.frombuffer(data, dtype, length)
+
+
+def _remedy(folder: pathlib.Path) -> str:
+    return (f"remove {folder} and make it again: with `highnoon data prepare`, or, where it lies in the "
+            f"cache, with the same run")
 
 
 def is_unfinished(folder: pathlib.Path) -> bool:
@@ -201,7 +260,7 @@ def saved_tokenizer(folder: pathlib.Path, manifest: dict[str, Any]) -> Tokenizer
     """
     try:
         tokenizer = load_tokenizer(folder / manifest["tokenizer_file"])
-    except (KeyError, TokenizerError) as error:
+    except (KeyError, OSError, TokenizerError) as error:
         raise DamagedStoreError(f"{folder} has no tokenizer that can be loaded ({error}); open it with "
                                 f"TokenStore(folder, tokenizer)") from None
     if tokenizer.fingerprint() != manifest["tokenizer_fingerprint"]:
@@ -210,10 +269,19 @@ def saved_tokenizer(folder: pathlib.Path, manifest: dict[str, Any]) -> Tokenizer
     return tokenizer
 
 
+def _check_columns(store: TokenStore) -> None:
+    """What would be noticed late or never in a store without hashes."""
+    names = store.manifest["domain_names"]
+    if store.lengths.min() < 0 or store.num_bytes.min() < 0 or store.domains.max() >= len(names):
+        raise DamagedStoreError(f"{store.folder} is damaged: a document has a negative length, or a domain "
+                                f"beyond the {len(names)} that there are; {_remedy(store.folder)}")
+
+
 def _check_totals(store: TokenStore) -> None:
     """Opens the tokens, so that they are those of now, after checking that the lengths add up to them."""
     held = store.manifest["sizes"][TOKENS_FILE] // np.dtype(store.manifest["token_type"]).itemsize
     is_all = len(store) == store.manifest["documents"]
     if held < store.offsets[-1] or is_all and held > store.offsets[-1]:
-        raise DamagedStoreError(f"{store.folder} should hold {store.offsets[-1]} tokens and holds {held}")
+        raise DamagedStoreError(f"{store.folder} should hold {store.offsets[-1]} tokens and holds {held}; "
+                                f"{_remedy(store.folder)}")
     assert len(store.all_tokens) == store.offsets[-1]

@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 import shutil
-import tempfile
+import uuid
 import warnings
 from collections.abc import Iterator
 
@@ -16,14 +16,20 @@ from highnoon.config import require_count
 from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.encoding_pool import WorkerDiedError
 from highnoon.data.filling import fill_store
-from highnoon.data.folder_lock import folder_lock
 from highnoon.data.prepared_tokens import PreparedTokens
 from highnoon.data.splitting import split_threshold
-from highnoon.data.token_store import STORE_VERSION, DamagedStoreError, TokenStore
+from highnoon.data.store_writer import read_progress
+from highnoon.data.token_store import PROGRESS_FILE, STORE_VERSION, DamagedStoreError, TokenStore
+from highnoon.files.folder_lock import FolderLockedError, lock_file_of, path_lock
 from highnoon.files.name_path import FULL_DISK, name_path
+from highnoon.files.whole_folder import recover_folder, replace_folder
 from highnoon.tokenization import Tokenizer
 
 MAX_WORKERS = 1024
+
+# Files of the cache up to this size are checked when they are opened, in a third of a second; larger ones a
+# block at a time when they are read.
+_CHECKED_BYTES = 1 << 28
 
 
 def tokenize(source: DocumentSource, tokenizer: Tokenizer, cache_dir: str | os.PathLike[str] | None = None,
@@ -31,7 +37,7 @@ def tokenize(source: DocumentSource, tokenizer: Tokenizer, cache_dir: str | os.P
     """Returns the tokens of `source`, from the cache where they are there already.
 
     The cache's key is a hash of the source's content, the tokenizer and the format, so that a changed
-    byte is tokenised anew. A folder of the cache is whole or absent; one that has lost bytes is made
+    byte is tokenised anew. A folder of the cache is whole or absent; one that is damaged is made
     again with a warning. Memory is bounded by the longest document and a few batches. A call that was
     killed is taken up where it was by the next.
 
@@ -69,16 +75,37 @@ def tokenize(source: DocumentSource, tokenizer: Tokenizer, cache_dir: str | os.P
                       f"with {tokenizer}; prepare it with the tokenizer of the model", stacklevel=2)
     key = store_key(source, tokenizer)
     folder = default_cache_dir(cache_dir) / "tokens" / key
-    is_damaged = False
+    recover_folder(folder)
     if folder.exists():
         try:
-            return require_training(TokenStore(folder, tokenizer, source.name, validation_split))
+            return require_training(_open_cached(folder, key, tokenizer, source.name, validation_split))
         except DamagedStoreError as error:
             warnings.warn(f"making the cached tokens of {source.name} again: {error}", stacklevel=2)
-            is_damaged = True
-    with _written_whole(folder, replace=is_damaged) as beside:
+    advice = "free disk space there, or set HIGHNOON_CACHE to a folder with more room"
+    with name_path(folder, FULL_DISK, advice), _written_whole(folder) as beside:
+        _require_resumable(beside, key)
         fill_store(source, tokenizer, key, beside, validation_split, num_workers)
     return require_training(TokenStore(folder, tokenizer, source.name, validation_split))
+
+
+def _open_cached(folder: pathlib.Path, key: str, tokenizer: Tokenizer, name: str,
+                 validation_split: float) -> TokenStore:
+    """Opens a folder of the cache. A small one is checked whole, so that damage can be mended here."""
+    store = TokenStore(folder, tokenizer, name, validation_split)
+    if store.manifest["key"] != key:
+        raise DamagedStoreError(f"{folder} holds the tokens of another key, {store.manifest['key']}")
+    if sum(store.manifest["sizes"].values()) <= _CHECKED_BYTES:
+        store.check()
+    return store
+
+
+def _require_resumable(beside: pathlib.Path, key: str) -> None:
+    """Removes what a killed call left, with a warning, where it is damaged."""
+    try:
+        read_progress(beside, key)
+    except DamagedStoreError as error:
+        warnings.warn(f"starting again with tokens that are damaged: {error}", stacklevel=3)
+        (beside / PROGRESS_FILE).unlink()
 
 
 def default_cache_dir(cache_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -112,38 +139,43 @@ def require_training(store: TokenStore) -> TokenStore:
 
 
 @contextlib.contextmanager
-def _written_whole(folder: pathlib.Path, replace: bool) -> Iterator[pathlib.Path]:
+def _written_whole(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Gives a folder beside `folder` to fill, which becomes `folder` when all went well.
 
     Its name is the same each time, so that the next call finds what a killed one left there.
     """
     beside = folder.with_name(f".{folder.name}")
     with contextlib.ExitStack() as stack:
-        if not stack.enter_context(folder_lock(beside)):
-            # Another process makes the same tokens at this moment: this one works by itself.
-            beside = pathlib.Path(tempfile.mkdtemp(prefix=f"{beside.name}-", dir=folder.parent))
-            stack.callback(shutil.rmtree, beside, ignore_errors=True)
         try:
-            with name_path(folder, FULL_DISK):
-                yield beside
+            stack.enter_context(path_lock(folder))
+        except FolderLockedError:
+            # Another process makes the same tokens at this moment: this one works by itself.
+            beside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+            stack.enter_context(path_lock(beside))
+            stack.callback(shutil.rmtree, beside, ignore_errors=True)
+        else:
+            _clear_private_folders(folder)
+        beside.mkdir(exist_ok=True)
+        try:
+            yield beside
         except DataError as error:
             if not isinstance(error, WorkerDiedError):
                 # The source is at fault, and once mended it has another key.
                 shutil.rmtree(beside, ignore_errors=True)
             raise
-        _move(beside, folder, replace)
-
-
-def _move(beside: pathlib.Path, folder: pathlib.Path, replace: bool) -> None:
-    if replace:
         # Another process may have the old files mapped: they are moved aside, never written into.
-        old = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-        folder.rename(old / folder.name)
-        shutil.rmtree(old, ignore_errors=True)
-    try:
-        beside.rename(folder)
-    except OSError:
-        # Another process was first, and what it wrote is the same.
-        if not folder.exists():
-            raise
-        shutil.rmtree(beside, ignore_errors=True)
+        replace_folder(beside, folder)
+
+
+def _clear_private_folders(folder: pathlib.Path) -> None:
+    """Removes what calls left that worked by themselves and were killed."""
+    for private in folder.parent.glob(f".{folder.name}-*"):
+        if private.name.endswith("highnoon-lock") or not private.is_dir():
+            continue
+        with contextlib.suppress(FolderLockedError), path_lock(private):
+            shutil.rmtree(private)
+    for lock_file in folder.parent.glob(f"..{folder.name}-*.highnoon-lock"):
+        private = folder.with_name(lock_file.name[1:].removesuffix(".highnoon-lock"))
+        assert lock_file_of(private) == lock_file
+        with contextlib.suppress(FolderLockedError), path_lock(private):
+            pass

@@ -14,7 +14,7 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 @contextlib.contextmanager
 def name_path(
-    path: str | os.PathLike[str], numbers: Collection[int] | None = None
+    path: str | os.PathLike[str], numbers: Collection[int] | None = None, advice: str = ""
 ) -> Iterator[None]:
     """Lets an `OSError` of the block name `path` where it names no path, and a full disk its free space.
 
@@ -24,6 +24,7 @@ def name_path(
         path: The file or folder that the block writes.
         numbers: Values of `errno` that belong to it; None for all. A block that also reads other files gives
             `FULL_DISK`.
+        advice: What to do about it.
 
     Raises:
         OSError: of the same class and `errno`, with `filename`.
@@ -45,7 +46,8 @@ def name_path(
         is_other = numbers is not None and error.errno not in numbers
         if error.errno is None or error.filename is not None or is_other:
             raise
-        raise OSError(error.errno, _reason(error, pathlib.Path(path)), str(path)) from error
+        reason = _reason(error, pathlib.Path(path))
+        raise OSError(error.errno, f"{reason}; {advice}" if advice else reason, str(path)) from error
 
 
 def free_bytes(path: str | os.PathLike[str]) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy)
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 _COUNTER = re.compile(r"^(.+?)_(\d+)$")
@@ -149,6 +149,19 @@ def save_arrays(
     path.chmod(mode)
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
+
+
+def array_shapes(path: str | pathlib.Path) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the arrays in a file of `save_arrays`, from its header alone.
+
+    Raises:
+        ValueError: the file is not whole.
+    """
+    try:
+        with safe_open(path, framework="numpy") as arrays:
+            return {name: tuple(arrays.get_slice(name).get_shape()) for name in arrays.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
 
 
 def load_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 
 from highnoon import __version__
 from highnoon.config import ConfigError, ModelConfig, TrainingConfig
+from highnoon.files.folder_manifest import (
+    EXPORT_MANIFEST,
+    MANIFEST,
+    DamagedFolderError,
+    Entries,
+    file_damage,
+    has_manifest,
+    read_manifest,
+)
+from highnoon.files.foreign import ForeignDataError, read_json
+from highnoon.files.whole_folder import recover_folder, whole_folder
 from highnoon.models.arrays import assign_arrays, load_arrays, save_arrays, variable_arrays
 from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.create import resolve_dtype
 from highnoon.models.layer_changes import apply_layer_changes, describe_layer_changes, dtype_of_changes
 from highnoon.models.memory import require_memory
-from highnoon.models.whole_folder import whole_folder
 from highnoon.tokenization import load_tokenizer
 
 CONFIG_FILE = "config.json"
@@ -26,6 +36,9 @@ _FILES = (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE)
 _FORMAT = "highnoon-model"
 _FORMAT_VERSION = 1
 
+# Files of a checkpoint that a model does not need.
+_TRAINING_FILES = ("optimizer.safetensors", "state.json")
+
 
 class ModelFolderError(ValueError):
     """A folder that is no saved model, or that must not be overwritten by one."""
@@ -34,11 +47,13 @@ class ModelFolderError(ValueError):
 def save_model(model: LanguageModel, path: str | pathlib.Path) -> pathlib.Path:
     """Writes a model as a folder that is whole or as it was before.
 
-    The folder holds `config.json`, `model.safetensors` and, where the model has one,
-    `tokenizer.json`. It is written beside and renamed. Other files in an older model folder stay.
+    The folder holds `config.json`, `model.safetensors`, where the model has one `tokenizer.json`, and
+    `manifest.json` with the hashes of these, which `load_model` compares. It is written beside `path` and
+    takes its place at once. Other files in an older model folder stay.
 
     Raises:
         ModelFolderError: `path` exists and is no model folder.
+        FolderLockedError: another process or thread is saving to `path`.
         OSError: the disk is full, say; nothing has changed.
 
     Example:
@@ -55,8 +70,9 @@ def save_model(model: LanguageModel, path: str | pathlib.Path) -> pathlib.Path:
     ```
     """
     path = pathlib.Path(path)
+    recover_folder(path)
     _require_replaceable(path)
-    with whole_folder(path, _FILES) as folder:
+    with whole_folder(path, _FILES, kept_files=_TRAINING_FILES) as folder:
         write_model_files(model, folder)
     return path
 
@@ -103,19 +119,21 @@ def load_model(
     from highnoon.models.hugging_face import is_hugging_face_folder, load_hugging_face
 
     path = pathlib.Path(path)
+    recover_folder(path)
+    if has_manifest(path, EXPORT_MANIFEST):
+        _require_whole(path, _entries(path, EXPORT_MANIFEST))
     if is_hugging_face_folder(path):
         return load_hugging_face(path, dtype, allow_oversize)
+    entries = _entries(path, MANIFEST) if has_manifest(path) else {}
+    needed = [name for name in entries if name not in _TRAINING_FILES]
+    # The weights follow once it is known that they fit into memory.
+    _require_whole(path, entries, [name for name in needed if name != WEIGHTS_FILE])
     values = _read_description(path)
     config = ModelConfig(**values["model"])
     require_memory(config, allow_oversize)
-    training = values.get("training")
+    _require_whole(path, entries, [WEIGHTS_FILE])
+    model = _make_model(path, config, values, dtype)
     try:
-        model = LanguageModel(
-            **config.to_dict(),
-            dtype=dtype_of_changes(values) or resolve_dtype(dtype),
-            training_config=TrainingConfig.of_model(training) if training else None,
-        )
-        apply_layer_changes(model.backbone, values)
         arrays = load_arrays(path / WEIGHTS_FILE)
         assign_arrays(model.weights, arrays, owner=f"the model of {path / CONFIG_FILE}")
     except (FileNotFoundError, ValueError) as error:
@@ -125,8 +143,44 @@ def load_model(
     return model
 
 
+def _make_model(path: pathlib.Path, config: ModelConfig, values: dict[str, Any], dtype: Any) -> LanguageModel:
+    """Makes the model of a description, its weights not yet those that were saved."""
+    training = values.get("training")
+    try:
+        model = LanguageModel(
+            **config.to_dict(),
+            dtype=dtype_of_changes(values) or resolve_dtype(dtype),
+            training_config=TrainingConfig.of_model(training) if training else None,
+        )
+        apply_layer_changes(model.backbone, values)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelFolderError(
+            f"{path / CONFIG_FILE} describes no model ({error}); take another copy of the folder"
+        ) from error
+    return model
+
+
+def _entries(path: pathlib.Path, manifest: str) -> Entries:
+    try:
+        return read_manifest(path, manifest)
+    except DamagedFolderError as error:
+        raise ModelFolderError(
+            f"{path} is damaged: {error}; take another copy, or remove {manifest} to load it unchecked"
+        ) from None
+
+
+def _require_whole(path: pathlib.Path, entries: Entries, names: Iterable[str] | None = None) -> None:
+    """Raises ModelFolderError where a file is not what the manifest says."""
+    if reason := file_damage(path, entries, names):
+        raise ModelFolderError(
+            f"{path} is no whole model: it is damaged: {reason} since it was saved; take another copy, or "
+            f"where the change is yours remove its manifest"
+        )
+
+
 def is_model_folder(path: str | pathlib.Path) -> bool:
     """Whether `path` is a folder that `save_model` wrote, or a checkpoint."""
+    recover_folder(path)
     try:
         _read_description(pathlib.Path(path))
     except ModelFolderError:
@@ -155,15 +209,18 @@ def _read_description(path: pathlib.Path) -> dict[str, Any]:
         what = what if path.exists() else "does not exist"
         raise ModelFolderError(f"no model at {path}: it {what}; give a folder written by save_model")
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelFolderError(f"{file} is damaged: {error}") from error
-    if not isinstance(values, dict) or values.get("format") != _FORMAT:
+        values: dict[str, Any] = read_json(file)
+    except ForeignDataError as error:
+        raise ModelFolderError(f"{file} is damaged: {error}") from None
+    if values.get("format") != _FORMAT:
         raise ModelFolderError(f"{file} was not written by save_model; give a folder that was")
-    if values["format_version"] > _FORMAT_VERSION:
+    version = values.get("format_version")
+    if type(version) is not int or not _has_form(values):
+        raise ModelFolderError(f"{file} is damaged: its fields are not those that save_model writes")
+    if version > _FORMAT_VERSION:
         raise ModelFolderError(
-            f"{file} has format version {values['format_version']} and this HighNoon {__version__} reads up "
-            f"to {_FORMAT_VERSION}; install highnoon {values['highnoon_version']} or newer"
+            f"{file} has format version {version} and this HighNoon {__version__} reads up "
+            f"to {_FORMAT_VERSION}; install highnoon {values.get('highnoon_version')} or newer"
         )
     if "model" not in values:
         raise ModelFolderError(
@@ -172,9 +229,16 @@ def _read_description(path: pathlib.Path) -> dict[str, Any]:
         )
     try:
         ModelConfig(**values["model"])
-    except ConfigError as error:
+    except (ConfigError, TypeError) as error:
         raise ModelFolderError(f"{file} is of another HighNoon: {error}") from error
     return values
+
+
+def _has_form(values: dict[str, Any]) -> bool:
+    """Whether the parts of a description are of the types that `_describe` gives them."""
+    parts = [values.get(name) for name in ("training", "quantized_dtype", "lora")]
+    model = values.get("model", {})
+    return isinstance(model, dict) and all(part is None or isinstance(part, dict) for part in parts)
 
 
 def _require_replaceable(path: pathlib.Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from highnoon.files.folder_manifest import damage_of_file
 from highnoon.tokenization.bpe_tokenizer import QWTTextTokenizer, is_highnoon_definition
 from highnoon.tokenization.byte_tokenizer import ByteTokenizer
 from highnoon.tokenization.pretrained_tokenizer import PretrainedTokenizer
@@ -32,6 +33,8 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     file = tokenizer_file(path)
     if not file.is_file():
         raise TokenizerError(f"no tokenizer at {file}; give a tokenizer.json or the folder that holds one")
+    if reason := damage_of_file(file):
+        raise TokenizerError(f"{file} is damaged: {reason} since it was saved; take another copy")
     values = read_definition(file)
     if not is_highnoon_definition(values):
         return PretrainedTokenizer.load(file)

@@ -11,8 +11,13 @@ import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy)
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from highnoon.training.checkpoint import STATE
-from highnoon.training.inspection import CONFIG_FILE, OPTIMIZER_FILE, WEIGHTS_FILE, is_slot, read_json
+from highnoon.training.inspection import (
+    OPTIMIZER_FILE,
+    WEIGHTS_FILE,
+    is_slot,
+    read_description_or_nothing,
+    read_state_or_nothing,
+)
 
 NUM_LARGEST = 10
 
@@ -108,7 +113,7 @@ def compare_folders(one: pathlib.Path, other: pathlib.Path) -> CheckpointDiffere
 
 def _fields(folder: pathlib.Path) -> dict[tuple[str, str], Any]:
     """Returns values by group and key."""
-    state, description = read_json(folder / STATE), read_json(folder / CONFIG_FILE)
+    state, description = read_state_or_nothing(folder), read_description_or_nothing(folder)
     run = state.get("run") or {}
     groups = {
         "model": description.get("model"),

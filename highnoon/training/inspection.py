@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -13,15 +12,20 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from highnoon.files.folder_manifest import DamagedFolderError, file_damage, has_manifest, read_manifest
+from highnoon.files.foreign import ForeignDataError
+from highnoon.files.foreign import read_json as read_foreign_json
+from highnoon.files.whole_folder import recover_folder
 from highnoon.training.checkpoint import (
-    MANIFEST,
     ROLES,
     STATE,
     CheckpointError,
     damage,
     folder_of,
+    roles_of,
     step_folders,
 )
+from highnoon.training.checkpoint_state import state_problem
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -120,6 +124,7 @@ def find_folders(path: str | os.PathLike[str]) -> list[pathlib.Path]:
         CheckpointError: it is none of these, or a role that nothing has.
     """
     wanted = pathlib.Path(path)
+    recover_folder(wanted)
     if wanted.name in ROLES and wanted.is_file():
         folder = folder_of(wanted.parent, wanted.name)
         if folder is None or not folder.is_dir():
@@ -142,7 +147,7 @@ def find_folders(path: str | os.PathLike[str]) -> list[pathlib.Path]:
 
 def inspect_folder(folder: pathlib.Path) -> CheckpointFacts:
     """Returns what is known of a folder; one that is damaged tells what can still be read."""
-    state, description = read_json(folder / STATE), read_json(folder / CONFIG_FILE)
+    state, description = read_state_or_nothing(folder), read_description_or_nothing(folder)
     training = state.get("training_config") or description.get("training") or {}
     run = state.get("run") or {}
     place = folder.resolve()
@@ -152,7 +157,7 @@ def inspect_folder(folder: pathlib.Path) -> CheckpointFacts:
         folder=str(folder),
         kind="checkpoint" if is_checkpoint else "model",
         damage=damage(folder) if is_checkpoint else _model_damage(folder),
-        roles=[role for role in ROLES if folder_of(place.parent, role) == place],
+        roles=roles_of(place),
         run_id=state.get("run_id"),
         weights=_totals(folder / WEIGHTS_FILE, lambda name: True),
         slots=_totals(folder / OPTIMIZER_FILE, lambda name: is_slot(name) and not (
@@ -174,32 +179,49 @@ def is_slot(name: str) -> bool:
     return name.startswith(SLOTS) and name not in _COUNTERS
 
 
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """Returns a file's mapping, an empty one where there is none that can be read."""
+def read_state_or_nothing(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the values of a checkpoint's state, none where they cannot be read or do not fit."""
+    values = _read_json(folder / STATE)
+    return {} if state_problem(values) else values
+
+
+def read_description_or_nothing(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the description of a folder's model, empty where it cannot be read or does not fit."""
+    values = _read_json(folder / CONFIG_FILE)
+    parts = [values.get("model") or {}, values.get("training") or {}]
+    version = values.get("highnoon_version")
+    fits = all(isinstance(part, dict) for part in parts) and isinstance(version, (str, type(None)))
+    return values if fits else {}
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_foreign_json(path)
+    except (OSError, ForeignDataError):
         return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _is_checkpoint(folder: pathlib.Path) -> bool:
-    has_files = any((folder / name).exists() for name in (MANIFEST, STATE))
-    return has_files or folder in step_folders(folder.parent)
+    return (folder / STATE).exists() or folder in step_folders(folder.parent)
 
 
 def _is_ours(folder: pathlib.Path) -> bool:
     if not folder.is_dir():
         return False
-    description = read_json(folder / CONFIG_FILE)
+    description = _read_json(folder / CONFIG_FILE)
     is_model = description.get("format") == "highnoon-model"
     return is_model or _is_checkpoint(folder) or ((folder / WEIGHTS_FILE).exists() and not description)
 
 
 def _model_damage(folder: pathlib.Path) -> str | None:
-    """A saved model has no manifest: its configuration and the header of its weights are looked at."""
-    if not read_json(folder / CONFIG_FILE):
+    """Of a model without a manifest, its configuration and the header of its weights are looked at."""
+    if not read_description_or_nothing(folder):
         return f"{CONFIG_FILE} is missing or cannot be read"
+    if has_manifest(folder):
+        try:
+            return file_damage(folder, read_manifest(folder))
+        except DamagedFolderError as error:
+            return str(error)
     try:
         with safe_open(folder / WEIGHTS_FILE, framework="numpy"):
             return None
@@ -266,6 +288,6 @@ def _width(dtype: str) -> int:
 def _number(path: pathlib.Path, name: str) -> float | None:
     try:
         with safe_open(path, framework="numpy") as arrays:
-            return float(arrays.get_tensor(name))
-    except (OSError, SafetensorError):
+            return float(arrays.get_tensor(name).item())
+    except (OSError, SafetensorError, TypeError, ValueError):
         return None

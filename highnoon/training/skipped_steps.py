@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from highnoon.files.file_hash import file_hash
+from highnoon.files.foreign import read_json
 from highnoon.files.name_path import name_path
+from highnoon.files.sealed_json import require_sealed, seal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,17 +109,37 @@ class SkippedSteps:
         return skipped
 
 
+def read_skipped_batch(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Returns a kept batch and its figures, after comparing both with the hashes that were written.
+
+    Args:
+        path: The `step_N.npz`, whose `step_N.json` is beside it.
+
+    Raises:
+        ValueError: one of them has changed since it was written, or is not such a file.
+        OSError: one of them cannot be read.
+    """
+    path = pathlib.Path(path)
+    figures = read_json(path.with_suffix(".json"))
+    require_sealed(figures, str(path.with_suffix(".json")))
+    if "blake2b" in figures and file_hash(path) != figures["blake2b"]:
+        raise ValueError(f"{path} is damaged: its bytes have changed since they were written")
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays.items()), figures
+
+
 def _write_batch(
     path: pathlib.Path, skipped: SkippedStep, batch: dict[str, np.ndarray], documents: list[list[int]]
 ) -> None:
     """Writes both files of a step, each whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figures = {**dataclasses.asdict(skipped), "path": path.name, "documents": documents}
     beside, texts = path.with_suffix(".npz.tmp"), path.with_suffix(".json.tmp")
     try:
         with beside.open("wb") as stream:
             np.savez_compressed(stream, allow_pickle=False, **batch)
-        texts.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        hashes = {"bytes": beside.stat().st_size, "blake2b": file_hash(beside)}
+        figures = {**dataclasses.asdict(skipped), "path": path.name, "documents": documents, **hashes}
+        texts.write_text(json.dumps(seal(figures), indent=1), encoding="utf-8")
         os.replace(beside, path)
         os.replace(texts, path.with_suffix(".json"))
     finally:

@@ -11,7 +11,14 @@ import keras
 import numpy as np
 
 from highnoon import __version__
-from highnoon.models.arrays import assign_arrays, load_arrays, save_arrays, variable_arrays, variable_names
+from highnoon.models.arrays import (
+    array_shapes,
+    assign_arrays,
+    load_arrays,
+    save_arrays,
+    variable_arrays,
+    variable_names,
+)
 from highnoon.models.saving import WEIGHTS_FILE, capture_model
 from highnoon.tokenization import load_tokenizer
 from highnoon.training import adaptive_curriculum, curriculum
@@ -87,7 +94,7 @@ def restore_model(model: keras.Model, folder: pathlib.Path) -> None:
 
 def require_same_model(model: keras.Model, folder: pathlib.Path) -> None:
     """Raises CheckpointError where a checkpoint's weights do not fit the model, which stays as it is."""
-    saved = {name: array.shape for name, array in load_arrays(folder / WEIGHTS_FILE).items()}
+    saved = array_shapes(folder / WEIGHTS_FILE)
     ours = {
         name: tuple(weight.shape)
         for name, weight in zip(variable_names(model.weights), model.weights, strict=True)
@@ -112,8 +119,21 @@ def stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
     """Returns the stage that `CurriculumStage.to_dict` described.
 
     Raises:
-        CheckpointError: its scheduler is of a class that HighNoon does not have.
+        CheckpointError: its scheduler is of a class that HighNoon does not have, or the description does not
+            fit.
     """
+    try:
+        return _stage_from_dict(values)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"a stage of the saved run cannot be read ({type(error).__name__}: {error}); add the stages to "
+            "the trainer before it resumes"
+        ) from error
+
+
+def _stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
     names, shares, scheduler = values["datasets"], values["shares"], values["scheduler"]
     if scheduler is not None and scheduler["class"] not in _SCHEDULERS:
         raise CheckpointError(

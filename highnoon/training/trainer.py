@@ -32,6 +32,7 @@ from highnoon.training.best_weights import BestWeights
 from highnoon.training.checkpoint_writer import CheckpointWriter
 from highnoon.training.distributed import resolve_strategy, scaled_learning_rate
 from highnoon.training.flops import flops_per_token, measure_peak_flops
+from highnoon.training.held_folders import HeldFolders, releases_folders
 from highnoon.training.optimizers import FunctionalOptimizer, make_optimizer
 from highnoon.training.plan import TrainingPlan, config_changes, make_plan
 from highnoon.training.preflight import (
@@ -167,6 +168,7 @@ class Trainer:
         self._prepared: tuple[TrainingPlan, list[StageData]] | None = None
         self._loaded_from: pathlib.Path | None = None
         self._run: TrainingRun | None = None
+        self.held_folders = HeldFolders()
 
     @property
     def _default_epochs(self) -> int:
@@ -301,6 +303,7 @@ class Trainer:
         plan, stages = self._prepared
         return preflight(self.model, self.config, plan, stages, self.tokenizer, self.replicas.count)
 
+    @releases_folders
     def train(
         self,
         epochs_per_stage: int | None = default(DEFAULT_EPOCHS_PER_STAGE),
@@ -331,7 +334,8 @@ class Trainer:
                 None, a resumed run keeps the number that it began with, and a new run takes
                 `TrainingConfig.epochs` if that was given, or 10.
             save_checkpoints: Whether to write checkpoints at all.
-            checkpoint_dir: Where; None means `./checkpoints`. Checkpoints of another run that lie there are
+            checkpoint_dir: Where; None means `./checkpoints`. It is locked while the run writes there.
+                Checkpoints of another run that lie there are
                 moved into a folder `run_<id>` beside the new ones.
             checkpoint_interval: Optimizer steps between checkpoints; the end of the run is saved too.
             log_interval: Optimizer steps between log points.
@@ -366,6 +370,8 @@ class Trainer:
                 another (see `preflight`).
             CheckpointError: `resume_from` is no checkpoint or one of another model or plan, or a checkpoint
                 cannot be written.
+            FolderLockedError: another run is writing `checkpoint_dir`, or the log folder of the run that is
+                resumed.
             FloatingPointError: too many steps in a row had a loss or gradient that is not finite, no step
                 could be taken, or the weights are not finite at the end.
             KeyboardInterrupt: Ctrl-C, after saving.
@@ -385,6 +391,8 @@ class Trainer:
         )
         epochs = _asked_epochs(epochs_per_stage, epochs)
         directory = pathlib.Path("checkpoints" if checkpoint_dir is None else checkpoint_dir)
+        if save_checkpoints and self.replicas.is_chief:
+            self.held_folders.hold(directory, "wait until it ends, or choose another `checkpoint_dir`")
         saved = self._saved_state(_resume_path(resume_from, directory))
         if epochs is None:
             epochs = saved["epochs_per_stage"] if saved else self._default_epochs
@@ -410,6 +418,8 @@ class Trainer:
             if saved:
                 print_text(checkpoint.explain_choice(saved["folder"]))
         run_folder = None if log_dir is None else pathlib.Path(log_dir) / self._run_id
+        if run_folder is not None and is_chief:
+            self.held_folders.hold(run_folder, "wait until it ends, or choose another `log_dir`")
         self._run = TrainingRun(
             model=self.model,
             optimizer=self.optimizer,

@@ -29,10 +29,10 @@ from highnoon.data import (
 )
 from highnoon.data.encoding import encode_batch
 from highnoon.data.encoding_pool import EncodingPool, WorkerDiedError
-from highnoon.data.folder_lock import folder_lock
 from highnoon.data.read_options import ReadOptions
 from highnoon.data.statistics import source_statistics
 from highnoon.data.token_store import DamagedStoreError
+from highnoon.files.folder_lock import folder_lock
 from highnoon.tokenization import ByteTokenizer, QWTTextTokenizer
 
 NUM_DOCUMENTS = 90

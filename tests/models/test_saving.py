@@ -36,7 +36,7 @@ def test_tokenizer_and_training_configuration_travel_with_it(model, tmp_path):
     model.tokenizer, model.training_config = ByteTokenizer(), TrainingConfig(batch_size=5)
     hn.save_model(model, tmp_path / "deep" / "model")
     assert {p.name for p in (tmp_path / "deep" / "model").iterdir()} == {
-        "config.json", "model.safetensors", "tokenizer.json"}
+        "config.json", "manifest.json", "model.safetensors", "tokenizer.json"}
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["model"]
     again = hn.load_model(tmp_path / "deep" / "model")
     assert again.tokenizer.encode("hi") == ByteTokenizer().encode("hi")
@@ -103,10 +103,42 @@ def change_config(path, **changes):
     (lambda p: (p / "model.safetensors").write_bytes(b"x" * 99), "is no whole model: .* is damaged"),
     (lambda p: save_arrays(p / "model.safetensors", {"x": np.zeros(1)}), "missing .*1 unexpected .x."),
 ])
-def test_what_is_no_whole_model_is_named(model, tmp_path, damage, words):
+def test_what_is_no_whole_model_is_named_in_a_folder_without_a_manifest_too(model, tmp_path, damage, words):
     path = hn.save_model(model, tmp_path / "m")
     damage(path)
+    with pytest.raises(ModelFolderError, match="no whole model: .*(config.json|model.safetensors)"):
+        hn.load_model(path)
+    (path / "manifest.json").unlink()  # as older versions wrote it
     with pytest.raises(ModelFolderError, match=words):
+        hn.load_model(path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "manifest.json"])
+def test_one_flipped_bit_in_any_file_of_a_model_is_named(model, tmp_path, name):
+    model.tokenizer = ByteTokenizer()
+    file = hn.save_model(model, tmp_path / "m") / name
+    content = bytearray(file.read_bytes())
+    content[-20] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ModelFolderError, match=f"damaged: .*{name}"):
+        hn.load_model(tmp_path / "m")
+
+
+def test_a_model_without_a_manifest_loads_as_before(model, tmp_path):
+    path = hn.save_model(model, tmp_path / "m")
+    (path / "manifest.json").unlink()
+    assert hn.load_model(path).config == CONFIG
+
+
+@pytest.mark.parametrize("values", [
+    {"format_version": "1"}, {"format_version": None}, {"model": []}, {"model": {"vocab_size": []}},
+    {"training": 3}, {"lora": [1]}, {"lora": {"rank": "x", "y": 1}}, {"quantized_dtype": {"class_name": 1}},
+])
+def test_fields_of_the_wrong_shape_are_an_error_of_the_folder(model, tmp_path, values):
+    path = hn.save_model(model, tmp_path / "m")
+    (path / "manifest.json").unlink()
+    change_config(path, **values)
+    with pytest.raises(ModelFolderError, match="config.json"):
         hn.load_model(path)
 
 

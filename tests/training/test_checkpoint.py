@@ -81,6 +81,20 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_whose_replacement_was_cut_short_is_found_and_the_rest_removed(tmp_path):
+    folder = write_step(tmp_path, 10)
+    folder.rename(tmp_path / ".step_00000010.77.old")
+    half = tmp_path / ".step_00000020.77.tmp"
+    half.mkdir()
+    (tmp_path / ".latest.77.tmp").write_text("step_000")
+    assert checkpoint.step_folders(tmp_path) == [folder]
+    assert checkpoint.find_checkpoint(tmp_path / "latest") == folder
+    folder.rename(tmp_path / ".step_00000010.77.old")
+    assert checkpoint.find_checkpoint(folder) == folder
+    checkpoint.clear_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", folder.name]
+
+
 def test_replacing_a_folder_keeps_files_that_it_did_not_write(tmp_path):
     folder = write_step(tmp_path, 10)
     (folder / "mine.txt").write_text("kept")
@@ -116,5 +130,5 @@ def test_a_foreign_folder_is_never_replaced(tmp_path):
 def test_manifest_lists_every_file_with_size_and_hash(tmp_path):
     folder = write_step(tmp_path, 1)
     manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
-    assert set(manifest) == {"model.safetensors", checkpoint.STATE}
+    assert set(manifest) == {"model.safetensors", checkpoint.STATE, "digest"}
     assert manifest["model.safetensors"]["bytes"] == 100

@@ -10,12 +10,14 @@ import keras
 import numpy as np
 
 from highnoon import __version__
+from highnoon.files.folder_manifest import EXPORT_MANIFEST
+from highnoon.files.foreign import ForeignDataError, read_json
+from highnoon.files.whole_folder import recover_folder, whole_folder
 from highnoon.models.arrays import save_arrays
 from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.hugging_face.families import family_for
 from highnoon.models.hugging_face.family import Family
 from highnoon.models.saving import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, ModelFolderError
-from highnoon.models.whole_folder import whole_folder
 from highnoon.tokenization.begin_template import with_begin_template
 
 FORMATS = ("hf",)
@@ -27,8 +29,9 @@ _FILES = (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, _GENERATION_FILE, _TOKENIZE
 def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "hf") -> pathlib.Path:
     """Writes a model as a folder of another library, whole or not at all.
 
-    The folder holds `config.json`, `model.safetensors` (float32), `generation_config.json` and, where the
-    model has one, the tokenizer. Factors of `enable_lora` are added into their kernels.
+    The folder holds `config.json`, `model.safetensors` (float32), `generation_config.json`, where the model
+    has one the tokenizer, and `highnoon_manifest.json` with the hashes of these, which `load_model`
+    compares. Factors of `enable_lora` are added into their kernels.
 
     Args:
         model: The model; its pattern must be one that a family of `transformers` has.
@@ -57,11 +60,12 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
     if format not in FORMATS:
         raise ValueError(f"`format` must be one of {', '.join(map(repr, FORMATS))}; received {format!r}")
     path = pathlib.Path(path)
+    recover_folder(path)
     _require_replaceable(path)
     if any(layer.quantization_mode for layer in model._flatten_layers()):
         raise ModelFolderError("a quantized model cannot be exported; export it before `quantize`")
     family, settings = family_for(model.config)
-    with whole_folder(path, _FILES) as folder:
+    with whole_folder(path, _FILES, EXPORT_MANIFEST) as folder:
         save_arrays(folder / WEIGHTS_FILE, _tensors(model, family), metadata={"format": "pt"})
         special = _special_ids(model.tokenizer)
         _write_json(folder / CONFIG_FILE, {
@@ -111,7 +115,9 @@ def _write_json(file: pathlib.Path, values: dict[str, Any]) -> None:
 def _require_replaceable(path: pathlib.Path) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    file = path / CONFIG_FILE
-    values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    try:
+        values = read_json(path / CONFIG_FILE)
+    except (OSError, ForeignDataError):
+        values = {}
     if "model_type" not in values or "highnoon_version" not in values:
         raise ModelFolderError(f"{path} exists and is no earlier export; give another path or remove it")

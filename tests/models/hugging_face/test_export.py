@@ -54,7 +54,8 @@ def test_an_earlier_export_is_replaced_and_nothing_else_is(model, tmp_path):
     model.backbone.final_norm.scale.assign(model.backbone.final_norm.scale + 1)
     hn.export_model(model, tmp_path / "llama")
     names = {file.name for file in (tmp_path / "llama").iterdir()}
-    assert names == {"README.md", "config.json", "generation_config.json", "model.safetensors"}
+    assert names == {
+        "README.md", "config.json", "generation_config.json", "highnoon_manifest.json", "model.safetensors"}
     again = hn.load_model(tmp_path / "llama")
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(again.backbone.final_norm.scale), 2)
     hn.save_model(model, tmp_path / "ours")

@@ -1,0 +1,97 @@
+"""One writer at a time: across processes, threads, and the deaths of either."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from highnoon.files.folder_lock import LOCK_FILE, FolderLockedError, folder_lock, path_lock
+
+HOLDER = """
+import pathlib, sys
+from highnoon.files.folder_lock import folder_lock
+with folder_lock(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_another_process_is_refused_with_the_owner_named_until_the_owner_dies(tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    owner = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert owner.stdout.readline() == b"held\n"
+        words = rf"is being written by process {owner.pid} on .* since \d{{4}}-.*; wait .*, or choose another"
+        with pytest.raises(FolderLockedError, match=words) as error, folder_lock(folder):
+            pass
+        assert "\n" not in str(error.value)
+    finally:
+        owner.kill()
+        owner.communicate()
+    assert (folder / LOCK_FILE).exists()
+    with folder_lock(folder):
+        pass
+    assert not (folder / LOCK_FILE).exists()
+
+
+@pytest.mark.parametrize("lock", [folder_lock, path_lock])
+def test_another_thread_of_the_process_is_refused(tmp_path, lock):
+    errors = []
+
+    def enter():
+        try:
+            with lock(tmp_path / "run"):
+                pass
+        except FolderLockedError as error:
+            errors.append(str(error))
+
+    with lock(tmp_path / "run"):
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join()
+    assert len(errors) == 1 and f"this process {os.getpid()}, another thread" in errors[0]
+    enter()
+    assert len(errors) == 1
+
+
+def test_two_names_of_one_folder_are_one_lock(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    with folder_lock(tmp_path / "run"), pytest.raises(FolderLockedError), folder_lock(tmp_path / "link"):
+        pass
+
+
+def test_of_many_threads_at_once_never_two_are_inside(tmp_path):
+    inside, most, refused = [], [], []
+
+    def work():
+        for _ in range(40):
+            try:
+                with folder_lock(tmp_path / "run"):
+                    inside.append(1)
+                    most.append(len(inside))
+                    inside.pop()
+            except FolderLockedError:
+                refused.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1} and len(most) + len(refused) == 160
+
+
+def test_a_folder_that_was_made_for_the_lock_alone_goes_with_it(tmp_path):
+    with folder_lock(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "kept").mkdir()
+    with folder_lock(tmp_path / "kept"):
+        pass
+    assert (tmp_path / "kept").is_dir()
