@@ -18,8 +18,9 @@ def find_runs(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     folder = pathlib.Path(folder)
     if folder.is_file():
         return [folder]
-    found = {path: _last_written(path) for place in _PLACES for path in folder.glob(place)}
-    return sorted((path for path in found if found[path] is not None), key=found.__getitem__, reverse=True)
+    found = ((_last_written(path), path) for place in _PLACES for path in folder.glob(place))
+    written = [(when, path) for when, path in found if when is not None]
+    return [path for _, path in sorted(written, key=lambda run: run[0], reverse=True)]
 
 
 def _last_written(path: pathlib.Path) -> float | None:
