@@ -114,7 +114,8 @@ def _os_message(error: OSError, arguments: argparse.Namespace) -> str:
         if error.filename is not None and "free" not in reason:
             reason += f" ({free_bytes(error.filename) or 0:,} bytes are free)"
     remedy = _MEMORY_REMEDY if number == errno.ENOMEM else _REMEDIES.get(number)
-    return f"{where}{reason}" + (f"; {remedy}" if remedy else "")
+    # An error that knows better what to do says so itself.
+    return f"{where}{reason}" + (f"; {remedy}" if remedy and ";" not in reason else "")
 
 
 def _path(name: object) -> str:

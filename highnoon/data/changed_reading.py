@@ -37,16 +37,17 @@ _RECORDS = (".tfrecord", ".tfrecords", ".array_record", ".arrayrecord", ".parque
 # One pattern that begins with a quote, which the search then skips to.
 _TOLD = re.compile(
     rb'"(?:(?:' + "|".join((*KNOWN_FIELDS, "role", "value")).encode() + rb')"\s*:\s*'
-    rb'(?:null|NaN|"(?:\s|\\[nrtf])*"|\[\s*\]|\{\s*\})|completion"\s*:)')
+    rb'(?:null|NaN|"(?:\s|\\[nrtf])*"|\[\s*\]|\{\s*\})|completion"\s*:)'
+)
 _NOT_A_NUMBER = re.compile(rb'(?:^|[,\t"])(?:nan|NaN)(?:$|[,\t"\r\n])')
 
 
 def is_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
     """Returns whether a file of rows may give other documents than when fields were chosen by their names.
 
-    The fingerprint of such a file must differ from the one that it had; that of any other must not. Lines of JSON
-    are searched for a field without content. Of tables and records, the names of the first rows tell whether a
-    field without content could give way to another.
+    The fingerprint of such a file must differ from the one that it had; that of any other must not. Lines of
+    JSON are searched for a field without content. Of tables and records, the names of the first rows tell
+    whether a field without content could give way to another.
 
     Args:
         path: A file of rows.
@@ -83,7 +84,9 @@ def _first_names(path: FilePath, options: ReadOptions) -> set[str]:
         return set()
     rows = reader(path, options, BadRows(skip=True))
     try:
-        return {name for row in itertools.islice(rows, _FIRST_ROWS) for name in row.values if name in KNOWN_FIELDS}
+        return {
+            name for row in itertools.islice(rows, _FIRST_ROWS) for name in row.values if name in KNOWN_FIELDS
+        }
     except BadRowError:
         # Reading raises or counts it, and gives no document before it.
         return set()
@@ -91,9 +94,12 @@ def _first_names(path: FilePath, options: ReadOptions) -> set[str]:
 
 def _is_ambiguous(names: Collection[str]) -> bool:
     """Whether a row with these fields could be read another way when one of them is without content."""
-    kinds = [any(name in names for name in TEXT_FIELDS), any(name in names for name in CHAT_FIELDS),
-             bool(first_field(names, INSTRUCTION_FIELDS) and first_field(names, RESPONSE_FIELDS)),
-             all(name in names for name in PREFERENCE_FIELDS)]
+    kinds = [
+        any(name in names for name in TEXT_FIELDS),
+        any(name in names for name in CHAT_FIELDS),
+        bool(first_field(names, INSTRUCTION_FIELDS) and first_field(names, RESPONSE_FIELDS)),
+        all(name in names for name in PREFERENCE_FIELDS),
+    ]
     groups = (TEXT_FIELDS, CHAT_FIELDS, INSTRUCTION_FIELDS, RESPONSE_FIELDS)
     is_doubled = any(sum(name in names for name in group) > 1 for group in groups)
     return sum(kinds) > 1 or is_doubled or (kinds[2] and "completion" in names)
@@ -116,7 +122,9 @@ def _changes(line: bytes, options: ReadOptions) -> bool:
     if now is None or not now.text.strip():
         return before is not None
     kind = options.kind or row_kind(present_fields(values))
-    return before != (kind, *_fields(kind, present_fields(values))) or (kind == "chat" and _mixes_forms(values))
+    return before != (kind, *_fields(kind, present_fields(values))) or (
+        kind == "chat" and _mixes_forms(values)
+    )
 
 
 def _chosen_by_name(values: Mapping[str, Any], options: ReadOptions) -> tuple[Any, ...] | None:
@@ -145,5 +153,8 @@ def _fields(kind: str | None, names: Collection[str]) -> tuple[str | None, ...]:
 def _mixes_forms(values: Mapping[str, Any]) -> bool:
     turns = values[first_field(present_fields(values), CHAT_FIELDS) or ""]
     return isinstance(turns, list) and any(
-        isinstance(turn, dict) and ("from" in turn or "value" in turn) and ("role" in turn or "content" in turn)
-        for turn in turns)
+        isinstance(turn, dict)
+        and ("from" in turn or "value" in turn)
+        and ("role" in turn or "content" in turn)
+        for turn in turns
+    )

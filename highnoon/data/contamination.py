@@ -69,6 +69,7 @@ def find_contamination(train: DocumentSource | str, others: Sequence[DocumentSou
     ```
     """
     source = open_source(train)
+    others = [others] if isinstance(others, str) else others
     searches = [_Search(BenchmarkIndex(other.name, other.documents(), n).require_words(), num_examples)
                 for other in map(open_source, others)]
     if split_threshold(validation_split):

@@ -36,8 +36,11 @@ def preparation_progress(name: str, total: int | None, is_shown: bool) -> Iterat
     from highnoon.files.terminal_console import TerminalConsole
 
     columns = (
-        progress.TextColumn("{task.description}", markup=False), progress.BarColumn(), progress.DownloadColumn(),
-        progress.TransferSpeedColumn(), progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
         progress.TextColumn("{task.fields[documents]:,} documents"),
     )
     with progress.Progress(*columns, console=TerminalConsole(stderr=True)) as shown:

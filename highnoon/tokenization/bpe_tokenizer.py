@@ -26,7 +26,7 @@ from highnoon.tokenization.special_tokens import (
     SPECIAL_TOKENS,
     UNK_ID,
 )
-from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
+from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, require_list, tokenizer_file
 from highnoon.tokenization.word_cache import WordCache
 from highnoon.tokenization.word_merges import WordMerges
 
@@ -156,7 +156,7 @@ class QWTTextTokenizer(Tokenizer):
         size = _require_vocab_size(self._target_vocab_size if vocab_size is None else vocab_size)
         if min_frequency < 1:
             raise TokenizerError(f"`min_frequency` must be at least 1; received {min_frequency}")
-        self._set_merges(_learn_merges(texts, size, min_frequency))
+        self._set_merges(_learn_merges(require_list(texts), size, min_frequency))
         self._target_vocab_size = size
         return self
 
@@ -175,7 +175,7 @@ class QWTTextTokenizer(Tokenizer):
         return b"".join(self._bytes_of_id[i] for i in self._require_ids(ids) if i >= FIRST_BYTE_ID)
 
     def encode_packed(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        return self._words(texts)
+        return self._words(require_list(texts))
 
     def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
         if sum(map(len, texts)) < _FEW_CHARACTERS:

@@ -20,7 +20,7 @@ from highnoon.tokenization.special_tokens import (
     SPECIAL_TOKENS,
     UNK_ID,
 )
-from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
+from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, require_list, tokenizer_file
 
 _SPECIAL_BYTES = tuple(name.encode() for name in SPECIAL_TOKENS)
 
@@ -82,7 +82,7 @@ class ByteTokenizer(Tokenizer):
         return (values[values >= FIRST_BYTE_ID] - FIRST_BYTE_ID).astype(np.uint8).tobytes()
 
     def encode_packed(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        pieces = [text.encode() for text in texts]
+        pieces = [text.encode() for text in require_list(texts)]
         counts = np.fromiter(map(len, pieces), np.int64, len(pieces))
         return np.frombuffer(b"".join(pieces), np.uint8).astype(np.int32) + FIRST_BYTE_ID, counts
 

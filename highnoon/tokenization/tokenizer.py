@@ -92,7 +92,7 @@ class Tokenizer(abc.ABC):
     def batch_encode(self, texts: Sequence[str], padding: bool = False, max_length: int | None = None,
                      add_special_tokens: bool = True) -> list[list[int]]:
         """Returns the ids of each text; `padding` fills to `max_length`, or to the longest without one."""
-        plain = self._encode_texts([_require_text(text) for text in texts])
+        plain = self._encode_texts([_require_text(text) for text in require_list(texts)])
         rows = [self._frame(ids, add_special_tokens, max_length) for ids in plain]
         if not padding:
             return rows
@@ -104,7 +104,7 @@ class Tokenizer(abc.ABC):
 
         The fast road for corpora: no list of Python numbers where a tokenizer can do without.
         """
-        rows = self._encode_texts(texts)
+        rows = self._encode_texts(require_list(texts))
         counts = np.fromiter(map(len, rows), np.int64, len(rows))
         ids = (token_id for row in rows for token_id in row)
         return np.fromiter(ids, np.int32, int(counts.sum())), counts
@@ -113,7 +113,7 @@ class Tokenizer(abc.ABC):
         """Returns each text framed as a whole document."""
         head = [] if self.bos_token_id is None else [self.bos_token_id]
         tail = [] if self.eos_token_id is None else [self.eos_token_id]
-        return [[*head, *ids, *tail] for ids in self._encode_texts(texts)]
+        return [[*head, *ids, *tail] for ids in self._encode_texts(require_list(texts))]
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
         """Returns the text of `ids`; bytes that are no UTF-8 become U+FFFD.
@@ -166,6 +166,8 @@ class Tokenizer(abc.ABC):
         return ids + [self.pad_token_id] * (length - len(ids))
 
     def _require_ids(self, ids: Iterable[int]) -> list[int]:
+        if isinstance(ids, (str, bytes)):
+            raise TokenizerError(f"ids must be whole numbers; received a {type(ids).__name__}")
         checked = [int(token_id) for token_id in ids]
         if checked and not 0 <= min(checked) <= max(checked) < self.vocab_size:
             wrong = next(token_id for token_id in checked if not 0 <= token_id < self.vocab_size)
@@ -180,6 +182,17 @@ def tokenizer_file(path: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the `tokenizer.json` that `path`, a folder or the file itself, stands for."""
     path = pathlib.Path(path)
     return path if path.suffix == ".json" else path / TOKENIZER_FILE
+
+
+def require_list(texts: Any) -> Any:
+    """Returns `texts` where it holds texts and is not one itself, whose letters would be taken as texts.
+
+    Raises:
+        TokenizerError: it is one text.
+    """
+    if isinstance(texts, (str, bytes)):
+        raise TokenizerError("`texts` must be a list of texts; received one text, put it into a list")
+    return texts
 
 
 def _require_text(text: Any) -> str:

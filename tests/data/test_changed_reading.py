@@ -16,10 +16,10 @@ from highnoon.data.read_options import ReadOptions
 TURNS = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
 
 # Fingerprints that the version before gave.
-OLD_JSONL = 'e87f8741078148e5fec7d35b964b1d95'
-OLD_CSV = '8b54a25885144b7be84433405090debf'
-OLD_TXT = 'feefacd7e149dd6b25828a3eebe5d7b9'
-OLD_CHANGED = '465e3241b847456cde71f29b87e574ff'
+OLD_JSONL = "e87f8741078148e5fec7d35b964b1d95"
+OLD_CSV = "8b54a25885144b7be84433405090debf"
+OLD_TXT = "feefacd7e149dd6b25828a3eebe5d7b9"
+OLD_CHANGED = "465e3241b847456cde71f29b87e574ff"
 
 
 def write(folder: pathlib.Path, rows: list[Any], name: str = "a.jsonl") -> pathlib.Path:
@@ -29,32 +29,60 @@ def write(folder: pathlib.Path, rows: list[Any], name: str = "a.jsonl") -> pathl
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
-@pytest.mark.parametrize("row", [
-    {"text": "words", "id": None}, {"text": "", "id": 1}, {"text": None}, {"messages": TURNS, "text_id": None},
-    {"messages": [*TURNS, {"role": "assistant", "content": None, "tool_calls": [1]}]}, {"text": "say \"content\": null"},
-    {"instruction": "Q", "input": "", "output": "A"}, {"instruction": "Q", "output": None}, {"text": "a", "messages": None},
-    {"prompt": "Q", "chosen": "A", "rejected": "B"}, {"instruction": "", "input": "Q", "output": "A"},
-])
-def test_a_file_whose_documents_stay_keeps_its_fingerprint(tmp_path: pathlib.Path, row: Any, name: str) -> None:
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "words", "id": None},
+        {"text": "", "id": 1},
+        {"text": None},
+        {"messages": TURNS, "text_id": None},
+        {"messages": [*TURNS, {"role": "assistant", "content": None, "tool_calls": [1]}]},
+        {"text": 'say "content": null'},
+        {"instruction": "Q", "input": "", "output": "A"},
+        {"instruction": "Q", "output": None},
+        {"text": "a", "messages": None},
+        {"prompt": "Q", "chosen": "A", "rejected": "B"},
+        {"instruction": "", "input": "Q", "output": "A"},
+    ],
+)
+def test_a_file_whose_documents_stay_keeps_its_fingerprint(
+    tmp_path: pathlib.Path, row: Any, name: str
+) -> None:
     assert not is_read_otherwise(write(tmp_path, [{"text": "words"}, row], name), ReadOptions())
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
-@pytest.mark.parametrize("row", [
-    {"text": None, "messages": TURNS}, {"text": "", "content": "words"}, {"text": [], "content": "words"},
-    {"instruction": None, "prompt": "Q", "response": "A"}, {"instruction": " ", "output": "A"},
-    {"prompt": "Q", "response": "", "output": "A"}, {"prompt": "Q", "completion": "A"}, {"messages": [], "content": "a"},
-    {"messages": [TURNS[0], {"role": "assistant", "content": ""}]},
-    {"messages": [{"role": None, "from": "human", "value": "Q"}, TURNS[1]]}, {"text": float("nan"), "content": "a"},
-])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": None, "messages": TURNS},
+        {"text": "", "content": "words"},
+        {"text": [], "content": "words"},
+        {"instruction": None, "prompt": "Q", "response": "A"},
+        {"instruction": " ", "output": "A"},
+        {"prompt": "Q", "response": "", "output": "A"},
+        {"prompt": "Q", "completion": "A"},
+        {"messages": [], "content": "a"},
+        {"messages": [TURNS[0], {"role": "assistant", "content": ""}]},
+        {"messages": [{"role": None, "from": "human", "value": "Q"}, TURNS[1]]},
+        {"text": float("nan"), "content": "a"},
+    ],
+)
 def test_a_file_whose_documents_changed_gets_another(tmp_path: pathlib.Path, row: Any, name: str) -> None:
     assert is_read_otherwise(write(tmp_path, [{"text": "words"}] * 100 + [row], name), ReadOptions())
 
 
-@pytest.mark.parametrize(("text", "is_otherwise"), [
-    ("text,id\na,\n", False), ("instruction,input,output\nQ,,A\n", False), ("text\nnanny\n", False),
-    ("text\nnan\n", True), ("instruction,prompt,response\n,Q,A\n", True), ("text,messages\n,[]\n", True),
-])
+@pytest.mark.parametrize(
+    ("text", "is_otherwise"),
+    [
+        ("text,id\na,\n", False),
+        ("instruction,input,output\nQ,,A\n", False),
+        ("text\nnanny\n", False),
+        ("text\nnan\n", True),
+        ("instruction,prompt,response\n,Q,A\n", True),
+        ("text,messages\n,[]\n", True),
+    ],
+)
 def test_of_tables_the_names_tell(tmp_path: pathlib.Path, text: str, is_otherwise: bool) -> None:
     (tmp_path / "a.csv").write_text(text)
     assert is_read_otherwise(tmp_path / "a.csv", ReadOptions()) is is_otherwise
@@ -65,6 +93,9 @@ def test_the_fingerprint_of_ordinary_rows_is_that_of_earlier_versions(tmp_path: 
     (tmp_path / "b.csv").write_text("text,id\none,1\n")
     (tmp_path / "c.txt").write_text("one\n")
     assert [Files(path).fingerprint() for path in (ordinary, tmp_path / "b.csv", tmp_path / "c.txt")] == [
-        OLD_JSONL, OLD_CSV, OLD_TXT]
+        OLD_JSONL,
+        OLD_CSV,
+        OLD_TXT,
+    ]
     changed = write(tmp_path, [{"text": "one", "id": 1}, {"text": None, "content": "two"}])
     assert Files(changed).fingerprint() != OLD_CHANGED

@@ -18,12 +18,15 @@ def write(folder: pathlib.Path, data: str | bytes) -> pathlib.Path:
     return file
 
 
-@pytest.mark.parametrize(("split", "documents"), [
-    ("file", ["a\r\nb\n\n \nc  \n\n"]),
-    ("line", ["a", "b", "c  "]),
-    ("blank-line", ["a\r\nb", "c  "]),
-    ("auto", ["a\r\nb\n\n \nc  \n\n"]),
-])
+@pytest.mark.parametrize(
+    ("split", "documents"),
+    [
+        ("file", ["a\r\nb\n\n \nc  \n\n"]),
+        ("line", ["a", "b", "c  "]),
+        ("blank-line", ["a\r\nb", "c  "]),
+        ("auto", ["a\r\nb\n\n \nc  \n\n"]),
+    ],
+)
 def test_each_split_cuts_where_it_says(tmp_path: pathlib.Path, split: str, documents: list[str]) -> None:
     assert list(split_text(write(tmp_path, "a\r\nb\n\n \nc  \n\n"), split)) == documents
 
@@ -40,7 +43,7 @@ def test_auto_cuts_a_long_file_into_pieces_that_join_to_it(
     tmp_path: pathlib.Path, paragraph_lines: int
 ) -> None:
     lines = [f"line {number} of the é file\n" for number in range(6000)]
-    paragraphs = ["".join(lines[i:i + paragraph_lines]) + "\n" for i in range(0, 6000, paragraph_lines)]
+    paragraphs = ["".join(lines[i : i + paragraph_lines]) + "\n" for i in range(0, 6000, paragraph_lines)]
     text = "".join(paragraphs)
     pieces = list(split_text(write(tmp_path, text), "auto"))
     sizes = [len(piece.encode()) for piece in pieces]
@@ -74,16 +77,22 @@ def test_blank_files_hold_no_documents(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(("split", "documents"), [("file", 0), ("blank-line", 1)])
-def test_a_document_longer_than_the_bound_ends_the_file(tmp_path: pathlib.Path, split: str, documents: int) -> None:
+def test_a_document_longer_than_the_bound_ends_the_file(
+    tmp_path: pathlib.Path, split: str, documents: int
+) -> None:
     texts = split_text(write(tmp_path, "one\n\n" + "line\n" * 30), split, max_line_bytes=100)
     for _ in range(documents):
         assert next(texts) == "one"
-    with pytest.raises(DataError, match=r"a\.txt: a document is longer than max_line_bytes=100; .*`max_line_bytes`"):
+    with pytest.raises(
+        DataError, match=r"a\.txt: a document is longer than max_line_bytes=100; .*`max_line_bytes`"
+    ):
         next(texts)
     assert len(list(split_text(tmp_path / "a.txt", "line", max_line_bytes=100))) == 31
 
 
-def test_a_document_of_many_short_lines_takes_memory_in_proportion_to_its_text(tmp_path: pathlib.Path) -> None:
+def test_a_document_of_many_short_lines_takes_memory_in_proportion_to_its_text(
+    tmp_path: pathlib.Path,
+) -> None:
     file = write(tmp_path, "a\n" * 200_000)
     tracemalloc.start()
     [text] = split_text(file, "file")

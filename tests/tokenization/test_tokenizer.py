@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from highnoon.tokenization import ByteTokenizer, TokenizerError
+from highnoon.tokenization import ByteTokenizer, QWTTextTokenizer, TokenizerError
 
 TOKENIZER = ByteTokenizer()
 
@@ -37,3 +37,13 @@ def test_bad_arguments_are_one_line_errors() -> None:
         TOKENIZER.encode("a\ud800")
     with pytest.raises(TokenizerError, match="received -1"):
         TOKENIZER.decode([-1])
+
+
+@pytest.mark.parametrize("method", ["batch_encode", "encode_documents", "encode_packed", "train_from_texts"])
+@pytest.mark.parametrize("tokenizer", [ByteTokenizer, QWTTextTokenizer])
+def test_one_text_in_place_of_a_list_is_refused_and_not_cut_into_letters(tokenizer, method):
+    if hasattr(tokenizer, method):
+        with pytest.raises(TokenizerError, match="`texts` must be a list of texts; received one text"):
+            getattr(tokenizer(), method)("a text of letters")
+    with pytest.raises(TokenizerError, match="ids must be whole numbers; received a str"):
+        tokenizer().decode("72")

@@ -15,6 +15,8 @@ import highnoon as hn
 from highnoon.config import ConfigError, TrainingConfig
 from highnoon.data import DataError
 from highnoon.data.mixture import balanced_shares
+from highnoon.training.distributed.cluster_config import ClusterConfig
+from highnoon.training.stages import CurriculumStage
 from highnoon.training.task_mix import sequence_length_stages, task_mix_stages
 
 TASKS = {"text_completion": "text.jsonl", "function_call": "calls.jsonl", "bash_command": "bash.jsonl"}
@@ -192,3 +194,12 @@ def test_rows_grow_and_the_tokens_of_a_step_stay() -> None:
     for lengths in ([128, 64], [], [100, 256]):
         with pytest.raises(ConfigError, match="`lengths` must rise"):
             sequence_length_stages("grow", ["a"], lengths, config, steps=9)
+
+
+def test_one_name_in_place_of_a_list_is_not_cut_into_letters(tasks: dict) -> None:
+    stages = [{"iters": 4, "weights": dict.fromkeys(tasks, 1 / len(tasks))}]
+    with pytest.raises(ConfigError, match="`optional` must be a list"):
+        task_mix_stages(tasks, stages, optional=next(iter(tasks)))
+    with pytest.raises(ConfigError, match="`optional` must be a list"):
+        CurriculumStage("s", ["data"], optional="data")
+    assert ClusterConfig(workers="localhost:4000").workers == ("localhost:4000",)

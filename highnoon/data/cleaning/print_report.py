@@ -26,13 +26,22 @@ def print_report(report: Mapping[str, Any], console: Console | None = None) -> N
 
     def add(step: str, reason: str, found: Mapping[str, Any]) -> None:
         names = ", ".join(f"{example['source']}:{example['id']}" for example in found.get("examples", ()))
-        table.add_row(plain_text(step), plain_text(reason), f"{found['documents']:,}", f"{found['documents'] / total:.2%}",
-                      f"{found['bytes']:,}", plain_text(names))
+        table.add_row(
+            plain_text(step),
+            plain_text(reason),
+            f"{found['documents']:,}",
+            f"{found['documents'] / total:.2%}",
+            f"{found['bytes']:,}",
+            plain_text(names),
+        )
 
     add("read", "", report["read"])
     for step in report["steps"]:
-        entries = [(f"{word}{reason}", found) for word, kind in (("", "dropped"), ("changed: ", "changed"))
-                   for reason, found in step[kind].items()]
+        entries = [
+            (f"{word}{reason}", found)
+            for word, kind in (("", "dropped"), ("changed: ", "changed"))
+            for reason, found in step[kind].items()
+        ]
         for reason, found in entries or [("nothing", {"documents": 0, "bytes": 0})]:
             add(step["step"], reason, found)
     add("kept", "", report["kept"])

@@ -20,7 +20,9 @@ def json_row(text: str, place: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         values = _parse_again(text, place)
     # A text of 64 characters is not nested deeper than that.
-    if isinstance(values, dict) and (len(text) <= MAX_DEPTH or text.count("[") + text.count("{") <= MAX_DEPTH):
+    if isinstance(values, dict) and (
+        len(text) <= MAX_DEPTH or text.count("[") + text.count("{") <= MAX_DEPTH
+    ):
         return values
     return require_row(values, True, place)
 
@@ -37,8 +39,9 @@ def require_row(values: Any, may_be_deep: bool, place: str) -> dict[str, Any]:
         BadRowError: it is nested too deep, or is no object.
     """
     if not isinstance(values, dict):
-        raise BadRowError(f"{place}: expected a JSON object; received {type(values).__name__}",
-                          "no JSON object", place)
+        raise BadRowError(
+            f"{place}: expected a JSON object; received {type(values).__name__}", "no JSON object", place
+        )
     if may_be_deep:
         try:
             require_depth(values, place)
@@ -50,8 +53,9 @@ def require_row(values: Any, may_be_deep: bool, place: str) -> dict[str, Any]:
 
 def too_deep(error: Exception, place: str) -> BadRowError:
     """Returns the error of a row whose lists and objects are nested too deep."""
-    return BadRowError(f"{place}: {str(error).removeprefix(place).lstrip()}; flatten the row",
-                       "nested too deep", place)
+    return BadRowError(
+        f"{place}: {str(error).removeprefix(place).lstrip()}; flatten the row", "nested too deep", place
+    )
 
 
 def _parse_again(text: str, place: str) -> Any:
@@ -62,5 +66,6 @@ def _parse_again(text: str, place: str) -> Any:
         if "deep" in str(error):
             raise too_deep(error, place) from None
         reason = str(error).removeprefix(f"{place} is not valid JSON: ")
-        raise BadRowError(f"{place}: expected a JSON object; this is not JSON ({reason})", "not JSON",
-                          place) from None
+        raise BadRowError(
+            f"{place}: expected a JSON object; this is not JSON ({reason})", "not JSON", place
+        ) from None

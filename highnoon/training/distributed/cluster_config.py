@@ -69,7 +69,8 @@ class ClusterConfig:
     token: str | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "workers", tuple(self.workers))
+        workers = [self.workers] if isinstance(self.workers, str) else self.workers
+        object.__setattr__(self, "workers", tuple(workers))
         if self.parameter_servers or self.task_type == "ps":
             raise ConfigError(_NO_SERVERS)
         if self.task_type not in _TASK_TYPES:

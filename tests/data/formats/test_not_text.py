@@ -28,17 +28,32 @@ def archive(kind: str) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize(("name", "content", "what"), [
-    ("a.txt", b"%PDF-1.7\nwords", "a PDF"), ("a.md", b"\x89PNG\r\n\x1a\n", "an image"), ("a", archive("zip"), "a ZIP"),
-    ("a.tar", archive("tar"), "a binary file"), ("a.bin", b"words\0words", "a binary file"),
-    ("a.txt", gzip.compress(b"text"), "a gzip file, not plain text; let its name end in .gz"),
-    ("a.jsonl.xz", lzma.compress(b"text"), "an xz file, not plain text; unpack it"),
-    ("a.bz2", bz2.compress(b"text"), "a bzip2 file"), ("a.dat", pickle.dumps(["text"]), "a pickle"),
-    ("a.pkl", pickle.dumps(["text"], protocol=0), "a pickle"), ("a.txt", "text".encode("utf-16"), "UTF-16"),
-    ("a.html", b"<p>text</p>", "markup, not plain text; convert it to plain text, or copy it to a name that ends in"),
-    ("a.XML", b"<a/>", "markup"), ("a.ipynb", b"{}", "a notebook"), ("a.html.gz", gzip.compress(b"<p>"), "markup"),
-    ("a.txt.gz", gzip.compress(b"%PDF-1.7"), "a PDF"), ("a.rtf", b"{\\rtf1 text}", "markup"),
-])
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.txt", b"%PDF-1.7\nwords", "a PDF"),
+        ("a.md", b"\x89PNG\r\n\x1a\n", "an image"),
+        ("a", archive("zip"), "a ZIP"),
+        ("a.tar", archive("tar"), "a binary file"),
+        ("a.bin", b"words\0words", "a binary file"),
+        ("a.txt", gzip.compress(b"text"), "a gzip file, not plain text; let its name end in .gz"),
+        ("a.jsonl.xz", lzma.compress(b"text"), "an xz file, not plain text; unpack it"),
+        ("a.bz2", bz2.compress(b"text"), "a bzip2 file"),
+        ("a.dat", pickle.dumps(["text"]), "a pickle"),
+        ("a.pkl", pickle.dumps(["text"], protocol=0), "a pickle"),
+        ("a.txt", "text".encode("utf-16"), "UTF-16"),
+        (
+            "a.html",
+            b"<p>text</p>",
+            "markup, not plain text; convert it to plain text, or copy it to a name that ends in",
+        ),
+        ("a.XML", b"<a/>", "markup"),
+        ("a.ipynb", b"{}", "a notebook"),
+        ("a.html.gz", gzip.compress(b"<p>"), "markup"),
+        ("a.txt.gz", gzip.compress(b"%PDF-1.7"), "a PDF"),
+        ("a.rtf", b"{\\rtf1 text}", "markup"),
+    ],
+)
 def test_a_file_that_is_no_text_is_refused_with_what_to_do(
     tmp_path: pathlib.Path, name: str, content: bytes, what: str
 ) -> None:
@@ -59,7 +74,9 @@ def test_other_names_are_text(tmp_path: pathlib.Path, name: str) -> None:
     assert [document.text for document in Files(tmp_path / name).documents()] == ["words <b>of</b> text"]
 
 
-def test_a_cache_made_of_a_refused_file_is_not_used(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_made_of_a_refused_file_is_not_used(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("a.txt", "a.html"):
         (tmp_path / name).write_text("<p>text</p>")
     now = [Files(tmp_path / name).fingerprint() for name in ("a.txt", "a.html")]
