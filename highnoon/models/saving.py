@@ -121,17 +121,17 @@ def load_model(
     path = pathlib.Path(path)
     recover_folder(path)
     if has_manifest(path, EXPORT_MANIFEST):
-        _require_whole(path, _entries(path, EXPORT_MANIFEST))
+        _require_whole(path, EXPORT_MANIFEST, _entries(path, EXPORT_MANIFEST))
     if is_hugging_face_folder(path):
         return load_hugging_face(path, dtype, allow_oversize)
     entries = _entries(path, MANIFEST) if has_manifest(path) else {}
     needed = [name for name in entries if name not in _TRAINING_FILES]
     # The weights follow once it is known that they fit into memory.
-    _require_whole(path, entries, [name for name in needed if name != WEIGHTS_FILE])
+    _require_whole(path, MANIFEST, entries, [name for name in needed if name != WEIGHTS_FILE])
     values = _read_description(path)
     config = ModelConfig(**values["model"])
     require_memory(config, allow_oversize)
-    _require_whole(path, entries, [WEIGHTS_FILE])
+    _require_whole(path, MANIFEST, entries, [WEIGHTS_FILE])
     model = _make_model(path, config, values, dtype)
     try:
         arrays = load_arrays(path / WEIGHTS_FILE)
@@ -169,12 +169,14 @@ def _entries(path: pathlib.Path, manifest: str) -> Entries:
         ) from None
 
 
-def _require_whole(path: pathlib.Path, entries: Entries, names: Iterable[str] | None = None) -> None:
+def _require_whole(
+    path: pathlib.Path, manifest: str, entries: Entries, names: Iterable[str] | None = None
+) -> None:
     """Raises ModelFolderError where a file is not what the manifest says."""
     if reason := file_damage(path, entries, names):
         raise ModelFolderError(
             f"{path} is no whole model: it is damaged: {reason} since it was saved; take another copy, or "
-            f"where the change is yours remove its manifest"
+            f"where the change is yours remove {manifest}"
         )
 
 

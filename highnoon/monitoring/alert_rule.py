@@ -32,7 +32,7 @@ class AlertRule:
     """Attributes of JSON values that make up the rule's state."""
 
     def __init__(self, name: str, severity: str, advice: str, action: str = "event") -> None:
-        require_text("name", name)
+        require_text("name of a rule", name)
         if not isinstance(advice, str):
             raise ConfigError(f"`advice` must be a text; received {shown(advice)}")
         if not isinstance(severity, str) or severity not in SEVERITIES:

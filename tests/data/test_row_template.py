@@ -33,7 +33,7 @@ def test_a_missing_field_is_named_with_those_there_are(values: dict[str, str], f
 
 @pytest.mark.parametrize(("template", "learned", "reason"), [
     ("words", (), "must name fields"), ("{} {a}", (), "must name fields"), ("{a", (), "is no template"),
-    ("{a}", ("b",), "b does not"),
+    ("{a}", ("b",), "'b' does not"),
 ])
 def test_a_template_that_is_none_is_an_error(template: str, learned: tuple[str, ...], reason: str) -> None:
     with pytest.raises(DataError, match=reason):

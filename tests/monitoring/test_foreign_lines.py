@@ -284,8 +284,8 @@ def test_any_rule_is_accepted_or_refused_in_one_line(entry, where):
         ("actions: {plateau: 3}", "there is no action `3`"),
         ("actions: {plateau: [stop]}", "there is no action"),
         ("actions: {3: stop}", "there is no rule `3`"),
-        ("vocab_size: .nan", "`vocab_size` must be an integer"),
-        ("vocab_size: 0", "`vocab_size` must be an integer"),
+        ("vocab_size: .nan", "`vocab_size` must be a whole number; received nan"),
+        ("vocab_size: 0", "`vocab_size` must be at least 1; received 0"),
     ],
 )
 def test_wrong_alerts_of_a_run_file_are_refused_when_they_are_created(text, message):

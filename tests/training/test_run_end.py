@@ -12,6 +12,7 @@ import pytest
 
 import highnoon as hn
 from highnoon.config import ConfigError
+from highnoon.files.folder_manifest import write_manifest
 from highnoon.models.arrays import load_arrays
 from highnoon.training import CheckpointError, checkpoint
 from highnoon.training.progress import Progress, is_lower
@@ -236,7 +237,7 @@ def test_a_checkpoint_before_this_version_is_still_read(make_model, corpus, tmp_
         del state["run"]["progress"][name]
     (folder / "state.json").write_text(json.dumps(state))
     (folder / "manifest.json").unlink()
-    checkpoint._write_manifest(folder)
+    write_manifest(folder)
     again = make_trainer(make_model(1), corpus)
     summary = again.train(resume_from=folder, checkpoint_dir=tmp_path / "d", restore_best=True, **QUIET)
     assert summary["total_steps"] == 20

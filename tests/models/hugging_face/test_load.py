@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import highnoon as hn
+from highnoon.files.folder_manifest import EXPORT_MANIFEST
 from highnoon.models import LimitExceededError, ModelFolderError
 from highnoon.models.hugging_face.load import is_hugging_face_folder
 from highnoon.tokenization import ByteTokenizer
@@ -28,8 +29,10 @@ def whole(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture
 def folder(whole, tmp_path) -> pathlib.Path:
-    """A copy to spoil."""
-    return pathlib.Path(shutil.copytree(whole, tmp_path / "llama"))
+    """A copy to spoil, without our manifest, as folders of others are."""
+    copy = pathlib.Path(shutil.copytree(whole, tmp_path / "llama"))
+    (copy / EXPORT_MANIFEST).unlink()
+    return copy
 
 
 def change_settings(folder: pathlib.Path, **changes) -> None:
@@ -240,6 +243,7 @@ def test_the_modules_that_predict_further_tokens_are_left_out_with_a_warning(tmp
         "highnoon-nano", **fields, num_moe_experts=2, num_shared_experts=1, router_type="sigmoid"
     )
     folder = hn.export_model(model, tmp_path / "deepseek_v3")
+    (folder / EXPORT_MANIFEST).unlink()
     change_tensors(folder, lambda tensors: tensors.update({"model.layers.1.eh_proj.weight": np.ones((2, 2))}))
     with pytest.warns(UserWarning, match="left out 1 tensors"):
         assert hn.load_model(folder).count_params() == model.count_params()
