@@ -205,7 +205,8 @@ def test_a_figure_that_is_no_number_is_never_the_best_and_changes_no_later_alert
     ],
 )
 def test_a_threshold_that_is_no_finite_number_is_refused(rule, values):
-    with pytest.raises(ValueError, match=r"^`\w+` must be (a number|a whole number|above 0|at least [-\de.]+)( and finite)?; received"):
+    expected = r"^`\w+` must be (a number|a whole number|above 0|at least [-\de.]+)( and finite)?; received"
+    with pytest.raises(ValueError, match=expected):
         rule(**values)
     with pytest.raises(ValueError, match="`levels` must be finite; received nan"):
         LevelRule("a", "train/loss", [(math.nan, "info")], "", "")
