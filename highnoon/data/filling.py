@@ -100,7 +100,8 @@ def _encoded(batches: Iterator[list[Document]], tokenizer: Tokenizer,
     alone = None if workers == 1 else _BATCHES_ALONE if num_workers is None else 0
     for batch in itertools.islice(batches, alone):
         learned = [document.learned for document in batch]
-        yield batch, encode_batch([document.text for document in batch], learned, tokenizer)
+        marks = [document.marks for document in batch]
+        yield batch, encode_batch([document.text for document in batch], learned, tokenizer, marks)
     for first in batches:
         with EncodingPool(tokenizer, workers) as pool:
             yield from pool.encoded(itertools.chain([first], batches))

@@ -6,15 +6,18 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-from highnoon.data.chat_template import ChatTemplate
 from highnoon.data.document import DataError
 from highnoon.data.row_kind import KINDS
 from highnoon.data.row_template import RowTemplate
+from highnoon.tokenization.chat_template import ChatTemplate, ChatTemplateError
 
 MAX_LINE_BYTES = 64 << 20
 
 # Goes up when the same rows give other documents than before.
 _RENDERING_VERSION = 1
+
+# Goes up when the same conversations give other documents than before.
+_CONVERSATION_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,10 +67,27 @@ class ReadOptions:
             raise DataError(f"`max_line_bytes` must be at least 1; received {self.max_line_bytes}")
 
     def chat(self) -> ChatTemplate:
-        """Returns how conversations are written."""
+        """Returns how conversations are written.
+
+        Raises:
+            DataError: `chat_template` is not Jinja.
+        """
         if isinstance(self.chat_template, ChatTemplate):
             return self.chat_template
-        return ChatTemplate(self.chat_template)
+        try:
+            return ChatTemplate(self.chat_template)
+        except ChatTemplateError as error:
+            raise DataError(str(error)) from None
+
+    @property
+    def may_write_conversations(self) -> bool:
+        """Whether a row may become a conversation, and not only a field or a template."""
+        return self.text_field is None and self.template is None and self.kind != "text"
+
+    def describe_rows(self) -> str:
+        """Returns `describe` with the version of conversations, for a fingerprint of rows."""
+        version = f"conversations {_CONVERSATION_VERSION}" if self.may_write_conversations else ""
+        return self.describe() + version
 
     def describe(self) -> str:
         """Returns everything here that decides documents, for a fingerprint."""

@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from highnoon.data.chat_template import ChatTemplate
 from highnoon.data.chosen_domains import ChosenDomains
 from highnoon.data.document import DataError, DocumentSource, SourceNotFoundError
 from highnoon.data.domain_folder import DomainFolder
