@@ -11,12 +11,15 @@ import dataclasses
 import difflib
 import functools
 import json
+import math
 import pathlib
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import yaml
+
+from highnoon.files import foreign
+from highnoon.files.shown import shown
 
 EARLY_STOPPING_PATIENCE = 10
 EARLY_STOPPING_MIN_DELTA = 0.001
@@ -26,6 +29,7 @@ OPTIMIZERS = ("adamw", "adafactor", "lion", "muon")
 TOP_K_EXPERTS = 2
 EXPERT_CAPACITY_FACTOR = 1.25
 AUX_LOSS_WEIGHT = 0.01
+LARGEST_SIZE = 2**53 - 1  # of the whole numbers that a JSON number holds exactly
 
 ALIASES: dict[str, str] = {
     "max_seq_len": "max_seq_length",
@@ -93,6 +97,24 @@ def _with_aliases(cls: _Config) -> _Config:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
+
+
+def _require_bounded(config: Any) -> None:
+    """Refuses numbers beyond any size of a model, before anything is computed with them."""
+    for field in dataclasses.fields(config):
+        value, is_count = getattr(config, field.name), str(field.type).startswith("int")
+        if isinstance(value, int) or (is_count and isinstance(value, float)):
+            _require(
+                not abs(value) > LARGEST_SIZE,
+                f"`{field.name}` must be within ±{LARGEST_SIZE:,}; received {shown(value)}",
+            )
+
+
+def _largest_divisor(number: int, at_most: int) -> int:
+    """Returns the largest divisor of a number that is not above `at_most`; of numbers beyond 2^32, which no
+    machine could hold, the largest that is found in bounded time."""
+    smaller = (one for one in range(1, min(math.isqrt(number), 2**16) + 1) if number % one == 0)
+    return max(one for pair in ((n, number // n) for n in smaller) for one in pair if one <= at_most)
 
 
 def _coerce_numbers(config: Any) -> None:
@@ -221,6 +243,7 @@ class ModelConfig:
     tie_embeddings: bool = True
 
     def __post_init__(self) -> None:
+        _require_bounded(self)
         _coerce_numbers(self)
         for name in ("vocab_size", "embedding_dim", "num_reasoning_blocks", "max_seq_length",
                      "num_moe_experts", "num_experts_per_tok", "num_expert_groups", "num_groups_per_tok",
@@ -296,9 +319,9 @@ class ModelConfig:
     def resolved_num_heads(self) -> int:
         if self.num_heads is not None:
             return self.num_heads
-        fitting = (h for h in range(max(1, self.embedding_dim // 64), 1, -1)
-                   if self.embedding_dim % (2 * h) == 0)
-        return next(fitting, 1)
+        if self.embedding_dim % 2:
+            return 1
+        return _largest_divisor(self.embedding_dim // 2, at_most=max(1, self.embedding_dim // 64))
 
     @property
     def resolved_num_kv_heads(self) -> int:
@@ -505,41 +528,20 @@ class Config:
         return cls.from_dict(read_yaml(path))
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML whose numbers are those of YAML 1.2 (`1e-3` is one) and whose keys are unique."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise ConfigError(f"{self.name}, line {line}: `{key}` is given twice")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf)$|^\.nan$"),
-    list("-+0123456789."),
-)
-
-
 def read_yaml(path: str | pathlib.Path) -> dict[str, Any]:
     """Returns the mapping in a YAML or JSON file.
 
     Raises:
-        ConfigError: the file is missing, is not YAML, doubles a key, or is not a mapping.
+        ConfigError: the file is missing, is not YAML, gives a key twice, is nested too deep or too large,
+            or is not a mapping.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         raise ConfigError(f"no configuration file at {path}")
-    with path.open(encoding="utf-8") as stream:
-        try:
-            values = yaml.load(stream, Loader=_Loader)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    try:
+        values: dict[str, Any] = foreign.read_yaml(path, expected=object)
+    except foreign.ForeignDataError as error:
+        raise ConfigError(str(error)) from None
     _require(isinstance(values, dict), f"{path} must hold a mapping of keys to values")
     return values
 

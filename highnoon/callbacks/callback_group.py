@@ -96,10 +96,28 @@ class CallbackGroup:
             self._call(getattr(callback, name), *args)
 
     def close(self) -> None:
-        """Lets event callbacks give back what they hold, however the run ended."""
+        """Lets event callbacks give back what they hold, however the run ended.
+
+        One that fails is warned about: it hides neither the error that ended the run nor the other callbacks.
+        """
+        self.on_error = "warn"
         for callback in self._keras:
             if isinstance(callback, EventCallback):
-                callback.close()
+                self._call(callback.close)
+
+    def flush(self) -> None:
+        """Lets event callbacks put on the disk what the next checkpoint may count on."""
+        for callback in self._keras:
+            if isinstance(callback, EventCallback):
+                self._call(callback.flush)
+
+    def report(self, error: Exception) -> None:
+        """Treats an error of the run's own files as that of a callback: raises, or warns, see `on_error`."""
+
+        def fail() -> None:
+            raise error
+
+        self._call(fail)
 
     def remember_beginning(self) -> None:
         """Notes the callbacks' attributes at the run's start; `state` tells what changed since."""
@@ -113,10 +131,18 @@ class CallbackGroup:
         ]
 
     def load_state(self, states: Sequence[dict[str, Any]]) -> None:
-        """Gives callbacks of the same classes in the same order their memory back."""
-        for callback, state in zip(self._keras, states, strict=False):
-            if state["class"] != type(callback).__name__:
+        """Gives callbacks their memory back: the n-th of a class that of the n-th of this class.
+
+        Callbacks of other classes may be added or left out: a run that shows no progress bar any more keeps
+        what its alerts remember.
+        """
+        left: dict[str, collections.deque[dict[str, Any]]] = collections.defaultdict(collections.deque)
+        for state in states:
+            left[state["class"]].append(state)
+        for callback in self._keras:
+            if not left[type(callback).__name__]:
                 continue
+            state = left[type(callback).__name__].popleft()
             if hasattr(callback, "load_state_dict"):
                 callback.load_state_dict(state["values"])
             else:

@@ -52,5 +52,11 @@ class EventCallback(keras.callbacks.Callback):
         if self._send is not None:
             self._send(name, **fields)
 
+    def flush(self) -> None:
+        """Called before a checkpoint is captured: puts on the disk what the checkpoint may count on.
+
+        An error ends the run as one of `on_event` does, after the checkpoint has been saved.
+        """
+
     def close(self) -> None:
         """Called once when the run ends in any way: by itself, by an error, by Ctrl-C."""

@@ -6,6 +6,8 @@ import pathlib
 from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
+from highnoon.files.name_path import name_path
+from highnoon.files.printable import printable
 
 
 class LossCurve(EventCallback):
@@ -42,7 +44,12 @@ class LossCurve(EventCallback):
         elif event["event"] == "evaluation":
             self._held_out.append((event["step"], event["metrics"]["val/loss"]))
         elif event["event"] == "stage_begin":
-            self._stages.append((event["step"], event["stage"]))
+            # A stage that a resumed run continues began before.
+            if not self._stages or self._stages[-1][1] != event["stage"]:
+                self._stages.append((event["step"], event["stage"]))
+        elif event["event"] == "fault_answered" and event["answer"] == "go_back":
+            self._train = [point for point in self._train if point[0] <= event["step"]]
+            self._held_out = [point for point in self._held_out if point[0] <= event["step"]]
         elif event["event"] == "train_end":
             self._draw()
 
@@ -57,8 +64,13 @@ class LossCurve(EventCallback):
             axes.plot(*zip(*self._held_out, strict=True), "o-", label="held out", markersize=3)
         for step, stage in self._stages:
             axes.axvline(step, color="grey", linewidth=0.6, linestyle=":")
-            axes.text(step, axes.get_ylim()[1], f" {stage}", va="top", fontsize=8, color="grey")
+            # Without mathematics: a `$` in a name would be read as the beginning of a formula.
+            axes.text(
+                step, axes.get_ylim()[1], f" {printable(stage)}", va="top", fontsize=8, color="grey",
+                parse_math=False,
+            )
         if self._train or self._held_out:
             axes.legend()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(self.path, dpi=120)
+        with name_path(self.path):
+            figure.savefig(self.path, dpi=120)

@@ -6,9 +6,10 @@ import json
 import os
 import pathlib
 import time
-from typing import Any, BinaryIO
+from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
+from highnoon.files.appended_file import AppendedFile
 from highnoon.monitoring import read_metrics
 
 __all__ = ["MetricsFile", "read_metrics"]
@@ -24,6 +25,9 @@ class MetricsFile(EventCallback):
     `read_metrics` drops them, and keeps the last line of each (event, step), of alerts also (rule).
     `step_skipped` and `fault_answered` are kept as they are.
 
+    A line is in the file when the call returns, and on the disk before a checkpoint counts. Lines that a full
+    disk refused are in the checkpoint and are written when the run is resumed.
+
     Args:
         path: File to append to; folders are made.
     """
@@ -33,9 +37,16 @@ class MetricsFile(EventCallback):
         "sample",
     )
 
-    def __init__(self, path: str | pathlib.Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self.path = pathlib.Path(path)
+        self._file = AppendedFile(self.path, terminator=b"\n")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"waiting": [line.decode("ascii") for line in self._file.waiting]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._file.waiting = [line.encode("ascii") for line in state.get("waiting", ())]
 
     def on_event(self, event: dict[str, Any]) -> None:
         if event["event"] in self._KEPT:
@@ -52,16 +63,8 @@ class MetricsFile(EventCallback):
         elif event["event"] == "train_end":
             self._append({"event": "train_end", "step": event["step"]})
 
+    def flush(self) -> None:
+        self._file.sync()
+
     def _append(self, values: dict[str, Any]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b") as stream:
-            _end_torn_line(stream)
-            stream.write((json.dumps({"time": round(time.time(), 3), **values}) + "\n").encode())
-
-
-def _end_torn_line(stream: BinaryIO) -> None:
-    """Ends a line that a killed run left unfinished, so that it spoils no other."""
-    if stream.seek(0, os.SEEK_END):
-        stream.seek(-1, os.SEEK_END)
-        if stream.read(1) != b"\n":
-            stream.write(b"\n")
+        self._file.append((json.dumps({"time": round(time.time(), 3), **values}) + "\n").encode())

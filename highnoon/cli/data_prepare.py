@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from highnoon.cli.data_reading import add_reading_options, open_with_options
+from highnoon.files.foreign import read_yaml
 
 if TYPE_CHECKING:
     from highnoon.data import DocumentSource
@@ -101,14 +102,9 @@ def _report_cleaning(source: DocumentSource, is_whole: bool = True) -> None:
 
 
 def _cleaned(sources: Sequence[DocumentSource], file: str) -> list[DocumentSource]:
-    import yaml
-
     from highnoon.data.cleaning import CleanedSource, from_config
 
-    try:
-        entries = yaml.safe_load(pathlib.Path(file).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is not YAML: {error}; repair it") from None
+    entries = read_yaml(file, expected=object)
     if not entries:
         raise ValueError(f"{file} holds no cleaning steps; write a list, as in `- step: exact_duplicates`, "
                          f"or leave out --clean")

@@ -6,7 +6,8 @@
 
 `train ...` (or another verb) after `--` is this package's; `x.py ...` is a program for the same Python;
 anything else is run as it stands. Each worker finds its cluster in TF_CONFIG, and its place in RANK,
-WORLD_SIZE and LOCAL_RANK. Ctrl-C and SIGTERM are passed on to all and waited for. The exit code is that of
+WORLD_SIZE and LOCAL_RANK; HIGHNOON_TOKEN is a new secret of this launch, with which the workers know each
+other. Ctrl-C and SIGTERM are passed on to all and waited for. The exit code is that of
 the first worker that failed, 75 where workers only lost each other.
 """
 
@@ -14,11 +15,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 
 from highnoon.cli.cluster_check import check_cluster
 from highnoon.cli.launch_plan import LaunchPlan, read_hosts, shell_line, worker_words
 from highnoon.cli.worker_group import WorkerGroup
 from highnoon.config import ConfigError
+from highnoon.training.distributed.cluster_config import TOKEN_VARIABLE
 
 SUMMARY = "start a command as several workers that train together"
 
@@ -53,6 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print_commands:
         for rank, place in enumerate(plan.places):
             print(f"# worker {rank} on {place.host}\n{shell_line(words, plan.environment(rank))}")
+        print(
+            f"set {TOKEN_VARIABLE} to one secret in the environment of all workers, or anybody can join",
+            file=sys.stderr,
+        )
         return 0
     ssh = shlex.split(arguments.ssh)
     check_cluster(plan, ssh)

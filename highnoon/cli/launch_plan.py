@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import pathlib
+import secrets
 import shlex
 import socket
 import sys
@@ -13,10 +13,19 @@ from collections.abc import Sequence
 
 from highnoon.cli.worker_group import WorkerCommand
 from highnoon.config import ConfigError
-from highnoon.training.distributed.cluster_config import ClusterConfig
+from highnoon.files.foreign import read_text
+from highnoon.files.shown import shown
+from highnoon.training.distributed.cluster_config import (
+    HIGHEST_PORT,
+    LOOPBACK,
+    TOKEN_VARIABLE,
+    ClusterConfig,
+    is_loopback,
+)
 
-LOOPBACK = "127.0.0.1"
+MAX_WORKERS = 4096
 REMOTE_BASE_PORT = 20000
+_LARGEST_FILE = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +44,10 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class LaunchPlan:
-    """All workers of a launch, by rank, and the port over which they watch each other.
+    """All workers of a launch, by rank, the port over which they watch each other, and their secret.
+
+    The token is random. It reaches a worker by its environment, or by its standard input through `ssh`, and
+    is never part of a command line or of what is printed.
 
     Example:
 
@@ -47,17 +59,18 @@ class LaunchPlan:
 
     places: tuple[Place, ...]
     watch_port: int
+    token: str = dataclasses.field(default_factory=lambda: secrets.token_hex(32), repr=False, compare=False)
 
     @classmethod
     def on_this_host(cls, num_workers: int, base_port: int | None = None) -> LaunchPlan:
         """Places all workers on loopback, at `base_port` and those that follow, or at free ports.
 
         Raises:
-            ConfigError: fewer than one worker.
+            ConfigError: fewer than one worker or more than `MAX_WORKERS`, or ports beyond 65535.
         """
-        if num_workers < 1:
-            raise ConfigError(f"--workers must be at least 1; received {num_workers}")
+        _require_workers(num_workers)
         number = num_workers + 1
+        _require_ports(base_port, number)
         ports = free_ports(number) if base_port is None else range(base_port, base_port + number)
         places = tuple(Place(LOOPBACK, ports[rank], rank, num_workers) for rank in range(num_workers))
         return cls(places, watch_port=ports[num_workers])
@@ -72,8 +85,8 @@ class LaunchPlan:
             base_port: First port on every host; None takes 20000.
 
         Raises:
-            ConfigError: a line that cannot be read, a host twice, more workers than slots, or a loopback
-                name beside other hosts.
+            ConfigError: a line that cannot be read, a host twice, more workers than slots or than
+                `MAX_WORKERS`, a loopback name beside other hosts, or ports beyond 65535.
         """
         base_port = REMOTE_BASE_PORT if base_port is None else base_port
         hosts = parse_hosts(text)
@@ -81,12 +94,14 @@ class LaunchPlan:
         num_workers = num_slots if num_workers is None else num_workers
         if not 1 <= num_workers <= num_slots:
             raise ConfigError(f"the hosts have {num_slots} slots; received --workers {num_workers}")
+        _require_workers(num_workers)
         taken, left = {}, num_workers
         for host, slots in hosts.items():
             taken[host] = min(slots, left)
             left -= taken[host]
         taken = {host: number for host, number in taken.items() if number}
-        if len(taken) > 1 and (loopback := [host for host in taken if _is_loopback(host)]):
+        _require_ports(base_port, max(taken.values()) + 1)
+        if len(taken) > 1 and (loopback := [host for host in taken if is_loopback(host)]):
             raise ConfigError(f"name {loopback[0]} as other hosts reach it; each has its own loopback")
         places = tuple(
             Place(host, base_port + local_rank, local_rank, number)
@@ -101,7 +116,7 @@ class LaunchPlan:
         return [*ports, self.watch_port] if host == self.places[0].host else ports
 
     def environment(self, rank: int) -> dict[str, str]:
-        """Returns what one worker finds in its environment, beside what is there anyway."""
+        """Returns what one worker finds in its environment, beside what is there anyway and the token."""
         place, first = self.places[rank], self.places[0]
         addresses = [f"[{p.host}]:{p.port}" if ":" in p.host else f"{p.host}:{p.port}" for p in self.places]
         return {
@@ -125,9 +140,11 @@ class LaunchPlan:
             # Elsewhere the number of cores is not known; TensorFlow then takes them all.
             threads = max(1, num_cores() // place.num_local)
             environment["TF_NUM_INTRAOP_THREADS"] = os.environ.get("TF_NUM_INTRAOP_THREADS", str(threads))
-            return WorkerCommand(rank, words, environment)
-        line = remote_line(shell_line(words, environment), grace_seconds)
-        return WorkerCommand(rank, [*ssh, place.host, line], {}, place=place.host, ends_with_stdin=True)
+            return WorkerCommand(rank, words, {**environment, TOKEN_VARIABLE: self.token})
+        line = remote_line(shell_line(words, environment), grace_seconds, secret_variable=TOKEN_VARIABLE)
+        return WorkerCommand(
+            rank, [*ssh, place.host, line], {}, place=place.host, ends_with_stdin=True, secret=self.token
+        )
 
 
 def worker_words(command: Sequence[str], verbs: Sequence[str]) -> list[str]:
@@ -152,14 +169,22 @@ def shell_line(words: Sequence[str], environment: dict[str, str]) -> str:
     return f"cd {shlex.quote(os.getcwd())} && exec {shlex.join(['env', *settings, *words])}"
 
 
-def remote_line(line: str, grace_seconds: float) -> str:
+def remote_line(line: str, grace_seconds: float, *, secret_variable: str | None = None) -> str:
     """Returns a line that runs `line` until it ends by itself or standard input closes.
 
     The launcher holds that standard input through `ssh`: when it lets go, or is killed, the worker gets a
     SIGTERM, and after the grace a SIGKILL.
+
+    Args:
+        line: What to run.
+        grace_seconds: From the SIGTERM to the SIGKILL.
+        secret_variable: Variable of the environment that is set to the first line of standard input, or None:
+            what stands in `line` can be read by every user of both hosts.
     """
+    name = secret_variable
+    secret = f"IFS= read -r {name} <&3; export {name}; " if name is not None else ""
     script = (
-        f"exec 3<&0; ( {line} ) </dev/null 3<&- & worker=$!; "
+        f"exec 3<&0; {secret}( {line} ) </dev/null 3<&- & worker=$!; "
         f"( cat <&3; kill -TERM $worker; sleep {grace_seconds:g}; kill -KILL $worker ) >/dev/null 2>&1 & "
         f"watch=$!; "
         f"exec 3<&-; wait $worker; code=$?; kill $watch 2>/dev/null; exit $code"
@@ -179,10 +204,11 @@ def parse_hosts(text: str) -> dict[str, int]:
         if not words:
             continue
         host, slots = words[0], words[1] if len(words) > 1 else "1"
-        if len(words) > 2 or not slots.isdecimal() or int(slots) < 1 or host.startswith("-") or host in hosts:
+        is_number = slots.isdecimal() and len(slots) <= 9 and int(slots) >= 1
+        if len(words) > 2 or not is_number or host.startswith("-") or host in hosts or not host.isprintable():
             raise ConfigError(
                 f"line {number} of the hosts must be `host [slots]`, each host once, slots at least 1; "
-                f"received {line.strip()!r}"
+                f"received {shown(line.strip())}"
             )
         hosts[host] = int(slots)
     if not hosts:
@@ -191,16 +217,30 @@ def parse_hosts(text: str) -> dict[str, int]:
 
 
 def read_hosts(path: str) -> str:
-    """Returns the text of a file of hosts."""
-    return pathlib.Path(path).read_text(encoding="utf-8")
+    """Returns the text of a file of hosts.
+
+    Raises:
+        ForeignDataError: it is no UTF-8 text, no ordinary file, or has more than a MiB.
+        OSError: it cannot be read.
+    """
+    return read_text(path, max_bytes=_LARGEST_FILE)
 
 
 def is_this_host(host: str) -> bool:
-    return _is_loopback(host) or host in (socket.gethostname(), socket.getfqdn())
+    return is_loopback(host) or host in (socket.gethostname(), socket.getfqdn())
 
 
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+def _require_workers(num_workers: int) -> None:
+    if not 1 <= num_workers <= MAX_WORKERS:
+        raise ConfigError(f"--workers must be at least 1 and at most {MAX_WORKERS}; received {num_workers}")
+
+
+def _require_ports(base_port: int | None, number: int) -> None:
+    if base_port is not None and not 1 <= base_port <= HIGHEST_PORT + 1 - number:
+        raise ConfigError(
+            f"--base-port must be between 1 and {HIGHEST_PORT + 1 - number}, as {number} ports follow it; "
+            f"received {base_port}"
+        )
 
 
 def free_ports(number: int) -> list[int]:

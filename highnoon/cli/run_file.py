@@ -8,9 +8,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from highnoon.config import Config, ConfigError, get_preset_config, read_yaml, resolve_keys
+from highnoon.files.foreign import parse_yaml
 
 SECTIONS = ("model", "training")
 STAGE_KEYS = {
@@ -152,5 +151,5 @@ def dotted_fields(leftover: Sequence[str]) -> dict[str, Any]:
             value = words.pop(0)
         if option[2:] in fields:
             raise ConfigError(f"`{option}` is given twice; give it once")
-        fields[option[2:]] = yaml.safe_load(value)
+        fields[option[2:]] = parse_yaml(value, option, expected=object)
     return fields

@@ -29,6 +29,7 @@ class WorkerCommand:
     """What starts one worker: its words, its environment beside the launcher's, and how it is told to end.
 
     A worker on another host is the `ssh` that runs it there, which ends it when its standard input is closed.
+    The secret, where there is one, is the first line of that input.
     """
 
     rank: int
@@ -36,6 +37,7 @@ class WorkerCommand:
     environment: Mapping[str, str]
     place: str = "this host"
     ends_with_stdin: bool = False
+    secret: str | None = dataclasses.field(default=None, repr=False)
 
 
 class WorkerGroup:
@@ -110,6 +112,10 @@ class WorkerGroup:
             start_new_session=True,  # a terminal's Ctrl-C reaches the workers through `_note` alone, once
         )
         self._processes[command.rank] = process
+        if process.stdin is not None and command.secret is not None:
+            with contextlib.suppress(BrokenPipeError):  # its end is reported when it is waited for
+                process.stdin.write(f"{command.secret}\n")
+                process.stdin.flush()
         for target in (self._read, self._await_end):
             thread = threading.Thread(target=target, args=(command.rank, process), daemon=True)
             thread.start()

@@ -38,6 +38,7 @@ from highnoon.data.folder_lock import folder_lock
 from highnoon.data.preparation import is_finished, mendable
 from highnoon.data.registry import open_source
 from highnoon.data.row_source import RowSource
+from highnoon.data.source_template import source_template
 from highnoon.data.store_writer import StoreWriter
 from highnoon.data.token_store import PROGRESS_FILE, TokenStore
 from highnoon.data.tokenizing import require_training, store_key
@@ -188,6 +189,7 @@ def _join(pieces: pathlib.Path, source: DocumentSource, tokenizer: Tokenizer, ke
           validation_split: float) -> None:
     # What was joined before the process was killed is joined again: the pieces are there, and it is quick.
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
+    tokenizer = tokenizer.with_chat_template(source_template(source) or tokenizer.chat_template)
     with StoreWriter(folder, key, tokenizer, source.name, validation_split) as writer:
         for encoded, domains in read_pieces(pieces):
             writer.append(encoded, domains)
@@ -205,6 +207,7 @@ def _left_out(source: DocumentSource, pieces: pathlib.Path) -> dict[str, Any]:
     if isinstance(source, DomainFolder):
         for domain in source.empty_domains:
             whole.count("domain without files", str(source.root / domain))
+        whole.add(source.files_left_out.report())
     for report in read_left_out(pieces):
         whole.add(report)
     return whole.report() if whole.total else {}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.data.bad_rows import BadRowError
-from highnoon.data.row_values import plain_value
+from highnoon.data.row_values import is_absent, plain_value, shown_names
 from highnoon.files.foreign import ForeignDataError, parse_json, require_depth
 
 Message = dict[str, Any]
@@ -71,10 +71,10 @@ def chat_turns(value: Any, field: str, place: str) -> list[Message]:
 def _message(turn: Any, field: str, place: str) -> Message:
     if not isinstance(turn, Mapping):
         raise _expected(field, place, f"a turn of type {type(turn).__name__}")
-    role_fields = [name for name in _ROLE_FIELDS if _is_given(turn.get(name))]
+    role_fields = [name for name in _ROLE_FIELDS if not is_absent(turn.get(name))]
     words_field = _first_with_value(turn, _WORDS_FIELDS)
     if not role_fields or words_field is None:
-        raise _expected(field, place, f"a turn with {', '.join(map(str, turn)) or 'nothing'}")
+        raise _expected(field, place, f"a turn with {shown_names(turn)}")
     named = [name for name in role_fields if name in ("role", "from")] or role_fields[:1]
     roles = {_role(_role_name(turn[name], name, field, place), place) for name in named}
     if len(roles) > 1:
@@ -82,22 +82,17 @@ def _message(turn: Any, field: str, place: str) -> Message:
                           f"`from`; keep one of them", "two roles", place)
     role = roles.pop()
     learn = _is_to_learn(turn, role, place)
-    used = {words_field, "learn", "role", "from", *named}
+    used = {words_field, "content", "learn", "role", "from", *named}
     rest = {name: value for name, value in turn.items() if name not in used}
     words = turn[words_field]
     return {"role": role, "content": _joined(words, place) if words_field == "parts" else words,
             **({} if learn is None else {"learn": learn}), **rest}
 
 
-def _is_given(value: Any) -> bool:
-    """Whether a value is there: rows of a table fill what is absent with null, NaN or an empty text."""
-    return value is not None and value == value and not (isinstance(value, str) and not value.strip())
-
-
 def _first_with_value(turn: Mapping[str, Any], names: Sequence[str]) -> str | None:
     """The first of the fields that is not null, else the first that there is."""
     there = [name for name in names if name in turn]
-    return next((name for name in there if _is_given(turn[name])), there[0] if there else None)
+    return next((name for name in there if not is_absent(turn[name])), there[0] if there else None)
 
 
 def _role_name(value: Any, name: str, field: str, place: str) -> str:
@@ -111,9 +106,9 @@ def _role_name(value: Any, name: str, field: str, place: str) -> str:
 def _role(name: str, place: str) -> str:
     role = _ROLES.get(_BETWEEN_WORDS.sub("_", name.strip().casefold()))
     if role is None:
-        raise BadRowError(f"{place}: the role {name[:_SHOWN]!r} of a turn is unknown; expected user, assistant, "
-                          f"system, tool or another name of these, such as human and gpt; rename it",
-                          "unknown role", place)
+        raise BadRowError(
+            f"{place}: the role {name[:_SHOWN]!r} of a turn is unknown; expected user, assistant, system, "
+            f"tool or another name of these, such as human and gpt; rename it", "unknown role", place)
     return role
 
 
@@ -122,12 +117,12 @@ def _is_to_learn(turn: Mapping[str, Any], role: str, place: str) -> bool | None:
     flags = [(name, turn[name]) for name in _LEARN_FIELDS if turn.get(name) is not None]
     for name, flag in flags:
         if not isinstance(flag, (bool, int, float)) or flag not in (0, 1):
-            raise BadRowError(f"{place}: `{name}` of a turn says whether it is learned and must be true, false, "
-                              f"1 or 0; received {str(flag)[:_SHOWN]!r}", "unknown flag", place)
+            raise BadRowError(f"{place}: `{name}` of a turn says whether it is learned and must be true, "
+                              f"false, 1 or 0; received {str(flag)[:_SHOWN]!r}", "unknown flag", place)
     values = {bool(flag) for _, flag in flags}
     if len(values) > 1:
-        raise BadRowError(f"{place}: {' and '.join(f'`{name}`' for name, _ in flags)} of a turn contradict each "
-                          f"other; keep one of them", "unknown flag", place)
+        raise BadRowError(f"{place}: {' and '.join(f'`{name}`' for name, _ in flags)} of a turn contradict "
+                          f"each other; keep one of them", "unknown flag", place)
     if role != "assistant":
         if True in values:
             raise BadRowError(f"{place}: `{flags[0][0]}` asks to learn a turn of {role}; only turns of the "
@@ -140,10 +135,11 @@ def _joined(parts: Any, place: str) -> str:
     """The words of a turn that are given in parts, as Gemini's are."""
     texts = [part.get("text") if isinstance(part, Mapping) else part
              for part in (parts if isinstance(parts, list) else [parts])]
-    if not all(isinstance(text, str) for text in texts):
+    words = [text for text in texts if isinstance(text, str)]
+    if len(words) < len(texts):
         raise BadRowError(f"{place}: the `parts` of a turn must be texts, or objects with `text`; received "
                           f"others", "not text", place)
-    return "".join(texts)
+    return "".join(words)
 
 
 def _expected(field: str, place: str, found: str) -> BadRowError:

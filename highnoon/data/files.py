@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import glob
 import hashlib
 import json
 import os
@@ -14,6 +13,8 @@ from typing import TypeVar
 from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.document import DataError, Document, SourceNotFoundError
 from highnoon.data.formats.by_name import format_of, reader_of
+from highnoon.data.formats.not_text import is_text_file, require_text_file
+from highnoon.data.glob_files import glob_files
 from highnoon.data.read_options import ReadOptions
 from highnoon.data.remote import FilePath, RemotePath, expand_remote, file_version, is_remote
 from highnoon.data.row_source import Convert, Row, RowSource
@@ -29,6 +30,7 @@ _SKIPPING_VERSION = b"skipping 2"
 _REASONS_OF_THE_REST = {
     "not UTF-8": "rest of a file that is not UTF-8",
     "line too long": "rest of a file after a line too long",
+    "NUL character": "rest of a file after a NUL character",
 }
 
 T = TypeVar("T")
@@ -95,6 +97,7 @@ class Files(RowSource):
     def _rows(self, path: FilePath, bad: BadRows) -> Iterator[Row | Document]:
         reader = reader_of(path)
         if reader is None:
+            require_text_file(path)
             texts = split_text(path, self.split, bad, self.options.max_line_bytes)
             return (Document(text, path.name, str(place), self.domain) for place, text in enumerate(texts))
         return (Row(values, place, str(number), path.name, self.domain, str(path))
@@ -106,8 +109,16 @@ class Files(RowSource):
         if self.options.skip_bad:
             digest.update(_SKIPPING_VERSION)
         for path in self.paths:
-            form = format_of(path) if reader_of(path) else f"text/{self.split}"
+            form = format_of(path) if reader_of(path) else self._text_form(path)
             digest.update(json.dumps([self.domain, form, self._content_key(path)]).encode())
+
+    def _text_form(self, path: FilePath) -> str:
+        """How a text file is cut, or that it is refused, so that a cache made when it was not is not used."""
+        try:
+            return f"text/{self.split}" if is_text_file(path) else "not text"
+        except DataError:
+            # What cannot be opened says so when its content is hashed.
+            return f"text/{self.split}"
 
     def _content_key(self, path: FilePath) -> str:
         try:
@@ -130,8 +141,7 @@ def expand(pattern: str | os.PathLike[str]) -> Sequence[FilePath]:
     if path.is_file():
         return [path]
     if GLOB_CHARACTERS & set(os.fspath(path)):
-        matches = (pathlib.Path(match) for match in glob.glob(os.fspath(path), recursive=True))
-        if files := sorted(match for match in matches if match.is_file()):
+        if files := glob_files(os.fspath(path)):
             return files
         raise SourceNotFoundError(f"no file matches {os.fspath(pattern)}; check the folder and the pattern")
     if path.is_dir():

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from highnoon.data.bad_rows import BadRowError
+from highnoon.data.bounded_expansion import BoundedExpansion
 from highnoon.data.document import DataError
 from highnoon.data.remote import FilePath, RemotePath, file_version
 from highnoon.data.whole_stream import WholeStream
@@ -29,8 +30,8 @@ def open_bytes(path: FilePath) -> Iterator[IO[bytes]]:
     A plain file can be read in any order, a packed one forward.
 
     Raises:
-        DataError: the file is missing, cannot be read, is damaged or cut short, or changed while it was
-            read.
+        DataError: the file is missing, cannot be read, is damaged or cut short, changed while it was
+            read, or unpacks to absurdly many bytes, see `BoundedExpansion`.
         ImportError: the file ends in `.zst` and the extra `zstd` is not installed.
     """
     try:
@@ -39,13 +40,18 @@ def open_bytes(path: FilePath) -> Iterator[IO[bytes]]:
             yield stream
         after = file_version(path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadRowError(f"{path} is damaged or cut short ({error}); fetch or pack it again",
-                          "rest of a damaged file", str(path)) from error
+        raise BadRowError(
+            f"{path} is damaged or cut short ({error}); fetch or pack it again",
+            "rest of a damaged file",
+            str(path),
+        ) from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     if after != before:
-        raise DataError(f"{path} changed while it was read (from {before[0]} to {after[0]} bytes); let it be "
-                        f"finished, then read it again")
+        raise DataError(
+            f"{path} changed while it was read (from {before[0]} to {after[0]} bytes); let it be "
+            f"finished, then read it again"
+        )
 
 
 @contextlib.contextmanager
@@ -82,7 +88,10 @@ def _unpacked(path: FilePath, raw: WholeStream) -> IO[bytes]:
     packed = io.BufferedReader(raw, _READ_BYTES)
     name = path.name.lower()
     if name.endswith(".gz"):
-        return gzip.GzipFile(fileobj=packed)  # type: ignore[return-value]
+        return io.BufferedReader(
+            BoundedExpansion(gzip.GzipFile(fileobj=packed), packed, str(path)), _READ_BYTES
+        )
     if name.endswith(".zst"):
-        return io.BufferedReader(ZstdStream(packed, str(path)), _READ_BYTES)
+        unpacked = ZstdStream(packed, str(path))
+        return io.BufferedReader(BoundedExpansion(unpacked, packed, str(path)), _READ_BYTES)
     return packed

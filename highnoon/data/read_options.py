@@ -16,8 +16,8 @@ MAX_LINE_BYTES = 64 << 20
 # Goes up when the same rows give other documents than before.
 _RENDERING_VERSION = 1
 
-# Goes up when the same conversations give other documents than before.
-_CONVERSATION_VERSION = 2
+# Goes up when rows whose fields say what they are give other documents than before.
+_FOUND_FIELDS_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +85,9 @@ class ReadOptions:
         return self.text_field is None and self.template is None and self.kind != "text"
 
     def describe_rows(self) -> str:
-        """Returns `describe` with the version of conversations, for a fingerprint of rows."""
-        version = f"conversations {_CONVERSATION_VERSION}" if self.may_write_conversations else ""
-        return self.describe() + version
+        """Returns `describe` with the version of what is made of fields, for a fingerprint of rows."""
+        is_given = self.text_field is not None or self.template is not None
+        return self.describe() if is_given else f"{self.describe()}, fields {_FOUND_FIELDS_VERSION}"
 
     def describe(self) -> str:
         """Returns everything here that decides documents, for a fingerprint."""

@@ -10,11 +10,12 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from highnoon.data.chat_template import ChatTemplate
 from highnoon.data.chosen_domains import ChosenDomains
 from highnoon.data.document import DataError, DocumentSource, SourceNotFoundError
 from highnoon.data.domain_folder import DomainFolder
 from highnoon.data.files import GLOB_CHARACTERS, Files
-from highnoon.data.formats.by_name import ALL_SUFFIXES, DATA_SUFFIXES
+from highnoon.data.formats.by_name import ALL_SUFFIXES, DATA_SUFFIXES, FOLDER_SUFFIXES
 from highnoon.data.hugging_face import HuggingFaceDataset
 from highnoon.data.prepared_tokens import PreparedTokens, is_prepared
 from highnoon.data.read_options import MAX_LINE_BYTES, ReadOptions
@@ -32,7 +33,7 @@ ALIASES: dict[tuple[str, ...], str] = {
 
 _LOCAL_SUFFIXES = ("", *ALL_SUFFIXES)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?(@[\w./-]+)?")
-_FILE_ENDINGS = (".json", ".md", ".gz", ".zst", *DATA_SUFFIXES)
+_FILE_ENDINGS = (".gz", ".zst", *FOLDER_SUFFIXES)
 
 
 def open_source(name: Any, data_dir: str | os.PathLike[str] | None = None, split: str = "auto", *,

@@ -13,18 +13,23 @@ from highnoon.data.read_options import ReadOptions
 from highnoon.data.row_kind import (
     CHAT_FIELDS,
     INSTRUCTION_FIELDS,
+    KNOWN_FIELDS,
     PREFERENCE_FIELDS,
     RESPONSE_FIELDS,
     TEXT_FIELDS,
     first_field,
+    present_fields,
     row_kind,
 )
 from highnoon.data.row_template import RowTemplate
-from highnoon.data.row_values import plain_value, require_text, require_unicode
+from highnoon.data.row_values import is_absent, plain_value, require_text, require_unicode, shown_names
 
 Values = Mapping[str, Any]
 
 _NOTHING = LearnedText("")
+
+# What a turn has besides its words without saying anything.
+_NO_WORDS = frozenset({"role", "from", "name", "id", "weight"})
 
 
 class RowRenderer:
@@ -36,7 +41,9 @@ class RowRenderer:
       `input` where there is one; the assistant's response is learnt.
     - Preference: a conversation of the prompt and the better answer, the answer learnt.
 
-    A row whose text is missing, null or blank gives `""`.
+    A field that is null, NaN, blank or an empty list is absent: the row is what its other fields say. A row
+    whose fields are all absent gives `""`; a request without an answer, or an answer without a request, is a
+    bad row.
 
     Args:
         options: Fields, template, kind and chat template.
@@ -49,8 +56,11 @@ class RowRenderer:
         if options.template is not None:
             self._template = RowTemplate(options.template, options.learned_fields)
         self._finds_text = options.kind in (None, "text") and not (options.text_field or options.template)
-        self._writers = {"chat": self._conversation, "instruction": self._instruction,
-                         "preference": self._preference}
+        self._writers = {
+            "chat": self._conversation,
+            "instruction": self._instruction,
+            "preference": self._preference,
+        }
 
     def render(self, values: Values, place: str) -> LearnedText:
         """Returns the text of a row.
@@ -59,19 +69,20 @@ class RowRenderer:
             BadRowError: the row is of no kind, lacks a field, or its values cannot be used.
         """
         text = values.get("text")
-        if self._finds_text and isinstance(text, str):
+        if self._finds_text and isinstance(text, str) and text and not text.isspace():
             return LearnedText(require_unicode(text, "`text`", place))
         if self._template is not None:
             return self._template.render(values, place)
-        kind = "text" if self.options.text_field else self.options.kind or row_kind(values)
-        if kind == "text":
-            field = self.options.text_field or self._require(values, TEXT_FIELDS, place)
-            return self._text(values, field, place)
+        if self.options.text_field:
+            return self._text(values, self.options.text_field, place)
+        present = present_fields(values)
+        kind = self.options.kind or row_kind(present)
         if kind is None:
-            raise BadRowError(f"{place}: expected a row with `text`, `messages`, an instruction and its "
-                              f"response or `chosen` and `rejected`; {_fields(values)}; name the field with "
-                              f"`text_field` or several with `template`", "no known field", place)
-        return self._writers[kind](values, place)
+            return self._of_no_kind(values, present, place)
+        if kind == "text":
+            field = first_field(present, TEXT_FIELDS) or self._require(values, TEXT_FIELDS, place)
+            return self._text(values, field, place)
+        return self._writers[kind](values, present, place)
 
     def pair(self, values: Values, place: str) -> tuple[str, str, str]:
         """Returns prompt, better and worse answer of a preference row, as the chat template writes them.
@@ -107,32 +118,74 @@ class RowRenderer:
         if field not in values:
             raise BadRowError(f"{place}: no field `{field}`; {_fields(values)}", "missing field", place)
         value = values[field]
-        return _NOTHING if value is None else LearnedText(require_text(value, field, place))
+        return _NOTHING if is_absent(value) else LearnedText(require_text(value, field, place))
 
-    def _conversation(self, values: Values, place: str) -> LearnedText:
-        field = self._require(values, CHAT_FIELDS, place)
-        if values[field] is None:
+    def _of_no_kind(self, values: Values, present: Sequence[str], place: str) -> LearnedText:
+        """Nothing, where the known fields of a row are all absent."""
+        if row_kind(values) is None:
+            raise BadRowError(
+                f"{place}: expected a row with `text`, `messages`, an instruction and its "
+                f"response or `chosen` and `rejected`; {_fields(values)}; name the field with "
+                f"`text_field` or several with `template`",
+                "no known field",
+                place,
+            )
+        if present:
+            raise _incomplete(values, present, place)
+        return _NOTHING
+
+    def _conversation(self, values: Values, present: Sequence[str], place: str) -> LearnedText:
+        field = first_field(present, CHAT_FIELDS)
+        if field is None:
+            self._require(values, CHAT_FIELDS, place)
             return _NOTHING
-        return self._chat.render(chat_turns(values[field], field, place), place)
+        turns = chat_turns(values[field], field, place)
+        answers = [turn for turn in turns if turn["role"] == "assistant"]
+        if answers and all(map(_says_nothing, answers)):
+            raise BadRowError(
+                f"{place}: every turn of the assistant in `{field}` is null or empty; fill in the "
+                f"answers, or leave the row out with skip_bad",
+                "no answer",
+                place,
+            )
+        return self._chat.render(turns, place)
 
-    def _instruction(self, values: Values, place: str) -> LearnedText:
-        request = self._require(values, INSTRUCTION_FIELDS, place)
-        reply = self._require(values, RESPONSE_FIELDS, place)
-        words = [require_text(values[field], field, place) for field in (request, "input")
-                 if values.get(field) is not None]
-        response = values[reply]
-        if response is None or not require_text(response, reply, place).strip():
+    def _instruction(self, values: Values, present: Sequence[str], place: str) -> LearnedText:
+        for names in (INSTRUCTION_FIELDS, RESPONSE_FIELDS):
+            self._require(values, names, place)
+        request, reply = first_field(present, INSTRUCTION_FIELDS), first_field(present, RESPONSE_FIELDS)
+        if request is None and reply is None:
             return _NOTHING
-        asked = "\n\n".join(part for part in words if part.strip())
-        return self._chat.render(_exchange(asked, require_text(response, reply, place)), place)
+        if request is None or reply is None:
+            raise _incomplete(values, present, place)
+        words = [
+            require_text(values[field], field, place)
+            for field in (request, "input")
+            if not is_absent(values.get(field))
+        ]
+        return self._chat.render(
+            _exchange("\n\n".join(words), require_text(values[reply], reply, place)), place
+        )
 
-    def _preference(self, values: Values, place: str) -> LearnedText:
+    def _preference(self, values: Values, present: Sequence[str], place: str) -> LearnedText:
+        if not {"prompt", *PREFERENCE_FIELDS} & set(present):
+            self._require(values, PREFERENCE_FIELDS, place)
+            return _NOTHING
         return self.pair_of_texts(values, place)[0]
 
     def _answered(self, values: Values, field: str, place: str) -> Sequence[Message]:
         """The conversation that ends with the answer in `field`."""
-        answer = plain_value(values[self._require(values, (field,), place)], place)
-        prompt = plain_value(values.get("prompt"), place)
+        answer = values[self._require(values, (field,), place)]
+        if is_absent(answer):
+            raise BadRowError(
+                f"{place}: `{field}` is null or empty; give a better and a worse answer, or leave "
+                f"the row out with skip_bad",
+                "no answer",
+                place,
+            )
+        answer = plain_value(answer, place)
+        prompt = values.get("prompt")
+        prompt = None if is_absent(prompt) else plain_value(prompt, place)
         if isinstance(answer, str):
             return [*_asked(prompt, place), {"role": "assistant", "content": answer}]
         turns = chat_turns(answer, field, place)
@@ -143,8 +196,11 @@ class RowRenderer:
     def _require(self, values: Values, names: Sequence[str], place: str) -> str:
         field = first_field(values, names)
         if field is None:
-            raise BadRowError(f"{place}: expected a field {' or '.join(f'`{name}`' for name in names)}; "
-                              f"{_fields(values)}", "missing field", place)
+            raise BadRowError(
+                f"{place}: expected a field {' or '.join(f'`{name}`' for name in names)}; {_fields(values)}",
+                "missing field",
+                place,
+            )
         return field
 
 
@@ -164,5 +220,22 @@ def _asked(prompt: Any, place: str) -> list[Message]:
     return [{"role": "user", "content": require_text(prompt, "prompt", place)}]
 
 
+def _says_nothing(turn: Message) -> bool:
+    """Whether a turn has no words, and nothing else, such as tool calls, that a template could write."""
+    return all(is_absent(value) for name, value in turn.items() if name not in _NO_WORDS)
+
+
+def _incomplete(values: Values, present: Sequence[str], place: str) -> BadRowError:
+    """The error of a row of which one part is there and its counterpart is null or empty."""
+    absent = shown_names(f"`{name}`" for name in KNOWN_FIELDS if name in values and name not in present)
+    is_unanswered = first_field(present, INSTRUCTION_FIELDS) and not first_field(present, RESPONSE_FIELDS)
+    return BadRowError(
+        f"{place}: {shown_names(f'`{name}`' for name in present)} needs its counterpart, and "
+        f"{absent or 'it'} is null or empty; fill it in, or leave the row out with skip_bad",
+        "no answer" if is_unanswered else "missing field",
+        place,
+    )
+
+
 def _fields(values: Values) -> str:
-    return f"the fields are {', '.join(map(str, values)) or 'none'}"
+    return f"the fields are {shown_names(values)}"

@@ -13,6 +13,7 @@ from highnoon.data.id_check import IdCheck
 from highnoon.data.preference_pair import PreferencePair
 from highnoon.data.read_options import ReadOptions
 from highnoon.data.row_renderer import RowRenderer
+from highnoon.data.row_values import is_absent
 
 T = TypeVar("T")
 
@@ -127,8 +128,8 @@ def _origin(row: Row) -> tuple[str, str]:
 
 
 def _own(row: Row, field: str) -> str:
-    """What a row says of itself, empty where that is missing or null."""
+    """What a row says of itself, empty where that is missing, null, NaN or blank."""
     value = row.values.get(field)
-    if value is None:
+    if is_absent(value):
         return ""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

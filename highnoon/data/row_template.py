@@ -9,7 +9,7 @@ from typing import Any
 
 from highnoon.data.bad_rows import BadRowError
 from highnoon.data.document import DataError, LearnedText
-from highnoon.data.row_values import plain_value
+from highnoon.data.row_values import plain_value, shown_names
 
 
 class RowTemplate:
@@ -72,8 +72,8 @@ class RowTemplate:
 
     def _value(self, values: Mapping[str, Any], field: str, place: str) -> str:
         value = plain_value(values.get(field), place)
-        if value is None:
-            found = "it is null" if field in values else f"the fields are {', '.join(values) or 'none'}"
+        if value is None or value != value:
+            found = "it is null" if field in values else f"the fields are {shown_names(values)}"
             raise BadRowError(f"{place}: the template names the field `{field}`; {found}",
                               "missing field", place)
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

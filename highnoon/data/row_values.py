@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from highnoon.data.bad_rows import BadRowError
+
+_SHOWN_NAMES = 10
+_SHOWN_CHARACTERS = 40
 
 
 def plain_value(value: Any, place: str) -> Any:
@@ -29,6 +33,34 @@ def plain_value(value: Any, place: str) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain_value(part, place) for part in value]
     return value
+
+
+def is_absent(value: Any) -> bool:
+    """Returns whether a value holds nothing: null, NaN, blank text, or a list or mapping without content.
+
+    A mapping whose values are all null or empty lists is a conversation in columns without turns.
+    """
+    if isinstance(value, (str, bytes)):
+        return not value or value.isspace()
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.size == 0 or (value.ndim == 0 and is_absent(value.item()))
+    if isinstance(value, (list, tuple)):
+        return not value
+    if isinstance(value, Mapping):
+        return all(part is None or (isinstance(part, (list, tuple, np.ndarray)) and len(part) == 0)
+                   for part in value.values())
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def shown_names(names: Iterable[Any]) -> str:
+    """Returns names of fields for a one-line error, at most ten and each cut at 40 characters."""
+    shown = [_shown(str(name)) for name in itertools.islice(names, _SHOWN_NAMES + 1)]
+    return ", ".join(shown[:_SHOWN_NAMES]) + (", ..." if len(shown) > _SHOWN_NAMES else "") or "none"
+
+
+def _shown(name: str) -> str:
+    cut = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}..."
+    return cut if cut.isprintable() else cut.encode("unicode_escape").decode("ascii")
 
 
 def require_text(value: Any, field: str, place: str) -> str:

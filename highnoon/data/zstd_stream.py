@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 from typing import IO, Any
 
-_READ_BYTES = 1 << 16
+# A block of four bytes unpacks to 128 KiB at most: this many bytes give 64 MiB in the worst case.
+_INPUT_BYTES = 1 << 11
+_OUTPUT_BYTES = 1 << 15
 
 
 class ZstdStream(io.RawIOBase):
     """The content of Zstandard frames one after another.
+
+    Memory is bounded, however far the frames expand.
 
     Args:
         packed: The frames.
@@ -48,13 +52,13 @@ class ZstdStream(io.RawIOBase):
         return size
 
     def _unpack_some(self) -> bool:
-        """Unpacks one block; False at the end of the file."""
-        self._input = self._input or self._packed.read(_READ_BYTES)
+        """Unpacks a little; False at the end of the file."""
+        self._input = self._input or self._packed.read(_INPUT_BYTES)
         if not self._input:
             if self._frame is not None:
                 raise EOFError("the last Zstandard frame is not complete")
             return False
-        self._frame = self._frame or self._library.ZstdDecompressor().decompressobj()
+        self._frame = self._frame or self._library.ZstdDecompressor().decompressobj(write_size=_OUTPUT_BYTES)
         try:
             self._output = memoryview(self._frame.decompress(self._input))
         except self._library.ZstdError as error:

@@ -1,15 +1,23 @@
-"""Parses JSON that somebody else wrote or that a disk has damaged: depth, size and type are checked."""
+"""Parses JSON and YAML that somebody else wrote or a disk has damaged: depth, size and type are checked."""
 
 from __future__ import annotations
 
 import json
 import os
 import pathlib
+import stat
 from collections.abc import Iterable
 from typing import Any
 
+import yaml
+
+from highnoon.files.printable import printable
+from highnoon.files.shown import MAX_CHARACTERS
+from highnoon.files.yaml_loader import BoundedLoader, RefusedYamlError
+
 MAX_DEPTH = 64
 MAX_BYTES = 64 * 2**20
+MAX_YAML_BYTES = 2**20
 
 
 class ForeignDataError(ValueError):
@@ -31,7 +39,7 @@ def parse_json(
         ForeignDataError: the text is no JSON, is nested too deep, or has a value of another type.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"))
     except RecursionError:
         raise _too_deep(owner, max_depth) from None
     except ValueError as error:
@@ -50,10 +58,75 @@ def read_json(
     """Returns the value of a JSON file; see `parse_json`.
 
     Raises:
-        ForeignDataError: as `parse_json`, or the file has more than `max_bytes` bytes.
+        ForeignDataError: as `parse_json`; `path` is no ordinary file, or has more than `max_bytes` bytes.
         OSError: the file cannot be read.
     """
     return parse_json(_read_bytes(path, max_bytes), str(path), expected, max_depth)
+
+
+def parse_yaml(
+    text: str | bytes, owner: str, expected: type | tuple[type, ...] = dict, max_depth: int = MAX_DEPTH
+) -> Any:
+    """Returns the value of a YAML text of one document, of which JSON is a part; see `BoundedLoader`.
+
+    Args:
+        text: The text; bytes must be UTF-8.
+        owner: Where the text is from, with which an error's message begins.
+        expected: The type, or types, that the value must have.
+        max_depth: How deep sequences and mappings may be nested.
+
+    Raises:
+        ForeignDataError: the text is no YAML, holds a tag, type or key that JSON has not, gives a key twice,
+            is nested too deep or too large, or has a value of another type.
+
+    Example:
+
+    ```python
+    from highnoon.files.foreign import parse_yaml
+
+    assert parse_yaml("rate: 1e-3\nday: 2020-01-01", "here") == {"rate": 0.001, "day": "2020-01-01"}
+    ```
+    """
+    if len(text) > MAX_YAML_BYTES:
+        raise ForeignDataError(f"{owner} has more than {MAX_YAML_BYTES} bytes; expected a smaller text")
+    try:
+        loader = BoundedLoader(text if isinstance(text, str) else text.decode("utf-8-sig"), max_depth)
+        value = loader.get_single_data()
+    except UnicodeDecodeError as error:
+        raise ForeignDataError(f"{owner} is not UTF-8 text: {error.reason}; save it as UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        raise _not_taken(error, owner) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: `\\U99999999`, `%YAML 1e9`
+        raise ForeignDataError(f"{owner} is not valid YAML: {_one_line(error)}") from None
+    return require_type(value, expected, owner)
+
+
+def read_yaml(
+    path: str | os.PathLike[str],
+    expected: type | tuple[type, ...] = dict,
+    max_depth: int = MAX_DEPTH,
+    max_bytes: int = MAX_YAML_BYTES,
+) -> Any:
+    """Returns the value of a YAML or JSON file; see `parse_yaml`.
+
+    Raises:
+        ForeignDataError: as `parse_yaml`; `path` is no ordinary file, or has more than `max_bytes` bytes.
+        OSError: the file cannot be read.
+    """
+    return parse_yaml(_read_bytes(path, max_bytes), str(path), expected, max_depth)
+
+
+def read_text(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> str:
+    """Returns the UTF-8 text of a file.
+
+    Raises:
+        ForeignDataError: it is not UTF-8; `path` is no ordinary file, or has more than `max_bytes` bytes.
+        OSError: the file cannot be read.
+    """
+    try:
+        return _read_bytes(path, max_bytes).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ForeignDataError(f"{path} is not UTF-8 text: {error.reason}; save it as UTF-8") from None
 
 
 def require_type(value: Any, expected: type | tuple[type, ...], owner: str) -> Any:
@@ -99,6 +172,10 @@ def _may_be_deep(text: str | bytes, max_depth: int) -> bool:
 
 
 def _read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):  # opening a named pipe would wait for its writer, and a device has no end
+        what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
+        raise ForeignDataError(f"{path} is {what}; expected a file")
     with pathlib.Path(path).open("rb") as stream:
         content = stream.read(max_bytes + 1)
     if len(content) > max_bytes:
@@ -110,8 +187,22 @@ def _too_deep(owner: str, max_depth: int) -> ForeignDataError:
     return ForeignDataError(f"{owner} nests lists or objects more than {max_depth} deep; expected less")
 
 
+def _not_taken(error: yaml.MarkedYAMLError, owner: str) -> ForeignDataError:
+    mark = error.problem_mark or error.context_mark
+    line = f"line {mark.line + 1}" if mark else "somewhere"
+    problem = _one_line_text(str(error.problem or error.context))
+    if isinstance(error, RefusedYamlError):
+        return ForeignDataError(f"{owner}, {line}: {problem}")
+    return ForeignDataError(f"{owner} is not valid YAML: {line}: {problem}")
+
+
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return _one_line_text(str(error))
+
+
+def _one_line_text(text: str) -> str:
+    text = printable(" ".join(text.split())).encode("utf-8", errors="backslashreplace").decode("utf-8")
+    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 3]}..."
 
 
 _JSON_NAMES: dict[type, str] = {

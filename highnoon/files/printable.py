@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
-# C0 and C1 control characters, DEL, and the marks that change the direction of text.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# C0 and C1 control characters, DEL, the marks that change the direction of text, and halves of surrogate
+# pairs, which no stream can encode.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def printable(text: str) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-import weakref
 from typing import Any
 
 import keras
 
 from highnoon.inference.compiling import shapes_of
-
-_LAYOUTS: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDictionary()
+from highnoon.inference.decoder import decoder_for
 
 
 def grows_with_length(model: Any, length: int) -> Any:
@@ -23,7 +21,7 @@ def grows_with_length(model: Any, length: int) -> Any:
         model: A model with `initial_cache`.
         length: The cache's length that is asked about.
     """
-    known = _LAYOUTS.setdefault(model, {})
+    known = decoder_for(model).cache_layouts
     if length not in known:
         known[length] = _differing_shapes(model, length)
     return known[length]

@@ -10,6 +10,8 @@ import numpy as np
 from keras import ops
 
 from highnoon.inference.compiling import compile_for
+from highnoon.inference.model_pair import ModelPair
+from highnoon.inference.model_structure import ModelStructure
 from highnoon.inference.sampling import SamplingForm
 
 PIECES = (512, 64, 16, 1)
@@ -19,15 +21,15 @@ _DECODERS: weakref.WeakKeyDictionary[Any, Decoder] = weakref.WeakKeyDictionary()
 
 
 def decoder_for(model: Any) -> Decoder:
-    """Returns the decoder of a model, the same one as long as the model lives."""
-    if model not in _DECODERS:
-        _DECODERS[model] = Decoder(model)
-    return _DECODERS[model]
+    """Returns the decoder of a model, the same one as long as the model keeps its structure.
 
-
-def forget_decoder(model: Any) -> None:
-    """Drops what is compiled for a model, whose weights now lie in other variables."""
-    _DECODERS.pop(model, None)
+    A model that got LoRA factors, was quantized, or holds other layers or variables than before gets a
+    new decoder. New values of the same variables need none.
+    """
+    decoder = _DECODERS.get(model)
+    if decoder is None or not decoder.is_current:
+        decoder = _DECODERS[model] = Decoder(model)
+    return decoder
 
 
 class Decoder:
@@ -47,6 +49,14 @@ class Decoder:
         self._model = weakref.ref(model)
         self._read = compile_for(model, _read, jit_compile=False)
         self._compiled: dict[Hashable, Callable[..., Any]] = {}
+        self._structures = [ModelStructure(part) for part in _parts(model)]
+        self.cache_layouts: dict[int, Any] = {}
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the model still has the structure that it was compiled with."""
+        parts = _parts(self._model())
+        return all(map(ModelStructure.matches, self._structures, parts))
 
     def read(self, token_ids: np.ndarray, cache: Any, index: int, padding: np.ndarray) -> Any:
         """Puts (b, t) tokens into the cache at slots `index` to `index + t` and returns it."""
@@ -81,6 +91,10 @@ class Decoder:
         if key not in self._compiled:
             self._compiled[key] = compile_for(self._model(), function, jit_compile=True)
         return self._compiled[key]
+
+
+def _parts(model: Any) -> list[Any]:
+    return model.models if isinstance(model, ModelPair) else [model]
 
 
 def padded_length(length: int) -> int:

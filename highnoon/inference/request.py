@@ -15,6 +15,7 @@ from highnoon.inference.decoder import padded_length
 from highnoon.inference.prompts import Prompts
 from highnoon.inference.sampling import Sampling, resolve_seed, uniforms_for
 from highnoon.inference.session import Drawing, Session
+from highnoon.tokenization import Tokenizer
 
 DEFAULT_MAX_LENGTH = 256
 
@@ -125,7 +126,7 @@ def _room_left(rows: Sequence[Sequence[int]], limit: int) -> list[int]:
 
 
 def _read_stops(stops: Any, tokenizer: Any) -> tuple[list[int], list[str]]:
-    """Parts stop sequences into ids, the tokenizer's end token among them, and texts."""
+    """Parts stop sequences into ids and texts, the tokenizer's end token and the end of a turn among them."""
     stops = [] if stops is None else [stops] if isinstance(stops, (str, int, np.integer)) else list(stops)
     end_id = getattr(tokenizer, "eos_token_id", None)
     ids = [] if end_id is None else [int(end_id)]
@@ -137,6 +138,10 @@ def _read_stops(stops: Any, tokenizer: Any) -> tuple[list[int], list[str]]:
             ids.append(int(stop))
         else:
             raise ValueError(f"each of `stop_sequences` must be a text or a token id; received {stop!r}")
+    # What a model that was trained on conversations writes at the end of its turn.
+    ends = tokenizer.turn_ends() if isinstance(tokenizer, Tokenizer) else []
+    ids += [end for end in ends if isinstance(end, int) and end not in ids]
+    texts += [end for end in ends if isinstance(end, str) and end not in texts]
     if texts and tokenizer is None:
         raise ValueError("stop sequences of text need a tokenizer; pass `tokenizer=` or give token ids")
     return ids, texts

@@ -13,35 +13,15 @@ Rows share the index of the window, but not the number of their tokens.
 from __future__ import annotations
 
 import dataclasses
-import weakref
 from typing import Any
 
 import keras
 from keras import ops
 
 from highnoon.inference.logits import draw
+from highnoon.inference.model_pair import ModelPair
 from highnoon.inference.prompt_look_up import look_up
 from highnoon.inference.sampling import SamplingForm
-
-
-class ModelPair:
-    """A target and its draft (None for look-up in the text), as one thing with variables."""
-
-    def __init__(self, target: Any, draft: Any):
-        self._target = weakref.ref(target)
-        self._draft = None if draft is None else weakref.ref(draft)
-
-    @property
-    def target(self) -> Any:
-        return self._target()
-
-    @property
-    def draft(self) -> Any:
-        return None if self._draft is None else self._draft()
-
-    @property
-    def variables(self) -> list[Any]:
-        return [*self.target.variables, *(self.draft.variables if self.draft is not None else [])]
 
 
 @dataclasses.dataclass(frozen=True)

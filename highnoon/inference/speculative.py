@@ -10,12 +10,12 @@ import keras
 import numpy as np
 
 from highnoon.inference.cache_layout import grows_with_length
-from highnoon.inference.compiling import compile_for
-from highnoon.inference.decoder import padded_length
+from highnoon.inference.decoder import decoder_for, padded_length
+from highnoon.inference.model_pair import ModelPair
 from highnoon.inference.request import Request
 from highnoon.inference.sampling import uniforms_for
 from highnoon.inference.session import Session, padded_stop_ids, seen_tokens
-from highnoon.inference.speculation import ModelPair, SpeculationForm, speculate
+from highnoon.inference.speculation import SpeculationForm, speculate
 
 _PASSES_BETWEEN_CHECKS = 16
 _LONGEST_DRAFT = 2  # times num_speculative_tokens
@@ -93,7 +93,6 @@ class SpeculativeGenerator:
         self.acceptance_rate_target = acceptance_rate_target
         self._draft_length = num_speculative_tokens
         self._pair = ModelPair(target_model, draft_model)
-        self._compiled: dict[SpeculationForm, Callable[..., Any]] = {}
         self._counts = {"num_proposed": 0, "num_accepted": 0, "num_row_passes": 0, "num_tokens": 0}
 
     @property
@@ -139,11 +138,9 @@ class SpeculativeGenerator:
         return request.give_back(speculation.new_ids(), strip_prompt)
 
     def _function(self, form: SpeculationForm) -> Callable[..., Any]:
-        if form not in self._compiled:
-            self._compiled[form] = compile_for(
-                self._pair, lambda pair, *args: speculate(pair, form, *args), jit_compile=True
-            )
-        return self._compiled[form]
+        return decoder_for(self._pair).compiled(
+            ("speculate", form), lambda pair, *args: speculate(pair, form, *args)
+        )
 
     def _adapt(self, before: dict[str, int], after: dict[str, int]) -> None:
         proposed = after["num_proposed"] - before["num_proposed"]

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from highnoon.files.shown import shown
+
+_MAY_BE_ZERO = ("mscale", "mscale_all_dim")
 _KEYS = {
     "linear": ({"factor"}, set()),
     "llama3": ({"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}, set()),
@@ -34,7 +37,7 @@ def rope_frequencies(
 
     Args:
         size: Size of the turned part of a head, even.
-        theta: Base wavelength, above 0.
+        theta: Base wavelength, above 0; for `"yarn"` not 1.
         scaling: `rope_type` (`"linear"`, `"llama3"` or `"yarn"`) and its numbers, under the names of
             published configurations; None for none.
 
@@ -44,6 +47,8 @@ def rope_frequencies(
     Peng et al. 2023, YaRN (arXiv:2309.00071), section 3; llama3: Grattafiori et al. 2024
     (arXiv:2407.21783), section 3.4.1, with the numbers of the published configurations.
     """
+    if not 0 < theta < math.inf:
+        raise ValueError(f"`rope_theta` must be a finite number above 0; received {shown(theta)}")
     frequencies = theta ** (-np.arange(size // 2, dtype="float64") * 2 / size)
     if scaling is None:
         return frequencies.astype("float32"), 1.0
@@ -69,9 +74,11 @@ def yarn_softmax_factor(scaling: Mapping[str, Any] | None) -> float:
 
 
 def _read(scaling: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
+    if not isinstance(scaling, Mapping):
+        raise ValueError(f"`rope_scaling` must be a mapping; received {shown(scaling)}")
     kind = scaling.get("rope_type", scaling.get("type"))
-    if kind not in _KEYS:
-        raise ValueError(f"`rope_scaling` needs a `rope_type` of {', '.join(_KEYS)}; received {kind!r}")
+    if not isinstance(kind, str) or kind not in _KEYS:
+        raise ValueError(f"`rope_scaling` needs a `rope_type` of {', '.join(_KEYS)}; received {shown(kind)}")
     needed, optional = _KEYS[kind]
     given = {key: value for key, value in scaling.items()
              if key not in ("rope_type", "type", "rope_theta") and value is not None}
@@ -80,12 +87,29 @@ def _read(scaling: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
         raise ValueError(
             f"`rope_scaling` of type {kind!r} takes {', '.join(sorted(needed | optional))}; "
             f"missing: {', '.join(sorted(missing)) or 'none'}; "
-            f"unknown: {', '.join(sorted(unknown)) or 'none'}"
+            f"unknown: {', '.join(sorted(map(_name, unknown))[:8]) or 'none'}"
         )
-    numbers = {key: float(value) for key, value in given.items()}
+    numbers = {key: _number(key, value) for key, value in given.items()}
     if numbers["factor"] < 1:
         raise ValueError(f"`rope_scaling` needs a factor of at least 1; received {numbers['factor']}")
+    if kind == "llama3" and not numbers["low_freq_factor"] < numbers["high_freq_factor"]:
+        raise ValueError(
+            "`rope_scaling` needs a high_freq_factor above its low_freq_factor="
+            f"{numbers['low_freq_factor']}; received {numbers['high_freq_factor']}"
+        )
     return kind, numbers
+
+
+def _name(key: Any) -> str:
+    return shown(key)[1:-1] if isinstance(key, str) else shown(key)
+
+
+def _number(key: str, value: Any) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    low = 0.0 if key in _MAY_BE_ZERO else 1e-30
+    if not is_number or not low <= value <= 1e30:
+        raise ValueError(f"`rope_scaling` needs a finite `{key}` above 0; received {shown(value)}")
+    return float(value)
 
 
 def _kept_by_wavelength(frequencies: np.ndarray, numbers: dict[str, float]) -> np.ndarray:
@@ -95,6 +119,9 @@ def _kept_by_wavelength(frequencies: np.ndarray, numbers: dict[str, float]) -> n
 
 
 def _kept_by_turns(size: int, theta: float, numbers: dict[str, float]) -> np.ndarray:
+    if theta == 1:
+        raise ValueError('`rope_scaling` of type "yarn" needs a `rope_theta` other than 1; received 1')
+
     def place(turns: float) -> float:
         context = numbers["original_max_position_embeddings"]
         return size * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(theta))

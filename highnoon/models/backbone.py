@@ -14,9 +14,11 @@ from highnoon.config import ModelConfig
 from highnoon.models.block_calls import BlockCalls
 from highnoon.models.patterns import initializers
 from highnoon.models.reasoning_block import ReasoningBlock
+from highnoon.models.retracing import retraces_when_changed
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
+@retraces_when_changed
 class ReasoningBackbone(Backbone):
     """An embedding, `num_reasoning_blocks` reasoning blocks and a norm.
 

@@ -16,9 +16,11 @@ from highnoon.config import Config, ModelConfig, TrainingConfig, override
 from highnoon.layers import token_cross_entropy
 from highnoon.models.backbone import ReasoningBackbone, read_inputs
 from highnoon.models.block_calls import xla_function
+from highnoon.models.retracing import retraces_when_changed
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
+@retraces_when_changed
 class LanguageModel(keras_hub.models.CausalLM):
     """A causal language model of reasoning blocks, built when it is made.
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from highnoon.config import Config, ConfigError, ModelConfig, TrainingConfig, get_preset_config, override
+from highnoon.files.shown import shown
 from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.memory import require_memory
 
@@ -61,7 +62,7 @@ def _resolve(name_or_config: str | Config | ModelConfig) -> tuple[Config, bool]:
     if isinstance(name_or_config, Config):
         return name_or_config, True
     raise ConfigError(
-        f"`create_model` takes a preset's name, a Config or a ModelConfig; received {name_or_config!r}"
+        f"`create_model` takes a preset's name, a Config or a ModelConfig; received {shown(name_or_config)}"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from highnoon.config import PRESETS, ModelConfig
-from highnoon.models.patterns import parse_pattern
+from highnoon.models.patterns import MAX_LAYERS, parse_pattern
 
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -200,8 +200,15 @@ def require_memory(config: ModelConfig, allow_oversize: bool = False) -> None:
     """Refuses a model that would not fit, before anything is allocated.
 
     Raises:
-        LimitExceededError: running the model needs more memory than is available.
+        LimitExceededError: running the model needs more memory than is available, or the stack has more than
+            `MAX_LAYERS` layers.
     """
+    layers = config.num_reasoning_blocks * len(parse_pattern(config.block_pattern))
+    if layers > MAX_LAYERS and not allow_oversize:
+        raise LimitExceededError(
+            f"a stack of {layers:,} layers takes too long to build; expected at most {MAX_LAYERS:,}; lower "
+            "`num_reasoning_blocks`, or pass allow_oversize=True"
+        )
     needed, available = bytes_to_run(config), available_memory()
     if needed > available and not allow_oversize:
         raise LimitExceededError(

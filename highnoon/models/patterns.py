@@ -21,6 +21,7 @@ from typing import Any
 import keras
 
 from highnoon.config import ConfigError, ModelConfig
+from highnoon.files.shown import shown
 from highnoon.layers import (
     CausalSelfAttention,
     GatedDeltaRule,
@@ -30,6 +31,9 @@ from highnoon.layers import (
     SelectiveStateSpace,
     StateSpaceDuality,
 )
+
+MAX_LAYERS = 4096
+"""Most residual pairs of a whole stack; each costs time and memory to build, however narrow it is."""
 
 NAMED_PATTERNS = {
     "transformer": "attention+mlp",
@@ -44,15 +48,23 @@ def parse_pattern(pattern: str) -> list[tuple[str, str | None]]:
     """Returns the (mixer, feed-forward or None) pairs of one reasoning block.
 
     Raises:
-        ConfigError: an unknown name, or an entry that is not `mixer` or `mixer+feedforward`.
+        ConfigError: an unknown name, an entry that is not `mixer` or `mixer+feedforward`, or more than
+            `MAX_LAYERS` entries.
     """
+    if not isinstance(pattern, str):
+        raise ConfigError(f"`block_pattern` must be a text; received {shown(pattern)}")
+    if (number := pattern.count(",") + 1) > MAX_LAYERS:
+        raise ConfigError(
+            f"`block_pattern` must have at most {MAX_LAYERS:,} entries; received {number:,}; repeat a short "
+            "pattern with `num_reasoning_blocks`"
+        )
     pairs: list[tuple[str, str | None]] = []
     for entry in NAMED_PATTERNS.get(pattern.strip(), pattern).split(","):
         mixer, *rest = (word.strip() for word in entry.split("+"))
         if mixer not in MIXERS or len(rest) > 1 or any(word not in FEED_FORWARDS for word in rest):
             raise ConfigError(
-                f"`block_pattern` {pattern!r} has no layer for {entry.strip()!r}; write entries `mixer` or "
-                f"`mixer+feedforward` of the mixers {', '.join(MIXERS)} and the feed-forwards "
+                f"`block_pattern` {shown(pattern)} has no layer for {shown(entry.strip())}; write entries "
+                f"`mixer` or `mixer+feedforward` of the mixers {', '.join(MIXERS)} and the feed-forwards "
                 f"{', '.join(FEED_FORWARDS)}, or a name: {', '.join(NAMED_PATTERNS)}"
             )
         pairs.append((mixer, rest[0] if rest else None))

@@ -17,11 +17,12 @@ from highnoon.models.create import resolve_dtype
 from highnoon.models.memory import require_memory
 from highnoon.models.whole_folder import whole_folder
 from highnoon.tokenization import load_tokenizer
+from highnoon.tokenization.chat_template_file import CHAT_TEMPLATE_FILE
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
-_FILES = (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE)
+_FILES = (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, CHAT_TEMPLATE_FILE)
 _FORMAT = "highnoon-model"
 _FORMAT_VERSION = 1
 
@@ -34,7 +35,8 @@ def save_model(model: LanguageModel, path: str | pathlib.Path) -> pathlib.Path:
     """Writes a model as a folder that is whole or as it was before.
 
     The folder holds `config.json`, `model.safetensors` and, where the model has one,
-    `tokenizer.json`. It is written beside and renamed. Other files in an older model folder stay.
+    `tokenizer.json`, and beside that the chat template of a model that was trained on conversations.
+    It is written beside and renamed. Other files in an older model folder stay.
 
     Raises:
         ModelFolderError: `path` exists and is no model folder.

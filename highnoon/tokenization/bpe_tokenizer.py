@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from highnoon.tokenization.byte_alphabet import BYTE_NAMES, definition, token_to_bytes
+from highnoon.tokenization.read_definition import read_definition
 from highnoon.tokenization.special_tokens import (
     BOS_ID,
     EOS_ID,
@@ -154,8 +155,8 @@ class QWTTextTokenizer(Tokenizer):
             chat_marks: Names of further special tokens, such as `<|im_end|>`; the last ids are theirs.
 
         Raises:
-            TokenizerError: `vocab_size` is below 263 and one for each mark, `min_frequency` below 1, a mark is
-                empty or there already, or there is no text.
+            TokenizerError: `vocab_size` is below 263 and one for each mark, `min_frequency` is below 1, a
+                mark is empty or there already, or there is no text.
         """
         size = _require_vocab_size(self._target_vocab_size if vocab_size is None else vocab_size)
         if min_frequency < 1:
@@ -207,23 +208,28 @@ def _marks_of(values: Any) -> list[str]:
     tokens = values.get("added_tokens")
     further = tokens[len(SPECIAL_TOKENS):] if isinstance(tokens, list) else []
     names = [token.get("content") if isinstance(token, dict) else None for token in further]
-    return [name for name in names if isinstance(name, str)]
+    return [name for name in names if isinstance(name, str) and name.isprintable()]
 
 
 def _merges_of(values: Any) -> list[tuple[str, str]] | None:
     model = values.get("model") if isinstance(values, dict) else None
     merges = model.get("merges") if isinstance(model, dict) else None
-    is_pairs = isinstance(merges, list) and all(isinstance(m, list) and len(m) == 2 for m in merges)
-    return [(left, right) for left, right in merges] if is_pairs else None  # type: ignore[union-attr]
+    if not isinstance(merges, list):
+        return None
+    known = set(BYTE_NAMES)
+    for pair in merges:
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+            return None
+        if not known.issuperset(pair):  # a token that is neither a byte nor the result of a merge before
+            return None
+        known.add(pair[0] + pair[1])
+    return [(left, right) for left, right in merges]
 
 
 def _read_merges(file: pathlib.Path) -> tuple[list[tuple[str, str]], list[str]]:
     if not file.is_file():
         raise TokenizerError(f"no tokenizer at {file}; give a folder or `tokenizer.json` that `save` wrote")
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TokenizerError(f"{file} is not JSON ({error}); save the tokenizer again") from None
+    values = read_definition(file)
     merges = _merges_of(values)
     if merges is None or values != definition(merges, _marks_of(values)):
         raise TokenizerError(f"{file} is not a HighNoon tokenizer; use `load_tokenizer` to load any kind")
@@ -234,7 +240,8 @@ def _require_marks(names: Sequence[str]) -> list[str]:
     taken = set(SPECIAL_TOKENS)
     for name in names:
         if not isinstance(name, str) or not name or name in taken:
-            raise TokenizerError(f"`chat_marks` must be names of new special tokens, each once; received {name!r}")
+            raise TokenizerError(f"`chat_marks` must be names of new special tokens, each once; received "
+                                 f"{name!r}")
         taken.add(name)
     return list(names)
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from highnoon.tokenization.byte_alphabet import definition
+from highnoon.tokenization.read_definition import read_definition
 from highnoon.tokenization.special_tokens import (
     BOS_ID,
     EOS_ID,
@@ -72,7 +73,7 @@ class ByteTokenizer(Tokenizer):
         tokenizer, file = cls(), tokenizer_file(path)
         if not file.is_file():
             raise TokenizerError(f"no tokenizer at {file}; give a folder that `save` wrote")
-        if json.loads(file.read_text(encoding="utf-8")) != json.loads(tokenizer.to_json()):
+        if read_definition(file) != json.loads(tokenizer.to_json()):
             raise TokenizerError(f"{file} is not a byte tokenizer; use `load_tokenizer` to load any kind")
         return tokenizer
 

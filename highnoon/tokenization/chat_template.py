@@ -14,13 +14,17 @@ Message = Mapping[str, Any]
 
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 
-# What the default does, in Jinja.
+# What the default does, in Jinja; and what writes a begin token before it.
 DEFAULT_CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
+BEGIN_TEMPLATE = "{{- bos_token }}"
+
+# What an assistant says to a tool in place of words.
+TOOL_FIELDS = ("tool_calls", "function_call")
 
 # A word that stands for any text, where the text around it is looked for.
 _PROBE = "Probe"
@@ -52,7 +56,7 @@ class ChatTemplate:
       when it is rendered alone. A template that changes the words, or writes a turn otherwise when others
       follow, is an error that asks for `{% generation %}`.
 
-    A turn of the assistant whose words are blank, or whose field `learn` is false, is not learned.
+    A turn of the assistant without words or tool calls, or whose field `learn` is false, is not learned.
 
     Args:
         template: A Jinja template; None is the default, which does not need Jinja.
@@ -161,6 +165,9 @@ class ChatTemplate:
         length = 0
         for message in messages:
             words = message["content"]
+            if name := next((name for name in TOOL_FIELDS if message.get(name)), None):
+                raise ChatTemplateError(f"the default chat template cannot write `{name}` of a turn; give a "
+                                        f"`chat_template` that can, or remove it", "tool call")
             if not isinstance(words, str):
                 raise ChatTemplateError(f"the words of a turn must be text; received {type(words).__name__}; "
                                         f"give a `chat_template` that can write them", "not text")
@@ -198,9 +205,15 @@ def is_jinja_installed() -> bool:
 
 def is_learned(message: Message) -> bool:
     """Returns whether a model learns to write a turn."""
-    words = message["content"]
-    return (message["role"] == "assistant" and isinstance(words, str) and bool(words.strip())
+    is_tool_call = any(message.get(name) for name in TOOL_FIELDS)
+    return (message["role"] == "assistant" and (has_words(message) or is_tool_call)
             and message.get("learn", True) is not False)
+
+
+def has_words(message: Message) -> bool:
+    """Returns whether the content of a turn is text that is not blank."""
+    words = message["content"]
+    return isinstance(words, str) and bool(words.strip())
 
 
 def _require_unicode(text: str) -> str:

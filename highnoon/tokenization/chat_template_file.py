@@ -9,7 +9,12 @@ import pathlib
 from typing import Any
 
 from highnoon.files.foreign import ForeignDataError, read_json, require_type
-from highnoon.tokenization.chat_template import ChatTemplate, ChatTemplateError
+from highnoon.tokenization.chat_template import (
+    BEGIN_TEMPLATE,
+    DEFAULT_CHAT_TEMPLATE,
+    ChatTemplate,
+    ChatTemplateError,
+)
 
 CHAT_TEMPLATE_FILE = "highnoon_chat.json"
 SETTINGS_FILE, JINJA_FILE = "tokenizer_config.json", "chat_template.jinja"
@@ -86,6 +91,9 @@ def read_published_template(folder: pathlib.Path) -> ChatTemplate | None:
         contents = {name: value.get("content") if isinstance(value, dict) else value
                     for name, value in names.items()}
         variables = {name: value for name, value in contents.items() if isinstance(value, str)}
+        if source in (DEFAULT_CHAT_TEMPLATE, BEGIN_TEMPLATE + DEFAULT_CHAT_TEMPLATE):
+            # An export of ours.
+            return ChatTemplate()
         return _template(source, variables, str(file))
     except ForeignDataError as error:
         raise ChatTemplateError(str(error), "damaged") from None

@@ -13,7 +13,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from highnoon.tokenization.chat_template import ChatTemplateError, Message, is_learned
+from highnoon.tokenization.chat_template import ChatTemplateError, Message, has_words, is_learned
 from highnoon.tokenization.marked_text import MarkedText, Stretches
 
 # Private-use characters: around what is learned, and within brackets of the words. A row that holds one is
@@ -104,28 +104,47 @@ class JinjaChat:
     def _found(self, messages: Sequence[Message]) -> tuple[str, Stretches]:
         """The text, and the assistant's stretches in a template that does not mark them."""
         plain = self._written(messages)
-        turns = [number for number, message in enumerate(messages) if is_learned(message)]
-        marked = [_with_marks(message) if number in turns else message
-                  for number, message in enumerate(messages)]
+        spoken = [is_learned(message) and has_words(message) for message in messages]
+        marked = [_with_marks(message) if is_spoken else message
+                  for message, is_spoken in zip(messages, spoken, strict=True)]
         text, stretches = _unmarked(self._written(marked))
-        if text != plain or len(stretches) != len(turns):
+        if text != plain or len(stretches) != sum(spoken):
             raise _unclear("changes the assistant's words")
-        learned = []
-        for number, (start, stop) in zip(turns, stretches, strict=True):
-            until_here = plain if number == len(messages) - 1 else self._written(messages[:number + 1])
-            if not plain.startswith(until_here) or len(until_here) < stop:
-                raise _unclear("writes a turn otherwise when others follow")
-            before = learned[-1][1] if learned else 0
-            learned.append((self._prompt_end(plain, messages[:number], before, start), len(until_here)))
+        words = iter(stretches)
+        learned: list[tuple[int, int]] = []
+        for number, message in enumerate(messages):
+            if is_learned(message):
+                span = next(words) if spoken[number] else None
+                learned.append(self._turn(plain, messages, number, learned[-1][1] if learned else 0, span))
         return plain, tuple(learned)
 
-    def _prompt_end(self, text: str, messages: Sequence[Message], least: int, most: int) -> int:
-        """Where the prompt for an answer ends in the text: what follows is for the model to write."""
+    def _turn(self, text: str, messages: Sequence[Message], number: int, least: int,
+              span: tuple[int, int] | None) -> tuple[int, int]:
+        """Where an answer begins and ends in the text.
+
+        Args:
+            text: The conversation.
+            messages: Its turns.
+            number: Which turn.
+            least: Where the answer may begin at the earliest.
+            span: Where its words are; None for tool calls.
+        """
+        until_here = text if number == len(messages) - 1 else self._written(messages[:number + 1])
+        if not text.startswith(until_here) or len(until_here) < (span[1] if span else least):
+            raise _unclear("writes a turn otherwise when others follow")
+        start = self._prompt_end(text, messages[:number])
+        if start is not None and least <= start <= (span[0] if span else len(until_here) - 1):
+            return start, len(until_here)
+        if span is None:
+            raise _unclear("has no prompt after which tool calls begin")
+        return span[0], len(until_here)
+
+    def _prompt_end(self, text: str, messages: Sequence[Message]) -> int | None:
+        """Where the template's own prompt for an answer ends in the text, None where it has none there."""
         if not self._has_prompt or not messages:
-            return most
+            return None
         prompt = self._written(messages, is_prompt=True)
-        is_own = prompt != self._written(messages) and text.startswith(prompt)
-        return len(prompt) if is_own and least <= len(prompt) <= most else most
+        return len(prompt) if prompt != self._written(messages) and text.startswith(prompt) else None
 
     def _marks(self, text: str, messages: Sequence[Message], is_prompt: bool) -> Stretches:
         """The marks that the template wrote, none of which come from the words of a turn.
@@ -145,12 +164,12 @@ class JinjaChat:
         written = broken(lambda name: False)
         if written.replace(_BREAK, "") != text:
             own = sorted(name for name in names if name in self._source)[:_MOST_READ_NAMES]
-            read = {name for name in own
-                    if broken(lambda found, name=name: found != name).replace(_BREAK, "") != text}
+            read = {name for name in own if broken(name.__ne__).replace(_BREAK, "") != text}
             written = broken(lambda name: name in read)
         if written.replace(_BREAK, "") != text:
-            raise ChatTemplateError("the chat template reads brackets in the words of a turn, so that its "
-                                    "marks cannot be told from them; change the template or the row", _UNCLEAR)
+            raise ChatTemplateError(
+                "the chat template reads brackets in the words of a turn, so that its marks cannot be told "
+                "from them; change the template or the row", _UNCLEAR)
         marks, removed, place = [], 0, 0
         for found in _MARK.finditer(written):
             removed += written.count(_BREAK, place, found.start())
@@ -245,8 +264,8 @@ def _break_brackets(words: str) -> str:
 
 def _require_no_private_characters(messages: Sequence[Message]) -> None:
     if any(mark in words for words in _strings(messages) for mark in (_OPEN, _CLOSE, _BREAK)):
-        raise ChatTemplateError("a turn holds U+F5A17, U+F5A18 or U+F5A19, which mark what is learned; remove "
-                                "them from the row", "private-use mark")
+        raise ChatTemplateError("a turn holds U+F5A17, U+F5A18 or U+F5A19, which mark what is learned; "
+                                "remove them from the row", "private-use mark")
 
 
 def _unmarked(marked: str) -> tuple[str, list[tuple[int, int]]]:
@@ -266,5 +285,6 @@ def _unmarked(marked: str) -> tuple[str, list[tuple[int, int]]]:
 
 
 def _unclear(what: str) -> ChatTemplateError:
-    return ChatTemplateError(f"the chat template {what}, so that what is learned cannot be found; put "
-                             f"{{% generation %}} and {{% endgeneration %}} around it in the template", _UNCLEAR)
+    return ChatTemplateError(
+        f"the chat template {what}, so that what is learned cannot be found; put {{% generation %}} and "
+        f"{{% endgeneration %}} around it in the template", _UNCLEAR)

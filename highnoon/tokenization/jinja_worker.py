@@ -1,7 +1,7 @@
 """The other end of `ask_jinja`: a process that renders chat templates with bounds on time and memory.
 
-A bound on time must hold within one operation (`9 ** 9 ** 9`), which only the system can stop; so the template
-runs in a process of its own, whose processor time and memory the system limits for each conversation.
+A bound on time must hold within one operation, such as a power of large numbers, which only the system can
+stop. So the template runs in its own process, and the system limits the time and memory of each conversation.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ def _answer(request: bytes, chats: dict[tuple[Any, ...], JinjaChat]) -> list[Any
         chat = chats[key]
         found = MarkedText("") if task == "check" else getattr(chat, task)(messages)
         if len(found.text) > _LEAST_TEXT + _TEXT_A_BYTE * num_bytes:
-            raise ChatTemplateError(f"the chat template writes {len(found.text):,} characters of a conversation "
-                                    f"of {num_bytes:,} bytes; write less", "chat template without bound")
+            raise ChatTemplateError(
+                f"the chat template writes {len(found.text):,} characters of a conversation of "
+                f"{num_bytes:,} bytes; write less", "chat template without bound")
         return ["text", *found]
     except ChatTemplateError as error:
         return ["error", str(error)[:_LONGEST_ERROR], error.reason, False]

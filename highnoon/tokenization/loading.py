@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 from typing import Any
@@ -15,6 +14,7 @@ from highnoon.tokenization.chat_template_file import (
     read_published_template,
 )
 from highnoon.tokenization.pretrained_tokenizer import PretrainedTokenizer
+from highnoon.tokenization.read_definition import read_definition
 from highnoon.tokenization.special_tokens import SPECIAL_TOKENS
 from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
 
@@ -42,13 +42,11 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     file = tokenizer_file(path)
     if not file.is_file():
         raise TokenizerError(f"no tokenizer at {file}; give a tokenizer.json or the folder that holds one")
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TokenizerError(f"{file} is not JSON ({error}); give a tokenizer.json") from None
+    values = read_definition(file)
     tokenizer = _tokenizer_of(values, file)
     own = chat_template_file(file)
-    tokenizer.chat_template = read_chat_template(own) if own.is_file() else read_published_template(file.parent)
+    is_own = own.is_file()
+    tokenizer.chat_template = read_chat_template(own) if is_own else read_published_template(file.parent)
     return tokenizer
 
 

@@ -6,6 +6,9 @@ import functools
 import os
 from collections.abc import Mapping, Sequence
 
+from highnoon.files.foreign import ForeignDataError, read_text
+from highnoon.tokenization.engine_errors import engine_errors
+from highnoon.tokenization.read_definition import require_bounded
 from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
 
 # Names that published tokenizers give to these roles, the most telling first.
@@ -36,10 +39,9 @@ class PretrainedTokenizer(Tokenizer):
     def __init__(self, definition: str) -> None:
         import tokenizers
 
-        try:
+        require_bounded(definition)
+        with engine_errors("not a tokenizer.json that `tokenizers` can read"):
             self._engine = tokenizers.Tokenizer.from_str(definition)
-        except Exception as error:  # the Rust library raises plain Exception
-            raise TokenizerError(f"not a tokenizer.json that `tokenizers` can read: {error}") from None
         self._definition = definition
         self._engine.no_padding()
         self._engine.no_truncation()
@@ -60,7 +62,12 @@ class PretrainedTokenizer(Tokenizer):
         file = tokenizer_file(path)
         if not file.is_file():
             raise TokenizerError(f"no tokenizer at {file}; give a tokenizer.json or its folder")
-        return cls(file.read_text(encoding="utf-8"))
+        try:
+            return cls(read_text(file))
+        except ForeignDataError as error:
+            raise TokenizerError(f"{error}; give a tokenizer.json") from None
+        except TokenizerError as error:
+            raise TokenizerError(f"{file}: {error}") from None
 
     def _find(self, names: Sequence[str]) -> int | None:
         found = (self._engine.token_to_id(name) for name in names)
@@ -69,7 +76,7 @@ class PretrainedTokenizer(Tokenizer):
     @functools.cached_property
     def vocab_size(self) -> int:
         """One more than the highest id: published vocabularies have gaps."""
-        return max(self._engine.get_vocab(with_added_tokens=True).values()) + 1
+        return max(self._engine.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     @functools.cached_property
     def special_ids(self) -> frozenset[int]:
@@ -80,7 +87,7 @@ class PretrainedTokenizer(Tokenizer):
         }
 
     @functools.cached_property
-    def ids_of_special_tokens(self) -> Mapping[str, int]:  # type: ignore[override]
+    def ids_of_special_tokens(self) -> Mapping[str, int]:
         names = {token_id: self._engine.id_to_token(token_id) for token_id in self.special_ids}
         return {name: token_id for token_id, name in names.items() if name}
 
@@ -88,8 +95,10 @@ class PretrainedTokenizer(Tokenizer):
         return self._definition
 
     def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = self._engine.encode_batch_fast(texts, add_special_tokens=False)
+        with engine_errors("the tokenizer cannot encode this text"):
+            encodings = self._engine.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def _decode_ids(self, ids: list[int]) -> str:
-        return str(self._engine.decode(ids, skip_special_tokens=False))
+        with engine_errors("the tokenizer cannot decode these ids"):
+            return str(self._engine.decode(ids, skip_special_tokens=False))

@@ -139,11 +139,21 @@ class Tokenizer(abc.ABC):
         return self._decode_ids(checked)
 
     def decode_document(self, ids: Iterable[int]) -> str:
-        """Returns the text of a framed document: only begin, end and padding are left out."""
-        framing = {self.bos_token_id, self.eos_token_id, self.pad_token_id}
-        return self._decode_ids([token_id for token_id in self._require_ids(ids) if token_id not in framing])
+        """Returns the text of a framed document, with the names of special tokens within it."""
+        return self._decode_ids(self.unframed(ids))
 
-    def with_chat_template(self, template: ChatTemplate | None) -> Self:
+    def unframed(self, ids: Iterable[int]) -> list[int]:
+        """Returns the ids of a document without the begin token before them and the end token after them.
+
+        Raises:
+            TokenizerError: an id is outside [0, vocab_size).
+        """
+        checked = self._require_ids(ids)
+        begin = int(bool(checked) and checked[0] == self.bos_token_id)
+        end = len(checked) - int(len(checked) > begin and checked[-1] == self.eos_token_id)
+        return checked[begin:end]
+
+    def with_chat_template(self: Self, template: ChatTemplate | None) -> Self:
         """Returns this tokenizer, or a copy of it that has another chat template."""
         if template == self.chat_template:
             return self

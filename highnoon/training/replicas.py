@@ -85,21 +85,16 @@ class Replicas:
         if self.num_workers > 1:
             tf.function(lambda: self.strategy.run(lambda: sum_replicas(tf.ones(()))))()
 
-    def adopt(self, variables: Iterable[keras.Variable]) -> bool:
+    def adopt(self, variables: Iterable[keras.Variable]) -> None:
         """Puts variables that were made elsewhere under the strategy, with their values.
 
-        Returns:
-            Whether any had to be moved; functions that were traced before then hold variables that
-            are no longer the model's.
+        Functions that were traced before then hold variables that are no longer the model's.
         """
-        moved = False
         for variable in variables:
             if not self.strategy.extended.variable_created_in_scope(variable.value):
                 value = keras.ops.convert_to_numpy(variable)
                 with self.strategy.scope():
                     variable._initialize(value)
-                moved = True
-        return moved
 
 
 def all_variables(model: keras.Model) -> list[keras.Variable]:

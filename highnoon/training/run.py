@@ -141,6 +141,8 @@ class TrainingRun:
         except CallbackFailed as failure:
             error = failure.__cause__
             assert error is not None
+            # What fails from here on must not keep the run from being saved.
+            self.callbacks.on_error = "warn"
             error.add_note(
                 f"a callback raised this after step {self.progress.step}; {self._save_and_say_where()}"
             )
@@ -368,6 +370,8 @@ class TrainingRun:
         if any(step.in_a_row >= most for step in skipped):
             # The answer begins anew behind all that was taken so far.
             skipped += self._skipped.examine(includes_last=True)
+        for error in self._skipped.take_errors():
+            self.callbacks.report(error)
         for step in skipped:
             fields = dataclasses.asdict(step) | {"path": step.path and str(step.path)}
             self.callbacks.event("step_skipped", **fields)
@@ -508,6 +512,7 @@ class TrainingRun:
         if self._writer is None or not self.replicas.is_chief:
             return
         began = time.perf_counter()
+        self.callbacks.flush()
         self._report_saved(self._writer.start(self.progress.step, self._capture(), roles))
         self._throughput.pause(time.perf_counter() - began)
 

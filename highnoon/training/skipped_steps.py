@@ -5,11 +5,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from highnoon.files.name_path import name_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,7 @@ class SkippedSteps:
     def __init__(self, folder: pathlib.Path | None) -> None:
         self._folder = folder
         self._calls: collections.deque[Sequence[TakenStep]] = collections.deque()
+        self._errors: list[OSError] = []
 
     def add(self, taken: Sequence[TakenStep]) -> None:
         """Notes the steps of a call."""
@@ -75,6 +79,11 @@ class SkippedSteps:
                     found.append(self._keep(taken))
         return found
 
+    def take_errors(self) -> list[OSError]:
+        """Returns why batches could not be kept since the last call."""
+        errors, self._errors = self._errors, []
+        return errors
+
     def forget(self) -> None:
         """Drops the steps not looked at, after the run went back before them."""
         self._calls.clear()
@@ -86,10 +95,30 @@ class SkippedSteps:
             taken.step, int(metrics["skipped_in_a_row"]), float(metrics["loss"]),
             float(metrics["grad_norm"]), taken.position, path,
         )
-        if path is not None:
-            batch, documents = taken.batch()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(path, allow_pickle=False, **batch)
-            figures = {**dataclasses.asdict(skipped), "path": path.name, "documents": documents}
-            path.with_suffix(".json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        if path is None:
+            return skipped
+        try:
+            with name_path(path):
+                _write_batch(path, skipped, *taken.batch())
+        except OSError as error:
+            self._errors.append(error)
+            return dataclasses.replace(skipped, path=None)
         return skipped
+
+
+def _write_batch(
+    path: pathlib.Path, skipped: SkippedStep, batch: dict[str, np.ndarray], documents: list[list[int]]
+) -> None:
+    """Writes both files of a step, each whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figures = {**dataclasses.asdict(skipped), "path": path.name, "documents": documents}
+    beside, texts = path.with_suffix(".npz.tmp"), path.with_suffix(".json.tmp")
+    try:
+        with beside.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **batch)
+        texts.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        os.replace(beside, path)
+        os.replace(texts, path.with_suffix(".json"))
+    finally:
+        beside.unlink(missing_ok=True)
+        texts.unlink(missing_ok=True)

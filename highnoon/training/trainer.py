@@ -15,7 +15,6 @@ import keras
 
 from highnoon.callbacks import Alerts, CallbackGroup, MetricsFile, ProgressBar, TensorBoardLog
 from highnoon.config import ConfigError, TrainingConfig, resolve_keys
-from highnoon.inference.decoder import forget_decoder
 from highnoon.training import checkpoint, snapshot
 from highnoon.training.checkpoint_writer import CheckpointWriter
 from highnoon.training.distributed import resolve_strategy, scaled_learning_rate
@@ -528,8 +527,7 @@ class Trainer:
 
     def _place_model(self) -> None:
         """Puts the model under the strategy, if it is not."""
-        if self.replicas.adopt(all_variables(self.model)):
-            forget_decoder(self.model)
+        self.replicas.adopt(all_variables(self.model))
 
     def _restore(self, saved: dict[str, Any]) -> Progress:
         """Gives model, optimizer, step and schedulers a checkpoint's state; returns its progress."""

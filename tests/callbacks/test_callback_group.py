@@ -109,3 +109,43 @@ def test_events_that_wait_are_forgotten_with_the_run_that_a_callback_ended():
 
 def test_a_callback_outside_a_run_may_send_and_nobody_hears():
     Listener().send("echo")
+
+
+class Counter(Listener):
+    """Remembers how many events it has heard."""
+
+    def state_dict(self):
+        return {"count": len(self.events)}
+
+    def load_state_dict(self, state):
+        self.events = ["earlier"] * state["count"]
+
+
+def test_a_callback_that_is_left_out_moves_no_memory():
+    first, second, resumed_first, resumed_second = Counter(), Counter(), Counter(), Counter()
+    first.on_event({"event": "log"})
+    states = CallbackGroup([keras.callbacks.History(), first, second]).state()
+    CallbackGroup([resumed_first, Listener(), resumed_second]).load_state(states)
+    assert (resumed_first.state_dict(), resumed_second.state_dict()) == ({"count": 1}, {"count": 0})
+
+
+def test_a_callback_that_cannot_close_is_warned_about_and_the_others_are_closed():
+    class Stuck(Listener):
+        def close(self):
+            raise OSError("stuck")
+
+    listener = Listener()
+    with pytest.warns(UserWarning, match="stuck"):
+        CallbackGroup([Stuck(), listener]).close()
+    assert listener.is_closed
+
+
+def test_flushing_reaches_event_callbacks_and_its_error_is_one_of_a_callback():
+    class Full(Listener):
+        def flush(self):
+            raise OSError("no space")
+
+    with pytest.raises(CallbackFailed):
+        CallbackGroup([Full()]).flush()
+    with pytest.warns(UserWarning, match="no space"):
+        CallbackGroup([Full()], on_error="warn").flush()

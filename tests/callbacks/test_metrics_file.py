@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import types
+
+import pytest
 
 from highnoon.callbacks import MetricsFile
 from highnoon.callbacks.metrics_file import read_metrics
+from highnoon.files import appended_file
 
 
 def log(step: int, loss: float) -> dict:
@@ -80,3 +85,41 @@ def test_the_file_only_ever_grows(tmp_path):
         now = writer.path.read_bytes()
         assert now.startswith(before) and len(now) > len(before)
         before = now
+
+
+def test_lines_that_a_full_disk_refused_are_written_by_the_resumed_run(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    first, real = MetricsFile(path), os.write
+    first.on_event(begin(0))
+    first.on_event(log(1, 9.0))
+    before, calls = path.read_bytes(), []
+
+    def refuse(descriptor, data):
+        calls.append(data)
+        if len(calls) % 2:
+            return real(descriptor, data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(appended_file.os, "write", refuse)
+        for event in (log(2, 8.0), log(3, 7.0)):
+            with pytest.raises(OSError, match=r"No space left on device \([\d,]+ bytes are free\)") as raised:
+                first.on_event(event)
+            assert raised.value.filename == str(path)
+        assert path.read_bytes() == before
+        state = json.dumps(first.state_dict())
+    resumed = MetricsFile(path)
+    resumed.load_state_dict(json.loads(state))
+    for event in (begin(3), log(4, 6.0)):
+        resumed.on_event(event)
+    assert [line["step"] for line in read_metrics(path)] == [1, 2, 3, 4]
+
+
+def test_lines_are_on_the_disk_before_a_checkpoint_is_captured(tmp_path, monkeypatch):
+    writer, synced = MetricsFile(tmp_path / "metrics.jsonl"), []
+    writer.on_event(log(1, 9.0))
+    monkeypatch.setattr(
+        appended_file.os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size)
+    )
+    writer.flush()
+    assert synced == [writer.path.stat().st_size]

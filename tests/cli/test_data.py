@@ -210,7 +210,7 @@ def test_lines_and_kinds_are_read_as_asked(rows, capsys):
     (["--validation-split", "1.5"], "`validation_split`"),
     (["--output", "taken"], "taken is not empty and holds no tokens (mine.txt)"),
     (["--clean", "empty.yaml"], "empty.yaml holds no cleaning steps"),
-    (["--clean", "bad.yaml"], "bad.yaml is not YAML"),
+    (["--clean", "bad.yaml"], "bad.yaml is not valid YAML"),
 ])
 def test_what_will_be_refused_is_refused_before_a_tokenizer_is_trained(
     rows, tmp_path, capsys, monkeypatch, options, error

@@ -273,6 +273,51 @@ def test_workers_of_other_hosts_run_through_ssh_and_end_with_the_group(tmp_path,
     assert "[launch] worker 1 failed with exit code 3" in printed
 
 
+# Says how long its token is, and how many command lines of this machine hold it.
+TELL_TOKEN = """
+import os, pathlib
+token, number = os.environ["HIGHNOON_TOKEN"].encode(), 0
+for file in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    try:
+        number += token in file.read_bytes()
+    except OSError:  # that process has ended
+        pass
+print("token of", len(token), "in", number)
+"""
+
+
+def test_each_launch_has_a_new_token_in_the_environment_of_its_workers(tmp_path, capsys):
+    (tmp_path / "tell.py").write_text(TELL_TOKEN)
+    assert main(["launch", "--workers", "2", "--", str(tmp_path / "tell.py")]) == 0
+    told = capsys.readouterr().out
+    assert all(f"[worker {rank}] token of 64 in 0" in told for rank in range(2)), told
+    plan = LaunchPlan.on_this_host(2)
+    assert plan.token != LaunchPlan.on_this_host(2).token
+    assert plan.token not in repr(plan) + launch_plan.shell_line(["true"], plan.environment(0))
+
+
+def test_a_worker_of_another_host_gets_the_token_and_no_command_line_holds_it(tmp_path, elsewhere, capsys):
+    hosts = tmp_path / "hosts.txt"
+    hosts.write_text(f"{elsewhere} 2\n")
+    (tmp_path / "tell.py").write_text(TELL_TOKEN)
+    base = str(launch_plan.free_ports(1)[0])
+    words = ["launch", "--hosts", str(hosts), "--base-port", base, "--ssh", SSH]
+    assert main([*words, "--", sys.executable, str(tmp_path / "tell.py")]) == 0
+    told = capsys.readouterr().out
+    assert all(f"[worker {rank}] token of 64 in 0" in told for rank in range(2)), told
+
+
+@pytest.mark.parametrize("words", [
+    ["--workers", "1000000000"], ["--workers", "2", "--base-port", "65535"],
+    ["--workers", "2", "--base-port", "-5"], ["--hosts", "HOSTS"], ["--hosts", "."], ["--hosts", "/dev/zero"],
+])
+def test_a_launch_that_cannot_be_is_refused_at_once(words, tmp_path, capsys):
+    (tmp_path / "hosts").write_text("one 999999999\n")
+    words = [str(tmp_path / "hosts") if word == "HOSTS" else word for word in words]
+    assert main(["launch", *words, "--", "true"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_worker_of_another_host_ends_when_its_launcher_is_killed(tmp_path):
     line = launch_plan.remote_line("echo pid $$; exec sleep 100", grace_seconds=1)
     launcher = subprocess.Popen(

@@ -27,7 +27,10 @@ def test_the_folder_of_a_file_is_its_domain(root: pathlib.Path) -> None:
         source = DomainFolder(root)
     assert source.domains == ["art", "science"]
     assert [(d.domain, d.text) for d in source.documents()] == [
-        ("art", "art/a.txt"), ("science", "science/a.jsonl"), ("science", "science/b.txt"),
+        ("art", "art/a.txt"),
+        ("art", "art/c.md"),
+        ("science", "science/a.jsonl"),
+        ("science", "science/b.txt"),
     ]
 
 
@@ -74,18 +77,85 @@ def test_a_domain_without_files_is_an_error_or_counted(root: pathlib.Path) -> No
     source = DomainFolder(root, options=ReadOptions(skip_bad=True))
     list(source.documents())
     assert source.bad_rows.report()["reasons"]["domain without files"] == {
-        "count": 1, "places": [str(root / "empty")]}
+        "count": 1,
+        "places": [str(root / "empty")],
+    }
 
 
 def test_the_parts_are_a_source_for_each_domain(root: pathlib.Path) -> None:
     parts = DomainFolder(root, domains=["science", "art"]).parts
     assert [part.name for part in parts] == ["art", "science"]
-    assert [d.text for d in parts[0].documents()] == ["art/a.txt"]
+    assert [d.text for d in parts[0].documents()] == ["art/a.txt", "art/c.md"]
 
 
 def test_bad_rows_of_all_domains_are_counted_together(root: pathlib.Path) -> None:
     for domain in ("science", "art"):
         (root / domain / "bad.jsonl").write_text("{\n")
     source = DomainFolder(root, domains=["science", "art"], options=ReadOptions(skip_bad=True))
-    assert len(list(source.documents())) == 3
+    assert len(list(source.documents())) == 4
     assert source.bad_rows.report()["reasons"]["not JSON"]["count"] == 2
+
+
+def test_what_a_folder_leaves_out_is_told_once_and_counted(root: pathlib.Path) -> None:
+    for name in (
+        "art/a.pdf",
+        "art/b.PDF",
+        "art/deep/c.html",
+        "science/d.ipynb",
+        "science/noend",
+        "e.pdf",
+        "art/.git/x",
+    ):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("x")
+    (root / "art" / "gone").symlink_to(root / "nowhere")
+    told = (
+        "left out 3 *.pdf, 1 *.html, 1 *.ipynb, 1 broken link or special file, "
+        "1 without a known suffix; convert"
+    )
+    with pytest.warns(UserWarning) as caught:
+        source = DomainFolder(root)
+    assert [told in str(warning.message) for warning in caught] == [True]
+    assert len(list(source.documents())) == 4
+    reasons = source.bad_rows.report()["reasons"]
+    assert reasons["not read: *.pdf"] == {
+        "count": 3,
+        "places": [str(root / name) for name in ("e.pdf", "art/a.pdf", "art/b.PDF")],
+    }
+    with pytest.warns(UserWarning, match="left out 1 .*ipynb, 1 without a known suffix"):
+        DomainFolder(root, domains=["science"])
+
+
+def test_folders_within_a_domain_are_read(root: pathlib.Path) -> None:
+    for name in ("art/b/x.rst", "art/b/deep/y.json", "art/d.markdown"):
+        (root / name).parent.mkdir(exist_ok=True, parents=True)
+        (root / name).write_text('[{"text": "row"}]' if name.endswith("json") else name)
+    source = DomainFolder(root, domains=["art"])
+    assert [document.text for document in source.documents()] == [
+        "art/a.txt",
+        "row",
+        "art/b/x.rst",
+        "art/c.md",
+        "art/d.markdown",
+    ]
+
+
+def test_links_that_lead_back_are_left_out(root: pathlib.Path) -> None:
+    (root / "up").symlink_to(root.parent)
+    (root / "art" / "again").symlink_to(root)
+    with pytest.warns(UserWarning, match="left out 2 linked folder"):
+        source = DomainFolder(root)
+    assert source.domains == ["art", "science"]
+    assert len(list(source.documents())) == 4
+
+
+def test_a_folder_in_which_nothing_is_readable_says_what_it_holds(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "d").mkdir()
+    for name in ("a.pdf", "d/b.html", "d/c.html"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(DataError, match=r"holds no \*\.txt, .* it holds 2 \*\.html, 1 \*\.pdf$"):
+        DomainFolder(tmp_path)
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "a.txt").write_text("x")
+    with pytest.raises(DataError, match=r"sub-folders without data: d \(2 \*\.html\); fill"):
+        DomainFolder(tmp_path)

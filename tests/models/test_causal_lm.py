@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import keras
@@ -372,6 +373,23 @@ def test_int8_shrinks_every_kernel_and_keeps_the_loss(tied):
     large = [v for v in model.weights if int(np.prod(v.shape)) > 500]
     assert {v.dtype for v in large} == {"int8"}
     assert float(model.loss_terms(batch, training=False)["loss_sum"]) == pytest.approx(before, rel=0.02)
+
+
+@pytest.mark.parametrize("part", ["model", "backbone"])
+def test_predict_after_lora_is_not_of_the_old_graph(part):
+    config = dataclasses.replace(HYBRID, block_pattern="attention+mlp", num_reasoning_blocks=1)
+    whole = battery.new_model(config)
+    model = whole if part == "model" else whole.backbone
+    model.predict(TOKEN_IDS, verbose=0)
+    whole.backbone.enable_lora(2)
+    for variable in whole.trainable_variables:
+        variable.assign(variable + 0.5)
+    now = ops.convert_to_numpy(model(TOKEN_IDS, training=False))
+    np.testing.assert_allclose(model.predict(TOKEN_IDS, verbose=0), now, atol=1e-5)
+    traced = model.predict_function
+    whole.trainable_variables[0].assign(whole.trainable_variables[0] + 0.5)
+    model.predict(TOKEN_IDS, verbose=0)
+    assert model.predict_function is traced
 
 
 @pytest.mark.slow

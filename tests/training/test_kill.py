@@ -69,6 +69,30 @@ def logged_steps(folder: pathlib.Path) -> list[tuple[str, int]]:
     return [(line["event"], line["step"]) for line in read_metrics(metrics) if line["event"] != "alert"]
 
 
+def events_of_tensorboard(folder: pathlib.Path) -> list[tuple[str, int]]:
+    """Returns what a reader of all event files sees that knows nothing of restarts."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    paths = sorted((folder / "logs").rglob("events.out.tfevents.*"))
+    events = [event for path in paths for event in EventFileLoader(str(path)).Load()]
+    return [(value.tag, event.step) for event in events for value in event.summary.value]
+
+
+def curves_of_tensorboard(folder: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
+    """Returns the steps and values of each curve as TensorBoard reads them, but for those of time."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    (log_dir,) = (folder / "logs").iterdir()
+    events = EventAccumulator(str(log_dir), size_guidance={"tensors": 0}).Reload()
+    timed = ("train/tokens_per_second", "train/data_wait_fraction", "train/flop_utilization",
+             "train/memory_bytes")
+    return {
+        tag: [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors(tag)]
+        for tag in events.Tags()["tensors"] if tag not in timed
+    }
+
+
 def test_kills_anywhere_end_with_the_same_bits_and_each_step_is_logged_once(corpus, other_corpus, tmp_path):
     corpora, whole_folder, rng = [corpus, other_corpus], tmp_path / "whole", np.random.default_rng(0)
     whole = finish(corpora, whole_folder)
@@ -83,6 +107,8 @@ def test_kills_anywhere_end_with_the_same_bits_and_each_step_is_logged_once(corp
         assert whole.keys() == again.keys()
         assert not [name for name in whole if whole[name].tobytes() != again[name].tobytes()]
         assert logged_steps(whole_folder) == logged_steps(killed)
+        assert events_of_tensorboard(whole_folder) == events_of_tensorboard(killed)
+        assert curves_of_tensorboard(whole_folder) == curves_of_tensorboard(killed)
         log_points = [step for event, step in logged_steps(killed) if event == "log"]
         assert log_points == sorted(set(log_points))
     print(f"{num_kills} kills over {num_runs} runs of {log_points[-1]} steps")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
 
 from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.formats.file_row import FileRow, record_rows
+from highnoon.data.formats.json_row import json_row
 from highnoon.data.formats.tensorflow_example import example_values
 from highnoon.data.opening import local_file
 from highnoon.data.read_options import ReadOptions
 from highnoon.data.remote import FilePath
 
 _BATCH_ROWS = 256
+_BATCH_BYTES = 64 << 20
 
 
 def read_array_record(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator[FileRow]:
@@ -38,14 +39,17 @@ def read_array_record(path: FilePath, options: ReadOptions, bad: BadRows) -> Ite
 
 def _records(library: Any, path: FilePath, file: str) -> Iterator[bytes]:
     reader = library.ArrayRecordReader(file)
-    start = 0
+    start, rows = 0, 1
     try:
         if not reader.ok():
             raise RuntimeError("no readable index")
         while start < reader.num_records():
-            records = reader.read(start, min(start + _BATCH_ROWS, reader.num_records()))
+            records = reader.read(start, min(start + rows, reader.num_records()))
+            if not records:
+                raise RuntimeError("fewer records than its index says")
             yield from records
             start += len(records)
+            rows = max(1, min(_BATCH_ROWS, 2 * rows, _BATCH_BYTES // max(1, *map(len, records))))
         # What closes tells of damage that reading passed over.
         reader.close()
     except RuntimeError as error:
@@ -58,8 +62,7 @@ def _values(record: bytes, place: str) -> dict[str, Any]:
     if not record.startswith(b"{"):
         return example_values(record, place)
     try:
-        values: dict[str, Any] = json.loads(record.decode("utf-8"))
-    except ValueError as error:
-        raise BadRowError(f"{place}: the record begins as JSON and is none ({error}); repair it", "not JSON",
-                          place) from None
-    return values
+        return json_row(record.decode("utf-8"), place)
+    except UnicodeDecodeError as error:
+        raise BadRowError(f"{place}: the record begins as JSON and is not UTF-8 ({error.reason}); repair it",
+                          "not UTF-8", place) from None

@@ -8,6 +8,7 @@ import re
 from highnoon.data.formats.array_record import read_array_record
 from highnoon.data.formats.delimited import read_csv, read_tsv
 from highnoon.data.formats.file_row import Reader
+from highnoon.data.formats.json_file import read_json_file
 from highnoon.data.formats.jsonl import read_jsonl
 from highnoon.data.formats.parquet import read_parquet
 from highnoon.data.formats.tfrecord import read_tfrecord
@@ -17,11 +18,16 @@ from highnoon.data.remote import FilePath
 READERS: dict[str, Reader] = {
     ".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": read_csv, ".tsv": read_tsv,
     ".parquet": read_parquet, ".tfrecord": read_tfrecord, ".tfrecords": read_tfrecord,
-    ".array_record": read_array_record, ".arrayrecord": read_array_record,
+    ".array_record": read_array_record, ".arrayrecord": read_array_record, ".json": read_json_file,
 }
 
-# What a folder is searched for; any other file is text, where it is named.
+# Endings of a local copy that is asked for by its bare name.
 DATA_SUFFIXES = (".txt", *READERS)
+
+# What a folder is searched for; any other file that is named is text, unless `require_text_file` refuses it.
+FOLDER_SUFFIXES = (
+    *DATA_SUFFIXES, ".text", ".md", ".markdown", ".rst", ".adoc", ".asciidoc", ".org", ".tex",
+)
 
 # Every ending that a name of data may have, packed ones too.
 ALL_SUFFIXES = tuple(suffix + packed for suffix in DATA_SUFFIXES for packed in ("", *COMPRESSED_SUFFIXES))

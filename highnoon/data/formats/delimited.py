@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import csv
 import functools
-from collections import deque
 from collections.abc import Iterator
 
 from highnoon.data.bad_rows import BadRowError, BadRows
@@ -13,18 +13,27 @@ from highnoon.data.formats.file_row import FileRow, Reader
 from highnoon.data.lines import raw_lines
 from highnoon.data.read_options import ReadOptions
 from highnoon.data.remote import FilePath
+from highnoon.data.row_values import shown_names
+
+# Most names in the first row of a file.
+MAX_COLUMNS = 10_000
+
+# How writers of tables spell a missing number; an empty value needs no spelling.
+_NOT_A_NUMBER = frozenset({"NaN", "nan"})
 
 
-def read_delimited(path: FilePath, options: ReadOptions, bad: BadRows,
-                   delimiter: str = ",") -> Iterator[FileRow]:
-    """Yields the rows of a file of separated values, every value a text.
+def read_delimited(
+    path: FilePath, options: ReadOptions, bad: BadRows, delimiter: str = ","
+) -> Iterator[FileRow]:
+    """Yields the rows of a file of separated values, every value a text; `NaN` and `nan` are null.
 
     A value in double quotes may hold the delimiter and line ends; a quote within it is doubled. After a row
     whose quotes do not close, reading goes on at the line after its first, and so it does after a row that
     is cut by a line too long.
 
     Raises:
-        BadRowError: a name is empty or there twice, or the line of names is too long; or, unless bad rows are
+        BadRowError: a name is empty or there twice, there are more than 10,000 names, or the line of names is
+            too long; or, unless bad rows are
             skipped, a row has a line too long, quotes that do not close, another number of values, or bytes
             that are not UTF-8.
     """
@@ -38,10 +47,17 @@ def read_delimited(path: FilePath, options: ReadOptions, bad: BadRows,
         if names is None:
             names = _require_names(values, place)
         elif len(values) != len(names):
-            bad.take(BadRowError(f"{place}: expected {len(names)} values, as the first row has names; "
-                                 f"received {len(values)}; repair the row", "other number of values", place))
+            bad.take(
+                BadRowError(
+                    f"{place}: expected {len(names)} values, as the first row has names; "
+                    f"received {len(values)}; repair the row",
+                    "other number of values",
+                    place,
+                )
+            )
         else:
-            yield FileRow(dict(zip(names, values, strict=True)), place, number)
+            cells = (None if value in _NOT_A_NUMBER else value for value in values)
+            yield FileRow(dict(zip(names, cells, strict=True)), place, number)
 
 
 read_csv: Reader = read_delimited
@@ -69,7 +85,7 @@ class _Table:
         self._bad = BadRows()
         self._long_lines = _Kept()
         self._file = raw_lines(path, self._long_lines, max_row_bytes)
-        self._returned: deque[tuple[int, str]] = deque()
+        self._returned: collections.deque[tuple[int, str]] = collections.deque()
         self._held: list[tuple[int, str]] = []
         self._held_bytes = 0
         self._rows = self._reader()
@@ -126,16 +142,20 @@ class _Table:
         for value in values:
             if not value.isascii() and any("\udc80" <= character <= "\udcff" for character in value):
                 place = f"{self._path}:{self._held[0][0]}"
-                raise BadRowError(f"{place}: the row is not UTF-8; convert the file to UTF-8", "not UTF-8",
-                                  place)
+                raise BadRowError(
+                    f"{place}: the row is not UTF-8; convert the file to UTF-8", "not UTF-8", place
+                )
 
     def _named(self, error: csv.Error | BadRowError) -> BadRowError:
         if isinstance(error, BadRowError):
             return error
         place = f"{self._path}:{self._held[0][0] if self._held else 1}"
-        return BadRowError(f"{place}: the row cannot be cut into values ({error}); check its quotes: a value "
-                           f"with quotes or line ends stands in quotes, and those within it are doubled",
-                           "bad quotes", place)
+        return BadRowError(
+            f"{place}: the row cannot be cut into values ({error}); check its quotes: a value "
+            f"with quotes or line ends stands in quotes, and those within it are doubled",
+            "bad quotes",
+            place,
+        )
 
 
 def _numbered(raw: tuple[int, int, bytes]) -> tuple[int, str]:
@@ -144,8 +164,20 @@ def _numbered(raw: tuple[int, int, bytes]) -> tuple[int, str]:
 
 
 def _require_names(names: list[str], place: str) -> list[str]:
-    doubled = sorted({name for name in names if names.count(name) > 1 or not name.strip()})
+    if len(names) > MAX_COLUMNS:
+        raise BadRowError(
+            f"{place}: the first row must name at most {MAX_COLUMNS:,} fields; received "
+            f"{len(names):,}; keep the columns that are needed",
+            "bad names",
+            place,
+        )
+    counts = collections.Counter(names)
+    doubled = sorted(name for name, count in counts.items() if count > 1 or not name.strip())
     if doubled:
-        raise BadRowError(f"{place}: the first row must name each field once; "
-                          f"{', '.join(map(repr, doubled))} is empty or there twice", "bad names", place)
+        raise BadRowError(
+            f"{place}: the first row must name each field once; "
+            f"{shown_names(map(repr, doubled))} is empty or there twice",
+            "bad names",
+            place,
+        )
     return names

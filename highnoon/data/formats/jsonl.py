@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.formats.file_row import FileRow
+from highnoon.data.formats.json_row import json_row
 from highnoon.data.lines import read_lines
 from highnoon.data.read_options import ReadOptions
 from highnoon.data.remote import FilePath
@@ -23,13 +23,8 @@ def read_jsonl(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator[F
             continue
         place = f"{path}:{number}"
         try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            bad.take(BadRowError(f"{place}: expected a JSON object; this is not JSON ({error})",
-                                 "not JSON", place))
+            values = json_row(line, place)
+        except BadRowError as error:
+            bad.take(error)
             continue
-        if isinstance(values, dict):
-            yield FileRow(values, place, number)
-        else:
-            bad.take(BadRowError(f"{place}: expected a JSON object; received {type(values).__name__}",
-                                 "no JSON object", place))
+        yield FileRow(values, place, number)

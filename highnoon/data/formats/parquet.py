@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from highnoon.data.bad_rows import BadRowError, BadRows
+from highnoon.data.bounded_expansion import FREE_BYTES, MAX_EXPANSION
+from highnoon.data.document import DataError
 from highnoon.data.formats.file_row import FileRow
 from highnoon.data.opening import is_packed, local_file, open_bytes
 from highnoon.data.read_options import ReadOptions
 from highnoon.data.remote import FilePath
+from highnoon.files.foreign import MAX_DEPTH
 
 _BATCH_ROWS = 256
+_BATCH_BYTES = 256 << 20
+_BUFFER_BYTES = 1 << 20
 
 
 def read_parquet(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator[FileRow]:
@@ -18,7 +24,8 @@ def read_parquet(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator
 
     Raises:
         ImportError: pyarrow is not installed.
-        BadRowError: the file is damaged, or is no Parquet.
+        BadRowError: the file is damaged, is no Parquet, expands too far, or nests its columns too deep;
+            or, unless bad rows are skipped, a row is longer than `max_line_bytes`.
     """
     try:
         import pyarrow  # type: ignore[import-untyped]
@@ -29,14 +36,99 @@ def read_parquet(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator
     number = 0
     with opened as file:
         try:
-            with pyarrow.parquet.ParquetFile(file, pre_buffer=False) as table:
+            with pyarrow.parquet.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as table:
+                _require_shallow(table.schema_arrow, path)
                 for group in range(table.num_row_groups):
-                    for batch in table.iter_batches(_BATCH_ROWS, row_groups=[group]):
+                    repeated = _require_sound(table.metadata.row_group(group), f"{path} row {number + 1}")
+                    rows = _BATCH_ROWS
+                    if repeated * rows > _BATCH_BYTES:
+                        rows = max(1, min(rows, _BATCH_BYTES // _dictionary_bytes(table, file, group)))
+                    for batch in table.iter_batches(rows, row_groups=[group]):
+                        is_long = batch.nbytes > options.max_line_bytes
                         for values in batch.to_pylist():
                             number += 1
-                            yield FileRow(values, f"{path} row {number}", number)
-        except (pyarrow.ArrowException, OSError) as error:
+                            place = f"{path} row {number}"
+                            if is_long and _size(values) > options.max_line_bytes:
+                                bad.take(_too_long(place, options.max_line_bytes))
+                            else:
+                                yield FileRow(values, place, number)
+        # The library raises these of values that Python has no type for, and of text that is not UTF-8.
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+            if isinstance(error, DataError):
+                raise
             place = f"{path} row {number + 1}"
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BadRowError(f"{place}: damaged, or no Parquet file ({reason}); fetch or write it again",
-                              "rest of a damaged file", place) from error
+            raise BadRowError(
+                f"{place}: damaged, or no Parquet file ({reason}); fetch or write it again",
+                "rest of a damaged file",
+                place,
+            ) from error
+
+
+def _require_sound(group: Any, place: str) -> int:
+    """Returns the bytes of the columns of a row group whose values a dictionary may repeat.
+
+    Raises:
+        BadRowError: the columns expand further than any text does.
+    """
+    packed = unpacked = repeated = 0
+    for index in range(group.num_columns):
+        column = group.column(index)
+        packed += column.total_compressed_size
+        unpacked += column.total_uncompressed_size
+        if any("DICTIONARY" in encoding for encoding in column.encodings):
+            repeated += column.total_uncompressed_size
+    if unpacked > FREE_BYTES and unpacked > MAX_EXPANSION * packed:
+        raise BadRowError(
+            f"{place}: a row group unpacks to {unpacked:,} bytes, more than {MAX_EXPANSION:,} times "
+            f"its size, as no text does; write the file again without compression if it is sound",
+            "rest of a file that unpacks too far",
+            place,
+        )
+    return repeated
+
+
+def _dictionary_bytes(table: Any, file: Any, group: int) -> int:
+    """The bytes of a row group's first row with the whole dictionaries: any row may repeat a value."""
+    schema = table.metadata.schema
+    texts = [
+        column.path
+        for column in map(schema.column, range(len(schema.names)))
+        if column.physical_type == "BYTE_ARRAY"
+    ]
+    with type(table)(
+        file, pre_buffer=False, buffer_size=_BUFFER_BYTES, read_dictionary=texts
+    ) as dictionaries:
+        first = next(dictionaries.iter_batches(1, row_groups=[group]), None)
+        return max(1, first.nbytes if first is not None else 0)
+
+
+def _require_shallow(schema: Any, path: FilePath) -> None:
+    level, depth = [field.type for field in schema], 1
+    while level:
+        if depth > MAX_DEPTH:
+            raise BadRowError(
+                f"{path} nests its columns more than {MAX_DEPTH} deep; write it with flat columns",
+                "nested too deep",
+                str(path),
+            )
+        level = [kind.field(index).type for kind in level for index in range(kind.num_fields)]
+        depth += 1
+
+
+def _size(value: Any) -> int:
+    """The bytes, or the characters, of the text in a value."""
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    return sum(map(_size, value)) if isinstance(value, list) else 0
+
+
+def _too_long(place: str, max_bytes: int) -> BadRowError:
+    return BadRowError(
+        f"{place}: the row is longer than max_line_bytes={max_bytes:,}; cut its text, or raise "
+        f"`max_line_bytes`",
+        "row too long",
+        place,
+    )

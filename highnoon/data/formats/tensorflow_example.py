@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from highnoon.data.bad_rows import BadRowError
+from highnoon.data.row_values import shown_names
+
+# Most values of a feature: each takes far more memory than in the file.
+MAX_VALUES = 1_000_000
 
 
 def example_values(record: bytes, place: str) -> dict[str, Any]:
     """Returns the features of an example: one value as itself, several as a list, none as None.
 
     Raises:
-        BadRowError: the record is no example.
+        BadRowError: the record is no example, or a feature has more than a million values.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -21,10 +25,14 @@ def example_values(record: bytes, place: str) -> dict[str, Any]:
     except DecodeError:
         raise BadRowError(f"{place}: the record is no tf.train.Example; write one with a bytes feature for "
                           f"each field", "no example", place) from None
-    return {name: _value(feature) for name, feature in features.items()}
+    return {name: _value(feature, name, place) for name, feature in features.items()}
 
 
-def _value(feature: Any) -> Any:
+def _value(feature: Any, name: str, place: str) -> Any:
     kind = feature.WhichOneof("kind")
-    values = list(getattr(feature, kind).value) if kind else []
+    values = getattr(feature, kind).value if kind else ()
+    if len(values) > MAX_VALUES:
+        raise BadRowError(f"{place}: a feature has at most {MAX_VALUES:,} values; {shown_names([name])} has "
+                          f"{len(values):,}; write text as one value", "too many values", place)
+    values = list(values)
     return values[0] if len(values) == 1 else values or None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.formats.file_row import FileRow, record_rows
@@ -13,39 +15,88 @@ from highnoon.data.read_options import ReadOptions
 from highnoon.data.remote import FilePath
 
 _BATCH_ROWS = 256
+_BATCH_BYTES = 64 << 20
 _READ_BYTES = 1 << 20
+
+# A record is its length, the checksum of the length, its bytes and their checksum.
+_LENGTH = struct.Struct("<Q")
+_FRAME_BYTES = _LENGTH.size + 4 + 4
 
 
 def read_tfrecord(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator[FileRow]:
     """Yields the examples of a TFRecord file; a remote or packed one is copied to a temporary file first.
 
     Raises:
-        BadRowError: a damaged record, after which the file cannot be read on; or, unless bad rows are
-            skipped, a record that is no example.
+        BadRowError: a damaged record, or one longer than `max_line_bytes`, after which the file cannot be
+            read on; or, unless bad rows are skipped, a record that is no example.
     """
     with local_file(path) as file:
-        yield from record_rows(path, _records(path, os.fspath(file)), example_values, bad)
+        records = _records(path, os.fspath(file), options.max_line_bytes)
+        yield from record_rows(path, records, example_values, bad)
 
 
-def _records(path: FilePath, file: str) -> Iterator[bytes]:
-    """The records; those before a damaged one are read again singly, to name it and lose no other."""
+def _records(path: FilePath, file: str, max_bytes: int) -> Iterator[bytes]:
+    """The records; those before a damaged one are read again singly, to name it and lose no other.
+
+    TensorFlow reads ahead and allocates what a record says that its length is: the lengths are checked first.
+    """
     import tensorflow as tf
 
+    sound = _sound_records(file, max_bytes)
     number = 0
-    records = tf.data.TFRecordDataset(file, buffer_size=_READ_BYTES)
+    records = tf.data.TFRecordDataset(file, buffer_size=_READ_BYTES).take(sound.num_records)
+    batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, sound.longest)))
     try:
-        for batch in records.batch(_BATCH_ROWS).as_numpy_iterator():
+        for batch in records.batch(batch_rows).as_numpy_iterator():
             yield from batch.tolist()
             number += len(batch)
-        return
-    except tf.errors.DataLossError:
-        singly = records.skip(number).as_numpy_iterator()
-    try:
-        for record in singly:
-            number += 1
-            yield record
-    except tf.errors.DataLossError as error:
-        place = f"{path} row {number + 1}"
-        reason = error.message.rpartition("}} ")[2].partition(" [")[0]
-        raise BadRowError(f"{place}: damaged, or no TFRecord file ({reason}); fetch or write it again",
-                          "rest of a damaged file", place) from error
+    except tf.errors.OpError:
+        try:
+            for record in records.skip(number).as_numpy_iterator():
+                number += 1
+                yield record
+        except tf.errors.OpError as error:
+            reason = error.message.rpartition("}} ")[2].partition(" [")[0]
+            raise _damaged(path, number, " ".join(reason.split())) from error
+    if sound.fault:
+        raise _damaged(path, number, sound.fault)
+
+
+class _SoundRecords(NamedTuple):
+    """How many records have lengths that fit the file, the longest, and what is wrong with the next."""
+
+    num_records: int
+    longest: int
+    fault: str
+
+
+def _sound_records(file: str, max_bytes: int) -> _SoundRecords:
+    count = longest = start = 0
+    with open(file, "rb", buffering=0) as stream:
+        descriptor = stream.fileno()
+        end = os.fstat(descriptor).st_size
+        while start < end:
+            head = os.pread(descriptor, _LENGTH.size, start)
+            size: int = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else end
+            start += size + _FRAME_BYTES
+            if start > end:
+                return _SoundRecords(count, longest, "truncated record, or a length that is not one")
+            if size > max_bytes:
+                return _SoundRecords(
+                    count,
+                    longest,
+                    f"the record has {size:,} bytes, more than "
+                    f"max_line_bytes={max_bytes:,}; raise it if the record is sound",
+                )
+            count += 1
+            longest = max(longest, size)
+    return _SoundRecords(count, longest, "")
+
+
+def _damaged(path: FilePath, number: int, reason: str) -> BadRowError:
+    place = f"{path} row {number + 1}"
+    return BadRowError(
+        f"{place}: damaged, or no TFRecord file ({reason}); fetch or write it again",
+        "rest of a damaged file",
+        place,
+    )

@@ -13,11 +13,11 @@ def read_transformer(settings: Settings, tied: bool = False) -> dict[str, Any]:
     """Returns the fields of width, vocabulary and norm; `tied` where the file does not say."""
     settings.require("hidden_act", "silu")
     return {
-        "vocab_size": settings.take("vocab_size"),
-        "embedding_dim": settings.take("hidden_size"),
-        "max_seq_length": settings.take("max_position_embeddings"),
-        "norm_epsilon": settings.take("rms_norm_eps"),
-        "tie_embeddings": settings.take("tie_word_embeddings", default=tied),
+        "vocab_size": settings.count("vocab_size"),
+        "embedding_dim": settings.count("hidden_size"),
+        "max_seq_length": settings.count("max_position_embeddings"),
+        "norm_epsilon": settings.number("rms_norm_eps"),
+        "tie_embeddings": settings.flag("tie_word_embeddings", default=tied),
     }
 
 
@@ -36,12 +36,12 @@ def write_transformer(config: ModelConfig, num_layers: int) -> dict[str, Any]:
 def read_attention(settings: Settings, default_theta: float = 10000.0) -> dict[str, Any]:
     """Returns the fields of grouped-query attention without biases."""
     settings.require("attention_bias", False)
-    width, heads = settings.take("hidden_size"), settings.take("num_attention_heads")
+    width, heads = settings.count("hidden_size"), settings.count("num_attention_heads")
     return {
         "num_heads": heads,
-        "num_kv_heads": settings.take("num_key_value_heads", default=None) or heads,
-        "head_dim": settings.take("head_dim", default=None) or width // heads,
-        **read_rope(settings, settings.take("max_position_embeddings"), default_theta),
+        "num_kv_heads": settings.count("num_key_value_heads", default=None) or heads,
+        "head_dim": settings.count("head_dim", default=None) or width // heads,
+        **read_rope(settings, settings.count("max_position_embeddings"), default_theta),
     }
 
 
@@ -57,7 +57,7 @@ def write_attention(config: ModelConfig) -> dict[str, Any]:
 
 def read_window(settings: Settings, default: int | None = None) -> dict[str, Any]:
     """Returns the mixer's word and, where tokens see no further than a window, its field."""
-    window = settings.take("sliding_window", default=default)
-    if window is None or window >= settings.take("max_position_embeddings"):
+    window = settings.count("sliding_window", default=default, or_null=True)
+    if window is None or window >= settings.count("max_position_embeddings"):
         return {"mixer": "attention"}
     return {"mixer": "sliding_attention", "sliding_window": window}

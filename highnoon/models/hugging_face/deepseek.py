@@ -36,25 +36,25 @@ def _read(settings: Settings) -> dict[str, Any]:
     settings.require("attention_bias", False)
     settings.require("moe_layer_freq", 1)
     settings.require("rms_norm_eps", 1e-6)  # the latents' norms have it whatever config.json says
-    heads, layers = settings.take("num_attention_heads"), settings.take("num_hidden_layers")
+    heads, layers = settings.count("num_attention_heads"), settings.num_layers()
     settings.require("num_key_value_heads", heads, None)
     settings.ignore("head_dim", "qk_head_dim", "ep_size", "seq_aux", "aux_loss_alpha")
-    first = min(settings.take("first_k_dense_replace", default=0), layers)
-    groups = settings.take("n_group", default=None) or 1
+    first = min(settings.count("first_k_dense_replace", default=0, low=0), layers)
+    groups = settings.count("n_group", default=None) or 1
     return {
         **read_transformer(settings),
         **repeated_pattern([_DENSE] * first + [_MIXTURE] * (layers - first)),
-        **{name: settings.take(name) for name in _LATENT_SIZES},
-        **read_rope(settings, settings.take("max_position_embeddings")),
+        **{name: settings.count(name, or_null=name == "q_lora_rank") for name in _LATENT_SIZES},
+        **read_rope(settings, settings.count("max_position_embeddings")),
         "num_heads": heads,
-        "ffn_dim": settings.take("intermediate_size"),
-        "expert_dim": settings.take("moe_intermediate_size"),
-        "num_moe_experts": settings.take("n_routed_experts", "num_experts", "num_local_experts"),
-        "num_experts_per_tok": settings.take("num_experts_per_tok"),
-        "num_shared_experts": settings.take("n_shared_experts", default=None) or 0,
-        "routed_scale": settings.take("routed_scaling_factor", default=1.0),
+        "ffn_dim": settings.count("intermediate_size"),
+        "expert_dim": settings.count("moe_intermediate_size"),
+        "num_moe_experts": settings.count("n_routed_experts", "num_experts", "num_local_experts"),
+        "num_experts_per_tok": settings.count("num_experts_per_tok"),
+        "num_shared_experts": settings.count("n_shared_experts", default=None, low=0) or 0,
+        "routed_scale": settings.number("routed_scaling_factor", default=1.0),
         "num_expert_groups": groups,
-        "num_groups_per_tok": settings.take("topk_group", default=None) or groups,
+        "num_groups_per_tok": settings.count("topk_group", default=None) or groups,
     }
 
 
@@ -63,9 +63,8 @@ def _read_v2(settings: Settings) -> dict[str, Any]:
     settings.require("scoring_func", "softmax")
     settings.require("norm_topk_prob", False, None)
     fields = _read(settings)
-    if settings.take("topk_method", default="greedy") == "greedy":
+    if settings.require("topk_method", "greedy", "group_limited_greedy") == "greedy":
         fields.update(num_expert_groups=1, num_groups_per_tok=1)
-    settings.require("topk_method", "greedy", "group_limited_greedy")
     return {**fields, "router_type": "top_k", "normalize_gates": False}
 
 
@@ -74,7 +73,7 @@ def _read_v3(settings: Settings) -> dict[str, Any]:
     settings.require("topk_method", "noaux_tc")
     settings.require("rope_interleave", True)
     settings.ignore("num_nextn_predict_layers", "num_mtp_layers")
-    normalizes = settings.take("norm_topk_prob", default=True)
+    normalizes = settings.flag("norm_topk_prob", default=True)
     # Its balance comes from the bias alone, so no loss may pull at the router.
     return {
         **_read(settings), "router_type": "sigmoid", "normalize_gates": normalizes,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from highnoon.config import ConfigError, ModelConfig
+from highnoon.files.shown import shown
 from highnoon.models.hugging_face.deepseek import DEEPSEEK_V2, DEEPSEEK_V3
 from highnoon.models.hugging_face.family import Family
 from highnoon.models.hugging_face.llama import LLAMA, MISTRAL
@@ -30,9 +31,9 @@ def family_of(values: Mapping[str, Any], source: str) -> Family:
         ModelFolderError: a `model_type` that is none of `FAMILIES`.
     """
     model_type = values.get("model_type")
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ModelFolderError(
-            f"{source} is of model_type {model_type!r}; HighNoon loads {', '.join(FAMILIES)}"
+            f"{source} is of model_type {shown(model_type)}; HighNoon loads {', '.join(FAMILIES)}"
         )
     return FAMILIES[model_type]
 

@@ -32,8 +32,8 @@ def _read(settings: Settings, mixer: str) -> dict[str, Any]:
     return {
         **read_transformer(settings),
         **read_attention(settings),
-        **repeated_pattern([f"{mixer}+mlp"] * settings.take("num_hidden_layers")),
-        "ffn_dim": settings.take("intermediate_size"),
+        **repeated_pattern([f"{mixer}+mlp"] * settings.num_layers()),
+        "ffn_dim": settings.count("intermediate_size"),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import warnings
 from collections.abc import Sequence
@@ -11,19 +10,22 @@ from typing import Any
 import numpy as np
 
 from highnoon.config import ModelConfig
+from highnoon.files.foreign import ForeignDataError, read_json
+from highnoon.files.shown import shown
 from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.create import resolve_dtype
 from highnoon.models.hugging_face.families import family_of, read_config
-from highnoon.models.hugging_face.family import Family
+from highnoon.models.hugging_face.family import Family, layer_kinds
 from highnoon.models.hugging_face.tensor_files import TensorFiles
 from highnoon.models.hugging_face.tensor_rules import Weight
-from highnoon.models.memory import require_memory
+from highnoon.models.memory import count_parameters, require_memory
 from highnoon.models.saving import CONFIG_FILE, TOKENIZER_FILE, ModelFolderError
 from highnoon.tokenization import load_tokenizer
 
 _HEAD = "lm_head.weight"
 _COMPUTED = ".rotary_emb.inv_freq"  # old files hold these frequencies; config.json gives them
 _LISTED = 6
+_LARGEST_CONFIG = 2**20
 
 
 def is_hugging_face_folder(path: str | pathlib.Path) -> bool:
@@ -32,10 +34,9 @@ def is_hugging_face_folder(path: str | pathlib.Path) -> bool:
     if not file.is_file():
         return False
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+        return "model_type" in read_json(file, max_bytes=_LARGEST_CONFIG)
+    except ForeignDataError:
         return False
-    return isinstance(values, dict) and "model_type" in values
 
 
 def load_hugging_face(
@@ -56,12 +57,19 @@ def load_hugging_face(
     """
     path = pathlib.Path(path)
     source = str(path / CONFIG_FILE)
-    values = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
+    try:
+        values = read_json(path / CONFIG_FILE, max_bytes=_LARGEST_CONFIG)
+    except ForeignDataError as error:
+        raise ModelFolderError(str(error)) from None
     family = family_of(values, source)
     config = read_config(family, values, source)
     require_memory(config, allow_oversize)
     files = TensorFiles(path)
-    model = LanguageModel(**config.to_dict(), dtype=resolve_dtype(dtype))
+    _require_enough(path, files, config)
+    try:
+        model = LanguageModel(**config.to_dict(), dtype=resolve_dtype(dtype))
+    except ValueError as error:  # sizes that do not go together, which the layers check
+        raise ModelFolderError(f"{source} describes a model that cannot be built: {error}") from error
     weights = list(family.weights(model))
     _check_cover(model, weights)
     _check_tensors(path, files, weights, family, config)
@@ -69,6 +77,20 @@ def load_hugging_face(
         weight.variable.assign(weight.rule.read([files.read(name) for name in weight.names]))
     _take_tokenizer(model, path)
     return model
+
+
+def _require_enough(path: pathlib.Path, files: TensorFiles, config: ModelConfig) -> None:
+    """Refuses, before the model is built, a config.json of a much larger model than the files hold.
+
+    What is built is then bounded by the size of the files. Smaller differences are named tensor by tensor.
+    """
+    needed, layers = count_parameters(config), len(layer_kinds(config))
+    if files.num_values() < needed / 2 or len(files) < layers:
+        raise ModelFolderError(
+            f"{path / CONFIG_FILE} describes {layers:,} layers with {needed:,} parameters, and the weights "
+            f"beside it hold {files.num_values():,} in {len(files):,} tensors; take config.json and weights "
+            "of one and the same model"
+        )
 
 
 def _check_cover(model: LanguageModel, weights: Sequence[Weight]) -> None:
@@ -123,13 +145,24 @@ def _take_tokenizer(model: LanguageModel, path: pathlib.Path) -> None:
     if not (path / TOKENIZER_FILE).is_file():
         return
     try:
-        model.tokenizer = load_tokenizer(path / TOKENIZER_FILE)
+        tokenizer = load_tokenizer(path / TOKENIZER_FILE)
     except ValueError as error:
         warnings.warn(f"the model comes without its tokenizer: {error}", stacklevel=3)
+        return
+    if tokenizer.vocab_size > model.config.vocab_size:
+        warnings.warn(
+            f"the model comes without its tokenizer: {path / TOKENIZER_FILE} has ids up to "
+            f"{tokenizer.vocab_size - 1:,}, and config.json has vocab_size={model.config.vocab_size:,}; take "
+            "the tokenizer of this model",
+            stacklevel=3,
+        )
+        return
+    model.tokenizer = tokenizer
 
 
 def _listing(what: str, names: Sequence[str]) -> str:
     if not names:
         return ""
     rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"{len(names)} {what} ({', '.join(names[:_LISTED])}{rest})"
+    listed = ", ".join(shown(name)[1:-1] for name in names[:_LISTED])
+    return f"{len(names)} {what} ({listed}{rest})"

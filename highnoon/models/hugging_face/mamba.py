@@ -29,14 +29,14 @@ def read_state_space(settings: Settings, tied: bool) -> dict[str, Any]:
         "fused_add_norm", "pad_vocab_size_multiple", "ssm_cfg", "d_model", "d_inner", "n_layer",
     )
     return {
-        "vocab_size": settings.take("vocab_size"),
-        "embedding_dim": settings.take("hidden_size"),
-        "max_seq_length": settings.take("max_position_embeddings", default=ModelConfig.max_seq_length),
-        "state_dim": settings.take("state_size"),
-        "ssm_expand": settings.take("expand", default=2),
-        "conv_kernel_size": settings.take("conv_kernel", default=4),
-        "norm_epsilon": settings.take("layer_norm_epsilon", default=1e-5),
-        "tie_embeddings": settings.take("tie_word_embeddings", default=tied),
+        "vocab_size": settings.count("vocab_size"),
+        "embedding_dim": settings.count("hidden_size"),
+        "max_seq_length": settings.count("max_position_embeddings", default=ModelConfig.max_seq_length),
+        "state_dim": settings.count("state_size"),
+        "ssm_expand": settings.count("expand", default=2),
+        "conv_kernel_size": settings.count("conv_kernel", default=4),
+        "norm_epsilon": settings.number("layer_norm_epsilon", default=1e-5),
+        "tie_embeddings": settings.flag("tie_word_embeddings", default=tied),
     }
 
 
@@ -67,11 +67,11 @@ def _read(settings: Settings) -> dict[str, Any]:
     fields = read_state_space(settings, tied=True)
     width = fields["embedding_dim"]
     settings.require("intermediate_size", fields["ssm_expand"] * width)
-    rank = settings.take("time_step_rank", default="auto")
+    rank = settings.text_or_count("time_step_rank", "auto")
     return {
         **fields,
-        **repeated_pattern(["mamba"] * settings.take("num_hidden_layers")),
-        "ssm_time_step_rank": math.ceil(width / 16) if rank == "auto" else rank,
+        **repeated_pattern(["mamba"] * settings.num_layers()),
+        "ssm_time_step_rank": math.ceil(width / 16) if rank is None else rank,
     }
 
 

@@ -25,14 +25,14 @@ def _read(settings: Settings) -> dict[str, Any]:
     settings.require(
         "time_step_limit", _NO_LIMIT, [0.0, {"__float__": "Infinity"}], [0.0, None], (0.0, math.inf)
     )
-    size, inner = settings.take("head_dim", default=64), fields["ssm_expand"] * fields["embedding_dim"]
+    size, inner = settings.count("head_dim", default=64), fields["ssm_expand"] * fields["embedding_dim"]
     settings.require("num_heads", inner // size)
     settings.require("intermediate_size", inner)
     return {
         **fields,
-        **repeated_pattern(["mamba2"] * settings.take("num_hidden_layers")),
+        **repeated_pattern(["mamba2"] * settings.num_layers()),
         "ssm_head_dim": size,
-        "ssm_num_groups": settings.take("n_groups", default=8),
+        "ssm_num_groups": settings.count("n_groups", default=8),
     }
 
 

@@ -34,11 +34,11 @@ def _read(settings: Settings) -> dict[str, Any]:
     return {
         **read_transformer(settings),
         **read_attention(settings, _THETA),
-        **repeated_pattern([f"{mixer}+moe"] * settings.take("num_hidden_layers")),
+        **repeated_pattern([f"{mixer}+moe"] * settings.num_layers()),
         **window,
-        "expert_dim": settings.take("intermediate_size"),
-        "num_moe_experts": settings.take("num_local_experts"),
-        "num_experts_per_tok": settings.take("num_experts_per_tok"),
+        "expert_dim": settings.count("intermediate_size"),
+        "num_moe_experts": settings.count("num_local_experts"),
+        "num_experts_per_tok": settings.count("num_experts_per_tok"),
     }
 
 

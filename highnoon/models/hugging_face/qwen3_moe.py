@@ -29,22 +29,22 @@ from highnoon.models.hugging_face.tensor_rules import Weight
 def _read(settings: Settings) -> dict[str, Any]:
     settings.require("use_sliding_window", False)
     settings.ignore("sliding_window", "max_window_layers")  # without effect unless it is true
-    dense = settings.take("mlp_only_layers", default=None) or []
-    step = settings.take("decoder_sparse_step", default=1)
+    dense = settings.layer_numbers("mlp_only_layers")
+    step = settings.count("decoder_sparse_step", default=1)
     kinds = [
         "attention+moe" if place not in dense and (place + 1) % step == 0 else "attention+mlp"
-        for place in range(settings.take("num_hidden_layers"))
+        for place in range(settings.num_layers())
     ]
     return {
         **read_transformer(settings),
         **read_attention(settings),
         **repeated_pattern(kinds),
         "qk_norm": True,
-        "ffn_dim": settings.take("intermediate_size"),
-        "expert_dim": settings.take("moe_intermediate_size"),
-        "num_moe_experts": settings.take("num_experts", "num_local_experts"),
-        "num_experts_per_tok": settings.take("num_experts_per_tok"),
-        "normalize_gates": settings.take("norm_topk_prob", default=False),
+        "ffn_dim": settings.count("intermediate_size"),
+        "expert_dim": settings.count("moe_intermediate_size"),
+        "num_moe_experts": settings.count("num_experts", "num_local_experts"),
+        "num_experts_per_tok": settings.count("num_experts_per_tok"),
+        "normalize_gates": settings.flag("norm_topk_prob", default=False),
     }
 
 

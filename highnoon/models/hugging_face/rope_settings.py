@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from highnoon.config import ConfigError, ModelConfig
+from highnoon.files.shown import shown
 from highnoon.layers.rope_frequencies import rope_frequencies
 from highnoon.models.hugging_face.settings import Settings
 from highnoon.models.saving import ModelFolderError
@@ -16,25 +17,27 @@ def read_rope(settings: Settings, max_seq_length: int, default_theta: float = 10
     Raises:
         ModelFolderError: a scaling that `highnoon.layers.RotaryEmbedding` has not.
     """
-    theta = settings.take("rope_theta", default=None)
-    given = settings.take("rope_parameters", "rope_scaling", default=None) or {}
+    theta = settings.number("rope_theta", default=None)
+    given = settings.mapping("rope_parameters", "rope_scaling", default=None) or {}
     scaling = {key: value for key, value in given.items() if key not in ("type", "rope_theta")}
     scaling.setdefault("rope_type", given.get("type", "default"))
-    theta = given.get("rope_theta") or theta or default_theta
+    if given.get("rope_theta") is not None:
+        theta = settings.require_number("rope_theta", given["rope_theta"])
+    theta = default_theta if theta is None else theta
     if scaling["rope_type"] == "default":
         numbers = sorted(key for key, value in scaling.items() if key != "rope_type" and value is not None)
         if numbers:
             raise ModelFolderError(
-                f"`rope_parameters` of type 'default' takes rope_theta alone; received {', '.join(numbers)}"
+                f"`rope_parameters` of type 'default' takes rope_theta alone; received {shown(numbers)}"
             )
-        return {"rope_theta": float(theta), "rope_scaling": None}
+        return {"rope_theta": theta, "rope_scaling": None}
     if scaling["rope_type"] in ("llama3", "yarn"):
         scaling.setdefault("original_max_position_embeddings", max_seq_length)
     try:
-        rope_frequencies(2, float(theta), scaling)
+        rope_frequencies(2, theta, scaling)
     except ValueError as error:
         raise ModelFolderError(f"rotary positions that HighNoon has not: {error}") from error
-    return {"rope_theta": float(theta), "rope_scaling": scaling}
+    return {"rope_theta": theta, "rope_scaling": scaling}
 
 
 def write_rope(config: ModelConfig) -> dict[str, Any]:

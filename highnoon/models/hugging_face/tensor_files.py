@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +11,8 @@ import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy)
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from highnoon.files.foreign import ForeignDataError, read_json, require_type
+from highnoon.files.shown import shown
 from highnoon.models.saving import WEIGHTS_FILE, ModelFolderError
 
 INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
@@ -29,7 +31,15 @@ class TensorFiles:
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._files = {name: _open(folder / name) for name in _file_names(folder)}
-        self._places = {tensor: file for file in self._files.values() for tensor in file.keys()}  # noqa: SIM118
+        self._places: dict[str, Any] = {}
+        for name, file in self._files.items():
+            for tensor in file.keys():  # noqa: SIM118
+                if tensor in self._places:
+                    raise ModelFolderError(
+                        f"{folder / name} holds the tensor {shown(tensor)}, which another file of the folder "
+                        "holds too; fetch the folder whole"
+                    )
+                self._places[tensor] = file
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -40,6 +50,13 @@ class TensorFiles:
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._places[name].get_slice(name).get_shape())
 
+    def num_values(self) -> int:
+        """Returns the number of values of all tensors, read from the files' headers alone."""
+        return sum(math.prod(self.shape(name)) for name in self)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
     def read(self, name: str) -> np.ndarray:
         """Returns a tensor in float32.
 
@@ -49,8 +66,8 @@ class TensorFiles:
         kind = self._places[name].get_slice(name).get_dtype()
         if kind not in _FLOATS:
             raise ModelFolderError(
-                f"the tensor {name} is of type {kind}; only {', '.join(_FLOATS)} can be loaded: take the "
-                "weights that are not quantized"
+                f"the tensor {shown(name)} is of type {kind}; only {', '.join(_FLOATS)} can be loaded: take "
+                "the weights that are not quantized"
             )
         return self._places[name].get_tensor(name).astype("float32")
 
@@ -71,12 +88,16 @@ def _file_names(folder: pathlib.Path) -> list[str]:
 def _index(folder: pathlib.Path) -> dict[str, str]:
     file = folder / INDEX_FILE
     try:
-        listed = json.loads(file.read_text(encoding="utf-8"))["weight_map"]
-        is_whole = all(pathlib.Path(name).name == name for name in listed.values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelFolderError(f"{file} is damaged: {error!r}") from error
-    if not is_whole:
-        raise ModelFolderError(f"{file} names files outside its folder")
+        listed = require_type(read_json(file).get("weight_map"), dict, f"{file}: `weight_map`")
+        for tensor, name in listed.items():
+            require_type(name, str, f"{file}: the file of {shown(tensor)}")
+    except ForeignDataError as error:
+        raise ModelFolderError(f"{error}; the file is damaged: fetch the folder whole") from None
+    for name in listed.values():
+        if pathlib.PurePath(name).name != name or name in ("", ".", "..") or "\0" in name or "\\" in name:
+            raise ModelFolderError(f"{file} names {shown(name)}, a file outside its folder")
+    if not listed:
+        raise ModelFolderError(f"{file} lists no tensors; fetch the folder whole")
     return listed
 
 
@@ -85,5 +106,5 @@ def _open(file: pathlib.Path) -> Any:
         raise ModelFolderError(f"{file} is missing; fetch the folder whole")
     try:
         return safe_open(file, framework="numpy")
-    except SafetensorError as error:
-        raise ModelFolderError(f"{file} is damaged or no safetensors file: {error}") from error
+    except (SafetensorError, OSError, ValueError) as error:  # OSError: an empty file cannot be mapped
+        raise ModelFolderError(f"{file} is damaged or no safetensors file: {shown(str(error))}") from error

@@ -5,13 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.config import ConfigError
+from highnoon.files.foreign import ForeignDataError, parse_json
+from highnoon.files.shown import shown
 
+LOOPBACK = "127.0.0.1"
 WATCH_PORT_DISTANCE = 1000
 HIGHEST_PORT = 65535
+TOKEN_VARIABLE = "HIGHNOON_TOKEN"
+_LONGEST_NUMBER = 9
 _TASK_TYPES = ("chief", "worker")
 _NO_SERVERS = (
     "parameter servers apply the gradients of each worker when they come, so that two runs never agree; "
@@ -36,10 +42,12 @@ class ClusterConfig:
         num_local_workers: Workers on this host, or None where nobody said.
         watch_port: Port on the host of rank 0 over which the workers watch each other; None takes the port
             of rank 0 plus 1000 (less 1000 where that is over 65535).
+        token: Secret of the launch, with which the workers that watch each other sign what they send; None
+            signs nothing. It is never shown.
 
     Raises:
-        ConfigError: no worker, an address without a port or used twice, an index out of range, or parameter
-            servers.
+        ConfigError: no worker, an address without a port or used twice, an index, a port or a local rank out
+            of range, or parameter servers.
 
     Example:
 
@@ -58,24 +66,40 @@ class ClusterConfig:
     local_rank: int | None = None
     num_local_workers: int | None = None
     watch_port: int | None = None
+    token: str | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "workers", tuple(self.workers))
         if self.parameter_servers or self.task_type == "ps":
             raise ConfigError(_NO_SERVERS)
         if self.task_type not in _TASK_TYPES:
-            raise ConfigError(f"task type must be one of {_TASK_TYPES}; received {self.task_type!r}")
+            raise ConfigError(f"task type must be one of {_TASK_TYPES}; received {shown(self.task_type)}")
         if not self.addresses:
             raise ConfigError("a cluster needs at least one worker, as `host:port`; received none")
         for address in self.addresses:
             split_address(address)
         if len(set(self.addresses)) < len(self.addresses):
-            raise ConfigError(f"each worker needs its own address; received {', '.join(self.addresses)}")
+            raise ConfigError(f"each worker needs its own address; received {shown(list(self.addresses))}")
         num_tasks = len(self.workers) if self.task_type == "worker" else int(self.chief is not None)
-        if not isinstance(self.task_index, int) or not 0 <= self.task_index < num_tasks:
+        is_index = isinstance(self.task_index, int) and not isinstance(self.task_index, bool)
+        if not is_index or not 0 <= self.task_index < num_tasks:
             raise ConfigError(
                 f"task index must be between 0 and {num_tasks - 1}, as there are {num_tasks} tasks of type "
-                f"{self.task_type!r}; received {self.task_index!r}"
+                f"{self.task_type!r}; received {shown(self.task_index)}"
+            )
+        if self.watch_port is not None and not 1 <= self.watch_port <= HIGHEST_PORT:
+            raise ConfigError(
+                f"the port of the watch must be from 1 to {HIGHEST_PORT}; received {shown(self.watch_port)}"
+            )
+        self._check_local_rank()
+
+    def _check_local_rank(self) -> None:
+        num_local = self.num_local_workers
+        if num_local is not None and num_local < 1:
+            raise ConfigError(f"LOCAL_WORLD_SIZE must be at least 1; received {shown(num_local)}")
+        if self.local_rank is not None and num_local is not None and self.local_rank >= num_local:
+            raise ConfigError(
+                f"LOCAL_RANK must be below LOCAL_WORLD_SIZE={num_local}; received {shown(self.local_rank)}"
             )
 
     @property
@@ -100,12 +124,19 @@ class ClusterConfig:
 
     @property
     def watch_address(self) -> tuple[str, int]:
-        """Host and port where rank 0 listens for the other workers."""
+        """Host and port where rank 0 listens for the other workers; loopback where all are on one machine."""
         host, port = split_address(self.addresses[0])
+        host = LOOPBACK if not is_loopback(host) and self.is_on_one_machine else host
         if self.watch_port is not None:
             return host, self.watch_port
         above = port + WATCH_PORT_DISTANCE
         return host, above if above <= HIGHEST_PORT else port - WATCH_PORT_DISTANCE
+
+    @property
+    def is_on_one_machine(self) -> bool:
+        """Whether all workers are on this machine: they share a host that is an address of this machine."""
+        hosts = {split_address(address)[0] for address in self.addresses}
+        return len(hosts) == 1 and _is_own_address(hosts.pop())
 
     def to_tf_config(self) -> dict[str, Any]:
         """Returns what `TF_CONFIG` holds, as a dict."""
@@ -129,9 +160,9 @@ class ClusterConfig:
         if not text or not text.strip():
             return None
         try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"TF_CONFIG is not JSON: {error}") from None
+            values = parse_json(text, "its text", expected=object)
+        except ForeignDataError as error:
+            raise ConfigError(f"TF_CONFIG is not JSON of a cluster: {error}") from None
         cluster, task = _mapping(values, "TF_CONFIG").get("cluster"), values.get("task")
         if not cluster:
             return None
@@ -141,10 +172,10 @@ class ClusterConfig:
             raise ConfigError(f"TF_CONFIG: {_NO_SERVERS}")
         if unknown := set(jobs) - set(_TASK_TYPES):
             names = ", ".join(sorted(unknown))
-            raise ConfigError(f"TF_CONFIG: jobs can be chief and worker; received {names}")
+            raise ConfigError(f"TF_CONFIG: jobs can be chief and worker; received {shown(names)}")
         chiefs = jobs.get("chief", [])
         if len(chiefs) > 1:
-            raise ConfigError(f"TF_CONFIG: there is one chief; received {', '.join(map(str, chiefs))}")
+            raise ConfigError(f"TF_CONFIG: there is one chief; received {shown(chiefs)}")
         try:
             return cls(
                 workers=jobs.get("worker", ()),
@@ -172,6 +203,8 @@ class ClusterConfig:
         rank, world_size = _integer(environment, "RANK"), _integer(environment, "WORLD_SIZE")
         if world_size < 2:
             return None
+        if world_size > HIGHEST_PORT:
+            raise ConfigError(f"WORLD_SIZE must be at most {HIGHEST_PORT}; received {world_size}")
         num_local = _integer(environment, "LOCAL_WORLD_SIZE", default=world_size)
         local_rank = _integer(environment, "LOCAL_RANK", default=rank)
         if num_local != world_size or local_rank != rank:
@@ -188,13 +221,15 @@ class ClusterConfig:
             local_rank=local_rank,
             num_local_workers=num_local,
             watch_port=first + world_size,
+            token=environment.get(TOKEN_VARIABLE) or None,
         )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> ClusterConfig | None:
         """Reads `TF_CONFIG`, or else torchrun's variables; None where neither names several workers.
 
-        `LOCAL_RANK`, `LOCAL_WORLD_SIZE` and `HIGHNOON_WATCH_PORT` are read beside `TF_CONFIG`.
+        `LOCAL_RANK`, `LOCAL_WORLD_SIZE` and `HIGHNOON_WATCH_PORT` are read beside `TF_CONFIG`, and
+        `HIGHNOON_TOKEN` beside either.
 
         Raises:
             ConfigError: what is set does not describe a cluster.
@@ -210,6 +245,7 @@ class ClusterConfig:
             local_rank=_integer(environment, "LOCAL_RANK", default=None),
             num_local_workers=_integer(environment, "LOCAL_WORLD_SIZE", default=None),
             watch_port=_integer(environment, "HIGHNOON_WATCH_PORT", default=None),
+            token=environment.get(TOKEN_VARIABLE) or None,
         )
 
 
@@ -220,20 +256,42 @@ def split_address(address: str) -> tuple[str, int]:
         ConfigError: there is no host, or no port between 1 and 65535.
     """
     host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
-    if not host or not port.isdecimal() or not 1 <= int(port) <= HIGHEST_PORT:
-        raise ConfigError(f"an address must be `host:port` with a port of 1 to 65535; received {address!r}")
+    is_port = port.isdecimal() and len(port) <= _LONGEST_NUMBER and 1 <= int(port) <= HIGHEST_PORT
+    if not host or not is_port or any(one.isspace() or not one.isprintable() for one in host):
+        raise ConfigError(
+            f"an address must be `host:port` with a port of 1 to 65535; received {shown(address)}"
+        )
     return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether a host's name can be reached from its own machine alone."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _is_own_address(host: str) -> bool:
+    """Whether a socket of this machine can have the address: a container's published name cannot."""
+    if is_loopback(host):
+        return True
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(address)
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigError(f"TF_CONFIG: `{name}` must be an object; received {value!r}")
+        raise ConfigError(f"TF_CONFIG: `{name}` must be an object; received {shown(value)}")
     return value
 
 
 def _addresses(job: str, entries: Any) -> list[str]:
     if not isinstance(entries, list):
-        raise ConfigError(f"TF_CONFIG: `cluster.{job}` must be a list of `host:port`; received {entries!r}")
+        expected = f"`cluster.{shown(job)[1:-1]}` must be a list of `host:port`"
+        raise ConfigError(f"TF_CONFIG: {expected}; received {shown(entries)}")
     return entries
 
 
@@ -241,6 +299,6 @@ def _integer(environment: Mapping[str, str], name: str, default: int | None = -1
     value = environment.get(name)
     if value is None and default != -1:
         return default
-    if value is None or not value.isdecimal():
-        raise ConfigError(f"{name} must be a whole number; received {value!r}")
+    if value is None or not value.isdecimal() or len(value) > _LONGEST_NUMBER:
+        raise ConfigError(f"{name} must be a whole number; received {shown(value)}")
     return int(value)

@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import socket
 import time
 from typing import Any
 
+from highnoon.files.foreign import ForeignDataError, parse_json
+
 LONGEST_MESSAGE = 1 << 16
+_DEEPEST_MESSAGE = 4
 
 
 class PeerLink:
-    """Sends and receives messages, each a JSON list on one line, over a connected socket.
+    """Sends and receives messages, each a JSON list that begins with a text, one a line, over a socket.
+
+    With a token, each line begins with a code: the HMAC-SHA256, under the token, of the line's number on this
+    connection and of its JSON. The token itself is never sent, and a line cannot be sent again.
+
+    A line that is no message, is too long or has a wrong code ends the link; `fault` then says what it was.
 
     Args:
-        connection: The socket, of which the link takes charge.
+        connection: The socket, which the link owns and closes.
         rank: Of the worker at the other end, or None until it has said who it is.
+        token: Secret that both ends know, or None.
 
     Example:
 
     ```python
-    near, far = (PeerLink(end) for end in socket.socketpair())
+    near, far = (PeerLink(end, token="secret") for end in socket.socketpair())
     near.send("beat")
     assert far.receive() == [["beat"]]
     ```
     """
 
-    def __init__(self, connection: socket.socket, rank: int | None = None) -> None:
+    def __init__(
+        self, connection: socket.socket, rank: int | None = None, token: str | None = None
+    ) -> None:
         connection.settimeout(5.0)
         self.connection, self.rank = connection, rank
-        self.heard_at = time.monotonic()
+        self.opened_at = self.heard_at = time.monotonic()
+        self.fault = ""
+        self._token = token.encode() if token else None
+        self._num_sent = self._num_received = 0
         self._rest = b""
 
     def fileno(self) -> int:
@@ -38,8 +53,12 @@ class PeerLink:
 
     def send(self, *message: Any) -> None:
         """Sends a message; a connection that is broken is found when it is read."""
+        line = json.dumps(message).encode()
+        if self._token is not None:
+            line = _code(self._token, self._num_sent, line) + b" " + line
+        self._num_sent += 1
         with contextlib.suppress(OSError):
-            self.connection.sendall(json.dumps(message).encode() + b"\n")
+            self.connection.sendall(line + b"\n")
 
     def receive(self) -> list[list[Any]] | None:
         """Waits for bytes and returns the messages that they complete; None where the link has ended."""
@@ -50,14 +69,20 @@ class PeerLink:
         except OSError:
             return None
         *lines, self._rest = (self._rest + received).split(b"\n")
-        if not received or len(self._rest) > LONGEST_MESSAGE:
+        if not received:
             return None
-        self.heard_at = time.monotonic()
-        try:
-            messages = [json.loads(line) for line in lines]
-        except ValueError:
+        if len(self._rest) > LONGEST_MESSAGE:
+            self.fault = f"it sent a line of more than {LONGEST_MESSAGE:,} bytes"
             return None
-        return messages if all(isinstance(message, list) and message for message in messages) else None
+        messages = []
+        for line in lines:
+            message = self._read(line)
+            if message is None:
+                return None
+            messages.append(message)
+        if messages:  # a part of a line is no sign of life
+            self.heard_at = time.monotonic()
+        return messages
 
     def close(self, patience_seconds: float = 1.0) -> None:
         """Closes once the other end has read what was sent: unread beats would turn a close into a reset."""
@@ -69,3 +94,23 @@ class PeerLink:
                 if not self.connection.recv(LONGEST_MESSAGE):
                     break
         self.connection.close()
+
+    def _read(self, line: bytes) -> list[Any] | None:
+        if self._token is not None:
+            code, _, line = line.partition(b" ")
+            if not hmac.compare_digest(code, _code(self._token, self._num_received, line)):
+                self.fault = "it does not know the token of this launch (HIGHNOON_TOKEN)"
+                return None
+        self._num_received += 1
+        try:
+            message = parse_json(line, "its line", list, max_depth=_DEEPEST_MESSAGE)
+        except ForeignDataError:
+            message = []
+        if not message or not isinstance(message[0], str):
+            self.fault = "it sent a line that is no message of a worker"
+            return None
+        return message
+
+
+def _code(token: bytes, number: int, line: bytes) -> bytes:
+    return hmac.digest(token, b"%d " % number + line, "sha256").hex().encode()

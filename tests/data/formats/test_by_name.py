@@ -18,4 +18,4 @@ def test_the_format_is_the_end_of_the_unpacked_name(name: str, form: str) -> Non
 
 
 def test_what_is_no_format_of_rows_is_text() -> None:
-    assert [reader_of(pathlib.Path(name)) for name in ("a.txt", "a.md", "a", "a.json")] == [None] * 4
+    assert [reader_of(pathlib.Path(name)) for name in ("a.txt", "a.md", "a", "a.rst")] == [None] * 4

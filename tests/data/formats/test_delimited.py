@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import time
 
 import pytest
 
@@ -20,7 +21,9 @@ def write(folder: pathlib.Path, text: str | bytes) -> pathlib.Path:
 def test_values_in_quotes_hold_what_cuts_others(tmp_path: pathlib.Path) -> None:
     file = write(tmp_path, 'a,b\r\n"x, ""y""\nz",1\r\n\r\né,2\r\n')
     assert list(read_csv(file, ReadOptions(), BadRows())) == [
-        ({"a": 'x, "y"\nz', "b": "1"}, f"{file}:2", 2), ({"a": "é", "b": "2"}, f"{file}:5", 5)]
+        ({"a": 'x, "y"\nz', "b": "1"}, f"{file}:2", 2),
+        ({"a": "é", "b": "2"}, f"{file}:5", 5),
+    ]
 
 
 def test_tabs_cut_a_tsv(tmp_path: pathlib.Path) -> None:
@@ -28,15 +31,21 @@ def test_tabs_cut_a_tsv(tmp_path: pathlib.Path) -> None:
     assert [row.values for row in rows] == [{"a": "1,2", "b": "3"}]
 
 
-@pytest.mark.parametrize(("text", "reason"), [
-    ('a,b\n1,2\n"open,2\n3,4\n', r"a\.csv:3: the row cannot be cut into values \(unexpected end of data\)"),
-    ('a,b\n1,2\n"x"y,2\n', r"a\.csv:3: the row cannot be cut into values"),
-    ("a,b\n1,2\n1,2,3\n", r"a\.csv:3: expected 2 values, as the first row has names; received 3"),
-    ("a,b\n1,2\n1\n", r"a\.csv:3: expected 2 values"),
-    ("a,a\n1,2\n", r"a\.csv:1: the first row must name each field once; 'a' is"),
-    ("a,\n1,2\n", r"a\.csv:1: the first row must name each field once; '' is"),
-    (b"a,b\n1,2\nx,\xe9\n", r"a\.csv:3: the row is not UTF-8"),
-])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            'a,b\n1,2\n"open,2\n3,4\n',
+            r"a\.csv:3: the row cannot be cut into values \(unexpected end of data\)",
+        ),
+        ('a,b\n1,2\n"x"y,2\n', r"a\.csv:3: the row cannot be cut into values"),
+        ("a,b\n1,2\n1,2,3\n", r"a\.csv:3: expected 2 values, as the first row has names; received 3"),
+        ("a,b\n1,2\n1\n", r"a\.csv:3: expected 2 values"),
+        ("a,a\n1,2\n", r"a\.csv:1: the first row must name each field once; 'a' is"),
+        ("a,\n1,2\n", r"a\.csv:1: the first row must name each field once; '' is"),
+        (b"a,b\n1,2\nx,\xe9\n", r"a\.csv:3: the row is not UTF-8"),
+    ],
+)
 def test_a_bad_row_is_named_by_file_and_line(tmp_path: pathlib.Path, text: str | bytes, reason: str) -> None:
     with pytest.raises(BadRowError, match=reason):
         list(read_csv(write(tmp_path, text), ReadOptions(), BadRows()))
@@ -47,8 +56,10 @@ def test_reading_goes_on_after_the_line_of_an_open_quote(tmp_path: pathlib.Path)
     bad = BadRows(skip=True)
     assert [row.values["b"] for row in read_csv(file, ReadOptions(), bad)] == ["2", "4", "7"]
     assert {reason: found["places"] for reason, found in bad.report()["reasons"].items()} == {
-        "bad quotes": [f"{file}:3", f"{file}:9"], "other number of values": [f"{file}:5"],
-        "not UTF-8": [f"{file}:6"]}
+        "bad quotes": [f"{file}:3", f"{file}:9"],
+        "other number of values": [f"{file}:5"],
+        "not UTF-8": [f"{file}:6"],
+    }
 
 
 def test_a_value_may_be_longer_than_the_library_allows_by_itself(tmp_path: pathlib.Path) -> None:
@@ -69,6 +80,23 @@ def test_reading_goes_on_after_a_line_too_long(tmp_path: pathlib.Path) -> None:
     rows = list(read_csv(file, ReadOptions(max_line_bytes=50), bad))
     assert [(row.values["b"], row.number) for row in rows] == [("2", 2), ("4", 4), ("7", 6), ("9", 8)]
     assert {reason: found["places"] for reason, found in bad.report()["reasons"].items()} == {
-        "line too long": [f"{file}:{number}" for number in (3, 7, 9)], "bad quotes": [f"{file}:5"]}
+        "line too long": [f"{file}:{number}" for number in (3, 7, 9)],
+        "bad quotes": [f"{file}:5"],
+    }
     with pytest.raises(BadRowError, match=r"a\.csv:3: the line is longer than max_line_bytes=50"):
         list(read_csv(file, ReadOptions(max_line_bytes=50), BadRows()))
+
+
+def test_missing_numbers_are_null(tmp_path: pathlib.Path) -> None:
+    rows = read_csv(write(tmp_path, "a,b\nNaN,nan\nNan,\n"), ReadOptions(), BadRows())
+    assert [row.values for row in rows] == [{"a": None, "b": None}, {"a": "Nan", "b": ""}]
+
+
+@pytest.mark.parametrize("head", [",".join(f"name {number}" for number in range(200_000)), "a," * 200_000])
+def test_a_head_of_many_names_is_refused_at_once(tmp_path: pathlib.Path, head: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(
+        BadRowError, match=r"a\.csv:1: the first row must name at most 10,000 fields; received"
+    ):
+        list(read_csv(write(tmp_path, f"{head}\n"), ReadOptions(), BadRows()))
+    assert time.monotonic() - started < 2

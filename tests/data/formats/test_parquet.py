@@ -57,3 +57,63 @@ def test_without_the_library_the_error_names_the_extra(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"pip install highnoon\[arrow\]"):
         list(read_parquet(tmp_path / "a.parquet", ReadOptions(), BadRows()))
+
+
+def repeated(file: pathlib.Path, size: int, rows: int, is_nested: bool = False) -> pathlib.Path:
+    """A file of a few hundred bytes whose rows all have the same text of `size` bytes."""
+    from pyarrow import parquet
+
+    column = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * rows, pyarrow.int32()), ["x" * size])
+    if is_nested:
+        column = pyarrow.ListArray.from_arrays(
+            range(rows + 1), pyarrow.StructArray.from_arrays([column], ["content"])
+        )
+    parquet.write_table(
+        pyarrow.table({"text": column}), file, compression="zstd", dictionary_pagesize_limit=1 << 30
+    )
+    return file
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_a_text_that_a_dictionary_repeats_is_not_held_for_many_rows(
+    tmp_path: pathlib.Path, is_nested: bool
+) -> None:
+    file = repeated(tmp_path / "a.parquet", 2_000_000, 300, is_nested)
+    assert file.stat().st_size < 2000
+    pool = pyarrow.proxy_memory_pool(pyarrow.default_memory_pool())
+    usual = pyarrow.default_memory_pool()
+    pyarrow.set_memory_pool(pool)
+    try:
+        assert sum(1 for _ in read_parquet(file, ReadOptions(), BadRows())) == 300
+    finally:
+        pyarrow.set_memory_pool(usual)
+    assert pool.max_memory() < 400e6
+
+
+def test_a_row_group_that_unpacks_too_far_is_refused(tmp_path: pathlib.Path) -> None:
+    file = repeated(tmp_path / "a.parquet", 70_000_000, 2)
+    with pytest.raises(
+        BadRowError, match=r"row 1: a row group unpacks to 70,\d+,\d+ bytes, more than 1,000 times"
+    ):
+        list(read_parquet(file, ReadOptions(), BadRows()))
+
+
+def test_a_row_that_is_too_long_is_left_out(tmp_path: pathlib.Path) -> None:
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"text": ["a", "x" * 500, "b"]}), tmp_path / "a.parquet")
+    bad = BadRows(skip=True)
+    rows = list(read_parquet(tmp_path / "a.parquet", ReadOptions(max_line_bytes=400), bad))
+    assert [row.values["text"] for row in rows] == ["a", "b"]
+    assert bad.report()["reasons"]["row too long"]["places"] == [f"{tmp_path}/a.parquet row 2"]
+
+
+def test_columns_nested_too_deep_are_refused(tmp_path: pathlib.Path) -> None:
+    from pyarrow import parquet
+
+    kind, value = pyarrow.string(), "a"
+    for _ in range(70):
+        kind, value = pyarrow.list_(kind), [value]
+    parquet.write_table(pyarrow.table({"text": pyarrow.array([value], kind)}), tmp_path / "a.parquet")
+    with pytest.raises(BadRowError, match="nests its columns more than 64 deep"):
+        list(read_parquet(tmp_path / "a.parquet", ReadOptions(), BadRows()))

@@ -154,7 +154,7 @@ def test_a_folder_without_weights_says_so(folder):
 
 
 def test_a_model_that_does_not_fit_into_memory_is_refused_before_it_is_built(folder):
-    change_settings(folder, intermediate_size=2**44)
+    change_settings(folder, intermediate_size=2**30)
     with pytest.raises(LimitExceededError, match="GiB"):
         hn.load_model(folder)
 

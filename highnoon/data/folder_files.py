@@ -1,0 +1,79 @@
+"""The files of a folder that can be read, and what is left out of it."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from typing import NamedTuple
+
+from highnoon.data.bad_rows import BadRows
+from highnoon.data.document import DataError
+from highnoon.data.formats.by_name import FOLDER_SUFFIXES, format_of
+
+_PLAIN_SUFFIX = re.compile(r"\.[\w+-]{1,16}")
+_NOT_READ = "not read: "
+
+
+class FolderFiles(NamedTuple):
+    """What a search of a folder found.
+
+    Args:
+        files: The files to read, in the order of their names; those of a nested folder stand where its
+        name does. left_out: Counts the rest by the end of its name; hidden files and folders are not counted.
+    """
+
+    files: list[pathlib.Path]
+    left_out: BadRows
+
+
+def find_files(folder: pathlib.Path, is_nested: bool = True) -> FolderFiles:
+    """Returns the files of a folder and, unless told otherwise, of the folders in it.
+
+    Links to files are followed. Links to folders are left out, as they may lead back.
+
+    Args:
+        folder: Where to look.
+        is_nested: Whether to look into folders, too; else they are not counted either.
+
+    Raises:
+        DataError: a folder cannot be listed.
+    """
+    found = FolderFiles([], BadRows(skip=True))
+    waiting = visible_entries(folder)[::-1]
+    while waiting:
+        path = waiting.pop()
+        if path.is_file() and format_of(path) in FOLDER_SUFFIXES:
+            found.files.append(path)
+        elif not path.is_dir() or (is_nested and path.is_symlink()):
+            found.left_out.count(_NOT_READ + _kind(path), str(path))
+        elif is_nested:
+            waiting += visible_entries(path)[::-1]
+    return found
+
+
+def visible_entries(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns what lies in a folder and is not hidden, sorted by name.
+
+    Raises:
+        DataError: the folder cannot be listed.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"cannot list {folder}: {error.strerror}") from error
+
+
+def describe_files_left_out(left_out: BadRows) -> str:
+    """Returns the counts in a few words, such as `2 *.pdf, 1 *.html`, most frequent first."""
+    counts = {reason: found["count"] for reason, found in left_out.report()["reasons"].items()}
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count:,} {reason.removeprefix(_NOT_READ)}" for reason, count in ordered)
+
+
+def _kind(path: pathlib.Path) -> str:
+    if path.is_dir():
+        return "linked folder"
+    if not path.is_file():
+        return "broken link or special file"
+    suffix = format_of(path)
+    return f"*{suffix}" if _PLAIN_SUFFIX.fullmatch(suffix) else "without a known suffix"

@@ -1,0 +1,77 @@
+"""Files that are no plain text: told by the end of their names and by their first bytes."""
+
+from __future__ import annotations
+
+import pathlib
+
+from highnoon.data.bad_rows import BadRowError
+from highnoon.data.opening import open_bytes, uncompressed_name
+from highnoon.data.remote import FilePath, RemotePath
+
+_HEAD_BYTES = 8 << 10
+
+_MARKUP = "convert it to plain text, or copy it to a name that ends in .txt to train on the markup itself"
+_REFUSED_SUFFIXES = {
+    **dict.fromkeys((".html", ".htm", ".xhtml", ".xml", ".svg", ".rss", ".rtf"), ("markup", _MARKUP)),
+    ".ipynb": (
+        "a notebook",
+        "convert it, as with `jupyter nbconvert --to markdown`, or write its cells as rows",
+    ),
+    **dict.fromkeys((".pkl", ".pickle"), ("a pickle", "write its content as .jsonl or .parquet")),
+}
+
+_EXTRACT = "extract its text first"
+_UNPACK = "unpack it, or pack it as .gz or .zst"
+_WRITE = "write its rows as .jsonl or .parquet"
+_FIRST_BYTES = (
+    (b"%PDF-", "a PDF", _EXTRACT),
+    (b"%!PS", "PostScript", _EXTRACT),
+    (b"{\\rtf", "RTF", _EXTRACT),
+    (b"\xd0\xcf\x11\xe0", "an Office document", _EXTRACT),
+    (b"\x89PNG", "an image", _EXTRACT),
+    (b"\xff\xd8\xff", "an image", _EXTRACT),
+    (b"GIF8", "an image", _EXTRACT),
+    (b"PK\x03\x04", "a ZIP archive or an Office document", "unpack it or extract its text"),
+    (b"\x1f\x8b", "a gzip file", "let its name end in .gz"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file", "let its name end in .zst"),
+    (b"\xfd7zXZ", "an xz file", _UNPACK),
+    (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
+    (b"Rar!\x1a", "a RAR archive", _UNPACK),
+    *((b"BZh%d1AY&SY" % level, "a bzip2 file", _UNPACK) for level in range(1, 10)),
+    *((b"\x80" + bytes([protocol]), "a pickle", _WRITE) for protocol in range(2, 6)),
+    (b"PAR1", "Parquet", "let its name end in .parquet"),
+    (b"ARROW1", "an Arrow file", _WRITE),
+    (b"\xff\xfe", "UTF-16", "convert it to UTF-8"),
+    (b"\xfe\xff", "UTF-16", "convert it to UTF-8"),
+)
+
+
+def require_text_file(path: FilePath) -> None:
+    """Checks that a file may be plain text; of a remote one only the name.
+
+    Raises:
+        BadRowError: its name or its first bytes say that it is not.
+        DataError: it cannot be read.
+    """
+    suffix = pathlib.PurePath(uncompressed_name(path)).suffix.lower()
+    found = _REFUSED_SUFFIXES.get(suffix) or (None if isinstance(path, RemotePath) else _told_by_head(path))
+    if found is not None:
+        raise BadRowError(f"{path} is {found[0]}, not plain text; {found[1]}", "not plain text", str(path))
+
+
+def is_text_file(path: FilePath) -> bool:
+    """Returns whether `require_text_file` lets a file pass."""
+    try:
+        require_text_file(path)
+    except BadRowError as error:
+        return error.reason != "not plain text"
+    return True
+
+
+def _told_by_head(path: FilePath) -> tuple[str, str] | None:
+    with open_bytes(path) as stream:
+        head = stream.read(_HEAD_BYTES)
+    for first, what, remedy in _FIRST_BYTES:
+        if head.startswith(first):
+            return what, remedy
+    return ("a binary file (it holds NUL bytes)", _EXTRACT) if b"\0" in head else None

@@ -1,0 +1,29 @@
+"""Errors of the library `tokenizers`, as errors of this package."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from highnoon.files.shown import shown
+from highnoon.tokenization.tokenizer import TokenizerError
+
+
+@contextlib.contextmanager
+def engine_errors(what: str) -> Iterator[None]:
+    """Context in which an error of `tokenizers` becomes a TokenizerError of one line that begins with `what`.
+
+    The library raises plain Exception. Where its Rust code panics, on a damaged table or a regular expression
+    that needs too many retries, it raises a `PanicException`, which derives from BaseException alone.
+
+    Raises:
+        TokenizerError: the library failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise TokenizerError(f"{what}: {shown(str(error))[1:-1]}") from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise TokenizerError(f"{what}: {shown(str(error))[1:-1]}") from None
