@@ -2,8 +2,9 @@
 
   highnoon chat --model highnoon-demo/model --temperature 0.7
 
-The model continues a transcript of both sides; where it outgrows what the model can see, the oldest lines are
-left out. A model that was not trained on conversations continues it like any other text.
+The conversation is written in the chat template that the model was trained with, which its tokenizer carries.
+A model that was never trained on conversations has none and continues lines of `User:` and `Assistant:`. The
+format is printed first. Where a conversation outgrows what the model can see, its oldest lines are left out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from highnoon.cli.model_options import add_model_option, add_sampling_options, sampling_arguments
 from highnoon.cli.quiet_start import load_tensorflow
 from highnoon.files.print_text import print_generated
+from highnoon.files.printable import printable
 
 SUMMARY = "talk with a trained model"
 DEFAULT_ANSWER_TOKENS = 128
@@ -32,6 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     conversation = StatefulWrapper(hn.load_model(arguments.model), system_prompt=arguments.system_prompt)
     sampling = {"max_length": DEFAULT_ANSWER_TOKENS, **sampling_arguments(arguments)}
+    print(printable(f"Conversation format: {conversation.chat_format}."), file=sys.stderr)
     print("Type a line and press Enter; Ctrl-D ends.", file=sys.stderr)
     while (line := read_line()) is not None:
         if line.strip():

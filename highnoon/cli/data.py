@@ -80,9 +80,9 @@ def run_inspect(arguments: argparse.Namespace) -> None:
 
 def marked_text(store: Any, document: int, most_characters: int = 2000) -> str:
     """Returns a document's text, what is only read in ⟦brackets⟧, cut where it is long."""
-    from highnoon.data.prepared_tokens import text_and_stretches
+    from highnoon.data.prepared_tokens import stored_text
 
-    text, stretches = text_and_stretches(store, document)
+    text, stretches, _ = stored_text(store, document)
     marked, place = "", 0
     for begin, end in ((0, len(text)),) if stretches is None else stretches:
         marked += (f"⟦{text[place:begin]}⟧" if place < begin else "") + text[begin:end]

@@ -37,6 +37,7 @@ from highnoon.data.files import Files
 from highnoon.data.preparation import is_finished, mendable, preparation_lock
 from highnoon.data.registry import open_source
 from highnoon.data.row_source import RowSource
+from highnoon.data.source_template import source_template
 from highnoon.data.store_writer import StoreWriter
 from highnoon.data.token_store import PROGRESS_FILE, TokenStore
 from highnoon.data.tokenizing import require_training, store_key
@@ -185,6 +186,7 @@ def _join(pieces: pathlib.Path, source: DocumentSource, tokenizer: Tokenizer, ke
           validation_split: float) -> None:
     # What was joined before the process was killed is joined again: the pieces are there, and it is quick.
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
+    tokenizer = tokenizer.with_chat_template(source_template(source) or tokenizer.chat_template)
     with StoreWriter(folder, key, tokenizer, source.name, validation_split) as writer:
         for encoded, domains in read_pieces(pieces):
             writer.append(encoded, domains)

@@ -114,7 +114,8 @@ def write_piece(group: tuple[Place, Iterable[Placed]], tokenizer: Tokenizer, fol
     ordered = [document for _, document in sorted(found, key=lambda placed: placed[0])]
     for place, batch in enumerate(document_batches(ordered)):
         encoded = encode_batch([document.text for document in batch],
-                               [document.learned for document in batch], tokenizer)
+                               [document.learned for document in batch], tokenizer,
+                               [document.marks for document in batch])
         arrays = {name: values for name, values in encoded._asdict().items() if values is not None}
         written = io.BytesIO()
         np.savez(written, domains=np.array([document.domain for document in batch]), **arrays)

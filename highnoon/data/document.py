@@ -29,6 +29,8 @@ class Document:
         learned: Stretches of characters `(start, stop)` that a model learns to write, in order and apart;
             the rest is only read. None learns all. The end of the document is learnt where the last stretch
             reaches it.
+        marks: Stretches of characters that a chat template wrote and that are single tokens where the
+            tokenizer has them as special tokens, in order and apart.
     """
 
     text: str
@@ -36,6 +38,7 @@ class Document:
     id: str = ""
     domain: str = "default"
     learned: tuple[tuple[int, int], ...] | None = None
+    marks: tuple[tuple[int, int], ...] = ()
 
 
 class LearnedText(NamedTuple):

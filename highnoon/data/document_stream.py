@@ -84,7 +84,8 @@ class DocumentStream:
 def _encoded(batch: Sequence[Document], tokenizer: Tokenizer,
              numbers: Iterator[int]) -> Iterator[TokenisedDocument]:
     encoded = encode_batch([document.text for document in batch],
-                           [document.learned for document in batch], tokenizer)
+                           [document.learned for document in batch], tokenizer,
+                           [document.marks for document in batch])
     tokens = encoded.tokens.astype(np.int32)
     learned = np.ones(len(tokens), np.bool_) if encoded.learned is None else encoded.learned
     stops: list[int] = np.cumsum(encoded.lengths).tolist()

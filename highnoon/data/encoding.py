@@ -12,6 +12,7 @@ from highnoon.data.document import DataError
 from highnoon.data.row_layout import Ints
 from highnoon.data.splitting import split_hash
 from highnoon.tokenization import Tokenizer
+from highnoon.tokenization.marked_text import MarkedText, Piece, text_pieces
 
 Stretches = tuple[tuple[int, int], ...] | None
 
@@ -39,32 +40,42 @@ def token_type(tokenizer: Tokenizer) -> str:
     return "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4"
 
 
-def encode_batch(texts: Sequence[str], learned: Sequence[Stretches], tokenizer: Tokenizer) -> EncodedBatch:
-    """Returns the framed tokens of documents, each a text and what of it is learnt (`Document.learned`).
+def encode_batch(texts: Sequence[str], learned: Sequence[Stretches], tokenizer: Tokenizer,
+                 marks: Sequence[tuple[tuple[int, int], ...]] | None = None) -> EncodedBatch:
+    """Returns the framed tokens of documents.
 
-    A text with stretches is tokenised in pieces, cut where a stretch begins or ends, so that the ids of
-    what stands before a stretch are those that a model sees when it is asked to go on from there.
+    A text with stretches is tokenized in pieces, cut where a stretch or a special token begins or ends, so
+    that the ids of what stands before a stretch are those that a model sees when it is asked to continue.
+
+    Args:
+        texts: The text of each document.
+        learned: `Document.learned` of each.
+        tokenizer: Turns text into ids.
+        marks: `Document.marks` of each; None where no document has any.
 
     Raises:
         DataError: stretches that are out of order, empty, or beyond the text.
     """
-    if any(stretches is not None for stretches in learned):
-        return _encode_in_pieces(texts, learned, tokenizer)
+    if any(stretches is not None for stretches in learned) or any(marks or ()):
+        marked = map(MarkedText, texts, learned, marks or [()] * len(texts))
+        return _encode_in_pieces(list(marked), tokenizer)
     ids, counts = tokenizer.encode_packed(texts)
     return _framed(texts, ids, counts, tokenizer)[0]
 
 
-def _encode_in_pieces(texts: Sequence[str], learned: Sequence[Stretches],
-                      tokenizer: Tokenizer) -> EncodedBatch:
-    pieces: list[str] = []
-    is_learned: list[bool] = []
+def _encode_in_pieces(documents: Sequence[MarkedText], tokenizer: Tokenizer) -> EncodedBatch:
+    texts = [document.text for document in documents]
+    learned = [document.learned for document in documents]
+    pieces: list[Piece] = []
     owners: list[int] = []
-    for owner, (text, stretches) in enumerate(zip(texts, learned, strict=True)):
-        for begin, end, is_piece_learned in _cut(text, stretches):
-            pieces.append(text[begin:end])
-            is_learned.append(is_piece_learned)
-            owners.append(owner)
-    ids, counts = tokenizer.encode_packed(pieces)
+    for owner, document in enumerate(documents):
+        try:
+            pieces += text_pieces(document, tokenizer)
+        except ValueError as error:
+            raise DataError(str(error)) from None
+        owners += [owner] * (len(pieces) - len(owners))
+    ids, counts = _encode_pieces(texts, pieces, owners, tokenizer)
+    is_learned = [piece.is_learned for piece in pieces]
     batch, is_text, starts = _framed(
         texts, ids, np.bincount(owners, counts, len(texts)).astype(np.int64), tokenizer)
     flags = np.ones(len(is_text), np.bool_)
@@ -78,19 +89,22 @@ def _encode_in_pieces(texts: Sequence[str], learned: Sequence[Stretches],
     return batch._replace(learned=flags)
 
 
-def _cut(text: str, stretches: Stretches) -> list[tuple[int, int, bool]]:
-    """(begin, end, learnt) of the pieces of a text."""
-    if stretches is None:
-        return [(0, len(text), True)]
-    pieces, place = [], 0
-    for begin, end in stretches:
-        if not place <= begin < end <= len(text):
-            raise DataError(f"`learned` must be stretches (begin, end) in order, apart and within the text "
-                            f"of {len(text)} characters; received {(begin, end)} after {place}")
-        pieces += [(place, begin, False), (begin, end, True)]
-        place = end
-    pieces.append((place, len(text), False))
-    return [piece for piece in pieces if piece[0] < piece[1]]
+def _encode_pieces(texts: Sequence[str], pieces: Sequence[Piece], owners: Sequence[int],
+                   tokenizer: Tokenizer) -> tuple[npt.NDArray[np.int32], Ints]:
+    """The ids of all pieces one after another, and how many each has."""
+    special = np.array([-1 if piece.special_id is None else piece.special_id for piece in pieces], np.int32)
+    is_text = special < 0
+    ids, counts = tokenizer.encode_packed([texts[owner][piece.begin:piece.end]
+                                           for piece, owner in zip(pieces, owners, strict=True)
+                                           if piece.special_id is None])
+    if is_text.all():
+        return ids, counts
+    all_counts = np.ones(len(pieces), np.int64)
+    all_counts[is_text] = counts
+    is_text_id = np.repeat(is_text, all_counts)
+    all_ids = np.empty(len(is_text_id), np.int32)
+    all_ids[is_text_id], all_ids[~is_text_id] = ids, special[~is_text]
+    return all_ids, all_counts
 
 
 def _framed(texts: Sequence[str], ids: npt.NDArray[np.int32], counts: Ints,

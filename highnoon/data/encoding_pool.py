@@ -103,7 +103,8 @@ class _Worker:
         self._lock = threading.Lock()
 
     def encode(self, batch: Sequence[Document]) -> EncodedBatch:
-        request = ([document.text for document in batch], [document.learned for document in batch])
+        request = ([document.text for document in batch], [document.learned for document in batch],
+                   [document.marks for document in batch])
         source, target = self._process.stdout, self._process.stdin
         assert source is not None and target is not None
         try:

@@ -11,6 +11,7 @@ from highnoon.data.bad_rows import left_out, reason_for_nothing
 from highnoon.data.document import DataError, Document, DocumentSource
 from highnoon.data.encoding import EncodedBatch, encode_batch
 from highnoon.data.encoding_pool import EncodingPool
+from highnoon.data.source_template import source_template
 from highnoon.data.store_writer import StoreWriter
 from highnoon.tokenization import Tokenizer
 
@@ -46,6 +47,7 @@ def fill_store(source: DocumentSource, tokenizer: Tokenizer, key: str, folder: p
         DataError: the source has no documents or cannot be read.
         KeyboardInterrupt: with the folder that the work so far is kept in.
     """
+    tokenizer = tokenizer.with_chat_template(source_template(source) or tokenizer.chat_template)
     with StoreWriter(folder, key, tokenizer, source.name, validation_split) as writer:
         try:
             documents = _after(source, writer.progress.documents)
@@ -100,7 +102,8 @@ def _encoded(batches: Iterator[list[Document]], tokenizer: Tokenizer,
     alone = None if workers == 1 else _BATCHES_ALONE if num_workers is None else 0
     for batch in itertools.islice(batches, alone):
         learned = [document.learned for document in batch]
-        yield batch, encode_batch([document.text for document in batch], learned, tokenizer)
+        marks = [document.marks for document in batch]
+        yield batch, encode_batch([document.text for document in batch], learned, tokenizer, marks)
     for first in batches:
         with EncodingPool(tokenizer, workers) as pool:
             yield from pool.encoded(itertools.chain([first], batches))

@@ -43,10 +43,12 @@ class HubSource(RowSource):
             content.update(data)
             if document.learned is not None:
                 content.update(repr(document.learned).encode())
+            if document.marks:
+                content.update(repr(document.marks).encode())
         return content.digest()
 
     def _describe(self, digest: hashlib.blake2b) -> None:
-        digest.update(self.options.describe().encode())
+        digest.update(self.options.describe_rows().encode())
         digest.update(self._content_hash)
 
 

@@ -60,7 +60,7 @@ class HuggingFaceDataset(HubSource):
 
     def _describe(self, digest: hashlib.blake2b) -> None:
         if self.is_streamed:
-            digest.update(f"{self.name}\0{self.split}\0{self.options.describe()}".encode())
+            digest.update(f"{self.name}\0{self.split}\0{self.options.describe_rows()}".encode())
         else:
             super()._describe(digest)
 

@@ -18,6 +18,7 @@ class PreferencePair:
         source: The file or collection that it was read from.
         id: Its name or number within `source`.
         domain: As of a `Document`.
+        marks: As of a `Document`, of the prompt with the better answer.
     """
 
     prompt: str
@@ -26,8 +27,10 @@ class PreferencePair:
     source: str = ""
     id: str = ""
     domain: str = "default"
+    marks: tuple[tuple[int, int], ...] = dataclasses.field(default=(), compare=False)
 
     def document(self) -> Document:
         """Returns the prompt with the better answer, of which the answer is learnt."""
         text = self.prompt + self.chosen
-        return Document(text, self.source, self.id, self.domain, ((len(self.prompt), len(text)),))
+        return Document(text, self.source, self.id, self.domain, ((len(self.prompt), len(text)),),
+                        self.marks)

@@ -26,6 +26,7 @@ from highnoon.data.token_store import (
 from highnoon.data.tokenizing import require_training, require_workers, store_key
 from highnoon.files.folder_lock import LOCK_FILE, FolderLockedError, folder_lock
 from highnoon.tokenization import Tokenizer
+from highnoon.tokenization.chat_template_file import CHAT_TEMPLATE_FILE
 
 # Says that the source was at fault where the work in the folder ends.
 _FAULT_FILE = "fault.txt"
@@ -151,5 +152,5 @@ def mendable(folder: pathlib.Path, key: str) -> Iterator[None]:
 
 def _own_files() -> set[str]:
     """What a preparation leaves that was killed before its first entry in the journal."""
-    return {TOKENS_FILE, LEARNED_FILE, *COLUMNS, "tokenizer.json", f".{MANIFEST_FILE}", f".{PROGRESS_FILE}",
-            _FAULT_FILE}
+    return {TOKENS_FILE, LEARNED_FILE, *COLUMNS, "tokenizer.json", CHAT_TEMPLATE_FILE, f".{MANIFEST_FILE}",
+            f".{PROGRESS_FILE}", _FAULT_FILE}

@@ -20,6 +20,7 @@ from highnoon.data.token_store import (
     store_fingerprint,
 )
 from highnoon.tokenization import Tokenizer
+from highnoon.tokenization.marked_text import MarkedText
 
 
 class PreparedTokens(DocumentSource):
@@ -73,8 +74,8 @@ class PreparedTokens(DocumentSource):
 
     def documents(self) -> Iterator[Document]:
         for number in range(len(self.store)):
-            text, learned = text_and_stretches(self.store, number)
-            yield Document(text, self.name, str(number), self.store.domain(number), learned)
+            text, learned, marks = stored_text(self.store, number)
+            yield Document(text, self.name, str(number), self.store.domain(number), learned, marks)
 
 
 def is_prepared(path: str | os.PathLike[str]) -> bool:
@@ -82,17 +83,28 @@ def is_prepared(path: str | os.PathLike[str]) -> bool:
     return (pathlib.Path(path) / MANIFEST_FILE).is_file() or is_unfinished(pathlib.Path(path))
 
 
-def text_and_stretches(store: TokenStore, document: int) -> tuple[str, tuple[tuple[int, int], ...] | None]:
-    """Returns the text of a document and the stretches of it that are learnt, None for all."""
+def stored_text(store: TokenStore, document: int) -> MarkedText:
+    """Returns the text of a document, what of it is learned, and its special tokens as marks."""
     learned = store.learned(document)
     if learned.all():
-        return store.text(document), None
-    tokens = store.tokens(document)
-    cuts = np.flatnonzero(np.diff(learned)) + 1
-    text, stretches = "", []
-    for ids, flags in zip(np.split(tokens, cuts), np.split(learned, cuts), strict=True):
-        piece = store.tokenizer.decode(ids.tolist())
-        if flags[0] and piece:
-            stretches.append((len(text), len(text) + len(piece)))
+        return MarkedText(store.text(document))
+    tokenizer, tokens = store.tokenizer, store.tokens(document)
+    begin = int(tokens[0] == tokenizer.bos_token_id)
+    tokens = np.asarray(tokenizer.unframed(tokens))
+    learned = learned[begin:begin + len(tokens)]
+    is_special = np.isin(tokens, [*tokenizer.special_ids])
+    cuts = np.flatnonzero(np.diff(learned) | np.diff(is_special) | (is_special[1:] & is_special[:-1])) + 1
+    text = ""
+    stretches: list[tuple[int, int]] = []
+    marks = []
+    for ids in np.split(np.arange(len(tokens)), cuts) if len(tokens) else []:
+        piece = tokenizer.decode(tokens[ids], skip_special_tokens=False)
+        span = (len(text), len(text) + len(piece))
         text += piece
-    return text, tuple(stretches)
+        if is_special[ids[0]]:
+            marks.append(span)
+        if learned[ids[0]] and stretches and stretches[-1][1] == span[0]:
+            span = (stretches.pop()[0], span[1])
+        if learned[ids[0]] and span[0] < span[1]:
+            stretches.append(span)
+    return MarkedText(text, tuple(stretches), tuple(marks))

@@ -7,15 +7,18 @@ import json
 from collections.abc import Sequence
 
 from highnoon.config import require_count, require_flag, require_text, require_texts, shown
-from highnoon.data.chat_template import ChatTemplate
 from highnoon.data.document import DataError
 from highnoon.data.row_kind import KINDS
 from highnoon.data.row_template import RowTemplate
+from highnoon.tokenization.chat_template import ChatTemplate, ChatTemplateError
 
 MAX_LINE_BYTES = 64 << 20
 
 # Goes up when the same rows give other documents than before.
 _RENDERING_VERSION = 1
+
+# Goes up when rows whose fields say what they are give other documents than before.
+_FOUND_FIELDS_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,10 +75,27 @@ class ReadOptions:
             RowTemplate(self.template, self.learned_fields)
 
     def chat(self) -> ChatTemplate:
-        """Returns how conversations are written."""
+        """Returns how conversations are written.
+
+        Raises:
+            DataError: `chat_template` is not Jinja.
+        """
         if isinstance(self.chat_template, ChatTemplate):
             return self.chat_template
-        return ChatTemplate(self.chat_template)
+        try:
+            return ChatTemplate(self.chat_template)
+        except ChatTemplateError as error:
+            raise DataError(str(error)) from None
+
+    @property
+    def may_write_conversations(self) -> bool:
+        """Whether a row may become a conversation, and not only a field or a template."""
+        return self.text_field is None and self.template is None and self.kind != "text"
+
+    def describe_rows(self) -> str:
+        """Returns `describe` with the version of what is made of fields, for a fingerprint of rows."""
+        is_given = self.text_field is not None or self.template is not None
+        return self.describe() if is_given else f"{self.describe()}, fields {_FOUND_FIELDS_VERSION}"
 
     def describe(self) -> str:
         """Returns everything here that decides documents, for a fingerprint."""

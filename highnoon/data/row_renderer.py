@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.data.bad_rows import BadRowError
+from highnoon.data.chat_template import ConversationText, ConversationWriter
 from highnoon.data.chat_turns import Message, chat_turns
 from highnoon.data.document import LearnedText
 from highnoon.data.read_options import ReadOptions
@@ -50,7 +51,7 @@ class RowRenderer:
 
     def __init__(self, options: ReadOptions) -> None:
         self.options = options
-        self._chat = options.chat()
+        self._chat = ConversationWriter(options.chat())
         self._template = None
         if options.template is not None:
             self._template = RowTemplate(options.template, options.learned_fields)
@@ -89,24 +90,29 @@ class RowRenderer:
         Raises:
             BadRowError: the row is no preference, or its two conversations differ before the answer.
         """
-        prompts, answers = [], []
+        chosen, rejected = self.pair_of_texts(values, place)
+        start = _answer_start(chosen)
+        return chosen.text[:start], chosen.text[start:], rejected.text[_answer_start(rejected):]
+
+    def pair_of_texts(self, values: Values, place: str) -> tuple[ConversationText, ConversationText]:
+        """Returns the conversations with the better and the worse answer, of which the answers are learned.
+
+        Raises:
+            BadRowError: as `pair`.
+        """
+        texts = []
         for field in PREFERENCE_FIELDS:
-            text, learned = self._chat.render(self._answered(values, field, place), place)
-            if not learned:
-                raise BadRowError(
-                    f"{place}: `{field}` must end with an answer of the assistant", "no answer", place
-                )
-            start = learned[-1][0]
-            prompts.append(text[:start])
-            answers.append(text[start:])
-        if prompts[0] != prompts[1]:
-            raise BadRowError(
-                f"{place}: `chosen` and `rejected` must answer one prompt; what stands before "
-                f"the answers differs",
-                "two prompts",
-                place,
-            )
-        return prompts[0], answers[0], answers[1]
+            turns = self._answered(values, field, place)
+            if turns[-1]["role"] != "assistant":
+                raise BadRowError(f"{place}: `{field}` must end with an answer of the assistant; received a "
+                                  f"turn of {turns[-1]['role']}", "no answer", place)
+            text = self._chat.render(turns, place)
+            texts.append(ConversationText(text.text, ((_answer_start(text), len(text.text)),), text.marks))
+        chosen, rejected = texts
+        if chosen.text[:_answer_start(chosen)] != rejected.text[:_answer_start(rejected)]:
+            raise BadRowError(f"{place}: `chosen` and `rejected` must answer one prompt; what stands before "
+                              f"the answers differs", "two prompts", place)
+        return chosen, rejected
 
     def _text(self, values: Values, field: str, place: str) -> LearnedText:
         if field not in values:
@@ -165,8 +171,7 @@ class RowRenderer:
         if not {"prompt", *PREFERENCE_FIELDS} & set(present):
             self._require(values, PREFERENCE_FIELDS, place)
             return _NOTHING
-        prompt, chosen, _ = self.pair(values, place)
-        return LearnedText(prompt + chosen, ((len(prompt), len(prompt) + len(chosen)),))
+        return self.pair_of_texts(values, place)[0]
 
     def _answered(self, values: Values, field: str, place: str) -> Sequence[Message]:
         """The conversation that ends with the answer in `field`."""
@@ -201,6 +206,11 @@ class RowRenderer:
 
 def _exchange(asked: str, answered: str) -> list[Message]:
     return [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+
+
+def _answer_start(text: LearnedText) -> int:
+    """Where the last answer begins in a conversation that has one."""
+    return (text.learned or ((0, 0),))[-1][0]
 
 
 def _asked(prompt: Any, place: str) -> list[Message]:

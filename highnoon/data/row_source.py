@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from highnoon.data.bad_rows import BadRowError, BadRows
+from highnoon.data.chat_template import ConversationText
 from highnoon.data.document import Document, DocumentSource
 from highnoon.data.id_check import IdCheck
 from highnoon.data.preference_pair import PreferencePair
@@ -97,14 +98,15 @@ class RowSource(DocumentSource):
 
 def _document(row: Row, renderer: RowRenderer, bad: BadRows) -> Document | None:
     try:
-        text, learned = renderer.render(row.values, row.place)
+        written = renderer.render(row.values, row.place)
     except BadRowError as error:
         bad.take(error)
         return None
-    if not text.strip():
+    if not written.text.strip():
         bad.count("empty document", row.place)
         return None
-    return Document(text, *_origin(row), row.domain, learned)
+    marks = written.marks if isinstance(written, ConversationText) else ()
+    return Document(written.text, *_origin(row), row.domain, written.learned, marks)
 
 
 def _pair(row: Row | Document, renderer: RowRenderer, bad: BadRows) -> PreferencePair | None:
@@ -113,7 +115,8 @@ def _pair(row: Row | Document, renderer: RowRenderer, bad: BadRows) -> Preferenc
             place = f"{row.source} document {row.id}"
             raise BadRowError(f"{place}: a text file holds no preference rows; give rows with `prompt`, "
                               f"`chosen` and `rejected`", "no preference", place)
-        return PreferencePair(*renderer.pair(row.values, row.place), *_origin(row), row.domain)
+        marks = renderer.pair_of_texts(row.values, row.place)[0].marks
+        return PreferencePair(*renderer.pair(row.values, row.place), *_origin(row), row.domain, marks)
     except BadRowError as error:
         bad.take(error)
         return None

@@ -151,7 +151,7 @@ class TokenStore:
 
     def text(self, document: int) -> str:
         """Returns the text of a document: exactly, where the tokenizer is exact."""
-        return self.tokenizer.decode(self.tokens(document).tolist())
+        return self.tokenizer.decode_document(self.tokens(document).tolist())
 
     def domain(self, document: int) -> str:
         """Returns the name of a document's domain."""

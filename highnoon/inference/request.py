@@ -17,6 +17,7 @@ from highnoon.inference.prompts import Prompts
 from highnoon.inference.require_number import require_whole
 from highnoon.inference.sampling import Sampling, resolve_seed, uniforms_for
 from highnoon.inference.session import Drawing, Session
+from highnoon.tokenization import Tokenizer
 
 DEFAULT_MAX_LENGTH = default(256)
 
@@ -145,6 +146,10 @@ def _read_stops(stops: Any, tokenizer: Any) -> tuple[list[int], list[str], list[
             ids.append(int(stop))
         else:
             raise ValueError(f"each of `stop_sequences` must be a text or a token id; received {stop!r}")
+    # What a model that was trained on conversations writes at the end of its turn.
+    ends = tokenizer.turn_ends() if isinstance(tokenizer, Tokenizer) else []
+    ids += [end for end in ends if isinstance(end, int) and end not in ids]
+    texts += [end for end in ends if isinstance(end, str) and end not in texts]
     if texts and tokenizer is None:
         raise ValueError("stop sequences of text need a tokenizer; pass `tokenizer=` or give token ids")
     names = _special_names(tokenizer) if texts else {}

@@ -11,6 +11,8 @@ from highnoon.inference.cache_layout import context_limit
 from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
 from highnoon.inference.sampling import uniforms_for
 from highnoon.inference.session import Drawing, Session
+from highnoon.tokenization import ChatTemplate
+from highnoon.tokenization.marked_text import encode_prompt
 
 _ROLES = {"system": "System", "user": "User", "assistant": "Assistant"}
 _NEXT_TURN = "\nUser:"
@@ -26,7 +28,10 @@ class _Message:
 class StatefulWrapper:
     """A model with a conversation, of which only what is new is computed at each turn.
 
-    The conversation is plain text, begun by the begin token:
+    Where the tokenizer has a `chat_template`, as that of a model which was trained on conversations, the
+    conversation is written in it, token for token as in training, and an answer ends at the template's end
+    of a turn. Otherwise it is plain text, begun by the begin token, and an answer ends before a line that
+    starts with `User:`:
 
     ```
     System: {system_prompt}
@@ -35,7 +40,7 @@ class StatefulWrapper:
     User: ...
     ```
 
-    An answer ends at the end token, before a line that starts `User:`, or at its limit. An
+    `chat_format` says which of the two it is. An answer also ends at the end token, or at its limit. An
     answer that was cut at a text is read again at the next turn; all else is read once. Where the
     conversation outgrows `max_history`, the oldest messages are left out and the rest is read
     again; the system prompt stays.
@@ -48,7 +53,8 @@ class StatefulWrapper:
         tokenizer: None takes the model's.
 
     Raises:
-        ValueError: there is no tokenizer, or `max_history` is below 2.
+        ValueError: there is no tokenizer, `max_history` is below 2, or the chat template fails.
+        ImportError: the chat template is Jinja and the extra `chat` is not installed.
 
     Example:
 
@@ -76,7 +82,17 @@ class StatefulWrapper:
         self.tokenizer: Any = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
         if self.tokenizer is None:
             raise ValueError("a conversation needs a tokenizer; set `model.tokenizer` or pass `tokenizer=`")
+        self.chat_template: ChatTemplate | None = getattr(self.tokenizer, "chat_template", None)
+        if self.chat_template is not None:
+            self.chat_template.prompt([{"role": "user", "content": "A template that fails, fails here."}])
         self.reset()
+
+    @property
+    def chat_format(self) -> str:
+        """How the conversation is written, in a few words."""
+        if self.chat_template is None:
+            return "plain `User:` and `Assistant:` lines, because the tokenizer has no chat template"
+        return f"the chat template of the tokenizer, {self.chat_template!r}"
 
     def reset(self) -> None:
         """Forgets the conversation; the system prompt stays."""
@@ -116,12 +132,16 @@ class StatefulWrapper:
         capacity = min(self.max_history, context_limit(self.model))
         wanted = max_length if kwargs.get("max_new_tokens") is None else kwargs["max_new_tokens"]
         ids = self._context(capacity, wanted)
+        if self.chat_template is None:
+            stops = [*stops, _NEXT_TURN]
         request = Request.read(
-            self.model, [ids], max_length, stop_sequences=[*stops, _NEXT_TURN], tokenizer=self.tokenizer,
-            **kwargs,
+            self.model, [ids], max_length, stop_sequences=stops, tokenizer=self.tokenizer, **kwargs
         )
         limit = min(request.limits[0], capacity - len(ids))
         drawn, text, is_cut = self._draw(request, ids, limit, capacity)
+        if self.chat_template is not None:
+            self._messages.append(_Message("assistant", text, []))
+            return text
         answer = text.strip()
         kept = self._encode(text) if is_cut else [i for i in drawn if i not in request.stop_ids]
         turn = [*self._encode("Assistant:"), *kept, *self._encode("\n")]
@@ -161,15 +181,13 @@ class StatefulWrapper:
 
     def _context(self, capacity: int, wanted: int) -> list[int]:
         """Returns the ids to answer, without the oldest messages where they would leave no room."""
-        begin = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
-        if self.system_prompt is not None:
-            begin = begin + self._encode(_line("system", self.system_prompt))
-        end = self._encode("Assistant:")
+        prompt = self._plain_prompt if self.chat_template is None else self._template_prompt
         turns = self._messages
-        while len(turns) > 1 and len(begin) + _length(turns) + len(end) + wanted > capacity:
+        ids = prompt(turns)
+        while len(turns) > 1 and len(ids) + wanted > capacity:
             # What is left starts with a question.
             turns = turns[next(i for i in range(1, len(turns)) if turns[i].role == "user") :]
-        ids = [*begin, *(i for turn in turns for i in turn.ids), *end]
+            ids = prompt(turns)
         if len(ids) >= capacity:
             raise ValueError(
                 f"the last message makes a context of {len(ids)} tokens, and {capacity} are held "
@@ -177,15 +195,25 @@ class StatefulWrapper:
             )
         return ids
 
+    def _plain_prompt(self, turns: list[_Message]) -> list[int]:
+        ids = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
+        if self.system_prompt is not None:
+            ids += self._encode(_line("system", self.system_prompt))
+        return [*ids, *(i for turn in turns for i in turn.ids), *self._encode("Assistant:")]
+
+    def _template_prompt(self, turns: list[_Message]) -> list[int]:
+        assert self.chat_template is not None
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        if self.system_prompt is not None:
+            messages.insert(0, {"role": "system", "content": self.system_prompt})
+        return encode_prompt(self.chat_template.prompt(messages), self.tokenizer)
+
     def _add(self, role: str, content: str) -> None:
-        self._messages.append(_Message(role, content, self._encode(_line(role, content))))
+        ids = self._encode(_line(role, content)) if self.chat_template is None else []
+        self._messages.append(_Message(role, content, ids))
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
-
-
-def _length(messages: list[_Message]) -> int:
-    return sum(len(message.ids) for message in messages)
 
 
 def _line(role: str, content: str) -> str:

@@ -28,11 +28,12 @@ from highnoon.models.create import resolve_dtype
 from highnoon.models.layer_changes import apply_layer_changes, describe_layer_changes, dtype_of_changes
 from highnoon.models.memory import require_memory
 from highnoon.tokenization import load_tokenizer
+from highnoon.tokenization.chat_template_file import CHAT_TEMPLATE_FILE
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
-_FILES = (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE)
+_FILES = (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, CHAT_TEMPLATE_FILE)
 _FORMAT = "highnoon-model"
 _FORMAT_VERSION = 1
 
@@ -47,9 +48,10 @@ class ModelFolderError(ValueError):
 def save_model(model: LanguageModel, path: str | pathlib.Path) -> pathlib.Path:
     """Writes a model as a folder that is whole or as it was before.
 
-    The folder holds `config.json`, `model.safetensors`, where the model has one `tokenizer.json`, and
-    `manifest.json` with the hashes of these, which `load_model` compares. It is written beside `path` and
-    takes its place at once. Other files in an older model folder stay.
+    The folder holds `config.json`, `model.safetensors`, where the model has one `tokenizer.json` and, of a
+    model that was trained on conversations, its chat template, and `manifest.json` with the hashes of these,
+    which `load_model` compares. It is written beside `path` and takes its place at once. Other files in an
+    older model folder stay.
 
     Raises:
         ModelFolderError: `path` exists and is no model folder.

@@ -2,6 +2,7 @@
 
 from highnoon.tokenization.bpe_tokenizer import QWTTextTokenizer
 from highnoon.tokenization.byte_tokenizer import ByteStreamTokenizer, ByteTokenizer
+from highnoon.tokenization.chat_template import ChatTemplate, ChatTemplateError
 from highnoon.tokenization.loading import load_tokenizer
 from highnoon.tokenization.pretrained_tokenizer import PretrainedTokenizer
 from highnoon.tokenization.special_tokens import SPECIAL_TOKENS
@@ -11,6 +12,8 @@ __all__ = [
     "SPECIAL_TOKENS",
     "ByteStreamTokenizer",
     "ByteTokenizer",
+    "ChatTemplate",
+    "ChatTemplateError",
     "PretrainedTokenizer",
     "QWTTextTokenizer",
     "Tokenizer",

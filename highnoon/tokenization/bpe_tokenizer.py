@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,16 +76,18 @@ class QWTTextTokenizer(Tokenizer):
 
     def __init__(self, vocab_size: int = 32000, model_path: str | os.PathLike[str] | None = None) -> None:
         self._target_vocab_size = _require_vocab_size(vocab_size)
-        merges = [] if model_path is None else _read_merges(tokenizer_file(model_path))
-        self._set_merges(merges)
+        merges, chat_marks = ([], []) if model_path is None else _read_merges(tokenizer_file(model_path))
+        self._set_merges(merges, chat_marks)
 
-    def _set_merges(self, merges: Sequence[tuple[str, str]]) -> None:
-        self._definition = definition(merges)
+    def _set_merges(self, merges: Sequence[tuple[str, str]], chat_marks: Sequence[str] = ()) -> None:
+        self._definition = definition(merges, chat_marks)
         vocab: dict[str, int] = self._definition["model"]["vocab"]
         self._bytes_of_id = [
             token.encode() if place < FIRST_BYTE_ID else token_to_bytes(token)
             for token, place in vocab.items()
         ]
+        self._first_mark_id = len(self._bytes_of_id)
+        self._bytes_of_id += [mark.encode() for mark in chat_marks]
         for name in _REMADE:
             self.__dict__.pop(name, None)
 
@@ -118,7 +120,11 @@ class QWTTextTokenizer(Tokenizer):
 
     @property
     def special_ids(self) -> frozenset[int]:
-        return frozenset(range(FIRST_BYTE_ID))
+        return frozenset((*range(FIRST_BYTE_ID), *range(self._first_mark_id, len(self._bytes_of_id))))
+
+    @property
+    def ids_of_special_tokens(self) -> Mapping[str, int]:
+        return {token["content"]: token["id"] for token in self._definition["added_tokens"]}
 
     def to_json(self) -> str:
         return json.dumps(self._definition, ensure_ascii=False)
@@ -139,7 +145,7 @@ class QWTTextTokenizer(Tokenizer):
         return self.train_from_texts(_read_pieces(paths), vocab_size, min_frequency)
 
     def train_from_texts(self, texts: Iterable[str], vocab_size: int | None = None,
-                         min_frequency: int = 2) -> QWTTextTokenizer:
+                         min_frequency: int = 2, chat_marks: Sequence[str] = ()) -> QWTTextTokenizer:
         """Learns the merges from texts, in place of those it had; returns itself.
 
         The same texts, in any order, give the same tokenizer.
@@ -149,14 +155,20 @@ class QWTTextTokenizer(Tokenizer):
             vocab_size: Most ids, special ids included; None takes the constructor's. Text with
                 fewer pairs worth merging gives fewer.
             min_frequency: Times that a pair must be seen to be merged; at least 1.
+            chat_marks: Names of further special tokens, such as `<|im_end|>`; the last ids are theirs.
 
         Raises:
-            TokenizerError: `vocab_size` is below 263, `min_frequency` below 1, or there is no text.
+            TokenizerError: `vocab_size` is below 263 and one for each mark, `min_frequency` is below 1, a
+                mark is empty or there already, or there is no text.
         """
         size = _require_vocab_size(self._target_vocab_size if vocab_size is None else vocab_size)
         if min_frequency < 1:
             raise TokenizerError(f"`min_frequency` must be at least 1; received {min_frequency}")
-        self._set_merges(_learn_merges(require_list(texts), size, min_frequency))
+        marks = _require_marks(chat_marks)
+        if size < SMALLEST_VOCAB_SIZE + len(marks):
+            raise TokenizerError(f"`vocab_size` must be at least {SMALLEST_VOCAB_SIZE + len(marks)} to hold "
+                                 f"{len(marks)} chat marks; received {size}")
+        self._set_merges(_learn_merges(require_list(texts), size - len(marks), min_frequency), marks)
         self._target_vocab_size = size
         return self
 
@@ -172,7 +184,8 @@ class QWTTextTokenizer(Tokenizer):
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Returns the bytes that `ids` stand for, special ids left out."""
-        return b"".join(self._bytes_of_id[i] for i in self._require_ids(ids) if i >= FIRST_BYTE_ID)
+        return b"".join(self._bytes_of_id[i] for i in self._require_ids(ids)
+                        if FIRST_BYTE_ID <= i < self._first_mark_id)
 
     def encode_packed(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         return self._words(require_list(texts))
@@ -198,7 +211,15 @@ def _is_definition(values: dict[str, Any], merges: Sequence[tuple[str, str]]) ->
     exported = begin_template(SPECIAL_TOKENS[BOS_ID], BOS_ID)
     if values.get("post_processor") == exported:
         values = {**values, "post_processor": None}
-    return values == definition(merges)
+    return values == definition(merges, _marks_of(values))
+
+
+def _marks_of(values: Any) -> list[str]:
+    """The names of the special tokens after the seven, where they are what `definition` writes."""
+    tokens = values.get("added_tokens")
+    further = tokens[len(SPECIAL_TOKENS):] if isinstance(tokens, list) else []
+    names = [token.get("content") if isinstance(token, dict) else None for token in further]
+    return [name for name in names if isinstance(name, str) and name.isprintable()]
 
 
 def _merges_of(values: Any) -> list[tuple[str, str]] | None:
@@ -216,14 +237,24 @@ def _merges_of(values: Any) -> list[tuple[str, str]] | None:
     return [(left, right) for left, right in merges]
 
 
-def _read_merges(file: pathlib.Path) -> list[tuple[str, str]]:
+def _read_merges(file: pathlib.Path) -> tuple[list[tuple[str, str]], list[str]]:
     if not file.is_file():
         raise TokenizerError(f"no tokenizer at {file}; give a folder or `tokenizer.json` that `save` wrote")
     values = read_definition(file)
     merges = _merges_of(values)
     if merges is None or not _is_definition(values, merges):
         raise TokenizerError(f"{file} is not a HighNoon tokenizer; use `load_tokenizer` to load any kind")
-    return merges
+    return merges, _marks_of(values)
+
+
+def _require_marks(names: Sequence[str]) -> list[str]:
+    taken = set(SPECIAL_TOKENS)
+    for name in names:
+        if not isinstance(name, str) or not name or name in taken:
+            raise TokenizerError(f"`chat_marks` must be names of new special tokens, each once; received "
+                                 f"{name!r}")
+        taken.add(name)
+    return list(names)
 
 
 def _require_vocab_size(vocab_size: int) -> int:

@@ -29,11 +29,11 @@ def token_to_bytes(token: str) -> bytes:
     return bytes(_BYTE_OF_NAME[character] for character in token)
 
 
-def definition(merges: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def definition(merges: Sequence[tuple[str, str]], chat_marks: Sequence[str] = ()) -> dict[str, Any]:
     """Returns the whole `tokenizer.json` of the vocabulary that `merges` make.
 
     Ids are the special tokens, the 256 bytes in their order, then the results of the merges in
-    theirs. No normaliser, no prefix space: decoding is exact.
+    theirs, then the marks of a chat template. No normaliser, no prefix space: decoding is exact.
     """
     vocab = {token: place for place, token in enumerate([*SPECIAL_TOKENS, *BYTE_NAMES])}
     for left, right in merges:
@@ -46,7 +46,7 @@ def definition(merges: Sequence[tuple[str, str]]) -> dict[str, Any]:
         "added_tokens": [
             {"id": place, "content": name, "single_word": False, "lstrip": False, "rstrip": False,
              "normalized": False, "special": True}
-            for place, name in enumerate(SPECIAL_TOKENS)
+            for place, name in [*enumerate(SPECIAL_TOKENS), *enumerate(chat_marks, len(vocab))]
         ],
         "normalizer": None,
         "pre_tokenizer": byte_level,

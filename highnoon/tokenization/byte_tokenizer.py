@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from highnoon.tokenization.special_tokens import (
 from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, require_list, tokenizer_file
 
 _SPECIAL_BYTES = tuple(name.encode() for name in SPECIAL_TOKENS)
+_SPECIAL_IDS = {name: token_id for token_id, name in enumerate(SPECIAL_TOKENS)}
 
 
 class ByteTokenizer(Tokenizer):
@@ -54,6 +55,10 @@ class ByteTokenizer(Tokenizer):
     @property
     def special_ids(self) -> frozenset[int]:
         return frozenset(range(FIRST_BYTE_ID))
+
+    @property
+    def ids_of_special_tokens(self) -> Mapping[str, int]:
+        return _SPECIAL_IDS
 
     def to_json(self) -> str:
         return json.dumps(definition([]), ensure_ascii=False)

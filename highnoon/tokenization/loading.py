@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import os
+import pathlib
+from typing import Any
 
 from highnoon.files.folder_manifest import damage_of_file
 from highnoon.tokenization.bpe_tokenizer import QWTTextTokenizer, is_highnoon_definition
 from highnoon.tokenization.byte_tokenizer import ByteTokenizer
+from highnoon.tokenization.chat_template_file import (
+    chat_template_file,
+    read_chat_template,
+    read_published_template,
+)
 from highnoon.tokenization.pretrained_tokenizer import PretrainedTokenizer
 from highnoon.tokenization.read_definition import read_definition
+from highnoon.tokenization.special_tokens import SPECIAL_TOKENS
 from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     """Returns the tokenizer in a folder or a `tokenizer.json`, HighNoon's own or a Hugging Face one.
 
-    A HighNoon tokenizer without merges comes back as `ByteTokenizer`, which has the same ids.
+    A HighNoon tokenizer without merges comes back as `ByteTokenizer`, which has the same ids. A chat template
+    that lies beside the file comes along; that of a Hugging Face folder too.
 
     Raises:
         TokenizerError: there is no tokenizer at `path`, or one without an end token.
+        ChatTemplateError: the chat template is damaged.
 
     Example:
 
@@ -36,6 +46,16 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     if reason := damage_of_file(file):
         raise TokenizerError(f"{file} is damaged: {reason} since it was saved; take another copy")
     values = read_definition(file)
+    tokenizer = _tokenizer_of(values, file)
+    own = chat_template_file(file)
+    is_own = own.is_file()
+    tokenizer.chat_template = read_chat_template(own) if is_own else read_published_template(file.parent)
+    return tokenizer
+
+
+def _tokenizer_of(values: Any, file: pathlib.Path) -> Tokenizer:
     if not is_highnoon_definition(values):
         return PretrainedTokenizer.load(file)
-    return QWTTextTokenizer.load(file) if values["model"]["merges"] else ByteTokenizer()
+    if not values["model"]["merges"] and len(values["added_tokens"]) == len(SPECIAL_TOKENS):
+        return ByteTokenizer()
+    return QWTTextTokenizer.load(file)

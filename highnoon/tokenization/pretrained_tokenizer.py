@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.files.foreign import ForeignDataError, read_text
@@ -83,6 +83,11 @@ class PretrainedTokenizer(Tokenizer):
             token_id for token_id in (self.pad_token_id, self.bos_token_id, self.eos_token_id)
             if token_id is not None
         }
+
+    @functools.cached_property
+    def ids_of_special_tokens(self) -> Mapping[str, int]:
+        names = {token_id: self._engine.id_to_token(token_id) for token_id in self.special_ids}
+        return {name: token_id for token_id, name in names.items() if name}
 
     def to_json(self) -> str:
         return self._definition

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import abc
+import copy
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from highnoon.files.name_path import name_path
+from highnoon.tokenization.chat_template import ChatTemplate, is_jinja_installed
+from highnoon.tokenization.chat_template_file import chat_template_file, write_chat_template
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -29,9 +32,14 @@ class Tokenizer(abc.ABC):
     A document is framed as `[bos] text [eos]`. The text of a special token inside a user's text is
     plain text: only framing writes special ids.
 
+    `chat_template` is how the model that the tokenizer belongs to was taught to write conversations, None
+    where it was taught none. `save` and `load_tokenizer` keep it.
+
     A subclass gives `vocab_size`, the four special ids, `to_json`, `special_ids` and the private
-    `_encode_texts` and `_decode_ids`.
+    `_encode_texts` and `_decode_ids`, and may give `ids_of_special_tokens`.
     """
+
+    chat_template: ChatTemplate | None = None
 
     pad_token_id: int | None
     bos_token_id: int | None
@@ -50,6 +58,11 @@ class Tokenizer(abc.ABC):
     @abc.abstractmethod
     def special_ids(self) -> frozenset[int]:
         """Ids that stand for no text."""
+
+    @property
+    def ids_of_special_tokens(self) -> Mapping[str, int]:
+        """The id of each special token by its name."""
+        return {}
 
     @abc.abstractmethod
     def to_json(self) -> str:
@@ -126,6 +139,37 @@ class Tokenizer(abc.ABC):
             checked = [token_id for token_id in checked if token_id not in self.special_ids]
         return self._decode_ids(checked)
 
+    def decode_document(self, ids: Iterable[int]) -> str:
+        """Returns the text of a framed document, with the names of special tokens within it."""
+        return self._decode_ids(self.unframed(ids))
+
+    def unframed(self, ids: Iterable[int]) -> list[int]:
+        """Returns the ids of a document without the begin token before them and the end token after them.
+
+        Raises:
+            TokenizerError: an id is outside [0, vocab_size).
+        """
+        checked = self._require_ids(ids)
+        begin = int(bool(checked) and checked[0] == self.bos_token_id)
+        end = len(checked) - int(len(checked) > begin and checked[-1] == self.eos_token_id)
+        return checked[begin:end]
+
+    def with_chat_template(self: Self, template: ChatTemplate | None) -> Self:
+        """Returns this tokenizer, or a copy of it that has another chat template."""
+        if template == self.chat_template:
+            return self
+        other = copy.copy(self)
+        other.chat_template = template
+        return other
+
+    def turn_ends(self) -> list[int | str]:
+        """Returns what ends an answer beside the end token: an id, or a text where it is no special token."""
+        template = self.chat_template
+        if template is None or (template.template is not None and not is_jinja_installed()):
+            return []
+        end = template.turn_end
+        return [self.ids_of_special_tokens.get(end, end)] if end else []
+
     def batch_decode(self, batch: Iterable[Iterable[int]], skip_special_tokens: bool = True) -> list[str]:
         """Returns the text of each list of ids."""
         return [self.decode(ids, skip_special_tokens) for ids in batch]
@@ -135,9 +179,13 @@ class Tokenizer(abc.ABC):
         return hashlib.blake2b(self.to_json().encode(), digest_size=16).hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
-        """Writes `tokenizer.json` into the folder `path`, or the file `path` if it ends in `.json`."""
+        """Writes `tokenizer.json` into the folder `path`, or the file `path` if it ends in `.json`.
+
+        The chat template, where there is one, stands in a file beside it.
+        """
         target = tokenizer_file(path)
         target.parent.mkdir(parents=True, exist_ok=True)
+        write_chat_template(self.chat_template, chat_template_file(target))
         beside = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             with name_path(target):

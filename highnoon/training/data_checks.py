@@ -80,13 +80,13 @@ def check_stage(data: StageData, plan: StagePlan, tokenizer: Any) -> StageCheck:
     problems, warnings = _problems(batch, tokenizer), []
     if not problems and (unsupervised := _first_unsupervised(data, view)):
         problems.append(
-            f"nothing in its first {unsupervised} rows is supervised: its first steps would change no weight"
+            f"nothing in its first {unsupervised} rows is supervised: its first steps would change no weight."
+            f" {_why_unsupervised(batch)}"
         )
     share = float(np.mean(batch["loss_weights"] > 0)) if batch["loss_weights"].size else 0.0
     if not problems and 0 < share < _FEW_SUPERVISED:
         warnings.append(
-            f"only {share:.0%} of the places in the first rows are supervised: much of each step is padding; "
-            "a shorter `max_seq_length` would waste less"
+            f"only {share:.0%} of the places in the first rows are supervised. {_why_unsupervised(batch)}"
         )
     label = f"stage `{plan.name}`: "
     return StageCheck(
@@ -94,6 +94,20 @@ def check_stage(data: StageData, plan: StagePlan, tokenizer: Any) -> StageCheck:
         rows_per_step=plan.rows_per_step, num_rows_seen=len(batch["token_ids"]), supervised_share=share,
         problems=[label + problem for problem in problems],
         warnings=[label + warning for warning in warnings],
+    )
+
+
+def _why_unsupervised(batch: dict[str, np.ndarray]) -> str:
+    """Says whether it is padding or tokens without a loss that fills the places without supervision."""
+    is_padding = batch["segment_ids"] == 0
+    num_unlearned = int(np.sum(~is_padding & (batch["loss_weights"] == 0)))
+    if int(is_padding.sum()) >= num_unlearned:
+        share = np.mean(is_padding)
+        return f"Padding fills {share:.0%} of them; a shorter `max_seq_length` would waste less"
+    share = num_unlearned / is_padding.size
+    return (
+        f"Tokens that are only read, such as what users say in conversations, fill {share:.0%} of them; "
+        "check that the answers are turns of the assistant"
     )
 
 

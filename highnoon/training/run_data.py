@@ -25,7 +25,9 @@ from highnoon.data import (
 from highnoon.data.distinct_names import require_distinct_names
 from highnoon.data.mixture import balanced_shares
 from highnoon.data.registry import require_source_options
+from highnoon.data.source_template import source_template
 from highnoon.data.streamed_rows import StreamedRows
+from highnoon.tokenization import Tokenizer
 from highnoon.training.stage_data import STREAM_KEY, StageData
 from highnoon.training.stages import CurriculumStage
 
@@ -137,12 +139,33 @@ def choose_tokenizer(
             f"note: trained a tokenizer of {tokenizer.vocab_size:,} ids on the stages' own text; "
             "it stays with the run"
         )
+    tokenizer = _with_template_of(tokenizer, sources)
     if vocab_size is not None and tokenizer.vocab_size > vocab_size:
         raise ConfigError(
             f"the tokenizer has {tokenizer.vocab_size:,} ids and the model's vocab_size is {vocab_size:,}; "
             "create the model with at least as many, or train a smaller tokenizer"
         )
     return tokenizer, note
+
+
+def _with_template_of(tokenizer: Any, sources: Sequence[StageSources]) -> Any:
+    """The tokenizer with the chat template of the last conversations that the run trains on."""
+    if not isinstance(tokenizer, Tokenizer):
+        return tokenizer
+    found = [source_template(source) for stage in sources for source in stage.sources]
+    templates = [template for template in found if template is not None]
+    if not templates:
+        return tokenizer
+    others = [template for template in (*templates, tokenizer.chat_template) if template not in (
+        None, templates[-1])]
+    if others:
+        warnings.warn(
+            f"conversations are written in several chat templates; the model will chat in that of the last "
+            f"dataset, {templates[-1]!r}, and not in {others[-1]!r}; give all datasets one `chat_template`, "
+            "such as that of the model's tokenizer (`model.tokenizer.chat_template`)",
+            stacklevel=2,
+        )
+    return tokenizer.with_chat_template(templates[-1])
 
 
 class StagePreparation:

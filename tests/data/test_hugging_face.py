@@ -55,9 +55,9 @@ def test_rows_with_text_are_documents(hub: dict[Any, FakeDataset]) -> None:
 @pytest.mark.parametrize(("row", "text"), [
     ({"content": "code"}, "code"),
     ({"content": "code", "text": "words"}, "words"),
-    ({"conversations": [{"from": "me", "value": "hi"}, {"from": "bot", "value": "ok"}]},
-     "<|im_start|>me\nhi<|im_end|>\n<|im_start|>assistant\nok<|im_end|>\n"),
-    ({"messages": [{"role": "user", "content": "hi"}]}, "<|im_start|>user\nhi<|im_end|>\n"),
+    ({"conversations": [{"from": "human", "value": "hi"}, {"from": "bot", "value": "ok"}]},
+     "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nok<|im_end|>\n"),
+    ({"messages": [{"role": "model", "content": "hi"}]}, "<|im_start|>assistant\nhi<|im_end|>\n"),
 ])
 def test_the_text_is_found_in_its_usual_columns(
     hub: dict[Any, FakeDataset], row: dict[str, Any], text: str

@@ -119,7 +119,10 @@ def replace_spans(document: Document, spans: Sequence[tuple[int, int, str]]) -> 
         parts += [document.text[end:start], new]
         end = stop
     text = "".join([*parts, document.text[end:]])
-    return dataclasses.replace(document, text=text, learned=_moved(document.learned, spans))
+    kept = [mark for mark in document.marks
+            if not any(start < mark[1] and mark[0] < stop for start, stop, _ in spans)]
+    return dataclasses.replace(document, text=text, learned=_moved(document.learned, spans),
+                               marks=_moved(tuple(kept), spans) or ())
 
 
 def _moved(learned: tuple[tuple[int, int], ...] | None, spans: Sequence[tuple[int, int, str]]

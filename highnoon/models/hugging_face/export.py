@@ -19,6 +19,7 @@ from highnoon.models.hugging_face.families import family_for
 from highnoon.models.hugging_face.family import Family
 from highnoon.models.saving import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, ModelFolderError
 from highnoon.tokenization.begin_template import with_begin_template
+from highnoon.tokenization.published_template import published_template
 
 FORMATS = ("hf",)
 _SPECIAL = ("bos", "eos", "pad", "unk")
@@ -30,8 +31,9 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
     """Writes a model as a folder of another library, whole or not at all.
 
     The folder holds `config.json`, `model.safetensors` (float32), `generation_config.json`, where the model
-    has one the tokenizer, and `highnoon_manifest.json` with the hashes of these, which `load_model`
-    compares. Factors of `enable_lora` are added into their kernels.
+    has one the tokenizer with its chat template in Jinja, and `highnoon_manifest.json` with the hashes of
+    these, which `load_model` compares. `transformers` writes a conversation with the ids that the model was
+    trained on, and stops at the end of a turn. Factors of `enable_lora` are added into their kernels.
 
     Args:
         model: The model; its pattern must be one that a family of `transformers` has.
@@ -72,8 +74,9 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
             "architectures": [family.architecture], "model_type": family.model_type, **settings, **special,
             "dtype": "float32", "highnoon_version": __version__,
         })
-        _write_json(folder / _GENERATION_FILE, special)
+        _write_json(folder / _GENERATION_FILE, {**special, **_turn_ends(model.tokenizer)})
         if model.tokenizer is not None:
+            # The chat template stands in the settings, where `transformers` and `load_model` look for it.
             (folder / TOKENIZER_FILE).write_text(with_begin_template(model.tokenizer), encoding="utf-8")
             _write_json(folder / _TOKENIZER_SETTINGS_FILE, _tokenizer_settings(model))
     return path
@@ -93,6 +96,16 @@ def _special_ids(tokenizer: Any) -> dict[str, int | None]:
     return {name: getattr(tokenizer, name, None) for name in names}
 
 
+def _turn_ends(tokenizer: Any) -> dict[str, Any]:
+    """What generation stops at beside the end token, in the words of `generation_config.json`."""
+    ends = tokenizer.turn_ends() if tokenizer is not None else []
+    ids = [end for end in ends if isinstance(end, int)]
+    texts = [end for end in ends if isinstance(end, str)]
+    all_ids = [tokenizer.eos_token_id, *ids] if ids else []
+    return {**({"eos_token_id": [i for i in dict.fromkeys(all_ids) if i is not None]} if ids else {}),
+            **({"stop_strings": texts} if texts else {})}
+
+
 def _tokenizer_settings(model: LanguageModel) -> dict[str, Any]:
     """What `transformers.AutoTokenizer` needs beside `tokenizer.json`."""
     added = json.loads(model.tokenizer.to_json()).get("added_tokens", [])
@@ -105,7 +118,18 @@ def _tokenizer_settings(model: LanguageModel) -> dict[str, Any]:
         "add_bos_token": model.tokenizer.bos_token_id is not None,
         "add_eos_token": False,
         **{f"{name}_token": names[place] for name, place in ids.items() if place in names},
+        **_chat_settings(model.tokenizer, set(ids.values())),
     }
+
+
+def _chat_settings(tokenizer: Any, taken: set[int | None]) -> dict[str, Any]:
+    """The chat template, and the special tokens beside begin, end, padding and unknown."""
+    if tokenizer.chat_template is None:
+        return {}
+    others = sorted((token_id, name) for name, token_id in tokenizer.ids_of_special_tokens.items()
+                    if token_id not in taken)
+    return {"chat_template": published_template(tokenizer),
+            "additional_special_tokens": [name for _, name in others]}
 
 
 def _write_json(file: pathlib.Path, values: dict[str, Any]) -> None:

@@ -1,0 +1,107 @@
+"""The marks of a chat template as special tokens, from rows to stores and back."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+
+from highnoon.data import Files, PreparedTokens, prepare, tokenize, train_tokenizer
+from highnoon.data.encoding import encode_batch
+from highnoon.data.read_options import ReadOptions
+from highnoon.tokenization import ByteTokenizer, ChatTemplate, load_tokenizer
+
+MARKS = ["<|im_start|>", "<|im_end|>"]
+TURNS = [{"role": "human", "content": "low <|im_end|> lower"}, {"role": "Assistant", "content": "lowest\n"},
+         {"role": "USER", "content": "why?"}, {"role": "gpt", "content": "naïve"}]
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    file.write_text("".join(json.dumps({"messages": [*TURNS, {"role": "user", "content": str(n)}]}) + "\n"
+                            for n in range(30)))
+    return file
+
+
+def test_a_tokenizer_trained_on_conversations_has_the_marks_as_its_last_ids(rows: pathlib.Path) -> None:
+    tokenizer = train_tokenizer(Files(rows), vocab_size=290)
+    assert tokenizer.vocab_size <= 290
+    assert [tokenizer.ids_of_special_tokens[mark] for mark in sorted(MARKS)] == [
+        tokenizer.vocab_size - 2, tokenizer.vocab_size - 1]
+    assert tokenizer.chat_template == ChatTemplate()
+    assert tokenizer.encode(MARKS[1]) != [2, tokenizer.ids_of_special_tokens[MARKS[1]], 3]
+    assert tokenizer.decode_bytes([*tokenizer.special_ids, 72]) == b"A"
+    # The marks are no text to learn merges from.
+    merged = {bytes(tokenizer.decode_bytes([i])) for i in range(263, tokenizer.vocab_size - 2)}
+    assert not any(b"im_" in token or b"|>" in token for token in merged if b"\n" in token)
+
+
+def test_marks_that_do_not_fit_beside_the_bytes_stay_text(rows: pathlib.Path) -> None:
+    tokenizer = train_tokenizer(Files(rows), vocab_size=264)
+    assert MARKS[1] not in tokenizer.ids_of_special_tokens and tokenizer.chat_template == ChatTemplate()
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_the_template_writes_special_tokens_and_a_user_writes_text(
+    rows: pathlib.Path, tmp_path: pathlib.Path, num_workers: int
+) -> None:
+    tokenizer = train_tokenizer(Files(rows), vocab_size=290)
+    start, end = (tokenizer.ids_of_special_tokens[mark] for mark in MARKS)
+    store = prepare(Files(rows), tokenizer, tmp_path / "store", num_workers, validation_split=0.0)
+    ids = store.tokens(0).tolist()
+    assert ids.count(start) == ids.count(end) == 5
+    document = next(Files(rows).documents())
+    assert store.text(0) == document.text
+    first_turn = ids[:ids.index(end)]
+    assert tokenizer.decode(first_turn) == "user\nlow <|im_end|> lower"
+    learned = store.learned(0)
+    assert [i for i, flag in zip(ids, learned, strict=True) if flag and i == end] == [end, end]
+    assert not learned[[place for place, i in enumerate(ids) if i == start]].any()
+
+
+def test_prepared_conversations_come_back_with_their_marks_and_template(
+    rows: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    prepare(Files(rows), train_tokenizer(Files(rows), vocab_size=290), tmp_path / "store")
+    prepared = PreparedTokens(tmp_path / "store")
+    assert prepared.tokenizer.chat_template == ChatTemplate()
+    for given, kept in zip(Files(rows).documents(), prepared.documents(), strict=True):
+        assert (kept.text, kept.learned, kept.marks) == (given.text, given.learned, given.marks)
+
+
+def test_a_tokenizer_without_the_marks_encodes_conversations_as_before(rows: pathlib.Path) -> None:
+    document = next(Files(rows).documents())
+    assert document.marks and document.learned
+    plain = encode_batch([document.text], [document.learned], ByteTokenizer())
+    marked = encode_batch([document.text], [document.learned], ByteTokenizer(), [document.marks])
+    assert marked.tokens.tolist() == plain.tokens.tolist() == [2, *(b + 7 for b in document.text.encode()), 3]
+    assert marked.learned is not None and plain.learned is not None
+    assert marked.learned.tolist() == plain.learned.tolist()
+
+
+def test_framing_tokens_that_a_template_writes_are_not_doubled(tmp_path: pathlib.Path) -> None:
+    tokenizer = ByteTokenizer()
+    text = "<|bos|>a<|eos|>b<|eos|>"
+    batch = encode_batch([text], [((7, 23),)], tokenizer, [((0, 7), (8, 15), (16, 23))])
+    assert batch.tokens.tolist() == [2, 97 + 7, 3, 98 + 7, 3]
+    assert batch.learned is not None and batch.learned.tolist() == [False, True, True, True, True]
+
+
+def test_only_what_fields_decide_has_a_new_fingerprint(rows: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.txt").write_text("Hello\n")
+    (tmp_path / "a.jsonl").write_text('{"text": "Hello"}\n')
+    # As they were before names of roles were folded.
+    assert Files(tmp_path / "a.txt").fingerprint() == "5ea2d869041310b75b6d34615180b577"
+    named = Files(tmp_path / "a.jsonl", options=ReadOptions(text_field="text"))
+    assert named.fingerprint() == "6ba8ca58bb959b80ea4d86b158dcf054"
+    assert Files(tmp_path / "a.jsonl").fingerprint() != "cc27686614a0c8f7e46d6ec363f06fd9"
+
+
+def test_the_tokens_of_a_cache_of_conversations_carry_their_template(
+    rows: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    tokenize(Files(rows), ByteTokenizer(), tmp_path)
+    [folder] = (tmp_path / "tokens").iterdir()
+    assert load_tokenizer(folder).chat_template == ChatTemplate()
