@@ -1,4 +1,8 @@
-"""Which files of rows give other documents since fields are chosen by what they hold, not by their names."""
+"""Which files of rows give other documents than in earlier versions.
+
+Fields are now chosen by what they hold, not by their names, and turns of a conversation have more names of
+roles and flags of what is learned.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from highnoon.data.bad_rows import BadRowError, BadRows
+from highnoon.data.chat_turns import LEARN_FIELDS
 from highnoon.data.formats.by_name import format_of, reader_of
 from highnoon.data.lines import raw_lines
 from highnoon.data.opening import is_packed
@@ -39,11 +44,18 @@ _TOLD = re.compile(
     rb'"(?:(?:' + "|".join((*KNOWN_FIELDS, "role", "value")).encode() + rb')"\s*:\s*'
     rb'(?:null|NaN|"(?:\s|\\[nrtf])*"|\[\s*\]|\{\s*\})|completion"\s*:)'
 )
+# In a line with a conversation: a role or a flag of a turn that was not known before.
+_CHAT = re.compile(rb'"(?:' + "|".join(CHAT_FIELDS).encode() + rb')"\s*:')
+_NEW_TURN = re.compile(
+    rb'\\?"(?:role|from)\\?"\s*:\s*\\?"(?!(?:user|assistant|system|tool|human|gpt|chatgpt|bot|chatbot|model)\\?")'
+    rb'|\\?"(?:' + "|".join((*LEARN_FIELDS, "speaker", "author", "sender")).encode() + rb')\\?"\s*:'
+)
+_TOLD_OR_CHAT = re.compile(_TOLD.pattern + rb"|" + _CHAT.pattern)
 _NOT_A_NUMBER = re.compile(rb'(?:^|[,\t"])(?:nan|NaN)(?:$|[,\t"\r\n])')
 
 
 def is_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
-    """Returns whether a file of rows may give other documents than when fields were chosen by their names.
+    """Returns whether a file of rows may give other documents than in earlier versions.
 
     The fingerprint of such a file must differ from the one that it had; that of any other must not. Lines of
     JSON are searched for a field without content. Of tables and records, the names of the first rows tell
@@ -62,7 +74,10 @@ def is_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
     if options.text_field is not None or options.template is not None:
         return False
     if form in _LINES and not isinstance(path, RemotePath):
-        return any(_changes(line, options) for line in _found_lines(path, options, _TOLD))
+        return any(
+            (_CHAT.search(line) and _NEW_TURN.search(line)) or _changes(line, options)
+            for line in _found_lines(path, options, _TOLD_OR_CHAT)
+        )
     if form in _RECORDS and (is_packed(path) or (isinstance(path, RemotePath) and form != ".parquet")):
         # They would be copied whole for their first rows.
         return True
@@ -101,6 +116,9 @@ def _is_ambiguous(names: Collection[str]) -> bool:
         all(name in names for name in PREFERENCE_FIELDS),
     ]
     groups = (TEXT_FIELDS, CHAT_FIELDS, INSTRUCTION_FIELDS, RESPONSE_FIELDS)
+    if kinds[1]:
+        # Which roles and flags the turns of a column have is not looked for.
+        return True
     is_doubled = any(sum(name in names for name in group) > 1 for group in groups)
     return sum(kinds) > 1 or is_doubled or (kinds[2] and "completion" in names)
 

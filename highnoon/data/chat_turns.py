@@ -29,7 +29,7 @@ _ROLE_FIELDS = ("role", "from", "speaker", "author", "sender")
 _WORDS_FIELDS = ("content", "value", "text", "message", "parts", "utterance")
 
 # Fields of a turn that say whether it is learned, as data sets of OpenAI and of Axolotl have them.
-_LEARN_FIELDS = ("learn", "weight", "train", "train_on", "training", "loss", "trainable")
+LEARN_FIELDS = ("learn", "weight", "train", "train_on", "training", "loss", "trainable")
 _SHOWN = 40
 
 
@@ -114,7 +114,7 @@ def _role(name: str, place: str) -> str:
 
 def _is_to_learn(turn: Mapping[str, Any], role: str, place: str) -> bool | None:
     """What the flags of a turn say; None where it has none, or none that matters."""
-    flags = [(name, turn[name]) for name in _LEARN_FIELDS if turn.get(name) is not None]
+    flags = [(name, turn[name]) for name in LEARN_FIELDS if turn.get(name) is not None]
     for name, flag in flags:
         if not isinstance(flag, (bool, int, float)) or flag not in (0, 1):
             raise BadRowError(f"{place}: `{name}` of a turn says whether it is learned and must be true, "

@@ -108,8 +108,7 @@ class Files(RowSource):
                 for values, place, number in reader(path, self.options, bad))
 
     def _describe(self, digest: hashlib.blake2b) -> None:
-        has_rows = any(map(reader_of, self.paths))
-        digest.update((self.options.describe_rows() if has_rows else self.options.describe()).encode())
+        digest.update(self.options.describe().encode())
         if self.options.skip_bad:
             digest.update(_SKIPPING_VERSION)
         for path in self.paths:

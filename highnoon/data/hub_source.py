@@ -48,7 +48,7 @@ class HubSource(RowSource):
         return content.digest()
 
     def _describe(self, digest: hashlib.blake2b) -> None:
-        digest.update(self.options.describe_rows().encode())
+        digest.update(self.options.describe().encode())
         digest.update(self._content_hash)
 
 

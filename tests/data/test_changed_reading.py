@@ -99,3 +99,22 @@ def test_the_fingerprint_of_ordinary_rows_is_that_of_earlier_versions(tmp_path: 
     ]
     changed = write(tmp_path, [{"text": "one", "id": 1}, {"text": None, "content": "two"}])
     assert Files(changed).fingerprint() != OLD_CHANGED
+
+
+@pytest.mark.parametrize(
+    ("turn", "is_otherwise"),
+    [
+        ({"role": "assistant", "content": "A"}, False),
+        ({"from": "gpt", "value": "A"}, False),
+        ({"role": "Assistant", "content": "A"}, True),
+        ({"from": "ai", "value": "A"}, True),
+        ({"role": "assistant", "content": "A", "weight": 0}, True),
+    ],
+)
+def test_conversations_with_roles_or_flags_that_are_new_get_another_fingerprint(
+    tmp_path: pathlib.Path, turn: dict[str, Any], is_otherwise: bool
+) -> None:
+    first = {"from": "human", "value": "Q"} if "from" in turn else {"role": "user", "content": "Q"}
+    for turns in ([first, turn], json.dumps([first, turn])):
+        file = write(tmp_path, [{"text": "words", "author": "ai"}, {"messages": turns}])
+        assert is_read_otherwise(file, ReadOptions()) is is_otherwise

@@ -17,6 +17,7 @@ from highnoon.data import DataError, Files, PackedRows, PreparedTokens, TokenSto
 from highnoon.data import tokenizing as tokenizing_module
 from highnoon.data.checked_array import CheckedArray, DamagedStoreError
 from highnoon.data.encoding import encode_batch
+from highnoon.data.read_options import ReadOptions
 from highnoon.data.store_writer import StoreWriter
 from highnoon.files import block_hashes
 from highnoon.files.sealed_json import seal, without_digest
@@ -120,7 +121,8 @@ def test_damaged_unfinished_work_is_started_again_in_the_cache_and_refused_in_a_
         def fingerprint(self):
             return source.fingerprint()
 
-    stopped = Stopped(source.paths[0])
+    # Of a given kind, so that no row is read before the work begins.
+    stopped = Stopped(source.paths[0], options=ReadOptions(kind="text"))
     with pytest.raises(KeyboardInterrupt):
         prepare(stopped, ByteTokenizer(), tmp_path / "prepared", num_workers=1)
     with pytest.raises(KeyboardInterrupt):
