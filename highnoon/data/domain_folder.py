@@ -13,7 +13,14 @@ from typing import TypeVar
 from highnoon.data.bad_rows import BadRows
 from highnoon.data.document import DataError
 from highnoon.data.files import Files
-from highnoon.data.folder_files import FolderFiles, describe_files_left_out, find_files, visible_entries
+from highnoon.data.folder_files import (
+    OWN_OUTPUT,
+    FolderFiles,
+    describe_files_left_out,
+    find_files,
+    is_own_output,
+    visible_entries,
+)
 from highnoon.data.formats.by_name import FOLDER_SUFFIXES
 from highnoon.data.read_options import ReadOptions
 from highnoon.data.row_source import Convert, RowSource
@@ -25,12 +32,11 @@ class DomainFolder(RowSource):
     """Documents of `root/<domain>/`: every file of rows and of text; a folder's name is the domain.
 
     Text is `.txt`, `.text`, `.md`, `.markdown`, `.rst`, `.adoc`, `.asciidoc`, `.org` and `.tex`. Folders
-    within a
-    domain are read, too. Domains and files are read in the order of their names. Files directly in `root` are
-    the domain `"default"`, with a warning; a sub-folder without data is an error, or counted where bad
-    rows are
-    skipped. Any other file, and a link to a folder within a domain, is left out: one warning says how many of
-    which kind, and `bad_rows` counts them. Hidden files and folders are ignored.
+    within a domain are read, too. Domains and files are read in the order of their names. Files directly in
+    `root` are the domain `"default"`, with a warning; a sub-folder without data is an error, or counted where
+    bad rows are skipped. Any other file, a link to a folder within a domain, and a folder that a run or a
+    preparation wrote is left out: one warning says how many of which kind, and `bad_rows` counts them. Hidden
+    files and folders are ignored.
 
     Args:
         root: The folder.
@@ -119,6 +125,8 @@ class DomainFolder(RowSource):
         for folder in visible_entries(self.root):
             if folder.is_symlink() and folder.is_dir() and root.is_relative_to(folder.resolve()):
                 self.files_left_out.count("not read: linked folder", str(folder))
+            elif folder.is_dir() and is_own_output(folder):
+                self.files_left_out.count(OWN_OUTPUT, str(folder))
             elif folder.is_dir():
                 folders.append(folder)
         return folders

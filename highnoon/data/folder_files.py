@@ -12,6 +12,9 @@ from highnoon.data.formats.by_name import FOLDER_SUFFIXES, format_of
 
 _PLAIN_SUFFIX = re.compile(r"\.[\w+-]{1,16}")
 _NOT_READ = "not read: "
+_OWN_FILES = {"model.safetensors", "metrics.jsonl", "tokens.bin"}
+_STEP_FOLDER = re.compile(r"step_\d{8,}")
+OWN_OUTPUT = f"{_NOT_READ}folder of a model, checkpoints, logs or tokens"
 
 
 class FolderFiles(NamedTuple):
@@ -19,7 +22,8 @@ class FolderFiles(NamedTuple):
 
     Args:
         files: The files to read, in the order of their names; those of a nested folder stand where its
-        name does. left_out: Counts the rest by the end of its name; hidden files and folders are not counted.
+            name does.
+        left_out: Counts the rest by the end of its name; hidden files and folders are not counted.
     """
 
     files: list[pathlib.Path]
@@ -29,7 +33,8 @@ class FolderFiles(NamedTuple):
 def find_files(folder: pathlib.Path, is_nested: bool = True) -> FolderFiles:
     """Returns the files of a folder and, unless told otherwise, of the folders in it.
 
-    Links to files are followed. Links to folders are left out, as they may lead back.
+    Links to files are followed. Links to folders are left out, as they may lead back, and so are models,
+    checkpoints, logs and prepared tokens, see `is_own_output`.
 
     Args:
         folder: Where to look.
@@ -47,8 +52,31 @@ def find_files(folder: pathlib.Path, is_nested: bool = True) -> FolderFiles:
         elif not path.is_dir() or (is_nested and path.is_symlink()):
             found.left_out.count(_NOT_READ + _kind(path), str(path))
         elif is_nested:
-            waiting += visible_entries(path)[::-1]
+            if is_own_output(path):
+                found.left_out.count(OWN_OUTPUT, str(path))
+            else:
+                waiting += visible_entries(path)[::-1]
     return found
+
+
+def is_own_output(folder: pathlib.Path, depth: int = 3) -> bool:
+    """Whether a folder is what a run or a preparation wrote: its JSON is no data.
+
+    These are a saved model or checkpoint, a folder of checkpoints, logs, prepared tokens, and a folder that
+    holds such folders alone, as the output of `highnoon train`.
+
+    Args:
+        folder: The folder.
+        depth: How many levels of folders are looked into.
+
+    Raises:
+        DataError: the folder cannot be listed.
+    """
+    entries = visible_entries(folder)
+    if any(path.name in _OWN_FILES or _STEP_FOLDER.fullmatch(path.name) for path in entries):
+        return True
+    is_looked_into = bool(entries) and depth > 1 and all(path.is_dir() for path in entries)
+    return is_looked_into and all(is_own_output(path, depth - 1) for path in entries)
 
 
 def visible_entries(folder: pathlib.Path) -> list[pathlib.Path]:

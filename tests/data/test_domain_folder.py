@@ -159,3 +159,27 @@ def test_a_folder_in_which_nothing_is_readable_says_what_it_holds(tmp_path: path
     (tmp_path / "e" / "a.txt").write_text("x")
     with pytest.raises(DataError, match=r"sub-folders without data: d \(2 \*\.html\); fill"):
         DomainFolder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "model/model.safetensors",
+        "checkpoints/step_00000012/config.json",
+        "logs/1/metrics.jsonl",
+        "p/tokens.bin",
+        "run/checkpoints/step_00000012/config.json",
+    ],
+)
+@pytest.mark.parametrize("parent", ["", "art"])
+def test_what_a_run_wrote_into_the_folder_of_its_data_is_no_data(
+    root: pathlib.Path, parent: str, written: str
+) -> None:
+    before = [document.text for document in DomainFolder(root).documents()]
+    file = root / parent / written
+    file.parent.mkdir(parents=True)
+    file.write_text("{}")
+    (file.parent / "config.json").write_text("{}")
+    with pytest.warns(UserWarning, match="left out 1 folder of a model, checkpoints, logs or tokens"):
+        source = DomainFolder(root)
+    assert [document.text for document in source.documents()] == before

@@ -277,7 +277,9 @@ def test_what_killed_calls_left_in_the_cache_is_gone_after_the_next(source, tmp_
         def fingerprint(self):
             return source.fingerprint()
 
-    tokenize(Meanwhile(source.paths[0]), ByteTokenizer(), tmp_path / "cache", num_workers=1)
+    # Of a given kind, so that the documents are read once.
+    meanwhile = Meanwhile(source.paths[0], options=ReadOptions(kind="text"))
+    tokenize(meanwhile, ByteTokenizer(), tmp_path / "cache", num_workers=1)
     (folder,) = [path for path in tokens.iterdir() if not path.name.startswith(".")]
     flip(folder / "manifest.json")
     with pytest.warns(UserWarning, match="again"):

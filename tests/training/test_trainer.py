@@ -58,8 +58,13 @@ def test_calls_of_several_steps_change_nothing_but_their_number(make_model, corp
     arrays, events = {}, {1: [], 7: []}
     for several in events:
         trainer = hn.Trainer(
-            make_model(dropout=0.1), jit_compile=False, learning_rate=1e-3, batch_size=2, ema_momentum=0.9,
-            gradient_accumulation_steps=2, steps_per_execution=several,
+            make_model(dropout=0.1),
+            jit_compile=False,
+            learning_rate=1e-3,
+            batch_size=2,
+            ema_momentum=0.9,
+            gradient_accumulation_steps=2,
+            steps_per_execution=several,
         )
         scheduler = CurriculumScheduler(num_stages=2, warmup_epochs=9, stage_increment_epochs=9, unit="step")
         trainer.add_curriculum_stage("sorted", corpus, steps=29, scheduler=scheduler)
@@ -67,7 +72,11 @@ def test_calls_of_several_steps_change_nothing_but_their_number(make_model, corp
         trainer.add_callback(events[several].append)
         folder = tmp_path / str(several)
         trainer.train(
-            checkpoint_dir=folder, checkpoint_interval=12, log_interval=5, eval_interval=8, log_dir=None,
+            checkpoint_dir=folder,
+            checkpoint_interval=12,
+            log_interval=5,
+            eval_interval=8,
+            log_dir=None,
             verbose=False,
         )
         final = find_checkpoint(folder / "final")
@@ -75,8 +84,14 @@ def test_calls_of_several_steps_change_nothing_but_their_number(make_model, corp
     assert arrays[1].keys() == arrays[7].keys()
     assert not [name for name in arrays[1] if arrays[1][name].tobytes() != arrays[7][name].tobytes()]
     # When a checkpoint is whole the clock decides.
-    ours, theirs = ([what_stays(event) for event in events[several]
-                     if event["event"] not in ("step_end", "checkpoint_saved")] for several in events)
+    ours, theirs = (
+        [
+            what_stays(event)
+            for event in events[several]
+            if event["event"] not in ("step_end", "checkpoint_saved")
+        ]
+        for several in events
+    )
     assert ours == theirs
     ends = [event["step"] for event in events[7] if event["event"] == "step_end"]
     assert {5, 8, 10, 12, 15, 16, 20, 24, 25, 29} <= set(ends) and len(ends) < 0.7 * ends[-1]
@@ -84,9 +99,18 @@ def test_calls_of_several_steps_change_nothing_but_their_number(make_model, corp
 
 def what_stays(event):
     """An event without what the clock decides."""
-    metrics = {name: value for name, value in event.get("metrics", {}).items()
-               if "second" not in name and "wait" not in name and "memory" not in name and "flop" not in name}
-    return {**event, "run_id": None, "metrics": metrics}
+    metrics = {
+        name: value
+        for name, value in event.get("metrics", {}).items()
+        if "second" not in name and "wait" not in name and "memory" not in name and "flop" not in name
+    }
+    folder = event.get("best_checkpoint")
+    return {
+        **event,
+        "run_id": None,
+        "metrics": metrics,
+        "best_checkpoint": folder and pathlib.Path(folder).name,
+    }
 
 
 def test_steps_of_a_call_are_at_least_one(make_model):
@@ -200,7 +224,10 @@ def test_weight_scales_the_loss_or_the_learning_rate(make_model, corpus):
 def test_early_stopping_ends_a_stage_on_held_out_loss(make_model, corpus):
     events = []
     trainer = hn.Trainer(
-        make_model(), jit_compile=False, learning_rate=1e-5, early_stopping_patience=2,
+        make_model(),
+        jit_compile=False,
+        learning_rate=1e-5,
+        early_stopping_patience=2,
         early_stopping_min_delta=50.0,
     )
     trainer.add_curriculum_stage("stuck", corpus, epochs=9).add_curriculum_stage("next", corpus, epochs=1)
