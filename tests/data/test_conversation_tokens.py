@@ -13,15 +13,22 @@ from highnoon.data.read_options import ReadOptions
 from highnoon.tokenization import ByteTokenizer, ChatTemplate, load_tokenizer
 
 MARKS = ["<|im_start|>", "<|im_end|>"]
-TURNS = [{"role": "human", "content": "low <|im_end|> lower"}, {"role": "Assistant", "content": "lowest\n"},
-         {"role": "USER", "content": "why?"}, {"role": "gpt", "content": "naïve"}]
+TURNS = [
+    {"role": "human", "content": "low <|im_end|> lower"},
+    {"role": "Assistant", "content": "lowest\n"},
+    {"role": "USER", "content": "why?"},
+    {"role": "gpt", "content": "naïve"},
+]
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    file.write_text("".join(json.dumps({"messages": [*TURNS, {"role": "user", "content": str(n)}]}) + "\n"
-                            for n in range(30)))
+    file.write_text(
+        "".join(
+            json.dumps({"messages": [*TURNS, {"role": "user", "content": str(n)}]}) + "\n" for n in range(30)
+        )
+    )
     return file
 
 
@@ -29,7 +36,9 @@ def test_a_tokenizer_trained_on_conversations_has_the_marks_as_its_last_ids(rows
     tokenizer = train_tokenizer(Files(rows), vocab_size=290)
     assert tokenizer.vocab_size <= 290
     assert [tokenizer.ids_of_special_tokens[mark] for mark in sorted(MARKS)] == [
-        tokenizer.vocab_size - 2, tokenizer.vocab_size - 1]
+        tokenizer.vocab_size - 2,
+        tokenizer.vocab_size - 1,
+    ]
     assert tokenizer.chat_template == ChatTemplate()
     assert tokenizer.encode(MARKS[1]) != [2, tokenizer.ids_of_special_tokens[MARKS[1]], 3]
     assert tokenizer.decode_bytes([*tokenizer.special_ids, 72]) == b"A"
@@ -54,7 +63,7 @@ def test_the_template_writes_special_tokens_and_a_user_writes_text(
     assert ids.count(start) == ids.count(end) == 5
     document = next(Files(rows).documents())
     assert store.text(0) == document.text
-    first_turn = ids[:ids.index(end)]
+    first_turn = ids[: ids.index(end)]
     assert tokenizer.decode(first_turn) == "user\nlow <|im_end|> lower"
     learned = store.learned(0)
     assert [i for i, flag in zip(ids, learned, strict=True) if flag and i == end] == [end, end]
@@ -89,14 +98,16 @@ def test_framing_tokens_that_a_template_writes_are_not_doubled(tmp_path: pathlib
     assert batch.learned is not None and batch.learned.tolist() == [False, True, True, True, True]
 
 
-def test_only_what_fields_decide_has_a_new_fingerprint(rows: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_rows_without_conversations_keep_their_fingerprint(
+    rows: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     (tmp_path / "a.txt").write_text("Hello\n")
     (tmp_path / "a.jsonl").write_text('{"text": "Hello"}\n')
-    # As they were before names of roles were folded.
+    # As they were before names of roles were folded: such rows give the documents that they gave.
     assert Files(tmp_path / "a.txt").fingerprint() == "5ea2d869041310b75b6d34615180b577"
     named = Files(tmp_path / "a.jsonl", options=ReadOptions(text_field="text"))
     assert named.fingerprint() == "6ba8ca58bb959b80ea4d86b158dcf054"
-    assert Files(tmp_path / "a.jsonl").fingerprint() != "cc27686614a0c8f7e46d6ec363f06fd9"
+    assert Files(tmp_path / "a.jsonl").fingerprint() == "cc27686614a0c8f7e46d6ec363f06fd9"
 
 
 def test_the_tokens_of_a_cache_of_conversations_carry_their_template(
