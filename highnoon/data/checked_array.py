@@ -76,7 +76,7 @@ class CheckedArray:
             ends = sorted((places[0] // self._per_block, places[-1] // self._per_block))
             return np.arange(ends[0], ends[1] + 1)
         chosen = np.asarray(index)
-        if chosen.dtype == np.bool_:
+        if chosen.dtype.kind not in "iu":  # a mask, an ellipsis, an empty list
             return np.arange(len(self._is_unchecked))
         return np.where(chosen < 0, chosen + len(self), chosen).reshape(-1) // self._per_block
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from highnoon.training.plan import StagePlan
 
 
 @dataclasses.dataclass
@@ -93,6 +96,15 @@ class Progress:
         # Without a supervised token, or where every step was passed over, there is no mean.
         self.train_loss = self.loss_total / self.token_total if self.token_total else math.nan
         self.tokens_seen += self.token_total
+
+    def ended_early(self, last_stage: StagePlan, num_stages: int) -> bool:
+        """Whether the run is over, and its last stage has steps or epochs left."""
+        if self.stage < num_stages or not self.stages_completed:
+            return False
+        summary = self.stages_completed[-1]
+        if last_stage.epochs is None:
+            return bool(summary["steps"] < last_stage.steps)
+        return bool(summary["epochs"] < last_stage.epochs)
 
     def reopen_last_stage(self) -> None:
         """Goes back to the end of the last stage, so that it can be given more epochs or steps."""

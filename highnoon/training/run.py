@@ -23,6 +23,7 @@ from highnoon.callbacks.callback_group import CallbackFailed
 from highnoon.config import TrainingConfig
 from highnoon.data.bad_rows import describe_left_out, left_out
 from highnoon.data.streamed_rows import StreamedRows
+from highnoon.files.shown import shown
 from highnoon.training import checkpoint
 from highnoon.training.averaged_weights import averaged_weights
 from highnoon.training.best_weights import BestWeights
@@ -190,9 +191,10 @@ class TrainingRun:
     def _run(self, callback_states: Sequence[dict[str, Any]]) -> dict[str, Any]:
         progress, callbacks = self.progress, self.callbacks
         self.model.stop_training = False
+        self._align_best_role()
         callbacks.hook("on_train_begin", {})
         callbacks.remember_beginning()
-        callbacks.load_state(callback_states)
+        self._load_callbacks(callback_states)
         callbacks.event(
             "train_begin",
             step=progress.step,
@@ -202,6 +204,15 @@ class TrainingRun:
         while progress.stage < len(self.stages) and not self.model.stop_training:
             self._run_stage(self.stages[progress.stage], self.plan.stages[progress.stage])
         return self._end()
+
+    def _load_callbacks(self, states: Sequence[dict[str, Any]]) -> None:
+        try:
+            self.callbacks.load_state(states)
+        except Exception as error:
+            raise checkpoint.CheckpointError(
+                f"the checkpoint's memory of a callback cannot be read ({type(error).__name__}: "
+                f"{shown(str(error))}); choose another checkpoint, or train without that callback"
+            ) from error
 
     def _end(self) -> dict[str, Any]:
         """Chooses the model's weights, saves them as `final`, and returns the summary."""
@@ -337,6 +348,11 @@ class TrainingRun:
             "steps": progress.stage_step,
             "val_loss": progress.val_loss,
         }
+        if progress.train_loss is not None and math.isnan(progress.train_loss):
+            warnings.warn(
+                f"stage `{plan.name}` ends without a loss: every step of its last epoch was skipped or had "
+                "no supervised token; lower `learning_rate` and look at its data", stacklevel=2,
+            )
         progress.stages_completed.append({"name": plan.name, **metrics})
         progress.start_stage(progress.stage + 1)
         self.callbacks.event("stage_complete", stage=plan.name, step=progress.step, metrics=metrics)
@@ -572,11 +588,20 @@ class TrainingRun:
         here.note_span()
         self._note_totals()
         self._is_best = self._is_save_due = False
-        if self._writer is not None and self.replicas.is_chief:
-            if here.lowest_val_step is None:
-                self._writer.drop_role(checkpoint.BEST)
-            elif self._writer.folder(here.lowest_val_step).is_dir():
-                self._writer.give_role(here.lowest_val_step, checkpoint.BEST)
+        self._align_best_role()
+
+    def _align_best_role(self) -> None:
+        """Lets `best` name the checkpoint that the progress says is the best, which protects it from pruning.
+
+        A run that is killed right after it wrote that checkpoint has not named it yet.
+        """
+        if self._writer is None or not self.replicas.is_chief:
+            return
+        step = self.progress.lowest_val_step
+        if step is None:
+            self._writer.drop_role(checkpoint.BEST)
+        elif self._writer.folder(step).is_dir():
+            self._writer.give_role(step, checkpoint.BEST)
 
     def _log(self, plan: StagePlan) -> None:
         """Reads metrics from the device: the mean loss since the last log point, the rest of this step."""
