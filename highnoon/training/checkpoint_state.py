@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -36,6 +37,12 @@ _ANNOTATIONS: dict[str, tuple[type, ...]] = {
 }
 _LISTS_OF_NUMBERS: dict[str, tuple[type, ...]] = {"mix_rows": (int,), "logged": _NUMBER}
 _SPAN_NUMBERS = 5
+_RUN_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+def is_run_id(value: Any) -> bool:
+    """Whether a value is the id of a run, which becomes the name of a folder."""
+    return isinstance(value, str) and _RUN_ID.fullmatch(value) is not None
 
 
 def state_problem(values: Mapping[str, Any], is_complete: bool = False) -> str | None:
@@ -54,6 +61,8 @@ def _problems(values: Mapping[str, Any], is_complete: bool) -> Iterator[str]:
     yield from _wrong_types(values, {**_FORM, **_OPTIONAL}, "")
     if any(True for _ in _wrong_types(values, {**_FORM, **_OPTIONAL}, "")):
         return
+    if "run_id" in values and not is_run_id(values["run_id"]):
+        yield f"`run_id` is {shown(values['run_id'], 40)}"
     yield from (f"`versions` has {shown(value, 40)}" for value in values.get("versions", {}).values()
                 if not isinstance(value, str))
     yield from _entries(values.get("stages") or [], {"name": (str,)}, "stages")

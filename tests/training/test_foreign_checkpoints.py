@@ -230,6 +230,7 @@ def test_a_run_id_names_no_path(tmp_path):
         (folder / "state.json").write_text(json.dumps({**STATE, "run_id": "/../../elsewhere"}))
 
     checkpoint.write_folder(tmp_path / "in" / "step_00000001", write)
+    assert "`run_id`" in checkpoint.damage(tmp_path / "in" / "step_00000001")
     assert checkpoint.set_aside_older_run(tmp_path / "in", "abc") == tmp_path / "in" / "run_damaged"
 
 
