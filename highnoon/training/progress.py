@@ -38,6 +38,7 @@ class Progress:
         micro_batch_size: Rows of a micro-batch, where memory forced the stage to halve them; else 0.
         num_fault_answers: Rungs of the fault ladder that were climbed.
         stages_completed: A summary of each ended stage.
+        ended_with: Whose weights the model had when the run ended, see `Trainer.train`; None before.
         spans: What was consumed: for each epoch and, after going back to a checkpoint, each part of one,
             `(first step of the run, stage, epoch, documents allowed, first step within the epoch)`.
     """
@@ -66,6 +67,7 @@ class Progress:
     micro_batch_size: int = 0
     num_fault_answers: int = 0
     stages_completed: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    ended_with: str | None = None
     spans: list[list[int]] = dataclasses.field(default_factory=list)
 
     def start_stage(self, index: int) -> None:

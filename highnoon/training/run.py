@@ -84,6 +84,8 @@ class TrainingRun:
         find_sound: Returns the newest checkpoint that is finite and from before a streak of skipped steps.
         go_back: Restores such a checkpoint and returns its progress.
         restore_best: Gives the model the weights of an evaluated step; None leaves it the last step's.
+        restore_end: Gives the model the weights that a callback had set when this run ended before; None
+            where it did not end, or with other weights.
         skipped_folder: Where the batches of skipped steps are kept; None keeps none.
         auto_batch: Whether a call of one step, as the first is, that does not fit into memory is tried with
             smaller micro-batches.
@@ -110,6 +112,7 @@ class TrainingRun:
         find_sound: Callable[[], pathlib.Path | None],
         go_back: Callable[[pathlib.Path], Progress],
         restore_best: BestWeights | None,
+        restore_end: Callable[[], None] | None,
         skipped_folder: pathlib.Path | None,
         auto_batch: bool,
         steps_per_execution: int,
@@ -122,7 +125,7 @@ class TrainingRun:
         self.jit_compile, self.auto_batch = jit_compile, auto_batch
         self.steps_per_execution = steps_per_execution
         self._writer, self._capture, self._best = writer, capture, restore_best
-        self._find_sound, self._go_back = find_sound, go_back
+        self._find_sound, self._go_back, self._restore_end = find_sound, go_back, restore_end
         self._explain = explain_memory
         self._steps: dict[int, TrainStep] = {}
         self._step: TrainStep
@@ -217,7 +220,7 @@ class TrainingRun:
     def _end(self) -> dict[str, Any]:
         """Chooses the model's weights, saves them as `final`, and returns the summary."""
         self._require_trained()
-        weights = self._choose_weights()
+        weights = self.progress.ended_with = self._choose_weights()
         if self._saved_at != self._place() or self.trained_weights():
             self._save()
         self._finish_saving(checkpoint.FINAL)
@@ -275,7 +278,10 @@ class TrainingRun:
         """
         progress, hook = self.progress, "on_train_end"
         chosen = "last"
-        may_change = self.optimizer.averages() or self._best is not None or self.callbacks.overrides(hook)
+        may_change = (
+            self.optimizer.averages() or self._best is not None or self._restore_end is not None
+            or self.callbacks.overrides(hook)
+        )
         self._trained = TrainedWeights(self.model) if may_change else None
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
         if self._best is not None and progress.lowest_val_step is not None:
@@ -285,6 +291,9 @@ class TrainingRun:
                     self._report_saved(self._writer.wait())
                 self.replicas.wait_for_all()
                 self._best.restore(progress.lowest_val_step)
+        elif self._restore_end is not None:
+            self._restore_end()
+            chosen = "callback"
         elif progress.lowest_val_step == progress.step:
             chosen = "best"
         if self._trained is None:

@@ -443,6 +443,7 @@ class Trainer:
             find_sound=lambda: find_sound_checkpoint(directory, self._run_id),
             go_back=lambda folder: self._restore({**checkpoint.read_state(folder), "folder": folder}),
             restore_best=best,
+            restore_end=self._restore_end(saved),
             auto_batch=self.auto_batch,
             steps_per_execution=self.steps_per_execution,
             explain_memory=lambda error: describe_out_of_memory(before, error),
@@ -635,6 +636,13 @@ class Trainer:
         if folder is not None:
             best.load(folder)
         return best
+
+    def _restore_end(self, saved: dict[str, Any] | None) -> Callable[[], None] | None:
+        """Returns what gives the model the weights that a callback set at the end of an ended run."""
+        progress = self.progress
+        if saved is None or progress.stage < len(self.stages) or progress.ended_with != "callback":
+            return None
+        return functools.partial(snapshot.restore_model, self.model, saved["folder"])
 
     def _place_model(self) -> None:
         """Puts the model under the strategy, if it is not."""

@@ -241,6 +241,29 @@ def test_a_memory_that_does_not_fit_a_callback_or_scheduler_is_an_error_of_one_l
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("momentum", [None, 0.5])
+def test_an_ended_run_that_is_started_again_keeps_the_weights_that_a_callback_set(
+    make_model, corpus, tmp_path, script, momentum
+):
+    def train(**arguments):
+        trainer = hn.Trainer(make_model(), batch_size=8, ema_momentum=momentum)
+        trainer.add_curriculum_stage("only", corpus, epochs=6)
+        trainer.add_callback(keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True))
+        summary = trainer.train(checkpoint_dir=tmp_path / "c", **arguments, **QUIET)
+        final = checkpoint.find_checkpoint(tmp_path / "c" / "final")
+        assert saved_weights(final) == weights_of(trainer)
+        return summary, weights_of(trainer), load_arrays(final / "optimizer.safetensors")
+
+    script({}, {0: 2.0, 1: 3.0, 2: 4.0})
+    ended = train()
+    assert ended[0]["weights"] == "callback" and ended[0]["total_steps"] == 39
+    for _ in range(2):
+        again = train(resume_from=True)
+        assert again[:2] == ended[:2]
+        assert {k: v.tobytes() for k, v in again[2].items()} == {k: v.tobytes() for k, v in ended[2].items()}
+    assert train(resume_from=True, restore_best=True)[0]["weights"] == "best"
+
+
 def test_a_stage_whose_steps_were_all_skipped_is_warned_about(make_model, corpus, script):
     script(dict.fromkeys(range(5, 9), "skip"))
     trainer = make_trainer(make_model(), corpus, steps=4, max_skipped_steps=99)
