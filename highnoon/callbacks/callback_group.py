@@ -141,9 +141,17 @@ class CallbackGroup:
         self._at_beginning = [_plain_attributes(callback) for callback in self._keras]
 
     def state(self) -> list[dict[str, Any]]:
-        """Returns what each Keras callback remembers: its `state_dict`, or plain attributes that changed."""
+        """Returns what each Keras callback remembers: its `state_dict`, or plain attributes that changed.
+
+        `lost` names the attributes that a resumed callback will not have, such as the arrays of
+        `EarlyStopping(restore_best_weights=True)`.
+        """
         return [
-            {"class": type(callback).__name__, "values": _values_of(callback, beginning)}
+            {
+                "class": type(callback).__name__,
+                "values": _values_of(callback, beginning),
+                "lost": _lost_by(callback, beginning),
+            }
             for callback, beginning in zip(self._keras, self._at_beginning, strict=True)
         ]
 
@@ -151,7 +159,7 @@ class CallbackGroup:
         """Gives callbacks their memory back: the n-th of a class that of the n-th of this class.
 
         Callbacks of other classes may be added or left out: a run that shows no progress bar any more keeps
-        what its alerts remember.
+        what its alerts remember. What no checkpoint holds is warned about.
         """
         left: dict[str, collections.deque[dict[str, Any]]] = collections.defaultdict(collections.deque)
         for state in states:
@@ -160,6 +168,7 @@ class CallbackGroup:
             if not left[type(callback).__name__]:
                 continue
             state = left[type(callback).__name__].popleft()
+            _warn_of_lost(callback, state.get("lost") or [])
             if hasattr(callback, "load_state_dict"):
                 callback.load_state_dict(state["values"])
             else:
@@ -190,6 +199,30 @@ def _values_of(callback: keras.callbacks.Callback, beginning: dict[str, Any]) ->
         return callback.state_dict()
     attributes = _plain_attributes(callback)
     return {key: value for key, value in attributes.items() if beginning.get(key, _ABSENT) != value}
+
+
+def _lost_by(callback: keras.callbacks.Callback, beginning: dict[str, Any]) -> list[str]:
+    """Names the attributes that were plain values at the run's start and are others, such as arrays, now."""
+    if hasattr(callback, "state_dict"):
+        return []
+    now = _plain_attributes(callback)
+    gone = {key: vars(callback)[key] for key in beginning if key not in now and key in vars(callback)}
+    return sorted(key for key, value in gone.items() if not callable(value))
+
+
+def _warn_of_lost(callback: keras.callbacks.Callback, names: Sequence[str]) -> None:
+    if not names:
+        return
+    kind = type(callback).__name__
+    remedy = (
+        "train(restore_best=True) restores the best weights of a resumed run too"
+        if getattr(callback, "restore_best_weights", False)
+        else "give the callback `state_dict` and `load_state_dict` to keep it"
+    )
+    warnings.warn(
+        f"the resumed {kind} begins without its {', '.join(f'`{name}`' for name in names)}, which a "
+        f"checkpoint does not hold; {remedy}", stacklevel=2,
+    )
 
 
 def _plain_attributes(callback: keras.callbacks.Callback) -> dict[str, Any]:

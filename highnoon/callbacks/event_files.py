@@ -19,6 +19,9 @@ from highnoon.files.appended_file import AppendedFile
 
 _NAME = re.compile(r"events\.out\.tfevents\.(?P<seconds>\d+)\..*\.hn-(?P<run>[0-9a-f]{8})", re.DOTALL)
 
+_RUN = re.compile("[0-9a-f]{8}")
+_RECORD_HEAD = 12  # bytes of a record before its event
+
 
 class EventFiles:
     """Appends events to files of its own in a folder, and takes back what a resumed run writes again.
@@ -154,6 +157,23 @@ class EventFiles:
             os.replace(path, target / path.name)
 
 
+def is_state(values: Mapping[str, Any]) -> bool:
+    """Whether values have the form that `EventFiles.state` returns; the run's id becomes part of a name."""
+    run, sizes, waiting = (values.get(name) for name in ("run", "sizes", "waiting"))
+    if not isinstance(run, str) or not _RUN.fullmatch(run):
+        return False
+    if not isinstance(sizes, dict) or not all(type(size) is int and size >= 0 for size in sizes.values()):
+        return False
+    return isinstance(waiting, list) and all(_is_record(text) for text in waiting)
+
+
+def _is_record(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and len(base64.b64decode(text, validate=True)) > _RECORD_HEAD
+    except ValueError:
+        return False
+
+
 def _event_files(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, re.Match[str]]]:
     if not folder.is_dir():
         return
@@ -181,4 +201,4 @@ def _step_of(record: bytes) -> int:
     from tensorboard.compat.proto.event_pb2 import Event
 
     (length,) = struct.unpack("<Q", record[:8])
-    return Event.FromString(record[12 : 12 + length]).step
+    return Event.FromString(record[_RECORD_HEAD : _RECORD_HEAD + length]).step

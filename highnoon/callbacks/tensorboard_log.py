@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
-from highnoon.callbacks.event_files import EventFiles
+from highnoon.callbacks.event_files import EventFiles, is_state
+from highnoon.files.shown import shown
 
 
 class TensorBoardLog(EventCallback):
@@ -42,6 +43,8 @@ class TensorBoardLog(EventCallback):
         return self._files.state()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state.get("run") and not is_state(state):
+            raise ValueError(f"this is no state of event files: {shown(state)}")
         # A checkpoint of an earlier version says nothing of the files.
         self._loaded = state if state.get("run") else None
 

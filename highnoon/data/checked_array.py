@@ -70,13 +70,13 @@ class CheckedArray:
 
     def _blocks_of(self, index: Any) -> npt.NDArray[np.int64]:
         if isinstance(index, slice):
-            places = range(*index.indices(len(self)))
-            if not places:
+            positions = range(*index.indices(len(self)))
+            if not positions:
                 return np.zeros(0, np.int64)
-            ends = sorted((places[0] // self._per_block, places[-1] // self._per_block))
+            ends = sorted((positions[0] // self._per_block, positions[-1] // self._per_block))
             return np.arange(ends[0], ends[1] + 1)
         chosen = np.asarray(index)
-        if chosen.dtype == np.bool_:
+        if chosen.dtype.kind not in "iu":  # a mask, an ellipsis, an empty list
             return np.arange(len(self._is_unchecked))
         return np.where(chosen < 0, chosen + len(self), chosen).reshape(-1) // self._per_block
 

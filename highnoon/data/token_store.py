@@ -1,4 +1,4 @@
-"""Tokenised documents on disk, read through the page cache."""
+"""Tokenized documents on disk, read through the page cache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MANIFEST_FILE = "manifest.json"
 PROGRESS_FILE = "progress.json"
 TOKENS_FILE = "tokens.bin"
 
-# One byte a token, 1 where it is learnt; absent where all are.
+# One byte a token, 1 where it is supervised; absent where all are.
 LEARNED_FILE = "learned.bin"
 
 # One value a document in each, beside the tokens themselves.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import itertools
 import json
 import os
 import pathlib
@@ -21,6 +22,7 @@ from highnoon.files.printable import printable
 LOCK_FILE = ".highnoon.lock"
 _COMMAND_CHARACTERS = 120
 _OWNER_BYTES = 4096
+_MOST_TRIES = 100
 
 # Windows locks bytes, not files: one far beyond the owner's description, which stays readable.
 _LOCKED_BYTE = 1 << 30
@@ -58,7 +60,7 @@ def folder_lock(folder: pathlib.Path, remedy: str = "wait until it ends, or choo
 def path_lock(path: pathlib.Path, remedy: str = "wait until it ends, or choose another path"
               ) -> Iterator[None]:
     """Holds the lock of a path that is replaced as a whole, with a file beside it; see `folder_lock`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     with _held(lock_file_of(path), path, remedy):
         yield
 
@@ -82,12 +84,17 @@ def _held(file: pathlib.Path, target: pathlib.Path, remedy: str) -> Iterator[Non
 
 
 def _acquire(file: pathlib.Path, target: pathlib.Path, remedy: str) -> int:
+    num_absent = 0
     while True:
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:
-            # The owner before has just removed the folder that it had made.
-            file.parent.mkdir(parents=True, exist_ok=True)
+            # The owner before has just removed the folder that it had made; or no file can be made there
+            # (a file system such as /proc, a link to nowhere).
+            num_absent += 1
+            if num_absent > _MOST_TRIES:
+                raise
+            _make_folder(file.parent)
             continue
         try:
             if not _try_lock(descriptor, target):
@@ -167,8 +174,20 @@ def _make(folder: pathlib.Path) -> list[pathlib.Path]:
         if ancestor.exists():
             break
         absent.append(ancestor)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     return absent
+
+
+def _make_folder(folder: pathlib.Path) -> None:
+    """Makes a folder and its parents, also while the owner before removes those that it had made."""
+    for attempt in itertools.count(1):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+        except (FileExistsError, FileNotFoundError):
+            is_other = os.path.lexists(folder) and not folder.is_dir()
+            if is_other or attempt == _MOST_TRIES:
+                raise
 
 
 def _remove_empty(folders: list[pathlib.Path]) -> None:

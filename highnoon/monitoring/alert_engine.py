@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from highnoon.files.shown import shown
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_rule import AlertRule
 from highnoon.monitoring.default_rules import default_rules
@@ -87,8 +88,15 @@ class AlertEngine:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Gives rules of the same names their memory back; rules that are new begin empty."""
-        self.run = RunFacts(**state["run"])
-        self._last_steps = dict(state["last_steps"])
+        """Gives rules of the same names their memory back; rules that are new begin empty.
+
+        Raises:
+            ValueError: a step or a count in it is no integer.
+        """
+        run, last_steps = RunFacts(**state["run"]), dict(state["last_steps"])
+        counts = [run.stage_began, run.num_stages, *last_steps.values()]
+        if any(type(count) is not int for count in counts):
+            raise ValueError(f"steps and counts of alerts must be integers; received {shown(counts)}")
+        self.run, self._last_steps = run, last_steps
         for rule in self.rules:
             rule.load_state_dict(state["rules"].get(rule.name, {}))

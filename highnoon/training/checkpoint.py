@@ -33,12 +33,11 @@ from highnoon.files.name_path import name_path
 from highnoon.files.shown import shown
 from highnoon.files.sync_to_disk import sync_to_disk
 from highnoon.files.whole_folder import recover_folder, recover_folders, whole_folder
-from highnoon.training.checkpoint_state import state_problem
+from highnoon.training.checkpoint_state import is_run_id, state_problem
 
 LATEST, BEST, FINAL, INTERRUPTED = ROLES = ("latest", "best", "final", "interrupted")
 STATE = "state.json"
 _STEP_FOLDER = re.compile(r"step_[0-9]{8,18}")
-_RUN_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _POINTER_BYTES = 256
 _MAKE_ROOM = "free disk space or choose another folder"
 
@@ -317,4 +316,4 @@ def _run_of(folder: pathlib.Path) -> str | None:
         run_id = read_json(folder / STATE).get("run_id")
     except (OSError, ForeignDataError, DamagedFolderError):
         return None
-    return run_id if isinstance(run_id, str) and _RUN_ID.fullmatch(run_id) else None
+    return run_id if is_run_id(run_id) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,12 +28,21 @@ _PLANNED_STAGE: dict[str, tuple[type, ...]] = {
 }
 _COMPLETED_STAGE: dict[str, tuple[type, ...]] = {
     "name": (str,), "final_loss": (*_NUMBER, type(None)), "val_loss": (*_NUMBER, type(None)),
+    "epochs": (int,), "steps": (int,),
 }
+_CALLBACK: dict[str, tuple[type, ...]] = {"class": (str,), "values": (dict,), "lost": (list,)}
 _ANNOTATIONS: dict[str, tuple[type, ...]] = {
     "int": (int,), "float": _NUMBER, "str": (str,), "bool": (bool,), "list": (list,), "dict": (dict,),
     "None": (type(None),),
 }
+_LISTS_OF_NUMBERS: dict[str, tuple[type, ...]] = {"mix_rows": (int,), "logged": _NUMBER}
 _SPAN_NUMBERS = 5
+_RUN_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+def is_run_id(value: Any) -> bool:
+    """Whether a value is the id of a run, which becomes the name of a folder."""
+    return isinstance(value, str) and _RUN_ID.fullmatch(value) is not None
 
 
 def state_problem(values: Mapping[str, Any], is_complete: bool = False) -> str | None:
@@ -51,6 +61,8 @@ def _problems(values: Mapping[str, Any], is_complete: bool) -> Iterator[str]:
     yield from _wrong_types(values, {**_FORM, **_OPTIONAL}, "")
     if any(True for _ in _wrong_types(values, {**_FORM, **_OPTIONAL}, "")):
         return
+    if "run_id" in values and not is_run_id(values["run_id"]):
+        yield f"`run_id` is {shown(values['run_id'], 40)}"
     yield from (f"`versions` has {shown(value, 40)}" for value in values.get("versions", {}).values()
                 if not isinstance(value, str))
     yield from _entries(values.get("stages") or [], {"name": (str,)}, "stages")
@@ -67,6 +79,8 @@ def _run_problems(run: Mapping[str, Any], is_complete: bool) -> Iterator[str]:
     if is_complete:
         yield from (f"`run.{key}` is missing" for key in form if key not in run)
     yield from _wrong_types(run, form, "run.")
+    if isinstance(callbacks := run.get("callbacks"), list):
+        yield from _entries(callbacks, _CALLBACK, "run.callbacks", required=("class", "values"))
     progress = run.get("progress")
     if not isinstance(progress, dict):
         return
@@ -75,7 +89,14 @@ def _run_problems(run: Mapping[str, Any], is_complete: bool) -> Iterator[str]:
     yield from (f"`run.progress` has {shown(key, 40)} of another version" for key in unknown)
     yield from _wrong_types(progress, known, "run.progress.")
     if isinstance(completed := progress.get("stages_completed"), list):
-        yield from _entries(completed, _COMPLETED_STAGE, "run.progress.stages_completed")
+        yield from _entries(
+            completed, _COMPLETED_STAGE, "run.progress.stages_completed",
+            required=tuple(_COMPLETED_STAGE) if is_complete else (),
+        )
+    for name, kinds in _LISTS_OF_NUMBERS.items():
+        values = progress.get(name)
+        if isinstance(values, list) and not all(type(value) in kinds for value in values):
+            yield f"`run.progress.{name}` is {shown(values, 40)}"
     for span in progress.get("spans") or []:
         if not _is_span(span):
             yield f"`run.progress.spans` has {shown(span, 40)}"

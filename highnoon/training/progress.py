@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from highnoon.training.plan import StagePlan
 
 
 @dataclasses.dataclass
@@ -35,6 +38,7 @@ class Progress:
         micro_batch_size: Rows of a micro-batch, where memory forced the stage to halve them; else 0.
         num_fault_answers: Rungs of the fault ladder that were climbed.
         stages_completed: A summary of each ended stage.
+        ended_with: Whose weights the model had when the run ended, see `Trainer.train`; None before.
         spans: What was consumed: for each epoch and, after going back to a checkpoint, each part of one,
             `(first step of the run, stage, epoch, documents allowed, first step within the epoch)`.
     """
@@ -63,6 +67,7 @@ class Progress:
     micro_batch_size: int = 0
     num_fault_answers: int = 0
     stages_completed: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    ended_with: str | None = None
     spans: list[list[int]] = dataclasses.field(default_factory=list)
 
     def start_stage(self, index: int) -> None:
@@ -93,6 +98,15 @@ class Progress:
         # Without a supervised token, or where every step was passed over, there is no mean.
         self.train_loss = self.loss_total / self.token_total if self.token_total else math.nan
         self.tokens_seen += self.token_total
+
+    def ended_early(self, last_stage: StagePlan, num_stages: int) -> bool:
+        """Whether the run is over, and its last stage has steps or epochs left."""
+        if self.stage < num_stages or not self.stages_completed:
+            return False
+        summary = self.stages_completed[-1]
+        if last_stage.epochs is None:
+            return bool(summary["steps"] < last_stage.steps)
+        return bool(summary["epochs"] < last_stage.epochs)
 
     def reopen_last_stage(self) -> None:
         """Goes back to the end of the last stage, so that it can be given more epochs or steps."""

@@ -23,6 +23,7 @@ from highnoon.callbacks.callback_group import CallbackFailed
 from highnoon.config import TrainingConfig
 from highnoon.data.bad_rows import describe_left_out, left_out
 from highnoon.data.streamed_rows import StreamedRows
+from highnoon.files.shown import shown
 from highnoon.training import checkpoint
 from highnoon.training.averaged_weights import averaged_weights
 from highnoon.training.best_weights import BestWeights
@@ -83,6 +84,8 @@ class TrainingRun:
         find_sound: Returns the newest checkpoint that is finite and from before a streak of skipped steps.
         go_back: Restores such a checkpoint and returns its progress.
         restore_best: Gives the model the weights of an evaluated step; None leaves it the last step's.
+        restore_end: Gives the model the weights that a callback had set when this run ended before; None
+            where it did not end, or with other weights.
         skipped_folder: Where the batches of skipped steps are kept; None keeps none.
         auto_batch: Whether a call of one step, as the first is, that does not fit into memory is tried with
             smaller micro-batches.
@@ -109,6 +112,7 @@ class TrainingRun:
         find_sound: Callable[[], pathlib.Path | None],
         go_back: Callable[[pathlib.Path], Progress],
         restore_best: BestWeights | None,
+        restore_end: Callable[[], None] | None,
         skipped_folder: pathlib.Path | None,
         auto_batch: bool,
         steps_per_execution: int,
@@ -121,7 +125,7 @@ class TrainingRun:
         self.jit_compile, self.auto_batch = jit_compile, auto_batch
         self.steps_per_execution = steps_per_execution
         self._writer, self._capture, self._best = writer, capture, restore_best
-        self._find_sound, self._go_back = find_sound, go_back
+        self._find_sound, self._go_back, self._restore_end = find_sound, go_back, restore_end
         self._explain = explain_memory
         self._steps: dict[int, TrainStep] = {}
         self._step: TrainStep
@@ -190,9 +194,10 @@ class TrainingRun:
     def _run(self, callback_states: Sequence[dict[str, Any]]) -> dict[str, Any]:
         progress, callbacks = self.progress, self.callbacks
         self.model.stop_training = False
+        self._align_best_role()
         callbacks.hook("on_train_begin", {})
         callbacks.remember_beginning()
-        callbacks.load_state(callback_states)
+        self._load_callbacks(callback_states)
         callbacks.event(
             "train_begin",
             step=progress.step,
@@ -203,10 +208,19 @@ class TrainingRun:
             self._run_stage(self.stages[progress.stage], self.plan.stages[progress.stage])
         return self._end()
 
+    def _load_callbacks(self, states: Sequence[dict[str, Any]]) -> None:
+        try:
+            self.callbacks.load_state(states)
+        except Exception as error:
+            raise checkpoint.CheckpointError(
+                f"the checkpoint's memory of a callback cannot be read ({type(error).__name__}: "
+                f"{shown(str(error))}); choose another checkpoint, or train without that callback"
+            ) from error
+
     def _end(self) -> dict[str, Any]:
         """Chooses the model's weights, saves them as `final`, and returns the summary."""
         self._require_trained()
-        weights = self._choose_weights()
+        weights = self.progress.ended_with = self._choose_weights()
         if self._saved_at != self._place() or self.trained_weights():
             self._save()
         self._finish_saving(checkpoint.FINAL)
@@ -264,7 +278,10 @@ class TrainingRun:
         """
         progress, hook = self.progress, "on_train_end"
         chosen = "last"
-        may_change = self.optimizer.averages() or self._best is not None or self.callbacks.overrides(hook)
+        may_change = (
+            self.optimizer.averages() or self._best is not None or self._restore_end is not None
+            or self.callbacks.overrides(hook)
+        )
         self._trained = TrainedWeights(self.model) if may_change else None
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
         if self._best is not None and progress.lowest_val_step is not None:
@@ -274,6 +291,9 @@ class TrainingRun:
                     self._report_saved(self._writer.wait())
                 self.replicas.wait_for_all()
                 self._best.restore(progress.lowest_val_step)
+        elif self._restore_end is not None:
+            self._restore_end()
+            chosen = "callback"
         elif progress.lowest_val_step == progress.step:
             chosen = "best"
         if self._trained is None:
@@ -337,6 +357,11 @@ class TrainingRun:
             "steps": progress.stage_step,
             "val_loss": progress.val_loss,
         }
+        if progress.train_loss is not None and math.isnan(progress.train_loss):
+            warnings.warn(
+                f"stage `{plan.name}` ends without a loss: every step of its last epoch was skipped or had "
+                "no supervised token; lower `learning_rate` and look at its data", stacklevel=2,
+            )
         progress.stages_completed.append({"name": plan.name, **metrics})
         progress.start_stage(progress.stage + 1)
         self.callbacks.event("stage_complete", stage=plan.name, step=progress.step, metrics=metrics)
@@ -572,11 +597,20 @@ class TrainingRun:
         here.note_span()
         self._note_totals()
         self._is_best = self._is_save_due = False
-        if self._writer is not None and self.replicas.is_chief:
-            if here.lowest_val_step is None:
-                self._writer.drop_role(checkpoint.BEST)
-            elif self._writer.folder(here.lowest_val_step).is_dir():
-                self._writer.give_role(here.lowest_val_step, checkpoint.BEST)
+        self._align_best_role()
+
+    def _align_best_role(self) -> None:
+        """Lets `best` name the checkpoint that the progress says is the best, which protects it from pruning.
+
+        A run that is killed right after it wrote that checkpoint has not named it yet.
+        """
+        if self._writer is None or not self.replicas.is_chief:
+            return
+        step = self.progress.lowest_val_step
+        if step is None:
+            self._writer.drop_role(checkpoint.BEST)
+        elif self._writer.folder(step).is_dir():
+            self._writer.give_role(step, checkpoint.BEST)
 
     def _log(self, plan: StagePlan) -> None:
         """Reads metrics from the device: the mean loss since the last log point, the rest of this step."""

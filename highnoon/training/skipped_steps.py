@@ -61,11 +61,14 @@ class SkippedSteps:
 
     Args:
         folder: Where batches of skipped steps are kept, as `step_N.npz` with the arrays and `step_N.json`
-            with figures and the documents of each row; None keeps none.
+            with figures and the documents of each row; None keeps none. What a killed run left half written
+            there is removed.
     """
 
     def __init__(self, folder: pathlib.Path | None) -> None:
         self._folder = folder
+        for path in [] if folder is None else folder.glob("step_*.tmp"):
+            path.unlink(missing_ok=True)
         self._calls: collections.deque[Sequence[TakenStep]] = collections.deque()
         self._errors: list[OSError] = []
 

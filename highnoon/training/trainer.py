@@ -8,6 +8,7 @@ import operator
 import os
 import pathlib
 import uuid
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -335,8 +336,8 @@ class Trainer:
                 `TrainingConfig.epochs` if that was given, or 10.
             save_checkpoints: Whether to write checkpoints at all.
             checkpoint_dir: Where; None means `./checkpoints`. It is locked while the run writes there.
-                Checkpoints of another run that lie there are
-                moved into a folder `run_<id>` beside the new ones.
+                Checkpoints of another run that lie there are moved into a folder `run_<id>` beside the new
+                ones.
             checkpoint_interval: Optimizer steps between checkpoints; the end of the run is saved too.
             log_interval: Optimizer steps between log points.
             eval_interval: Optimizer steps between evaluations within an epoch; every epoch's end has one.
@@ -352,7 +353,8 @@ class Trainer:
             verbose: Whether to print the plan and show progress.
             epochs: Another name for `epochs_per_stage`; give one of them.
             extend: Whether a resumed run may be longer than it was begun: more epochs, steps or stages.
-                The learning rate then follows the schedule of the longer run.
+                The learning rate then follows the schedule of the longer run. A run that ended early
+                continues its last stage.
             allow_plan_change: Whether a resumed run may differ in anything from the one that was begun.
             restore_best: Whether the model ends with the weights of the lowest held-out loss, as with
                 `restore_best_weights` of `keras.callbacks.EarlyStopping`, in place of those of the last
@@ -406,7 +408,7 @@ class Trainer:
             raise ConfigError("; ".join(before.problems))
         if restore_best and all(data.validation_rows is None for data in self._prepared[1]):
             raise ConfigError("`restore_best` compares held-out losses, and no stage holds a document out")
-        schedule = self._start(plan, saved)
+        schedule = self._start(plan, saved, may_continue=extend or allow_plan_change)
         best = self._best_weights(directory, save_checkpoints, saved) if restore_best else None
         assert self.optimizer is not None and self._step_state is not None
         if save_checkpoints and is_chief:
@@ -417,6 +419,9 @@ class Trainer:
                 print_text(f"warning: {warning}")
             if saved:
                 print_text(checkpoint.explain_choice(saved["folder"]))
+            if self.progress.ended_early(plan.stages[-1], len(plan.stages)):
+                print_text(f"the run ended early, at step {self.progress.step:,} of {plan.total_steps:,}; "
+                           "train(extend=True) or --extend continues its last stage")
         run_folder = None if log_dir is None else pathlib.Path(log_dir) / self._run_id
         if run_folder is not None and is_chief:
             self.held_folders.hold(run_folder, "wait until it ends, or choose another `log_dir`")
@@ -438,6 +443,7 @@ class Trainer:
             find_sound=lambda: find_sound_checkpoint(directory, self._run_id),
             go_back=lambda folder: self._restore({**checkpoint.read_state(folder), "folder": folder}),
             restore_best=best,
+            restore_end=self._restore_end(saved),
             auto_batch=self.auto_batch,
             steps_per_execution=self.steps_per_execution,
             explain_memory=lambda error: describe_out_of_memory(before, error),
@@ -574,8 +580,15 @@ class Trainer:
         if not self.stages:
             self.stages = [snapshot.stage_from_dict(values) for values in state["stages"]]
 
-    def _start(self, plan: TrainingPlan, saved: dict[str, Any] | None) -> RunSchedule:
-        """Makes the optimizer and its schedule, and puts a saved run's arrays and position back."""
+    def _start(self, plan: TrainingPlan, saved: dict[str, Any] | None, may_continue: bool) -> RunSchedule:
+        """Makes the optimizer and its schedule, and puts a saved run's arrays and position back.
+
+        Args:
+            plan: The plan.
+            saved: The state of the run to resume, None for a new one.
+            may_continue: Whether a run that has ended before its plan's last step takes the steps that are
+                left.
+        """
         self._loaded_from = None
         self.progress = Progress()
         self._place_model()
@@ -596,7 +609,9 @@ class Trainer:
             snapshot.restore_model(self.model, saved["folder"])
         else:
             self.progress = self._restore(saved)
-            if self.progress.stage == len(self.stages) and plan.total_steps > self.progress.step:
+            is_over = self.progress.stage == len(self.stages)
+            # One that stopped early is over too: started again by the same command it takes no step.
+            if may_continue and is_over and plan.total_steps > self.progress.step:
                 self.progress.reopen_last_stage()
         return schedule
 
@@ -622,6 +637,13 @@ class Trainer:
             best.load(folder)
         return best
 
+    def _restore_end(self, saved: dict[str, Any] | None) -> Callable[[], None] | None:
+        """Returns what gives the model the weights that a callback set at the end of an ended run."""
+        progress = self.progress
+        if saved is None or progress.stage < len(self.stages) or progress.ended_with != "callback":
+            return None
+        return functools.partial(snapshot.restore_model, self.model, saved["folder"])
+
     def _place_model(self) -> None:
         """Puts the model under the strategy, if it is not."""
         self.replicas.adopt(all_variables(self.model))
@@ -633,11 +655,11 @@ class Trainer:
         # Stages that were added since have no state yet.
         for stage, state in zip(self.stages, saved["run"]["schedulers"], strict=False):
             if state is not None and stage.scheduler is not None:
-                stage.scheduler.load_state_dict(state)
+                _load_scheduler(stage, state, saved["folder"])
         progress = Progress(**saved["run"]["progress"])
         if progress.lowest_val_loss is not None and progress.lowest_val_step is None:
             # Written before the step was noted: the role tells it.
-            best = checkpoint.folder_of(saved["folder"].parent, checkpoint.BEST)
+            best = _best_of_older_version(saved["folder"].parent)
             step = progress.step + 1 if best is None else int(best.name.removeprefix("step_"))
             if step <= progress.step:
                 progress.lowest_val_step = step
@@ -701,6 +723,26 @@ class Trainer:
         if is_shown:
             for change in changes:
                 print_text(f"changed: {change}")
+
+
+def _load_scheduler(stage: CurriculumStage, state: Any, folder: pathlib.Path) -> None:
+    assert stage.scheduler is not None
+    try:
+        stage.scheduler.load_state_dict(state)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        raise checkpoint.CheckpointError(
+            f"{folder} is damaged: the state of the scheduler of stage `{stage.name}` cannot be read "
+            f"({shown(str(error))}); choose another checkpoint"
+        ) from error
+
+
+def _best_of_older_version(directory: pathlib.Path) -> pathlib.Path | None:
+    """Returns the folder that `best` names, None where none is named; one that is damaged is warned about."""
+    try:
+        return checkpoint.folder_of(directory, checkpoint.BEST)
+    except checkpoint.DamagedPointerError as error:
+        warnings.warn(f"the best step so far is not known: {error}", stacklevel=2)
+        return None
 
 
 def _merge_config(

@@ -200,3 +200,18 @@ def test_a_checkpoint_of_an_earlier_version_is_resumed(tmp_path):
 def test_a_url_is_refused_at_once():
     with pytest.raises(ValueError, match="must be a local folder"):
         TensorBoardLog("gs://bucket/logs")
+
+
+@pytest.mark.parametrize("change", [
+    {"run": "../../x"}, {"run": 3}, {"sizes": []}, {"sizes": {"a": None}}, {"sizes": {"a": -1}},
+    {"waiting": None}, {"waiting": [1]}, {"waiting": ["A"]}, {"waiting": [""]},
+])
+def test_a_state_of_another_form_is_refused_before_a_file_is_touched(tmp_path, whole, change):
+    run = Run(tmp_path / "logs")
+    run.take()
+    values = json.loads(run.saved)[1][0]["values"]
+    TensorBoardLog(tmp_path / "logs").load_state_dict(values)
+    before = raw(tmp_path / "logs")
+    with pytest.raises(ValueError, match="no state of event files"):
+        TensorBoardLog(tmp_path / "logs").load_state_dict(values | change)
+    assert raw(tmp_path / "logs") == before

@@ -164,7 +164,7 @@ def test_an_error_within_a_batch_leaves_a_journal_that_fits(source, tmp_path, mo
 
 @pytest.mark.parametrize("index", [
     3, -1, slice(10, 50), slice(None, None, -7), slice(5, 5), np.array([70, 3, 3]), np.array([-1, -64]),
-    np.array([[1, 2], [3, 4]]), np.arange(100) % 3 == 0,
+    np.array([[1, 2], [3, 4]]), np.arange(100) % 3 == 0, [], ...,
 ])
 def test_indexing_is_numpy_s(tmp_path, monkeypatch, index):
     monkeypatch.setattr(block_hashes, "BLOCK_BYTES", 16)

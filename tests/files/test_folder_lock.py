@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import subprocess
 import sys
 import threading
@@ -59,6 +60,14 @@ def test_another_thread_of_the_process_is_refused(tmp_path, lock):
     assert len(errors) == 1
 
 
+@pytest.mark.parametrize("lock, name", [(folder_lock, LOCK_FILE), (path_lock, "../.run.highnoon-lock")])
+def test_a_lock_file_that_cannot_be_made_is_an_error_and_no_endless_wait(tmp_path, lock, name):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(tmp_path / "nowhere" / "file")
+    with pytest.raises(FileNotFoundError, match="highnoon.lock"), lock(tmp_path / "run"):
+        pass
+
+
 def test_two_names_of_one_folder_are_one_lock(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "run")
@@ -95,3 +104,19 @@ def test_a_folder_that_was_made_for_the_lock_alone_goes_with_it(tmp_path):
     with folder_lock(tmp_path / "kept"):
         pass
     assert (tmp_path / "kept").is_dir()
+
+
+def test_a_folder_that_goes_while_it_is_made_is_made_again(tmp_path, monkeypatch):
+    folder, mkdir, races = tmp_path / "run", pathlib.Path.mkdir, [FileExistsError, FileNotFoundError]
+
+    def race(path, *args, **kwargs):
+        if path == folder and races:
+            raise races.pop()(path)
+        mkdir(path, *args, **kwargs)
+
+    monkeypatch.setattr(pathlib.Path, "mkdir", race)
+    with folder_lock(folder):
+        assert folder.is_dir() and not races
+    folder.write_text("a file")
+    with pytest.raises(FileExistsError), folder_lock(folder):
+        pass

@@ -155,6 +155,24 @@ def test_any_value_in_a_state_whose_hash_fits_is_an_error_or_of_the_right_shape(
     put_back(contents)
 
 
+COMPLETED = {"name": "one", "final_loss": 1.0, "val_loss": None, "epochs": 1, "steps": 2}
+
+
+@pytest.mark.parametrize("path, good, wrong", [
+    (("run", "callbacks"), {"class": "A", "values": {}}, {"class": [], "values": {}}),
+    (("run", "callbacks"), {"class": "A", "values": {}, "lost": ["b"]}, {"values": {}}),
+    (("run", "callbacks"), {"class": "A", "values": {}}, {"class": "A", "values": [1]}),
+    (("run", "progress", "stages_completed"), COMPLETED, {**COMPLETED, "epochs": [1]}),
+    (("run", "progress", "stages_completed"), COMPLETED, {"name": "one"}),
+    (("run", "progress", "mix_rows"), 3, {"class": 1}),
+    (("run", "progress", "logged"), 3.5, None),
+])
+def test_entries_of_what_a_run_remembers_have_their_shape(path, good, wrong):
+    state = with_value(STATE, ("run", "progress"), {**STATE["run"]["progress"], "mix_rows": [], "logged": []})
+    assert state_problem(with_value(state, path, [good]), is_complete=True) is None
+    assert f"`{'.'.join(path)}" in state_problem(with_value(state, path, [wrong]), is_complete=True)
+
+
 @pytest.mark.parametrize("name", [
     "", "\n", "../../other", "/etc", "step_00000001/..", "step_00000001/../step_00000001", "..", ".",
     "step_99999999", "C:\\models", "step_1", "latest", "step_00000002\0", "x" * 300, "step_" + "1" * 240,
@@ -212,6 +230,7 @@ def test_a_run_id_names_no_path(tmp_path):
         (folder / "state.json").write_text(json.dumps({**STATE, "run_id": "/../../elsewhere"}))
 
     checkpoint.write_folder(tmp_path / "in" / "step_00000001", write)
+    assert "`run_id`" in checkpoint.damage(tmp_path / "in" / "step_00000001")
     assert checkpoint.set_aside_older_run(tmp_path / "in", "abc") == tmp_path / "in" / "run_damaged"
 
 

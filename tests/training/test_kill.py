@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -87,7 +88,18 @@ def curves_of_tensorboard(folder: pathlib.Path) -> dict[str, list[int]]:
     return {tag: [event.step for event in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
 
 
-def test_kills_anywhere_end_with_the_same_bits_and_each_step_is_logged_once(corpus, other_corpus, tmp_path):
+def files_of(folder: pathlib.Path) -> set[str]:
+    """Returns the paths of all files and folders that a run left, without what is each run's own in them."""
+    (log_dir,) = (folder / "logs").iterdir()
+    paths = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    names = {path.replace(log_dir.name, "RUN") for path in paths}
+    # A run that was started again has one more file of events each time.
+    return {re.sub(r"(events\.out\.tfevents\.).*", r"\1*", name) for name in names}
+
+
+def test_kills_anywhere_end_with_the_same_bits_each_step_logged_once_and_nothing_left_over(
+    corpus, other_corpus, tmp_path
+):
     corpora, whole_folder, rng = [corpus, other_corpus], tmp_path / "whole", np.random.default_rng(0)
     whole = finish(corpora, whole_folder)
     num_kills = num_runs = 0
@@ -103,6 +115,8 @@ def test_kills_anywhere_end_with_the_same_bits_and_each_step_is_logged_once(corp
         assert logged_steps(whole_folder) == logged_steps(killed)
         assert events_of_tensorboard(whole_folder) == events_of_tensorboard(killed)
         assert curves_of_tensorboard(whole_folder) == curves_of_tensorboard(killed)
+        assert files_of(whole_folder) == files_of(killed), "temporary folders, locks or files are left over"
         log_points = [step for event, step in logged_steps(killed) if event == "log"]
         assert log_points == sorted(set(log_points))
+    assert not list((tmp_path / "cache").rglob(".*"))
     print(f"{num_kills} kills over {num_runs} runs of {log_points[-1]} steps")

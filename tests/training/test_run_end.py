@@ -145,6 +145,133 @@ def test_the_last_line_says_whose_the_weights_are_and_how_to_get_the_best(
     assert saved_weights(best) == weights_of(again)
 
 
+@pytest.mark.parametrize("restore_best", [False, True])
+def test_a_run_killed_before_it_named_its_best_checkpoint_still_keeps_it(
+    make_model, corpus, tmp_path, script, monkeypatch, restore_best
+):
+    arguments = {"checkpoint_dir": tmp_path / "c", "eval_interval": 5, "checkpoint_interval": 2,
+                 "keep_checkpoints": 1, "restore_best": restore_best, **QUIET}
+    point_at = checkpoint.point_at
+
+    def fail(folder, role=checkpoint.LATEST):
+        if (folder.name, role) == ("step_00000010", checkpoint.BEST):
+            raise OSError("killed")
+        point_at(folder, role)
+
+    script({}, FALL_AND_RISE)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="killed"):
+        patch.setattr(checkpoint, "point_at", fail)
+        make_trainer(make_model(), corpus).train(**arguments)
+    assert checkpoint.folder_of(tmp_path / "c", "best").name == "step_00000005"
+    script({}, {0: 4.0, 1: 5.0})
+    summary = make_trainer(make_model(), corpus).train(resume_from=True, **arguments)
+    assert summary["weights"] == ("best" if restore_best else "last")
+    best = checkpoint.folder_of(tmp_path / "c", "best")
+    assert best.name == "step_00000010" and checkpoint.damage(best) is None
+
+
+@pytest.mark.parametrize("momentum", [None, 0.5])
+def test_a_run_that_stopped_early_takes_no_more_steps_unless_it_is_extended(
+    make_model, corpus, tmp_path, script, capsys, momentum
+):
+    def train(losses, **arguments):
+        script({}, losses)
+        trainer = hn.Trainer(make_model(), batch_size=8, early_stopping_patience=2, ema_momentum=momentum)
+        trainer.add_curriculum_stage("only", corpus, epochs=6)
+        summary = trainer.train(checkpoint_dir=tmp_path / "c", log_dir=None, restore_best=True, **arguments)
+        return summary, weights_of(trainer)
+
+    ended = train({0: 2.0, 1: 3.0, 2: 4.0})
+    assert ended[0]["stages_completed"][0]["epochs"] == 3
+    capsys.readouterr()
+    assert train({}, resume_from=True) == ended
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "ended early, at step 39 of 78; train(extend=True)" in printed
+    assert train({0: 1.0}, resume_from=True, extend=True)[0]["stages_completed"][0]["epochs"] == 6
+
+
+def test_a_resumed_keras_callback_that_lost_its_arrays_is_warned_about(make_model, corpus, tmp_path, script):
+    def make():
+        trainer = hn.Trainer(make_model(), batch_size=8).add_curriculum_stage("only", corpus, epochs=4)
+        trainer.add_callback(keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True))
+        return trainer
+
+    script({}, {0: 2.0, 1: 3.0})
+    first = make()
+
+    def fail(event):
+        assert not (event["event"] == "epoch_end" and event["epoch"] == 2)
+
+    with pytest.raises(AssertionError):
+        first.train(checkpoint_dir=tmp_path / "c", callbacks=[fail], **QUIET)
+    script({}, {0: 4.0, 1: 5.0})
+    words = "EarlyStopping begins without its `best_weights`.*restore_best=True"
+    with pytest.warns(UserWarning, match=words):
+        make().train(checkpoint_dir=tmp_path / "c", resume_from=True, **QUIET)
+
+
+@pytest.mark.parametrize("key, value", [
+    ("callbacks", {"rules": []}), ("callbacks", {"run": {"num_stages": {}}}),
+    ("callbacks", {"last_steps": {"log": {}}}), ("schedulers", [1]),
+    ("schedulers", {"stage_start": 1e999, "best_loss": 1.0, "current_stage": 0}),
+])
+def test_a_memory_that_does_not_fit_a_callback_or_scheduler_is_an_error_of_one_line(
+    make_model, corpus, tmp_path, script, key, value
+):
+    def make():
+        scheduler = hn.AdaptiveCurriculumScheduler(
+            min_epochs_per_stage=1, max_epochs_per_stage=2, num_stages=2, verbose=False)
+        trainer = hn.Trainer(make_model(), batch_size=8)
+        return trainer.add_curriculum_stage("only", corpus, epochs=1, scheduler=scheduler)
+
+    script()
+    make().train(checkpoint_dir=tmp_path / "c", keep_checkpoints=1, **QUIET)
+    (folder,) = checkpoint.step_folders(tmp_path / "c")
+    state = json.loads((folder / "state.json").read_text())
+    if key == "callbacks":
+        (alerts,) = state["run"]["callbacks"]
+        alerts["values"] |= value
+    else:
+        state["run"]["schedulers"] = [value]
+    (folder / "state.json").write_text(json.dumps(state))
+    (folder / "manifest.json").unlink()
+    write_manifest(folder)
+    with pytest.raises(CheckpointError, match="cannot be read.*choose another checkpoint") as caught:
+        make().train(checkpoint_dir=tmp_path / "c", resume_from=True, **QUIET)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.5])
+def test_an_ended_run_that_is_started_again_keeps_the_weights_that_a_callback_set(
+    make_model, corpus, tmp_path, script, momentum
+):
+    def train(**arguments):
+        trainer = hn.Trainer(make_model(), batch_size=8, ema_momentum=momentum)
+        trainer.add_curriculum_stage("only", corpus, epochs=6)
+        trainer.add_callback(keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True))
+        summary = trainer.train(checkpoint_dir=tmp_path / "c", **arguments, **QUIET)
+        final = checkpoint.find_checkpoint(tmp_path / "c" / "final")
+        assert saved_weights(final) == weights_of(trainer)
+        return summary, weights_of(trainer), load_arrays(final / "optimizer.safetensors")
+
+    script({}, {0: 2.0, 1: 3.0, 2: 4.0})
+    ended = train()
+    assert ended[0]["weights"] == "callback" and ended[0]["total_steps"] == 39
+    for _ in range(2):
+        again = train(resume_from=True)
+        assert again[:2] == ended[:2]
+        assert {k: v.tobytes() for k, v in again[2].items()} == {k: v.tobytes() for k, v in ended[2].items()}
+    assert train(resume_from=True, restore_best=True)[0]["weights"] == "best"
+
+
+def test_a_stage_whose_steps_were_all_skipped_is_warned_about(make_model, corpus, script):
+    script(dict.fromkeys(range(5, 9), "skip"))
+    trainer = make_trainer(make_model(), corpus, steps=4, max_skipped_steps=99)
+    trainer.add_curriculum_stage("later", corpus, steps=4)
+    with pytest.warns(UserWarning, match="stage `later` ends without a loss: every step of its last epoch"):
+        trainer.train(save_checkpoints=False, **QUIET)
+
+
 def test_a_best_checkpoint_that_is_gone_is_refused_before_the_first_step(
     make_model, corpus, tmp_path, script
 ):
@@ -205,7 +332,8 @@ def test_a_run_that_never_measures_a_finite_loss_stops_early_with_words(make_mod
 
 def test_a_run_of_skipped_steps_alone_is_an_error_and_saves_nothing(make_model, corpus, tmp_path, script):
     script(dict.fromkeys(range(1, 7), "skip"))
-    with pytest.raises(FloatingPointError, match="changed nothing: all 6 steps were skipped"):
+    refused = pytest.raises(FloatingPointError, match="changed nothing: all 6 steps were skipped")
+    with pytest.warns(UserWarning, match="without a loss"), refused:
         make_trainer(make_model(), corpus, steps=6).train(
             checkpoint_dir=tmp_path / "c", checkpoint_interval=2, **QUIET)
     assert checkpoint.folder_of(tmp_path / "c", "final") is None

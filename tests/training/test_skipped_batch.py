@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from highnoon.training.skipped_steps import SkippedStep, _write_batch, read_skipped_batch
+from highnoon.training.skipped_steps import SkippedStep, SkippedSteps, _write_batch, read_skipped_batch
 
 
 @pytest.fixture
@@ -30,3 +30,10 @@ def test_a_flipped_bit_of_a_kept_batch_is_named(path, suffix):
     file.write_bytes(content)
     with pytest.raises(ValueError, match=f"step_00000007{suffix}"):
         read_skipped_batch(path)
+
+
+def test_what_a_killed_run_left_half_written_is_removed(path):
+    path.with_suffix(".npz.tmp").touch()
+    path.with_suffix(".json.tmp").touch()
+    SkippedSteps(path.parent)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["step_00000007.json", "step_00000007.npz"]
