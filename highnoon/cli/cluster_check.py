@@ -64,7 +64,11 @@ def _check_remote(host: str, ports: Sequence[int], ssh: Sequence[str]) -> None:
         assert probe.stdout is not None
         if probe.stdout.readline().strip() != "ready":
             _, told = probe.communicate()
-            last = told.strip().splitlines()[-1:] or [f"no answer in {ANSWER_SECONDS:g} seconds"]
+            silence = (
+                f"no answer in {ANSWER_SECONDS:g} seconds" if probe.returncode < 0
+                else f"the command ended with exit code {probe.returncode} and said nothing"
+            )
+            last = told.strip().splitlines()[-1:] or [silence]
             tried = shlex.join([*ssh, host, sys.executable])
             raise ClusterError(f"{host} is not ready: {last[0]}; tried: {tried}")
         for port in ports:
