@@ -28,6 +28,8 @@ def check_run(plan: RunFile) -> list[dict[str, Any]]:
     from highnoon.training.task_mix import task_mix_stages
 
     plan.config()
+    if plan.tasks and not plan.curriculum:
+        raise ConfigError("`tasks` are for `curriculum`, which is not given; give it, or leave `tasks` out")
     stages = [_stage_arguments(stage) for stage in plan.stages]
     made = [CurriculumStage(**_as_fields(stage)) for stage in stages]
     if plan.has_task_mix:

@@ -6,11 +6,14 @@ import errno
 import json
 import os
 import shutil
+import struct
 
 import keras
 import pytest
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from highnoon.callbacks import CallbackGroup, TensorBoardLog
+from highnoon.callbacks.event_records import read_records
 from highnoon.files import appended_file
 
 NUM_STEPS, CHECKPOINT_EVERY, EPOCH = 12, 4, 6
@@ -200,3 +203,10 @@ def test_a_checkpoint_of_an_earlier_version_is_resumed(tmp_path):
 def test_a_url_is_refused_at_once():
     with pytest.raises(ValueError, match="must be a local folder"):
         TensorBoardLog("gs://bucket/logs")
+
+
+def test_a_record_that_claims_more_bytes_than_the_file_has_is_not_read(tmp_path):
+    length = struct.pack("<Q", 2**62)
+    record = length + struct.pack("<I", masked_crc32c(length))
+    (tmp_path / "events").write_bytes(record + b"some")
+    assert list(read_records(tmp_path / "events")) == []
