@@ -828,8 +828,8 @@ def get_preset_config(name: str, **overrides: Any) -> Config:
     canonical = name if name in PRESETS else f"highnoon-{name}"
     if canonical not in PRESETS:
         near = difflib.get_close_matches(canonical[:_LONGEST_KEY], PRESETS, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else ""
-        raise ConfigError(f"no preset {shown(name)} {hint} (presets: {', '.join(PRESETS)})")
+        hint = f"; did you mean `{near[0]}`?" if near else ""
+        raise ConfigError(f"no preset {shown(name)}{hint} (presets: {', '.join(PRESETS)})")
     return override(Config(model=ModelConfig(**PRESETS[canonical])), **overrides)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
-from highnoon.config import ConfigError, require_count
+from highnoon.config import ConfigError
 from highnoon.files.printable import printable
 from highnoon.files.shown import shown
 from highnoon.monitoring import ACTIONS, Alert, AlertEngine, AlertRule, default_rules, parse_rule
@@ -59,11 +59,9 @@ class Alerts(EventCallback):
         vocab_size: int | None = None,
     ) -> None:
         super().__init__()
-        # A YAML file gives None where a key has nothing after it.
+        # YAML gives None where a key has nothing after it.
         rules = _require_rules(() if rules is None else rules)
         actions = _require_actions({} if actions is None else actions)
-        if vocab_size is not None:
-            require_count("vocab_size", vocab_size)
         own = [rule if isinstance(rule, AlertRule) else parse_rule(rule) for rule in rules]
         self._engine = AlertEngine(_with_actions([*default_rules(), *own], actions), vocab_size)
         self._logger = logging.getLogger("highnoon.alerts")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pathlib
 import struct
 from collections.abc import Iterator
@@ -26,9 +27,10 @@ def read_records(path: pathlib.Path) -> Iterator[tuple[bytes, int]]:
 
     end = 0
     with path.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
         while len(header := stream.read(_HEADER)) == _HEADER:
             length, header_sum = struct.unpack("<QI", header)
-            if masked_crc32c(header[:8]) != header_sum:
+            if masked_crc32c(header[:8]) != header_sum or length > size - end:
                 return
             data, footer = stream.read(length), stream.read(_FOOTER)
             if len(footer) < _FOOTER or masked_crc32c(data) != struct.unpack("<I", footer)[0]:

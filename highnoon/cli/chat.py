@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     conversation = StatefulWrapper(hn.load_model(arguments.model), system_prompt=arguments.system_prompt)
     sampling = {"max_length": DEFAULT_ANSWER_TOKENS, **sampling_arguments(arguments)}
+    conversation.require_options(**sampling)
     print(printable(f"Conversation format: {conversation.chat_format}."), file=sys.stderr)
     print("Type a line and press Enter; Ctrl-D ends.", file=sys.stderr)
     while (line := read_line()) is not None:

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from highnoon.cli.launch_plan import LaunchPlan, is_this_host
+from highnoon.cli.launch_plan import LOOPBACK, LaunchPlan, is_this_host
 
 ANSWER_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
@@ -46,8 +46,10 @@ def check_cluster(plan: LaunchPlan, ssh: Sequence[str]) -> None:
 
 
 def _check_free(host: str, port: int) -> None:
+    # A launch on this machine alone listens at loopback, and so does its check.
+    address = LOOPBACK if host == "localhost" or host.startswith("127.") else ""
     try:
-        socket.create_server(("", port)).close()
+        socket.create_server((address, port)).close()
     except (OSError, OverflowError) as error:
         reason = f"port {port} of {host} cannot be used ({error}); choose others with --base-port"
         raise ClusterError(reason) from None
@@ -64,7 +66,11 @@ def _check_remote(host: str, ports: Sequence[int], ssh: Sequence[str]) -> None:
         assert probe.stdout is not None
         if probe.stdout.readline().strip() != "ready":
             _, told = probe.communicate()
-            last = told.strip().splitlines()[-1:] or [f"no answer in {ANSWER_SECONDS:g} seconds"]
+            silence = (
+                f"no answer in {ANSWER_SECONDS:g} seconds" if probe.returncode < 0
+                else f"the command ended with exit code {probe.returncode} and said nothing"
+            )
+            last = told.strip().splitlines()[-1:] or [silence]
             tried = shlex.join([*ssh, host, sys.executable])
             raise ClusterError(f"{host} is not ready: {last[0]}; tried: {tried}")
         for port in ports:

@@ -17,7 +17,7 @@ from typing import Any
 
 from highnoon.cli import data_contamination, data_prepare, data_replay
 from highnoon.cli.data_reading import add_reading_options, given_reading_options, open_with_options
-from highnoon.config import require_count
+from highnoon.config import require_count, require_path
 
 SUMMARY = "tokenise text into a folder, and look at what is there"
 
@@ -54,6 +54,7 @@ def run_inspect(arguments: argparse.Namespace) -> None:
     from highnoon.files.terminal_console import TerminalConsole
 
     require_count("--documents", arguments.documents, least=0)
+    require_path("DIR", arguments.folder)
     store = TokenStore.open(arguments.folder)
     manifest = store.manifest
     held_out = int(store.is_validation.sum())

@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from highnoon.data.contamination import find_contamination, report_contamination
 
-    require_count("--words", arguments.words, most=MAX_SIZE)
+    require_count("--words", arguments.words, least=2, most=MAX_SIZE)
     require_number("--validation-split", arguments.validation_split, least=0, below=1)
     find = find_contamination if arguments.json else report_contamination
     report = find(arguments.train, arguments.against, arguments.words, arguments.validation_split)

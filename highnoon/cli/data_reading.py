@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import pathlib
 from typing import TYPE_CHECKING, Any
+
+from highnoon.config import ConfigError
+from highnoon.files.foreign import read_text
 
 if TYPE_CHECKING:
     from highnoon.data import DocumentSource
 
 READING_OPTIONS = ("split", "skip_bad", "domains", "text_field", "template", "learned_fields", "kind",
                    "chat_template", "max_line_bytes")
+MAX_TEMPLATE_BYTES = 2**20
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +43,9 @@ def open_with_options(name: str, arguments: argparse.Namespace) -> DocumentSourc
     """Opens a source as the options of reading say.
 
     Raises:
+        ConfigError: --domains or --learned-fields without a name.
         DataError: as `open_source` does.
+        ForeignDataError: the file of --chat-template is no text, or larger than a MiB.
         OSError: the file of --chat-template cannot be read.
     """
     from highnoon.data import open_source
@@ -49,8 +54,10 @@ def open_with_options(name: str, arguments: argparse.Namespace) -> DocumentSourc
     for option in ("domains", "learned_fields"):
         if option in options:
             options[option] = listed(options[option])
+            if not options[option]:
+                raise ConfigError(f"--{option.replace('_', '-')} must name at least one; received none")
     if "chat_template" in options:
-        options["chat_template"] = pathlib.Path(options["chat_template"]).read_text(encoding="utf-8")
+        options["chat_template"] = read_text(options["chat_template"], max_bytes=MAX_TEMPLATE_BYTES)
     if not getattr(arguments, "no_check_ids", True):
         options["check_ids"] = True
     return open_source(name, **options)

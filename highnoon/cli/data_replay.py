@@ -15,7 +15,7 @@ import json
 from typing import TYPE_CHECKING
 
 from highnoon.cli.quiet_start import load_tensorflow
-from highnoon.config import require_count
+from highnoon.config import require_count, require_path
 
 if TYPE_CHECKING:
     from highnoon.training.replay import ReplayedPiece, ReplayedStep
@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     require_count("--step", arguments.step)
     if arguments.rows is not None:
         require_count("--rows", arguments.rows)
+    require_path("RUN", arguments.run_folder)
     load_tensorflow()
     from highnoon.training.replay import Replay
 

@@ -19,6 +19,7 @@ _REMEDIES = {
     errno.EACCES: "check its permissions, or choose another path",
     errno.EPERM: "check its permissions, or choose another path",
     errno.EROFS: "choose a path that can be written",
+    errno.EEXIST: "it is in the way; choose another path",
     errno.EISDIR: "expected a file",
     errno.ENOTDIR: "expected a folder where the path has a file",
     errno.ENAMETOOLONG: "choose a shorter path",
@@ -119,7 +120,9 @@ def _os_message(error: OSError, arguments: argparse.Namespace) -> str:
 
 
 def _path(name: object) -> str:
-    return os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else f"file descriptor {name}"
+    if not isinstance(name, (str, bytes, os.PathLike)):
+        return f"file descriptor {name}"
+    return os.fsdecode(name) or "a path that is empty"
 
 
 def full_folders(arguments: argparse.Namespace) -> list[str]:

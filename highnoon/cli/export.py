@@ -12,6 +12,7 @@ import argparse
 
 from highnoon.cli.model_options import add_model_option
 from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.config import require_path
 
 SUMMARY = "write a trained model for another library"
 
@@ -27,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    require_path("--output", arguments.output)
     load_tensorflow()
     import highnoon as hn
 

@@ -18,6 +18,8 @@ import json
 import pathlib
 from typing import TYPE_CHECKING, Any
 
+from highnoon.config import require_path
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -41,12 +43,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from highnoon.training.inspection import find_folders, inspect_folder
 
+    for path in (arguments.path, arguments.other):
+        if path is not None:
+            require_path("PATH", path)
     folders = find_folders(arguments.path)
     if arguments.other is not None:
         _compare(folders[-1], find_folders(arguments.other)[-1], arguments.json)
         return
-    path = pathlib.Path(arguments.path)
-    is_directory = path.is_dir() and path not in folders
+    is_directory = pathlib.Path(arguments.path).is_dir() and pathlib.Path(arguments.path) not in folders
     facts = [inspect_folder(folder) for folder in folders]
     if arguments.json:
         values = [dataclasses.asdict(fact) for fact in facts]

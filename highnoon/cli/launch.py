@@ -26,6 +26,7 @@ from highnoon.config import (
     require_number,
     require_path,
     require_text,
+    shown,
 )
 
 LONGEST_GRACE = 86_400.0
@@ -64,7 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
         require_count("--base-port", arguments.base_port, most=MAX_PORT)
     if arguments.log_dir is not None:
         require_path("--log-dir", arguments.log_dir)
-    require_text("--ssh", arguments.ssh)
+    if arguments.hosts is not None:
+        require_path("--hosts", arguments.hosts)
+    ssh = ssh_words(arguments.ssh)
     words = worker_words(arguments.command, list(VERBS))
     plan = make_plan(arguments)
     if arguments.print_commands:
@@ -73,10 +76,24 @@ def run(arguments: argparse.Namespace) -> int:
         print("set HIGHNOON_TOKEN to one secret in the environment of all workers: it keeps others out",
               file=sys.stderr)
         return 0
-    ssh = shlex.split(arguments.ssh)
     check_cluster(plan, ssh)
     commands = [plan.command(rank, words, ssh, arguments.grace_seconds) for rank in range(len(plan.places))]
     return WorkerGroup(commands, arguments.log_dir, arguments.grace_seconds).run()
+
+
+def ssh_words(text: str) -> list[str]:
+    """Returns the words of the --ssh option.
+
+    Raises:
+        ConfigError: it is empty, or a quotation in it does not end.
+    """
+    require_text("--ssh", text)
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"`--ssh` must be words as a shell reads them: {error}; received {shown(text)}"
+        ) from None
 
 
 def make_plan(arguments: argparse.Namespace) -> LaunchPlan:

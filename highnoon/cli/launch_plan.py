@@ -147,11 +147,14 @@ def worker_words(command: Sequence[str], verbs: Sequence[str]) -> list[str]:
     """Returns the words to start: `train ...` is this package's verb, `x.py ...` a program of this Python.
 
     Raises:
-        ConfigError: there is no command, or it is `launch` itself.
+        ConfigError: there is no command, it cannot be one, or it is `launch` itself.
     """
     words = list(command[1:] if command[:1] == ["--"] else command)
     if not words:
         raise ConfigError("nothing to start; give a command after `--`, such as: -- train --config run.yaml")
+    if not words[0].strip() or any("\0" in word for word in words):
+        expected = "the command must be words without NUL, the first not empty"
+        raise ConfigError(f"{expected}; received {shown(words)}")
     if words[0] == "launch":
         raise ConfigError("launch cannot start itself")
     if words[0] in verbs:
@@ -200,7 +203,7 @@ def parse_hosts(text: str) -> dict[str, int]:
         if not words:
             continue
         host, slots = words[0], words[1] if len(words) > 1 else "1"
-        if len(words) > 2 or not _is_slots(slots) or host.startswith("-") or host in hosts:
+        if len(words) > 2 or not _is_slots(slots) or not _is_host(host) or host in hosts:
             raise ConfigError(
                 f"line {number} of the hosts must be `host [slots]`, each host once, slots at least 1; "
                 f"received {shown(line.strip())}"
@@ -211,6 +214,10 @@ def parse_hosts(text: str) -> dict[str, int]:
     if not hosts:
         raise ConfigError("the file of hosts names none; write one `host [slots]` a line")
     return hosts
+
+
+def _is_host(word: str) -> bool:
+    return word.isprintable() and not word.startswith("-")
 
 
 def _is_slots(word: str) -> bool:

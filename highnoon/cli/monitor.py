@@ -11,11 +11,12 @@ runs the one last written is shown. The run is only read: start and stop the mon
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 import time
 from typing import TYPE_CHECKING
 
-from highnoon.config import require_number, require_path
+from highnoon.config import ConfigError, require_number, require_path
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -65,6 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
     console = TerminalConsole()
     is_live = console.is_terminal and not arguments.once
     path = _wait_for_run(arguments, console) if is_live else require_run(arguments.log_dir)
+    if arguments.export is not None:
+        _require_other_file(path, arguments.export)
     others = len(find_runs(arguments.log_dir)) - 1
     note = f"{path}" + (f", the last written of {others + 1} runs" if others > 0 else "")
     view = _open(path, arguments)
@@ -76,6 +79,11 @@ def run(arguments: argparse.Namespace) -> None:
         _print_page(view, note, arguments, console)
     for written in _file_names(view, arguments):
         print(f"wrote {written}")
+
+
+def _require_other_file(metrics: pathlib.Path, export: str) -> None:
+    if os.path.exists(export) and os.path.samefile(metrics, export):
+        raise ConfigError(f"`--export` must not name the run's own metrics file; received {export}")
 
 
 def _open(path: pathlib.Path, arguments: argparse.Namespace) -> RunView:

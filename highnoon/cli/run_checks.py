@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from highnoon.cli.run_file import RunFile
 from highnoon.config import ConfigError, require_flag, require_path, resolve_keys, shown
+from highnoon.files.expand_home import expand_home
 
 if TYPE_CHECKING:
     from highnoon.training import CurriculumScheduler
@@ -27,6 +28,8 @@ def check_run(plan: RunFile) -> list[dict[str, Any]]:
     from highnoon.training.task_mix import task_mix_stages
 
     plan.config()
+    if plan.tasks and not plan.curriculum:
+        raise ConfigError("`tasks` are for `curriculum`, which is not given; give it, or leave `tasks` out")
     stages = [_stage_arguments(stage) for stage in plan.stages]
     made = [CurriculumStage(**_as_fields(stage)) for stage in stages]
     if plan.has_task_mix:
@@ -89,12 +92,28 @@ def make_scheduler(values: Mapping[str, Any], stage: str) -> CurriculumScheduler
     is_adaptive = require_flag("adaptive", values.pop("adaptive", False))
     kind = hn.AdaptiveCurriculumScheduler if is_adaptive else hn.CurriculumScheduler
     given = resolve_keys(values, set(kind().get_config()), owner)
-    if given.get("reference_model") is not None:
-        require_path("reference_model", given["reference_model"])
     try:
-        return kind(**given)
+        if given.get("reference_model") is not None:
+            given["reference_model"] = _reference_folder(given["reference_model"])
+        scheduler = kind(**given)
+        if (scheduler.strategy == "reference_loss") != (scheduler.reference_model is not None):
+            raise ConfigError(
+                "`strategy: reference_loss` and `reference_model`, the folder of a saved model, need each "
+                f"other; received {shown(given)}"
+            )
+        return scheduler
     except ValueError as error:
         raise ConfigError(f"{owner}: {error}") from None
+
+
+def _reference_folder(value: Any) -> str:
+    folder = expand_home(require_path("reference_model", value))
+    if not (folder / "config.json").is_file():
+        raise ConfigError(
+            f"`reference_model` must be the folder of a saved model, with its config.json; received "
+            f"{shown(str(folder))}"
+        )
+    return str(folder)
 
 
 def require_writable(name: str, folder: pathlib.Path) -> None:
@@ -151,5 +170,5 @@ def _check_folders(plan: RunFile) -> None:
         require_own_folder(output / "model")
     except CheckpointError as error:
         raise ConfigError(f"`output`: {error}") from None
-    if plan.data_dir is not None and not os.path.isdir(os.path.expanduser(plan.data_dir)):
+    if plan.data_dir is not None and not os.path.isdir(plan.data_dir):
         raise ConfigError(f"`data_dir` must name a folder; there is none at {shown(plan.data_dir)}")

@@ -10,9 +10,11 @@ from typing import Any
 
 from highnoon.cli.run_file_checks import check_values
 from highnoon.config import Config, ConfigError, default, get_preset_config, is_given, read_yaml, resolve_keys
+from highnoon.files.expand_home import expand_home
 from highnoon.files.foreign import ForeignDataError, parse_yaml
 
 SECTIONS = ("model", "training")
+PATHS = ("tokenizer", "data_dir", "output", "checkpoint_dir")
 STAGE_KEYS = {
     "name", "datasets", "epochs", "steps", "tokens", "weight", "overrides", "scheduler", "balance",
     "max_repeats", "optional",
@@ -23,6 +25,8 @@ CURRICULUM_KEYS = {"enabled", "stages", "max_iters", "optional"}
 @dataclasses.dataclass(frozen=True)
 class RunFile:
     """A training run as a YAML file describes it; every key may be left out but `stages`.
+
+    A leading `~` of a path is the home folder.
 
     Args:
         preset: Preset that `model` and `training` start from.
@@ -73,6 +77,13 @@ class RunFile:
     wandb: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sample_prompts: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        # The shell does not see the paths in a file, nor those after a `=`.
+        for name in PATHS:
+            path = getattr(self, name)
+            if path is not None:
+                object.__setattr__(self, name, str(expand_home(path)))
+
     @classmethod
     def load(cls, path: str | pathlib.Path) -> RunFile:
         """Reads a YAML or JSON file.
@@ -106,16 +117,22 @@ class RunFile:
         return bool(self.curriculum) and bool(self.curriculum.get("enabled", True))
 
     def with_fields(self, dotted: Mapping[str, Any]) -> RunFile:
-        """Returns a copy with fields set by `model.NAME` and `training.NAME`."""
-        sections = {section: dict(getattr(self, section)) for section in SECTIONS}
+        """Returns a copy with fields set by `model.NAME` and `training.NAME`.
+
+        Raises:
+            ConfigError: a field that does not exist, or one that is given under two names.
+        """
+        options: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         for key, value in dotted.items():
             section, _, name = key.partition(".")
             if section not in SECTIONS:
                 raise ConfigError(f"`--{key}` is no option: expected --model.FIELD or --training.FIELD")
+            options[section][name] = value
+        sections = {}
+        for section in SECTIONS:
             fields = field_names(section)
-            canonical = next(iter(resolve_keys({name: value}, fields, f"--{section}")))
-            given = resolve_keys(sections[section], fields, section)
-            sections[section] = given | {canonical: value}
+            given = resolve_keys(getattr(self, section), fields, f"`{section}`")
+            sections[section] = given | resolve_keys(options[section], fields, f"--{section}")
         return dataclasses.replace(self, model=sections["model"], training=sections["training"])
 
     def config(self) -> Config:

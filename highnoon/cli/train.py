@@ -23,7 +23,7 @@ from highnoon.cli.quiet_start import load_tensorflow
 from highnoon.cli.run_checks import check_run, run_callbacks, task_mix_arguments
 from highnoon.cli.run_file import RunFile, dotted_fields, field_names
 from highnoon.cli.run_file_checks import check_values
-from highnoon.config import PRESETS, ConfigError
+from highnoon.config import PRESETS, ConfigError, require_path
 from highnoon.files.folder_lock import folder_lock
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", help="folder for model/, checkpoints/ and logs/")
     parser.add_argument(
         "--resume", nargs="?", const=True, metavar="CHECKPOINT",
-        help="go on from a checkpoint, or from the highest step in the output folder; with none there, begin",
+        help="resume from a checkpoint, or from the highest step in the output folder; with none, start",
     )
     parser.add_argument("--extend", action="store_true", help="let a resumed run become longer than it began")
     parser.add_argument(
@@ -163,6 +163,8 @@ def read_run(arguments: argparse.Namespace) -> RunFile:
     Raises:
         ConfigError: no data, data twice, or a field that does not exist.
     """
+    if arguments.config is not None:
+        require_path("--config", arguments.config)
     plan = RunFile() if arguments.config is None else RunFile.load(arguments.config)
     if arguments.data is not None and plan.stages:
         raise ConfigError("--data is for a run of one stage, and --config has stages; give one of them")
@@ -174,6 +176,7 @@ def read_run(arguments: argparse.Namespace) -> RunFile:
         plan = dataclasses.replace(plan, stages=[stage])
     else:
         _refuse_options_of_data(arguments)
+    _refuse_options_of_resume(arguments)
     given = {
         name: getattr(arguments, name)
         for name in ("preset", "output", "data_dir") if getattr(arguments, name) is not None
@@ -193,6 +196,13 @@ def _refuse_options_of_data(arguments: argparse.Namespace) -> None:
     ]
     if given:
         raise ConfigError(f"{given[0]} belongs to --data; the stages of a file say their own")
+
+
+def _refuse_options_of_resume(arguments: argparse.Namespace) -> None:
+    if arguments.resume is None:
+        for name in ("extend", "allow_plan_change"):
+            if getattr(arguments, name):
+                raise ConfigError(f"--{name.replace('_', '-')} is for a resumed run; give --resume with it")
 
 
 def _datasets(arguments: argparse.Namespace) -> list[Any]:

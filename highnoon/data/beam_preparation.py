@@ -41,6 +41,7 @@ from highnoon.data.source_template import source_template
 from highnoon.data.store_writer import StoreWriter
 from highnoon.data.token_store import PROGRESS_FILE, TokenStore
 from highnoon.data.tokenizing import require_training, store_key
+from highnoon.files.expand_home import expand_home
 from highnoon.tokenization import Tokenizer
 
 _TALLIES_FILE = "tallies.json"
@@ -78,7 +79,7 @@ def beam_prepare(source: DocumentSource | str, tokenizer: Tokenizer, folder: str
     _require_divisible(steps)
     opened = open_source(source)
     _require_unchecked_ids(opened)
-    path = pathlib.Path(folder).expanduser().absolute()
+    path = expand_home(folder).absolute()
     key = store_key(CleanedSource(opened, steps) if steps else opened, tokenizer)
     report: dict[str, Any] = {}
     with preparation_lock(path):

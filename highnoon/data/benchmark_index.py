@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from highnoon.config import require_count
 from highnoon.data.document import DataError, Document
 from highnoon.data.word_ngrams import Hashes, hash_ngrams, hash_words, split_words, word_pattern
 
@@ -53,8 +54,7 @@ class BenchmarkIndex:
     """
 
     def __init__(self, name: str, examples: Iterable[Document], n: int) -> None:
-        if isinstance(n, bool) or not isinstance(n, int) or n < 2:
-            raise DataError(f"`n` must be a whole number of at least 2; received {n!r}")
+        require_count("n", n, least=2, error=DataError)
         self.name = name
         self.n = n
         self.labels: list[tuple[str, str]] = []

@@ -24,6 +24,7 @@ from highnoon.data.folder_files import (
 from highnoon.data.formats.by_name import FOLDER_SUFFIXES
 from highnoon.data.read_options import ReadOptions
 from highnoon.data.row_source import Convert, RowSource
+from highnoon.files.expand_home import expand_home
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ class DomainFolder(RowSource):
         options: ReadOptions | None = None,
     ) -> None:
         super().__init__(options)
-        self.root = pathlib.Path(root).expanduser()
+        self.root = expand_home(root)
         if not self.root.is_dir():
             raise DataError(f"no folder at {self.root}; check the path")
         self.name = name or self.root.name or os.fspath(self.root)

@@ -20,6 +20,7 @@ from highnoon.data.read_options import ReadOptions
 from highnoon.data.remote import FilePath, RemotePath, expand_remote, file_version, is_remote
 from highnoon.data.row_source import Convert, Row, RowSource
 from highnoon.data.text_splits import TEXT_SPLITS, split_text
+from highnoon.files.expand_home import expand_home
 
 GLOB_CHARACTERS = frozenset("*?[")
 _HASH_BYTES = 1 << 20
@@ -149,7 +150,7 @@ def expand(pattern: str | os.PathLike[str]) -> Sequence[FilePath]:
     """
     if is_remote(pattern):
         return expand_remote(os.fspath(pattern))
-    path = pathlib.Path(pattern).expanduser()
+    path = expand_home(pattern)
     if path.is_file():
         return [path]
     if GLOB_CHARACTERS & set(os.fspath(path)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+from highnoon.config import require_flag, require_number
 from highnoon.data.cleaning import CleanedSource, ExactDuplicates, Length, LetterShare, Step
 from highnoon.data.document import DataError, Document, DocumentSource
 
@@ -41,8 +42,8 @@ class FilteredSource(DocumentSource):
 
     def __init__(self, source: DocumentSource, min_characters: int = 1, max_characters: int | None = None,
                  min_letter_share: float = 0.0, drop_duplicates: bool = True) -> None:
-        if not 0.0 <= min_letter_share <= 1.0:
-            raise DataError(f"`min_letter_share` must be in [0, 1]; received {min_letter_share}")
+        require_number("min_letter_share", min_letter_share, least=0, most=1, error=DataError)
+        require_flag("drop_duplicates", drop_duplicates, DataError)
         steps: list[Step] = [Length(min_characters, max_characters)]
         if min_letter_share:
             steps.append(LetterShare(min_letter_share))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from highnoon.config import require_number
+from highnoon.config import require_number, shown
 from highnoon.data.document import DataError
 
 CYCLE_TURNS = 10_000
@@ -46,6 +46,8 @@ class Mixture:
 
 def require_weights(weights: Sequence[float]) -> tuple[float, ...]:
     """Returns `weights` as floats, after checking that they are shares of a whole."""
+    if not isinstance(weights, (list, tuple, np.ndarray)):
+        raise DataError(f"`weights` must be a list of numbers; received {shown(weights)}")
     values = tuple(require_number("weight", weight, above=0, error=DataError) for weight in weights)
     if not values:
         raise DataError("every weight must be above 0; received none")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from highnoon.config import MAX_SIZE, require_count, require_flag
 from highnoon.data.document import DataError
 from highnoon.data.mixture import Mixture, require_weights
 from highnoon.data.row_layout import Ints, PackedLayout, RowLayout, SingleLayout
@@ -61,8 +62,9 @@ class PackedRows:
 
     def __init__(self, stores: TokenStore | Sequence[TokenStore], row_length: int = 256, seed: int = 42,
                  split: str = "train", weights: Sequence[float] | None = None, packing: bool = True) -> None:
-        if row_length < 1:
-            raise DataError(f"`row_length` must be at least 1; received {row_length}")
+        require_count("row_length", row_length, most=MAX_SIZE, error=DataError)
+        require_count("seed", seed, least=0, error=DataError)
+        require_flag("packing", packing, DataError)
         self.stores = [stores] if isinstance(stores, TokenStore) else list(stores)
         self.row_length = row_length
         self.seed = seed

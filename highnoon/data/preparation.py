@@ -24,6 +24,7 @@ from highnoon.data.token_store import (
     read_manifest,
 )
 from highnoon.data.tokenizing import require_training, require_workers, store_key
+from highnoon.files.expand_home import expand_home
 from highnoon.files.folder_lock import LOCK_FILE, FolderLockedError, folder_lock
 from highnoon.tokenization import Tokenizer
 from highnoon.tokenization.chat_template_file import CHAT_TEMPLATE_FILE
@@ -69,7 +70,7 @@ def prepare(source: DocumentSource, tokenizer: Tokenizer, folder: str | os.PathL
     """
     split_threshold(validation_split)
     require_workers(num_workers)
-    path = pathlib.Path(folder).expanduser()
+    path = expand_home(folder)
     key = store_key(source, tokenizer)
     with preparation_lock(path):
         if not is_finished(path, key):

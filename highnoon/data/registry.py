@@ -34,6 +34,7 @@ from highnoon.data.remote import is_remote
 from highnoon.data.standard_library import STDLIB_DOMAINS, StandardLibrary
 from highnoon.data.text_splits import TEXT_SPLITS
 from highnoon.data.tfds_source import TfdsDataset
+from highnoon.files.expand_home import expand_home
 
 # Names in use for one collection, and where the hub has it. Local copies under any of them come first.
 ALIASES: dict[tuple[str, ...], str] = {
@@ -173,8 +174,10 @@ def _open_by_name(name: str, folders: list[pathlib.Path], how: _Reading) -> Docu
 
 
 def _data_folders(data_dir: str | os.PathLike[str] | None) -> list[pathlib.Path]:
-    named = [("data_dir", data_dir), ("HIGHNOON_DATA", os.environ.get("HIGHNOON_DATA"))]
-    folders = [(owner, pathlib.Path(folder).expanduser()) for owner, folder in named if folder]
+    named = [] if data_dir is None else [("data_dir", require_path("data_dir", data_dir, DataError))]
+    if from_environment := os.environ.get("HIGHNOON_DATA"):
+        named.append(("HIGHNOON_DATA", from_environment))
+    folders = [(owner, expand_home(folder)) for owner, folder in named]
     for owner, folder in folders:
         if not folder.is_dir():
             raise DataError(f"`{owner}` must name a folder; there is none at {folder}")
@@ -223,7 +226,7 @@ def _open_path(name: str, how: _Reading, tried: list[str]) -> DocumentSource | N
     if GLOB_CHARACTERS & set(name):
         return Files(name, how.split, options=how.options)
     tried.append(f"the path {name}")
-    return _open_existing(pathlib.Path(name).expanduser(), name, how)
+    return _open_existing(expand_home(name), name, how)
 
 
 def _open_hub(name: str, folders: list[pathlib.Path], how: _Reading, tried: list[str]) -> DocumentSource:
@@ -249,7 +252,7 @@ def _known_names(name: str, folders: list[pathlib.Path]) -> list[str]:
     known += [spelling for names in ALIASES for spelling in names]
     for folder in folders:
         known += [entry.name.split(".")[0] for entry in folder.iterdir()]
-    parent = pathlib.Path(name).expanduser().parent
+    parent = expand_home(name).parent
     if parent.is_dir():
         known += [str(entry) for entry in parent.iterdir()]
     return sorted(set(known) - {name})

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
+from highnoon.config import require_count
 from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.document_stream import DocumentStream
 from highnoon.data.row_packing import RowBlock, packed_blocks
@@ -74,8 +75,9 @@ class StreamedRows:
             raise DataError(f"`split` must be one of {', '.join(SPLITS)}; received {split!r}")
         for name, value in (("row_length", row_length), ("num_rows", num_rows),
                             ("buffer_documents", buffer_documents)):
-            if value is not None and value < 1:
-                raise DataError(f"`{name}` must be at least 1; received {value}")
+            if value is not None or name != "num_rows":
+                require_count(name, value, error=DataError)
+        require_count("seed", seed, least=0, error=DataError)
         self.source = source
         self.tokenizer = tokenizer
         self.row_length = row_length

@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Iterator, Sequence
 
+from highnoon.config import MAX_SIZE, require_count
 from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.files import Files
 from highnoon.data.hugging_face import HuggingFaceDataset
@@ -48,7 +49,7 @@ class TextDataset:
                  cache_dir: str | os.PathLike[str] | None = None) -> None:
         self.source = source
         self.tokenizer = tokenizer
-        self.max_length = max_length
+        self.max_length = require_count("max_length", max_length, most=MAX_SIZE, error=DataError)
         self.name = source.name
         self._cache_dir = cache_dir
 

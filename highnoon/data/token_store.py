@@ -16,6 +16,7 @@ from highnoon.data.document import DataError
 from highnoon.data.splitting import split_threshold
 from highnoon.data.store_manifest import manifest_problem
 from highnoon.files.block_hashes import BLOCK_BYTES, changed_block
+from highnoon.files.expand_home import expand_home
 from highnoon.files.foreign import ForeignDataError, read_json
 from highnoon.files.sealed_json import require_sealed
 from highnoon.tokenization import Tokenizer, TokenizerError, load_tokenizer
@@ -98,7 +99,7 @@ class TokenStore:
             DamagedStoreError: the folder is not whole.
             DataError: there are fewer `documents`.
         """
-        path = pathlib.Path(folder).expanduser()
+        path = expand_home(folder)
         manifest = read_manifest(path, documents)
         split = manifest["validation_split"] if validation_split is None else validation_split
         return cls(path, saved_tokenizer(path, manifest), name or manifest["source"], split, documents)
@@ -209,7 +210,10 @@ def _read_values(folder: pathlib.Path, file: pathlib.Path) -> dict[str, Any]:
         found = manifest_problem(values, {TOKENS_FILE, *COLUMNS}, {LEARNED_FILE})
         problem = found and f"{file}: {found}"
     if problem:
-        raise DamagedStoreError(f"{folder} holds no whole set of tokens ({problem}); {_remedy(folder)}")
+        # What holds no tokens may be anything of the user's, which nobody should be told to remove.
+        is_ours = (folder / TOKENS_FILE).is_file()
+        remedy = _remedy(folder) if is_ours else "give a folder that `highnoon data prepare` wrote"
+        raise DamagedStoreError(f"{folder} holds no whole set of tokens ({problem}); {remedy}")
     return values
 
 

@@ -6,6 +6,7 @@ import heapq
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from highnoon.config import require_count
 from highnoon.data.bad_rows import reason_for_nothing
 from highnoon.data.document import DataError, Document, DocumentSource
 from highnoon.data.source_template import source_template
@@ -51,8 +52,7 @@ def train_tokenizer(sources: DocumentSource | Sequence[DocumentSource], vocab_si
     assert tokenizer.vocab_size == 300
     ```
     """
-    if max_bytes < 1:
-        raise DataError(f"`max_bytes` must be at least 1; received {max_bytes}")
+    require_count("max_bytes", max_bytes, error=DataError)
     chosen = [sources] if isinstance(sources, DocumentSource) else list(sources)
     marks: dict[str, None] = {}
     texts = _sample(_training_pieces(chosen, split_threshold(validation_split), marks), max_bytes)

@@ -12,7 +12,7 @@ import uuid
 import warnings
 from collections.abc import Iterator
 
-from highnoon.config import require_count
+from highnoon.config import require_count, require_path
 from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.encoding_pool import WorkerDiedError
 from highnoon.data.filling import fill_store
@@ -20,6 +20,7 @@ from highnoon.data.prepared_tokens import PreparedTokens
 from highnoon.data.splitting import split_threshold
 from highnoon.data.store_writer import read_progress
 from highnoon.data.token_store import PROGRESS_FILE, STORE_VERSION, DamagedStoreError, TokenStore
+from highnoon.files.expand_home import expand_home
 from highnoon.files.folder_lock import FolderLockedError, lock_file_of, path_lock
 from highnoon.files.name_path import FULL_DISK, name_path
 from highnoon.files.whole_folder import recover_folder, replace_folder
@@ -110,8 +111,9 @@ def _require_resumable(beside: pathlib.Path, key: str) -> None:
 
 def default_cache_dir(cache_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:
     """Returns `cache_dir`, or what `HIGHNOON_CACHE` names, or `~/.cache/highnoon`."""
-    chosen = cache_dir or os.environ.get("HIGHNOON_CACHE") or "~/.cache/highnoon"
-    return pathlib.Path(chosen).expanduser()
+    if cache_dir is not None:
+        return expand_home(require_path("cache_dir", cache_dir))
+    return expand_home(os.environ.get("HIGHNOON_CACHE") or "~/.cache/highnoon")
 
 
 def store_key(source: DocumentSource, tokenizer: Tokenizer) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import keras
 
+from highnoon.config import MAX_SIZE, require_count
 from highnoon.training.validation import ValidationStep
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ def evaluate_model(model: keras.Model, rows: PackedRows, batch_size: int = 8) ->
     Raises:
         ValueError: `batch_size` below 1, or rows without a supervised token.
     """
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1; received {batch_size}")
+    require_count("batch_size", batch_size, most=MAX_SIZE)
     split = ValidationStep(model)(_batches(rows, batch_size))
     return EvaluationResult(
         loss=split.loss,

@@ -6,6 +6,10 @@ import math
 import numbers
 from typing import Any
 
+from highnoon.files.shown import shown
+
+_MAX_CHARACTERS = 60
+
 
 def require_number(name: str, expected: str, value: Any) -> float:
     """Returns `value` as a float where it is a finite number and no truth value.
@@ -52,8 +56,7 @@ def require_whole(
 
 def refusal(name: str, expected: str, value: Any) -> ValueError:
     """Returns the error for an argument that cannot be used."""
-    shown = repr(value) if isinstance(value, str) else str(value)
-    return ValueError(f"`{name}` must be {expected}; received {' '.join(shown.split())[:60]}")
+    return ValueError(f"`{name}` must be {expected}; received {shown(value, _MAX_CHARACTERS)}")
 
 
 def _is_bool(value: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from highnoon.config import require_count
 from highnoon.inference.cache_layout import context_limit
 from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
 from highnoon.inference.sampling import uniforms_for
@@ -74,10 +75,8 @@ class StatefulWrapper:
     def __init__(
         self, model: Any, max_history: int = 4096, system_prompt: str | None = None, tokenizer: Any = None
     ):
-        if max_history < 2:
-            raise ValueError(f"`max_history` must be at least 2 tokens; received {max_history}")
         self.model = model
-        self.max_history = max_history
+        self.max_history = require_count("max_history", max_history, least=2)
         self.system_prompt = system_prompt
         self.tokenizer: Any = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
         if self.tokenizer is None:
@@ -113,6 +112,14 @@ class StatefulWrapper:
     def get_history(self) -> list[dict[str, str]]:
         """Returns all messages since the last reset, each with its `role` and `content`."""
         return [{"role": message.role, "content": message.content} for message in self._messages]
+
+    def require_options(self, **options: Any) -> None:
+        """Checks arguments of `generate` before there is a message to answer.
+
+        Raises:
+            ValueError: one of them is out of its range.
+        """
+        Request.read(self.model, [[0]], tokenizer=self.tokenizer, **options)
 
     def generate(self, max_length: int = DEFAULT_MAX_LENGTH, **kwargs: Any) -> str:
         """Answers the last message, adds the answer to the conversation and returns it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from highnoon.config import require_count
 from highnoon.layers.segment_restarts import count_restarts, is_token
 
 
@@ -55,8 +56,7 @@ class CausalConvolution(keras.layers.Layer):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        if kernel_size < 1:
-            raise ValueError(f"`kernel_size` must be at least 1; received {kernel_size}")
+        require_count("kernel_size", kernel_size)
         self.kernel_size = kernel_size
         self.activation = keras.activations.get(activation)
         self.use_bias = use_bias

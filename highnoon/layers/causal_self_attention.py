@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from highnoon.config import require_number
+from highnoon.config import require_count, require_number
 from highnoon.layers.attention import cached_attention, causal_attention
 from highnoon.layers.built_dense import built_dense
 from highnoon.layers.rotary_embedding import RotaryEmbedding
@@ -75,19 +75,18 @@ class CausalSelfAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        if num_heads < 1 or self.num_kv_heads < 1 or num_heads % self.num_kv_heads:
+        for name, size in (("num_heads", num_heads), ("num_kv_heads", self.num_kv_heads),
+                           ("chunk_length", chunk_length), ("head_dim", head_dim), ("window", window)):
+            if size is not None:
+                require_count(name, size)
+        if num_heads % self.num_kv_heads:
             raise ValueError(
                 f"`num_heads` must be a multiple of num_kv_heads={self.num_kv_heads}; received {num_heads}"
             )
-        if not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must be in [0, 1); received {dropout}")
+        require_number("dropout", dropout, least=0, below=1)
         require_number("norm_epsilon", norm_epsilon, above=0)
-        if chunk_length is not None and chunk_length < 1:
-            raise ValueError(f"`chunk_length` must be at least 1; received {chunk_length}")
-        if head_dim is not None and (head_dim < 2 or head_dim % 2):
+        if head_dim is not None and head_dim % 2:
             raise ValueError(f"`head_dim` must be even, since positions turn pairs; received {head_dim}")
-        if window is not None and window < 1:
-            raise ValueError(f"`window` must be at least 1, or None for no window; received {window}")
         self.given_head_dim = head_dim
         self.qk_norm = qk_norm
         self.norm_epsilon = norm_epsilon

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from highnoon.config import require_count, require_number
 from highnoon.layers.built_dense import built_dense
 from highnoon.layers.causal_convolution import CausalConvolution
 from highnoon.layers.chunked_delta_rule import chunked_delta_rule, delta_rule_step
@@ -89,8 +90,7 @@ class GatedDeltaRule(keras.layers.Layer):
                  "key_head_dim": key_head_dim, "value_head_dim": value_head_dim,
                  "conv_kernel_size": conv_kernel_size, "chunk_length": chunk_length}
         for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"`{name}` must be at least 1; received {size}")
+            require_count(name, size)
             setattr(self, name, size)
         if num_value_heads % num_key_heads:
             raise ValueError(
@@ -98,8 +98,8 @@ class GatedDeltaRule(keras.layers.Layer):
             )
         if chunk_length & (chunk_length - 1):
             raise ValueError(f"`chunk_length` must be a power of two; received {chunk_length}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must be in [0, 1); received {dropout}")
+        require_number("dropout", dropout, least=0, below=1)
+        require_number("norm_epsilon", norm_epsilon, above=0)
         self.norm_epsilon = norm_epsilon
         self.time_step_initializer = TimeStepBias(time_step_min, time_step_max, time_step_floor)
         self.dropout = dropout

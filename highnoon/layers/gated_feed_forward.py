@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from highnoon.config import require_count
+
 
 @keras.saving.register_keras_serializable(package="highnoon")
 class GatedFeedForward(keras.layers.Layer):
@@ -41,8 +43,7 @@ class GatedFeedForward(keras.layers.Layer):
         self, hidden_dim: int, kernel_initializer="glorot_uniform", output_initializer=None, **kwargs
     ) -> None:
         super().__init__(**kwargs)
-        if hidden_dim < 1:
-            raise ValueError(f"`hidden_dim` must be at least 1; received {hidden_dim}")
+        require_count("hidden_dim", hidden_dim)
         self.hidden_dim = hidden_dim
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.output_initializer = keras.initializers.get(output_initializer)

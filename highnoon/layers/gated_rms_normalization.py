@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from highnoon.config import require_count, require_number
+
 
 @keras.saving.register_keras_serializable(package="highnoon")
 class GatedRMSNormalization(keras.layers.Layer):
@@ -27,7 +29,7 @@ class GatedRMSNormalization(keras.layers.Layer):
     Returns: (.., d).
 
     Raises:
-        ValueError: `num_groups` does not divide the last axis.
+        ValueError: `num_groups` does not divide the last axis, or an argument is out of its range.
 
     Example:
 
@@ -47,8 +49,8 @@ class GatedRMSNormalization(keras.layers.Layer):
         self, num_groups: int = 1, norm_before_gate: bool = False, epsilon: float = 1e-5, **kwargs
     ) -> None:
         super().__init__(**kwargs)
-        if num_groups < 1:
-            raise ValueError(f"`num_groups` must be at least 1; received {num_groups}")
+        require_count("num_groups", num_groups)
+        require_number("epsilon", epsilon, above=0)
         self.num_groups = num_groups
         self.norm_before_gate = norm_before_gate
         self.epsilon = epsilon

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from highnoon.config import require_number
+from highnoon.config import require_count, require_number
 from highnoon.layers.attention import cached_attention, causal_attention
 from highnoon.layers.built_dense import built_dense
 from highnoon.layers.rope_frequencies import yarn_softmax_factor
@@ -93,15 +93,14 @@ class LatentAttention(keras.layers.Layer):
                  "qk_nope_head_dim": qk_nope_head_dim, "qk_rope_head_dim": qk_rope_head_dim,
                  "v_head_dim": v_head_dim, "chunk_length": chunk_length}
         for name, size in sizes.items():
-            if size is not None and size < 1:
-                raise ValueError(f"`{name}` must be at least 1; received {size}")
+            if size is not None or name not in ("q_lora_rank", "chunk_length"):
+                require_count(name, size)
             setattr(self, name, size)
         if qk_rope_head_dim % 2:
             raise ValueError(
                 f"`qk_rope_head_dim` must be even, since positions turn pairs; received {qk_rope_head_dim}"
             )
-        if not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must be in [0, 1); received {dropout}")
+        require_number("dropout", dropout, least=0, below=1)
         if softmax_scale is not None:
             require_number("softmax_scale", softmax_scale, above=0)
         require_number("norm_epsilon", norm_epsilon, above=0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from highnoon.config import require_number
+from highnoon.config import require_count, require_number
 from highnoon.layers.choose_experts import GROUPED_ROUTERS, ROUTERS
 
 _DISPATCHES = ("auto", "sorted", "capacity")
@@ -20,18 +20,17 @@ def check_moe_arguments(layer: Any) -> None:
 
 
 def _check_experts(layer: Any) -> None:
-    if layer.expert_dim < 1 or layer.num_shared_experts < 0:
-        raise ValueError(
-            "`expert_dim` must be at least 1 and `num_shared_experts` not negative; "
-            f"received {layer.expert_dim} and {layer.num_shared_experts}"
-        )
+    for name in ("num_experts", "expert_dim", "num_expert_groups"):
+        require_count(name, getattr(layer, name))
+    for name in ("num_experts_per_tok", "num_groups_per_tok", "num_shared_experts"):
+        require_count(name, getattr(layer, name), least=0)
     if not 1 <= layer.num_experts_per_tok <= layer.num_experts:
         raise ValueError(
             f"`num_experts_per_tok` must be between 1 and num_experts={layer.num_experts}; "
             f"received {layer.num_experts_per_tok}"
         )
     groups, chosen = layer.num_expert_groups, layer.num_groups_per_tok
-    if groups < 1 or layer.num_experts % groups:
+    if layer.num_experts % groups:
         raise ValueError(
             f"`num_expert_groups` must divide num_experts={layer.num_experts}; received {groups}"
         )

@@ -7,7 +7,7 @@ import math
 import keras
 from keras import ops
 
-from highnoon.config import require_number
+from highnoon.config import require_count, require_number
 from highnoon.layers.built_dense import built_dense
 from highnoon.layers.causal_convolution import CausalConvolution
 from highnoon.layers.segment_restarts import count_restarts, is_token
@@ -93,11 +93,10 @@ class SelectiveStateSpace(keras.layers.Layer):
         sizes = {"state_dim": state_dim, "expand": expand, "conv_kernel_size": conv_kernel_size,
                  "time_step_rank": time_step_rank, "num_parts": num_parts}
         for name, size in sizes.items():
-            if size is not None and size < 1:
-                raise ValueError(f"`{name}` must be at least 1; received {size}")
+            if size is not None or name not in ("time_step_rank", "num_parts"):
+                require_count(name, size)
             setattr(self, name, size)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must be in [0, 1); received {dropout}")
+        require_number("dropout", dropout, least=0, below=1)
         require_number("time_step_scale", time_step_scale, above=0)
         self.use_bias = use_bias
         self.use_conv_bias = use_conv_bias

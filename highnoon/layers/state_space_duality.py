@@ -7,6 +7,7 @@ import math
 import keras
 from keras import ops
 
+from highnoon.config import require_count, require_number
 from highnoon.layers.built_dense import built_dense
 from highnoon.layers.causal_convolution import CausalConvolution
 from highnoon.layers.chunked_state_space import chunked_state_space, state_space_step
@@ -93,11 +94,10 @@ class StateSpaceDuality(keras.layers.Layer):
         sizes = {"state_dim": state_dim, "head_dim": head_dim, "expand": expand, "num_groups": num_groups,
                  "conv_kernel_size": conv_kernel_size, "chunk_length": chunk_length}
         for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"`{name}` must be at least 1; received {size}")
+            require_count(name, size)
             setattr(self, name, size)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must be in [0, 1); received {dropout}")
+        require_number("dropout", dropout, least=0, below=1)
+        require_number("norm_epsilon", norm_epsilon, above=0)
         self.use_bias = use_bias
         self.use_conv_bias = use_conv_bias
         self.norm_epsilon = norm_epsilon

@@ -7,6 +7,8 @@ import math
 import keras
 from keras import ops
 
+from highnoon.config import require_number
+
 
 @keras.saving.register_keras_serializable(package="highnoon")
 class TimeStepBias(keras.initializers.Initializer):
@@ -30,12 +32,12 @@ class TimeStepBias(keras.initializers.Initializer):
     """
 
     def __init__(self, minimum: float = 0.001, maximum: float = 0.1, floor: float = 1e-4, seed=None) -> None:
-        if not 0 < minimum <= maximum:
+        for name, value in (("minimum", minimum), ("maximum", maximum), ("floor", floor)):
+            require_number(name, value, above=0)
+        if minimum > maximum:
             raise ValueError(
                 f"time steps need 0 < minimum <= maximum; received minimum={minimum}, maximum={maximum}"
             )
-        if floor <= 0:
-            raise ValueError(f"the floor of the time steps must be above 0; received {floor}")
         self.minimum, self.maximum, self.floor = minimum, maximum, floor
         self.seed = seed
 
@@ -63,7 +65,9 @@ class LogUniform(keras.initializers.Initializer):
     """
 
     def __init__(self, minimum: float, maximum: float, seed=None) -> None:
-        if not 0 < minimum <= maximum:
+        for name, value in (("minimum", minimum), ("maximum", maximum)):
+            require_number(name, value, above=0)
+        if minimum > maximum:
             raise ValueError(
                 f"rates need 0 < minimum <= maximum; received minimum={minimum}, maximum={maximum}"
             )

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from highnoon import __version__
-from highnoon.config import ConfigError, ModelConfig, TrainingConfig
+from highnoon.config import ConfigError, ModelConfig, TrainingConfig, require_path
 from highnoon.files.folder_manifest import (
     EXPORT_MANIFEST,
     MANIFEST,
@@ -120,7 +120,7 @@ def load_model(
     """
     from highnoon.models.hugging_face import is_hugging_face_folder, load_hugging_face
 
-    path = pathlib.Path(path)
+    path = pathlib.Path(require_path("path", path, ModelFolderError))
     recover_folder(path)
     if has_manifest(path, EXPORT_MANIFEST):
         _require_whole(path, EXPORT_MANIFEST, _entries(path, EXPORT_MANIFEST))

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from highnoon.config import require_count
 from highnoon.files.shown import shown
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_rule import AlertRule
@@ -48,7 +49,7 @@ class AlertEngine:
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"there are two rules `{name}`; give one of them another `name`")
-        self.run = RunFacts(vocab_size)
+        self.run = RunFacts(None if vocab_size is None else require_count("vocab_size", vocab_size))
         self._last_steps: dict[str, int] = {}
 
     @property

@@ -70,7 +70,7 @@ class ExpressionRule(AlertRule):
             if not isinstance(text, str):
                 raise ValueError(f"`{field}` of a rule must be a text; received {shown(text)}")
         when = " ".join(when.split())
-        super().__init__(name or when, severity, advice, action)
+        super().__init__(when if name is None else name, severity, advice, action)
         if isinstance(num_points, bool) or not isinstance(num_points, int) or num_points < 1:
             raise ValueError(
                 f"`for` must be a whole number of points, at least 1; received {shown(num_points)}"
@@ -167,7 +167,11 @@ def parse_rule(form: str | Mapping[str, Any], metrics: tuple[str, ...] = ()) -> 
     match = _LINE.fullmatch(values.pop("when").strip())
     assert match is not None
     in_line = {"for": match["num_points"], "action": match["action"]}
-    values = {key: value for key, value in in_line.items() if value is not None} | values
+    for key, value in in_line.items():
+        if value is not None and key in values:
+            raise ValueError(f"a rule has `{key}` in its line and as a key; give one; received {shown(form)}")
+        if value is not None:
+            values[key] = value
     if "action" in values and values["action"] not in ACTIONS:
         raise unknown_name("action", values["action"], ACTIONS)
     points = values.pop("for", 1)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from highnoon.config import TrainingConfig
+from highnoon.config import MAX_COUNT, ConfigError, TrainingConfig
 from highnoon.data.bad_rows import describe_left_out
 from highnoon.training.stage_data import STREAM_KEY, PlannedSpan, StageData
 
@@ -120,11 +120,21 @@ class TrainingPlan:
         stages: In the order in which they run.
         warmup_steps: Steps of linear warm-up at the run's start.
         notes: What a person should know before the run, a line each.
+
+    Raises:
+        ConfigError: more steps in all than 64 bits hold.
     """
 
     stages: list[StagePlan]
     warmup_steps: int
     notes: list[str] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.total_steps > MAX_COUNT:
+            raise ConfigError(
+                f"a run must have at most {MAX_COUNT:,} optimizer steps in all; received "
+                f"{self.total_steps:,}; lower `epochs`, `steps` or `tokens`"
+            )
 
     @property
     def total_steps(self) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.config import (
-    MAX_COUNT,
     ConfigError,
     require_count,
     require_number,
@@ -57,7 +56,7 @@ def task_mix_stages(
         max_iters = require_count("max_iters", max_iters)
     unknown = [task for task in optional if task not in tasks]
     if unknown:
-        raise ConfigError(f"`optional` names the task {shown(unknown[0])}; tasks are {', '.join(tasks)}")
+        raise ConfigError(f"`optional` names the task {shown(unknown[0])}; tasks are {_names(tasks)}")
     made: list[CurriculumStage] = []
     begin = 0
     for number, values in enumerate(stages, start=1):
@@ -79,24 +78,28 @@ def _check_shapes(tasks: Any, stages: Any, optional: Any) -> None:
         raise ConfigError(f"`tasks` must be a mapping of names to data; received {shown(tasks)}")
     if not isinstance(stages, (list, tuple)):
         raise ConfigError(f"the `stages` of the task mix must be a list; received {shown(stages)}")
+    if not stages:
+        raise ConfigError("the task mix has no stages; give at least one with `iters` and `weights`")
     require_texts("optional", optional)
     if isinstance(optional, str):
         raise ConfigError(f"`optional` must be a list of tasks; received {shown(optional)}")
 
 
 def _num_steps(given: Mapping[str, Any], name: str, begin: int) -> int:
-    lengths = [given[key] for key in ("iters", "max_steps") if given.get(key) is not None]
-    if len(lengths) != 1:
-        raise ConfigError(f"stage `{name}` needs one of `iters` and `max_steps`; received {len(lengths)}")
-    length = lengths[0]
+    keys = [key for key in ("iters", "max_steps") if given.get(key) is not None]
+    if len(keys) != 1:
+        raise ConfigError(f"stage `{name}` needs one of `iters` and `max_steps`; received {len(keys)}")
+    key, length = keys[0], given[keys[0]]
     if isinstance(length, (list, tuple)):
         if len(length) != 2 or any(not _is_whole(bound) for bound in length) or length[0] != begin:
             raise ConfigError(f"stage `{name}` must begin at step {begin}, where the one before ends; "
                               f"received {shown(length)}")
         length = length[1] - length[0]
-    if not _is_whole(length) or not 1 <= length <= MAX_COUNT:
-        raise ConfigError(f"stage `{name}` must last at least 1 step; received {shown(length)}")
-    return int(length)
+    return require_count(f"{key}` of stage `{name}", length)
+
+
+def _names(tasks: Mapping[str, Any]) -> str:
+    return ", ".join(shown(task)[1:-1] for task in tasks) or "none"
 
 
 def _is_whole(value: Any) -> bool:
@@ -112,7 +115,7 @@ def _stage(
     unknown = [task for task in weights if task not in tasks]
     if unknown:
         raise ConfigError(f"stage `{name}` weighs the task {shown(unknown[0])}, which has no data; tasks are "
-                          f"{', '.join(tasks)}")
+                          f"{_names(tasks)}")
     try:
         checked = {task: require_number(task, weight, least=0) for task, weight in weights.items()}
     except ConfigError:

@@ -289,6 +289,12 @@ class Trainer:
             ConfigError: as `plan`.
             CheckpointError: `resume_from` is no checkpoint, or one of another model or plan.
         """
+        _check_run_arguments(
+            counts={},
+            flags={"extend": extend, "allow_plan_change": allow_plan_change},
+            paths={"checkpoint_dir": checkpoint_dir},
+            callbacks=(),
+        )
         directory = pathlib.Path("checkpoints" if checkpoint_dir is None else checkpoint_dir)
         saved = self._saved_state(_resume_path(resume_from, directory))
         epochs = _asked_epochs(epochs_per_stage, None)

@@ -6,11 +6,14 @@ import errno
 import json
 import os
 import shutil
+import struct
 
 import keras
 import pytest
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from highnoon.callbacks import CallbackGroup, TensorBoardLog
+from highnoon.callbacks.event_records import read_records
 from highnoon.files import appended_file
 
 NUM_STEPS, CHECKPOINT_EVERY, EPOCH = 12, 4, 6
@@ -215,3 +218,10 @@ def test_a_state_of_another_form_is_refused_before_a_file_is_touched(tmp_path, w
     with pytest.raises(ValueError, match="no state of event files"):
         TensorBoardLog(tmp_path / "logs").load_state_dict(values | change)
     assert raw(tmp_path / "logs") == before
+
+
+def test_a_record_that_claims_more_bytes_than_the_file_has_is_not_read(tmp_path):
+    length = struct.pack("<Q", 2**62)
+    record = length + struct.pack("<I", masked_crc32c(length))
+    (tmp_path / "events").write_bytes(record + b"some")
+    assert list(read_records(tmp_path / "events")) == []

@@ -242,3 +242,26 @@ def test_statistics_say_what_was_left_out(rows, capsys):
     assert f"1 left out: not JSON 1 ({rows}:21)" in capsys.readouterr().out
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["left_out"]["left_out"] == 1
+
+
+@pytest.mark.parametrize("content", ["device", "large"])
+def test_a_chat_template_is_read_up_to_a_bound(rows, tmp_path, capsys, content):
+    template = tmp_path / "template.jinja"
+    template.write_bytes(b" " * (2**20 + 1))
+    path = "/dev/zero" if content == "device" else str(template)
+    assert main(["data", "stats", str(rows), "--chat-template", path]) == 1
+    assert "expected a" in capsys.readouterr().err
+
+
+def test_a_list_of_fields_without_a_name_is_refused(rows, capsys):
+    words = ["--template", "{question}", "--learned-fields", ","]
+    assert main(["data", "stats", str(rows), *words]) == 1
+    assert "--learned-fields must name at least one" in capsys.readouterr().err
+
+
+def test_nobody_is_told_to_remove_a_folder_that_holds_no_tokens(tmp_path, capsys):
+    (tmp_path / "manifest.json").write_text('{"files": {}}')
+    (tmp_path / "novel.txt").write_text("mine")
+    for folder in (tmp_path, tmp_path / "none"):
+        assert main(["data", "inspect", str(folder)]) == 1
+        assert "; give a folder that `highnoon data prepare` wrote" in capsys.readouterr().err

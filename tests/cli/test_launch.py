@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import shlex
 import signal
 import socket
@@ -352,3 +353,27 @@ def test_the_launcher_does_not_load_tensorflow():
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], env=dict(os.environ)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--workers", "1", "--", ""], "the command must be words"),
+        (["--workers", "1", "--ssh", "ssh '", "--", "true"], "`--ssh` must be words.*No closing quotation"),
+        (["--hosts", "", "--", "true"], "`--hosts` must be a path; received ''"),
+    ],
+)
+def test_words_that_cannot_start_anything_are_refused_by_name(capsys, words, message):
+    assert main(["launch", *words]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_host_whose_shell_ends_is_not_said_to_be_silent(elsewhere):
+    plan = LaunchPlan.on_hosts(elsewhere)
+    with pytest.raises(ClusterError, match="the command ended with exit code 1 and said nothing"):
+        check_cluster(plan, ["false"])
+
+
+def test_a_host_name_has_no_control_characters():
+    with pytest.raises(ConfigError, match="line 1 of the hosts"):
+        parse_hosts("\x1b[31mhost 1")

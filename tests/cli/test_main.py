@@ -122,6 +122,7 @@ def test_usage_errors_and_warnings_cannot_steer_the_terminal(monkeypatch, capsys
         (errno.EACCES, "check its permissions"),
         (errno.EROFS, "can be written"),
         (errno.EISDIR, "expected a file"),
+        (errno.EEXIST, "is in the way; choose another path"),
         (errno.ENOTDIR, "expected a folder"),
         (errno.ENAMETOOLONG, "shorter path"),
     ],
@@ -178,3 +179,17 @@ def test_whatever_fails_at_a_memory_limit_is_put_down_to_it_and_nothing_else_is(
     monkeypatch.setattr(error_line, "peak_memory", lambda: 2**20)
     with pytest.raises(AttributeError):
         main(["doctor"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--config", ""], ["inspect", ""], ["inspect", "checkpoints", ""], ["data", "inspect", ""],
+        ["data", "replay", "", "--step", "1"], ["launch", "--hosts", "", "--", "true"],
+        ["export", "--model", "model", "--output", ""],
+    ],
+)
+def test_an_empty_path_is_refused_and_not_taken_for_the_current_folder(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    assert "must be a path; received ''" in capsys.readouterr().err

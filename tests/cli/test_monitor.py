@@ -156,3 +156,13 @@ def test_the_verb_looks_into_logs_by_default(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["monitor", "--once"]) == 0
     assert monitor.SUMMARY and "training loss" in capsys.readouterr().out
+
+
+def test_an_export_does_not_replace_the_metrics_of_the_run(tmp_path, capsys):
+    metrics = write_run(tmp_path / "logs", 4.0, 5.0)
+    (tmp_path / "link.csv").symlink_to(metrics)
+    before = metrics.read_bytes()
+    for export in (metrics, tmp_path / "link.csv"):
+        assert main(["monitor", "--log-dir", str(tmp_path), "--once", "--export", str(export)]) == 1
+        assert "must not name the run's own metrics file" in capsys.readouterr().err
+    assert metrics.read_bytes() == before

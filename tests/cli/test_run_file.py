@@ -5,6 +5,7 @@ import argparse
 import pytest
 
 from highnoon.cli.__main__ import parse
+from highnoon.cli.run_checks import check_run
 from highnoon.cli.run_file import RunFile, dotted_fields
 from highnoon.cli.train import read_run, run_callbacks
 from highnoon.config import ConfigError, get_preset_config
@@ -77,6 +78,7 @@ def test_a_mistake_in_the_file_is_named_with_the_nearest_right_word(write, text,
         (["--model.embeding_dim", "4"], "did you mean `embedding_dim`"),
         (["--modl.embedding_dim", "4"], "--modl.embedding_dim` is no option"),
         (["--model.d_model", "4", "--model.d_model=5"], "given twice"),
+        (["--model.d_model", "4", "--model.embedding_dim=5"], "`d_model` and `embedding_dim`, which name"),
     ],
 )
 def test_a_misspelt_dotted_option_is_an_error(words, message):
@@ -134,3 +136,40 @@ def test_domains_and_skipping_reach_the_dataset():
     (dataset,) = plan.stages[0]["datasets"]
     assert dataset == {"name": "texts", "domains": ["a", "b", "c"], "skip_bad": True, "documents": 7}
     assert plan.stages[0]["balance"] == 2.0
+
+
+def test_a_tilde_in_a_file_is_the_home_folder(write, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = RunFile.load(write("output: ~/runs/a\ndata_dir: '~'\ncheckpoint_dir: ~no-such-user/c\n"))
+    assert (run.output, run.data_dir) == (str(tmp_path / "runs" / "a"), str(tmp_path))
+    assert run.checkpoint_dir == "~no-such-user/c"
+
+
+@pytest.mark.parametrize("option", ["--extend", "--allow-plan-change"])
+def test_an_option_of_resuming_is_refused_where_nothing_is_resumed(write, option):
+    words = ["train", "--config", write(RUN), option]
+    with pytest.raises(ConfigError, match=f"{option} is for a resumed run; give --resume"):
+        read_run(parse(words))
+    assert read_run(parse([*words, "--resume"])).output == "my-run"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tasks: {a: a.txt}\nstages: [{name: a, datasets: a.txt}]", "`tasks` are for `curriculum`"),
+        ("tasks: {a: a.txt}\ncurriculum: {stages: []}", "the task mix has no stages"),
+        ("curriculum: {stages: [{iters: 5, weights: {a: 1}}]}", "which has no data; tasks are none"),
+        (
+            "stages: [{name: a, datasets: a.txt, scheduler: {strategy: reference_loss}}]",
+            "`strategy: reference_loss` and `reference_model`.* need each other",
+        ),
+        (
+            "stages: [{name: a, datasets: a.txt, scheduler: {strategy: reference_loss, "
+            "reference_model: /no}}]",
+            "`reference_model` must be the folder of a saved model.*; received '/no'",
+        ),
+    ],
+)
+def test_what_a_run_would_ignore_or_miss_is_refused_before_it(write, text, message):
+    with pytest.raises(ConfigError, match=message):
+        check_run(RunFile.load(write(text)))

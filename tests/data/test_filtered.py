@@ -49,5 +49,7 @@ def test_the_fingerprint_is_of_the_source_and_the_bounds(make_source: MakeSource
 def test_bounds_out_of_range_are_errors(make_source: MakeSource) -> None:
     with pytest.raises(DataError, match=r"`min_letter_share` must be in \[0, 1\]; received 2"):
         FilteredSource(make_source(TEXTS), min_letter_share=2)
+    with pytest.raises(DataError, match="`min_letter_share` must be a number; received None"):
+        FilteredSource(make_source(TEXTS), min_letter_share=None)
     with pytest.raises(DataError, match="at least min_characters=9; received 5"):
         FilteredSource(make_source(TEXTS), min_characters=9, max_characters=5)

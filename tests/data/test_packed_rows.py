@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 import random
 import warnings
 from collections.abc import Callable
@@ -268,3 +269,12 @@ def test_stores_of_different_tokenizers_do_not_mix(make_store: MakeStore) -> Non
     other.tokenizer = type("Other", (type(other.tokenizer),), {"to_json": lambda self: "other"})()
     with pytest.raises(DataError, match="must be of one tokenizer"):
         PackedRows([make_store(["abc"]), other], 4)
+
+
+@pytest.mark.parametrize("argument", [
+    {"row_length": math.nan}, {"row_length": "8"}, {"seed": math.nan}, {"packing": "no"}, {"weights": 1.0},
+])
+def test_an_argument_of_another_type_is_refused_by_name(make_store: MakeStore, argument: dict) -> None:
+    (name,) = argument
+    with pytest.raises(DataError, match=f"`{name}` must be"):
+        PackedRows([make_store(["a text"])], **argument)

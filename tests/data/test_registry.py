@@ -164,6 +164,8 @@ def test_a_data_folder_that_is_none_is_an_error(
 ) -> None:
     with pytest.raises(DataError, match="`data_dir` must name a folder; there is none at"):
         open_source("pile", data_dir=tmp_path / "missing")
+    with pytest.raises(DataError, match="`data_dir` must be a path; received ''"):
+        open_source("stdlib:docs", data_dir="")
     monkeypatch.setenv("HIGHNOON_DATA", str(tmp_path / "missing"))
     with pytest.raises(DataError, match="`HIGHNOON_DATA` must name a folder"):
         open_source("pile")
@@ -201,3 +203,9 @@ def test_a_prepared_folder_has_no_rows_to_check_or_to_skip(tmp_path: pathlib.Pat
     assert only_text(open_source(tmp_path / "out", check_ids=True, skip_bad=True)) == "words"
     with pytest.raises(DataError, match="is prepared already, and options of reading text change nothing"):
         open_source(tmp_path / "out", text_field="body")
+
+
+def test_a_tilde_of_an_unknown_user_is_a_name_that_does_not_exist(tmp_path: pathlib.Path) -> None:
+    for name in ("~no-such-user/texts", "~no-such-user/*.txt", "~no-such-user"):
+        with pytest.raises(DataError, match="~no-such-user"):
+            open_source(name)

@@ -74,3 +74,5 @@ def test_one_trace_serves_all_batches_with_the_short_last_one(rows, log_odds):
 def test_a_batch_size_below_one_is_refused(rows, log_odds):
     with pytest.raises(ValueError, match="`batch_size` must be at least 1; received 0"):
         evaluate_model(FixedOdds(log_odds), rows, batch_size=0)
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number; received nan"):
+        evaluate_model(FixedOdds(log_odds), rows, batch_size=float("nan"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 
 import pytest
 
@@ -124,7 +125,11 @@ def test_what_cannot_be_answered_is_refused(printable_model, tokenizer) -> None:
         StatefulWrapper(printable_model)
     with pytest.raises(ValueError, match="`max_history` must be at least 2"):
         chat(printable_model, tokenizer, max_history=1)
+    with pytest.raises(ValueError, match="`max_history` must be a whole number; received nan"):
+        chat(printable_model, tokenizer, max_history=math.nan)
     talk = chat(printable_model, tokenizer, max_history=64)
+    with pytest.raises(ValueError, match="`temperature`.*received nan"):
+        talk.require_options(temperature=math.nan)
     with pytest.raises(ValueError, match="call `add_user_message` first"):
         talk.generate()
     talk.add_user_message("x" * 100)

@@ -88,7 +88,7 @@ def test_a_small_batch_is_cut_into_more_parts():
         ({"num_parts": 0}, "`num_parts` must be at least 1; received 0"),
         ({"dropout": -0.1}, r"`dropout` must be in \[0, 1\); received -0.1"),
         ({"time_step_scale": 0}, "`time_step_scale` must be above 0; received 0"),
-        ({"time_step_floor": 0}, "the floor of the time steps must be above 0; received 0"),
+        ({"time_step_floor": 0}, "`floor` must be above 0; received 0"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(arguments, message):

@@ -35,7 +35,7 @@ def test_overrides_reach_the_model_and_the_training_part():
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (("highnoon-33b",), "no preset 'highnoon-33b' did you mean `highnoon-3b`"),
+    (("highnoon-33b",), "no preset 'highnoon-33b'; did you mean `highnoon-3b`"),
     ((7,), "takes a preset's name, a Config or a ModelConfig; received 7"),
 ])
 def test_what_names_no_model_is_refused(arguments, words):

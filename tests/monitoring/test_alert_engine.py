@@ -142,3 +142,9 @@ def test_levels_out_of_order_are_refused():
 def test_a_rule_with_a_severity_or_action_that_is_none_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         AlertRule(**{"name": "x", "severity": "info", "advice": "", **wrong})
+
+
+@pytest.mark.parametrize("vocab_size", [0, math.nan, "300", True])
+def test_a_vocabulary_that_has_no_size_is_refused(vocab_size):
+    with pytest.raises(ValueError, match="`vocab_size` must be"):
+        AlertEngine(vocab_size=vocab_size)

@@ -172,3 +172,17 @@ def test_any_line_is_a_rule_that_can_be_judged_or_an_error_of_one_line(line):
         assert "\n" not in str(error) and len(str(error)) < 2000
     else:
         list(engine.observe({"event": "log", "step": 1, "train/loss": 2.0, "train/grad_norm": 0.0}))
+
+
+@pytest.mark.parametrize(
+    ("when", "key", "value"),
+    [("train/loss > 4 for 3", "for", 5), ("train/loss > 4 -> stop", "action", "log")],
+)
+def test_what_a_rule_says_in_its_line_is_not_said_again_beside_it(when, key, value):
+    with pytest.raises(ValueError, match=f"`{key}` in its line and as a key"):
+        parse_rule({"when": when, key: value})
+
+
+def test_an_empty_name_of_a_rule_is_refused():
+    with pytest.raises(ValueError, match="`name of a rule` must be a text; received ''"):
+        parse_rule({"when": "train/loss > 4", "name": ""})

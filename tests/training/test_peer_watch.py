@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import socket
 import time
 import warnings
@@ -238,3 +239,10 @@ def test_ports_and_local_ranks_out_of_range_are_refused(change):
 def test_a_torchrun_of_very_many_workers_is_refused_at_once():
     with pytest.raises(cluster_config.ConfigError, match="WORLD_SIZE"):
         ClusterConfig.from_torchrun({"RANK": "1", "WORLD_SIZE": "999999999", "MASTER_ADDR": "a"})
+
+
+@pytest.mark.parametrize("name, value", [("silent_seconds", math.nan), ("silent_seconds", 1.0),
+                                         ("grace_seconds", math.nan), ("grace_seconds", -1.0)])
+def test_a_time_that_no_comparison_can_reach_is_refused(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must"):
+        PeerWatch(None, **{name: value})

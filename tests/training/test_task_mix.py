@@ -60,8 +60,10 @@ def test_a_task_mix_becomes_stages_of_shares(make_model: Callable[..., keras.Mod
     ([{"weights": {"text_completion": 1.0}}], "needs one of `iters`"),
     ([{"iters": 5, "max_steps": 5, "weights": {"text_completion": 1.0}}], "needs one of `iters`"),
     ([{"iters": 5, "wieghts": {}}], "weights"),
-    ([{"iters": 0, "weights": {"text_completion": 1.0}}], "must last at least 1 step; received 0"),
-    ([{"iters": "five", "weights": {"text_completion": 1.0}}], "must last at least 1 step; received 'five'"),
+    ([{"iters": 0, "weights": {"text_completion": 1.0}}], "`iters` of stage `mix 1` must be at least 1"),
+    ([{"iters": "five", "weights": {"text_completion": 1.0}}], "must be a whole number; received 'five'"),
+    ([{"iters": 2**63, "weights": {"text_completion": 1.0}}], "must be at most 9,223,372,036,854,775,807"),
+    ([], "the task mix has no stages"),
     ([{"iters": 5, "weights": {"text_completion": "half"}}], "must be numbers, none below 0"),
     ([{"iters": 5, "weights": {"text_completion": 1.5, "bash_command": -0.5}}], "none below 0"),
 ])
@@ -203,3 +205,15 @@ def test_one_name_in_place_of_a_list_is_not_cut_into_letters(tasks: dict) -> Non
     with pytest.raises(ConfigError, match="`optional` must be a list"):
         CurriculumStage("s", ["data"], optional="data")
     assert ClusterConfig(workers="localhost:4000").workers == ("localhost:4000",)
+
+
+@pytest.mark.parametrize("lengths", [{"epochs": 2**62}, {"steps": 2**62}])
+def test_stages_that_last_more_steps_than_64_bits_hold_are_refused(
+    make_model: Callable[..., keras.Model], tasks: dict, lengths: dict
+) -> None:
+    def add(trainer: hn.Trainer) -> None:
+        for name in ("a", "b"):
+            trainer.add_curriculum_stage(name, [tasks["text_completion"]], **lengths)
+
+    with pytest.raises(ConfigError, match="at most 9,223,372,036,854,775,807 optimizer steps in all"):
+        plan_of(make_model, add)

@@ -148,3 +148,10 @@ def test_a_step_whose_rows_cannot_fit_is_refused_in_closed_form():
     with pytest.raises(hn.LimitExceededError, match="the rows of one step, 2,147,483,647 of 2,147,483,647"):
         require_memory_for_rows([TrainingConfig(), config])
     require_memory_for_rows([TrainingConfig()])
+
+
+@pytest.mark.parametrize("argument", [{"extend": "no"}, {"allow_plan_change": 1}, {"checkpoint_dir": 3.0}])
+def test_a_preflight_checks_its_arguments_as_a_run_does(model, argument):
+    (name,) = argument
+    with pytest.raises(ConfigError, match=f"`{name}` must be"):
+        hn.Trainer(model).preflight(**argument)

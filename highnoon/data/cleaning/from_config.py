@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from highnoon.config import resolve_keys
+from highnoon.config import resolve_keys, shown
 from highnoon.data.cleaning.alphabet_share import AlphabetShare
 from highnoon.data.cleaning.exact_duplicates import ExactDuplicates
 from highnoon.data.cleaning.language import Language
@@ -45,18 +45,19 @@ def from_config(entries: Iterable[Mapping[str, Any]]) -> list[Step]:
     """
     if isinstance(entries, (str, Mapping)) or not isinstance(entries, Iterable):
         raise DataError(f"cleaning steps must be a list of mappings, each with `step` and its options; "
-                        f"received {entries!r}")
+                        f"received {shown(entries)}")
     return [_step(entry, f"cleaning step {number}") for number, entry in enumerate(entries, start=1)]
 
 
 def _step(entry: Any, owner: str) -> Step:
     if not isinstance(entry, Mapping) or "step" not in entry:
-        raise DataError(f"{owner} must be a mapping with `step` and the step's options; received {entry!r}")
+        raise DataError(f"{owner} must be a mapping with `step` and the step's options; "
+                        f"received {shown(entry)}")
     name = entry["step"]
-    if name not in STEPS:
-        near = difflib.get_close_matches(str(name), STEPS, n=1)
+    if not isinstance(name, str) or name not in STEPS:
+        near = difflib.get_close_matches(shown(name)[:100], STEPS, n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(STEPS)}"
-        raise DataError(f"{owner}: no step is called {name!r}; {hint}")
+        raise DataError(f"{owner}: no step is called {shown(name)}; {hint}")
     fields = {field.name: field for field in dataclasses.fields(STEPS[name])}  # type: ignore[arg-type]
     given = {key: value for key, value in entry.items() if key != "step"}
     options = resolve_keys(given, set(fields), f"{owner} ({name})")
@@ -64,4 +65,7 @@ def _step(entry: Any, owner: str) -> Step:
                if field.default is dataclasses.MISSING and key not in options]
     if missing:
         raise DataError(f"{owner} ({name}) needs {', '.join(f'`{key}`' for key in missing)}")
-    return STEPS[name](**options)
+    try:
+        return STEPS[name](**options)
+    except DataError as error:
+        raise type(error)(f"{owner} ({name}): {error}") from error

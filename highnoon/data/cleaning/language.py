@@ -8,7 +8,8 @@ import importlib
 import importlib.metadata
 from typing import Any
 
-from highnoon.data.cleaning.step import StatelessStep, Verdict, require_count, require_shares
+from highnoon.config import require_count, require_texts
+from highnoon.data.cleaning.step import StatelessStep, Verdict, require_shares
 from highnoon.data.document import DataError, Document
 
 
@@ -46,8 +47,8 @@ class Language(StatelessStep):
 
     def __post_init__(self) -> None:
         require_shares({"least": self.least})
-        require_count("max_characters", self.max_characters, 1)
-        codes = (self.languages,) if isinstance(self.languages, str) else tuple(self.languages)
+        require_count("max_characters", self.max_characters, least=1, error=DataError)
+        codes = tuple(require_texts("languages", self.languages, DataError))
         object.__setattr__(self, "languages", codes)
         if not codes:
             raise DataError("`languages` must name at least one language; received none")

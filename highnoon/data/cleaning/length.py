@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from highnoon.data.cleaning.step import StatelessStep, Verdict, require_count
+from highnoon.config import require_count
+from highnoon.data.cleaning.step import StatelessStep, Verdict
 from highnoon.data.document import DataError, Document
 
 
@@ -38,10 +39,10 @@ class Length(StatelessStep):
     def __post_init__(self) -> None:
         for unit in ("characters", "words"):
             least, most = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
-            require_count(f"min_{unit}", least, 0)
+            require_count(f"min_{unit}", least, least=0, error=DataError)
             if most is None:
                 continue
-            require_count(f"max_{unit}", most, 0)
+            require_count(f"max_{unit}", most, least=0, error=DataError)
             if most < least:
                 raise DataError(f"`max_{unit}` must be at least min_{unit}={least}; received {most}")
 

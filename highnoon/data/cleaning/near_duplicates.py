@@ -7,10 +7,13 @@ import importlib
 import importlib.metadata
 from typing import Any
 
-from highnoon.data.cleaning.step import Judge, Step, Verdict, require_count, require_shares
+from highnoon.config import require_count
+from highnoon.data.cleaning.step import Judge, Step, Verdict, require_shares
 from highnoon.data.document import DataError, Document
 from highnoon.data.word_ngrams import hash_ngrams, hash_words, split_words
 
+MAX_HASHES = 1024
+"""The search for bands of the index takes about the square of their number."""
 _SCHEME = "affine32"
 # The library makes tables of shingles by hashes: so many stay in the processor's cache.
 _SHINGLES_AT_ONCE = 512
@@ -31,7 +34,7 @@ class NearDuplicates(Step):
         threshold: Least similarity to drop, in (0, 1]; 0.8 means that of the shingles in either text, four in
             five are in both.
         shingle_words: Words of a shingle, at least 1; a shorter text is one shingle.
-        num_hashes: Size of a MinHash, at least 16.
+        num_hashes: Size of a MinHash, 16 to 1,024.
         seed: Decides the hash functions.
 
     Raises:
@@ -62,9 +65,9 @@ class NearDuplicates(Step):
         require_shares({"threshold": self.threshold})
         if not self.threshold:
             raise DataError("`threshold` must be above 0, or every text would be a duplicate; received 0")
-        require_count("shingle_words", self.shingle_words, 1)
-        require_count("num_hashes", self.num_hashes, 16)
-        require_count("seed", self.seed, 0)
+        require_count("shingle_words", self.shingle_words, least=1, error=DataError)
+        require_count("num_hashes", self.num_hashes, least=16, most=MAX_HASHES, error=DataError)
+        require_count("seed", self.seed, least=0, most=2**32 - 1, error=DataError)
         _datasketch()
 
     def start(self) -> Judge:

@@ -6,10 +6,11 @@ import dataclasses
 import functools
 from typing import Any
 
+from highnoon.config import require_count
 from highnoon.data.benchmark_index import BenchmarkIndex
-from highnoon.data.cleaning.step import StatelessStep, Verdict, require_count
+from highnoon.data.cleaning.step import StatelessStep, Verdict
 from highnoon.data.contamination import GRAM_WORDS
-from highnoon.data.document import Document, DocumentSource
+from highnoon.data.document import DataError, Document, DocumentSource
 from highnoon.data.registry import open_source
 
 
@@ -33,7 +34,7 @@ class NotIn(StatelessStep):
     n: int = GRAM_WORDS
 
     def __post_init__(self) -> None:
-        require_count("n", self.n, 2)
+        require_count("n", self.n, least=2, error=DataError)
         object.__setattr__(self, "benchmark", open_source(self.benchmark))
 
     def judge(self, document: Document) -> Verdict:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import string
 from collections.abc import Sequence
+from typing import Any
 
+from highnoon.config import require_texts, shown
 from highnoon.data.cleaning.personal_patterns import (
     Finder,
     find_cards,
@@ -65,21 +68,18 @@ class PersonalData(StatelessStep):
     placeholder: str = "[{kind}]"
 
     def __post_init__(self) -> None:
-        kinds = (self.kinds,) if isinstance(self.kinds, str) else tuple(self.kinds)
+        kinds = require_texts("kinds", self.kinds, DataError)
         if not kinds:
             raise DataError(f"`kinds` must name at least one of {', '.join(FINDERS)}; received none")
         for name, value, known in [("action", self.action, ACTIONS),
                                    *(("kinds", kind, tuple(FINDERS)) for kind in kinds)]:
             if value not in known:
-                near = difflib.get_close_matches(str(value), known, n=1)
+                near = difflib.get_close_matches(shown(value)[:100], known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise DataError(f"`{name}` must be of {', '.join(known)}; received {value!r}{hint}")
-        try:
-            self.placeholder.format(kind="EMAIL")
-        # Each of these a template of text may raise.
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+                raise DataError(f"`{name}` must be of {', '.join(known)}; received {shown(value)}{hint}")
+        if not _is_placeholder(self.placeholder):
             raise DataError(f"`placeholder` must be text in which `{{kind}}` alone stands in braces; "
-                            f"received {self.placeholder!r}") from None
+                            f"received {shown(self.placeholder)}")
         object.__setattr__(self, "kinds", tuple(kind for kind in FINDERS if kind in kinds))
 
     def judge(self, document: Document) -> Verdict:
@@ -149,3 +149,14 @@ def _place_after(place: int, spans: Sequence[tuple[int, int, str]], is_stop: boo
             return start + shift + (len(new) if is_stop else 0)
         shift += len(new) - (stop - start)
     return place + shift
+
+
+def _is_placeholder(text: Any) -> bool:
+    """Whether each field in braces is `{kind}`, with no width, which could ask for any number of blanks."""
+    if not isinstance(text, str):
+        return False
+    try:
+        fields = [field[1:] for field in string.Formatter().parse(text) if field[1] is not None]
+    except ValueError:
+        return False
+    return all(field == ("kind", "", None) for field in fields)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
+from highnoon.config import require_number
 from highnoon.data.document import DataError, Document
 
 
@@ -83,17 +84,10 @@ def step_name(step: type[Step]) -> str:
 
 
 def require_shares(values: Mapping[str, Any]) -> None:
-    """Raises:
+    """Checks that options are fractions.
+
+    Raises:
         DataError: a value is no number in [0, 1].
     """
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
-            raise DataError(f"`{name}` must be in [0, 1]; received {value!r}")
-
-
-def require_count(name: str, value: Any, least: int) -> None:
-    """Raises:
-        DataError: `value` is no whole number of at least `least`.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise DataError(f"`{name}` must be a whole number of at least {least}; received {value!r}")
+        require_number(name, value, least=0, most=1, error=DataError)

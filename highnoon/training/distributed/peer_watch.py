@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from highnoon.config import require_number
 from highnoon.files.printable import printable
 from highnoon.training.distributed.cluster_config import TOKEN_VARIABLE, ClusterConfig, is_loopback
 from highnoon.training.distributed.peer_link import PeerLink
@@ -89,11 +90,8 @@ class PeerWatch:
         silent_seconds: float = 30.0,
         exit_code: int | None = EXIT_CODE,
     ) -> None:
-        if silent_seconds <= BEAT_SECONDS or grace_seconds < 0:
-            raise ValueError(
-                f"silent_seconds must be over {BEAT_SECONDS} and grace_seconds at least 0; received "
-                f"{silent_seconds} and {grace_seconds}"
-            )
+        require_number("silent_seconds", silent_seconds, above=BEAT_SECONDS)
+        require_number("grace_seconds", grace_seconds, least=0)
         self.cluster = cluster if cluster is not None and cluster.num_workers > 1 else None
         self.on_loss, self.exit_code = on_loss, exit_code
         self.grace_seconds, self.silent_seconds = grace_seconds, silent_seconds

@@ -35,7 +35,16 @@ def test_options_of_a_step_make_it_again():
     ({"min_words": 3}, DataError, "cleaning step 2 must be a mapping with `step`"),
     ("length", DataError, "cleaning step 2 must be a mapping with `step`"),
     ({"step": "length", "min_word": 3}, ConfigError, "step 2 .length. has no key `min_word`; did you mean"),
-    ({"step": "length", "min_words": -3}, DataError, "`min_words` must be a whole number"),
+    ({"step": "length", "min_words": -3}, DataError, "`min_words` must not be negative"),
+    ({"step": ["length"]}, DataError, "cleaning step 2: no step is called .'length'."),
+    ({"step": "language", "languages": 3}, DataError, "step 2 .language.: `languages` must be a text or"),
+    ({"step": "personal_data", "kinds": 3}, DataError, "2 .personal_data.: `kinds` must be a text or a list"),
+    ({"step": "personal_data", "placeholder": "{kind:>99999999999}"}, DataError, "`{kind}` alone stands in"),
+    ({"step": "personal_data", "placeholder": "{kind.__class__}"}, DataError, "`{kind}` alone stands in"),
+    ({"step": "alphabet_share", "alphabet": ["latin"]}, DataError, "there is no alphabet .'latin'."),
+    ({"step": "near_duplicates", "num_hashes": 10**9}, DataError, "`num_hashes` must be at most 1,024"),
+    ({"step": "near_duplicates", "seed": 2**32}, DataError, "`seed` must be at most 4,294,967,295"),
+    ({"step": "length", "min_words": 10**5000}, DataError, "received an integer of 16,610 bits"),
     ({"step": "not_in"}, DataError, "cleaning step 2 .not_in. needs `benchmark`"),
 ])
 def test_an_entry_that_is_no_step_is_an_error_that_says_which(entry, kind, message):
