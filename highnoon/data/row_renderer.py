@@ -219,8 +219,8 @@ def _asked(prompt: Any, place: str) -> list[Message]:
         return chat_turns(prompt, "prompt", place)
     if prompt is None:
         raise BadRowError(
-            f"{place}: expected a string `prompt` that `chosen` and `rejected` answer; received none; give one, "
-            f"or give conversations that hold it",
+            f"{place}: expected a string `prompt` that `chosen` and `rejected` answer; received none; give "
+            f"one, or conversations that hold it",
             "missing field",
             place,
         )
