@@ -135,3 +135,11 @@ def test_conversations_with_roles_or_flags_that_are_new_get_another_fingerprint(
     for turns in ([first, turn], json.dumps([first, turn])):
         file = write(tmp_path, [{"text": "words", "author": "ai"}, {"messages": turns}])
         assert is_read_otherwise(file, ReadOptions()) is is_otherwise
+
+
+def test_the_rows_of_a_json_file_are_not_read_for_its_fingerprint(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.json").write_text("[" + "1," * 1000 + "1]")
+    monkeypatch.setattr("highnoon.data.changed_reading.reader_of", lambda path: pytest.fail("read"))
+    assert not is_read_otherwise(tmp_path / "a.json", ReadOptions())
