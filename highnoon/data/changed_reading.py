@@ -48,7 +48,8 @@ _TOLD = re.compile(
 )
 # A line with conversations, and what in it may be read otherwise than before: names of roles, words that are
 # blank or no text, and further fields of a turn. Within JSON text the quotes are escaped.
-_CHAT = re.compile(rb'"(?:' + "|".join((*CHAT_FIELDS, *PREFERENCE_FIELDS)).encode() + rb')"\s*:\s*[^"\s]')
+_TURNS_FIELDS = "|".join((*CHAT_FIELDS, *PREFERENCE_FIELDS, "prompt")).encode()
+_CHAT = re.compile(rb'"(?:' + _TURNS_FIELDS + rb')"\s*:\s*[^"\s]')
 _CHAT_TEXT = re.compile(rb'"(?:' + "|".join(CHAT_FIELDS).encode() + rb')"\s*:')
 _SUSPECT = re.compile(
     rb'\\?"(?:(?:role|from)\\?"\s*:'
@@ -62,8 +63,8 @@ _ROLE_FORM = re.compile(rb'\\?"(?:role|content)\\?"\s*:')
 _FROM_FORM = re.compile(rb'\\?"(?:from|value)\\?"\s*:')
 _TOLD_OR_CHAT = re.compile(_TOLD.pattern + rb"|" + _CHAT.pattern + rb"|" + _CHAT_TEXT.pattern)
 
-# Reasons for which a row was bad before, too.
-_STILL_BAD = ("not text", "lone surrogate", "not UTF-8", "two prompts")
+# Reasons for which a row was bad before, too, where it was read as what it is read as now.
+_STILL_BAD = ("not text", "lone surrogate", "not UTF-8")
 _NOT_A_NUMBER = re.compile(rb'(?:^|[,\t"])(?:nan|NaN)(?:$|[,\t"\r\n])')
 _NAMELESS_INDEX = re.compile(rb'(?:"")?[,\t]')
 
@@ -166,7 +167,7 @@ def _changes(line: bytes, renderer: RowRenderer) -> bool:
         if not renderer.render(values, "").text.strip():
             now = None
     except BadRowError as error:
-        if error.reason in _STILL_BAD:
+        if error.reason in _STILL_BAD and before in (now, None):
             return False
         now = None
     if before != now or now is None:
@@ -183,8 +184,18 @@ def _chosen_by_name(values: Mapping[str, Any], options: ReadOptions) -> tuple[An
     if kind is None:
         return None
     fields = _fields(kind, names)
-    needed = {"instruction": fields[1:], "preference": fields[:1]}.get(kind, fields)
-    if not fields or None in fields or any(is_absent(values[field]) for field in needed if field):
+    if not fields or None in fields:
+        return None
+    held = [values[field] for field in fields if field is not None]
+    if kind == "preference":
+        # An empty answer was one.
+        is_read = all(isinstance(value, (str, list, dict)) for value in held)
+    elif kind == "instruction":
+        is_text = all(isinstance(value, (str, type(None))) for value in (held[0], values.get("input")))
+        is_read = is_text and not is_absent(held[1])
+    else:
+        is_read = not any(map(is_absent, held))
+    if not is_read:
         return None
     is_default = options.chat().template is None
     conversations = _conversation_fields(kind, fields, values)

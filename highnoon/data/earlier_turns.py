@@ -61,7 +61,8 @@ def _earlier_turn(turn: Any, is_default: bool) -> tuple[str, Any, bool] | None:
     name = turn.get(role_field)
     if not isinstance(name, str) or words_field not in turn:
         return None
-    role, words = _ROLES.get(name, name), turn[words_field]
+    # What else a turn had was kept, and `content` beside `value` took its place.
+    role, words = _ROLES.get(name, name), turn.get("content", turn[words_field])
     if is_default and not isinstance(words, str):
         return None
     return role, words, role == "assistant" and (is_default or has_words({"content": words}))

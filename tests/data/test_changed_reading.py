@@ -80,6 +80,9 @@ def test_a_file_whose_documents_stay_keeps_its_fingerprint(
         {"messages": [{"role": "user", "parts": ["Q"]}, {"role": "model", "parts": ["A"]}]},
         {"messages": [{"role": "user", "text": "Q"}, TURNS[1]]},
         {"prompt": "Q", "chosen": "A", "rejected": ""},
+        {"prompt": "Q", "chosen": "", "rejected": "B"},
+        {"prompt": [{"role": "function", "content": "Q"}], "chosen": "A", "rejected": "B"},
+        {"instruction": ["Q"], "completion": "A", "content": "words"},
         {"chosen": [TURNS[0], {"role": "Assistant", "content": "A"}], "rejected": TURNS},
     ],
 )
