@@ -11,6 +11,7 @@ from highnoon.data.document import DataError
 from highnoon.data.formats.by_name import FOLDER_SUFFIXES, TEXT_SUFFIXES, format_of
 from highnoon.data.holds_rows import holds_rows
 from highnoon.data.read_options import ReadOptions
+from highnoon.files.folder_lock import LOCK_FILE
 
 _PLAIN_SUFFIX = re.compile(r"\.[\w+-]{1,16}")
 _NOT_READ = "not read: "
@@ -70,8 +71,8 @@ def find_files(folder: pathlib.Path, options: ReadOptions, is_nested: bool = Tru
 def is_own_output(folder: pathlib.Path, depth: int = 3) -> bool:
     """Whether a folder is what a run or a preparation wrote: its JSON is no data.
 
-    These are a saved model or checkpoint, a folder of checkpoints, logs, prepared tokens, and a folder that
-    holds such folders alone, as the output of `highnoon train`.
+    These are a saved model or checkpoint, a folder of checkpoints, logs, prepared tokens, an empty folder
+    that a run has locked, and a folder that holds such folders alone, as the output of `highnoon train`.
 
     Args:
         folder: The folder.
@@ -81,9 +82,12 @@ def is_own_output(folder: pathlib.Path, depth: int = 3) -> bool:
         DataError: the folder cannot be listed.
     """
     entries = visible_entries(folder)
+    if not entries:
+        # A run locks its output before it reads its data.
+        return (folder / LOCK_FILE).exists()
     if any(path.name in _OWN_FILES or _STEP_FOLDER.fullmatch(path.name) for path in entries):
         return True
-    is_looked_into = bool(entries) and depth > 1 and all(path.is_dir() for path in entries)
+    is_looked_into = depth > 1 and all(path.is_dir() for path in entries)
     return is_looked_into and all(is_own_output(path, depth - 1) for path in entries)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from highnoon.data import DataError, DomainFolder
 from highnoon.data.read_options import ReadOptions
+from highnoon.files.folder_lock import folder_lock
 
 
 @pytest.fixture
@@ -238,3 +239,15 @@ def test_a_folder_of_unnamed_rows_asks_for_their_fields(tmp_path: pathlib.Path) 
     (tmp_path / "a.json").write_text('[{"body": "row"}]')
     with pytest.raises(DataError, match="without known fields; name the fields of rows with"):
         DomainFolder(tmp_path)
+
+
+@pytest.mark.parametrize("output", ["out", "runs/out"])
+def test_the_output_that_a_run_has_locked_is_no_empty_domain(root: pathlib.Path, output: str) -> None:
+    with (
+        folder_lock(root / output),
+        pytest.warns(UserWarning, match="left out 1 folder of a model, checkpoints, logs or tokens"),
+    ):
+        assert DomainFolder(root).domains == ["art", "science"]
+    (root / "empty").mkdir()
+    with pytest.raises(DataError, match="sub-folders without data: empty"):
+        DomainFolder(root)
