@@ -186,22 +186,24 @@ def _chosen_by_name(values: Mapping[str, Any], options: ReadOptions) -> tuple[An
     fields = _fields(kind, names)
     if not fields or None in fields:
         return None
-    held = [values[field] for field in fields if field is not None]
-    if kind == "preference":
-        # An empty answer was one.
-        is_read = all(isinstance(value, (str, list, dict)) for value in held)
-    elif kind == "instruction":
-        is_text = all(isinstance(value, (str, type(None))) for value in (held[0], values.get("input")))
-        is_read = is_text and not is_absent(held[1])
-    else:
-        is_read = not any(map(is_absent, held))
-    if not is_read:
+    if not _was_read(kind, [values[field] for field in fields if field is not None], values.get("input")):
         return None
     is_default = options.chat().template is None
     conversations = _conversation_fields(kind, fields, values)
     if any(earlier_turns(values[field], is_default) is None for field in conversations):
         return None
     return (kind, *fields)
+
+
+def _was_read(kind: str, held: Sequence[Any], further_input: Any) -> bool:
+    """Whether the values of the chosen fields gave a document, turns of a conversation aside."""
+    if kind == "preference":
+        # An empty answer was one.
+        return all(isinstance(value, (str, list, dict)) for value in held)
+    if kind == "instruction":
+        is_text = all(isinstance(value, (str, type(None))) for value in (held[0], further_input))
+        return is_text and not is_absent(held[1])
+    return not any(map(is_absent, held))
 
 
 def _conversation_fields(kind: str | None, fields: Sequence[str | None],
