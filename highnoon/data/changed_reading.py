@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.chat_turns import LEARN_FIELDS
+from highnoon.data.earlier_turns import earlier_turns, present_turns
 from highnoon.data.formats.by_name import format_of, reader_of
 from highnoon.data.lines import raw_lines
 from highnoon.data.opening import is_packed
@@ -32,6 +33,7 @@ from highnoon.data.row_kind import (
 )
 from highnoon.data.row_renderer import RowRenderer
 from highnoon.data.row_values import is_absent
+from highnoon.tokenization.chat_template import TOOL_FIELDS
 
 _FIRST_ROWS = 64
 _LINES = (".jsonl", ".ndjson")
@@ -44,14 +46,27 @@ _TOLD = re.compile(
     rb'"(?:(?:' + "|".join((*KNOWN_FIELDS, "role", "value")).encode() + rb')"\s*:\s*'
     rb'(?:null|NaN|"(?:\s|\\[nrtf])*"|\[\s*\]|\{\s*\})|completion"\s*:)'
 )
-# In a line with a conversation: a role or a flag of a turn that was not known before.
-_CHAT = re.compile(rb'"(?:' + "|".join(CHAT_FIELDS).encode() + rb')"\s*:')
-_NEW_TURN = re.compile(
-    rb'\\?"(?:role|from)\\?"\s*:\s*\\?"(?!(?:user|assistant|system|tool|human|gpt|chatgpt|bot|chatbot|model)\\?")'
-    rb'|\\?"(?:' + "|".join((*LEARN_FIELDS, "speaker", "author", "sender")).encode() + rb')\\?"\s*:'
+# A line with conversations, and what in it may be read otherwise than before: names of roles, words that are
+# blank or no text, and further fields of a turn. Within JSON text the quotes are escaped.
+_TURNS_FIELDS = "|".join((*CHAT_FIELDS, *PREFERENCE_FIELDS, "prompt")).encode()
+_CHAT = re.compile(rb'"(?:' + _TURNS_FIELDS + rb')"\s*:\s*[^"\s]')
+_CHAT_TEXT = re.compile(rb'"(?:' + "|".join(CHAT_FIELDS).encode() + rb')"\s*:')
+_SUSPECT = re.compile(
+    rb'\\?"(?:(?:role|from)\\?"\s*:'
+    rb'(?!\s*\\?"(?:user|assistant|system|tool|human|gpt|chatgpt|bot|chatbot|model)\\?")'
+    rb'|(?:content|value)\\?"\s*:\s*(?:[^"\\\s]|\\?"(?:\s|\\+[nrtf])*\\?")'
+    rb"|(?:" + "|".join((*LEARN_FIELDS, *TOOL_FIELDS)).encode() + rb"|speaker|author|sender"
+    rb'|text|message|parts|utterance)\\?"\s*:)'
 )
-_TOLD_OR_CHAT = re.compile(_TOLD.pattern + rb"|" + _CHAT.pattern)
+_ANSWER = re.compile(rb'\\?"(?:role|from)\\?"\s*:\s*\\?"(?:assistant|gpt|chatgpt|bot|chatbot|model)\\?"')
+_ROLE_FORM = re.compile(rb'\\?"(?:role|content)\\?"\s*:')
+_FROM_FORM = re.compile(rb'\\?"(?:from|value)\\?"\s*:')
+_TOLD_OR_CHAT = re.compile(_TOLD.pattern + rb"|" + _CHAT.pattern + rb"|" + _CHAT_TEXT.pattern)
+
+# Reasons for which a row was bad before, too, where it was read as what it is read as now.
+_STILL_BAD = ("not text", "lone surrogate", "not UTF-8")
 _NOT_A_NUMBER = re.compile(rb'(?:^|[,\t"])(?:nan|NaN)(?:$|[,\t"\r\n])')
+_NAMELESS_INDEX = re.compile(rb'(?:"")?[,\t]')
 
 
 def is_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
@@ -69,23 +84,29 @@ def is_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
         DataError: the file cannot be read.
     """
     form = format_of(path)
-    if form in _TABLES and not isinstance(path, RemotePath) and _holds(path, options, _NOT_A_NUMBER):
+    if form == ".json":
+        # It was text: its fingerprint differs by the name of its form, and its rows need no look.
+        return False
+    if form in _TABLES and not isinstance(path, RemotePath) and _is_table_read_otherwise(path, options):
         return True
     if options.text_field is not None or options.template is not None:
         return False
     if form in _LINES and not isinstance(path, RemotePath):
-        return any(
-            (_CHAT.search(line) and _NEW_TURN.search(line)) or _changes(line, options)
-            for line in _found_lines(path, options, _TOLD_OR_CHAT)
-        )
+        renderer = RowRenderer(options)
+        lines = _found_lines(path, options, _TOLD_OR_CHAT)
+        return any(_may_change(line) and _changes(line, renderer) for line in lines)
     if form in _RECORDS and (is_packed(path) or (isinstance(path, RemotePath) and form != ".parquet")):
         # They would be copied whole for their first rows.
         return True
     return _is_ambiguous(_first_names(path, options))
 
 
-def _holds(path: FilePath, options: ReadOptions, pattern: re.Pattern[bytes]) -> bool:
-    return next(_found_lines(path, options, pattern), None) is not None
+def _is_table_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
+    """Whether a table has a cell that counts as null now, or an index for which it was refused."""
+    names = next(raw_lines(path, BadRows(skip=True), options.max_line_bytes), None)
+    if names is not None and _NAMELESS_INDEX.match(names[2]):
+        return True
+    return next(_found_lines(path, options, _NOT_A_NUMBER), None) is not None
 
 
 def _found_lines(path: FilePath, options: ReadOptions, pattern: re.Pattern[bytes]) -> Any:
@@ -123,26 +144,37 @@ def _is_ambiguous(names: Collection[str]) -> bool:
     return sum(kinds) > 1 or is_doubled or (kinds[2] and "completion" in names)
 
 
-def _changes(line: bytes, options: ReadOptions) -> bool:
+def _may_change(line: bytes) -> bool:
+    """Whether a line has to be parsed: most lines of conversations are ordinary."""
+    if _TOLD.search(line):
+        return True
+    return bool(_SUSPECT.search(line) or not _ANSWER.search(line)
+                or (_ROLE_FORM.search(line) and _FROM_FORM.search(line)))
+
+
+def _changes(line: bytes, renderer: RowRenderer) -> bool:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
         return False
     if not isinstance(values, dict):
         return False
+    options = renderer.options
+    before = _chosen_by_name(values, options)
+    kind = options.kind or row_kind(present_fields(values))
+    now: tuple[Any, ...] | None = (kind, *_fields(kind, present_fields(values)))
     try:
-        now: Any = RowRenderer(options).render(values, "")
+        if not renderer.render(values, "").text.strip():
+            now = None
     except BadRowError as error:
-        if error.reason not in ("no answer", "missing field"):
+        if error.reason in _STILL_BAD and before in (now, None):
             return False
         now = None
-    before = _chosen_by_name(values, options)
-    if now is None or not now.text.strip():
-        return before is not None
-    kind = options.kind or row_kind(present_fields(values))
-    return before != (kind, *_fields(kind, present_fields(values))) or (
-        kind == "chat" and _mixes_forms(values)
-    )
+    if before != now or now is None:
+        return before != now
+    is_default = options.chat().template is None
+    return any(earlier_turns(values[field], is_default) != present_turns(values[field], is_default)
+               for field in _conversation_fields(kind, now[1:], values))
 
 
 def _chosen_by_name(values: Mapping[str, Any], options: ReadOptions) -> tuple[Any, ...] | None:
@@ -152,10 +184,35 @@ def _chosen_by_name(values: Mapping[str, Any], options: ReadOptions) -> tuple[An
     if kind is None:
         return None
     fields = _fields(kind, names)
-    needed = fields[1:] if kind == "instruction" else fields
-    if not fields or any(field is None or is_absent(values[field]) for field in needed):
+    if not fields or None in fields:
+        return None
+    if not _was_read(kind, [values[field] for field in fields if field is not None], values.get("input")):
+        return None
+    is_default = options.chat().template is None
+    conversations = _conversation_fields(kind, fields, values)
+    if any(earlier_turns(values[field], is_default) is None for field in conversations):
         return None
     return (kind, *fields)
+
+
+def _was_read(kind: str, held: Sequence[Any], further_input: Any) -> bool:
+    """Whether the values of the chosen fields gave a document, turns of a conversation aside."""
+    if kind == "preference":
+        # An empty answer was one.
+        return all(isinstance(value, (str, list, dict)) for value in held)
+    if kind == "instruction":
+        is_text = all(isinstance(value, (str, type(None))) for value in (held[0], further_input))
+        return is_text and not is_absent(held[1])
+    return not any(map(is_absent, held))
+
+
+def _conversation_fields(kind: str | None, fields: Sequence[str | None],
+                         values: Mapping[str, Any]) -> list[str]:
+    """The fields of a row that hold conversations; an answer that is text is none."""
+    if kind == "chat":
+        return [field for field in fields if field is not None]
+    answers = [*fields, "prompt"] if kind == "preference" else []
+    return [field for field in answers if field is not None and isinstance(values.get(field), (list, dict))]
 
 
 def _fields(kind: str | None, names: Collection[str]) -> tuple[str | None, ...]:
@@ -166,13 +223,3 @@ def _fields(kind: str | None, names: Collection[str]) -> tuple[str | None, ...]:
     if kind == "instruction":
         return first_field(names, INSTRUCTION_FIELDS), first_field(names, RESPONSE_FIELDS)
     return tuple(name if name in names else None for name in PREFERENCE_FIELDS)
-
-
-def _mixes_forms(values: Mapping[str, Any]) -> bool:
-    turns = values[first_field(present_fields(values), CHAT_FIELDS) or ""]
-    return isinstance(turns, list) and any(
-        isinstance(turn, dict)
-        and ("from" in turn or "value" in turn)
-        and ("role" in turn or "content" in turn)
-        for turn in turns
-    )

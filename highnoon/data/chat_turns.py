@@ -37,10 +37,11 @@ def chat_turns(value: Any, field: str, place: str) -> list[Message]:
     """Returns the turns of a conversation.
 
     A turn has its role under `role`, `from`, `speaker`, `author` or `sender`, and its words under `content`,
-    `value`, `text`, `message`, `parts` or `utterance`; null counts as absent. Names of roles are folded to
-    `user`, `assistant`, `system` and `tool`, whatever their case. A column of lists, `{"role": [...],
-    "content": [...]}`, and JSON text are taken too. A flag of an assistant's turn, such as `weight: 0` or
-    `train: false`, becomes `learn`. What else a turn has stays with it, for templates.
+    `value`, `text`, `message`, `parts` or `utterance`; null counts as absent. Words that are a list of
+    parts of text are joined. Names of roles are folded to `user`, `assistant`, `system` and `tool`, whatever
+    their case. A column of lists, `{"role": [...], "content": [...]}`, and JSON text are taken too. A flag of
+    an assistant's turn, such as `weight: 0` or `train: false`, becomes `learn`. What else a turn has stays
+    with it, for templates.
 
     Args:
         value: The conversation.
@@ -85,7 +86,8 @@ def _message(turn: Any, field: str, place: str) -> Message:
     used = {words_field, "content", "learn", "role", "from", *named}
     rest = {name: value for name, value in turn.items() if name not in used}
     words = turn[words_field]
-    return {"role": role, "content": _joined(words, place) if words_field == "parts" else words,
+    is_in_parts = words_field == "parts" or _is_text_parts(words)
+    return {"role": role, "content": _joined(words, place) if is_in_parts else words,
             **({} if learn is None else {"learn": learn}), **rest}
 
 
@@ -131,8 +133,15 @@ def _is_to_learn(turn: Mapping[str, Any], role: str, place: str) -> bool | None:
     return values.pop() if values else None
 
 
+def _is_text_parts(words: Any) -> bool:
+    """Whether words are a list of texts, as OpenAI's content parts are; a part with an image is none."""
+    return isinstance(words, list) and bool(words) and all(
+        isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
+        for part in words)
+
+
 def _joined(parts: Any, place: str) -> str:
-    """The words of a turn that are given in parts, as Gemini's are."""
+    """The words of a turn that are given in parts, as those of Gemini and OpenAI are."""
     texts = [part.get("text") if isinstance(part, Mapping) else part
              for part in (parts if isinstance(parts, list) else [parts])]
     words = [text for text in texts if isinstance(text, str)]

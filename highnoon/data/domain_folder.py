@@ -14,6 +14,7 @@ from highnoon.data.bad_rows import BadRows
 from highnoon.data.document import DataError
 from highnoon.data.files import Files
 from highnoon.data.folder_files import (
+    NO_ROWS,
     OWN_OUTPUT,
     FolderFiles,
     describe_files_left_out,
@@ -36,8 +37,9 @@ class DomainFolder(RowSource):
     within a domain are read, too. Domains and files are read in the order of their names. Files directly in
     `root` are the domain `"default"`, with a warning; a sub-folder without data is an error, or counted where
     bad rows are skipped. Any other file, a link to a folder within a domain, and a folder that a run or a
-    preparation wrote is left out: one warning says how many of which kind, and `bad_rows` counts them. Hidden
-    files and folders are ignored.
+    preparation wrote is left out, and so is a `.json` file whose first record has no known field, such as a
+    configuration: one warning says how many of which kind, and `bad_rows` counts them. Hidden files and
+    folders are ignored.
 
     Args:
         root: The folder.
@@ -67,9 +69,11 @@ class DomainFolder(RowSource):
         found = self._files_of(domains)
         there = describe_files_left_out(self.files_left_out)
         if not found:
+            is_unnamed = NO_ROWS in self.files_left_out.report()["reasons"]
+            hint = "; name the fields of rows with `text_field` or `template`" if is_unnamed else ""
             raise DataError(
                 f"{self.root} holds no *{', *'.join(FOLDER_SUFFIXES)}, neither itself nor in its "
-                f"sub-folders; it holds {there or 'nothing'}"
+                f"sub-folders; it holds {there or 'nothing'}{hint}"
             )
         if there:
             warnings.warn(
@@ -90,14 +94,14 @@ class DomainFolder(RowSource):
 
     def _files_of(self, domains: Sequence[str] | None) -> dict[str, list[pathlib.Path]]:
         """The files of each domain that is read; `empty_domains` and `files_left_out` get the rest."""
-        everything = {folder.name: find_files(folder) for folder in self._domain_folders()}
+        everything = {folder.name: find_files(folder, self.options) for folder in self._domain_folders()}
         found = {domain: held.files for domain, held in everything.items() if held.files}
         self.empty_domains = [domain for domain in everything if domains is None and domain not in found]
         if domains is not None:
             chosen = {name: found[_require_domain(name, found, self.root)] for name in sorted(set(domains))}
             self._leave_out(everything[name] for name in chosen)
             return chosen
-        direct = find_files(self.root, is_nested=False)
+        direct = find_files(self.root, self.options, is_nested=False)
         self._leave_out([direct, *everything.values()])
         if direct.files:
             warnings.warn(

@@ -15,6 +15,13 @@ INSTRUCTION_FIELDS = ("instruction", "prompt", "question")
 RESPONSE_FIELDS = ("response", "output", "answer", "completion")
 PREFERENCE_FIELDS = ("chosen", "rejected")
 
+FIELDS_OF_KIND = {
+    "text": TEXT_FIELDS,
+    "chat": CHAT_FIELDS,
+    "instruction": (*INSTRUCTION_FIELDS, *RESPONSE_FIELDS),
+    "preference": PREFERENCE_FIELDS,
+}
+
 KNOWN_FIELDS = (
     *TEXT_FIELDS,
     *CHAT_FIELDS,

@@ -217,6 +217,13 @@ def _asked(prompt: Any, place: str) -> list[Message]:
     """The turns before an answer, of which the last asks for it."""
     if isinstance(prompt, list):
         return chat_turns(prompt, "prompt", place)
+    if prompt is None:
+        raise BadRowError(
+            f"{place}: expected a string `prompt` that `chosen` and `rejected` answer; received none; give "
+            f"one, or conversations that hold it",
+            "missing field",
+            place,
+        )
     return [{"role": "user", "content": require_text(prompt, "prompt", place)}]
 
 

@@ -47,11 +47,11 @@ class RowTemplate:
             raise DataError(f"`template` takes fields as they are, as in {{{formed[0]}}}, without `!` and "
                             f"`:` after the name; received {shown(template)}")
         self._parts = [(words, field) for words, field, _, _ in parts]
-        fields = [field for _, field in self._parts if field is not None]
-        if not fields or "" in fields:
+        self.fields = [field for _, field in self._parts if field is not None]
+        if not self.fields or "" in self.fields:
             raise DataError(f"`template` must name fields in braces, as in {{title}}; received "
                             f"{shown(template)}")
-        if missing := [field for field in self.learned_fields if field not in fields]:
+        if missing := [field for field in self.learned_fields if field not in self.fields]:
             raise DataError(f"`learned_fields` must stand in the template; {shown(', '.join(missing))} does "
                             f"not")
 

@@ -43,6 +43,12 @@ def write(folder: pathlib.Path, rows: list[Any], name: str = "a.jsonl") -> pathl
         {"text": "a", "messages": None},
         {"prompt": "Q", "chosen": "A", "rejected": "B"},
         {"instruction": "", "input": "Q", "output": "A"},
+        {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": '"A" \n'}]},
+        {"messages": {"role": ["user", "assistant"], "content": ["", "A"]}},
+        {"messages": [*TURNS, {"role": "assistant", "content": None}]},
+        {"messages": [TURNS[0], {**TURNS[1], "learn": True, "tool_calls": None}]},
+        {"prompt": "Q", "chosen": TURNS, "rejected": TURNS},
+        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}, TURNS[1]]},
     ],
 )
 def test_a_file_whose_documents_stay_keeps_its_fingerprint(
@@ -66,6 +72,18 @@ def test_a_file_whose_documents_stay_keeps_its_fingerprint(
         {"messages": [TURNS[0], {"role": "assistant", "content": ""}]},
         {"messages": [{"role": None, "from": "human", "value": "Q"}, TURNS[1]]},
         {"text": float("nan"), "content": "a"},
+        {"messages": [*TURNS, {"role": "assistant", "content": " \n"}]},
+        {"messages": json.dumps([*TURNS, {"role": "assistant", "content": " \n"}])},
+        {"messages": TURNS[:1]},
+        {"messages": [TURNS[0], {**TURNS[1], "tool_calls": [1]}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Q"}]}, TURNS[1]]},
+        {"messages": [{"role": "user", "parts": ["Q"]}, {"role": "model", "parts": ["A"]}]},
+        {"messages": [{"role": "user", "text": "Q"}, TURNS[1]]},
+        {"prompt": "Q", "chosen": "A", "rejected": ""},
+        {"prompt": "Q", "chosen": "", "rejected": "B"},
+        {"prompt": [{"role": "function", "content": "Q"}], "chosen": "A", "rejected": "B"},
+        {"instruction": ["Q"], "completion": "A", "content": "words"},
+        {"chosen": [TURNS[0], {"role": "Assistant", "content": "A"}], "rejected": TURNS},
     ],
 )
 def test_a_file_whose_documents_changed_gets_another(tmp_path: pathlib.Path, row: Any, name: str) -> None:
@@ -79,6 +97,8 @@ def test_a_file_whose_documents_changed_gets_another(tmp_path: pathlib.Path, row
         ("instruction,input,output\nQ,,A\n", False),
         ("text\nnanny\n", False),
         ("text\nnan\n", True),
+        (",text\n0,a\n", True),
+        ('\ufeff"",text\n0,a\n', True),
         ("instruction,prompt,response\n,Q,A\n", True),
         ("text,messages\n,[]\n", True),
     ],
@@ -118,3 +138,11 @@ def test_conversations_with_roles_or_flags_that_are_new_get_another_fingerprint(
     for turns in ([first, turn], json.dumps([first, turn])):
         file = write(tmp_path, [{"text": "words", "author": "ai"}, {"messages": turns}])
         assert is_read_otherwise(file, ReadOptions()) is is_otherwise
+
+
+def test_the_rows_of_a_json_file_are_not_read_for_its_fingerprint(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.json").write_text("[" + "1," * 1000 + "1]")
+    monkeypatch.setattr("highnoon.data.changed_reading.reader_of", lambda path: pytest.fail("read"))
+    assert not is_read_otherwise(tmp_path / "a.json", ReadOptions())

@@ -19,6 +19,8 @@ TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
     {"role": ["user", "assistant"], "content": ["a", "b"]},
     {"role": np.array([b"user", b"assistant"], object), "content": np.array([b"a", b"b"], object)},
     '[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]',
+    [{"role": "user", "content": [{"type": "text", "text": "a"}]},
+     {"role": "assistant", "content": [{"type": "text", "text": ""}, {"type": "text", "text": "b"}]}],
 ])
 def test_every_form_gives_the_same_turns(value: Any) -> None:
     assert chat_turns(value, "messages", "a:1") == TURNS
@@ -27,6 +29,11 @@ def test_every_form_gives_the_same_turns(value: Any) -> None:
 def test_what_else_a_turn_has_stays() -> None:
     turn = {"role": "assistant", "content": None, "tool_calls": [1]}
     assert chat_turns([turn], "messages", "a:1") == [turn]
+
+
+def test_parts_that_are_not_all_text_stay_for_templates() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "b"}}]
+    assert chat_turns([{"role": "user", "content": parts}], "messages", "a:1")[0]["content"] == parts
 
 
 @pytest.mark.parametrize(("value", "found"), [

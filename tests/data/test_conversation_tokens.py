@@ -7,9 +7,10 @@ import pathlib
 
 import pytest
 
-from highnoon.data import Files, PreparedTokens, prepare, tokenize, train_tokenizer
+from highnoon.data import DomainFolder, Files, PreparedTokens, prepare, tokenize, train_tokenizer
 from highnoon.data.encoding import encode_batch
 from highnoon.data.read_options import ReadOptions
+from highnoon.data.source_template import source_template
 from highnoon.tokenization import ByteTokenizer, ChatTemplate, load_tokenizer
 
 MARKS = ["<|im_start|>", "<|im_end|>"]
@@ -116,3 +117,15 @@ def test_the_tokens_of_a_cache_of_conversations_carry_their_template(
     tokenize(Files(rows), ByteTokenizer(), tmp_path)
     [folder] = (tmp_path / "tokens").iterdir()
     assert load_tokenizer(folder).chat_template == ChatTemplate()
+
+
+def test_conversations_behind_many_other_documents_give_their_template(
+    rows: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books" / "a.jsonl").write_text('{"text": "Hello"}\n' * 2000)
+    assert source_template(DomainFolder(tmp_path)) is None
+    (tmp_path / "talk").mkdir()
+    (tmp_path / "talk" / "b.jsonl").write_bytes(rows.read_bytes())
+    assert source_template(DomainFolder(tmp_path)) == ChatTemplate()
+    assert source_template(Files(str(tmp_path / "*" / "*.jsonl"))) == ChatTemplate()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import warnings
 
 import pytest
 
 from highnoon.data import DataError, DomainFolder
 from highnoon.data.read_options import ReadOptions
+from highnoon.files.folder_lock import folder_lock
 
 
 @pytest.fixture
@@ -183,3 +185,69 @@ def test_what_a_run_wrote_into_the_folder_of_its_data_is_no_data(
     with pytest.warns(UserWarning, match="left out 1 folder of a model, checkpoints, logs or tokens"):
         source = DomainFolder(root)
     assert [document.text for document in source.documents()] == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("metadata.json", '{"name": "poems", "version": 1}', "*.json without known fields"),
+        ("dataset_infos.json", '{"default": {"features": {"text": {}}}}', "*.json without known fields"),
+        ("index.json", '{"train": ["a.jsonl"], "test": []}', "*.json without known fields"),
+        ("labels.json", "[1, 2, 3]", "*.json without known fields"),
+        ("nothing.json", "", "*.json without known fields"),
+        ("README.md", "", "empty *.md"),
+    ],
+)
+@pytest.mark.parametrize("parent", ["", "art"])
+def test_what_lies_beside_the_data_and_is_none_is_left_out_and_counted(
+    root: pathlib.Path, parent: str, name: str, content: str, kind: str
+) -> None:
+    before = [document.text for document in DomainFolder(root).documents()]
+    (root / parent / name).write_text(content)
+    with pytest.warns(UserWarning, match=re.escape(f"left out 1 {kind}")):
+        source = DomainFolder(root)
+    assert [document.text for document in source.documents()] == before
+    assert source.bad_rows.report()["reasons"][f"not read: {kind}"]["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ('[{"body": "row"}, {"body": "row"}]', {"text_field": "body"}),
+        ('{"title": "a", "body": "row"}', {"template": "{title}: {body}"}),
+        ('[{"text": null}, {"text": "row"}]', {}),
+        ('{"question": "a", "answer": "row"}', {}),
+        ('[{"response": "row"}]', {"kind": "instruction"}),
+    ],
+)
+def test_a_json_file_of_rows_is_read(tmp_path: pathlib.Path, content: str, options: dict[str, str]) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.warns(UserWarning, match="1 files directly in"):
+        source = DomainFolder(tmp_path, options=ReadOptions(**options, skip_bad=True))
+    assert all("row" in document.text for document in source.documents())
+    assert len(source.parts) == 1
+
+
+@pytest.mark.parametrize("content", ['{"text": "a', '[{"text": "a"}, 1]', "// no JSON", "[" * 1000])
+def test_a_damaged_json_file_is_an_error_and_not_left_out(tmp_path: pathlib.Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.warns(UserWarning, match="1 files directly in"), pytest.raises(DataError, match=r"a\.json"):
+        list(DomainFolder(tmp_path).documents())
+
+
+def test_a_folder_of_unnamed_rows_asks_for_their_fields(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.json").write_text('[{"body": "row"}]')
+    with pytest.raises(DataError, match="without known fields; name the fields of rows with"):
+        DomainFolder(tmp_path)
+
+
+@pytest.mark.parametrize("output", ["out", "runs/out"])
+def test_the_output_that_a_run_has_locked_is_no_empty_domain(root: pathlib.Path, output: str) -> None:
+    with (
+        folder_lock(root / output),
+        pytest.warns(UserWarning, match="left out 1 folder of a model, checkpoints, logs or tokens"),
+    ):
+        assert DomainFolder(root).domains == ["art", "science"]
+    (root / "empty").mkdir()
+    with pytest.raises(DataError, match="sub-folders without data: empty"):
+        DomainFolder(root)

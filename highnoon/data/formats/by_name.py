@@ -24,10 +24,11 @@ READERS: dict[str, Reader] = {
 # Endings of a local copy that is asked for by its bare name.
 DATA_SUFFIXES = (".txt", *READERS)
 
+# Text with another ending than `.txt`.
+TEXT_SUFFIXES = (".text", ".md", ".markdown", ".rst", ".adoc", ".asciidoc", ".org", ".tex")
+
 # What a folder is searched for; any other file that is named is text, unless `require_text_file` refuses it.
-FOLDER_SUFFIXES = (
-    *DATA_SUFFIXES, ".text", ".md", ".markdown", ".rst", ".adoc", ".asciidoc", ".org", ".tex",
-)
+FOLDER_SUFFIXES = (*DATA_SUFFIXES, *TEXT_SUFFIXES)
 
 # Every ending that a name of data may have, packed ones too.
 ALL_SUFFIXES = tuple(suffix + packed for suffix in DATA_SUFFIXES for packed in ("", *COMPRESSED_SUFFIXES))

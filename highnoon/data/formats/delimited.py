@@ -27,15 +27,16 @@ def read_delimited(
 ) -> Iterator[FileRow]:
     """Yields the rows of a file of separated values, every value a text; `NaN` and `nan` are null.
 
+    A first column without a name is left out: it is the index that pandas writes.
+
     A value in double quotes may hold the delimiter and line ends; a quote within it is doubled. After a row
     whose quotes do not close, reading goes on at the line after its first, and so it does after a row that
     is cut by a line too long.
 
     Raises:
-        BadRowError: a name is empty or there twice, there are more than 10,000 names, or the line of names is
-            too long; or, unless bad rows are
-            skipped, a row has a line too long, quotes that do not close, another number of values, or bytes
-            that are not UTF-8.
+        BadRowError: another name is empty, or one is there twice, there are more than 10,000 names, or the
+            line of names is too long; or, unless bad rows are skipped, a row has a line too long, quotes that
+            do not close, another number of values, or bytes that are not UTF-8.
     """
     # The library's own bound of 128 KiB a value is a setting of the process; it is only ever raised here.
     csv.field_size_limit(max(csv.field_size_limit(), options.max_line_bytes))
@@ -46,6 +47,7 @@ def read_delimited(
         place = f"{path}:{number}"
         if names is None:
             names = _require_names(values, place)
+            first = 0 if names[0] else 1
         elif len(values) != len(names):
             bad.take(
                 BadRowError(
@@ -56,8 +58,8 @@ def read_delimited(
                 )
             )
         else:
-            cells = (None if value in _NOT_A_NUMBER else value for value in values)
-            yield FileRow(dict(zip(names, cells, strict=True)), place, number)
+            cells = (None if value in _NOT_A_NUMBER else value for value in values[first:])
+            yield FileRow(dict(zip(names[first:], cells, strict=True)), place, number)
 
 
 read_csv: Reader = read_delimited
@@ -171,7 +173,8 @@ def _require_names(names: list[str], place: str) -> list[str]:
             "bad names",
             place,
         )
-    counts = collections.Counter(names)
+    # The first may be empty where others follow.
+    counts = collections.Counter(names if names[0] or len(names) == 1 else names[1:])
     doubled = sorted(name for name, count in counts.items() if count > 1 or not name.strip())
     if doubled:
         raise BadRowError(

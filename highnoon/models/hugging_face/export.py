@@ -32,8 +32,9 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
 
     The folder holds `config.json`, `model.safetensors` (float32), `generation_config.json`, where the model
     has one the tokenizer with its chat template in Jinja, and `highnoon_manifest.json` with the hashes of
-    these, which `load_model` compares. `transformers` writes a conversation with the ids that the model was
-    trained on, and stops at the end of a turn. Factors of `enable_lora` are added into their kernels.
+    these, which `load_model` compares. `transformers` writes a prompt of one turn with the ids that the model
+    was trained on, and stops at the end of a turn. Earlier answers have these ids, too, where the template
+    writes a special token or a line end before them. Factors of `enable_lora` are added into their kernels.
 
     Args:
         model: The model; its pattern must be one that a family of `transformers` has.

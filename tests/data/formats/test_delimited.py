@@ -26,6 +26,14 @@ def test_values_in_quotes_hold_what_cuts_others(tmp_path: pathlib.Path) -> None:
     ]
 
 
+def test_the_nameless_index_that_pandas_writes_is_left_out(tmp_path: pathlib.Path) -> None:
+    file = write(tmp_path, ",text,n\n0,one,1\n1,two,2\n")
+    rows = list(read_csv(file, ReadOptions(), BadRows()))
+    assert [row.values for row in rows] == [{"text": "one", "n": "1"}, {"text": "two", "n": "2"}]
+    with pytest.raises(BadRowError, match=r"a\.csv:2: expected 3 values"):
+        list(read_csv(write(tmp_path, ",text,n\n0,one\n"), ReadOptions(), BadRows()))
+
+
 def test_tabs_cut_a_tsv(tmp_path: pathlib.Path) -> None:
     rows = read_tsv(write(tmp_path, "a\tb\n1,2\t3\n"), ReadOptions(), BadRows())
     assert [row.values for row in rows] == [{"a": "1,2", "b": "3"}]
@@ -42,6 +50,8 @@ def test_tabs_cut_a_tsv(tmp_path: pathlib.Path) -> None:
         ("a,b\n1,2\n1,2,3\n", r"a\.csv:3: expected 2 values, as the first row has names; received 3"),
         ("a,b\n1,2\n1\n", r"a\.csv:3: expected 2 values"),
         ("a,a\n1,2\n", r"a\.csv:1: the first row must name each field once; 'a' is"),
+        (",a,\n1,2,3\n", r"a\.csv:1: the first row must name each field once; '' is"),
+        (",\n1,2\n", r"a\.csv:1: the first row must name each field once; '' is"),
         ("a,\n1,2\n", r"a\.csv:1: the first row must name each field once; '' is"),
         (b"a,b\n1,2\nx,\xe9\n", r"a\.csv:3: the row is not UTF-8"),
     ],
