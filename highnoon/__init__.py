@@ -1,4 +1,4 @@
-"""HighNoon: train, align, evaluate and serve mixture-of-experts language models with Keras.
+"""HighNoon: train and evaluate mixture-of-experts language models with Keras.
 
 Names are loaded on first use, so that `import highnoon` costs no more than it must.
 """
@@ -31,10 +31,17 @@ _HOMES = {
     "Trainer": "training",
 }
 
-__all__ = ["__edition__", "__version__", *_HOMES]
+_SUBPACKAGES = (
+    "callbacks", "config", "data", "evaluation", "inference", "layers", "models", "monitoring", "testing",
+    "tokenization", "training",
+)
+
+__all__ = ["__edition__", "__version__", *_HOMES, *_SUBPACKAGES]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"highnoon.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'highnoon' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"highnoon.{_HOMES[name]}"), name)
@@ -43,4 +50,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted(__all__)

@@ -41,7 +41,7 @@ NAMED_PATTERNS = {
     "mamba_only": "mamba2",
     "mamba_timecrystal_wlam_moe_hybrid": "mamba2+moe, gated_delta_rule+moe, sliding_attention+moe",
 }
-"""The documented names; docs/guides/patterns.md says what stands behind each."""
+"""The documented names; docs/guides/models.md says what stands behind each."""
 
 
 def parse_pattern(pattern: str) -> list[tuple[str, str | None]]:

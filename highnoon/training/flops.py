@@ -15,6 +15,9 @@ from highnoon.models.patterns import parse_pattern
 _SIDE = {"CPU": 1024, "GPU": 8192, "TPU": 8192}
 _REPEATS = 5
 
+# Mixers that compare every position with those before it.
+_QUADRATIC = ("attention", "sliding_attention", "latent_attention")
+
 
 def flops_per_token(model: keras.Model, row_length: int) -> float | None:
     """Returns the operations of forward and backward pass for a token; None for models of others.
@@ -30,7 +33,7 @@ def flops_per_token(model: keras.Model, row_length: int) -> float | None:
     passed = count_parameters(config, active=True)
     if not config.tie_embeddings:
         passed -= config.vocab_size * config.embedding_dim  # reading a row multiplies nothing
-    mixers = [mixer for mixer, _ in parse_pattern(config.block_pattern) if "attention" in mixer]
+    mixers = [mixer for mixer, _ in parse_pattern(config.block_pattern) if mixer in _QUADRATIC]
     num_attentions = config.num_reasoning_blocks * len(mixers)
     width = config.resolved_num_heads * config.resolved_head_dim
     return 6.0 * passed + 6.0 * num_attentions * row_length * width

@@ -90,6 +90,7 @@ class TrainingRun:
         auto_batch: Whether a call of one step, as the first is, that does not fit into memory is tried with
             smaller micro-batches.
         steps_per_execution: Most steps in one call of the device.
+        run_id: Names the run in its events and its log folder; the same after a resume.
         explain_memory: Returns what to say where it does not.
     """
 
@@ -116,6 +117,7 @@ class TrainingRun:
         skipped_folder: pathlib.Path | None,
         auto_batch: bool,
         steps_per_execution: int,
+        run_id: str,
         explain_memory: Callable[[BaseException], str],
     ) -> None:
         self.model, self.optimizer, self.step_state, self.replicas = model, optimizer, step_state, replicas
@@ -123,7 +125,7 @@ class TrainingRun:
         self.stages, self.plan, self.progress = stages, plan, progress
         self.callbacks, self.intervals, self.config = callbacks, intervals, config
         self.jit_compile, self.auto_batch = jit_compile, auto_batch
-        self.steps_per_execution = steps_per_execution
+        self.steps_per_execution, self.run_id = steps_per_execution, run_id
         self._writer, self._capture, self._best = writer, capture, restore_best
         self._find_sound, self._go_back, self._restore_end = find_sound, go_back, restore_end
         self._explain = explain_memory
@@ -200,6 +202,7 @@ class TrainingRun:
         self._load_callbacks(callback_states)
         callbacks.event(
             "train_begin",
+            run_id=self.run_id,
             step=progress.step,
             total_steps=self.plan.total_steps,
             num_parameters=self.model.count_params(),

@@ -42,11 +42,13 @@ class StageSources:
     Args:
         sources: In the order in which they were given; a folder of domains that is to be balanced is one
             source a domain.
-        shares: Their shares of the rows, where they were given.
+        shares: Their fractions of the rows, where they were given.
+        streamed: Names of those that are read as streams, see `StreamedRows`.
     """
 
     sources: list[DocumentSource]
     shares: list[float] | None
+    streamed: list[str]
 
 
 def open_stage_sources(
@@ -63,10 +65,11 @@ def open_stage_sources(
 def _open_stage(stage: CurriculumStage, data_dir: str | os.PathLike[str] | None) -> StageSources:
     names, shares = stage.dataset_names_and_shares()
     opened: list[DocumentSource] = []
+    streamed: list[str] = []
     kept: list[float] = []
     for place, name in enumerate(names):
         try:
-            source = open_dataset(name, data_dir)
+            source, is_streamed = _open_dataset(name, data_dir)
         except SourceNotFoundError as error:
             if name not in stage.optional or len(names) == 1:
                 raise
@@ -76,20 +79,19 @@ def _open_stage(stage: CurriculumStage, data_dir: str | os.PathLike[str] | None)
             )
             continue
         parts = getattr(source, "parts", [source]) if stage.balance is not None else [source]
-        for part in parts:
-            part.is_streamed = source.is_streamed
         opened += parts
+        streamed += [part.name for part in parts] if is_streamed else []
         kept += [shares[place]] if shares is not None else []
     if not opened:
         raise DataError(f"all datasets of stage `{stage.name}` are optional, and none of them is there")
     require_distinct_names(opened)
     if shares is None or len(kept) == len(shares):
-        return StageSources(opened, shares)
-    return StageSources(opened, [share / sum(kept) for share in kept])
+        return StageSources(opened, shares, streamed)
+    return StageSources(opened, [share / sum(kept) for share in kept], streamed)
 
 
-def open_dataset(entry: Any, data_dir: str | os.PathLike[str] | None) -> DocumentSource:
-    """Returns the source of a stage's dataset.
+def _open_dataset(entry: Any, data_dir: str | os.PathLike[str] | None) -> tuple[DocumentSource, bool]:
+    """Returns the source of a stage's dataset, and whether the stage reads it as a stream.
 
     Args:
         entry: A name, an object, or a mapping of `name`, options of `open_source`, and `stream`: true reads
@@ -97,12 +99,12 @@ def open_dataset(entry: Any, data_dir: str | os.PathLike[str] | None) -> Documen
         data_dir: Where named datasets lie.
     """
     if not isinstance(entry, Mapping):
-        return open_source(entry, data_dir=data_dir)
+        source = open_source(entry, data_dir=data_dir)
+        return source, source.is_streamed
     options = require_source_options(entry)
     is_streamed = options.pop("stream", False)
     source = open_source(**options, data_dir=data_dir)
-    source.is_streamed = source.is_streamed or is_streamed
-    return source
+    return source, source.is_streamed or is_streamed
 
 
 def choose_tokenizer(
@@ -127,7 +129,7 @@ def choose_tokenizer(
             raise ConfigError(
                 "the model has no tokenizer and no `vocab_size` to train one for; give `tokenizer=`"
             )
-        streamed = [source.name for stage in sources for source in stage.sources if source.is_streamed]
+        streamed = [name for stage in sources for name in stage.streamed]
         if streamed:
             raise ConfigError(
                 f"{streamed[0]} is read as a stream, which is no text to train a tokenizer on first; give "
@@ -200,7 +202,7 @@ class StagePreparation:
             config: The run's configuration with the stage's overrides.
             seed: Seed of the stage's order.
         """
-        if any(source.is_streamed for source in opened.sources):
+        if opened.streamed:
             return self._prepare_stream(stage, opened.sources, config, seed)
         stores = [self._store(source, config.validation_split) for source in opened.sources]
         shares = opened.shares

@@ -452,6 +452,7 @@ class Trainer:
             restore_end=self._restore_end(saved),
             auto_batch=self.auto_batch,
             steps_per_execution=self.steps_per_execution,
+            run_id=self._run_id,
             explain_memory=lambda error: describe_out_of_memory(before, error),
             skipped_folder=run_folder / "skipped_steps" if run_folder and is_chief else None,
         )

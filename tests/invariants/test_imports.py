@@ -9,7 +9,14 @@ import sys
 import pytest
 
 HEAVY = {
-    "tensorflow", "keras", "keras_hub", "matplotlib", "jax", "tokenizers", "tensorflow_datasets", "datasets",
+    "tensorflow",
+    "keras",
+    "keras_hub",
+    "matplotlib",
+    "jax",
+    "tokenizers",
+    "tensorflow_datasets",
+    "datasets",
 }
 
 
@@ -31,11 +38,7 @@ def test_configuration_loads_nothing_heavy():
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["generate"], ["train"]])
 def test_command_line_answers_without_loading_anything_heavy(words):
-    statement = (
-        "from highnoon.cli.__main__ import main\n"
-        f"try: main({words!r})\n"
-        "except SystemExit: pass"
-    )
+    statement = f"from highnoon.cli.__main__ import main\ntry: main({words!r})\nexcept SystemExit: pass"
     assert modules_after(statement) & HEAVY == set()
 
 
@@ -50,3 +53,21 @@ def test_an_unknown_name_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="no attribute 'Trainr'"):
         _ = highnoon.Trainr
+
+
+def test_subpackages_are_attributes_and_only_public_names_are_listed():
+    statement = (
+        "import highnoon as hn\n"
+        "assert hn.config.Config is hn.Config and hn.monitoring.parse_rule\n"
+        "assert sorted(dir(hn)) == sorted(hn.__all__), dir(hn)"
+    )
+    assert modules_after(statement) & HEAVY == set()
+
+
+@pytest.mark.slow
+def test_every_subpackage_resolves():
+    names = "callbacks data evaluation inference layers models testing tokenization training".split()
+    statement = "import highnoon as hn\n" + "\n".join(
+        f"assert hn.{name}.__name__ == 'highnoon.{name}'" for name in names
+    )
+    assert "highnoon" in modules_after(statement)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from highnoon.config import ConfigError
+from highnoon.data import Files
 from highnoon.training import CurriculumScheduler
+from highnoon.training.run_data import open_stage_sources
 from highnoon.training.stages import CurriculumStage
 
 
@@ -60,3 +62,14 @@ def test_bad_stages_are_refused(arguments, message):
 def test_a_mix_of_pairs_and_names_is_refused():
     with pytest.raises(ConfigError, match="or none"):
         CurriculumStage("a", [("x", 0.5), "y"]).dataset_names_and_shares()
+
+
+def test_a_source_that_one_stage_streams_is_not_changed_for_another(tmp_path):
+    (tmp_path / "a.txt").write_text("text")
+    source = Files(tmp_path / "a.txt")
+    stages = [
+        CurriculumStage("a", [{"name": source, "stream": True}], steps=1),
+        CurriculumStage("b", [source]),
+    ]
+    streaming, plain = open_stage_sources(stages, None)
+    assert (streaming.streamed, plain.streamed, source.is_streamed) == ([source.name], [], False)

@@ -17,7 +17,7 @@ from highnoon.config import ConfigError, TrainingConfig
 from highnoon.models.arrays import load_arrays
 from highnoon.tokenization import ByteTokenizer
 from highnoon.training import AdaptiveCurriculumScheduler, CurriculumScheduler
-from highnoon.training.checkpoint import find_checkpoint
+from highnoon.training.checkpoint import find_checkpoint, read_state
 from highnoon.training.run_data import choose_tokenizer
 from highnoon.training.snapshot import OPTIMIZER_FILE
 
@@ -133,6 +133,9 @@ def test_events_and_summary_carry_the_documented_keys(make_model, corpus, other_
         verbose=False,
     )
 
+    begun = next(event for event in events if event["event"] == "train_begin")
+    assert set(begun) == {"event", "run_id", "step", "total_steps", "num_parameters"}
+    assert begun["run_id"] == read_state(find_checkpoint(tmp_path / "ckpt" / "final"))["run_id"]
     epochs = [event for event in events if event["event"] == "epoch_end"]
     assert [(event["stage"], event["epoch"]) for event in epochs] == [
         ("first", 1),
