@@ -74,23 +74,37 @@ def near_duplicates_kilobytes(source: Held) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="stdlib")
     parser.add_argument("--megabytes", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     source, megabytes = read(arguments.data, arguments.megabytes)
-    benchmark = Held([Document(document.text[:400], "benchmark", document.id)
-                      for document in source.documents()][:200])
-    alone = {step.name: [step] for step in (
-        Length(20, min_words=5), LetterShare(), AlphabetShare(), Repetition(), PersonalData(),
-        ExactDuplicates(), NearDuplicates(), NotIn(benchmark), Language())}
+    benchmark = Held(
+        [Document(document.text[:400], "benchmark", document.id) for document in source.documents()][:200]
+    )
+    alone = {
+        step.name: [step]
+        for step in (
+            Length(20, min_words=5),
+            LetterShare(),
+            AlphabetShare(),
+            Repetition(),
+            PersonalData(),
+            ExactDuplicates(),
+            NearDuplicates(),
+            NotIn(benchmark),
+            Language(),
+        )
+    }
     usual = [Length(20), LetterShare(), Repetition(), PersonalData(), ExactDuplicates()]
     chains = alone | {"chain": usual, "chain_with_near_duplicates": [*usual, NearDuplicates()]}
     runs: dict[str, Callable[[], object]] = {
         name: lambda steps=steps: collections.deque(CleanedSource(source, steps).documents(), maxlen=0)
-        for name, steps in chains.items()}
+        for name, steps in chains.items()
+    }
     runs["find_contamination"] = lambda: find_contamination(source, [benchmark], validation_split=0.0)
     runs["find_contamination_of_the_split"] = lambda: find_contamination(source, validation_split=0.1)
     speeds: dict[str, list[float]] = {name: [] for name in runs}
@@ -100,9 +114,16 @@ def main() -> None:
             run()
             speeds[name].append(megabytes / (time.process_time() - start))
     figures = {f"{name}_mb_per_cpu_second": statistics.median(found) for name, found in speeds.items()}
-    write_report("cleaning", {
-        "data": arguments.data, "megabytes": megabytes, "documents": len(list(source.documents())), **figures,
-        "near_duplicates_kb_per_document": near_duplicates_kilobytes(source)})
+    write_report(
+        "cleaning",
+        {
+            "data": arguments.data,
+            "megabytes": megabytes,
+            "documents": len(list(source.documents())),
+            **figures,
+            "near_duplicates_kb_per_document": near_duplicates_kilobytes(source),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -28,8 +28,13 @@ from highnoon.models.saving import save_model
 from highnoon.tokenization import Tokenizer
 
 ROWS = {"batch_size": 16, "max_seq_length": 128, "learning_rate": 3e-3, "warmup_steps": 20}
-MODEL = {"block_pattern": "attention+mlp", "num_reasoning_blocks": 2, "embedding_dim": 64, "num_heads": 2,
-         "max_seq_length": 128}
+MODEL = {
+    "block_pattern": "attention+mlp",
+    "num_reasoning_blocks": 2,
+    "embedding_dim": 64,
+    "num_heads": 2,
+    "max_seq_length": 128,
+}
 ORDERS = ("none", "size", "difficulty", "mixed", "reference loss", "adaptive")
 
 
@@ -50,12 +55,17 @@ def scheduler(order: str, steps: int, reference: str) -> Any:
     common = {"num_stages": 5, "unit": "step", "initial_fraction": 0.2, "verbose": False}
     if order == "adaptive":
         return hn.AdaptiveCurriculumScheduler(
-            strategy="difficulty_based", min_epochs_per_stage=steps // 24, max_epochs_per_stage=steps // 3,
+            strategy="difficulty_based",
+            min_epochs_per_stage=steps // 24,
+            max_epochs_per_stage=steps // 3,
             **common,
         )
     strategy = {"reference loss": "reference_loss", "mixed": "mixed"}.get(order, f"{order}_based")
     return hn.CurriculumScheduler(
-        strategy, warmup_epochs=steps // 6, stage_increment_epochs=steps // 6, **common,
+        strategy,
+        warmup_epochs=steps // 6,
+        stage_increment_epochs=steps // 6,
+        **common,
         reference_model=reference if order == "reference loss" else None,
     )
 
@@ -87,9 +97,12 @@ def main() -> None:
     arguments = parser.parse_args()
     found = datasets(arguments.data)
     tokenizer = train_tokenizer([open_source(name) for name in found], arguments.vocab_size)
-    figures: dict[str, Any] = {"steps": arguments.steps, "tokens": arguments.steps * 16 * 128,
-                               "domains": len(DomainFolder(arguments.data / "domains").domains),
-                               "tasks": len(found) - 1}
+    figures: dict[str, Any] = {
+        "steps": arguments.steps,
+        "tokens": arguments.steps * 16 * 128,
+        "domains": len(DomainFolder(arguments.data / "domains").domains),
+        "tasks": len(found) - 1,
+    }
     with tempfile.TemporaryDirectory() as folder:
         small, _ = train(found, tokenizer, arguments.steps // 10, 1000, None)
         save_model(small.model, f"{folder}/reference")
@@ -97,7 +110,10 @@ def main() -> None:
             measured = []
             for seed in range(arguments.seeds):
                 trainer, seconds = train(
-                    found, tokenizer, arguments.steps, seed,
+                    found,
+                    tokenizer,
+                    arguments.steps,
+                    seed,
                     scheduler(order, arguments.steps, f"{folder}/reference"),
                 )
                 measured.append(trainer.evaluate()["bits_per_byte"])

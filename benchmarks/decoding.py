@@ -37,8 +37,15 @@ Generate = Callable[[np.ndarray, int], object]
 
 def own_model(pattern: str, layers: int = LAYERS) -> hn.HSMN:
     return hn.HSMN(
-        vocab_size=VOCAB_SIZE, embedding_dim=WIDTH, num_reasoning_blocks=layers, num_heads=HEADS, ffn_dim=FFN,
-        num_moe_experts=8, num_experts_per_tok=2, max_seq_length=1024, block_pattern=pattern,
+        vocab_size=VOCAB_SIZE,
+        embedding_dim=WIDTH,
+        num_reasoning_blocks=layers,
+        num_heads=HEADS,
+        ffn_dim=FFN,
+        num_moe_experts=8,
+        num_experts_per_tok=2,
+        max_seq_length=1024,
+        block_pattern=pattern,
     )
 
 
@@ -51,8 +58,13 @@ def keras_hub_llama() -> tuple[int, Generate]:
     from keras_hub.models import LlamaBackbone, LlamaCausalLM
 
     backbone = LlamaBackbone(
-        vocabulary_size=VOCAB_SIZE, num_layers=LAYERS, num_query_heads=HEADS, num_key_value_heads=HEADS,
-        hidden_dim=WIDTH, intermediate_dim=FFN, tie_word_embeddings=True,
+        vocabulary_size=VOCAB_SIZE,
+        num_layers=LAYERS,
+        num_query_heads=HEADS,
+        num_key_value_heads=HEADS,
+        hidden_dim=WIDTH,
+        intermediate_dim=FFN,
+        tie_word_embeddings=True,
     )
     model = LlamaCausalLM(backbone, preprocessor=None)
     model.compile(sampler="greedy")
@@ -71,8 +83,13 @@ def hugging_face_llama() -> tuple[int, Generate]:
     import transformers
 
     config = transformers.LlamaConfig(
-        vocab_size=VOCAB_SIZE, hidden_size=WIDTH, intermediate_size=FFN, num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS, tie_word_embeddings=True, eos_token_id=None,
+        vocab_size=VOCAB_SIZE,
+        hidden_size=WIDTH,
+        intermediate_size=FFN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        tie_word_embeddings=True,
+        eos_token_id=None,
     )
     model = transformers.LlamaForCausalLM(config).eval()
 

@@ -1,6 +1,6 @@
 """What `import highnoon` costs beside `import keras`: medians of fresh processes, taken by turns.
 
-    python benchmarks/import_time.py --runs 7
+python benchmarks/import_time.py --runs 7
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def measure(runs: int) -> dict[str, float]:
     medians = {f"{name}_seconds": statistics.median(seconds) for name, seconds in taken.items()}
     ratios = {
         f"{name}_over_keras": medians[f"{name}_seconds"] / medians["keras_seconds"]
-        for name in STATEMENTS if name != "keras"
+        for name in STATEMENTS
+        if name != "keras"
     }
     return medians | ratios
 

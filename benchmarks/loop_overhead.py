@@ -37,8 +37,13 @@ ROUNDS = 5
 
 # Of about 5, 25 and 500 ms on two cores.
 VERY_SHORT_STEP: Any = (
-    {"block_pattern": "attention+mlp", "num_reasoning_blocks": 1, "vocab_size": 512, "embedding_dim": 64,
-     "num_heads": 2},
+    {
+        "block_pattern": "attention+mlp",
+        "num_reasoning_blocks": 1,
+        "vocab_size": 512,
+        "embedding_dim": 64,
+        "num_heads": 2,
+    },
     {"batch_size": 1, "max_seq_length": 32},
 )
 SHORT_STEP: Any = (
@@ -82,7 +87,10 @@ def measure(model: dict[str, Any], rows: dict[str, int], steps: int) -> dict[str
     watcher = Pairs(trainer)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         trainer.train(
-            callbacks=[watcher], log_dir=folder, log_interval=LOG_INTERVAL, save_checkpoints=False,
+            callbacks=[watcher],
+            log_dir=folder,
+            log_interval=LOG_INTERVAL,
+            save_checkpoints=False,
             eval_interval=10**9,
         )
     more = {kind: statistics.median(a - b for a, b in pairs) for kind, pairs in watcher.pairs.items()}
@@ -121,8 +129,10 @@ def main() -> None:
     parser.add_argument("--long-steps", type=int, default=100)
     arguments = parser.parse_args()
     figures = {}
-    for name, size, steps in (("short", SHORT_STEP, arguments.short_steps),
-                              ("long", LONG_STEP, arguments.long_steps)):
+    for name, size, steps in (
+        ("short", SHORT_STEP, arguments.short_steps),
+        ("long", LONG_STEP, arguments.long_steps),
+    ):
         figures |= {f"{name}_{key}": value for key, value in measure(*size, steps).items()}
     calls = measure_calls(*VERY_SHORT_STEP, arguments.short_steps)
     figures |= {f"very_short_{key}": value for key, value in calls.items()}

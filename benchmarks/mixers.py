@@ -102,7 +102,11 @@ def _transformers_mixers(width: int, length: int) -> dict[str, object]:
     found: dict[str, object] = {}
     for chunk in (64, 256):
         config = Mamba2Config(
-            hidden_size=width, num_heads=2 * width // 64, head_dim=64, n_groups=1, chunk_size=chunk,
+            hidden_size=width,
+            num_heads=2 * width // 64,
+            head_dim=64,
+            n_groups=1,
+            chunk_size=chunk,
             num_hidden_layers=1,
         )
         found[f"transformers mamba2, chunks of {chunk}"] = Mamba2Mixer(config, layer_idx=0)
@@ -187,8 +191,7 @@ def main() -> None:
     for length in arguments.lengths:
         layers = mixers(arguments.width)
         steps = {
-            f"highnoon {name}": our_step(layers[name](), arguments.width, length)
-            for name in arguments.mixers
+            f"highnoon {name}": our_step(layers[name](), arguments.width, length) for name in arguments.mixers
         }
         if not arguments.no_peers:
             steps |= peer_steps(arguments.width, length)
@@ -200,9 +203,12 @@ def main() -> None:
         for name, speeds in by_name.items():
             if base and length in speeds and name != "torch attention":
                 figures[f"{name}, {length}: speed over torch attention"] = speeds[length] / base
-        for ours, theirs in (("mamba2", "transformers mamba2, chunks of 64"),
-                             ("mamba2", "transformers mamba2, chunks of 256"),
-                             ("mamba", "transformers mamba"), ("mamba", "transformers mamba, mambapy")):
+        for ours, theirs in (
+            ("mamba2", "transformers mamba2, chunks of 64"),
+            ("mamba2", "transformers mamba2, chunks of 256"),
+            ("mamba", "transformers mamba"),
+            ("mamba", "transformers mamba, mambapy"),
+        ):
             mine, other = by_name.get(f"highnoon {ours}", {}), by_name.get(theirs, {})
             if length in mine and length in other:
                 figures[f"highnoon {ours}, {length}: speed over {theirs}"] = mine[length] / other[length]

@@ -41,10 +41,18 @@ AUX_LOSS_WEIGHT = 0.01
 def shape_of(arguments: argparse.Namespace) -> ModelConfig:
     """Returns the mixture that all the others are made from."""
     return ModelConfig(
-        vocab_size=arguments.vocab, embedding_dim=arguments.width, num_reasoning_blocks=arguments.layers,
-        max_seq_length=arguments.length, num_heads=arguments.heads, num_kv_heads=arguments.heads,
-        num_moe_experts=arguments.experts, num_experts_per_tok=2, expert_dim=arguments.expert_dim,
-        ffn_dim=2 * arguments.expert_dim, tie_embeddings=False, aux_loss_weight=AUX_LOSS_WEIGHT,
+        vocab_size=arguments.vocab,
+        embedding_dim=arguments.width,
+        num_reasoning_blocks=arguments.layers,
+        max_seq_length=arguments.length,
+        num_heads=arguments.heads,
+        num_kv_heads=arguments.heads,
+        num_moe_experts=arguments.experts,
+        num_experts_per_tok=2,
+        expert_dim=arguments.expert_dim,
+        ffn_dim=2 * arguments.expert_dim,
+        tie_embeddings=False,
+        aux_loss_weight=AUX_LOSS_WEIGHT,
         block_pattern="attention+moe",
     )
 
@@ -83,11 +91,16 @@ def keras_hub_model(config: ModelConfig) -> keras.Model:
     from keras_hub.models import MixtralBackbone, MixtralCausalLM
 
     backbone = MixtralBackbone(
-        vocabulary_size=config.vocab_size, num_layers=config.num_reasoning_blocks,
-        num_query_heads=config.num_heads, num_key_value_heads=config.num_kv_heads,
-        hidden_dim=config.embedding_dim, intermediate_dim=config.expert_dim,
-        num_experts=config.num_moe_experts, top_k=config.num_experts_per_tok,
-        sliding_window=config.max_seq_length, router_aux_loss_coef=AUX_LOSS_WEIGHT,
+        vocabulary_size=config.vocab_size,
+        num_layers=config.num_reasoning_blocks,
+        num_query_heads=config.num_heads,
+        num_key_value_heads=config.num_kv_heads,
+        hidden_dim=config.embedding_dim,
+        intermediate_dim=config.expert_dim,
+        num_experts=config.num_moe_experts,
+        top_k=config.num_experts_per_tok,
+        sliding_window=config.max_seq_length,
+        router_aux_loss_coef=AUX_LOSS_WEIGHT,
     )
     return MixtralCausalLM(backbone=backbone, preprocessor=None)
 
@@ -98,13 +111,22 @@ def hugging_face_step(config: ModelConfig) -> tuple[Step, int]:
     import transformers
 
     transformers.logging.set_verbosity_error()
-    model = transformers.MixtralForCausalLM(transformers.MixtralConfig(
-        vocab_size=config.vocab_size, hidden_size=config.embedding_dim, intermediate_size=config.expert_dim,
-        num_hidden_layers=config.num_reasoning_blocks, num_attention_heads=config.num_heads,
-        num_key_value_heads=config.num_kv_heads, num_local_experts=config.num_moe_experts,
-        num_experts_per_tok=config.num_experts_per_tok, max_position_embeddings=config.max_seq_length,
-        output_router_logits=True, router_aux_loss_coef=AUX_LOSS_WEIGHT, use_cache=False,
-    )).train()
+    model = transformers.MixtralForCausalLM(
+        transformers.MixtralConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.embedding_dim,
+            intermediate_size=config.expert_dim,
+            num_hidden_layers=config.num_reasoning_blocks,
+            num_attention_heads=config.num_heads,
+            num_key_value_heads=config.num_kv_heads,
+            num_local_experts=config.num_moe_experts,
+            num_experts_per_tok=config.num_experts_per_tok,
+            max_position_embeddings=config.max_seq_length,
+            output_router_logits=True,
+            router_aux_loss_coef=AUX_LOSS_WEIGHT,
+            use_cache=False,
+        )
+    ).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
 
     def step(batch: Batch) -> float:
@@ -163,6 +185,7 @@ def _seconds(step: Step, batch: Batch) -> float:
 
 def ratios_of(medians: dict[str, float]) -> dict[str, float]:
     """Returns the ratios that matter, each side in its faster form."""
+
     def fastest(start: str) -> float | None:
         return min((value for name, value in medians.items() if name.startswith(start)), default=None)
 

@@ -25,7 +25,10 @@ from highnoon.monitoring.run_view import RunView
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "guides" / "monitoring.md"
 HEALTHY: dict[str, Any] = {"learning_rate": 3e-3, "warmup_steps": 10, "gradient_clip": 1.0}
 DIVERGING: dict[str, Any] = {
-    "learning_rate": 1.0, "warmup_steps": 1, "schedule": "constant", "gradient_clip": None,
+    "learning_rate": 1.0,
+    "warmup_steps": 1,
+    "schedule": "constant",
+    "gradient_clip": None,
 }
 SLOW_READ_SECONDS = 0.25
 
@@ -38,8 +41,12 @@ def train(folder: pathlib.Path, num_steps: int, options: dict[str, Any]) -> path
     metrics = folder / "metrics.jsonl"
     try:
         trainer.train(
-            log_interval=2, eval_interval=max(1, num_steps // 6), log_dir=None, save_checkpoints=False,
-            verbose=False, callbacks=[MetricsFile(metrics)],
+            log_interval=2,
+            eval_interval=max(1, num_steps // 6),
+            log_dir=None,
+            save_checkpoints=False,
+            verbose=False,
+            callbacks=[MetricsFile(metrics)],
         )
     except FloatingPointError as error:
         print(f"ended as it should: {error}")

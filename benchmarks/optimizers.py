@@ -20,8 +20,14 @@ from highnoon.tokenization import ByteTokenizer
 SHARE_OF_STEPS = 0.75
 RATES = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
 MODEL = {
-    "vocab_size": 263, "embedding_dim": 128, "num_reasoning_blocks": 2, "max_seq_length": 128, "num_heads": 4,
-    "num_moe_experts": 4, "expert_dim": 176, "block_pattern": "attention+moe",
+    "vocab_size": 263,
+    "embedding_dim": 128,
+    "num_reasoning_blocks": 2,
+    "max_seq_length": 128,
+    "num_heads": 4,
+    "num_moe_experts": 4,
+    "expert_dim": 176,
+    "block_pattern": "attention+moe",
 }
 
 
@@ -47,8 +53,15 @@ def held_out_loss(optimizer: str, rate: float, steps: int) -> float:
     model = hn.create_model(hn.ModelConfig(**MODEL))
     model.tokenizer = ByteTokenizer()
     trainer = hn.Trainer(
-        model, learning_rate=rate, batch_size=16, max_seq_length=128, warmup_steps=20, optimizer=optimizer,
-        weight_decay=0.1, adam_beta2=0.95, early_stopping_patience=None,
+        model,
+        learning_rate=rate,
+        batch_size=16,
+        max_seq_length=128,
+        warmup_steps=20,
+        optimizer=optimizer,
+        weight_decay=0.1,
+        adam_beta2=0.95,
+        early_stopping_patience=None,
     )
     trainer.add_curriculum_stage("docs", "stdlib:docs", steps=steps)
     with tempfile.TemporaryDirectory() as folder:

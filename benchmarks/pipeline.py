@@ -44,12 +44,15 @@ def embedded(folder: pathlib.Path, rounds: int) -> dict[str, float]:
     source = StandardLibrary()
     rows = PackedRows(tokenize(source, train_tokenizer(source, 8192, 8_000_000), folder), ROW_LENGTH)
     figures: dict[str, float] = {
-        "row_length": ROW_LENGTH, "documents": rows.num_documents, "tokens": rows.num_tokens,
+        "row_length": ROW_LENGTH,
+        "documents": rows.num_documents,
+        "tokens": rows.num_tokens,
         "packing_efficiency": rows.report()["efficiency"],
     }
     for size in BATCH_SIZES:
         figures[f"tokens_a_second_batch_{size}"] = statistics.median(
-            tokens_a_second(rows, size, epoch) for epoch in range(rounds))
+            tokens_a_second(rows, size, epoch) for epoch in range(rounds)
+        )
     return figures
 
 
@@ -58,7 +61,8 @@ def write_large(folder: pathlib.Path, num_tokens: int, num_documents: int) -> No
     draw = np.random.default_rng(0)
     lengths = draw.geometric(num_documents / num_tokens, num_documents) + 2
     columns = {
-        "lengths.bin": lengths, "num_bytes.bin": lengths * 4,
+        "lengths.bin": lengths,
+        "num_bytes.bin": lengths * 4,
         "split_hashes.bin": draw.integers(0, 1 << 64, num_documents, np.uint64),
         "domains.bin": np.zeros(num_documents),
     }
@@ -68,12 +72,23 @@ def write_large(folder: pathlib.Path, num_tokens: int, num_documents: int) -> No
         stream.truncate(2 * int(lengths.sum()))
     tokenizer = ByteTokenizer()
     tokenizer.save(folder)
-    (folder / MANIFEST_FILE).write_text(json.dumps({
-        "version": STORE_VERSION, "key": "large", "source": "large", "documents": num_documents,
-        "tokenizer": repr(tokenizer), "tokenizer_file": "tokenizer.json",
-        "tokenizer_fingerprint": tokenizer.fingerprint(), "token_type": "<u2", "domain_names": ["default"],
-        "validation_split": 0.1, "sizes": {path.name: path.stat().st_size for path in folder.iterdir()},
-    }))
+    (folder / MANIFEST_FILE).write_text(
+        json.dumps(
+            {
+                "version": STORE_VERSION,
+                "key": "large",
+                "source": "large",
+                "documents": num_documents,
+                "tokenizer": repr(tokenizer),
+                "tokenizer_file": "tokenizer.json",
+                "tokenizer_fingerprint": tokenizer.fingerprint(),
+                "token_type": "<u2",
+                "domain_names": ["default"],
+                "validation_split": 0.1,
+                "sizes": {path.name: path.stat().st_size for path in folder.iterdir()},
+            }
+        )
+    )
 
 
 def start_seconds(folder: pathlib.Path) -> float:
@@ -84,11 +99,15 @@ def start_seconds(folder: pathlib.Path) -> float:
 
 def large(folder: pathlib.Path, num_tokens: int, num_documents: int) -> dict[str, float]:
     write_large(folder, num_tokens, num_documents)
-    printed = subprocess.run([sys.executable, __file__, "--start", str(folder)], check=True,
-                             capture_output=True, text=True).stdout
-    return {"large_tokens": num_tokens, "large_documents": num_documents,
-            "large_start_seconds_new_process": float(printed),
-            "large_start_seconds": start_seconds(folder)}
+    printed = subprocess.run(
+        [sys.executable, __file__, "--start", str(folder)], check=True, capture_output=True, text=True
+    ).stdout
+    return {
+        "large_tokens": num_tokens,
+        "large_documents": num_documents,
+        "large_start_seconds_new_process": float(printed),
+        "large_start_seconds": start_seconds(folder),
+    }
 
 
 def main() -> None:

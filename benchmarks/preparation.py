@@ -114,10 +114,14 @@ def measured(role: str, folder: pathlib.Path, *options: str) -> dict[str, float]
     if process.returncode:
         raise SystemExit(f"{role} ended with exit code {process.returncode}")
     result = json.loads(printed)
-    return {"megabytes": result["bytes"] / 1e6, "tokens": result["tokens"], "seconds": seconds,
-            "megabytes_a_second": result["bytes"] / 1e6 / seconds,
-            "megabytes_a_cpu_second": result["bytes"] / 1e6 / (_cpu_seconds_of_children() - used),
-            "peak_megabytes": peaks[0] / 1e6}
+    return {
+        "megabytes": result["bytes"] / 1e6,
+        "tokens": result["tokens"],
+        "seconds": seconds,
+        "megabytes_a_second": result["bytes"] / 1e6 / seconds,
+        "megabytes_a_cpu_second": result["bytes"] / 1e6 / (_cpu_seconds_of_children() - used),
+        "peak_megabytes": peaks[0] / 1e6,
+    }
 
 
 def _cpu_seconds_of_children() -> float:
@@ -166,7 +170,8 @@ def stages(folder: pathlib.Path, megabytes: float) -> dict[str, float]:
         "encode_first_time": lambda number: tokenizer.encode_packed(batches[number]),
         "encode_words_known": lambda number: tokenizer.encode_packed(batches[number]),
         "encode_hash_and_frame": lambda number: encode_batch(
-            batches[number], [None] * len(batches[number]), tokenizer),
+            batches[number], [None] * len(batches[number]), tokenizer
+        ),
         "split_hash": lambda number: [split_hash(text) for text in batches[number]],
     }
     for name, run in work.items():

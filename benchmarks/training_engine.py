@@ -26,8 +26,12 @@ import time
 
 BEGAN = time.perf_counter()
 MODEL = {
-    "vocab_size": 4096, "embedding_dim": 256, "num_reasoning_blocks": 4, "max_seq_length": 256,
-    "num_heads": 4, "block_pattern": "attention+mlp",
+    "vocab_size": 4096,
+    "embedding_dim": 256,
+    "num_reasoning_blocks": 4,
+    "max_seq_length": 256,
+    "num_heads": 4,
+    "block_pattern": "attention+mlp",
 }
 GLOBAL_BATCH, MICRO_BATCH, INTERVAL = 16, 4, 10
 
@@ -58,7 +62,11 @@ def train(kind: str, folder: str, steps: int) -> dict[str, list[float]]:
     with strategy.scope():
         model = hn.create_model(hn.ModelConfig(**MODEL))
     trainer = hn.Trainer(
-        model, batch_size=MICRO_BATCH, global_batch_size=GLOBAL_BATCH, max_seq_length=256, strategy=strategy,
+        model,
+        batch_size=MICRO_BATCH,
+        global_batch_size=GLOBAL_BATCH,
+        max_seq_length=256,
+        strategy=strategy,
         validation_split=0.0,
     )
     trainer.add_curriculum_stage("all", "stdlib:docs", steps=steps)
@@ -66,9 +74,15 @@ def train(kind: str, folder: str, steps: int) -> dict[str, list[float]]:
     saves = kind in ("stall", "resume")
     with contextlib.redirect_stdout(io.StringIO()):
         trainer.train(
-            callbacks=[clock], save_checkpoints=saves, checkpoint_dir=f"{folder}/checkpoints", log_dir=folder,
-            checkpoint_interval=INTERVAL, resume_from=True if kind == "resume" else None, eval_interval=10**9,
-            allow_plan_change=kind == "resume", log_interval=10**9,
+            callbacks=[clock],
+            save_checkpoints=saves,
+            checkpoint_dir=f"{folder}/checkpoints",
+            log_dir=folder,
+            checkpoint_interval=INTERVAL,
+            resume_from=True if kind == "resume" else None,
+            eval_interval=10**9,
+            allow_plan_change=kind == "resume",
+            log_interval=10**9,
         )
     return {"ends": clock.ends, "is_chief": trainer.replicas.is_chief, "parameters": model.count_params()}
 
@@ -102,9 +116,12 @@ def stall(folder: str) -> dict[str, float]:
     quiet = [gap for place, gap in enumerate(gaps, start=1) if place % INTERVAL > 3]
     step = statistics.median(quiet)
     delays = [gap - step for gap in during]
-    return {"step_ms": 1e3 * step, "stall_ms": 1e3 * statistics.median(delays),
-            "stall_in_steps": statistics.median(delays) / step,
-            "largest_stall_in_steps": max(delays) / step}
+    return {
+        "step_ms": 1e3 * step,
+        "stall_ms": 1e3 * statistics.median(delays),
+        "stall_in_steps": statistics.median(delays) / step,
+        "largest_stall_in_steps": max(delays) / step,
+    }
 
 
 def scaling(folder: str, rounds: int, steps: int) -> dict[str, float]:

@@ -35,8 +35,12 @@ CASES = {
     "large_vocabulary": {"block_pattern": "attention+mlp", "vocab_size": 16384},
 }
 SHAPE = {
-    "vocab_size": 1024, "embedding_dim": 256, "num_reasoning_blocks": 4, "max_seq_length": 512,
-    "num_moe_experts": 4, "num_heads": 4,
+    "vocab_size": 1024,
+    "embedding_dim": 256,
+    "num_reasoning_blocks": 4,
+    "max_seq_length": 512,
+    "num_moe_experts": 4,
+    "num_heads": 4,
 }
 
 
@@ -58,7 +62,8 @@ def measure_here(name: str, rows: int) -> None:
     length = model.max_seq_length
     ids = np.random.default_rng(0).integers(0, model.vocab_size, (rows, length + 1)).astype("int32")
     batch = {
-        "token_ids": ids[:, :-1], "labels": ids[:, 1:],
+        "token_ids": ids[:, :-1],
+        "labels": ids[:, 1:],
         "loss_weights": np.ones((rows, length), "float32"),
         "segment_ids": np.ones((rows, length), "int32"),
         "positions": np.tile(np.arange(length, dtype="int32"), (rows, 1)),

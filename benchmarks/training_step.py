@@ -35,8 +35,13 @@ Step = Callable[[np.ndarray], float]
 
 def highnoon_step(jit_compile: bool | None) -> Step:
     model = hn.HSMN(
-        vocab_size=VOCAB_SIZE, embedding_dim=WIDTH, num_reasoning_blocks=LAYERS, num_heads=HEADS, ffn_dim=FFN,
-        max_seq_length=LENGTH, block_pattern="attention+mlp",
+        vocab_size=VOCAB_SIZE,
+        embedding_dim=WIDTH,
+        num_reasoning_blocks=LAYERS,
+        num_heads=HEADS,
+        ffn_dim=FFN,
+        max_seq_length=LENGTH,
+        block_pattern="attention+mlp",
     )
     optimizer = AdamW(1e-3)
     optimizer.build(model.trainable_variables)
@@ -45,9 +50,11 @@ def highnoon_step(jit_compile: bool | None) -> Step:
 
     def run(ids: np.ndarray) -> float:
         batch = {
-            "token_ids": ids[:, :-1], "labels": ids[:, 1:],
+            "token_ids": ids[:, :-1],
+            "labels": ids[:, 1:],
             "loss_weights": np.ones((ROWS, LENGTH), "float32"),
-            "segment_ids": np.ones((ROWS, LENGTH), "int32"), "positions": places,
+            "segment_ids": np.ones((ROWS, LENGTH), "int32"),
+            "positions": places,
         }
         return float(step(batch)["loss"])
 
@@ -58,12 +65,19 @@ def keras_hub_step() -> Step:
     from keras_hub.models import LlamaBackbone, LlamaCausalLM
 
     backbone = LlamaBackbone(
-        vocabulary_size=VOCAB_SIZE, num_layers=LAYERS, num_query_heads=HEADS, num_key_value_heads=HEADS,
-        hidden_dim=WIDTH, intermediate_dim=FFN, tie_word_embeddings=True,
+        vocabulary_size=VOCAB_SIZE,
+        num_layers=LAYERS,
+        num_query_heads=HEADS,
+        num_key_value_heads=HEADS,
+        hidden_dim=WIDTH,
+        intermediate_dim=FFN,
+        tie_word_embeddings=True,
     )
     model = LlamaCausalLM(backbone, preprocessor=None)
     model.compile(
-        optimizer=keras.optimizers.AdamW(1e-3, global_clipnorm=1.0), jit_compile=True, weighted_metrics=[],
+        optimizer=keras.optimizers.AdamW(1e-3, global_clipnorm=1.0),
+        jit_compile=True,
+        weighted_metrics=[],
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     mask = np.ones((ROWS, LENGTH), "int32")
@@ -79,8 +93,13 @@ def torch_step(is_compiled: bool) -> Step:
     import transformers
 
     config = transformers.LlamaConfig(
-        vocab_size=VOCAB_SIZE, hidden_size=WIDTH, intermediate_size=FFN, num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS, tie_word_embeddings=True, use_cache=False,
+        vocab_size=VOCAB_SIZE,
+        hidden_size=WIDTH,
+        intermediate_size=FFN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        tie_word_embeddings=True,
+        use_cache=False,
     )
     model = transformers.LlamaForCausalLM(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)

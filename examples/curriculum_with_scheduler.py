@@ -1,6 +1,6 @@
 """Train on easy documents first: the scheduler lets harder ones in as the steps go by.
 
-    python examples/curriculum_with_scheduler.py --steps 300
+python examples/curriculum_with_scheduler.py --steps 300
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Stop a run in its middle as Ctrl-C does, take it up from its checkpoint, and see that nothing changed.
 
-    python examples/stop_and_resume.py --steps 40
+python examples/stop_and_resume.py --steps 40
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Train on a folder of text files, measure, save, and continue a prompt.
 
-    python examples/train_own_folder.py my_texts/ --epochs 3
+python examples/train_own_folder.py my_texts/ --epochs 3
 """
 
 from __future__ import annotations

@@ -32,8 +32,17 @@ _HOMES = {
 }
 
 _SUBPACKAGES = (
-    "callbacks", "config", "data", "evaluation", "inference", "layers", "models", "monitoring", "testing",
-    "tokenization", "training",
+    "callbacks",
+    "config",
+    "data",
+    "evaluation",
+    "inference",
+    "layers",
+    "models",
+    "monitoring",
+    "testing",
+    "tokenization",
+    "training",
 )
 
 __all__ = ["__edition__", "__version__", *_HOMES, *_SUBPACKAGES]

@@ -82,8 +82,10 @@ def resolve_keys(values: Mapping[str, Any], known: set[str], owner: str) -> dict
     resolved: dict[str, Any] = {}
     spelled: dict[str, str] = {}
     for key, value in values.items():
-        _require(isinstance(key, str) and len(key) <= _LONGEST_KEY,
-                 f"{owner} has the key {shown(key)}; known keys: {', '.join(sorted(known))}")
+        _require(
+            isinstance(key, str) and len(key) <= _LONGEST_KEY,
+            f"{owner} has the key {shown(key)}; known keys: {', '.join(sorted(known))}",
+        )
         name = key if key in known else ALIASES.get(key, key)
         if name not in known:
             near = difflib.get_close_matches(key, [*known, *ALIASES], n=1)
@@ -306,8 +308,10 @@ def _is_within(
     number: float, least: float | None, above: float | None, most: float | None, below: float | None
 ) -> bool:
     return (
-        (least is None or number >= least) and (above is None or number > above)
-        and (most is None or number <= most) and (below is None or number < below)
+        (least is None or number >= least)
+        and (above is None or number > above)
+        and (most is None or number <= most)
+        and (below is None or number < below)
     )
 
 
@@ -359,11 +363,32 @@ def _round_up(value: float, multiple: int) -> int:
 _SIZE = {"least": 1, "most": MAX_SIZE}
 _MODEL_RANGES: dict[str, dict[str, Any]] = {
     **dict.fromkeys(
-        ("vocab_size", "embedding_dim", "max_seq_length", "num_moe_experts", "num_experts_per_tok",
-         "num_expert_groups", "num_groups_per_tok", "ssm_expand", "ssm_num_groups", "conv_kernel_size",
-         "num_heads", "num_kv_heads", "head_dim", "ffn_dim", "expert_dim", "sliding_window", "kv_lora_rank",
-         "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "state_dim", "ssm_head_dim",
-         "ssm_time_step_rank"),
+        (
+            "vocab_size",
+            "embedding_dim",
+            "max_seq_length",
+            "num_moe_experts",
+            "num_experts_per_tok",
+            "num_expert_groups",
+            "num_groups_per_tok",
+            "ssm_expand",
+            "ssm_num_groups",
+            "conv_kernel_size",
+            "num_heads",
+            "num_kv_heads",
+            "head_dim",
+            "ffn_dim",
+            "expert_dim",
+            "sliding_window",
+            "kv_lora_rank",
+            "q_lora_rank",
+            "qk_nope_head_dim",
+            "qk_rope_head_dim",
+            "v_head_dim",
+            "state_dim",
+            "ssm_head_dim",
+            "ssm_time_step_rank",
+        ),
         _SIZE,
     ),
     "num_reasoning_blocks": {"least": 1, "most": MAX_BLOCKS},
@@ -555,8 +580,10 @@ class ModelConfig:
         """Sizes of the latent, of a head's unturned and turned part, and of its value."""
         head = self.resolved_head_dim
         return (
-            _given(self.kv_lora_rank, 2 * head), _given(self.qk_nope_head_dim, head),
-            _given(self.qk_rope_head_dim, max(2, head // 4 * 2)), _given(self.v_head_dim, head),
+            _given(self.kv_lora_rank, 2 * head),
+            _given(self.qk_nope_head_dim, head),
+            _given(self.qk_rope_head_dim, max(2, head // 4 * 2)),
+            _given(self.v_head_dim, head),
         )
 
     @property
@@ -676,12 +703,16 @@ class TrainingConfig:
         require_choice("learning_rate_scaling", self.learning_rate_scaling, LEARNING_RATE_SCALINGS)
         rungs: Any = self.fault_ladder
         rungs = [rungs] if isinstance(rungs, str) else rungs
-        _require(isinstance(rungs, (list, tuple)),
-                 f"`fault_ladder` must be a list of {', '.join(FAULT_ANSWERS)}; received {shown(rungs)}")
+        _require(
+            isinstance(rungs, (list, tuple)),
+            f"`fault_ladder` must be a list of {', '.join(FAULT_ANSWERS)}; received {shown(rungs)}",
+        )
         object.__setattr__(self, "fault_ladder", tuple(rungs))
         for rung in self.fault_ladder:
-            _require(rung in FAULT_ANSWERS,
-                     f"`fault_ladder` is made of {', '.join(FAULT_ANSWERS)}; received {shown(rung)}")
+            _require(
+                rung in FAULT_ANSWERS,
+                f"`fault_ladder` is made of {', '.join(FAULT_ANSWERS)}; received {shown(rung)}",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"epochs": int(self.epochs)}
@@ -734,8 +765,11 @@ class Config:
     def save(self, path: str | pathlib.Path) -> None:
         """Writes YAML, or JSON where the name ends in `.json`."""
         path = pathlib.Path(path)
-        text = (json.dumps(self.to_dict(), indent=2) if path.suffix == ".json"
-                else yaml.safe_dump(self.to_dict(), sort_keys=False))
+        text = (
+            json.dumps(self.to_dict(), indent=2)
+            if path.suffix == ".json"
+            else yaml.safe_dump(self.to_dict(), sort_keys=False)
+        )
         with name_path(path):
             path.write_text(text, encoding="utf-8")
 
@@ -780,40 +814,93 @@ _TWO_PAIRS = "attention+moe, attention+moe"
 
 PRESETS: dict[str, dict[str, Any]] = {
     "highnoon-nano": {
-        "vocab_size": 512, "embedding_dim": 128, "num_reasoning_blocks": 2, "max_seq_length": 256,
-        "num_moe_experts": 4, "num_heads": 2, "expert_dim": 256,
+        "vocab_size": 512,
+        "embedding_dim": 128,
+        "num_reasoning_blocks": 2,
+        "max_seq_length": 256,
+        "num_moe_experts": 4,
+        "num_heads": 2,
+        "expert_dim": 256,
     },
     "highnoon-tiny": {
-        "vocab_size": 4096, "embedding_dim": 192, "num_reasoning_blocks": 2, "max_seq_length": 1024,
-        "num_moe_experts": 8, "block_pattern": _TWO_PAIRS, "num_heads": 3, "expert_dim": 256,
+        "vocab_size": 4096,
+        "embedding_dim": 192,
+        "num_reasoning_blocks": 2,
+        "max_seq_length": 1024,
+        "num_moe_experts": 8,
+        "block_pattern": _TWO_PAIRS,
+        "num_heads": 3,
+        "expert_dim": 256,
     },
     "highnoon-small": {
-        "vocab_size": 32000, "embedding_dim": 512, "num_reasoning_blocks": 4, "num_moe_experts": 4,
-        "block_pattern": _TWO_PAIRS, "num_heads": 8, "num_kv_heads": 4, "expert_dim": 2048,
+        "vocab_size": 32000,
+        "embedding_dim": 512,
+        "num_reasoning_blocks": 4,
+        "num_moe_experts": 4,
+        "block_pattern": _TWO_PAIRS,
+        "num_heads": 8,
+        "num_kv_heads": 4,
+        "expert_dim": 2048,
     },
     "highnoon-base": {
-        "vocab_size": 32000, "embedding_dim": 768, "num_reasoning_blocks": 6, "num_moe_experts": 8,
-        "block_pattern": _TWO_PAIRS, "num_heads": 12, "num_kv_heads": 4, "expert_dim": 1408,
+        "vocab_size": 32000,
+        "embedding_dim": 768,
+        "num_reasoning_blocks": 6,
+        "num_moe_experts": 8,
+        "block_pattern": _TWO_PAIRS,
+        "num_heads": 12,
+        "num_kv_heads": 4,
+        "expert_dim": 1408,
     },
     "highnoon-large": {
-        "vocab_size": 32000, "embedding_dim": 1280, "num_reasoning_blocks": 8, "num_moe_experts": 8,
-        "block_pattern": _TWO_PAIRS, "num_heads": 20, "num_kv_heads": 4, "expert_dim": 1824,
+        "vocab_size": 32000,
+        "embedding_dim": 1280,
+        "num_reasoning_blocks": 8,
+        "num_moe_experts": 8,
+        "block_pattern": _TWO_PAIRS,
+        "num_heads": 20,
+        "num_kv_heads": 4,
+        "expert_dim": 1824,
     },
     "highnoon-3b": {
-        "vocab_size": 32000, "embedding_dim": 2048, "num_reasoning_blocks": 12, "num_moe_experts": 8,
-        "block_pattern": _TWO_PAIRS, "num_heads": 16, "num_kv_heads": 4, "expert_dim": 2304,
+        "vocab_size": 32000,
+        "embedding_dim": 2048,
+        "num_reasoning_blocks": 12,
+        "num_moe_experts": 8,
+        "block_pattern": _TWO_PAIRS,
+        "num_heads": 16,
+        "num_kv_heads": 4,
+        "expert_dim": 2304,
     },
     "highnoon-7b": {
-        "vocab_size": 32000, "embedding_dim": 3072, "num_reasoning_blocks": 16, "num_moe_experts": 12,
-        "block_pattern": _TWO_PAIRS, "num_heads": 24, "num_kv_heads": 6, "expert_dim": 1728,
+        "vocab_size": 32000,
+        "embedding_dim": 3072,
+        "num_reasoning_blocks": 16,
+        "num_moe_experts": 12,
+        "block_pattern": _TWO_PAIRS,
+        "num_heads": 24,
+        "num_kv_heads": 6,
+        "expert_dim": 1728,
     },
     "highnoon-13b": {
-        "vocab_size": 32000, "embedding_dim": 4096, "num_reasoning_blocks": 20, "num_moe_experts": 12,
-        "block_pattern": _TWO_PAIRS, "num_heads": 32, "num_kv_heads": 8, "expert_dim": 1920,
+        "vocab_size": 32000,
+        "embedding_dim": 4096,
+        "num_reasoning_blocks": 20,
+        "num_moe_experts": 12,
+        "block_pattern": _TWO_PAIRS,
+        "num_heads": 32,
+        "num_kv_heads": 8,
+        "expert_dim": 1920,
     },
     "highnoon-20b": {
-        "vocab_size": 32000, "embedding_dim": 4096, "num_reasoning_blocks": 24, "num_moe_experts": 12,
-        "block_pattern": _TWO_PAIRS, "num_heads": 32, "num_kv_heads": 8, "expert_dim": 2496,
+        "vocab_size": 32000,
+        "embedding_dim": 4096,
+        "num_reasoning_blocks": 24,
+        "num_moe_experts": 12,
+        "block_pattern": _TWO_PAIRS,
+        "num_heads": 32,
+        "num_kv_heads": 8,
+        "expert_dim": 2496,
     },
 }
 

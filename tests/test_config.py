@@ -46,40 +46,55 @@ def test_every_alias_sets_its_field(alias, field):
     assert getattr(owner(**{alias: value}), field) == value
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda: ModelConfig(num_expert=3), "ModelConfig has no key `num_expert`; did you mean `num_experts`?"),
-    (lambda: ModelConfig(zzz=3), "ModelConfig has no key `zzz`; known keys: "),
-    (lambda: ModelConfig(num_experts=3, num_moe_experts=3), "got `num_experts` and `num_moe_experts`, which"),
-    (lambda: TrainingConfig(grad_clip=1, gradient_clip=1), "which name the same field `gradient_clip`"),
-    (lambda: ModelConfig(vocab_size=0), "`vocab_size` must be at least 1; received 0"),
-    (lambda: ModelConfig(vocab_size=3.5), "`vocab_size` must be a whole number; received 3.5"),
-    (lambda: ModelConfig(dropout=1.0), "`dropout` must be in .0, 1.; received 1.0"),
-    (lambda: ModelConfig(dropout="much"), "`dropout` must be a number; received 'much'"),
-    (lambda: ModelConfig(tie_embeddings=1), "`tie_embeddings` must be true or false; received 1"),
-    (lambda: ModelConfig(top_k=9), "`num_experts_per_tok` must be between 1 and num_moe_experts=8"),
-    (lambda: ModelConfig(num_heads=7), "`embedding_dim` must be a multiple of 2 . num_heads=14"),
-    (lambda: ModelConfig(num_heads=8, num_kv_heads=3), "`num_heads` must be a multiple of num_kv_heads=3"),
-    (lambda: ModelConfig(capacity_factor=0), "`capacity_factor` must be above 0 or None"),
-    (lambda: ModelConfig(expert_dim=0), "`expert_dim` must be at least 1 or None"),
-    (lambda: ModelConfig(aux_loss_weight=-1), "`aux_loss_weight` must not be negative"),
-    (lambda: TrainingConfig(learning_rate=0), "`learning_rate` must be above 0"),
-    (lambda: TrainingConfig(batch_size=0), "`batch_size` must be at least 1"),
-    (lambda: TrainingConfig(adam_beta1=1), "`adam_beta1` must be in .0, 1.; received 1.0"),
-    (lambda: TrainingConfig(weight_decay=-1), "`weight_decay` must not be negative"),
-    (lambda: TrainingConfig(warmup_steps=-1), "`warmup_steps` must not be negative"),
-    (lambda: TrainingConfig(gradient_clip=0), "`gradient_clip` must be above 0 or None"),
-    (lambda: TrainingConfig(early_stopping_patience=0), "`early_stopping_patience` must be at least 1 or"),
-    (lambda: TrainingConfig(schedule="square"), "`schedule` must be one of cosine, linear, wsd"),
-    (lambda: TrainingConfig(optimizer="adam"), "`optimizer` must be one of adamw, adafactor"),
-    (lambda: TrainingConfig(ema_momentum=1.0), "`ema_momentum` must be in"),
-    (lambda: TrainingConfig(decay_ratio=0.0), "`decay_ratio` must be in"),
-    (lambda: TrainingConfig(global_batch_size=0), "`global_batch_size` must be at least 1"),
-    (lambda: TrainingConfig(spike_threshold=-1.0), "`spike_threshold` must be above 0"),
-    (lambda: TrainingConfig(max_skipped_steps=0), "`max_skipped_steps` must be at least 1"),
-    (lambda: TrainingConfig(learning_rate_scaling="cube"), "`learning_rate_scaling` must be"),
-    (lambda: Config.from_dict({"modle": {}}), "Config has no key `modle`; did you mean `model`?"),
-    (lambda: Config.from_dict({"model": 3}), "`model` must be a mapping; received 3"),
-])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (
+            lambda: ModelConfig(num_expert=3),
+            "ModelConfig has no key `num_expert`; did you mean `num_experts`?",
+        ),
+        (lambda: ModelConfig(zzz=3), "ModelConfig has no key `zzz`; known keys: "),
+        (
+            lambda: ModelConfig(num_experts=3, num_moe_experts=3),
+            "got `num_experts` and `num_moe_experts`, which",
+        ),
+        (lambda: TrainingConfig(grad_clip=1, gradient_clip=1), "which name the same field `gradient_clip`"),
+        (lambda: ModelConfig(vocab_size=0), "`vocab_size` must be at least 1; received 0"),
+        (lambda: ModelConfig(vocab_size=3.5), "`vocab_size` must be a whole number; received 3.5"),
+        (lambda: ModelConfig(dropout=1.0), "`dropout` must be in .0, 1.; received 1.0"),
+        (lambda: ModelConfig(dropout="much"), "`dropout` must be a number; received 'much'"),
+        (lambda: ModelConfig(tie_embeddings=1), "`tie_embeddings` must be true or false; received 1"),
+        (lambda: ModelConfig(top_k=9), "`num_experts_per_tok` must be between 1 and num_moe_experts=8"),
+        (lambda: ModelConfig(num_heads=7), "`embedding_dim` must be a multiple of 2 . num_heads=14"),
+        (
+            lambda: ModelConfig(num_heads=8, num_kv_heads=3),
+            "`num_heads` must be a multiple of num_kv_heads=3",
+        ),
+        (lambda: ModelConfig(capacity_factor=0), "`capacity_factor` must be above 0 or None"),
+        (lambda: ModelConfig(expert_dim=0), "`expert_dim` must be at least 1 or None"),
+        (lambda: ModelConfig(aux_loss_weight=-1), "`aux_loss_weight` must not be negative"),
+        (lambda: TrainingConfig(learning_rate=0), "`learning_rate` must be above 0"),
+        (lambda: TrainingConfig(batch_size=0), "`batch_size` must be at least 1"),
+        (lambda: TrainingConfig(adam_beta1=1), "`adam_beta1` must be in .0, 1.; received 1.0"),
+        (lambda: TrainingConfig(weight_decay=-1), "`weight_decay` must not be negative"),
+        (lambda: TrainingConfig(warmup_steps=-1), "`warmup_steps` must not be negative"),
+        (lambda: TrainingConfig(gradient_clip=0), "`gradient_clip` must be above 0 or None"),
+        (
+            lambda: TrainingConfig(early_stopping_patience=0),
+            "`early_stopping_patience` must be at least 1 or",
+        ),
+        (lambda: TrainingConfig(schedule="square"), "`schedule` must be one of cosine, linear, wsd"),
+        (lambda: TrainingConfig(optimizer="adam"), "`optimizer` must be one of adamw, adafactor"),
+        (lambda: TrainingConfig(ema_momentum=1.0), "`ema_momentum` must be in"),
+        (lambda: TrainingConfig(decay_ratio=0.0), "`decay_ratio` must be in"),
+        (lambda: TrainingConfig(global_batch_size=0), "`global_batch_size` must be at least 1"),
+        (lambda: TrainingConfig(spike_threshold=-1.0), "`spike_threshold` must be above 0"),
+        (lambda: TrainingConfig(max_skipped_steps=0), "`max_skipped_steps` must be at least 1"),
+        (lambda: TrainingConfig(learning_rate_scaling="cube"), "`learning_rate_scaling` must be"),
+        (lambda: Config.from_dict({"modle": {}}), "Config has no key `modle`; did you mean `model`?"),
+        (lambda: Config.from_dict({"model": 3}), "`model` must be a mapping; received 3"),
+    ],
+)
 def test_what_cannot_be_used_is_named(make, words):
     with pytest.raises(ConfigError, match=words):
         make()
@@ -89,7 +104,9 @@ def test_whole_floats_and_numbers_of_numpy_are_read():
     config = TrainingConfig(learning_rate=np.float32(0.5), batch_size=4.0, warmup_steps=np.int64(7))
     assert config == TrainingConfig(learning_rate=0.5, batch_size=4, warmup_steps=7)
     assert [type(value) for value in (config.learning_rate, config.batch_size, config.warmup_steps)] == [
-        float, int, int,
+        float,
+        int,
+        int,
     ]
 
 
@@ -160,11 +177,14 @@ def test_yaml_takes_aliases_and_numbers_in_scientific_form(tmp_path):
     assert config.training == TrainingConfig(learning_rate=3e-4, adam_epsilon=1e-6)
 
 
-@pytest.mark.parametrize("text, words", [
-    ("model: {vocab_size: 3, vocab_size: 4}", "line 1: `vocab_size` is given twice"),
-    ("model: {", "is not valid YAML"),
-    ("- 3", "must hold a mapping of keys to values"),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("model: {vocab_size: 3, vocab_size: 4}", "line 1: `vocab_size` is given twice"),
+        ("model: {", "is not valid YAML"),
+        ("- 3", "must hold a mapping of keys to values"),
+    ],
+)
 def test_a_file_that_cannot_be_read_is_named(tmp_path, text, words):
     (tmp_path / "run.yaml").write_text(text)
     with pytest.raises(ConfigError, match=words):
@@ -181,9 +201,13 @@ def test_presets_are_found_by_both_names_and_overridden_by_keyword():
     assert get_preset_config("nano").model.dropout == 0
 
 
-@pytest.mark.parametrize("name, hint", [
-    ("highnoon-3bb", "did you mean `highnoon-3b`"), ("zzzzz", "presets: high"),
-])
+@pytest.mark.parametrize(
+    "name, hint",
+    [
+        ("highnoon-3bb", "did you mean `highnoon-3b`"),
+        ("zzzzz", "presets: high"),
+    ],
+)
 def test_an_unknown_preset_is_an_error_with_the_nearest(name, hint):
     with pytest.raises(ConfigError, match=hint):
         get_preset_config(name)

@@ -221,7 +221,8 @@ def _warn_of_lost(callback: keras.callbacks.Callback, names: Sequence[str]) -> N
     )
     warnings.warn(
         f"the resumed {kind} begins without its {', '.join(f'`{name}`' for name in names)}, which a "
-        f"checkpoint does not hold; {remedy}", stacklevel=2,
+        f"checkpoint does not hold; {remedy}",
+        stacklevel=2,
     )
 
 

@@ -92,7 +92,8 @@ class EventFiles:
             if self._file.size:
                 sizes[self._file.path.name] = self._file.size
         return {
-            "run": self._run, "sizes": sizes,
+            "run": self._run,
+            "sizes": sizes,
             "waiting": [base64.b64encode(record).decode("ascii") for record in waiting],
         }
 
@@ -147,7 +148,8 @@ class EventFiles:
         if missing:
             warnings.warn(
                 f"{missing:,} bytes of TensorBoard events that the checkpoint counts on are missing in "
-                f"{self.folder}: its curves have a gap", stacklevel=2,
+                f"{self.folder}: its curves have a gap",
+                stacklevel=2,
             )
 
     def _set_aside_other_runs(self) -> None:

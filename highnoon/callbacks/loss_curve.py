@@ -67,7 +67,12 @@ class LossCurve(EventCallback):
             axes.axvline(step, color="grey", linewidth=0.6, linestyle=":")
             # Without mathematics: a `$` in a name would be read as the beginning of a formula.
             axes.text(
-                step, axes.get_ylim()[1], f" {printable(stage)}", va="top", fontsize=8, color="grey",
+                step,
+                axes.get_ylim()[1],
+                f" {printable(stage)}",
+                va="top",
+                fontsize=8,
+                color="grey",
                 parse_math=False,
             )
         if self._train or self._held_out:

@@ -33,7 +33,13 @@ class MetricsFile(EventCallback):
     """
 
     _KEPT = (
-        "log", "evaluation", "epoch_end", "stage_complete", "alert", "step_skipped", "fault_answered",
+        "log",
+        "evaluation",
+        "epoch_end",
+        "stage_complete",
+        "alert",
+        "step_skipped",
+        "fault_answered",
         "sample",
     )
 

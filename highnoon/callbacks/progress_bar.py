@@ -126,7 +126,8 @@ def describe_end(event: dict[str, Any]) -> str:
     summary, step = event["summary"], event["step"]
     best, folder = summary["best_step"], event["best_checkpoint"]
     whose = {
-        "last": f"of the last step, {step:,}", "best": f"of the best step, {best}",
+        "last": f"of the last step, {step:,}",
+        "best": f"of the best step, {best}",
         "callback": "what a callback set at the end",
     }[summary["weights"]]
     line = f"the model's weights are {whose}"

@@ -57,7 +57,6 @@ class SampleText(EventCallback):
         if event["event"] == "evaluation":
             texts = self.model.generate(self._prompts, **self._options)
             samples = [
-                {"prompt": prompt, "text": text}
-                for prompt, text in zip(self._prompts, texts, strict=True)
+                {"prompt": prompt, "text": text} for prompt, text in zip(self._prompts, texts, strict=True)
             ]
             self.send("sample", step=event["step"], stage=event["stage"], samples=samples)

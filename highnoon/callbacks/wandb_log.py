@@ -29,7 +29,10 @@ class WandbLog(EventCallback):
     """
 
     def __init__(
-        self, project: str = "highnoon", name: str | None = None, config: Mapping[str, Any] | None = None,
+        self,
+        project: str = "highnoon",
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         super().__init__()

@@ -67,7 +67,8 @@ def _check_remote(host: str, ports: Sequence[int], ssh: Sequence[str]) -> None:
         if probe.stdout.readline().strip() != "ready":
             _, told = probe.communicate()
             silence = (
-                f"no answer in {ANSWER_SECONDS:g} seconds" if probe.returncode < 0
+                f"no answer in {ANSWER_SECONDS:g} seconds"
+                if probe.returncode < 0
                 else f"the command ended with exit code {probe.returncode} and said nothing"
             )
             last = told.strip().splitlines()[-1:] or [silence]

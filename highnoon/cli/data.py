@@ -22,22 +22,34 @@ from highnoon.config import require_count, require_path
 SUMMARY = "tokenise text into a folder, and look at what is there"
 
 ACTIONS: dict[str, Any] = {
-    "prepare": data_prepare, "contamination": data_contamination, "replay": data_replay}
+    "prepare": data_prepare,
+    "contamination": data_contamination,
+    "replay": data_replay,
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     inspect = actions.add_parser("inspect", help="show a prepared folder and documents of it")
     inspect.add_argument("folder", metavar="DIR")
-    inspect.add_argument("--documents", type=int, default=2, metavar="K", help="documents to show, what is "
-                         "only read and not learnt in brackets (default: %(default)s)")
+    inspect.add_argument(
+        "--documents",
+        type=int,
+        default=2,
+        metavar="K",
+        help="documents to show, what is only read and not learnt in brackets (default: %(default)s)",
+    )
     stats = actions.add_parser("stats", help="count documents, bytes, tokens, domains and duplicates")
     stats.add_argument("source", metavar="DIR|SOURCE", help="a prepared folder, or what `prepare` takes")
     stats.add_argument("--json", action="store_true", help="print JSON")
     add_reading_options(stats)
     for name, action in ACTIONS.items():
-        parser = actions.add_parser(name, help=action.SUMMARY, description=action.__doc__,
-                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser = actions.add_parser(
+            name,
+            help=action.SUMMARY,
+            description=action.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         action.configure(parser)
 
 
@@ -59,7 +71,9 @@ def run_inspect(arguments: argparse.Namespace) -> None:
     manifest = store.manifest
     held_out = int(store.is_validation.sum())
     facts = {
-        "source": manifest["source"], "key": manifest["key"], "format": manifest["version"],
+        "source": manifest["source"],
+        "key": manifest["key"],
+        "format": manifest["version"],
         "tokenizer": manifest["tokenizer"],
         "documents": f"{len(store):,}, of them {held_out:,} held out ({store.validation_split:.0%} asked)",
         "tokens": f"{int(store.offsets[-1]):,} of {manifest['token_type']}",
@@ -74,8 +88,9 @@ def run_inspect(arguments: argparse.Namespace) -> None:
     console = TerminalConsole()
     for number in range(min(arguments.documents, len(store))):
         side = "held out" if store.is_validation[number] else "train"
-        console.print(f"\n--- document {number}, {store.domain(number)}, {side}, "
-                      f"{int(store.lengths[number]):,} tokens")
+        console.print(
+            f"\n--- document {number}, {store.domain(number)}, {side}, {int(store.lengths[number]):,} tokens"
+        )
         console.print(marked_text(store, number), soft_wrap=True)
 
 
@@ -100,8 +115,10 @@ def run_stats(arguments: argparse.Namespace) -> None:
 
     if is_prepared(arguments.source):
         if given := list(given_reading_options(arguments)):
-            raise ValueError(f"{arguments.source} is prepared already, and --{given[0].replace('_', '-')} is "
-                             f"for reading text; leave it out")
+            raise ValueError(
+                f"{arguments.source} is prepared already, and --{given[0].replace('_', '-')} is "
+                f"for reading text; leave it out"
+            )
         store = TokenStore.open(arguments.source)
         figures, missing = store_statistics(store), store.manifest.get("left_out", {})
     else:

@@ -22,7 +22,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--words", type=int, default=13, metavar="N", help="words of a run (default: 13)")
     parser.add_argument(
-        "--validation-split", type=float, default=0.1, metavar="S",
+        "--validation-split",
+        type=float,
+        default=0.1,
+        metavar="S",
         help="share that is held out and looked for too; 0 for none (default: 0.1)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -33,11 +33,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="new folder, or one to go on in")
     tokenizer = parser.add_mutually_exclusive_group()
     tokenizer.add_argument("--tokenizer", metavar="PATH", help="tokenizer.json, or a folder that holds one")
-    tokenizer.add_argument("--vocab-size", type=int, default=DEFAULT_VOCAB_SIZE, metavar="N",
-                           help="train a tokenizer of N ids on the sources (default: %(default)s)")
+    tokenizer.add_argument(
+        "--vocab-size",
+        type=int,
+        default=DEFAULT_VOCAB_SIZE,
+        metavar="N",
+        help="train a tokenizer of N ids on the sources (default: %(default)s)",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes; by default one a core")
-    parser.add_argument("--validation-split", type=float, default=0.1, metavar="S",
-                        help="share of documents to hold out (default: %(default)s)")
+    parser.add_argument(
+        "--validation-split",
+        type=float,
+        default=0.1,
+        metavar="S",
+        help="share of documents to hold out (default: %(default)s)",
+    )
     parser.add_argument("--no-check-ids", action="store_true", help="let several rows have one `id`")
     parser.add_argument("--clean", metavar="FILE", help="YAML list of cleaning steps; the report is printed")
     add_reading_options(parser)
@@ -80,17 +90,26 @@ def _require_sound(arguments: argparse.Namespace, folders: Sequence[pathlib.Path
         require_free(folder)
 
 
-def _prepare_next(sources: list[DocumentSource], tokenizer: Tokenizer, folder: pathlib.Path,
-                  arguments: argparse.Namespace) -> None:
+def _prepare_next(
+    sources: list[DocumentSource], tokenizer: Tokenizer, folder: pathlib.Path, arguments: argparse.Namespace
+) -> None:
     """Prepares the first of `sources`, says what came of it, and takes it off the list."""
     from highnoon.data import prepare
     from highnoon.data.bad_rows import describe_left_out
 
-    store = prepare(sources[0], tokenizer, folder, arguments.workers, arguments.validation_split,
-                    show_progress=sys.stderr.isatty())
+    store = prepare(
+        sources[0],
+        tokenizer,
+        folder,
+        arguments.workers,
+        arguments.validation_split,
+        show_progress=sys.stderr.isatty(),
+    )
     _report_cleaning(sources.pop(0))
-    print(f"{folder}: {len(store):,} documents, {int(store.offsets[-1]):,} tokens, "
-          f"{store.num_bytes.sum() / max(1, store.offsets[-1]):.2f} bytes a token")
+    print(
+        f"{folder}: {len(store):,} documents, {int(store.offsets[-1]):,} tokens, "
+        f"{store.num_bytes.sum() / max(1, store.offsets[-1]):.2f} bytes a token"
+    )
     if "left_out" in store.manifest:
         print(describe_left_out(store.manifest["left_out"]))
 
@@ -112,8 +131,10 @@ def _cleaned(sources: Sequence[DocumentSource], file: str) -> list[DocumentSourc
     except ForeignDataError as error:
         raise ValueError(f"{file} is not YAML of cleaning steps: {error}; repair it") from None
     if not entries:
-        raise ValueError(f"{file} holds no cleaning steps; write a list, as in `- step: exact_duplicates`, "
-                         f"or leave out --clean")
+        raise ValueError(
+            f"{file} holds no cleaning steps; write a list, as in `- step: exact_duplicates`, "
+            f"or leave out --clean"
+        )
     steps = from_config(entries)
     return [CleanedSource(source, steps) for source in sources]
 
@@ -128,8 +149,10 @@ def store_folders(output: pathlib.Path, names: list[str]) -> list[pathlib.Path]:
         return [output]
     slugs = [re.sub(r"[^\w.-]+", "-", name).strip("-.") or "source" for name in names]
     if doubled := {slug for slug in slugs if slugs.count(slug) > 1}:
-        raise ValueError(f"several sources would be written to {', '.join(sorted(doubled))} in {output}; "
-                         f"prepare them one by one")
+        raise ValueError(
+            f"several sources would be written to {', '.join(sorted(doubled))} in {output}; "
+            f"prepare them one by one"
+        )
     return [output / slug for slug in slugs]
 
 

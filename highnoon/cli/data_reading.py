@@ -11,8 +11,17 @@ from highnoon.files.foreign import read_text
 if TYPE_CHECKING:
     from highnoon.data import DocumentSource
 
-READING_OPTIONS = ("split", "skip_bad", "domains", "text_field", "template", "learned_fields", "kind",
-                   "chat_template", "max_line_bytes")
+READING_OPTIONS = (
+    "split",
+    "skip_bad",
+    "domains",
+    "text_field",
+    "template",
+    "learned_fields",
+    "kind",
+    "chat_template",
+    "max_line_bytes",
+)
 MAX_TEMPLATE_BYTES = 2**20
 
 

@@ -43,6 +43,7 @@ def _domains(figures: DataStatistics) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     for name, values in figures.domains.items():
-        table.add_row(name, *(f"{values[column]:,}" for column in columns),
-                      f"{values['bytes'] / figures.num_bytes:.1%}")
+        table.add_row(
+            name, *(f"{values[column]:,}" for column in columns), f"{values['bytes'] / figures.num_bytes:.1%}"
+        )
     return table

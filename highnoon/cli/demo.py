@@ -49,12 +49,24 @@ class DemoSettings:
     """
 
     model: ModelConfig = ModelConfig(
-        vocab_size=2048, embedding_dim=160, num_reasoning_blocks=4, max_seq_length=256, num_moe_experts=4,
-        expert_dim=224, num_heads=4, num_kv_heads=2,
+        vocab_size=2048,
+        embedding_dim=160,
+        num_reasoning_blocks=4,
+        max_seq_length=256,
+        num_moe_experts=4,
+        expert_dim=224,
+        num_heads=4,
+        num_kv_heads=2,
     )
     training: TrainingConfig = TrainingConfig(
-        learning_rate=3e-3, batch_size=8, max_seq_length=256, warmup_steps=None, weight_decay=0.1,
-        adam_beta2=0.98, early_stopping_patience=None, validation_split=0.03,
+        learning_rate=3e-3,
+        batch_size=8,
+        max_seq_length=256,
+        warmup_steps=None,
+        weight_decay=0.1,
+        adam_beta2=0.98,
+        early_stopping_patience=None,
+        validation_split=0.03,
     )
     stages: tuple[tuple[str, tuple[str, ...], float], ...] = (
         ("documentation", ("stdlib:docs",), 0.2),
@@ -163,7 +175,10 @@ def calibrate(settings: DemoSettings, minutes: float, seed: int) -> tuple[Any, i
             speeds.append(event["metrics"]["train/tokens_per_second"])
 
     trainer.train(
-        save_checkpoints=False, log_dir=None, verbose=False, callbacks=[note_speed],
+        save_checkpoints=False,
+        log_dir=None,
+        verbose=False,
+        callbacks=[note_speed],
         log_interval=max(1, settings.calibration_steps // 2),
     )
     tokens_per_step = trainer.rows_per_step * settings.training.max_seq_length

@@ -26,8 +26,14 @@ if TYPE_CHECKING:
 SUMMARY = "check the installation: versions, devices, memory, extras"
 
 ENVIRONMENT = (
-    "HIGHNOON_DATA", "HIGHNOON_CACHE", "HIGHNOON_LOG_LEVEL", "KERAS_BACKEND", "TF_NUM_INTEROP_THREADS",
-    "TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
+    "HIGHNOON_DATA",
+    "HIGHNOON_CACHE",
+    "HIGHNOON_LOG_LEVEL",
+    "KERAS_BACKEND",
+    "TF_NUM_INTEROP_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
 )
 SUPPORTED_PYTHON = ((3, 11), (3, 13))
 
@@ -89,7 +95,10 @@ def examine_system() -> Iterator[Finding]:
     python_fits = low <= sys.version_info[:2] <= high
     yield Finding("system", "highnoon", highnoon.__version__)
     yield Finding(
-        "system", "Python", f"{platform.python_version()} at {sys.executable}", python_fits,
+        "system",
+        "Python",
+        f"{platform.python_version()} at {sys.executable}",
+        python_fits,
         remedy=None if python_fits else "make a virtual environment with Python 3.11, 3.12 or 3.13",
     )
     yield Finding("system", "platform", platform.platform())
@@ -115,14 +124,21 @@ def examine_requirements(lines: list[str]) -> Iterator[Finding]:
             continue
         version, fits = _installed(requirement)
         yield Finding(
-            "packages", requirement.name, version if fits else f"{version}, wants {requirement.specifier}",
-            is_ok=fits, remedy=None if fits else _install_command([requirement]),
+            "packages",
+            requirement.name,
+            version if fits else f"{version}, wants {requirement.specifier}",
+            is_ok=fits,
+            remedy=None if fits else _install_command([requirement]),
         )
     for extra, requirements in extras.items():
         absent = [requirement for requirement in requirements if not _installed(requirement)[1]]
         names = ", ".join(requirement.name for requirement in absent)
         yield Finding(
-            "extras", extra, f"without {names}" if absent else "ready", is_ok=not absent, is_needed=False,
+            "extras",
+            extra,
+            f"without {names}" if absent else "ready",
+            is_ok=not absent,
+            is_needed=False,
             remedy=_install_command(absent) if absent else None,
         )
 
@@ -134,7 +150,10 @@ def examine_tensorflow() -> Iterator[Finding]:
     if probe.returncode != 0:
         reason = (probe.stderr.strip().splitlines() or [f"ended with signal {-probe.returncode}"])[-1]
         yield Finding(
-            "running", "TensorFlow", f"does not run: {reason}", is_ok=False,
+            "running",
+            "TensorFlow",
+            f"does not run: {reason}",
+            is_ok=False,
             remedy=f"{_python()} -m pip install --force-reinstall tensorflow keras",
         )
         return
@@ -144,13 +163,20 @@ def examine_tensorflow() -> Iterator[Finding]:
     yield examine_cache(pathlib.Path(seen["cache"]))
     is_tensorflow = seen["backend"] == "tensorflow"
     yield Finding(
-        "running", "Keras backend", seen["backend"], is_tensorflow,
+        "running",
+        "Keras backend",
+        seen["backend"],
+        is_tensorflow,
         remedy=None if is_tensorflow else "set KERAS_BACKEND=tensorflow: the Trainer needs it",
     )
     if "GPU" not in seen["devices"] and shutil.which("nvidia-smi"):
         version = importlib.metadata.version("tensorflow")
         yield Finding(
-            "running", "GPU", "there is one, and TensorFlow cannot use it", is_ok=False, is_needed=False,
+            "running",
+            "GPU",
+            "there is one, and TensorFlow cannot use it",
+            is_ok=False,
+            is_needed=False,
             remedy=f'{_python()} -m pip install "tensorflow[and-cuda]=={version}"',
         )
 
@@ -161,8 +187,11 @@ def examine_cache(folder: pathlib.Path) -> Finding:
     is_writable = os.access(existing, os.W_OK)
     room = _gib(shutil.disk_usage(existing).free)
     return Finding(
-        "running", "cache", f"{folder}, {room} free" if is_writable else f"{folder} cannot be written",
-        is_ok=is_writable, remedy=None if is_writable else "set HIGHNOON_CACHE to a folder of yours",
+        "running",
+        "cache",
+        f"{folder}, {room} free" if is_writable else f"{folder} cannot be written",
+        is_ok=is_writable,
+        remedy=None if is_writable else "set HIGHNOON_CACHE to a folder of yours",
     )
 
 

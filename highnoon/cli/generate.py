@@ -1,6 +1,6 @@
 """Continues a prompt with a trained model.
 
-  highnoon generate --model highnoon-demo/model --prompt "The module" --temperature 0.8 --seed 1
+highnoon generate --model highnoon-demo/model --prompt "The module" --temperature 0.8 --seed 1
 """
 
 from __future__ import annotations

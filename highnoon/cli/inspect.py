@@ -33,7 +33,8 @@ _PLAIN_WIDTH = 110
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "path", metavar="PATH",
+        "path",
+        metavar="PATH",
         help="checkpoint, directory of checkpoints, its latest, best, final or interrupted, or saved model",
     )
     parser.add_argument("other", metavar="OTHER", nargs="?", help="compare PATH with this one")
@@ -82,8 +83,13 @@ def _directory_table(facts: list[CheckpointFacts]) -> Table:
     table = _table("folder", "stage", "epoch", "train loss", "held-out loss", "roles", "run", "state")
     for fact in facts:
         table.add_row(
-            pathlib.Path(fact.folder).name, _stage(fact), _epoch(fact), _decimal(fact.train_loss),
-            _decimal(fact.val_loss), ", ".join(fact.roles), fact.run_id or "-",
+            pathlib.Path(fact.folder).name,
+            _stage(fact),
+            _epoch(fact),
+            _decimal(fact.train_loss),
+            _decimal(fact.val_loss),
+            ", ".join(fact.roles),
+            fact.run_id or "-",
             f"damaged: {fact.damage}" if fact.damage else "whole",
         )
     return table

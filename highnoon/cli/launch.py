@@ -37,16 +37,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="number of workers; with --hosts, all slots")
     parser.add_argument("--hosts", metavar="FILE", help="one `host [slots]` a line; the first has worker 0")
     parser.add_argument(
-        "--base-port", type=int, metavar="P",
+        "--base-port",
+        type=int,
+        metavar="P",
         help="first of the ports to listen at; free ones on this machine, 20000 with --hosts",
     )
     parser.add_argument("--log-dir", metavar="DIR", help="keep the lines of worker R in DIR/worker_R.log too")
     parser.add_argument(
-        "--grace-seconds", type=float, default=60.0, metavar="S",
+        "--grace-seconds",
+        type=float,
+        default=60.0,
+        metavar="S",
         help="from the first failure to the kill of the workers that are left (default: 60)",
     )
     parser.add_argument(
-        "--ssh", default="ssh -o BatchMode=yes", metavar="COMMAND",
+        "--ssh",
+        default="ssh -o BatchMode=yes",
+        metavar="COMMAND",
         help="what runs a line on another host, as `COMMAND HOST LINE` (default: ssh -o BatchMode=yes)",
     )
     parser.add_argument(
@@ -73,8 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print_commands:
         for rank, place in enumerate(plan.places):
             print(f"# worker {rank} on {place.host}\n{shell_line(words, plan.environment(rank))}")
-        print("set HIGHNOON_TOKEN to one secret in the environment of all workers: it keeps others out",
-              file=sys.stderr)
+        print(
+            "set HIGHNOON_TOKEN to one secret in the environment of all workers: it keeps others out",
+            file=sys.stderr,
+        )
         return 0
     check_cluster(plan, ssh)
     commands = [plan.command(rank, words, ssh, arguments.grace_seconds) for rank in range(len(plan.places))]

@@ -72,7 +72,7 @@ def _described(config: ModelConfig, part: str) -> str:
         "gated_delta_rule": heads,
         "mlp": f"inner {config.resolved_ffn_dim}",
         "moe": f"{config.num_experts_per_tok} of {config.num_moe_experts} experts, "
-               f"inner {config.resolved_expert_dim}",
+        f"inner {config.resolved_expert_dim}",
     }
     return f"{part}  ({details[part]})"
 

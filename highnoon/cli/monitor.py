@@ -34,19 +34,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--once", action="store_true", help="print one page and end")
     parser.add_argument(
-        "--refresh", type=float, default=5.0, metavar="S",
+        "--refresh",
+        type=float,
+        default=5.0,
+        metavar="S",
         help="seconds between looks at the file (default 5)",
     )
     parser.add_argument(
-        "--plot", action=argparse.BooleanOptionalAction, default=False,
+        "--plot",
+        action=argparse.BooleanOptionalAction,
+        default=False,
         help="write metrics.png beside the metrics file, at the start and at the end (needs highnoon[plots])",
     )
     parser.add_argument(
-        "--export", metavar="FILE",
+        "--export",
+        metavar="FILE",
         help="write log points and evaluations as CSV, at the start and at the end",
     )
     parser.add_argument(
-        "--rule", action="append", default=[], metavar="RULE",
+        "--rule",
+        action="append",
+        default=[],
+        metavar="RULE",
         help='one more alert rule, such as "train/loss > 4 for 3"; may be given again',
     )
     parser.add_argument("--ascii", action="store_true", help="draw with ASCII characters alone")

@@ -16,8 +16,17 @@ from highnoon.files.foreign import ForeignDataError, parse_yaml
 SECTIONS = ("model", "training")
 PATHS = ("tokenizer", "data_dir", "output", "checkpoint_dir")
 STAGE_KEYS = {
-    "name", "datasets", "epochs", "steps", "tokens", "weight", "overrides", "scheduler", "balance",
-    "max_repeats", "optional",
+    "name",
+    "datasets",
+    "epochs",
+    "steps",
+    "tokens",
+    "weight",
+    "overrides",
+    "scheduler",
+    "balance",
+    "max_repeats",
+    "optional",
 }
 CURRICULUM_KEYS = {"enabled", "stages", "max_iters", "optional"}
 
@@ -107,8 +116,10 @@ class RunFile:
     @property
     def checkpoint_folder(self) -> pathlib.Path:
         """The folder of the run's checkpoints."""
-        return pathlib.Path(self.output) / "checkpoints" if self.checkpoint_dir is None else pathlib.Path(
-            self.checkpoint_dir
+        return (
+            pathlib.Path(self.output) / "checkpoints"
+            if self.checkpoint_dir is None
+            else pathlib.Path(self.checkpoint_dir)
         )
 
     @property

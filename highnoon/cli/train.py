@@ -37,25 +37,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="YAML of the whole run, see docs/guides/training.md")
     parser.add_argument("--preset", metavar="NAME", help=f"model to start from: {', '.join(PRESETS)}")
     parser.add_argument(
-        "--data", nargs="+", metavar="PATH",
+        "--data",
+        nargs="+",
+        metavar="PATH",
         help="files, folders, globs or dataset names for a run of one stage, in place of --config's stages",
     )
     parser.add_argument(
         "--data_dir", "--data-dir", metavar="DIR", help="where datasets are looked for by name"
     )
     parser.add_argument(
-        "--domains", nargs="+", metavar="NAME",
+        "--domains",
+        nargs="+",
+        metavar="NAME",
         help="sub-folders of --data to read, with spaces or commas between",
     )
     parser.add_argument(
-        "--balance", type=_balance, metavar="equal|T",
+        "--balance",
+        type=_balance,
+        metavar="equal|T",
         help="shares of domains: all the same, or softened by a temperature of 1 and more",
     )
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave out rows of --data that cannot be read, and count them"
     )
     parser.add_argument(
-        "--documents", type=int, metavar="N",
+        "--documents",
+        type=int,
+        metavar="N",
         help="read the first N documents of --data, a prepared folder; one that is unfinished has N ready",
     )
     length = parser.add_mutually_exclusive_group()
@@ -63,7 +71,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--steps", type=int, metavar="N", help="optimizer steps over --data")
     parser.add_argument("--output", metavar="DIR", help="folder for model/, checkpoints/ and logs/")
     parser.add_argument(
-        "--resume", nargs="?", const=True, metavar="CHECKPOINT",
+        "--resume",
+        nargs="?",
+        const=True,
+        metavar="CHECKPOINT",
         help="resume from a checkpoint, or from the highest step in the output folder; with none, start",
     )
     parser.add_argument("--extend", action="store_true", help="let a resumed run become longer than it began")
@@ -71,7 +82,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--allow-plan-change", action="store_true", help="let a resumed run differ from what it began as"
     )
     parser.add_argument(
-        "--restore-best", action="store_true",
+        "--restore-best",
+        action="store_true",
         help="end with the weights of the lowest held-out loss, not with those of the last step",
     )
     parser.add_argument("--dry-run", action="store_true", help="check memory, data and plan, and stop there")
@@ -105,7 +117,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _train(
-    arguments: argparse.Namespace, plan: RunFile, trainer: Trainer, output: pathlib.Path,
+    arguments: argparse.Namespace,
+    plan: RunFile,
+    trainer: Trainer,
+    output: pathlib.Path,
     checkpoint_dir: pathlib.Path,
 ) -> None:
     try:
@@ -179,7 +194,8 @@ def read_run(arguments: argparse.Namespace) -> RunFile:
     _refuse_options_of_resume(arguments)
     given = {
         name: getattr(arguments, name)
-        for name in ("preset", "output", "data_dir") if getattr(arguments, name) is not None
+        for name in ("preset", "output", "data_dir")
+        if getattr(arguments, name) is not None
     }
     if arguments.restore_best:
         given["restore_best"] = True
@@ -191,7 +207,8 @@ def _refuse_options_of_data(arguments: argparse.Namespace) -> None:
     options = ("epochs", "steps", "domains", "balance", "skip_bad", "documents")
     values = {name: getattr(arguments, name) for name in options}
     given = [
-        f"--{name.replace('_', '-')}" for name, value in values.items()
+        f"--{name.replace('_', '-')}"
+        for name, value in values.items()
         if value is not None and value is not False
     ]
     if given:
@@ -221,9 +238,7 @@ def _balance(value: str) -> str | float:
     return value if value == "equal" else float(value)
 
 
-def make_trainer(
-    plan: RunFile, stages: Sequence[Mapping[str, Any]], allow_oversize: bool = False
-) -> Trainer:
+def make_trainer(plan: RunFile, stages: Sequence[Mapping[str, Any]], allow_oversize: bool = False) -> Trainer:
     """Builds the model and the trainer with all stages.
 
     Args:

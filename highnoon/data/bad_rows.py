@@ -79,14 +79,16 @@ class BadRows:
         for reason, found in report["reasons"].items():
             self._counts[reason] = self._counts.get(reason, 0) + found["count"]
             places = self._places.setdefault(reason, [])
-            places += found["places"][:KEPT_PLACES - len(places)]
+            places += found["places"][: KEPT_PLACES - len(places)]
 
     def report(self) -> dict[str, Any]:
         """Returns `left_out`, how many in all, and `reasons`: for each its `count` and first `places`."""
         return {
             "left_out": self.total,
-            "reasons": {reason: {"count": count, "places": list(self._places[reason])}
-                        for reason, count in self._counts.items()},
+            "reasons": {
+                reason: {"count": count, "places": list(self._places[reason])}
+                for reason, count in self._counts.items()
+            },
         }
 
 

@@ -47,9 +47,15 @@ from highnoon.tokenization import Tokenizer
 _TALLIES_FILE = "tallies.json"
 
 
-def beam_prepare(source: DocumentSource | str, tokenizer: Tokenizer, folder: str | os.PathLike[str],
-                 steps: Sequence[Step] = (), validation_split: float = 0.1, num_examples: int = 3,
-                 pipeline_options: Any = None) -> tuple[TokenStore, dict[str, Any]]:
+def beam_prepare(
+    source: DocumentSource | str,
+    tokenizer: Tokenizer,
+    folder: str | os.PathLike[str],
+    steps: Sequence[Step] = (),
+    validation_split: float = 0.1,
+    num_examples: int = 3,
+    pipeline_options: Any = None,
+) -> tuple[TokenStore, dict[str, Any]]:
     """Cleans and tokenises a source in a Beam pipeline, and returns the tokens with the cleaning's report.
 
     The folder is byte for byte what `prepare(CleanedSource(source, steps), tokenizer, folder)` writes, and
@@ -97,16 +103,20 @@ def beam_prepare(source: DocumentSource | str, tokenizer: Tokenizer, folder: str
 def _require_divisible(steps: Sequence[Step]) -> None:
     for step in steps:
         if not isinstance(step, (StatelessStep, ExactDuplicates)):
-            raise DataError(f"`{step.name}` judges each document by all before it, which no pipeline of many "
-                            f"workers can do; pass its source through `CleanedSource` with `prepare`")
+            raise DataError(
+                f"`{step.name}` judges each document by all before it, which no pipeline of many "
+                f"workers can do; pass its source through `CleanedSource` with `prepare`"
+            )
 
 
 def _require_unchecked_ids(source: DocumentSource) -> None:
     inner: Any = source
     while inner is not None:
         if isinstance(inner, RowSource) and inner.options.check_ids:
-            raise DataError(f"`check_ids` compares each row of {source.name} with all before it, which no "
-                            f"pipeline of many workers can do; open it without, or use `prepare`")
+            raise DataError(
+                f"`check_ids` compares each row of {source.name} with all before it, which no "
+                f"pipeline of many workers can do; open it without, or use `prepare`"
+            )
         inner = getattr(inner, "source", None)
 
 
@@ -133,24 +143,41 @@ def _parts(source: DocumentSource) -> list[DocumentSource]:
     return parts
 
 
-def _run(parts: Sequence[DocumentSource], steps: Sequence[Step], tokenizer: Tokenizer, pieces: pathlib.Path,
-         num_examples: int, pipeline_options: Any) -> None:
+def _run(
+    parts: Sequence[DocumentSource],
+    steps: Sequence[Step],
+    tokenizer: Tokenizer,
+    pieces: pathlib.Path,
+    num_examples: int,
+    pipeline_options: Any,
+) -> None:
     beam = _beam()
     with beam.Pipeline(options=pipeline_options) as pipeline:
-        documents = (pipeline | "parts" >> beam.Create(list(enumerate(parts)))
-                     | "spread parts" >> beam.Reshuffle()
-                     | "read" >> beam.FlatMap(read_part, os.fspath(pieces)))
+        documents = (
+            pipeline
+            | "parts" >> beam.Create(list(enumerate(parts)))
+            | "spread parts" >> beam.Reshuffle()
+            | "read" >> beam.FlatMap(read_part, os.fspath(pieces))
+        )
         counted = [documents | "count read" >> beam.Map(count, Event(READ))]
         for first, run in _runs(steps):
             cleaned = _cleaned(beam, documents, run, first)
             documents = cleaned | f"kept by {first}" >> beam.FlatMap(_kept)
             counted.append(cleaned | f"counted by {first}" >> beam.FlatMap(_counted))
         counted.append(documents | "count kept" >> beam.Map(count, Event(KEPT)))
-        _ = (documents | "by piece" >> beam.Map(by_piece) | "collect pieces" >> beam.GroupByKey()
-             | "tokenise" >> beam.Map(write_piece, tokenizer, os.fspath(pieces)))
-        _ = (counted | beam.Flatten() | "add up" >> beam.CombinePerKey(add_up, num_examples)
-             | "collect tallies" >> beam.combiners.ToList()
-             | "write tallies" >> beam.Map(write_tallies, os.fspath(pieces / _TALLIES_FILE)))
+        _ = (
+            documents
+            | "by piece" >> beam.Map(by_piece)
+            | "collect pieces" >> beam.GroupByKey()
+            | "tokenise" >> beam.Map(write_piece, tokenizer, os.fspath(pieces))
+        )
+        _ = (
+            counted
+            | beam.Flatten()
+            | "add up" >> beam.CombinePerKey(add_up, num_examples)
+            | "collect tallies" >> beam.combiners.ToList()
+            | "write tallies" >> beam.Map(write_tallies, os.fspath(pieces / _TALLIES_FILE))
+        )
 
 
 def _runs(steps: Sequence[Step]) -> Iterator[tuple[int, list[Step]]]:
@@ -170,9 +197,12 @@ def _cleaned(beam: Any, documents: Any, steps: list[Step], first: int) -> Any:
     alone = [step for step in steps if isinstance(step, StatelessStep)]
     if alone:
         return documents | f"steps from {first}" >> beam.Map(CleanAlone(alone, first))
-    return (documents | f"hash for {first}" >> beam.Map(by_text)
-            | f"equal texts for {first}" >> beam.GroupByKey()
-            | f"step {first}" >> beam.FlatMap(keep_first, first, steps[0].reason))
+    return (
+        documents
+        | f"hash for {first}" >> beam.Map(by_text)
+        | f"equal texts for {first}" >> beam.GroupByKey()
+        | f"step {first}" >> beam.FlatMap(keep_first, first, steps[0].reason)
+    )
 
 
 def _kept(cleaned: Cleaned) -> list[Placed]:
@@ -183,8 +213,14 @@ def _counted(cleaned: Cleaned) -> list[Counted]:
     return cleaned[1]
 
 
-def _join(pieces: pathlib.Path, source: DocumentSource, tokenizer: Tokenizer, key: str, folder: pathlib.Path,
-          validation_split: float) -> None:
+def _join(
+    pieces: pathlib.Path,
+    source: DocumentSource,
+    tokenizer: Tokenizer,
+    key: str,
+    folder: pathlib.Path,
+    validation_split: float,
+) -> None:
     # What was joined before the process was killed is joined again: the pieces are there, and it is quick.
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
     tokenizer = tokenizer.with_chat_template(source_template(source) or tokenizer.chat_template)
@@ -194,8 +230,9 @@ def _join(pieces: pathlib.Path, source: DocumentSource, tokenizer: Tokenizer, ke
         left_out = _left_out(source, pieces)
         if not writer.progress.documents:
             reason = f" ({describe_left_out(left_out)})" if left_out else ""
-            raise DataError(f"nothing is left of {source.name}{reason}; give a source that holds text, or "
-                            f"milder steps")
+            raise DataError(
+                f"nothing is left of {source.name}{reason}; give a source that holds text, or milder steps"
+            )
         writer.finish(left_out)
 
 

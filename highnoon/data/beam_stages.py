@@ -98,8 +98,10 @@ def write_tallies(counted: Sequence[Counted], path: str) -> None:
 def read_tallies(path: pathlib.Path) -> dict[Event, Tally]:
     """Returns what `write_tallies` wrote, nothing where no document was counted."""
     values = json.loads(path.read_bytes()) if path.is_file() else []
-    return {Event(kind, step, reason): Tally(documents, num_bytes, tuple(map(tuple, examples)))
-            for kind, step, reason, documents, num_bytes, examples in values}
+    return {
+        Event(kind, step, reason): Tally(documents, num_bytes, tuple(map(tuple, examples)))
+        for kind, step, reason, documents, num_bytes, examples in values
+    }
 
 
 def by_piece(placed: Placed) -> tuple[Place, Placed]:
@@ -113,9 +115,12 @@ def write_piece(group: tuple[Place, Iterable[Placed]], tokenizer: Tokenizer, fol
     (part, number), found = group
     ordered = [document for _, document in sorted(found, key=lambda placed: placed[0])]
     for place, batch in enumerate(document_batches(ordered)):
-        encoded = encode_batch([document.text for document in batch],
-                               [document.learned for document in batch], tokenizer,
-                               [document.marks for document in batch])
+        encoded = encode_batch(
+            [document.text for document in batch],
+            [document.learned for document in batch],
+            tokenizer,
+            [document.marks for document in batch],
+        )
         arrays = {name: values for name, values in encoded._asdict().items() if values is not None}
         written = io.BytesIO()
         np.savez(written, domains=np.array([document.domain for document in batch]), **arrays)

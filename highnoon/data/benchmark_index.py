@@ -66,8 +66,9 @@ class BenchmarkIndex:
             size = min(n, len(words))
             parts.setdefault(size, []).append(_runs(document.text, words, size, len(self.labels)))
             self.labels.append((document.source, document.id))
-        self._runs = {size: _Runs(*map(np.concatenate, zip(*parts.pop(size), strict=True)))
-                      for size in sorted(parts)}
+        self._runs = {
+            size: _Runs(*map(np.concatenate, zip(*parts.pop(size), strict=True))) for size in sorted(parts)
+        }
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -107,8 +108,9 @@ class BenchmarkIndex:
 class _Runs:
     """Runs of one length: their hashes in order, with the example and the characters of each."""
 
-    def __init__(self, hashes: Hashes, examples: npt.NDArray, starts: npt.NDArray, stops: npt.NDArray
-                 ) -> None:
+    def __init__(
+        self, hashes: Hashes, examples: npt.NDArray, starts: npt.NDArray, stops: npt.NDArray
+    ) -> None:
         order = np.argsort(hashes, kind="stable")
         self.hashes = hashes[order]
         self.examples, self.starts, self.stops = examples[order], starts[order], stops[order]
@@ -132,5 +134,4 @@ def _runs(text: str, words: Hashes, size: int, example: int) -> tuple[npt.NDArra
     """Hashes, example, first and last but one character of each run of `size` words."""
     hashes = hash_ngrams(words, size)
     spans = np.array([match.span() for match in word_pattern(text).finditer(text)], np.uint32)
-    return (hashes, np.full(len(hashes), example, np.uint32), spans[:len(hashes), 0],
-            spans[size - 1:, 1])
+    return (hashes, np.full(len(hashes), example, np.uint32), spans[: len(hashes), 0], spans[size - 1 :, 1])

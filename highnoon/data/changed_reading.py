@@ -148,8 +148,11 @@ def _may_change(line: bytes) -> bool:
     """Whether a line has to be parsed: most lines of conversations are ordinary."""
     if _TOLD.search(line):
         return True
-    return bool(_SUSPECT.search(line) or not _ANSWER.search(line)
-                or (_ROLE_FORM.search(line) and _FROM_FORM.search(line)))
+    return bool(
+        _SUSPECT.search(line)
+        or not _ANSWER.search(line)
+        or (_ROLE_FORM.search(line) and _FROM_FORM.search(line))
+    )
 
 
 def _changes(line: bytes, renderer: RowRenderer) -> bool:
@@ -173,8 +176,10 @@ def _changes(line: bytes, renderer: RowRenderer) -> bool:
     if before != now or now is None:
         return before != now
     is_default = options.chat().template is None
-    return any(earlier_turns(values[field], is_default) != present_turns(values[field], is_default)
-               for field in _conversation_fields(kind, now[1:], values))
+    return any(
+        earlier_turns(values[field], is_default) != present_turns(values[field], is_default)
+        for field in _conversation_fields(kind, now[1:], values)
+    )
 
 
 def _chosen_by_name(values: Mapping[str, Any], options: ReadOptions) -> tuple[Any, ...] | None:
@@ -206,8 +211,9 @@ def _was_read(kind: str, held: Sequence[Any], further_input: Any) -> bool:
     return not any(map(is_absent, held))
 
 
-def _conversation_fields(kind: str | None, fields: Sequence[str | None],
-                         values: Mapping[str, Any]) -> list[str]:
+def _conversation_fields(
+    kind: str | None, fields: Sequence[str | None], values: Mapping[str, Any]
+) -> list[str]:
     """The fields of a row that hold conversations; an answer that is text is none."""
     if kind == "chat":
         return [field for field in fields if field is not None]

@@ -23,8 +23,9 @@ class ConversationText(LearnedText):
 
     marks: tuple[tuple[int, int], ...]
 
-    def __new__(cls, text: str, learned: tuple[tuple[int, int], ...] | None,
-                marks: tuple[tuple[int, int], ...]) -> ConversationText:
+    def __new__(
+        cls, text: str, learned: tuple[tuple[int, int], ...] | None, marks: tuple[tuple[int, int], ...]
+    ) -> ConversationText:
         written = super().__new__(cls, text, learned)
         written.marks = marks
         return written
@@ -59,5 +60,7 @@ class ConversationWriter:
             raise BadRowError(
                 f"{place}: nothing of this conversation would be learned: expected a turn of the assistant "
                 f"with words; received turns of {roles}; add an answer or leave the row out with skip_bad",
-                "nothing to learn", place)
+                "nothing to learn",
+                place,
+            )
         return ConversationText(text, learned, marks)

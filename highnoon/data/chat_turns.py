@@ -15,12 +15,40 @@ Message = dict[str, Any]
 # Names of each role in published data sets, in lower case with `_` between words.
 _NAMES = {
     "user": ("user", "human", "prompter", "usr", "person", "customer", "questioner", "asker", "instruction"),
-    "assistant": ("assistant", "gpt", "chatgpt", "gpt_3.5", "gpt_4", "gpt4", "ai", "ai_assistant", "bot",
-                  "chatbot", "model", "llm", "bard", "bing", "claude", "gemini", "answerer", "function_call",
-                  "tool_call"),
+    "assistant": (
+        "assistant",
+        "gpt",
+        "chatgpt",
+        "gpt_3.5",
+        "gpt_4",
+        "gpt4",
+        "ai",
+        "ai_assistant",
+        "bot",
+        "chatbot",
+        "model",
+        "llm",
+        "bard",
+        "bing",
+        "claude",
+        "gemini",
+        "answerer",
+        "function_call",
+        "tool_call",
+    ),
     "system": ("system", "developer", "system_prompt"),
-    "tool": ("tool", "function", "observation", "ipython", "tool_response", "function_response",
-             "tool_result", "function_result", "tool_output", "environment"),
+    "tool": (
+        "tool",
+        "function",
+        "observation",
+        "ipython",
+        "tool_response",
+        "function_response",
+        "tool_result",
+        "function_result",
+        "tool_output",
+        "environment",
+    ),
 }
 _ROLES = {name: role for role, names in _NAMES.items() for name in names}
 _BETWEEN_WORDS = re.compile(r"[\s_-]+")
@@ -79,16 +107,24 @@ def _message(turn: Any, field: str, place: str) -> Message:
     named = [name for name in role_fields if name in ("role", "from")] or role_fields[:1]
     roles = {_role(_role_name(turn[name], name, field, place), place) for name in named}
     if len(roles) > 1:
-        raise BadRowError(f"{place}: a turn is of {' and of '.join(sorted(roles))} at once, by `role` and "
-                          f"`from`; keep one of them", "two roles", place)
+        raise BadRowError(
+            f"{place}: a turn is of {' and of '.join(sorted(roles))} at once, by `role` and "
+            f"`from`; keep one of them",
+            "two roles",
+            place,
+        )
     role = roles.pop()
     learn = _is_to_learn(turn, role, place)
     used = {words_field, "content", "learn", "role", "from", *named}
     rest = {name: value for name, value in turn.items() if name not in used}
     words = turn[words_field]
     is_in_parts = words_field == "parts" or _is_text_parts(words)
-    return {"role": role, "content": _joined(words, place) if is_in_parts else words,
-            **({} if learn is None else {"learn": learn}), **rest}
+    return {
+        "role": role,
+        "content": _joined(words, place) if is_in_parts else words,
+        **({} if learn is None else {"learn": learn}),
+        **rest,
+    }
 
 
 def _first_with_value(turn: Mapping[str, Any], names: Sequence[str]) -> str | None:
@@ -110,7 +146,10 @@ def _role(name: str, place: str) -> str:
     if role is None:
         raise BadRowError(
             f"{place}: the role {name[:_SHOWN]!r} of a turn is unknown; expected user, assistant, system, "
-            f"tool or another name of these, such as human and gpt; rename it", "unknown role", place)
+            f"tool or another name of these, such as human and gpt; rename it",
+            "unknown role",
+            place,
+        )
     return role
 
 
@@ -119,38 +158,64 @@ def _is_to_learn(turn: Mapping[str, Any], role: str, place: str) -> bool | None:
     flags = [(name, turn[name]) for name in LEARN_FIELDS if turn.get(name) is not None]
     for name, flag in flags:
         if not isinstance(flag, (bool, int, float)) or flag not in (0, 1):
-            raise BadRowError(f"{place}: `{name}` of a turn says whether it is learned and must be true, "
-                              f"false, 1 or 0; received {str(flag)[:_SHOWN]!r}", "unknown flag", place)
+            raise BadRowError(
+                f"{place}: `{name}` of a turn says whether it is learned and must be true, "
+                f"false, 1 or 0; received {str(flag)[:_SHOWN]!r}",
+                "unknown flag",
+                place,
+            )
     values = {bool(flag) for _, flag in flags}
     if len(values) > 1:
-        raise BadRowError(f"{place}: {' and '.join(f'`{name}`' for name, _ in flags)} of a turn contradict "
-                          f"each other; keep one of them", "unknown flag", place)
+        raise BadRowError(
+            f"{place}: {' and '.join(f'`{name}`' for name, _ in flags)} of a turn contradict "
+            f"each other; keep one of them",
+            "unknown flag",
+            place,
+        )
     if role != "assistant":
         if True in values:
-            raise BadRowError(f"{place}: `{flags[0][0]}` asks to learn a turn of {role}; only turns of the "
-                              f"assistant are learned; remove it", "unknown flag", place)
+            raise BadRowError(
+                f"{place}: `{flags[0][0]}` asks to learn a turn of {role}; only turns of the "
+                f"assistant are learned; remove it",
+                "unknown flag",
+                place,
+            )
         return None
     return values.pop() if values else None
 
 
 def _is_text_parts(words: Any) -> bool:
     """Whether words are a list of texts, as OpenAI's content parts are; a part with an image is none."""
-    return isinstance(words, list) and bool(words) and all(
-        isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
-        for part in words)
+    return (
+        isinstance(words, list)
+        and bool(words)
+        and all(
+            isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
+            for part in words
+        )
+    )
 
 
 def _joined(parts: Any, place: str) -> str:
     """The words of a turn that are given in parts, as those of Gemini and OpenAI are."""
-    texts = [part.get("text") if isinstance(part, Mapping) else part
-             for part in (parts if isinstance(parts, list) else [parts])]
+    texts = [
+        part.get("text") if isinstance(part, Mapping) else part
+        for part in (parts if isinstance(parts, list) else [parts])
+    ]
     words = [text for text in texts if isinstance(text, str)]
     if len(words) < len(texts):
-        raise BadRowError(f"{place}: the `parts` of a turn must be texts, or objects with `text`; received "
-                          f"others", "not text", place)
+        raise BadRowError(
+            f"{place}: the `parts` of a turn must be texts, or objects with `text`; received others",
+            "not text",
+            place,
+        )
     return "".join(words)
 
 
 def _expected(field: str, place: str, found: str) -> BadRowError:
-    return BadRowError(f"{place}: `{field}` must be a list of turns with `role` and `content`, or `from` and "
-                       f"`value`; received {found}", "no conversation", place)
+    return BadRowError(
+        f"{place}: `{field}` must be a list of turns with `role` and `content`, or `from` and "
+        f"`value`; received {found}",
+        "no conversation",
+        place,
+    )

@@ -32,13 +32,21 @@ class CheckedArray:
         remedy: What to do where a block is damaged.
     """
 
-    def __init__(self, path: pathlib.Path, dtype: npt.DTypeLike, length: int, size: int, hashes: str | None,
-                 bound: int, remedy: str) -> None:
+    def __init__(
+        self,
+        path: pathlib.Path,
+        dtype: npt.DTypeLike,
+        length: int,
+        size: int,
+        hashes: str | None,
+        bound: int,
+        remedy: str,
+    ) -> None:
         self.path = path
         self.dtype = np.dtype(dtype)
         # Up to the end of the described bytes: hashes are of whole blocks.
         self._bytes = np.memmap(path, np.uint8, mode="r", shape=(size,))
-        self._values = self._bytes[:length * self.dtype.itemsize].view(self.dtype)
+        self._values = self._bytes[: length * self.dtype.itemsize].view(self.dtype)
         self._hashes, self._bound, self._remedy = hashes, bound, remedy
         self._per_block = BLOCK_BYTES // self.dtype.itemsize
         self._is_unchecked = np.ones(num_blocks(length * self.dtype.itemsize), np.bool_)
@@ -89,12 +97,14 @@ class CheckedArray:
 
     def _check_block(self, block: int) -> None:
         start = block * BLOCK_BYTES
-        data = self._bytes[start:start + BLOCK_BYTES]
+        data = self._bytes[start : start + BLOCK_BYTES]
         where = f"{self.path} is damaged: of its bytes {start} to {start + len(data) - 1}"
         if self._hashes is not None and changed_block(data.data, self._hashes, block) is not None:
             raise DamagedStoreError(f"{where} some have changed since they were written; {self._remedy}")
         unsigned = f"<u{self.dtype.itemsize}"
-        values = self._values[block * self._per_block:(block + 1) * self._per_block].view(unsigned)
+        values = self._values[block * self._per_block : (block + 1) * self._per_block].view(unsigned)
         if len(values) and (highest := int(values.max())) >= self._bound:
-            raise DamagedStoreError(f"{where} some give the value {highest}, and values must be below "
-                                    f"{self._bound}; {self._remedy}")
+            raise DamagedStoreError(
+                f"{where} some give the value {highest}, and values must be below "
+                f"{self._bound}; {self._remedy}"
+            )

@@ -33,8 +33,10 @@ class ChosenDomains(DocumentSource):
             if document.domain in self.domains:
                 yield document
         if missing := set(self.domains) - seen:
-            raise DataError(f"{self.source.name} has no document of the domain {', '.join(sorted(missing))}; "
-                            f"it has {', '.join(sorted(seen))}")
+            raise DataError(
+                f"{self.source.name} has no document of the domain {', '.join(sorted(missing))}; "
+                f"it has {', '.join(sorted(seen))}"
+            )
 
     def _describe(self, digest: hashlib.blake2b) -> None:
         digest.update(repr((self.source.fingerprint(), self.domains)).encode())

@@ -22,9 +22,13 @@ GRAM_WORDS = 13
 VALIDATION = "validation split"
 
 
-def find_contamination(train: DocumentSource | str, others: Sequence[DocumentSource | str] = (),
-                       n: int = GRAM_WORDS, validation_split: float = 0.1, num_examples: int = 3
-                       ) -> dict[str, Any]:
+def find_contamination(
+    train: DocumentSource | str,
+    others: Sequence[DocumentSource | str] = (),
+    n: int = GRAM_WORDS,
+    validation_split: float = 0.1,
+    num_examples: int = 3,
+) -> dict[str, Any]:
     """Returns which examples of benchmarks, and of the held-out documents, are in what would be trained on.
 
     An example is contaminated if a training document holds the same run of `n` words. Words are runs of
@@ -70,8 +74,10 @@ def find_contamination(train: DocumentSource | str, others: Sequence[DocumentSou
     """
     source = open_source(train)
     others = [others] if isinstance(others, str) else others
-    searches = [_Search(BenchmarkIndex(other.name, other.documents(), n).require_words(), num_examples)
-                for other in map(open_source, others)]
+    searches = [
+        _Search(BenchmarkIndex(other.name, other.documents(), n).require_words(), num_examples)
+        for other in map(open_source, others)
+    ]
     if split_threshold(validation_split):
         held_out = _side(source, validation_split, is_validation=True)
         searches.append(_Search(BenchmarkIndex(VALIDATION, held_out, n), num_examples))
@@ -83,31 +89,49 @@ def find_contamination(train: DocumentSource | str, others: Sequence[DocumentSou
         for search in searches:
             search.add(document, search.index.find_hashed(words))
     return {
-        "train": {"source": source.name, "documents": num_documents, "words": num_words}, "n": n,
+        "train": {"source": source.name, "documents": num_documents, "words": num_words},
+        "n": n,
         "benchmarks": [search.as_dict() for search in searches],
     }
 
 
-def report_contamination(train: DocumentSource | str, others: Sequence[DocumentSource | str] = (),
-                         n: int = GRAM_WORDS, validation_split: float = 0.1, num_examples: int = 3,
-                         console: Console | None = None) -> dict[str, Any]:
+def report_contamination(
+    train: DocumentSource | str,
+    others: Sequence[DocumentSource | str] = (),
+    n: int = GRAM_WORDS,
+    validation_split: float = 0.1,
+    num_examples: int = 3,
+    console: Console | None = None,
+) -> dict[str, Any]:
     """Prints and returns what `find_contamination` finds; `console` None takes the standard output."""
     report = find_contamination(train, others, n, validation_split, num_examples)
     console = console or TerminalConsole()
     trained = report["train"]
-    table = Table("benchmark", title_justify="left", title=plain_text(
-        f"Runs of {n} words that {trained['source']} shares "
-        f"({trained['documents']:,} documents, {trained['words']:,} words)"))
+    table = Table(
+        "benchmark",
+        title_justify="left",
+        title=plain_text(
+            f"Runs of {n} words that {trained['source']} shares "
+            f"({trained['documents']:,} documents, {trained['words']:,} words)"
+        ),
+    )
     for heading in ("examples", "contaminated", "share", "training documents"):
         table.add_column(heading, justify="right")
     for entry in report["benchmarks"]:
-        table.add_row(plain_text(entry["benchmark"]), f"{entry['examples']:,}", f"{entry['contaminated']:,}",
-                      f"{entry['share']:.2%}", f"{entry['train_documents']:,}")
+        table.add_row(
+            plain_text(entry["benchmark"]),
+            f"{entry['examples']:,}",
+            f"{entry['contaminated']:,}",
+            f"{entry['share']:.2%}",
+            f"{entry['train_documents']:,}",
+        )
     console.print(table)
     for entry in report["benchmarks"]:
         for found in entry["found"]:
-            sides = " in ".join(f"{side['source']}:{side['id']}[{side['start']}:{side['stop']}]"
-                                for side in (found["example"], found["train"]))
+            sides = " in ".join(
+                f"{side['source']}:{side['id']}[{side['start']}:{side['stop']}]"
+                for side in (found["example"], found["train"])
+            )
             console.print(plain_text(f"{sides}: {found['words']}"))
     return report
 
@@ -135,25 +159,35 @@ class _Search:
     def as_dict(self) -> dict[str, Any]:
         contaminated = int(self.is_contaminated.sum())
         return {
-            "benchmark": self.index.name, "examples": len(self.index), "contaminated": contaminated,
-            "share": contaminated / max(len(self.index), 1), "train_documents": self.train_documents,
+            "benchmark": self.index.name,
+            "examples": len(self.index),
+            "contaminated": contaminated,
+            "share": contaminated / max(len(self.index), 1),
+            "train_documents": self.train_documents,
             "found": self.found,
         }
 
     def _entry(self, document: Document, overlap: Overlap) -> dict[str, Any]:
         matches = list(word_pattern(document.text).finditer(document.text))
-        run = matches[overlap.word:overlap.word + overlap.num_words]
+        run = matches[overlap.word : overlap.word + overlap.num_words]
         source, name = self.index.labels[overlap.example]
         start, stop = overlap.example_span
         return {
             "example": {"source": source, "id": name, "start": start, "stop": stop},
-            "train": {"source": document.source, "id": document.id, "start": run[0].start(),
-                      "stop": run[-1].end()},
+            "train": {
+                "source": document.source,
+                "id": document.id,
+                "start": run[0].start(),
+                "stop": run[-1].end(),
+            },
             "words": " ".join(match[0] for match in run),
         }
 
 
 def _side(source: DocumentSource, validation_split: float, is_validation: bool) -> Iterator[Document]:
     threshold = split_threshold(validation_split)
-    return (document for document in source.documents()
-            if (split_hash(document.text) < threshold) == is_validation)
+    return (
+        document
+        for document in source.documents()
+        if (split_hash(document.text) < threshold) == is_validation
+    )

@@ -16,5 +16,7 @@ def require_distinct_names(sources: Iterable[DocumentSource]) -> None:
     numbers: dict[str, int] = {}
     for number, source in enumerate(sources, start=1):
         if (first := numbers.setdefault(source.name, number)) != number:
-            raise DataError(f"sources {first} and {number} are both called `{source.name}`; open one of them "
-                            f"with another name (`name=` of Files and DomainFolder), or give it once")
+            raise DataError(
+                f"sources {first} and {number} are both called `{source.name}`; open one of them "
+                f"with another name (`name=` of Files and DomainFolder), or give it once"
+            )

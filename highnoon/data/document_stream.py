@@ -45,8 +45,14 @@ class DocumentStream:
         buffer_documents: Documents held for shuffling; 1 keeps the source's order.
     """
 
-    def __init__(self, source: DocumentSource, tokenizer: Tokenizer, split: str, validation_split: float,
-                 buffer_documents: int) -> None:
+    def __init__(
+        self,
+        source: DocumentSource,
+        tokenizer: Tokenizer,
+        split: str,
+        validation_split: float,
+        buffer_documents: int,
+    ) -> None:
         self.source = source
         self.tokenizer = tokenizer
         self._holds_out = split == "validation"
@@ -74,18 +80,25 @@ class DocumentStream:
             yield held.pop()
 
     def _tokenised(self) -> Iterator[TokenisedDocument]:
-        own = (document for document in self.source.documents()
-               if (split_hash(document.text) < self._threshold) == self._holds_out)
+        own = (
+            document
+            for document in self.source.documents()
+            if (split_hash(document.text) < self._threshold) == self._holds_out
+        )
         numbers = itertools.count()
         while batch := list(itertools.islice(own, _BATCH_DOCUMENTS)):
             yield from _encoded(batch, self.tokenizer, numbers)
 
 
-def _encoded(batch: Sequence[Document], tokenizer: Tokenizer,
-             numbers: Iterator[int]) -> Iterator[TokenisedDocument]:
-    encoded = encode_batch([document.text for document in batch],
-                           [document.learned for document in batch], tokenizer,
-                           [document.marks for document in batch])
+def _encoded(
+    batch: Sequence[Document], tokenizer: Tokenizer, numbers: Iterator[int]
+) -> Iterator[TokenisedDocument]:
+    encoded = encode_batch(
+        [document.text for document in batch],
+        [document.learned for document in batch],
+        tokenizer,
+        [document.marks for document in batch],
+    )
     tokens = encoded.tokens.astype(np.int32)
     learned = np.ones(len(tokens), np.bool_) if encoded.learned is None else encoded.learned
     stops: list[int] = np.cumsum(encoded.lengths).tolist()

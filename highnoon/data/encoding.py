@@ -40,8 +40,12 @@ def token_type(tokenizer: Tokenizer) -> str:
     return "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4"
 
 
-def encode_batch(texts: Sequence[str], learned: Sequence[Stretches], tokenizer: Tokenizer,
-                 marks: Sequence[tuple[tuple[int, int], ...]] | None = None) -> EncodedBatch:
+def encode_batch(
+    texts: Sequence[str],
+    learned: Sequence[Stretches],
+    tokenizer: Tokenizer,
+    marks: Sequence[tuple[tuple[int, int], ...]] | None = None,
+) -> EncodedBatch:
     """Returns the framed tokens of documents.
 
     A text with stretches is tokenized in pieces, cut where a stretch or a special token begins or ends, so
@@ -77,7 +81,8 @@ def _encode_in_pieces(documents: Sequence[MarkedText], tokenizer: Tokenizer) -> 
     ids, counts = _encode_pieces(texts, pieces, owners, tokenizer)
     is_learned = [piece.is_learned for piece in pieces]
     batch, is_text, starts = _framed(
-        texts, ids, np.bincount(owners, counts, len(texts)).astype(np.int64), tokenizer)
+        texts, ids, np.bincount(owners, counts, len(texts)).astype(np.int64), tokenizer
+    )
     flags = np.ones(len(is_text), np.bool_)
     flags[is_text] = np.repeat(np.array(is_learned), counts)
     if tokenizer.bos_token_id is not None:
@@ -85,18 +90,24 @@ def _encode_in_pieces(documents: Sequence[MarkedText], tokenizer: Tokenizer) -> 
     if tokenizer.eos_token_id is not None:
         flags[starts + batch.lengths - 1] = [
             stretches is None or (len(stretches) > 0 and stretches[-1][1] == len(text))
-            for text, stretches in zip(texts, learned, strict=True)]
+            for text, stretches in zip(texts, learned, strict=True)
+        ]
     return batch._replace(learned=flags)
 
 
-def _encode_pieces(texts: Sequence[str], pieces: Sequence[Piece], owners: Sequence[int],
-                   tokenizer: Tokenizer) -> tuple[npt.NDArray[np.int32], Ints]:
+def _encode_pieces(
+    texts: Sequence[str], pieces: Sequence[Piece], owners: Sequence[int], tokenizer: Tokenizer
+) -> tuple[npt.NDArray[np.int32], Ints]:
     """The ids of all pieces one after another, and how many each has."""
     special = np.array([-1 if piece.special_id is None else piece.special_id for piece in pieces], np.int32)
     is_text = special < 0
-    ids, counts = tokenizer.encode_packed([texts[owner][piece.begin:piece.end]
-                                           for piece, owner in zip(pieces, owners, strict=True)
-                                           if piece.special_id is None])
+    ids, counts = tokenizer.encode_packed(
+        [
+            texts[owner][piece.begin : piece.end]
+            for piece, owner in zip(pieces, owners, strict=True)
+            if piece.special_id is None
+        ]
+    )
     if is_text.all():
         return ids, counts
     all_counts = np.ones(len(pieces), np.int64)
@@ -107,8 +118,9 @@ def _encode_pieces(texts: Sequence[str], pieces: Sequence[Piece], owners: Sequen
     return all_ids, all_counts
 
 
-def _framed(texts: Sequence[str], ids: npt.NDArray[np.int32], counts: Ints,
-            tokenizer: Tokenizer) -> tuple[EncodedBatch, npt.NDArray[np.bool_], Ints]:
+def _framed(
+    texts: Sequence[str], ids: npt.NDArray[np.int32], counts: Ints, tokenizer: Tokenizer
+) -> tuple[EncodedBatch, npt.NDArray[np.bool_], Ints]:
     """The batch, which of its tokens are text, and where each document begins."""
     head, tail = tokenizer.bos_token_id, tokenizer.eos_token_id
     lengths = counts + ((head is not None) + (tail is not None))

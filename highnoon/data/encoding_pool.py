@@ -46,8 +46,10 @@ class EncodingPool:
         try:
             packed = pickle.dumps(tokenizer)
         except Exception as error:
-            raise DataError(f"{tokenizer!r} cannot be sent to other processes ({error}); set num_workers=1, "
-                            f"or define its class at the top of a module") from error
+            raise DataError(
+                f"{tokenizer!r} cannot be sent to other processes ({error}); set num_workers=1, "
+                f"or define its class at the top of a module"
+            ) from error
         self._num_workers = num_workers
         self._workers = [_Worker(packed) for _ in range(num_workers)]
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -55,8 +57,9 @@ class EncodingPool:
             self._free.put(worker)
         self._threads = concurrent.futures.ThreadPoolExecutor(num_workers)
 
-    def encoded(self, batches: Iterable[Sequence[Document]]) -> Iterator[
-            tuple[Sequence[Document], EncodedBatch]]:
+    def encoded(
+        self, batches: Iterable[Sequence[Document]]
+    ) -> Iterator[tuple[Sequence[Document], EncodedBatch]]:
         """Yields each batch with its tokens, in order; reads `batches` a few ahead."""
         under_way: collections.deque[tuple[Sequence[Document], concurrent.futures.Future[EncodedBatch]]]
         under_way = collections.deque()
@@ -78,8 +81,9 @@ class EncodingPool:
     def __enter__(self) -> EncodingPool:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for worker in self._workers:
             worker.end()
         self._threads.shutdown(cancel_futures=True)
@@ -94,8 +98,11 @@ class _Worker:
         # What it prints is shown where it dies, and must not fill a pipe that nobody reads.
         self._printed = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START.format(path=sys.path)], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self._printed, bufsize=1 << 16,
+            [sys.executable, "-c", _START.format(path=sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._printed,
+            bufsize=1 << 16,
             # Each process is one of many: the engine's own threads would only be in each other's way.
             env=os.environ | {"TOKENIZERS_PARALLELISM": "false"},
         )
@@ -103,8 +110,11 @@ class _Worker:
         self._lock = threading.Lock()
 
     def encode(self, batch: Sequence[Document]) -> EncodedBatch:
-        request = ([document.text for document in batch], [document.learned for document in batch],
-                   [document.marks for document in batch])
+        request = (
+            [document.text for document in batch],
+            [document.learned for document in batch],
+            [document.marks for document in batch],
+        )
         source, target = self._process.stdout, self._process.stdin
         assert source is not None and target is not None
         try:
@@ -126,8 +136,10 @@ class _Worker:
         self._printed.seek(max(0, self._printed.seek(0, os.SEEK_END) - 2000))
         printed = self._printed.read().decode(errors="replace").strip()
         reason = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return (f"a process that tokenises ended with {reason}{': ' if printed else ''}{printed}; it may "
-                f"have run out of memory: free some, or set a smaller num_workers, and go on")
+        return (
+            f"a process that tokenises ended with {reason}{': ' if printed else ''}{printed}; it may "
+            f"have run out of memory: free some, or set a smaller num_workers, and go on"
+        )
 
     def end(self) -> None:
         self._process.kill()

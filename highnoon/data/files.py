@@ -71,9 +71,14 @@ class Files(RowSource):
     ```
     """
 
-    def __init__(self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-                 split: str = "auto", name: str | None = None, domain: str = "default",
-                 options: ReadOptions | None = None) -> None:
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        split: str = "auto",
+        name: str | None = None,
+        domain: str = "default",
+        options: ReadOptions | None = None,
+    ) -> None:
         if split not in TEXT_SPLITS:
             raise DataError(f"`split` must be one of {', '.join(TEXT_SPLITS)}; received {split!r}")
         super().__init__(options)
@@ -105,8 +110,10 @@ class Files(RowSource):
             require_text_file(path)
             texts = split_text(path, self.split, bad, self.options.max_line_bytes)
             return (Document(text, path.name, str(place), self.domain) for place, text in enumerate(texts))
-        return (Row(values, place, str(number), path.name, self.domain, str(path))
-                for values, place, number in reader(path, self.options, bad))
+        return (
+            Row(values, place, str(number), path.name, self.domain, str(path))
+            for values, place, number in reader(path, self.options, bad)
+        )
 
     def _describe(self, digest: hashlib.blake2b) -> None:
         digest.update(self.options.describe().encode())

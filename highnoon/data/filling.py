@@ -26,9 +26,15 @@ _BATCHES_ALONE = 24
 OnProgress = Callable[[int, int], None]
 
 
-def fill_store(source: DocumentSource, tokenizer: Tokenizer, key: str, folder: pathlib.Path,
-               validation_split: float, num_workers: int | None = None,
-               on_progress: OnProgress | None = None) -> None:
+def fill_store(
+    source: DocumentSource,
+    tokenizer: Tokenizer,
+    key: str,
+    folder: pathlib.Path,
+    validation_split: float,
+    num_workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> None:
     """Writes the store of that key into `folder`, going on where an earlier call was stopped.
 
     The files are the same for any number of workers and any number of stops.
@@ -58,10 +64,12 @@ def fill_store(source: DocumentSource, tokenizer: Tokenizer, key: str, folder: p
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"stopped; {writer.progress.documents} documents are kept in {folder}, and the same call "
-                f"goes on from there") from None
+                f"goes on from there"
+            ) from None
         if not writer.progress.documents:
-            raise DataError(f"{source.name} has no documents{reason_for_nothing(source)}; give a source that "
-                            f"holds text")
+            raise DataError(
+                f"{source.name} has no documents{reason_for_nothing(source)}; give a source that holds text"
+            )
         writer.finish(left_out(source))
 
 
@@ -91,13 +99,16 @@ def _after(source: DocumentSource, count: int) -> Iterator[Document]:
     documents = source.documents()
     skipped = sum(1 for _ in itertools.islice(documents, count))
     if skipped < count:
-        raise DataError(f"{source.name} gave {count} documents before and gives {skipped} now; its documents "
-                        f"must be the same each time it is read")
+        raise DataError(
+            f"{source.name} gave {count} documents before and gives {skipped} now; its documents "
+            f"must be the same each time it is read"
+        )
     return documents
 
 
-def _encoded(batches: Iterator[list[Document]], tokenizer: Tokenizer,
-             num_workers: int | None) -> Iterator[tuple[Sequence[Document], EncodedBatch]]:
+def _encoded(
+    batches: Iterator[list[Document]], tokenizer: Tokenizer, num_workers: int | None
+) -> Iterator[tuple[Sequence[Document], EncodedBatch]]:
     workers = usable_cores() if num_workers is None else num_workers
     alone = None if workers == 1 else _BATCHES_ALONE if num_workers is None else 0
     for batch in itertools.islice(batches, alone):

@@ -40,8 +40,14 @@ class FilteredSource(DocumentSource):
     ```
     """
 
-    def __init__(self, source: DocumentSource, min_characters: int = 1, max_characters: int | None = None,
-                 min_letter_share: float = 0.0, drop_duplicates: bool = True) -> None:
+    def __init__(
+        self,
+        source: DocumentSource,
+        min_characters: int = 1,
+        max_characters: int | None = None,
+        min_letter_share: float = 0.0,
+        drop_duplicates: bool = True,
+    ) -> None:
         require_number("min_letter_share", min_letter_share, least=0, most=1, error=DataError)
         require_flag("drop_duplicates", drop_duplicates, DataError)
         steps: list[Step] = [Length(min_characters, max_characters)]

@@ -63,5 +63,7 @@ def require_known_columns(columns: Sequence[str], options: ReadOptions, name: st
         raise DataError(f"{there}; `text_field` {options.text_field!r} is not among them")
     is_told = options.text_field or options.template or options.kind
     if not is_told and row_kind(columns) is None:
-        raise DataError(f"{there}, none of them text, messages, an instruction with its response or chosen "
-                        f"with rejected; name one with `text_field` or several with `template`")
+        raise DataError(
+            f"{there}, none of them text, messages, an instruction with its response or chosen "
+            f"with rejected; name one with `text_field` or several with `template`"
+        )

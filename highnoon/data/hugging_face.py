@@ -32,8 +32,9 @@ class HuggingFaceDataset(HubSource):
         DataError: it cannot be opened, has no column of text, or a folder is to be streamed.
     """
 
-    def __init__(self, name: str, split: str = "train", options: ReadOptions | None = None,
-                 is_streamed: bool = False) -> None:
+    def __init__(
+        self, name: str, split: str = "train", options: ReadOptions | None = None, is_streamed: bool = False
+    ) -> None:
         super().__init__(options)
         self.name = f"{'hf-stream' if is_streamed else 'hf'}:{name}"
         self.split = split
@@ -43,8 +44,11 @@ class HuggingFaceDataset(HubSource):
         if self._dataset.column_names is not None:
             require_known_columns(self._dataset.column_names, self.options, self.name)
         if is_streamed and "@" not in name:
-            warnings.warn(f"{self.name} may change between two runs unnoticed; name a commit, as in "
-                          f"{self.name}@<commit>", stacklevel=2)
+            warnings.warn(
+                f"{self.name} may change between two runs unnoticed; name a commit, as in "
+                f"{self.name}@<commit>",
+                stacklevel=2,
+            )
 
     def _rows(self) -> Iterator[Mapping[str, Any]]:
         rows = iter(self._dataset)
@@ -90,5 +94,7 @@ def _load(name: str, split: str, is_streamed: bool) -> Any:
 
 def _cannot(do: str, name: str, split: str, error: Exception) -> DataError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return DataError(f"cannot {do} {name} split {split!r}: {reason}; check the name, the split and the "
-                     f"network, or put a copy under data_dir")
+    return DataError(
+        f"cannot {do} {name} split {split!r}: {reason}; check the name, the split and the "
+        f"network, or put a copy under data_dir"
+    )

@@ -33,6 +33,9 @@ class IdCheck:
             self._seen.add(number)
         elif not self._is_full:
             self._is_full = True
-            warnings.warn(f"the first {MAX_IDS:,} ids are remembered, and later rows are compared with these "
-                          f"alone; to check all, prepare the source in parts", stacklevel=2)
+            warnings.warn(
+                f"the first {MAX_IDS:,} ids are remembered, and later rows are compared with these "
+                f"alone; to check all, prepare the source in parts",
+                stacklevel=2,
+            )
         return False

@@ -14,8 +14,9 @@ from highnoon.data.remote import FilePath
 _SKIP_BYTES = 1 << 20
 
 
-def raw_lines(path: FilePath, bad: BadRows,
-              max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[int, int, bytes]]:
+def raw_lines(
+    path: FilePath, bad: BadRows, max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[tuple[int, int, bytes]]:
     """Yields number (from 1), offset in bytes (of the unpacked file) and bytes of each line, end included.
 
     A byte order mark at the start of the file is left out.
@@ -30,9 +31,14 @@ def raw_lines(path: FilePath, bad: BadRows,
             start = len(codecs.BOM_UTF8) if number == 1 and line.startswith(codecs.BOM_UTF8) else 0
             size = len(line)
             if size > max_line_bytes and not line.endswith(b"\n"):
-                bad.take(BadRowError(
-                    f"{path}:{number}: the line is longer than max_line_bytes={max_line_bytes:,}; cut it, or "
-                    f"raise `max_line_bytes`", "line too long", f"{path}:{number}"))
+                bad.take(
+                    BadRowError(
+                        f"{path}:{number}: the line is longer than max_line_bytes={max_line_bytes:,}; cut it, or "
+                        f"raise `max_line_bytes`",
+                        "line too long",
+                        f"{path}:{number}",
+                    )
+                )
                 size += _skip_line(stream)
             else:
                 yield number, offset + start, line[start:] if start else line
@@ -50,11 +56,15 @@ def decoded(path: FilePath, number: int, offset: int, line: bytes) -> str:
     except UnicodeDecodeError as error:
         raise BadRowError(
             f"{path} is not UTF-8 at byte {offset + error.start} (line {number}: {error.reason}); convert "
-            f"the file to UTF-8", "not UTF-8", f"{path}:{number}") from None
+            f"the file to UTF-8",
+            "not UTF-8",
+            f"{path}:{number}",
+        ) from None
 
 
-def read_lines(path: FilePath, bad: BadRows | None = None,
-               max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[int, str]]:
+def read_lines(
+    path: FilePath, bad: BadRows | None = None, max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[tuple[int, str]]:
     """Yields number and text of each line of a UTF-8 file, its line end included.
 
     Args:

@@ -52,8 +52,10 @@ def require_weights(weights: Sequence[float]) -> tuple[float, ...]:
     if not values:
         raise DataError("every weight must be above 0; received none")
     if min(values) < SMALLEST_SHARE:
-        raise DataError(f"no weight may be below {SMALLEST_SHARE:g}, one turn of {CYCLE_TURNS:,}; received "
-                        f"{min(values):g}")
+        raise DataError(
+            f"no weight may be below {SMALLEST_SHARE:g}, one turn of {CYCLE_TURNS:,}; received "
+            f"{min(values):g}"
+        )
     if abs(sum(values) - 1.0) > _SUM_TOLERANCE:
         raise DataError(f"the weights must sum to 1; {list(weights)} sum to {sum(values):.6g}")
     return values
@@ -80,8 +82,10 @@ def balanced_shares(tokens: Sequence[int], temperature: float, max_repeats: floa
     """
     sizes = np.array(tokens, np.float64)
     if not len(sizes) or sizes.min() <= 0 or not temperature >= 1 or not max_repeats >= 1:
-        raise DataError(f"expected tokens above 0, and `temperature` and `max_repeats` of at least 1; "
-                        f"received {list(tokens)}, {temperature} and {max_repeats}")
+        raise DataError(
+            f"expected tokens above 0, and `temperature` and `max_repeats` of at least 1; "
+            f"received {list(tokens)}, {temperature} and {max_repeats}"
+        )
     wanted = (sizes / sizes.sum()) ** (1.0 / temperature)
     most = max_repeats * sizes / sizes.sum()
     shares = np.zeros(len(sizes))

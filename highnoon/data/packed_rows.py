@@ -60,8 +60,15 @@ class PackedRows:
     ```
     """
 
-    def __init__(self, stores: TokenStore | Sequence[TokenStore], row_length: int = 256, seed: int = 42,
-                 split: str = "train", weights: Sequence[float] | None = None, packing: bool = True) -> None:
+    def __init__(
+        self,
+        stores: TokenStore | Sequence[TokenStore],
+        row_length: int = 256,
+        seed: int = 42,
+        split: str = "train",
+        weights: Sequence[float] | None = None,
+        packing: bool = True,
+    ) -> None:
         require_count("row_length", row_length, most=MAX_SIZE, error=DataError)
         require_count("seed", seed, least=0, error=DataError)
         require_flag("packing", packing, DataError)
@@ -73,8 +80,10 @@ class PackedRows:
         self._documents = SplitDocuments(self.stores, split)
         self.weights = None if weights is None else require_weights(weights)
         if self.weights is not None and len(self.weights) != len(self.stores):
-            raise DataError(f"`weights` must have one value for each of {len(self.stores)} stores; "
-                            f"received {len(self.weights)}")
+            raise DataError(
+                f"`weights` must have one value for each of {len(self.stores)} stores; "
+                f"received {len(self.weights)}"
+            )
         self._say_if_small()
 
     @property
@@ -166,12 +175,21 @@ class PackedRows:
         actual = np.zeros(len(self.stores))
         actual[counts > 0] = view.shares if is_weighted else (tokens / tokens.sum())[counts > 0]
         return {
-            "split": self.split, "documents": self.num_documents, "tokens": self.num_tokens,
-            "bytes": self.num_bytes, "rows": view.num_rows, "row_length": self.row_length,
+            "split": self.split,
+            "documents": self.num_documents,
+            "tokens": self.num_tokens,
+            "bytes": self.num_bytes,
+            "rows": view.num_rows,
+            "row_length": self.row_length,
             "efficiency": view.efficiency,
             "stores": [
-                {"name": store.name, "documents": int(counts[number]), "tokens": int(tokens[number]),
-                 "share_asked": asked[number], "share_actual": float(actual[number])}
+                {
+                    "name": store.name,
+                    "documents": int(counts[number]),
+                    "tokens": int(tokens[number]),
+                    "share_asked": asked[number],
+                    "share_actual": float(actual[number]),
+                }
                 for number, store in enumerate(self.stores)
             ],
         }
@@ -189,27 +207,38 @@ class PackedRows:
         kept = [store for store, pool in enumerate(pools) if len(pool)]
         if len(kept) < len(pools):
             missing = ", ".join(store.name for number, store in enumerate(self.stores) if number not in kept)
-            warnings.warn(f"no document of {missing} is among those to read; the other stores share its rows",
-                          stacklevel=3)
+            warnings.warn(
+                f"no document of {missing} is among those to read; the other stores share its rows",
+                stacklevel=3,
+            )
         total = sum(weights[store] for store in kept)
         return [pools[store] for store in kept], [weights[store] / total for store in kept]
 
     def _require_documents(self, documents: Sequence[int] | npt.NDArray[Any]) -> Ints:
         chosen = np.unique(np.asarray(documents, np.int64))
         if not len(chosen) or len(chosen) != len(documents):
-            raise DataError(f"`documents` must be distinct and at least one; received {len(documents)}, of "
-                            f"them {len(chosen)} distinct")
+            raise DataError(
+                f"`documents` must be distinct and at least one; received {len(documents)}, of "
+                f"them {len(chosen)} distinct"
+            )
         if chosen[0] < 0 or chosen[-1] >= self.num_documents:
-            raise DataError(f"`documents` must be in [0, {self.num_documents}); received "
-                            f"{chosen[0] if chosen[0] < 0 else chosen[-1]}")
+            raise DataError(
+                f"`documents` must be in [0, {self.num_documents}); received "
+                f"{chosen[0] if chosen[0] < 0 else chosen[-1]}"
+            )
         return chosen
 
     def _say_if_small(self) -> None:
         names = ", ".join(store.name for store in self.stores)
         if not self.num_documents:
-            raise DataError(f"the {self.split} split of {names} is empty: none of its "
-                            f"{sum(map(len, self.stores))} documents falls into it; add documents or change "
-                            f"`validation_split`")
+            raise DataError(
+                f"the {self.split} split of {names} is empty: none of its "
+                f"{sum(map(len, self.stores))} documents falls into it; add documents or change "
+                f"`validation_split`"
+            )
         if self.num_tokens <= self.row_length:
-            warnings.warn(f"the {self.split} split of {names} has {self.num_tokens} tokens, fewer than fill "
-                          f"one row of {self.row_length}: it is padded", stacklevel=3)
+            warnings.warn(
+                f"the {self.split} split of {names} has {self.num_tokens} tokens, fewer than fill "
+                f"one row of {self.row_length}: it is padded",
+                stacklevel=3,
+            )

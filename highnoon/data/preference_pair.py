@@ -32,5 +32,4 @@ class PreferencePair:
     def document(self) -> Document:
         """Returns the prompt with the better answer, of which the answer is learnt."""
         text = self.prompt + self.chosen
-        return Document(text, self.source, self.id, self.domain, ((len(self.prompt), len(text)),),
-                        self.marks)
+        return Document(text, self.source, self.id, self.domain, ((len(self.prompt), len(text)),), self.marks)

@@ -33,9 +33,14 @@ from highnoon.tokenization.chat_template_file import CHAT_TEMPLATE_FILE
 _FAULT_FILE = "fault.txt"
 
 
-def prepare(source: DocumentSource, tokenizer: Tokenizer, folder: str | os.PathLike[str],
-            num_workers: int | None = None, validation_split: float = 0.1,
-            show_progress: bool = False) -> TokenStore:
+def prepare(
+    source: DocumentSource,
+    tokenizer: Tokenizer,
+    folder: str | os.PathLike[str],
+    num_workers: int | None = None,
+    validation_split: float = 0.1,
+    show_progress: bool = False,
+) -> TokenStore:
     """Writes the tokens of `source` into `folder` and returns them.
 
     The files are the same for any number of workers. A call that was stopped or killed is taken up by the
@@ -106,9 +111,11 @@ def is_finished(folder: pathlib.Path, key: str) -> bool:
     if (folder / MANIFEST_FILE).is_file():
         manifest = read_manifest(folder)
         if manifest["key"] != key:
-            raise DataError(f"{folder} holds the tokens of other text or another tokenizer "
-                            f"({manifest['source']}, {manifest['tokenizer']}); give another folder, or "
-                            f"remove it")
+            raise DataError(
+                f"{folder} holds the tokens of other text or another tokenizer "
+                f"({manifest['source']}, {manifest['tokenizer']}); give another folder, or "
+                f"remove it"
+            )
         return True
     require_free(folder)
     return False
@@ -116,15 +123,17 @@ def is_finished(folder: pathlib.Path, key: str) -> bool:
 
 def require_free(folder: pathlib.Path) -> None:
     """Raises:
-        DataError: `folder` is no folder, or holds what no preparation wrote.
+    DataError: `folder` is no folder, or holds what no preparation wrote.
     """
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file; give a new or empty folder")
     entries = folder.iterdir() if folder.exists() else ()
     others = [entry.name for entry in entries if entry.name != LOCK_FILE]
     if others and not {MANIFEST_FILE, PROGRESS_FILE} & set(others) and not set(others) <= _own_files():
-        raise DataError(f"{folder} is not empty and holds no tokens ({', '.join(sorted(others)[:3])}); give "
-                        f"a new or empty folder")
+        raise DataError(
+            f"{folder} is not empty and holds no tokens ({', '.join(sorted(others)[:3])}); give "
+            f"a new or empty folder"
+        )
 
 
 @contextlib.contextmanager
@@ -153,5 +162,13 @@ def mendable(folder: pathlib.Path, key: str) -> Iterator[None]:
 
 def _own_files() -> set[str]:
     """What a preparation leaves that was killed before its first entry in the journal."""
-    return {TOKENS_FILE, LEARNED_FILE, *COLUMNS, "tokenizer.json", CHAT_TEMPLATE_FILE, f".{MANIFEST_FILE}",
-            f".{PROGRESS_FILE}", _FAULT_FILE}
+    return {
+        TOKENS_FILE,
+        LEARNED_FILE,
+        *COLUMNS,
+        "tokenizer.json",
+        CHAT_TEMPLATE_FILE,
+        f".{MANIFEST_FILE}",
+        f".{PROGRESS_FILE}",
+        _FAULT_FILE,
+    }

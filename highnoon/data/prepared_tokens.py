@@ -52,8 +52,9 @@ class PreparedTokens(DocumentSource):
     ```
     """
 
-    def __init__(self, folder: str | os.PathLike[str], name: str | None = None,
-                 documents: int | None = None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], name: str | None = None, documents: int | None = None
+    ) -> None:
         self.folder = pathlib.Path(folder)
         self.num_documents = documents
         manifest = read_manifest(self.folder, documents)
@@ -91,7 +92,7 @@ def stored_text(store: TokenStore, document: int) -> MarkedText:
     tokenizer, tokens = store.tokenizer, store.tokens(document)
     begin = int(tokens[0] == tokenizer.bos_token_id)
     tokens = np.asarray(tokenizer.unframed(tokens))
-    learned = learned[begin:begin + len(tokens)]
+    learned = learned[begin : begin + len(tokens)]
     is_special = np.isin(tokens, [*tokenizer.special_ids])
     cuts = np.flatnonzero(np.diff(learned) | np.diff(is_special) | (is_special[1:] & is_special[:-1])) + 1
     text = ""

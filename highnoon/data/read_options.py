@@ -99,8 +99,16 @@ class ReadOptions:
 
     def describe(self) -> str:
         """Returns everything here that decides documents, for a fingerprint."""
-        return json.dumps([
-            _RENDERING_VERSION, self.text_field, self.template, list(self.learned_fields), self.kind,
-            self.chat().describe(), self.skip_bad, self.max_line_bytes if self.skip_bad else None,
-            self.check_ids and self.skip_bad,
-        ])
+        return json.dumps(
+            [
+                _RENDERING_VERSION,
+                self.text_field,
+                self.template,
+                list(self.learned_fields),
+                self.kind,
+                self.chat().describe(),
+                self.skip_bad,
+                self.max_line_bytes if self.skip_bad else None,
+                self.check_ids and self.skip_bad,
+            ]
+        )

@@ -49,12 +49,22 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?(@[\w./
 _FILE_ENDINGS = (".gz", ".zst", *FOLDER_SUFFIXES)
 
 
-def open_source(name: Any, data_dir: str | os.PathLike[str] | None = None, split: str = "auto", *,
-                text_field: str | None = None, template: str | None = None,
-                learned_fields: Sequence[str] = (), kind: str | None = None,
-                chat_template: str | ChatTemplate | None = None, skip_bad: bool = False,
-                check_ids: bool = False, max_line_bytes: int = MAX_LINE_BYTES,
-                domains: Sequence[str] | None = None, documents: int | None = None) -> DocumentSource:
+def open_source(
+    name: Any,
+    data_dir: str | os.PathLike[str] | None = None,
+    split: str = "auto",
+    *,
+    text_field: str | None = None,
+    template: str | None = None,
+    learned_fields: Sequence[str] = (),
+    kind: str | None = None,
+    chat_template: str | ChatTemplate | None = None,
+    skip_bad: bool = False,
+    check_ids: bool = False,
+    max_line_bytes: int = MAX_LINE_BYTES,
+    domains: Sequence[str] | None = None,
+    documents: int | None = None,
+) -> DocumentSource:
     """Returns the documents that a name stands for.
 
     Tried in this order: the embedded corpus (`"stdlib"`, `"stdlib:docs"`, `"stdlib:code"`); a URL that
@@ -93,22 +103,28 @@ def open_source(name: Any, data_dir: str | os.PathLike[str] | None = None, split
     if not isinstance(name, DocumentSource) and not isinstance(getattr(name, "source", None), DocumentSource):
         given = {"name": name, "split": split, "domains": domains, "documents": documents}
         domains = require_source_options(given)["domains"]
-    options = ReadOptions(text_field, template, learned_fields, kind, chat_template, skip_bad, check_ids,
-                          max_line_bytes)
+    options = ReadOptions(
+        text_field, template, learned_fields, kind, chat_template, skip_bad, check_ids, max_line_bytes
+    )
     for opened in (name, getattr(name, "source", None)):
         if isinstance(opened, DocumentSource):
             if options != ReadOptions() or documents is not None:
-                raise DataError(f"{opened.name} is open already and its options cannot change; give them "
-                                f"where it is made")
+                raise DataError(
+                    f"{opened.name} is open already and its options cannot change; give them where it is made"
+                )
             return opened
     if not isinstance(name, (str, os.PathLike)):
-        raise DataError(f"a dataset must be a name, a path, a TextDataset or a DocumentSource; received "
-                        f"{type(name).__name__}")
+        raise DataError(
+            f"a dataset must be a name, a path, a TextDataset or a DocumentSource; received "
+            f"{type(name).__name__}"
+        )
     how = _Reading(split, options, domains, documents)
     source = _open_by_name(os.fspath(name), _data_folders(data_dir), how)
     if documents is not None and not isinstance(source, PreparedTokens):
-        raise DataError(f"`documents` counts those of a folder that `highnoon data prepare` wrote, and "
-                        f"{name} is none; prepare it first")
+        raise DataError(
+            f"`documents` counts those of a folder that `highnoon data prepare` wrote, and "
+            f"{name} is none; prepare it first"
+        )
     # A folder of domains opens no others; of any other source they are passed over.
     return source if domains is None or isinstance(source, DomainFolder) else ChosenDomains(source, domains)
 
@@ -131,8 +147,10 @@ def require_source_options(entry: Mapping[str, Any]) -> dict[str, Any]:
     known = {*inspect.signature(open_source).parameters, "stream"} - {"data_dir"}
     options = resolve_keys(entry, known, f"dataset {shown(entry['name'])}")
     if not isinstance(options["name"], (str, os.PathLike, DocumentSource)):
-        raise DataError("a dataset must be a name, a path, a TextDataset or a DocumentSource; received "
-                        f"{type(options['name']).__name__}")
+        raise DataError(
+            "a dataset must be a name, a path, a TextDataset or a DocumentSource; received "
+            f"{type(options['name']).__name__}"
+        )
     if isinstance(options["name"], (str, os.PathLike)):
         require_path("name", options["name"], DataError)
     require_choice("split", options.get("split", "auto"), TEXT_SPLITS, DataError)
@@ -190,8 +208,9 @@ def _spellings(name: str) -> list[str]:
     return [name, *(other for other in group if other != name)]
 
 
-def _open_local_copy(name: str, folders: list[pathlib.Path], how: _Reading,
-                     tried: list[str]) -> DocumentSource | None:
+def _open_local_copy(
+    name: str, folders: list[pathlib.Path], how: _Reading, tried: list[str]
+) -> DocumentSource | None:
     # "." and "./data" are paths, whatever lies in the folders of local copies.
     if pathlib.Path(name).is_absolute() or name.startswith("."):
         return None
@@ -217,8 +236,10 @@ def _open_existing(path: pathlib.Path, name: str, how: _Reading) -> DocumentSour
 def _open_prepared(path: pathlib.Path, name: str, how: _Reading) -> DocumentSource:
     # What would be checked or passed over in rows has been: there is none of it in tokens.
     if dataclasses.replace(how.options, check_ids=False, skip_bad=False) != ReadOptions():
-        raise DataError(f"{path} is prepared already, and options of reading text change nothing there; give "
-                        f"them to `highnoon data prepare`")
+        raise DataError(
+            f"{path} is prepared already, and options of reading text change nothing there; give "
+            f"them to `highnoon data prepare`"
+        )
     return PreparedTokens(path, name, how.documents)
 
 
@@ -242,8 +263,11 @@ def _open_hub(name: str, folders: list[pathlib.Path], how: _Reading, tried: list
     else:
         tried.append("not the hub, whose names are org/name, hf:name or tfds:name")
     near = difflib.get_close_matches(name, _known_names(name, folders), n=3)
-    hint = f"did you mean {' or '.join(f'`{other}`' for other in near)}?" if near else (
-        "give a path, or a folder of local copies as data_dir or HIGHNOON_DATA")
+    hint = (
+        f"did you mean {' or '.join(f'`{other}`' for other in near)}?"
+        if near
+        else ("give a path, or a folder of local copies as data_dir or HIGHNOON_DATA")
+    )
     raise SourceNotFoundError(f"no data is called `{name}`; tried {'; '.join(tried)}; {hint}") from reason
 
 

@@ -77,8 +77,9 @@ def expand_remote(url: str) -> list[RemotePath]:
 
         system, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        raise ImportError(f"{url} needs fsspec and its driver for {kind}:// ({error}): "
-                          f"pip install highnoon[remote]") from None
+        raise ImportError(
+            f"{url} needs fsspec and its driver for {kind}:// ({error}): pip install highnoon[remote]"
+        ) from None
     except ValueError as error:
         raise DataError(f"cannot read {url}: {error}") from None
     # A question mark in a link begins its query; in a bucket it is a wildcard.
@@ -86,8 +87,11 @@ def expand_remote(url: str) -> list[RemotePath]:
     try:
         if set(wildcards) & set(url):
             found = sorted(_as_os_error(system.glob, path))
-            files = [RemotePath(system.unstrip_protocol(match), system, match) for match in found
-                     if not system.isdir(match)]
+            files = [
+                RemotePath(system.unstrip_protocol(match), system, match)
+                for match in found
+                if not system.isdir(match)
+            ]
             if not files:
                 raise SourceNotFoundError(f"no file matches {url}; check the folder and the pattern")
             return files

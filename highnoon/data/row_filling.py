@@ -11,8 +11,13 @@ from highnoon.data.row_layout import Ints, Pieces
 
 Batch = dict[str, npt.NDArray]
 
-_DTYPES = {"token_ids": np.int32, "labels": np.int32, "loss_weights": np.float32, "segment_ids": np.int32,
-           "positions": np.int32}
+_DTYPES = {
+    "token_ids": np.int32,
+    "labels": np.int32,
+    "loss_weights": np.float32,
+    "segment_ids": np.int32,
+    "positions": np.int32,
+}
 
 
 class TokenPlaces(NamedTuple):
@@ -59,8 +64,14 @@ def token_places(pieces: Pieces, starts: Ints, lengths: Ints, row_length: int) -
     return TokenPlaces(which, within, target, source, source + has_label, has_label)
 
 
-def fill_rows(batch: Batch, pieces: Pieces, places: TokenPlaces, tokens: npt.NDArray, following: npt.NDArray,
-              is_supervised: npt.NDArray[np.bool_]) -> None:
+def fill_rows(
+    batch: Batch,
+    pieces: Pieces,
+    places: TokenPlaces,
+    tokens: npt.NDArray,
+    following: npt.NDArray,
+    is_supervised: npt.NDArray[np.bool_],
+) -> None:
     """Writes tokens into the rows of `batch`, whose other places are left alone.
 
     Args:
@@ -71,7 +82,12 @@ def fill_rows(batch: Batch, pieces: Pieces, places: TokenPlaces, tokens: npt.NDA
         following: The ids at `places.label`.
         is_supervised: Whether a model learns to write `following`.
     """
-    columns = {"token_ids": tokens, "labels": following * is_supervised, "loss_weights": is_supervised,
-               "segment_ids": pieces.segment[places.which], "positions": places.within}
+    columns = {
+        "token_ids": tokens,
+        "labels": following * is_supervised,
+        "loss_weights": is_supervised,
+        "segment_ids": pieces.segment[places.which],
+        "positions": places.within,
+    }
     for name, values in columns.items():
         batch[name].reshape(-1)[places.target] = values

@@ -80,8 +80,14 @@ class PackedLayout(RowLayout):
         document_starts = self._ends[place] - self.lengths[place]
         starts = np.maximum(document_starts, row_starts[row])
         stops = np.minimum(self._ends[place], row_stops[row])
-        return Pieces(row, starts - row_starts[row], segment + 1, self.documents[place],
-                      starts - document_starts, stops - starts)
+        return Pieces(
+            row,
+            starts - row_starts[row],
+            segment + 1,
+            self.documents[place],
+            starts - document_starts,
+            stops - starts,
+        )
 
 
 class SingleLayout(RowLayout):

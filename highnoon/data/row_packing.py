@@ -76,8 +76,14 @@ def _block(held: list[TokenisedDocument], begun: int, rows: int, row_length: int
     tokens = np.concatenate([document.tokens for document in held])
     learned = np.concatenate([document.learned for document in held])
     batch = empty_batch(rows, row_length)
-    fill_rows(batch, pieces, places, tokens[places.source], tokens[places.label],
-              places.has_label & learned[places.label])
+    fill_rows(
+        batch,
+        pieces,
+        places,
+        tokens[places.source],
+        tokens[places.label],
+        places.has_label & learned[places.label],
+    )
     numbers = np.array([document.number for document in held])[pieces.document]
     of_rows = np.split(numbers, np.searchsorted(pieces.row, np.arange(1, rows)))
     return RowBlock(batch, [of_row.tolist() for of_row in of_rows])

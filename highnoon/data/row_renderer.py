@@ -92,7 +92,7 @@ class RowRenderer:
         """
         chosen, rejected = self.pair_of_texts(values, place)
         start = _answer_start(chosen)
-        return chosen.text[:start], chosen.text[start:], rejected.text[_answer_start(rejected):]
+        return chosen.text[:start], chosen.text[start:], rejected.text[_answer_start(rejected) :]
 
     def pair_of_texts(self, values: Values, place: str) -> tuple[ConversationText, ConversationText]:
         """Returns the conversations with the better and the worse answer, of which the answers are learned.
@@ -104,14 +104,22 @@ class RowRenderer:
         for field in PREFERENCE_FIELDS:
             turns = self._answered(values, field, place)
             if turns[-1]["role"] != "assistant":
-                raise BadRowError(f"{place}: `{field}` must end with an answer of the assistant; received a "
-                                  f"turn of {turns[-1]['role']}", "no answer", place)
+                raise BadRowError(
+                    f"{place}: `{field}` must end with an answer of the assistant; received a "
+                    f"turn of {turns[-1]['role']}",
+                    "no answer",
+                    place,
+                )
             text = self._chat.render(turns, place)
             texts.append(ConversationText(text.text, ((_answer_start(text), len(text.text)),), text.marks))
         chosen, rejected = texts
-        if chosen.text[:_answer_start(chosen)] != rejected.text[:_answer_start(rejected)]:
-            raise BadRowError(f"{place}: `chosen` and `rejected` must answer one prompt; what stands before "
-                              f"the answers differs", "two prompts", place)
+        if chosen.text[: _answer_start(chosen)] != rejected.text[: _answer_start(rejected)]:
+            raise BadRowError(
+                f"{place}: `chosen` and `rejected` must answer one prompt; what stands before "
+                f"the answers differs",
+                "two prompts",
+                place,
+            )
         return chosen, rejected
 
     def _text(self, values: Values, field: str, place: str) -> LearnedText:

@@ -66,10 +66,15 @@ class RowSource(DocumentSource):
             # Files that are alike are numbered alike: an id is one of its file and domain.
             if not ids.is_doubled(row.file, row.domain, document.source, document.id):
                 return document
-            bad.take(BadRowError(
-                f"{row.place}: another row of {row.file or document.source} has the id {document.id!r} "
-                f"already; give each row its own, leave the later ones out with skip_bad (--skip-bad), or "
-                f"read them all without check_ids (--no-check-ids)", "doubled id", row.place))
+            bad.take(
+                BadRowError(
+                    f"{row.place}: another row of {row.file or document.source} has the id {document.id!r} "
+                    f"already; give each row its own, leave the later ones out with skip_bad (--skip-bad), or "
+                    f"read them all without check_ids (--no-check-ids)",
+                    "doubled id",
+                    row.place,
+                )
+            )
             return None
 
         return self._read(self._new_bad_rows(), convert)
@@ -113,8 +118,12 @@ def _pair(row: Row | Document, renderer: RowRenderer, bad: BadRows) -> Preferenc
     try:
         if isinstance(row, Document):
             place = f"{row.source} document {row.id}"
-            raise BadRowError(f"{place}: a text file holds no preference rows; give rows with `prompt`, "
-                              f"`chosen` and `rejected`", "no preference", place)
+            raise BadRowError(
+                f"{place}: a text file holds no preference rows; give rows with `prompt`, "
+                f"`chosen` and `rejected`",
+                "no preference",
+                place,
+            )
         marks = renderer.pair_of_texts(row.values, row.place)[0].marks
         return PreferencePair(*renderer.pair(row.values, row.place), *_origin(row), row.domain, marks)
     except BadRowError as error:

@@ -41,19 +41,25 @@ class RowTemplate:
         try:
             parts = list(string.Formatter().parse(template))
         except ValueError as error:
-            raise DataError(f"`template` {shown(template)} is no template: {error}; write {{{{ and }}}} for "
-                            f"braces that are text") from None
+            raise DataError(
+                f"`template` {shown(template)} is no template: {error}; write {{{{ and }}}} for "
+                f"braces that are text"
+            ) from None
         if formed := [field for _, field, form, conversion in parts if form or conversion]:
-            raise DataError(f"`template` takes fields as they are, as in {{{formed[0]}}}, without `!` and "
-                            f"`:` after the name; received {shown(template)}")
+            raise DataError(
+                f"`template` takes fields as they are, as in {{{formed[0]}}}, without `!` and "
+                f"`:` after the name; received {shown(template)}"
+            )
         self._parts = [(words, field) for words, field, _, _ in parts]
         self.fields = [field for _, field in self._parts if field is not None]
         if not self.fields or "" in self.fields:
-            raise DataError(f"`template` must name fields in braces, as in {{title}}; received "
-                            f"{shown(template)}")
+            raise DataError(
+                f"`template` must name fields in braces, as in {{title}}; received {shown(template)}"
+            )
         if missing := [field for field in self.learned_fields if field not in self.fields]:
-            raise DataError(f"`learned_fields` must stand in the template; {shown(', '.join(missing))} does "
-                            f"not")
+            raise DataError(
+                f"`learned_fields` must stand in the template; {shown(', '.join(missing))} does not"
+            )
 
     def render(self, values: Mapping[str, Any], place: str) -> LearnedText:
         """Returns the text of a row.
@@ -77,8 +83,9 @@ class RowTemplate:
         value = plain_value(values.get(field), place)
         if value is None or value != value:
             found = "it is null" if field in values else f"the fields are {shown_names(values)}"
-            raise BadRowError(f"{place}: the template names the field `{field}`; {found}",
-                              "missing field", place)
+            raise BadRowError(
+                f"{place}: the template names the field `{field}`; {found}", "missing field", place
+            )
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -24,8 +24,11 @@ def plain_value(value: Any, place: str) -> Any:
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise BadRowError(f"{place}: not UTF-8 at byte {error.start} of a value ({error.reason}); "
-                              f"convert it to UTF-8", "not UTF-8", place) from None
+            raise BadRowError(
+                f"{place}: not UTF-8 at byte {error.start} of a value ({error.reason}); convert it to UTF-8",
+                "not UTF-8",
+                place,
+            ) from None
     if isinstance(value, (np.ndarray, np.generic)):
         return plain_value(value.tolist(), place)
     if isinstance(value, Mapping):
@@ -52,8 +55,10 @@ def is_absent(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return not value
     if isinstance(value, Mapping):
-        return all(part is None or (isinstance(part, (list, tuple, np.ndarray)) and len(part) == 0)
-                   for part in value.values())
+        return all(
+            part is None or (isinstance(part, (list, tuple, np.ndarray)) and len(part) == 0)
+            for part in value.values()
+        )
     return False
 
 
@@ -77,8 +82,11 @@ def require_text(value: Any, field: str, place: str) -> str:
     if not isinstance(value, str):
         value = plain_value(value, place)
     if not isinstance(value, str):
-        raise BadRowError(f"{place}: expected a string `{field}`; received `{field}` of type "
-                          f"{type(value).__name__}", "not text", place)
+        raise BadRowError(
+            f"{place}: expected a string `{field}`; received `{field}` of type {type(value).__name__}",
+            "not text",
+            place,
+        )
     return require_unicode(value, f"`{field}`", place)
 
 
@@ -92,6 +100,10 @@ def require_unicode(text: str, name: str, place: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise BadRowError(f"{place}: {name} has a lone surrogate at character {error.start}, which is "
-                              f"no Unicode text; repair the line", "lone surrogate", place) from None
+            raise BadRowError(
+                f"{place}: {name} has a lone surrogate at character {error.start}, which is "
+                f"no Unicode text; repair the line",
+                "lone surrogate",
+                place,
+            ) from None
     return text

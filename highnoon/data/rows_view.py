@@ -35,8 +35,15 @@ class RowsView:
         row_length: Input tokens of a row.
     """
 
-    def __init__(self, documents: SplitDocuments, pools: Sequence[Ints], mixture: Mixture, epoch: int,
-                 cut: Cut, row_length: int) -> None:
+    def __init__(
+        self,
+        documents: SplitDocuments,
+        pools: Sequence[Ints],
+        mixture: Mixture,
+        epoch: int,
+        cut: Cut,
+        row_length: int,
+    ) -> None:
         self.epoch = epoch
         self.row_length = row_length
         self._documents = documents
@@ -46,8 +53,9 @@ class RowsView:
         self._lock = threading.Lock()
         self._cuts: dict[tuple[int, int], tuple[RowLayout, Ints]] = {}
         # How many rows a pool has does not depend on the order, so any pass tells.
-        first = [self._layout(pool, epoch if len(self._pools) == 1 else 0)[0]
-                 for pool in range(len(self._pools))]
+        first = [
+            self._layout(pool, epoch if len(self._pools) == 1 else 0)[0] for pool in range(len(self._pools))
+        ]
         self._rows_of_pools = [layout.num_rows for layout in first]
         self._inputs_of_pools = [layout.num_inputs for layout in first]
         self.num_rows = sum(self._rows_of_pools)
@@ -63,13 +71,15 @@ class RowsView:
             DataError: `start` is not in [0, num_rows], or `count` is negative.
         """
         if not 0 <= start <= self.num_rows or count < 0:
-            raise DataError(f"`start` must be in [0, num_rows={self.num_rows}] and `count` not negative; "
-                            f"received {start} and {count}")
+            raise DataError(
+                f"`start` must be in [0, num_rows={self.num_rows}] and `count` not negative; "
+                f"received {start} and {count}"
+            )
         rows = np.arange(start, min(start + count, self.num_rows))
         batch = empty_batch(len(rows), self.row_length)
         for block in range(0, len(rows), step := max(1, _BLOCK_TOKENS // self.row_length)):
-            part = {name: array[block:block + step] for name, array in batch.items()}
-            for pieces in self._pieces(rows[block:block + step]):
+            part = {name: array[block : block + step] for name, array in batch.items()}
+            for pieces in self._pieces(rows[block : block + step]):
                 self._documents.gather(pieces, self.row_length, part)
         return batch
 
@@ -98,8 +108,10 @@ class RowsView:
     @property
     def efficiency(self) -> float:
         """Share of the places of rows that hold tokens."""
-        full = [inputs / (rows * self.row_length)
-                for inputs, rows in zip(self._inputs_of_pools, self._rows_of_pools, strict=True)]
+        full = [
+            inputs / (rows * self.row_length)
+            for inputs, rows in zip(self._inputs_of_pools, self._rows_of_pools, strict=True)
+        ]
         return sum(share * of_pool for share, of_pool in zip(self.shares, full, strict=True))
 
     def _pieces(self, rows: Ints) -> list[Pieces]:

@@ -54,8 +54,14 @@ class SplitDocuments:
         places = token_places(pieces, self._starts, self.lengths, row_length)
         stores = self._places_of_stores(pieces, places.which)
         is_supervised = self._supervised(places.has_label, places.label, stores)
-        fill_rows(batch, pieces, places, self._tokens_at(places.source, stores),
-                  self._tokens_at(places.label, stores), is_supervised)
+        fill_rows(
+            batch,
+            pieces,
+            places,
+            self._tokens_at(places.source, stores),
+            self._tokens_at(places.label, stores),
+            is_supervised,
+        )
 
     def _places_of_stores(self, pieces: Pieces, which: Ints) -> list[tuple[int, Ints | slice]]:
         """The stores that `pieces` come from, each with the tokens that are its own."""
@@ -65,8 +71,9 @@ class SplitDocuments:
             return [(present[0], slice(None))]
         return [(number, np.flatnonzero((store_of == number)[which])) for number in present]
 
-    def _supervised(self, has_next: npt.NDArray[np.bool_], label: Ints,
-                    stores: list[tuple[int, Ints | slice]]) -> npt.NDArray[np.bool_]:
+    def _supervised(
+        self, has_next: npt.NDArray[np.bool_], label: Ints, stores: list[tuple[int, Ints | slice]]
+    ) -> npt.NDArray[np.bool_]:
         """Where there is a label and a model learns to write it."""
         for number, places in stores:
             learned = self.stores[number].all_learned

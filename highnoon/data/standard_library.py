@@ -18,10 +18,22 @@ from highnoon.data.document import DataError, Document, DocumentSource
 STDLIB_DOMAINS = ("docs", "code")
 
 # Tests, bundled packages, and tables of numbers or characters are not what the library's text is like.
-_SKIPPED_FOLDERS = frozenset({
-    "__pycache__", "test", "tests", "idle_test", "idlelib", "lib2to3", "site-packages", "dist-packages",
-    "lib-dynload", "_bundled", "encodings", "pydoc_data",
-})
+_SKIPPED_FOLDERS = frozenset(
+    {
+        "__pycache__",
+        "test",
+        "tests",
+        "idle_test",
+        "idlelib",
+        "lib2to3",
+        "site-packages",
+        "dist-packages",
+        "lib-dynload",
+        "_bundled",
+        "encodings",
+        "pydoc_data",
+    }
+)
 
 
 class StandardLibrary(DocumentSource):
@@ -49,15 +61,18 @@ class StandardLibrary(DocumentSource):
     def __init__(self, domains: tuple[str, ...] = STDLIB_DOMAINS) -> None:
         for domain in domains:
             if domain not in STDLIB_DOMAINS:
-                raise DataError(f"the embedded corpus has the domains {', '.join(STDLIB_DOMAINS)}; "
-                                f"received {domain!r}")
+                raise DataError(
+                    f"the embedded corpus has the domains {', '.join(STDLIB_DOMAINS)}; received {domain!r}"
+                )
         self.domains = domains
         self.name = "stdlib" if domains == STDLIB_DOMAINS else f"stdlib:{'+'.join(domains)}"
         self._root = pathlib.Path(sysconfig.get_paths()["stdlib"])
         self._files = _module_files(self._root)
         if not self._files:
-            raise DataError(f"this Python has no sources of its standard library at {self._root}; "
-                            f"give text files of your own")
+            raise DataError(
+                f"this Python has no sources of its standard library at {self._root}; "
+                f"give text files of your own"
+            )
 
     def documents(self) -> Iterator[Document]:
         for domain in self.domains:
@@ -75,8 +90,11 @@ class StandardLibrary(DocumentSource):
 @functools.lru_cache(maxsize=1)
 def _docs(root: pathlib.Path) -> tuple[Document, ...]:
     """Kept for the life of the process: two megabytes that take seconds to parse."""
-    texts = ((name, _docstrings(name, _read_source(path)))
-             for path in _module_files(root) for name in [_module_name(root, path)])
+    texts = (
+        (name, _docstrings(name, _read_source(path)))
+        for path in _module_files(root)
+        for name in [_module_name(root, path)]
+    )
     modules = [Document(text, "stdlib", name, "docs") for name, text in texts if text]
     topics = [Document(text, "pydoc", topic, "docs") for topic, text in sorted(_topics().items())]
     return (*modules, *topics)
@@ -101,8 +119,11 @@ def _module_files(root: pathlib.Path) -> tuple[pathlib.Path, ...]:
     for folder, folders, files in os.walk(root):
         # Pruned while walking: installed packages often stand under the library's own folder.
         folders[:] = [name for name in folders if not _is_skipped(name)]
-        found += [pathlib.Path(folder, name) for name in files
-                  if name.endswith(".py") and not name.startswith("_sysconfigdata")]
+        found += [
+            pathlib.Path(folder, name)
+            for name in files
+            if name.endswith(".py") and not name.startswith("_sysconfigdata")
+        ]
     return tuple(sorted(found))
 
 

@@ -61,8 +61,14 @@ def source_statistics(source: DocumentSource) -> DataStatistics:
         DataError: it has no documents or cannot be read.
     """
     names: dict[str, int] = {}
-    rows = ((len(document.text.encode()), split_hash(document.text),
-             names.setdefault(document.domain, len(names))) for document in source.documents())
+    rows = (
+        (
+            len(document.text.encode()),
+            split_hash(document.text),
+            names.setdefault(document.domain, len(names)),
+        )
+        for document in source.documents()
+    )
     table = np.fromiter(rows, [("bytes", "<i8"), ("hash", "<u8"), ("domain", "<u2")])
     if not len(table):
         reason = reason_for_nothing(source)
@@ -75,24 +81,42 @@ def store_statistics(store: TokenStore) -> DataStatistics:
     learned = store.all_learned
     tokens = int(store.offsets[-1])
     return dataclasses.replace(
-        _statistics(store.name, store.num_bytes, store.split_hashes, store.domains, store.domain_names,
-                    store.lengths),
-        learned_tokens=tokens if learned is None else int(np.count_nonzero(learned)))
+        _statistics(
+            store.name, store.num_bytes, store.split_hashes, store.domains, store.domain_names, store.lengths
+        ),
+        learned_tokens=tokens if learned is None else int(np.count_nonzero(learned)),
+    )
 
 
-def _statistics(name: str, num_bytes: Ints, hashes: npt.NDArray[np.uint64], domains: npt.NDArray[Any],
-                domain_names: Sequence[str], lengths: Ints | None = None) -> DataStatistics:
+def _statistics(
+    name: str,
+    num_bytes: Ints,
+    hashes: npt.NDArray[np.uint64],
+    domains: npt.NDArray[Any],
+    domain_names: Sequence[str],
+    lengths: Ints | None = None,
+) -> DataStatistics:
     columns = {"documents": np.ones_like(num_bytes), "bytes": num_bytes}
     if lengths is not None:
         columns["tokens"] = lengths
-    sums = {column: np.bincount(domains, values, len(domain_names)).astype(np.int64)
-            for column, values in columns.items()}
+    sums = {
+        column: np.bincount(domains, values, len(domain_names)).astype(np.int64)
+        for column, values in columns.items()
+    }
     return DataStatistics(
-        name, len(num_bytes), int(num_bytes.sum()), None if lengths is None else int(lengths.sum()), None,
-        len(hashes) - len(np.unique(hashes)), _percentiles(num_bytes),
+        name,
+        len(num_bytes),
+        int(num_bytes.sum()),
+        None if lengths is None else int(lengths.sum()),
+        None,
+        len(hashes) - len(np.unique(hashes)),
+        _percentiles(num_bytes),
         {} if lengths is None else _percentiles(lengths),
-        {domain: {column: int(of_domain[number]) for column, of_domain in sums.items()}
-         for number, domain in enumerate(domain_names)})
+        {
+            domain: {column: int(of_domain[number]) for column, of_domain in sums.items()}
+            for number, domain in enumerate(domain_names)
+        },
+    )
 
 
 def _percentiles(values: Ints) -> dict[int, int]:

@@ -11,12 +11,21 @@ from highnoon.files.shown import shown
 
 TOKEN_TYPES = ("<u2", "<u4")
 _PROGRESS: dict[str, tuple[type, ...]] = {
-    "key": (str,), "documents": (int,), "tokens": (int,), "text_bytes": (int,), "domain_names": (list,),
+    "key": (str,),
+    "documents": (int,),
+    "tokens": (int,),
+    "text_bytes": (int,),
+    "domain_names": (list,),
     "sizes": (dict,),
 }
 _MANIFEST: dict[str, tuple[type, ...]] = {
-    **_PROGRESS, "source": (str,), "tokenizer": (str,), "tokenizer_file": (str,),
-    "tokenizer_fingerprint": (str,), "token_type": (str,), "validation_split": (int, float),
+    **_PROGRESS,
+    "source": (str,),
+    "tokenizer": (str,),
+    "tokenizer_file": (str,),
+    "tokenizer_fingerprint": (str,),
+    "token_type": (str,),
+    "validation_split": (int, float),
 }
 
 
@@ -51,8 +60,11 @@ def _progress_problems(values: Mapping[str, Any], files: Set[str], optional_file
     if wrong:
         return
     sizes, tokenizer_file = values["sizes"], values.get("tokenizer_file")
-    if not isinstance(tokenizer_file, (str, type(None))) or tokenizer_file in ("", ".", "..") or (
-            tokenizer_file and set(tokenizer_file) & set("/\\\0")):
+    if (
+        not isinstance(tokenizer_file, (str, type(None)))
+        or tokenizer_file in ("", ".", "..")
+        or (tokenizer_file and set(tokenizer_file) & set("/\\\0"))
+    ):
         yield f"`tokenizer_file` is {shown(tokenizer_file)}"
         return
     if not files <= set(sizes) <= files | optional_files | {tokenizer_file}:
@@ -63,8 +75,11 @@ def _progress_problems(values: Mapping[str, Any], files: Set[str], optional_file
         yield "it has no hash of its own"
     elif "hashes" in values:
         hashes = values["hashes"]
-        if not isinstance(hashes, dict) or set(hashes) != set(sizes) or not all(
-                are_block_hashes(hashes[name], size) for name, size in sizes.items()):
+        if (
+            not isinstance(hashes, dict)
+            or set(hashes) != set(sizes)
+            or not all(are_block_hashes(hashes[name], size) for name, size in sizes.items())
+        ):
             yield "`hashes` does not fit `sizes`"
     if not all(isinstance(name, str) for name in values["domain_names"]):
         yield "`domain_names` has something that is no text"

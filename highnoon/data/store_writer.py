@@ -34,8 +34,10 @@ from highnoon.tokenization import Tokenizer
 # Text between two entries of the journal: seconds of work that a kill may cost.
 _COMMIT_BYTES = 64_000_000
 _FILL_BYTES = 1 << 24
-_MAKE_ROOM = ("free disk space, or choose another folder (with HIGHNOON_CACHE for the cache); the same call "
-              "continues where this one stopped")
+_MAKE_ROOM = (
+    "free disk space, or choose another folder (with HIGHNOON_CACHE for the cache); the same call "
+    "continues where this one stopped"
+)
 
 
 @dataclasses.dataclass
@@ -58,7 +60,8 @@ class Progress:
     text_bytes: int = 0
     domain_names: list[str] = dataclasses.field(default_factory=list)
     sizes: dict[str, int] = dataclasses.field(
-        default_factory=lambda: dict.fromkeys([TOKENS_FILE, *COLUMNS], 0))
+        default_factory=lambda: dict.fromkeys([TOKENS_FILE, *COLUMNS], 0)
+    )
     hashes: dict[str, str] | None = dataclasses.field(default_factory=dict)
 
 
@@ -80,8 +83,9 @@ class StoreWriter:
         DamagedStoreError: a journal of another key, or a file shorter than it says.
     """
 
-    def __init__(self, folder: pathlib.Path, key: str, tokenizer: Tokenizer, source: str,
-                 validation_split: float) -> None:
+    def __init__(
+        self, folder: pathlib.Path, key: str, tokenizer: Tokenizer, source: str, validation_split: float
+    ) -> None:
         self.folder = folder
         self.progress = read_progress(folder, key) or Progress(key)
         self._tokenizer = tokenizer
@@ -127,10 +131,12 @@ class StoreWriter:
         self._write(TOKENS_FILE, encoded.tokens, token_type(self._tokenizer))
         progress = self.progress
         self.progress = dataclasses.replace(
-            progress, documents=progress.documents + len(domains),
+            progress,
+            documents=progress.documents + len(domains),
             tokens=progress.tokens + len(encoded.tokens),
             text_bytes=progress.text_bytes + int(encoded.num_bytes.sum()),
-            sizes={name: stream.tell() for name, stream in self._files.items()})
+            sizes={name: stream.tell() for name, stream in self._files.items()},
+        )
         self._marks = self._hash_marks()
         if self.progress.text_bytes - self._committed_bytes >= _COMMIT_BYTES:
             self.commit()
@@ -172,8 +178,9 @@ class StoreWriter:
             left_out: The report of bad rows, where there were any.
         """
         self._sync()
-        _write_sealed(self.folder / MANIFEST_FILE,
-                      self._manifest() | ({"left_out": left_out} if left_out else {}))
+        _write_sealed(
+            self.folder / MANIFEST_FILE, self._manifest() | ({"left_out": left_out} if left_out else {})
+        )
         (self.folder / PROGRESS_FILE).unlink()
 
     def _manifest(self) -> dict[str, Any]:
@@ -182,11 +189,17 @@ class StoreWriter:
         hashes = {name: self._hashers[name].text_at(mark) for name, mark in self._marks.items()}
         hashes[saved.name] = self._tokenizer_hash
         return {
-            "version": STORE_VERSION, "key": self.progress.key, "source": self._source,
-            "documents": self.progress.documents, "tokens": self.progress.tokens,
-            "text_bytes": self.progress.text_bytes, "tokenizer": repr(self._tokenizer),
-            "tokenizer_file": saved.name, "tokenizer_fingerprint": self._tokenizer_fingerprint,
-            "token_type": token_type(self._tokenizer), "domain_names": self.progress.domain_names,
+            "version": STORE_VERSION,
+            "key": self.progress.key,
+            "source": self._source,
+            "documents": self.progress.documents,
+            "tokens": self.progress.tokens,
+            "text_bytes": self.progress.text_bytes,
+            "tokenizer": repr(self._tokenizer),
+            "tokenizer_file": saved.name,
+            "tokenizer_fingerprint": self._tokenizer_fingerprint,
+            "token_type": token_type(self._tokenizer),
+            "domain_names": self.progress.domain_names,
             "validation_split": self._validation_split,
             "sizes": self.progress.sizes | {saved.name: saved.stat().st_size},
             **({"hashes": hashes} if is_hashed else {}),
@@ -201,8 +214,9 @@ class StoreWriter:
     def __enter__(self) -> StoreWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if isinstance(error, (Exception, KeyboardInterrupt)) and self.progress.documents:
                 self.commit()
@@ -235,8 +249,10 @@ def read_progress(folder: pathlib.Path, key: str) -> Progress | None:
     if not progress.documents:
         return None
     if progress.key != key:
-        raise DamagedStoreError(f"{folder} holds an unfinished preparation of other text or another "
-                                f"tokenizer; remove it, or give another folder")
+        raise DamagedStoreError(
+            f"{folder} holds an unfinished preparation of other text or another "
+            f"tokenizer; remove it, or give another folder"
+        )
     for name, size in progress.sizes.items():
         _require_unchanged(folder / name, size, progress.hashes[name] if progress.hashes else None)
     return progress
@@ -246,16 +262,19 @@ def _require_unchanged(path: pathlib.Path, size: int, hashes: str | None) -> Non
     """Raises DamagedStoreError where the first `size` bytes of a file are not those that were written."""
     remedy = f"remove {path.parent} and prepare anew"
     if size and (not path.is_file() or path.stat().st_size < size):
-        raise DamagedStoreError(f"{path} should have at least {size} bytes of an unfinished preparation; "
-                                f"{remedy}")
+        raise DamagedStoreError(
+            f"{path} should have at least {size} bytes of an unfinished preparation; {remedy}"
+        )
     if size and hashes is not None:
         with path.open("rb") as stream:
             for block in range(num_blocks(size)):
                 data = stream.read(min(BLOCK_BYTES, size - block * BLOCK_BYTES))
                 if changed_block(data, hashes, block) is not None:
-                    raise DamagedStoreError(f"{path} of an unfinished preparation is damaged: of its bytes "
-                                            f"from {block * BLOCK_BYTES} on some have changed since they "
-                                            f"were written; {remedy}")
+                    raise DamagedStoreError(
+                        f"{path} of an unfinished preparation is damaged: of its bytes "
+                        f"from {block * BLOCK_BYTES} on some have changed since they "
+                        f"were written; {remedy}"
+                    )
 
 
 def _hash_file(path: pathlib.Path) -> str:

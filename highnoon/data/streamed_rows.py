@@ -68,13 +68,24 @@ class StreamedRows:
     ```
     """
 
-    def __init__(self, source: DocumentSource, tokenizer: Tokenizer, row_length: int = 256, seed: int = 42,
-                 split: str = "train", num_rows: int | None = None, validation_split: float = 0.1,
-                 buffer_documents: int = 1000) -> None:
+    def __init__(
+        self,
+        source: DocumentSource,
+        tokenizer: Tokenizer,
+        row_length: int = 256,
+        seed: int = 42,
+        split: str = "train",
+        num_rows: int | None = None,
+        validation_split: float = 0.1,
+        buffer_documents: int = 1000,
+    ) -> None:
         if split not in SPLITS:
             raise DataError(f"`split` must be one of {', '.join(SPLITS)}; received {split!r}")
-        for name, value in (("row_length", row_length), ("num_rows", num_rows),
-                            ("buffer_documents", buffer_documents)):
+        for name, value in (
+            ("row_length", row_length),
+            ("num_rows", num_rows),
+            ("buffer_documents", buffer_documents),
+        ):
             if value is not None or name != "num_rows":
                 require_count(name, value, error=DataError)
         require_count("seed", seed, least=0, error=DataError)
@@ -84,8 +95,9 @@ class StreamedRows:
         self.seed = seed
         self.split = split
         self._asked_rows = num_rows
-        self._stream = DocumentStream(source, tokenizer, split, validation_split,
-                                      buffer_documents if split == "train" else 1)
+        self._stream = DocumentStream(
+            source, tokenizer, split, validation_split, buffer_documents if split == "train" else 1
+        )
         self._view: StreamedView | None = None
 
     @property
@@ -139,7 +151,7 @@ class StreamedRows:
 
     def texts(self) -> NoReturn:
         """Raises:
-            DataError: always; what sorts texts needs a source whose documents can be found.
+        DataError: always; what sorts texts needs a source whose documents can be found.
         """
         self._refuse_choice()
 
@@ -148,11 +160,23 @@ class StreamedRows:
         counts = self._counts
         places = counts.rows * self.row_length
         return {
-            "split": self.split, "documents": counts.documents, "tokens": counts.tokens,
-            "bytes": counts.num_bytes, "rows": counts.rows, "row_length": self.row_length,
-            "efficiency": min(1.0, counts.tokens / places), "is_counted": self.is_counted,
-            "stores": [{"name": self.source.name, "documents": counts.documents, "tokens": counts.tokens,
-                        "share_asked": None, "share_actual": 1.0}],
+            "split": self.split,
+            "documents": counts.documents,
+            "tokens": counts.tokens,
+            "bytes": counts.num_bytes,
+            "rows": counts.rows,
+            "row_length": self.row_length,
+            "efficiency": min(1.0, counts.tokens / places),
+            "is_counted": self.is_counted,
+            "stores": [
+                {
+                    "name": self.source.name,
+                    "documents": counts.documents,
+                    "tokens": counts.tokens,
+                    "share_asked": None,
+                    "share_actual": 1.0,
+                }
+            ],
         }
 
     @functools.cached_property
@@ -185,14 +209,21 @@ class StreamedRows:
             if given == before:
                 self._refuse_empty()
             if number == 0 and given < self.num_rows:
-                warnings.warn(f"{self.source.name} ends after {given:,} rows, before "
-                              f"num_rows={self.num_rows:,}; it begins again in another order", stacklevel=2)
+                warnings.warn(
+                    f"{self.source.name} ends after {given:,} rows, before "
+                    f"num_rows={self.num_rows:,}; it begins again in another order",
+                    stacklevel=2,
+                )
             number += 1
 
     def _refuse_empty(self) -> NoReturn:
-        raise DataError(f"the {self.split} split of {self.source.name} is empty; add documents or change "
-                        f"`validation_split`")
+        raise DataError(
+            f"the {self.split} split of {self.source.name} is empty; add documents or change "
+            f"`validation_split`"
+        )
 
     def _refuse_choice(self) -> NoReturn:
-        raise DataError(f"{self.source.name} is read as a stream, whose documents cannot be chosen or "
-                        f"sorted; tokenise it to use a scheduler")
+        raise DataError(
+            f"{self.source.name} is read as a stream, whose documents cannot be chosen or "
+            f"sorted; tokenise it to use a scheduler"
+        )

@@ -52,14 +52,23 @@ class StreamedView:
             DataError: `start` is not in [0, num_rows], `count` is negative, or the source cannot be read.
         """
         if not 0 <= start <= self.num_rows or count < 0:
-            raise DataError(f"`start` must be in [0, num_rows={self.num_rows}] and `count` not negative; "
-                            f"received {start} and {count}")
+            raise DataError(
+                f"`start` must be in [0, num_rows={self.num_rows}] and `count` not negative; "
+                f"received {start} and {count}"
+            )
         stop = min(start + count, self.num_rows)
         with self._lock:
             placed = self._blocks_of(min(start, self.num_rows - 1), max(stop, 1))
             names = placed[0].block.batch
-            return {name: np.concatenate([block.batch[name][max(start - first, 0):max(stop - first, 0)]
-                                          for first, _, block in placed]) for name in names}
+            return {
+                name: np.concatenate(
+                    [
+                        block.batch[name][max(start - first, 0) : max(stop - first, 0)]
+                        for first, _, block in placed
+                    ]
+                )
+                for name in names
+            }
 
     def documents_of(self, row: int) -> Ints:
         """Returns the numbers of the documents that a row holds, from left to right.

@@ -45,8 +45,13 @@ class TextDataset:
     ```
     """
 
-    def __init__(self, source: DocumentSource, tokenizer: Tokenizer | None = None, max_length: int = 2048,
-                 cache_dir: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        source: DocumentSource,
+        tokenizer: Tokenizer | None = None,
+        max_length: int = 2048,
+        cache_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
         self.source = source
         self.tokenizer = tokenizer
         self.max_length = require_count("max_length", max_length, most=MAX_SIZE, error=DataError)
@@ -54,9 +59,14 @@ class TextDataset:
         self._cache_dir = cache_dir
 
     @classmethod
-    def from_files(cls, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-                   tokenizer: Tokenizer | None = None, max_length: int = 2048, split: str = "auto",
-                   cache_dir: str | os.PathLike[str] | None = None) -> TextDataset:
+    def from_files(
+        cls,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        tokenizer: Tokenizer | None = None,
+        max_length: int = 2048,
+        split: str = "auto",
+        cache_dir: str | os.PathLike[str] | None = None,
+    ) -> TextDataset:
         """Returns a dataset of text and JSON-lines files.
 
         Args:
@@ -74,8 +84,14 @@ class TextDataset:
         return cls(source, tokenizer, max_length, cache_dir)
 
     @classmethod
-    def from_hf(cls, name: str, split: str = "train", tokenizer: Tokenizer | None = None,
-                max_length: int = 2048, cache_dir: str | os.PathLike[str] | None = None) -> TextDataset:
+    def from_hf(
+        cls,
+        name: str,
+        split: str = "train",
+        tokenizer: Tokenizer | None = None,
+        max_length: int = 2048,
+        cache_dir: str | os.PathLike[str] | None = None,
+    ) -> TextDataset:
         """Returns a dataset of the Hugging Face hub.
 
         Args:

@@ -34,8 +34,10 @@ class TfdsDataset(HubSource):
             self._dataset = tensorflow_datasets.load(name, split=split, shuffle_files=False)
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise DataError(f"cannot open tfds:{name} split {split!r}: {reason}; check the name, the split "
-                            f"and the network") from error
+            raise DataError(
+                f"cannot open tfds:{name} split {split!r}: {reason}; check the name, the split "
+                f"and the network"
+            ) from error
         spec = self._dataset.element_spec
         require_known_columns(list(spec) if isinstance(spec, dict) else [], self.options, self.name)
 

@@ -34,7 +34,10 @@ LEARNED_FILE = "learned.bin"
 
 # One value a document in each, beside the tokens themselves.
 COLUMNS: dict[str, str] = {
-    "lengths.bin": "<i8", "num_bytes.bin": "<i8", "split_hashes.bin": "<u8", "domains.bin": "<u2",
+    "lengths.bin": "<i8",
+    "num_bytes.bin": "<i8",
+    "split_hashes.bin": "<u8",
+    "domains.bin": "<u2",
 }
 
 
@@ -63,8 +66,14 @@ class TokenStore:
         DataError: `validation_split` is out of range, or there are fewer `documents`.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], tokenizer: Tokenizer, name: str = "",
-                 validation_split: float = 0.1, documents: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        tokenizer: Tokenizer,
+        name: str = "",
+        validation_split: float = 0.1,
+        documents: int | None = None,
+    ) -> None:
         self.folder = pathlib.Path(folder)
         self.tokenizer = tokenizer
         self.name = name or self.folder.name
@@ -77,16 +86,22 @@ class TokenStore:
         self.domains = self._column("domains.bin")
         _check_columns(self)
         # In the order of their first documents.
-        self.domain_names: list[str] = self.manifest["domain_names"][:int(self.domains.max()) + 1]
+        self.domain_names: list[str] = self.manifest["domain_names"][: int(self.domains.max()) + 1]
         self.split_hashes = self._column("split_hashes.bin")
-        self.is_validation: npt.NDArray[np.bool_] = (
-            self.split_hashes < np.uint64(split_threshold(validation_split)))
+        self.is_validation: npt.NDArray[np.bool_] = self.split_hashes < np.uint64(
+            split_threshold(validation_split)
+        )
         self.offsets: npt.NDArray[np.int64] = np.concatenate(([0], np.cumsum(self.lengths)))
         _check_totals(self)
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], name: str = "", validation_split: float | None = None,
-             documents: int | None = None) -> TokenStore:
+    def open(
+        cls,
+        folder: str | os.PathLike[str],
+        name: str = "",
+        validation_split: float | None = None,
+        documents: int | None = None,
+    ) -> TokenStore:
         """Returns the tokens that `prepare` wrote to `folder`, with the tokenizer that was saved there.
 
         Args:
@@ -122,8 +137,15 @@ class TokenStore:
     def _map(self, name: str, dtype: npt.DTypeLike, bound: int) -> CheckedArray:
         # Of its own length: what lies beyond may be half of a token that is being written.
         hashes = self.manifest.get("hashes", {}).get(name)
-        return CheckedArray(self.folder / name, dtype, int(self.offsets[-1]), self.manifest["sizes"][name],
-                            hashes, bound, _remedy(self.folder))
+        return CheckedArray(
+            self.folder / name,
+            dtype,
+            int(self.offsets[-1]),
+            self.manifest["sizes"][name],
+            hashes,
+            bound,
+            _remedy(self.folder),
+        )
 
     def check(self) -> None:
         """Compares all tokens with their hashes now rather than when they are first read.
@@ -141,14 +163,14 @@ class TokenStore:
     def tokens(self, document: int) -> npt.NDArray[np.int32]:
         """Returns the ids of a document, framing included."""
         self._require(document)
-        return self.all_tokens[self.offsets[document]:self.offsets[document + 1]].astype(np.int32)
+        return self.all_tokens[self.offsets[document] : self.offsets[document + 1]].astype(np.int32)
 
     def learned(self, document: int) -> npt.NDArray[np.bool_]:
         """Returns for each id of a document whether a model learns to write it."""
         self._require(document)
         if self.all_learned is None:
             return np.ones(int(self.lengths[document]), np.bool_)
-        return np.array(self.all_learned[self.offsets[document]:self.offsets[document + 1]])
+        return np.array(self.all_learned[self.offsets[document] : self.offsets[document + 1]])
 
     def text(self, document: int) -> str:
         """Returns the text of a document: exactly, where the tokenizer is exact."""
@@ -185,18 +207,28 @@ def read_manifest(folder: pathlib.Path, documents: int | None = None) -> dict[st
     for name, size in sizes.items():
         actual = (folder / name).stat().st_size if (folder / name).is_file() else 0
         if actual != size and (is_finished or actual < size):
-            raise DamagedStoreError(f"{folder / name} should have {size} bytes and has {actual}; "
-                                    f"{_remedy(folder)}")
+            raise DamagedStoreError(
+                f"{folder / name} should have {size} bytes and has {actual}; {_remedy(folder)}"
+            )
     if is_finished and not ready:
         raise DamagedStoreError(f"{folder} holds no document; {_remedy(folder)}")
     if documents is None and not is_finished:
-        take_those = (f"; or take those, by documents={ready} beside the dataset's name or `highnoon train "
-                      f"--documents {ready}`") if ready else ""
-        raise DataError(f"{folder} is still being prepared, or was stopped: {ready:,} documents of {source} "
-                        f"are ready. Wait, or give `highnoon data prepare` again to finish it{take_those}")
+        take_those = (
+            (
+                f"; or take those, by documents={ready} beside the dataset's name or `highnoon train "
+                f"--documents {ready}`"
+            )
+            if ready
+            else ""
+        )
+        raise DataError(
+            f"{folder} is still being prepared, or was stopped: {ready:,} documents of {source} "
+            f"are ready. Wait, or give `highnoon data prepare` again to finish it{take_those}"
+        )
     if documents is not None and not 1 <= documents <= ready:
-        raise DataError(f"`documents` must be from 1 to {ready}, which {folder} has ready; received "
-                        f"{documents}")
+        raise DataError(
+            f"`documents` must be from 1 to {ready}, which {folder} has ready; received {documents}"
+        )
     return manifest
 
 
@@ -230,17 +262,22 @@ def read_column(path: pathlib.Path, manifest: dict[str, Any], dtype: str, length
         data = bytearray(stream.read(described))
     hashes = manifest.get("hashes", {}).get(path.name)
     if hashes is not None and (block := changed_block(data, hashes)) is not None:
-        raise DamagedStoreError(f"{path} is damaged: of the bytes from {block * BLOCK_BYTES} on some have "
-                                f"changed since they were written; {_remedy(path.parent)}")
+        raise DamagedStoreError(
+            f"{path} is damaged: of the bytes from {block * BLOCK_BYTES} on some have "
+            f"changed since they were written; {_remedy(path.parent)}"
+        )
     if len(data) < needed:
-        raise DamagedStoreError(f"{path} should have {needed} bytes and has {len(data)}; "
-                                f"{_remedy(path.parent)}")
+        raise DamagedStoreError(
+            f"{path} should have {needed} bytes and has {len(data)}; {_remedy(path.parent)}"
+        )
     return np.frombuffer(data, dtype, length)
 
 
 def _remedy(folder: pathlib.Path) -> str:
-    return (f"remove {folder} and make it again: with `highnoon data prepare`, or, where it lies in the "
-            f"cache, with the same run")
+    return (
+        f"remove {folder} and make it again: with `highnoon data prepare`, or, where it lies in the "
+        f"cache, with the same run"
+    )
 
 
 def is_unfinished(folder: pathlib.Path) -> bool:
@@ -265,11 +302,14 @@ def saved_tokenizer(folder: pathlib.Path, manifest: dict[str, Any]) -> Tokenizer
     try:
         tokenizer = load_tokenizer(folder / manifest["tokenizer_file"])
     except (KeyError, OSError, TokenizerError) as error:
-        raise DamagedStoreError(f"{folder} has no tokenizer that can be loaded ({error}); open it with "
-                                f"TokenStore(folder, tokenizer)") from None
+        raise DamagedStoreError(
+            f"{folder} has no tokenizer that can be loaded ({error}); open it with "
+            f"TokenStore(folder, tokenizer)"
+        ) from None
     if tokenizer.fingerprint() != manifest["tokenizer_fingerprint"]:
-        raise DamagedStoreError(f"{folder / manifest['tokenizer_file']} is not the tokenizer of these "
-                                f"tokens; prepare them again")
+        raise DamagedStoreError(
+            f"{folder / manifest['tokenizer_file']} is not the tokenizer of these tokens; prepare them again"
+        )
     return tokenizer
 
 
@@ -277,8 +317,10 @@ def _check_columns(store: TokenStore) -> None:
     """What would be noticed late or never in a store without hashes."""
     names = store.manifest["domain_names"]
     if store.lengths.min() < 0 or store.num_bytes.min() < 0 or store.domains.max() >= len(names):
-        raise DamagedStoreError(f"{store.folder} is damaged: a document has a negative length, or a domain "
-                                f"beyond the {len(names)} that there are; {_remedy(store.folder)}")
+        raise DamagedStoreError(
+            f"{store.folder} is damaged: a document has a negative length, or a domain "
+            f"beyond the {len(names)} that there are; {_remedy(store.folder)}"
+        )
 
 
 def _check_totals(store: TokenStore) -> None:
@@ -286,6 +328,7 @@ def _check_totals(store: TokenStore) -> None:
     held = store.manifest["sizes"][TOKENS_FILE] // np.dtype(store.manifest["token_type"]).itemsize
     is_all = len(store) == store.manifest["documents"]
     if held < store.offsets[-1] or is_all and held > store.offsets[-1]:
-        raise DamagedStoreError(f"{store.folder} should hold {store.offsets[-1]} tokens and holds {held}; "
-                                f"{_remedy(store.folder)}")
+        raise DamagedStoreError(
+            f"{store.folder} should hold {store.offsets[-1]} tokens and holds {held}; {_remedy(store.folder)}"
+        )
     assert len(store.all_tokens) == store.offsets[-1]

@@ -22,8 +22,12 @@ _RESERVED = re.compile(r"<\|[^|<>]+\|>|<｜[^｜<>]+｜>|</?s>|<(start|end)_of_t
 _MOST_MARKS = 64
 
 
-def train_tokenizer(sources: DocumentSource | Sequence[DocumentSource], vocab_size: int,
-                    max_bytes: int = 64_000_000, validation_split: float = 0.1) -> QWTTextTokenizer:
+def train_tokenizer(
+    sources: DocumentSource | Sequence[DocumentSource],
+    vocab_size: int,
+    max_bytes: int = 64_000_000,
+    validation_split: float = 0.1,
+) -> QWTTextTokenizer:
     """Returns a byte-level BPE learned from the training side of `sources`.
 
     Where they hold more than `max_bytes`, pieces of documents are sampled by a hash of their text, in
@@ -59,15 +63,17 @@ def train_tokenizer(sources: DocumentSource | Sequence[DocumentSource], vocab_si
     if not texts:
         names = ", ".join(f"{source.name}{reason_for_nothing(source)}" for source in chosen) or "no source"
         raise DataError(f"no training text to learn a tokenizer from in {names}; add documents")
-    reserved = sorted(marks)[:max(0, vocab_size - SMALLEST_VOCAB_SIZE)]
+    reserved = sorted(marks)[: max(0, vocab_size - SMALLEST_VOCAB_SIZE)]
     tokenizer = QWTTextTokenizer(vocab_size).train_from_texts(
-        texts, chat_marks=reserved if len(reserved) == len(marks) else ())
+        texts, chat_marks=reserved if len(reserved) == len(marks) else ()
+    )
     templates = [template for template in map(source_template, chosen) if template is not None]
     return tokenizer.with_chat_template(templates[-1] if templates else None)
 
 
-def _training_pieces(sources: Sequence[DocumentSource], threshold: int,
-                     marks: dict[str, None] | None = None) -> Iterator[tuple[int, str]]:
+def _training_pieces(
+    sources: Sequence[DocumentSource], threshold: int, marks: dict[str, None] | None = None
+) -> Iterator[tuple[int, str]]:
     """Pieces of the documents that are not held out, each with a hash of its own.
 
     Adds the names of special tokens that chat templates wrote to `marks`, at most 64, and leaves them out of
@@ -79,7 +85,7 @@ def _training_pieces(sources: Sequence[DocumentSource], threshold: int,
             if split_hash(document.text) >= threshold:
                 text = _without_marks(document, marks) if document.marks else document.text
                 for start in range(0, len(text), _PIECE_CHARACTERS):
-                    piece = text[start:start + _PIECE_CHARACTERS]
+                    piece = text[start : start + _PIECE_CHARACTERS]
                     yield split_hash(piece), piece
 
 
@@ -87,8 +93,9 @@ def _without_marks(document: Document, marks: dict[str, None]) -> str:
     pieces, place = [], 0
     for start, stop in document.marks:
         name = document.text[start:stop]
-        if name in marks or (len(marks) < _MOST_MARKS and _RESERVED.fullmatch(name)
-                             and name not in SPECIAL_TOKENS):
+        if name in marks or (
+            len(marks) < _MOST_MARKS and _RESERVED.fullmatch(name) and name not in SPECIAL_TOKENS
+        ):
             marks[name] = None
             pieces.append(document.text[place:start])
             place = stop

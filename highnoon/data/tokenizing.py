@@ -33,8 +33,13 @@ MAX_WORKERS = 1024
 _CHECKED_BYTES = 1 << 28
 
 
-def tokenize(source: DocumentSource, tokenizer: Tokenizer, cache_dir: str | os.PathLike[str] | None = None,
-             validation_split: float = 0.1, num_workers: int | None = None) -> TokenStore:
+def tokenize(
+    source: DocumentSource,
+    tokenizer: Tokenizer,
+    cache_dir: str | os.PathLike[str] | None = None,
+    validation_split: float = 0.1,
+    num_workers: int | None = None,
+) -> TokenStore:
     """Returns the tokens of `source`, from the cache where they are there already.
 
     The cache's key is a hash of the source's content, the tokenizer and the format, so that a changed
@@ -70,10 +75,14 @@ def tokenize(source: DocumentSource, tokenizer: Tokenizer, cache_dir: str | os.P
     require_workers(num_workers)
     if isinstance(source, PreparedTokens):
         if source.tokenizer.fingerprint() == tokenizer.fingerprint():
-            return require_training(TokenStore(source.folder, tokenizer, source.name, validation_split,
-                                               source.num_documents))
-        warnings.warn(f"{source.name} was prepared with {source.tokenizer}, and its text is tokenised again "
-                      f"with {tokenizer}; prepare it with the tokenizer of the model", stacklevel=2)
+            return require_training(
+                TokenStore(source.folder, tokenizer, source.name, validation_split, source.num_documents)
+            )
+        warnings.warn(
+            f"{source.name} was prepared with {source.tokenizer}, and its text is tokenised again "
+            f"with {tokenizer}; prepare it with the tokenizer of the model",
+            stacklevel=2,
+        )
     key = store_key(source, tokenizer)
     folder = default_cache_dir(cache_dir) / "tokens" / key
     recover_folder(folder)
@@ -89,8 +98,9 @@ def tokenize(source: DocumentSource, tokenizer: Tokenizer, cache_dir: str | os.P
     return require_training(TokenStore(folder, tokenizer, source.name, validation_split))
 
 
-def _open_cached(folder: pathlib.Path, key: str, tokenizer: Tokenizer, name: str,
-                 validation_split: float) -> TokenStore:
+def _open_cached(
+    folder: pathlib.Path, key: str, tokenizer: Tokenizer, name: str, validation_split: float
+) -> TokenStore:
     """Opens a folder of the cache. A small one is checked whole, so that damage can be mended here."""
     store = TokenStore(folder, tokenizer, name, validation_split)
     if store.manifest["key"] != key:
@@ -124,7 +134,7 @@ def store_key(source: DocumentSource, tokenizer: Tokenizer) -> str:
 
 def require_workers(num_workers: int | None) -> None:
     """Raises:
-        DataError: `num_workers` is neither None nor 1 to 1,024.
+    DataError: `num_workers` is neither None nor 1 to 1,024.
     """
     if num_workers is not None:
         require_count("num_workers", num_workers, most=MAX_WORKERS, error=DataError)

@@ -47,7 +47,7 @@ class WholeStream(io.RawIOBase):
             raise OSError((str(error).splitlines() or [type(error).__name__])[0]) from error
         if not data and len(buffer) and self._size is not None and self.tell() < self._size:
             raise EOFError(f"ended after {self.tell():,} of {self._size:,} bytes")
-        buffer[:len(data)] = data
+        buffer[: len(data)] = data
         return len(data)
 
     def close(self) -> None:

@@ -16,8 +16,9 @@ _WORD = re.compile(rf"[{_SINGLE}]|[^\W{_SINGLE}]+")
 _WORD_OF_ASCII = re.compile(r"\w+", re.ASCII)
 
 # Lower case, with a space for whatever belongs to no word.
-_ASCII_WORDS = bytes(code if code >= 128 or chr(code).isalnum() or code == ord("_") else ord(" ")
-                     for code in range(256)).lower()
+_ASCII_WORDS = bytes(
+    code if code >= 128 or chr(code).isalnum() or code == ord("_") else ord(" ") for code in range(256)
+).lower()
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _MOST_WORDS = 1 << 18
@@ -48,7 +49,7 @@ def hash_ngrams(word_hashes: Hashes, n: int) -> Hashes:
     hashes = np.zeros(count, np.uint64)
     for place in range(n if count else 0):
         hashes *= _MULTIPLIER
-        hashes += word_hashes[place:place + count]
+        hashes += word_hashes[place : place + count]
     # Sums keep what words have in common in their low bits: mixed as in SplitMix64.
     hashes = (hashes ^ (hashes >> np.uint64(30))) * _MIX[0]
     hashes = (hashes ^ (hashes >> np.uint64(27))) * _MIX[1]

@@ -26,7 +26,7 @@ class BlockHasher:
         """Adds bytes to the end."""
         rest = memoryview(data).cast("B")
         while len(rest):
-            part, rest = rest[:self._room], rest[self._room:]
+            part, rest = rest[: self._room], rest[self._room :]
             self._block.update(part)
             self._room -= len(part)
             if not self._room:
@@ -64,7 +64,7 @@ def num_blocks(size: int) -> int:
 
 def block_hash(text: str, block: int) -> str:
     """Returns the hash of one block out of `BlockHasher.text`."""
-    return text[block * _CHARACTERS:(block + 1) * _CHARACTERS]
+    return text[block * _CHARACTERS : (block + 1) * _CHARACTERS]
 
 
 def are_block_hashes(text: Any, size: int) -> bool:
@@ -87,6 +87,6 @@ def changed_block(data: bytes | bytearray | memoryview, text: str, first: int = 
     """
     view = memoryview(data).cast("B")
     for number, start in enumerate(range(0, len(view), BLOCK_BYTES), start=first):
-        if hash_block(view[start:start + BLOCK_BYTES]) != block_hash(text, number):
+        if hash_block(view[start : start + BLOCK_BYTES]) != block_hash(text, number):
             return number
     return None

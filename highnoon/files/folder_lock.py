@@ -33,8 +33,9 @@ class FolderLockedError(ValueError):
 
 
 @contextlib.contextmanager
-def folder_lock(folder: pathlib.Path, remedy: str = "wait until it ends, or choose another folder"
-                ) -> Iterator[None]:
+def folder_lock(
+    folder: pathlib.Path, remedy: str = "wait until it ends, or choose another folder"
+) -> Iterator[None]:
     """Makes `folder` and holds its lock, with a file `.highnoon.lock` in it.
 
     A process that dies releases its locks. The file is removed at the end, and so is the folder if it was
@@ -57,8 +58,9 @@ def folder_lock(folder: pathlib.Path, remedy: str = "wait until it ends, or choo
 
 
 @contextlib.contextmanager
-def path_lock(path: pathlib.Path, remedy: str = "wait until it ends, or choose another path"
-              ) -> Iterator[None]:
+def path_lock(
+    path: pathlib.Path, remedy: str = "wait until it ends, or choose another path"
+) -> Iterator[None]:
     """Holds the lock of a path that is replaced as a whole, with a file beside it; see `folder_lock`."""
     _make_folder(path.parent)
     with _held(lock_file_of(path), path, remedy):
@@ -124,8 +126,11 @@ def _try_lock(descriptor: int, target: pathlib.Path) -> bool:
             return False
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
             raise
-        warnings.warn(f"the file system of {target} has no locks ({error.strerror}): nothing stops two "
-                      f"writers of one folder; start only one", stacklevel=6)
+        warnings.warn(
+            f"the file system of {target} has no locks ({error.strerror}): nothing stops two "
+            f"writers of one folder; start only one",
+            stacklevel=6,
+        )
     return True
 
 

@@ -102,6 +102,9 @@ def _is_entry(name: str, entry: Any) -> bool:
     parts = pathlib.PurePosixPath(name).parts
     is_inside = bool(parts) and not name.startswith("/") and ".." not in parts and "\0" not in name
     return (
-        is_inside and isinstance(entry, dict) and set(entry) == {"bytes", "blake2b"}
-        and type(entry["bytes"]) is int and isinstance(entry["blake2b"], str)
+        is_inside
+        and isinstance(entry, dict)
+        and set(entry) == {"bytes", "blake2b"}
+        and type(entry["bytes"]) is int
+        and isinstance(entry["blake2b"], str)
     )

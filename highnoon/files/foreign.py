@@ -206,6 +206,11 @@ def _one_line_text(text: str) -> str:
 
 
 _JSON_NAMES: dict[type, str] = {
-    dict: "an object", list: "a list", str: "a text", int: "an integer", float: "a number", bool: "a boolean",
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "an integer",
+    float: "a number",
+    bool: "a boolean",
     type(None): "null",
 }

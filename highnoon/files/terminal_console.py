@@ -40,9 +40,7 @@ class TerminalConsole(Console):
         # Before it is measured, so that columns fit.
         return super().render_str(self._safe(text), **options)
 
-    def render(
-        self, renderable: RenderableType, options: ConsoleOptions | None = None
-    ) -> Iterable[Segment]:
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=self._safe(segment.text))
 

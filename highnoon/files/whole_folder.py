@@ -33,7 +33,9 @@ _LOOKS, _SECONDS_BETWEEN_LOOKS = 50, 0.02
 
 @contextlib.contextmanager
 def whole_folder(
-    path: pathlib.Path, own_files: Collection[str] = (), manifest_name: str = MANIFEST,
+    path: pathlib.Path,
+    own_files: Collection[str] = (),
+    manifest_name: str = MANIFEST,
     kept_files: Collection[str] = (),
 ) -> Iterator[pathlib.Path]:
     """Gives an empty folder to write into, which takes the place of `path` if nothing was raised.
@@ -96,8 +98,9 @@ def recover_folder(path: str | os.PathLike[str]) -> None:
         OSError: it cannot be renamed, in a folder that is read-only for instance.
     """
     path = pathlib.Path(path)
-    if os.path.lexists(path) or not any(found.name.endswith(".old") or _is_of_old_version(found, path)
-                                        for found in _leftovers(path)):
+    if os.path.lexists(path) or not any(
+        found.name.endswith(".old") or _is_of_old_version(found, path) for found in _leftovers(path)
+    ):
         return
     for _ in range(_LOOKS):
         try:

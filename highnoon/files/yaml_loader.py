@@ -128,7 +128,8 @@ BoundedLoader.yaml_implicit_resolvers = {
 BoundedLoader.add_implicit_resolver(f"{_PREFIX}int", _INTEGER, list("-+0123456789"))
 BoundedLoader.add_implicit_resolver(f"{_PREFIX}float", _FLOAT, list("-+0123456789."))
 BoundedLoader.yaml_constructors = {
-    tag: constructor for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+    tag: constructor
+    for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
     if tag is None or tag.removeprefix(_PREFIX) in _KINDS
 }
 BoundedLoader.add_constructor(f"{_PREFIX}int", BoundedLoader.construct_integer)

@@ -14,6 +14,14 @@ from highnoon.inference.stateful import StatefulWrapper
 from highnoon.inference.streaming import StreamingGenerator
 
 __all__ = [
-    "QSGGenerator", "Sampling", "SpeculativeGenerator", "StatefulWrapper", "StreamingGenerator", "generate",
-    "generate_batch", "generate_beam", "generate_contrastive", "log_probabilities",
+    "QSGGenerator",
+    "Sampling",
+    "SpeculativeGenerator",
+    "StatefulWrapper",
+    "StreamingGenerator",
+    "generate",
+    "generate_batch",
+    "generate_beam",
+    "generate_contrastive",
+    "log_probabilities",
 ]

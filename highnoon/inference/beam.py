@@ -72,11 +72,19 @@ def generate_beam(
     place of (5 + n) / 6.
     """
     request = Request.read(
-        model, prompt, max_length, temperature=0, stop_sequences=stop_sequences, tokenizer=tokenizer, seed=0,
+        model,
+        prompt,
+        max_length,
+        temperature=0,
+        stop_sequences=stop_sequences,
+        tokenizer=tokenizer,
+        seed=0,
         max_new_tokens=max_new_tokens,
     )
     num_beams = require_whole(
-        "num_beams", num_beams, at_most=request.num_ids,
+        "num_beams",
+        num_beams,
+        at_most=request.num_ids,
         expected=f"between 1 and the {request.num_ids} ids that may be drawn",
     )
     expected = "a number of at least 0"
@@ -99,15 +107,20 @@ def _search(request: Request, num_beams: int, length_penalty: float) -> list[lis
     alive = np.full((num_rows, num_beams), _NEVER, np.float32)
     alive[:, 0] = 0.0
     state = {
-        "step": zero, "index": np.asarray(session.length, np.int32), "cache": session.cache,
-        "last": np.asarray([row[-1] for row in copies], np.int32), "alive": alive,
+        "step": zero,
+        "index": np.asarray(session.length, np.int32),
+        "cache": session.cache,
+        "last": np.asarray([row[-1] for row in copies], np.int32),
+        "alive": alive,
         "tokens": np.zeros((num_rows, num_beams, capacity), np.int32),
         "best": np.full(num_rows, _NEVER, np.float32),
-        "best_tokens": np.zeros((num_rows, capacity), np.int32), "best_count": np.zeros(num_rows, np.int32),
+        "best_tokens": np.zeros((num_rows, capacity), np.int32),
+        "best_count": np.zeros(num_rows, np.int32),
         "is_done": np.zeros(num_rows, bool),
     }
     given = {
-        "padding": session.padding, "stop_ids": padded_stop_ids(request.stop_ids),
+        "padding": session.padding,
+        "stop_ids": padded_stop_ids(request.stop_ids),
         "limits": np.asarray(request.limits, np.int32),
         "length_penalty": np.asarray(length_penalty, np.float32),
     }

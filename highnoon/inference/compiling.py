@@ -35,9 +35,7 @@ def _compile_tensorflow(model: Any, function: Callable[..., Any], jit_compile: b
     import tensorflow as tf
 
     reference = weakref.ref(model)
-    return tf.function(
-        lambda *args: function(reference(), *args), autograph=False, jit_compile=jit_compile
-    )
+    return tf.function(lambda *args: function(reference(), *args), autograph=False, jit_compile=jit_compile)
 
 
 def _compile_jax(model: Any, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -21,7 +21,10 @@ class Continuation:
     """
 
     def __init__(
-        self, tokenizer: Any, prompt_ids: Sequence[int], stop_sequences: Sequence[str] = (),
+        self,
+        tokenizer: Any,
+        prompt_ids: Sequence[int],
+        stop_sequences: Sequence[str] = (),
         marked_stop_sequences: Sequence[str] = (),
     ):
         self._tokenizer = tokenizer
@@ -78,7 +81,8 @@ class Continuation:
     def _length_before(self, new_ids: Sequence[int], marked_length: int) -> int:
         """Returns the length of the text before a position in the text with special tokens written out."""
         count = next(
-            n for n in range(len(new_ids), -1, -1)
+            n
+            for n in range(len(new_ids), -1, -1)
             if len(self._whole(new_ids[:n], is_marked=True)) <= marked_length
         )
         # A position within a token: what it adds before the position is plain text.
@@ -93,7 +97,8 @@ class Continuation:
 
     def _decoded(self, ids: list[int], is_marked: bool) -> str:
         return str(
-            self._tokenizer.decode(ids, skip_special_tokens=False) if is_marked
+            self._tokenizer.decode(ids, skip_special_tokens=False)
+            if is_marked
             else self._tokenizer.decode(ids)
         )
 

@@ -71,11 +71,19 @@ def generate_contrastive(
             f"contrastive search needs a model with a `backbone`; received a {type(model).__name__}"
         )
     request = Request.read(
-        model, prompt, max_length, temperature=0, stop_sequences=stop_sequences, tokenizer=tokenizer, seed=0,
+        model,
+        prompt,
+        max_length,
+        temperature=0,
+        stop_sequences=stop_sequences,
+        tokenizer=tokenizer,
+        seed=0,
         max_new_tokens=max_new_tokens,
     )
     top_k = require_whole(
-        "top_k", top_k, at_most=request.num_ids,
+        "top_k",
+        top_k,
+        at_most=request.num_ids,
         expected=f"between 1 and the {request.num_ids} ids that may be drawn",
     )
     if not 0 <= require_number("penalty_alpha", "in [0, 1]", penalty_alpha) <= 1:
@@ -102,14 +110,20 @@ def _search(request: Request, top_k: int, penalty_alpha: float) -> list[list[int
     memory = np.zeros((len(rows), session.capacity, hidden[0].shape[-1]), np.float32)
     memory[:, : ids.shape[1]] = np.concatenate(hidden, axis=1)
     state = {
-        "step": np.asarray(0, np.int32), "index": np.asarray(ids.shape[1], np.int32), "cache": session.cache,
-        "memory": memory, "shares": ops.convert_to_numpy(shares)[::top_k],
+        "step": np.asarray(0, np.int32),
+        "index": np.asarray(ids.shape[1], np.int32),
+        "cache": session.cache,
+        "memory": memory,
+        "shares": ops.convert_to_numpy(shares)[::top_k],
         "tokens": np.zeros((len(rows), session.capacity), np.int32),
-        "counts": np.zeros(len(rows), np.int32), "is_done": np.zeros(len(rows), bool),
+        "counts": np.zeros(len(rows), np.int32),
+        "is_done": np.zeros(len(rows), bool),
     }
     given = {
-        "padding": session.padding, "stop_ids": padded_stop_ids(request.stop_ids),
-        "limits": np.asarray(request.limits, np.int32), "alpha": np.asarray(penalty_alpha, np.float32),
+        "padding": session.padding,
+        "stop_ids": padded_stop_ids(request.stop_ids),
+        "limits": np.asarray(request.limits, np.int32),
+        "alpha": np.asarray(penalty_alpha, np.float32),
     }
     search = decoder.compiled(
         ("contrastive", top_k, num_ids), lambda model, *args: _loop(model, top_k, num_ids, *args)

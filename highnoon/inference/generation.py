@@ -77,8 +77,17 @@ def generate(
     ```
     """
     request = Request.read(
-        model, prompts, max_length, temperature, top_k, top_p, repetition_penalty, stop_sequences,
-        tokenizer, seed, max_new_tokens,
+        model,
+        prompts,
+        max_length,
+        temperature,
+        top_k,
+        top_p,
+        repetition_penalty,
+        stop_sequences,
+        tokenizer,
+        seed,
+        max_new_tokens,
     )
     places = range(len(request.prompts.rows))
     return request.give_back(continue_prompts(request, places, len(places)), strip_prompt)

@@ -87,9 +87,7 @@ class Request:
 
     def continuation(self, place: int) -> Continuation:
         """Returns what turns the new ids of a prompt into text."""
-        return Continuation(
-            self.tokenizer, self.prompts.rows[place], self.stop_texts, self.marked_stop_texts
-        )
+        return Continuation(self.tokenizer, self.prompts.rows[place], self.stop_texts, self.marked_stop_texts)
 
     def give_back(self, new_ids: list[list[int]], strip_prompt: bool) -> Any:
         """Returns the results in the form in which the prompts were given."""

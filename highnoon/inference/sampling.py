@@ -169,8 +169,10 @@ def _normal(value: float) -> np.ndarray:
 
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "temperature": ("a number of at least 0", lambda value: value >= 0),
-    "top_k": ("a whole number of at least 1, or 0 or None for all tokens",
-              lambda value: value >= 0 and value == int(value)),
+    "top_k": (
+        "a whole number of at least 1, or 0 or None for all tokens",
+        lambda value: value >= 0 and value == int(value),
+    ),
     "top_p": ("in (0, 1]", lambda value: 0 < value <= 1),
     "repetition_penalty": ("a number above 0", lambda value: value > 0),
 }

@@ -183,8 +183,14 @@ def _drafts_by_model(
         return place + 1, drawn, ids, ops.slice_update(shares, [0, place, 0], share[:, None]), seen, cache
 
     shares = ops.zeros((window.num_rows, window.width, sampling.num_ids), "float32")
-    start = (ops.zeros((), "int32"), window.known_ids[:, 0], ops.zeros_like(window.known_ids), shares,
-             now["seen"], now["cache"]["draft"])
+    start = (
+        ops.zeros((), "int32"),
+        window.known_ids[:, 0],
+        ops.zeros_like(window.known_ids),
+        shares,
+        now["seen"],
+        now["cache"]["draft"],
+    )
     _, _, ids, shares, _, cache = ops.while_loop(is_within, read_one, start)
     return _Drafts(ids, _has_draft(window, given), shares), cache
 
@@ -232,8 +238,14 @@ def _is_token(ids: Any, vocab_size: int) -> Any:
 
 
 def _after(
-    window: _Window, drafts: _Drafts, chosen: Any, is_accepted: Any, num_read: Any, cache: Any,
-    now: dict[str, Any], given: dict[str, Any],
+    window: _Window,
+    drafts: _Drafts,
+    chosen: Any,
+    is_accepted: Any,
+    num_read: Any,
+    cache: Any,
+    now: dict[str, Any],
+    given: dict[str, Any],
 ) -> dict[str, Any]:
     is_right = ops.cast(ops.logical_or(window.is_decided_known, is_accepted), "int32")
     num_right = ops.minimum(ops.sum(ops.cumprod(is_right, axis=1), axis=1), window.width - 1)
@@ -241,7 +253,8 @@ def _after(
     reached, is_done = _ended(window, chosen, reached, now, given)
     is_new = ops.logical_not(window.is_decided_known) & (window.decided < reached[:, None])
     text = ops.slice_update(
-        now["text"], [0, window.index + 1],
+        now["text"],
+        [0, window.index + 1],
         ops.where(is_new, chosen, window.read(now["text"], ahead=1)),
     )
     seen = now["seen"]

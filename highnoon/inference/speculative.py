@@ -171,19 +171,28 @@ class _Speculation:
         models = {"target": pair.target, "draft": pair.draft}
         grows = {name: grows_with_length(models[name], session.capacity) for name in caches}
         self._grows = tuple(keras.tree.flatten(grows))
-        self._given = self._sampling.values | self._random_numbers(pair.draft is not None) | {
-            "padding": session.padding,
-            "ends": np.asarray([self._start + limit for limit in request.limits], np.int32),
-            "stop_ids": padded_stop_ids(request.stop_ids),
-        }
+        self._given = (
+            self._sampling.values
+            | self._random_numbers(pair.draft is not None)
+            | {
+                "padding": session.padding,
+                "ends": np.asarray([self._start + limit for limit in request.limits], np.int32),
+                "stop_ids": padded_stop_ids(request.stop_ids),
+            }
+        )
         uses_penalty = self._sampling.uses_penalty
         zero = np.asarray(0, np.int32)
         self._state: dict[str, Any] = {
-            "passes": zero, "index": np.asarray(session.length, np.int32),
-            "text": self._text(rows), "length": np.full(len(rows), self._start, np.int32),
-            "is_done": np.zeros(len(rows), bool), "cache": caches,
+            "passes": zero,
+            "index": np.asarray(session.length, np.int32),
+            "text": self._text(rows),
+            "length": np.full(len(rows), self._start, np.int32),
+            "is_done": np.zeros(len(rows), bool),
+            "cache": caches,
             "seen": seen_tokens(rows, pair.target.vocab_size if uses_penalty else 0),
-            "num_proposed": zero, "num_accepted": zero, "num_row_passes": zero,
+            "num_proposed": zero,
+            "num_accepted": zero,
+            "num_row_passes": zero,
         }
 
     @property

@@ -12,6 +12,14 @@ from highnoon.layers.state_space_duality import StateSpaceDuality
 from highnoon.layers.token_cross_entropy import token_cross_entropy
 
 __all__ = [
-    "CausalConvolution", "CausalSelfAttention", "GatedDeltaRule", "GatedFeedForward", "LatentAttention",
-    "MoELayer", "RotaryEmbedding", "SelectiveStateSpace", "StateSpaceDuality", "token_cross_entropy",
+    "CausalConvolution",
+    "CausalSelfAttention",
+    "GatedDeltaRule",
+    "GatedFeedForward",
+    "LatentAttention",
+    "MoELayer",
+    "RotaryEmbedding",
+    "SelectiveStateSpace",
+    "StateSpaceDuality",
+    "token_cross_entropy",
 ]

@@ -67,7 +67,8 @@ class CausalConvolution(keras.layers.Layer):
         self.channels = x_shape[-1]
         published = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
         self.kernel = self.add_weight(
-            name="kernel", shape=(self.kernel_size, self.channels),
+            name="kernel",
+            shape=(self.kernel_size, self.channels),
             initializer=self.kernel_initializer or published,
         )
         self.bias = None
@@ -135,6 +136,7 @@ class CausalConvolution(keras.layers.Layer):
             "activation": keras.activations.serialize(self.activation),
             "use_bias": self.use_bias,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer)
-            if self.kernel_initializer else None,
+            if self.kernel_initializer
+            else None,
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
         }

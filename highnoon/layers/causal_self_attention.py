@@ -75,8 +75,13 @@ class CausalSelfAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        for name, size in (("num_heads", num_heads), ("num_kv_heads", self.num_kv_heads),
-                           ("chunk_length", chunk_length), ("head_dim", head_dim), ("window", window)):
+        for name, size in (
+            ("num_heads", num_heads),
+            ("num_kv_heads", self.num_kv_heads),
+            ("chunk_length", chunk_length),
+            ("head_dim", head_dim),
+            ("window", window),
+        ):
             if size is not None:
                 require_count(name, size)
         if num_heads % self.num_kv_heads:
@@ -115,9 +120,7 @@ class CausalSelfAttention(keras.layers.Layer):
         self.attention_output = built_dense("attention_output", query_dim, width, out_initializer, policy)
         if self.qk_norm:
             self.query_norm, self.key_norm = self._norm("query_norm"), self._norm("key_norm")
-        self.rotary = RotaryEmbedding(
-            self.rope_theta, self.rope_scaling, dtype=policy, name="rotary"
-        )
+        self.rotary = RotaryEmbedding(self.rope_theta, self.rope_scaling, dtype=policy, name="rotary")
         self.rotary.build((None, None, self.num_heads, self.head_dim))
         if self.dropout:
             self.seed_generator = keras.random.SeedGenerator(name="dropout")
@@ -201,5 +204,6 @@ class CausalSelfAttention(keras.layers.Layer):
             "chunk_length": self.chunk_length,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer else None,
+            if self.output_initializer
+            else None,
         }

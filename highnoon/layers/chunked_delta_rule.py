@@ -93,8 +93,11 @@ def _recurrence(decay, expected, written, kept, state):
             return (earlier,), (later, by_values)
 
         (by_state,), (later, by_written) = loop_over_time(
-            retreat, (by_last,), (decay, expected, kept, by_states, by_values),
-            (by_last, written[0]), reverse=True,
+            retreat,
+            (by_last,),
+            (decay, expected, kept, by_states, by_values),
+            (by_last, written[0]),
+            reverse=True,
         )
         by_decay = ops.sum(later * states, axis=(-1, -2), keepdims=True)
         by_expected = -(by_written @ _turned(states))

@@ -44,8 +44,12 @@ class ExpertStack(keras.layers.Layer):
     """
 
     def __init__(
-        self, num_experts: int, expert_dim: int, kernel_initializer="glorot_uniform",
-        output_initializer=None, **kwargs,
+        self,
+        num_experts: int,
+        expert_dim: int,
+        kernel_initializer="glorot_uniform",
+        output_initializer=None,
+        **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.num_experts = num_experts
@@ -70,9 +74,8 @@ class ExpertStack(keras.layers.Layer):
 
     def _int8_call(self, x, expert_ids, places=None, capacity=None):
         kernels = [
-            ops.cast(getattr(self, name), self.compute_dtype) / ops.cast(
-                getattr(self, f"{name}_scale"), self.compute_dtype
-            )
+            ops.cast(getattr(self, name), self.compute_dtype)
+            / ops.cast(getattr(self, f"{name}_scale"), self.compute_dtype)
             for name in _KERNELS
         ]
         return self._run(x, expert_ids, places, capacity, kernels)
@@ -119,7 +122,8 @@ class ExpertStack(keras.layers.Layer):
             "expert_dim": self.expert_dim,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer else None,
+            if self.output_initializer
+            else None,
         }
 
 
@@ -127,9 +131,11 @@ def _for_each(initializer):
     """One kernel for each expert, each initialised by its own fans and with its own seed."""
 
     def initialize(shape, dtype=None):
-        return ops.stack([
-            initializer.__class__.from_config(initializer.get_config())(shape[1:], dtype=dtype)
-            for _ in range(shape[0])
-        ])
+        return ops.stack(
+            [
+                initializer.__class__.from_config(initializer.get_config())(shape[1:], dtype=dtype)
+                for _ in range(shape[0])
+            ]
+        )
 
     return initialize

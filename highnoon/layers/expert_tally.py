@@ -28,15 +28,20 @@ class ExpertTally:
 
     def __init__(self, num_experts: int) -> None:
         self.counts = keras.Variable(
-            "zeros", shape=(num_experts + 1,), dtype="float32", trainable=False, autocast=False,
-            name="expert_tally", aggregation="sum",
+            "zeros",
+            shape=(num_experts + 1,),
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+            name="expert_tally",
+            aggregation="sum",
         )
 
     def add(self, load, num_tokens) -> None:
         """Takes in the choices (e,) that fell on each expert, and how many tokens chose."""
-        counts = ops.concatenate([
-            ops.convert_to_tensor(load, "float32"), ops.reshape(ops.convert_to_tensor(num_tokens), (1,))
-        ])
+        counts = ops.concatenate(
+            [ops.convert_to_tensor(load, "float32"), ops.reshape(ops.convert_to_tensor(num_tokens), (1,))]
+        )
         if not _is_traced_by_jax(counts):
             self.counts.assign_add(counts)
 

@@ -86,9 +86,14 @@ class GatedDeltaRule(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         num_key_heads = num_value_heads if num_key_heads is None else num_key_heads
-        sizes = {"num_value_heads": num_value_heads, "num_key_heads": num_key_heads,
-                 "key_head_dim": key_head_dim, "value_head_dim": value_head_dim,
-                 "conv_kernel_size": conv_kernel_size, "chunk_length": chunk_length}
+        sizes = {
+            "num_value_heads": num_value_heads,
+            "num_key_heads": num_key_heads,
+            "key_head_dim": key_head_dim,
+            "value_head_dim": value_head_dim,
+            "conv_kernel_size": conv_kernel_size,
+            "chunk_length": chunk_length,
+        }
         for name, size in sizes.items():
             require_count(name, size)
             setattr(self, name, size)
@@ -211,8 +216,16 @@ class GatedDeltaRule(keras.layers.Layer):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
 
     def get_config(self):
-        names = ("num_value_heads", "num_key_heads", "key_head_dim", "value_head_dim", "conv_kernel_size",
-                 "chunk_length", "norm_epsilon", "dropout")
+        names = (
+            "num_value_heads",
+            "num_key_heads",
+            "key_head_dim",
+            "value_head_dim",
+            "conv_kernel_size",
+            "chunk_length",
+            "norm_epsilon",
+            "dropout",
+        )
         steps = self.time_step_initializer
         return {
             **super().get_config(),
@@ -221,9 +234,11 @@ class GatedDeltaRule(keras.layers.Layer):
             "time_step_max": steps.maximum,
             "time_step_floor": steps.floor,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer)
-            if self.kernel_initializer else None,
+            if self.kernel_initializer
+            else None,
             "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer else None,
+            if self.output_initializer
+            else None,
         }
 
 

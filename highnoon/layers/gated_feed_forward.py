@@ -57,7 +57,10 @@ class GatedFeedForward(keras.layers.Layer):
 
     def _projection(self, name: str, inputs: int, units: int, initializer):
         layer = keras.layers.Dense(
-            units, use_bias=False, dtype=self.dtype_policy, name=name,
+            units,
+            use_bias=False,
+            dtype=self.dtype_policy,
+            name=name,
             kernel_initializer=initializer.__class__.from_config(initializer.get_config()),
         )
         layer.build((None, inputs))
@@ -75,5 +78,6 @@ class GatedFeedForward(keras.layers.Layer):
             "hidden_dim": self.hidden_dim,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer else None,
+            if self.output_initializer
+            else None,
         }

@@ -89,9 +89,15 @@ class LatentAttention(keras.layers.Layer):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        sizes = {"num_heads": num_heads, "kv_lora_rank": kv_lora_rank, "q_lora_rank": q_lora_rank,
-                 "qk_nope_head_dim": qk_nope_head_dim, "qk_rope_head_dim": qk_rope_head_dim,
-                 "v_head_dim": v_head_dim, "chunk_length": chunk_length}
+        sizes = {
+            "num_heads": num_heads,
+            "kv_lora_rank": kv_lora_rank,
+            "q_lora_rank": q_lora_rank,
+            "qk_nope_head_dim": qk_nope_head_dim,
+            "qk_rope_head_dim": qk_rope_head_dim,
+            "v_head_dim": v_head_dim,
+            "chunk_length": chunk_length,
+        }
         for name, size in sizes.items():
             if size is not None or name not in ("q_lora_rank", "chunk_length"):
                 require_count(name, size)
@@ -131,8 +137,12 @@ class LatentAttention(keras.layers.Layer):
             "kv_b_proj", self.kv_lora_rank, self.num_heads * (self.qk_nope_head_dim + self.v_head_dim)
         )
         self.o_proj = built_dense(
-            "o_proj", self.num_heads * self.v_head_dim, width,
-            self.output_initializer or self.kernel_initializer, self.dtype_policy, self.use_bias,
+            "o_proj",
+            self.num_heads * self.v_head_dim,
+            width,
+            self.output_initializer or self.kernel_initializer,
+            self.dtype_policy,
+            self.use_bias,
         )
         self.rotary = RotaryEmbedding(
             self.rope_theta, self.rope_scaling, dtype=self.dtype_policy, name="rotary"
@@ -197,9 +207,7 @@ class LatentAttention(keras.layers.Layer):
             query = ops.einsum("bthk,nhk->bthn", query, to_key)
             query = self._scaled(ops.concatenate([query, rotary_query], axis=-1)[:, :, None])
             key = ops.concatenate([latent, rotary_key], axis=-1)[:, None]
-            mixed = cached_attention(
-                query, key, latent[:, None], index, padding, self.chunk_length
-            )[:, :, 0]
+            mixed = cached_attention(query, key, latent[:, None], index, padding, self.chunk_length)[:, :, 0]
             mixed = ops.einsum("bthn,nhk->bthk", mixed, to_value)
         else:
             key, value = self._expand(latent, rotary_key)
@@ -242,9 +250,7 @@ class LatentAttention(keras.layers.Layer):
         size = self.qk_nope_head_dim
         lead = tuple(ops.shape(latent)[:2])
         both = ops.reshape(self.kv_b_proj(latent), (*lead, self.num_heads, size + self.v_head_dim))
-        rotary_key = ops.broadcast_to(
-            rotary_key[:, :, None], (*lead, self.num_heads, self.qk_rope_head_dim)
-        )
+        rotary_key = ops.broadcast_to(rotary_key[:, :, None], (*lead, self.num_heads, self.qk_rope_head_dim))
         return ops.concatenate([both[..., :size], rotary_key], axis=-1), both[..., size:]
 
     def _kv_kernels(self):
@@ -273,13 +279,27 @@ class LatentAttention(keras.layers.Layer):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
 
     def get_config(self):
-        names = ("num_heads", "kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim",
-                 "v_head_dim", "rope_theta", "rope_scaling", "rope_interleaved", "softmax_scale", "use_bias",
-                 "norm_epsilon", "dropout", "chunk_length")
+        names = (
+            "num_heads",
+            "kv_lora_rank",
+            "q_lora_rank",
+            "qk_nope_head_dim",
+            "qk_rope_head_dim",
+            "v_head_dim",
+            "rope_theta",
+            "rope_scaling",
+            "rope_interleaved",
+            "softmax_scale",
+            "use_bias",
+            "norm_epsilon",
+            "dropout",
+            "chunk_length",
+        )
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in names},
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer else None,
+            if self.output_initializer
+            else None,
         }

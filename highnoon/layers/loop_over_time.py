@@ -28,16 +28,17 @@ if keras.backend.backend() == "tensorflow":
             length = tf.shape(inputs[0])[0]
         sources = [_filled(tensor, length) for tensor in inputs]
         sinks = [
-            tf.TensorArray(tensor.dtype, size=length, element_shape=tensor.shape)
-            for tensor in outputs_like
+            tf.TensorArray(tensor.dtype, size=length, element_shape=tensor.shape) for tensor in outputs_like
         ]
 
         def body(i, state, sinks):
             place = length - 1 - i if reverse else i
             state, outputs = advance(state, tuple(source.read(place) for source in sources))
-            return i + 1, state, [
-                sink.write(place, output) for sink, output in zip(sinks, outputs, strict=True)
-            ]
+            return (
+                i + 1,
+                state,
+                [sink.write(place, output) for sink, output in zip(sinks, outputs, strict=True)],
+            )
 
         _, state, sinks = tf.while_loop(
             lambda i, state, sinks: i < length, body, (0, tuple(state), sinks), parallel_iterations=1

@@ -145,26 +145,41 @@ class MoELayer(keras.layers.Layer):
         down_initializer = self.output_initializer or self.kernel_initializer
         # The router keeps float32 under every policy: rounded logits change which expert wins.
         self.router = self.add_weight(
-            (width, experts), initializer=_fresh(self.kernel_initializer), name="router",
-            dtype="float32", autocast=False, trainable=self.router_type != "hash",
+            (width, experts),
+            initializer=_fresh(self.kernel_initializer),
+            name="router",
+            dtype="float32",
+            autocast=False,
+            trainable=self.router_type != "hash",
         )
         if self.router_type in BIASED_ROUTERS:
             is_threshold = self.router_type == "causal_expert_choice"
             self.expert_bias = self.add_weight(
-                (experts,), initializer=keras.initializers.Constant(-1 / experts if is_threshold else 0.0),
-                name="expert_bias", dtype="float32", autocast=False, trainable=False,
+                (experts,),
+                initializer=keras.initializers.Constant(-1 / experts if is_threshold else 0.0),
+                name="expert_bias",
+                dtype="float32",
+                autocast=False,
+                trainable=False,
             )
             self._tally = ExpertTally(experts)
         self.experts = ExpertStack(
-            experts, inner, kernel_initializer=_fresh(self.kernel_initializer),
-            output_initializer=_fresh(down_initializer), dtype=self.dtype_policy, name="experts",
+            experts,
+            inner,
+            kernel_initializer=_fresh(self.kernel_initializer),
+            output_initializer=_fresh(down_initializer),
+            dtype=self.dtype_policy,
+            name="experts",
         )
         self.experts.build(x_shape)
         self.shared_expert = None
         if self.num_shared_experts:
             self.shared_expert = GatedFeedForward(
-                self.num_shared_experts * inner, kernel_initializer=_fresh(self.kernel_initializer),
-                output_initializer=_fresh(down_initializer), dtype=self.dtype_policy, name="shared_expert",
+                self.num_shared_experts * inner,
+                kernel_initializer=_fresh(self.kernel_initializer),
+                output_initializer=_fresh(down_initializer),
+                dtype=self.dtype_policy,
+                name="shared_expert",
             )
             self.shared_expert.build(x_shape)
 
@@ -202,14 +217,17 @@ class MoELayer(keras.layers.Layer):
 
     def _route(self, x, segment_ids, capacity: int | None, with_places: bool, training):
         is_token = (
-            ops.ones(ops.shape(x)[:2], "float32") if segment_ids is None
+            ops.ones(ops.shape(x)[:2], "float32")
+            if segment_ids is None
             else ops.cast(ops.cast(segment_ids, "int32") > 0, "float32")
         )
         logits = ops.matmul(ops.cast(x, "float32"), self.router)
         bias = None if self.expert_bias is None else ops.convert_to_tensor(self.expert_bias)
         is_hash = self.router_type == "hash"
-        weights = LossWeights() if is_hash else LossWeights(
-            self.aux_loss_weight, self.router_z_loss_weight, self.load_entropy_weight
+        weights = (
+            LossWeights()
+            if is_hash
+            else LossWeights(self.aux_loss_weight, self.router_z_loss_weight, self.load_entropy_weight)
         )
         routing = route(logits, is_token, self._options(), weights, bias, capacity, with_places)
         if training and self.trainable and self._tally is not None:
@@ -218,8 +236,12 @@ class MoELayer(keras.layers.Layer):
 
     def _options(self) -> RouterOptions:
         return RouterOptions(
-            self.router_type, self.num_experts_per_tok, self.normalize_gates, self.routed_scale,
-            self.num_expert_groups, self.num_groups_per_tok,
+            self.router_type,
+            self.num_experts_per_tok,
+            self.normalize_gates,
+            self.routed_scale,
+            self.num_expert_groups,
+            self.num_groups_per_tok,
         )
 
     def _runs_sorted(self) -> bool:
@@ -267,7 +289,8 @@ class MoELayer(keras.layers.Layer):
             "dispatch": self.dispatch,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer else None,
+            if self.output_initializer
+            else None,
         }
 
 

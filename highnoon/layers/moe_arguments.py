@@ -50,8 +50,8 @@ def _check_router(layer: Any) -> None:
     kind, top_k, capacity = layer.router_type, layer.num_experts_per_tok, layer.capacity_factor
     if kind == "expert_choice":
         raise ValueError(
-            "`router_type=\"expert_choice\"` lets an expert compare a token with later ones, so a causal "
-            "model refuses it; take \"causal_expert_choice\" or \"top_k\""
+            '`router_type="expert_choice"` lets an expert compare a token with later ones, so a causal '
+            'model refuses it; take "causal_expert_choice" or "top_k"'
         )
     if kind not in ROUTERS:
         raise ValueError(f"`router_type` must be one of {', '.join(ROUTERS)}; received {kind!r}")
@@ -61,7 +61,7 @@ def _check_router(layer: Any) -> None:
         )
     if kind == "soft" and (top_k != layer.num_experts or capacity is not None):
         raise ValueError(
-            "`router_type=\"soft\"` sends every token to every expert: give num_experts_per_tok="
+            '`router_type="soft"` sends every token to every expert: give num_experts_per_tok='
             f"{layer.num_experts} and capacity_factor=None; received {top_k} and {capacity}"
         )
     if capacity is not None:
@@ -76,6 +76,6 @@ def _check_dispatch(dispatch: str) -> None:
         raise ValueError(f"`dispatch` must be one of {', '.join(_DISPATCHES)}; received {dispatch!r}")
     if dispatch == "sorted" and keras.backend.backend() != "tensorflow":
         raise ValueError(
-            "`dispatch=\"sorted\"` has dynamic shapes and runs under TensorFlow alone; "
-            f"take \"capacity\" or \"auto\" under {keras.backend.backend()}"
+            '`dispatch="sorted"` has dynamic shapes and runs under TensorFlow alone; '
+            f'take "capacity" or "auto" under {keras.backend.backend()}'
         )

@@ -80,8 +80,11 @@ def _read(scaling: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
     if not isinstance(kind, str) or kind not in _KEYS:
         raise ValueError(f"`rope_scaling` needs a `rope_type` of {', '.join(_KEYS)}; received {shown(kind)}")
     needed, optional = _KEYS[kind]
-    given = {key: value for key, value in scaling.items()
-             if key not in ("rope_type", "type", "rope_theta") and value is not None}
+    given = {
+        key: value
+        for key, value in scaling.items()
+        if key not in ("rope_type", "type", "rope_theta") and value is not None
+    }
     missing, unknown = needed - given.keys(), given.keys() - needed - optional
     if missing or unknown:
         raise ValueError(

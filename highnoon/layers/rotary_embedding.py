@@ -48,9 +48,7 @@ class RotaryEmbedding(keras.layers.Layer):
     the pairs in place of neighbours.
     """
 
-    def __init__(
-        self, theta: float = 10000.0, scaling: Mapping[str, Any] | None = None, **kwargs
-    ) -> None:
+    def __init__(self, theta: float = 10000.0, scaling: Mapping[str, Any] | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
         require_number("theta", theta, above=0)
         rope_frequencies(2, theta, scaling)  # refuses what cannot be read
@@ -70,9 +68,7 @@ class RotaryEmbedding(keras.layers.Layer):
             cosine, sine = cosine * magnitude, sine * magnitude
         wide = ops.cast(x, "float32")
         first, second = wide[..., :half], wide[..., half:]
-        turned = ops.concatenate(
-            [first * cosine - second * sine, second * cosine + first * sine], axis=-1
-        )
+        turned = ops.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
         return ops.cast(turned, x.dtype)
 
     def compute_output_spec(self, x, positions):

@@ -35,8 +35,13 @@ class Routing(NamedTuple):
 
 
 def route(
-    logits, is_token, options: RouterOptions, weights: LossWeights, bias=None,
-    capacity: int | None = None, with_places: bool = False,
+    logits,
+    is_token,
+    options: RouterOptions,
+    weights: LossWeights,
+    bias=None,
+    capacity: int | None = None,
+    with_places: bool = False,
 ) -> Routing:
     """Sends each token to its experts.
 

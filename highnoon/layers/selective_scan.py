@@ -117,6 +117,7 @@ def _with_gradient(keep, num_parts: int):
             _, (states,) = loop_over_time(again, (before,), (x, step, write, keep), (before,))
             by_after, by_state = by_last[None], None
             if num_parts > 1:
+
                 def collect(carried, inputs):
                     by_y, step, keep, read = inputs
                     by_state = carried[0] + read[..., :, None] * by_y[..., None, :]
@@ -143,8 +144,11 @@ def _with_gradient(keep, num_parts: int):
                 return (by_state, by_rate), (by_moved * step, by_step, by_write, by_read)
 
             (first, by_rate), gradients = loop_over_time(
-                retreat, (by_after, ops.zeros_like(rate)), (by_y, states, x, step, write, keep, read),
-                (x[0], step[0], write[0], read[0]), reverse=True,
+                retreat,
+                (by_after, ops.zeros_like(rate)),
+                (by_y, states, x, step, write, keep, read),
+                (x[0], step[0], write[0], read[0]),
+                reverse=True,
             )
             return *gradients, by_rate, first[0] if num_parts == 1 else by_state
 

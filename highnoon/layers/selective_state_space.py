@@ -90,8 +90,13 @@ class SelectiveStateSpace(keras.layers.Layer):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        sizes = {"state_dim": state_dim, "expand": expand, "conv_kernel_size": conv_kernel_size,
-                 "time_step_rank": time_step_rank, "num_parts": num_parts}
+        sizes = {
+            "state_dim": state_dim,
+            "expand": expand,
+            "conv_kernel_size": conv_kernel_size,
+            "time_step_rank": time_step_rank,
+            "num_parts": num_parts,
+        }
         for name, size in sizes.items():
             if size is not None or name not in ("time_step_rank", "num_parts"):
                 require_count(name, size)
@@ -130,8 +135,12 @@ class SelectiveStateSpace(keras.layers.Layer):
         )
         self.D = self.add_weight(name="D", shape=(self.inner_dim,), initializer="ones")
         self.out_proj = built_dense(
-            "out_proj", self.inner_dim, width, self.output_initializer or self.kernel_initializer,
-            policy, self.use_bias,
+            "out_proj",
+            self.inner_dim,
+            width,
+            self.output_initializer or self.kernel_initializer,
+            policy,
+            self.use_bias,
         )
         if self.dropout:
             self.seed_generator = keras.random.SeedGenerator(name="dropout")
@@ -195,8 +204,17 @@ class SelectiveStateSpace(keras.layers.Layer):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
 
     def get_config(self):
-        names = ("state_dim", "expand", "conv_kernel_size", "time_step_rank", "num_parts", "use_bias",
-                 "use_conv_bias", "time_step_scale", "dropout")
+        names = (
+            "state_dim",
+            "expand",
+            "conv_kernel_size",
+            "time_step_rank",
+            "num_parts",
+            "use_bias",
+            "use_conv_bias",
+            "time_step_scale",
+            "dropout",
+        )
         steps = self.time_step_initializer
         return {
             **super().get_config(),
@@ -205,7 +223,9 @@ class SelectiveStateSpace(keras.layers.Layer):
             "time_step_max": steps.maximum,
             "time_step_floor": steps.floor,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer)
-            if self.kernel_initializer else None,
+            if self.kernel_initializer
+            else None,
             "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer else None,
+            if self.output_initializer
+            else None,
         }

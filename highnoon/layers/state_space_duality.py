@@ -91,8 +91,14 @@ class StateSpaceDuality(keras.layers.Layer):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        sizes = {"state_dim": state_dim, "head_dim": head_dim, "expand": expand, "num_groups": num_groups,
-                 "conv_kernel_size": conv_kernel_size, "chunk_length": chunk_length}
+        sizes = {
+            "state_dim": state_dim,
+            "head_dim": head_dim,
+            "expand": expand,
+            "num_groups": num_groups,
+            "conv_kernel_size": conv_kernel_size,
+            "chunk_length": chunk_length,
+        }
         for name, size in sizes.items():
             require_count(name, size)
             setattr(self, name, size)
@@ -123,8 +129,12 @@ class StateSpaceDuality(keras.layers.Layer):
             )
         self.conv_dim = self.inner_dim + 2 * self.num_groups * self.state_dim
         self.in_proj = built_dense(
-            "in_proj", width, self.inner_dim + self.conv_dim + self.num_heads,
-            self.kernel_initializer, self.dtype_policy, self.use_bias,
+            "in_proj",
+            width,
+            self.inner_dim + self.conv_dim + self.num_heads,
+            self.kernel_initializer,
+            self.dtype_policy,
+            self.use_bias,
         )
         self.conv1d = CausalConvolution(
             self.conv_kernel_size, "silu", self.use_conv_bias, dtype=self.dtype_policy, name="conv1d"
@@ -138,8 +148,12 @@ class StateSpaceDuality(keras.layers.Layer):
         )
         self.norm.build((None, None, self.inner_dim))
         self.out_proj = built_dense(
-            "out_proj", self.inner_dim, width, self.output_initializer or self.kernel_initializer,
-            self.dtype_policy, self.use_bias,
+            "out_proj",
+            self.inner_dim,
+            width,
+            self.output_initializer or self.kernel_initializer,
+            self.dtype_policy,
+            self.use_bias,
         )
         if self.dropout:
             self.seed_generator = keras.random.SeedGenerator(name="dropout")
@@ -204,14 +218,10 @@ class StateSpaceDuality(keras.layers.Layer):
         step = ops.reshape(step, (*lead, *heads))
         rate = ops.reshape(-ops.exp(ops.cast(self.A_log, "float32")), heads)
         if mixed.shape[1] == 1 and counts is None:
-            y, state = state_space_step(
-                x[:, 0], step[:, 0], rate, write[:, 0], read[:, 0], state
-            )
+            y, state = state_space_step(x[:, 0], step[:, 0], rate, write[:, 0], read[:, 0], state)
             y = y[:, None]
         else:
-            y, state = chunked_state_space(
-                x, step, rate, write, read, state, counts, self.chunk_length
-            )
+            y, state = chunked_state_space(x, step, rate, write, read, state, counts, self.chunk_length)
         skip = ops.reshape(ops.cast(self.D, "float32"), (*heads, 1))
         return ops.reshape(y + skip * x, (*lead, self.inner_dim)), state
 
@@ -219,8 +229,19 @@ class StateSpaceDuality(keras.layers.Layer):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
 
     def get_config(self):
-        names = ("state_dim", "head_dim", "expand", "num_groups", "conv_kernel_size", "chunk_length",
-                 "use_bias", "use_conv_bias", "norm_epsilon", "time_step_limit", "dropout")
+        names = (
+            "state_dim",
+            "head_dim",
+            "expand",
+            "num_groups",
+            "conv_kernel_size",
+            "chunk_length",
+            "use_bias",
+            "use_conv_bias",
+            "norm_epsilon",
+            "time_step_limit",
+            "dropout",
+        )
         steps = self.time_step_initializer
         return {
             **super().get_config(),
@@ -229,9 +250,11 @@ class StateSpaceDuality(keras.layers.Layer):
             "time_step_max": steps.maximum,
             "time_step_floor": steps.floor,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer)
-            if self.kernel_initializer else None,
+            if self.kernel_initializer
+            else None,
             "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer else None,
+            if self.output_initializer
+            else None,
         }
 
 

@@ -141,7 +141,8 @@ def _loss_and_gradients(hidden, kernel, chunks: _Chunks):
         )
 
     _, loss, by_hidden, by_kernel = ops.while_loop(
-        lambda chunk, *_: chunk < chunks.count, add_chunk,
+        lambda chunk, *_: chunk < chunks.count,
+        add_chunk,
         (*_start(), ops.zeros_like(hidden), ops.zeros_like(kernel)),
     )
     rows, weights = ops.take(kernel, chunks.labels, axis=0), chunks.weights

@@ -53,9 +53,13 @@ class ReasoningBackbone(Backbone):
         config = ModelConfig(**fields)
         embedding_initializer = initializers(config)["kernel_initializer"]
         self.token_embedding = keras.layers.ReversibleEmbedding(
-            config.vocab_size, config.embedding_dim, tie_weights=config.tie_embeddings,
-            embeddings_initializer=embedding_initializer, reverse_dtype="float32",
-            dtype=dtype, name="token_embedding",
+            config.vocab_size,
+            config.embedding_dim,
+            tie_weights=config.tie_embeddings,
+            embeddings_initializer=embedding_initializer,
+            reverse_dtype="float32",
+            dtype=dtype,
+            name="token_embedding",
         )
         # Built here and not inside this model's own scope: a path then starts at the layer's name.
         self.token_embedding.build((None, None))
@@ -120,8 +124,7 @@ class ReasoningBackbone(Backbone):
     def initial_cache(self, batch_size: int, max_length: int, dtype=None) -> dict[str, Any]:
         """Returns the decoding state of every block, of static shape, under the block's name."""
         return {
-            block.name: block.initial_cache(batch_size, max_length, dtype)
-            for block in self.reasoning_blocks
+            block.name: block.initial_cache(batch_size, max_length, dtype) for block in self.reasoning_blocks
         }
 
     def step(self, token_ids, cache, index, padding=None):

@@ -46,8 +46,10 @@ class BlockCalls:
         if kind not in self._functions:
             options = {"training": training, **({"run_mixer": _compiled_mixer} if self._compiles else {})}
             self._functions[kind] = _PureCall(
-                lambda x, tensors: block(x, **options, **tensors), variables,
-                wrap=_graph_function if self._compiles else None, forgets=self._forgets,
+                lambda x, tensors: block(x, **options, **tensors),
+                variables,
+                wrap=_graph_function if self._compiles else None,
+                forgets=self._forgets,
             )
         return self._functions[kind](variables, x, tensors)
 
@@ -71,9 +73,7 @@ class _PureCall:
         # Read here: a second run must not see what the first one changed.
         values = [ops.copy(variable) for variable in variables]
         if self._forgets:
-            outputs, changed = _recomputed(
-                lambda x, *values: self._run(list(values), x, tensors), x, *values
-            )
+            outputs, changed = _recomputed(lambda x, *values: self._run(list(values), x, tensors), x, *values)
         else:
             outputs, changed = self._run(values, x, tensors)
         for place, value in changed.items():
@@ -88,7 +88,8 @@ class _PureCall:
             outputs = self._function(x, tensors)
         after = [scope.get_current_value(variable) for variable in self._variables]
         return outputs, {
-            place: new for place, (new, (_, old)) in enumerate(zip(after, given, strict=True))
+            place: new
+            for place, (new, (_, old)) in enumerate(zip(after, given, strict=True))
             if new is not old
         }
 

@@ -80,8 +80,11 @@ class LanguageModel(keras_hub.models.CausalLM):
         **fields: Any,
     ) -> None:
         given = {
-            "vocab_size": vocab_size, "embedding_dim": embedding_dim, "max_seq_length": max_seq_length,
-            "num_reasoning_blocks": num_reasoning_blocks, "block_pattern": block_pattern,
+            "vocab_size": vocab_size,
+            "embedding_dim": embedding_dim,
+            "max_seq_length": max_seq_length,
+            "num_reasoning_blocks": num_reasoning_blocks,
+            "block_pattern": block_pattern,
         }
         given = {key: value for key, value in given.items() if value is not None}
         if backbone is None:
@@ -216,15 +219,31 @@ class LanguageModel(keras_hub.models.CausalLM):
         hidden, cache = self.backbone.step(token_ids, cache, index, padding)
         return self._logits(hidden[:, -1:] if last_only else hidden), cache
 
-    def generate(self, prompt, max_length: int = default(256), temperature: float = 1.0,
-                 top_k: int | None = 50, top_p: float = 1.0, repetition_penalty: float = 1.0,
-                 stop_sequences=None, tokenizer=None, seed: int | None = None):
+    def generate(
+        self,
+        prompt,
+        max_length: int = default(256),
+        temperature: float = 1.0,
+        top_k: int | None = 50,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        stop_sequences=None,
+        tokenizer=None,
+        seed: int | None = None,
+    ):
         """Continues a prompt; see `highnoon.inference.generation.generate`."""
         from highnoon.inference.generation import generate
 
         return generate(
-            self, prompt, max_length=max_length, temperature=temperature, top_k=top_k, top_p=top_p,
-            repetition_penalty=repetition_penalty, stop_sequences=stop_sequences, tokenizer=tokenizer,
+            self,
+            prompt,
+            max_length=max_length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            stop_sequences=stop_sequences,
+            tokenizer=tokenizer,
             seed=seed,
         )
 

@@ -48,7 +48,8 @@ def create_model(
     carries_training = carries_training or config.training != TrainingConfig()
     require_memory(config.model, allow_oversize)
     return LanguageModel(
-        **config.model.to_dict(), dtype=resolve_dtype(dtype),
+        **config.model.to_dict(),
+        dtype=resolve_dtype(dtype),
         training_config=config.training if carries_training else None,
     )
 

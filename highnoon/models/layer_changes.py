@@ -32,7 +32,8 @@ def describe_layer_changes(backbone: Any) -> dict[str, Any]:
     quantized = {layer.path: _quantization(layer) for layer in layers if layer.quantization_mode}
     factors = {
         layer.path: {"rank": int(layer.lora_rank), "alpha": layer.lora_alpha}
-        for layer in layers if getattr(layer, "lora_enabled", False)
+        for layer in layers
+        if getattr(layer, "lora_enabled", False)
     }
     if quantized:
         description["quantized_layers"] = quantized

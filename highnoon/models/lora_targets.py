@@ -50,9 +50,7 @@ def _checked_names(given: str | Sequence[str], valid: list[str]) -> list[str]:
         if name not in valid:
             near = difflib.get_close_matches(str(name), valid, 1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ValueError(
-                f"each of `target_layer_names` must be {expected}; received {name!r}{hint}"
-            )
+            raise ValueError(f"each of `target_layer_names` must be {expected}; received {name!r}{hint}")
     return list(dict.fromkeys(names))
 
 

@@ -77,9 +77,8 @@ def _feed_forward_parameters(config: ModelConfig, kind: str, active: bool) -> in
         return 3 * width * config.resolved_ffn_dim
     experts = config.num_experts_per_tok if active else config.num_moe_experts
     has_bias = config.router_type in ("sigmoid", "causal_expert_choice")
-    return (
-        (width + has_bias) * config.num_moe_experts
-        + 3 * width * config.resolved_expert_dim * (experts + config.num_shared_experts)
+    return (width + has_bias) * config.num_moe_experts + 3 * width * config.resolved_expert_dim * (
+        experts + config.num_shared_experts
     )
 
 
@@ -112,8 +111,11 @@ def _mamba2_parameters(config: ModelConfig) -> int:
     width, inner = config.embedding_dim, config.ssm_inner_dim
     heads, channels = inner // config.resolved_ssm_head_dim, _mamba2_channels(config)
     return (
-        width * (inner + channels + heads) + (config.conv_kernel_size + 1) * channels + 3 * heads
-        + inner + inner * width
+        width * (inner + channels + heads)
+        + (config.conv_kernel_size + 1) * channels
+        + 3 * heads
+        + inner
+        + inner * width
     )
 
 
@@ -169,15 +171,20 @@ def bytes_to_train(config: ModelConfig) -> int:
 def model_size(name: str, config: ModelConfig) -> ModelSize:
     """Returns the row of one configuration."""
     return ModelSize(
-        name, count_parameters(config), count_parameters(config, active=True),
-        bytes_to_run(config), bytes_to_train(config),
+        name,
+        count_parameters(config),
+        count_parameters(config, active=True),
+        bytes_to_run(config),
+        bytes_to_train(config),
     )
 
 
 def model_table() -> list[ModelSize]:
     """Returns one row a preset, smallest first."""
-    return sorted((model_size(name, ModelConfig(**fields)) for name, fields in PRESETS.items()),
-                  key=lambda row: row.total)
+    return sorted(
+        (model_size(name, ModelConfig(**fields)) for name, fields in PRESETS.items()),
+        key=lambda row: row.total,
+    )
 
 
 def available_memory() -> int:

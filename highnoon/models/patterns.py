@@ -88,10 +88,17 @@ def initializers(config: ModelConfig) -> dict[str, keras.initializers.Initialize
 
 def _attention(config: ModelConfig, window: int | None = None, **kwargs: Any) -> keras.Layer:
     return CausalSelfAttention(
-        num_heads=config.resolved_num_heads, num_kv_heads=config.resolved_num_kv_heads,
-        head_dim=config.head_dim, qk_norm=config.qk_norm, norm_epsilon=config.norm_epsilon, window=window,
-        rope_theta=config.rope_theta, rope_scaling=config.rope_scaling, dropout=config.dropout,
-        **initializers(config), **kwargs,
+        num_heads=config.resolved_num_heads,
+        num_kv_heads=config.resolved_num_kv_heads,
+        head_dim=config.head_dim,
+        qk_norm=config.qk_norm,
+        norm_epsilon=config.norm_epsilon,
+        window=window,
+        rope_theta=config.rope_theta,
+        rope_scaling=config.rope_scaling,
+        dropout=config.dropout,
+        **initializers(config),
+        **kwargs,
     )
 
 
@@ -102,34 +109,58 @@ def _sliding_attention(config: ModelConfig, **kwargs: Any) -> keras.Layer:
 def _latent_attention(config: ModelConfig, **kwargs: Any) -> keras.Layer:
     latent, unturned, turned, value = config.resolved_latent_dims
     return LatentAttention(
-        config.resolved_num_heads, kv_lora_rank=latent, q_lora_rank=config.q_lora_rank,
-        qk_nope_head_dim=unturned, qk_rope_head_dim=turned, v_head_dim=value,
-        rope_theta=config.rope_theta, rope_scaling=config.rope_scaling, norm_epsilon=config.norm_epsilon,
-        dropout=config.dropout, **initializers(config), **kwargs,
+        config.resolved_num_heads,
+        kv_lora_rank=latent,
+        q_lora_rank=config.q_lora_rank,
+        qk_nope_head_dim=unturned,
+        qk_rope_head_dim=turned,
+        v_head_dim=value,
+        rope_theta=config.rope_theta,
+        rope_scaling=config.rope_scaling,
+        norm_epsilon=config.norm_epsilon,
+        dropout=config.dropout,
+        **initializers(config),
+        **kwargs,
     )
 
 
 def _mamba(config: ModelConfig, **kwargs: Any) -> keras.Layer:
     return SelectiveStateSpace(
-        state_dim=config.state_dim or 16, expand=config.ssm_expand,
-        conv_kernel_size=config.conv_kernel_size, time_step_rank=config.ssm_time_step_rank,
-        dropout=config.dropout, **initializers(config), **kwargs,
+        state_dim=config.state_dim or 16,
+        expand=config.ssm_expand,
+        conv_kernel_size=config.conv_kernel_size,
+        time_step_rank=config.ssm_time_step_rank,
+        dropout=config.dropout,
+        **initializers(config),
+        **kwargs,
     )
 
 
 def _mamba2(config: ModelConfig, **kwargs: Any) -> keras.Layer:
     return StateSpaceDuality(
-        state_dim=config.state_dim or 64, head_dim=config.resolved_ssm_head_dim, expand=config.ssm_expand,
-        num_groups=config.ssm_num_groups, conv_kernel_size=config.conv_kernel_size,
-        norm_epsilon=config.norm_epsilon, dropout=config.dropout, **initializers(config), **kwargs,
+        state_dim=config.state_dim or 64,
+        head_dim=config.resolved_ssm_head_dim,
+        expand=config.ssm_expand,
+        num_groups=config.ssm_num_groups,
+        conv_kernel_size=config.conv_kernel_size,
+        norm_epsilon=config.norm_epsilon,
+        dropout=config.dropout,
+        **initializers(config),
+        **kwargs,
     )
 
 
 def _gated_delta_rule(config: ModelConfig, **kwargs: Any) -> keras.Layer:
     return GatedDeltaRule(
-        config.resolved_num_heads, config.resolved_num_kv_heads, key_head_dim=config.resolved_head_dim,
-        value_head_dim=config.resolved_head_dim, conv_kernel_size=config.conv_kernel_size,
-        norm_epsilon=config.norm_epsilon, dropout=config.dropout, **initializers(config), **kwargs,
+        config.resolved_num_heads,
+        config.resolved_num_kv_heads,
+        key_head_dim=config.resolved_head_dim,
+        value_head_dim=config.resolved_head_dim,
+        conv_kernel_size=config.conv_kernel_size,
+        norm_epsilon=config.norm_epsilon,
+        dropout=config.dropout,
+        **initializers(config),
+        **kwargs,
     )
 
 
@@ -139,14 +170,22 @@ def _mlp(config: ModelConfig, **kwargs: Any) -> keras.Layer:
 
 def _moe(config: ModelConfig, **kwargs: Any) -> keras.Layer:
     return MoELayer(
-        num_experts=config.num_moe_experts, expert_dim=config.resolved_expert_dim,
-        num_experts_per_tok=config.num_experts_per_tok, router_type=config.router_type,
-        normalize_gates=config.normalize_gates, routed_scale=config.routed_scale,
-        num_expert_groups=config.num_expert_groups, num_groups_per_tok=config.num_groups_per_tok,
-        bias_update_rate=config.bias_update_rate, num_shared_experts=config.num_shared_experts,
-        capacity_factor=config.capacity_factor, aux_loss_weight=config.aux_loss_weight,
-        router_z_loss_weight=config.router_z_loss_weight, load_entropy_weight=config.load_entropy_weight,
-        **initializers(config), **kwargs,
+        num_experts=config.num_moe_experts,
+        expert_dim=config.resolved_expert_dim,
+        num_experts_per_tok=config.num_experts_per_tok,
+        router_type=config.router_type,
+        normalize_gates=config.normalize_gates,
+        routed_scale=config.routed_scale,
+        num_expert_groups=config.num_expert_groups,
+        num_groups_per_tok=config.num_groups_per_tok,
+        bias_update_rate=config.bias_update_rate,
+        num_shared_experts=config.num_shared_experts,
+        capacity_factor=config.capacity_factor,
+        aux_loss_weight=config.aux_loss_weight,
+        router_z_loss_weight=config.router_z_loss_weight,
+        load_entropy_weight=config.load_entropy_weight,
+        **initializers(config),
+        **kwargs,
     )
 
 

@@ -85,9 +85,7 @@ class ReasoningBlock(keras.layers.Layer):
 
     def initial_cache(self, batch_size: int, max_length: int, dtype=None) -> dict[str, Any]:
         """Returns the cache of each mixer under its name."""
-        return {
-            mixer.name: mixer.initial_cache(batch_size, max_length, dtype) for mixer in self.mixers
-        }
+        return {mixer.name: mixer.initial_cache(batch_size, max_length, dtype) for mixer in self.mixers}
 
     def step(self, x, cache, index, padding=None):
         """Takes new tokens (b, t, d) at places index .. index+t-1; returns x and the new cache."""

@@ -102,9 +102,7 @@ def capture_model(model: keras.Model) -> Callable[[pathlib.Path], None]:
     return write
 
 
-def load_model(
-    path: str | pathlib.Path, dtype: Any = "auto", allow_oversize: bool = False
-) -> LanguageModel:
+def load_model(path: str | pathlib.Path, dtype: Any = "auto", allow_oversize: bool = False) -> LanguageModel:
     """Reads a model folder, or a training checkpoint, whose other files it leaves alone.
 
     A folder of Hugging Face `transformers` is read too, see `docs/guides/weights.md`.
@@ -194,7 +192,9 @@ def is_model_folder(path: str | pathlib.Path) -> bool:
 
 def _describe(model: keras.Model) -> dict[str, Any]:
     description: dict[str, Any] = {
-        "format": _FORMAT, "format_version": _FORMAT_VERSION, "highnoon_version": __version__,
+        "format": _FORMAT,
+        "format_version": _FORMAT_VERSION,
+        "highnoon_version": __version__,
     }
     if not isinstance(model, LanguageModel):
         return {**description, "class": f"{type(model).__module__}.{type(model).__qualname__}"}

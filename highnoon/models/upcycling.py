@@ -13,14 +13,23 @@ from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.patterns import parse_pattern
 
 _FIELDS = (
-    "router_type", "num_expert_groups", "num_groups_per_tok", "bias_update_rate", "capacity_factor",
-    "aux_loss_weight", "router_z_loss_weight", "load_entropy_weight",
+    "router_type",
+    "num_expert_groups",
+    "num_groups_per_tok",
+    "bias_update_rate",
+    "capacity_factor",
+    "aux_loss_weight",
+    "router_z_loss_weight",
+    "load_entropy_weight",
 )
 
 
 def upcycle(
-    model: LanguageModel, num_experts: int = 8, num_experts_per_tok: int = 2,
-    block_pattern: str | None = None, **fields: Any,
+    model: LanguageModel,
+    num_experts: int = 8,
+    num_experts_per_tok: int = 2,
+    block_pattern: str | None = None,
+    **fields: Any,
 ) -> LanguageModel:
     """Returns a new model whose experts are copies of a dense model's feed-forwards.
 
@@ -63,12 +72,21 @@ def upcycle(
     _require_equal_start(num_experts, fields)
     width = model.config.resolved_ffn_dim
     config = override(
-        Config(model=model.config), block_pattern=pattern, num_moe_experts=num_experts,
-        num_experts_per_tok=num_experts_per_tok, ffn_dim=width, expert_dim=width, normalize_gates=True,
-        routed_scale=1.0, num_shared_experts=0, **fields,
+        Config(model=model.config),
+        block_pattern=pattern,
+        num_moe_experts=num_experts,
+        num_experts_per_tok=num_experts_per_tok,
+        ffn_dim=width,
+        expert_dim=width,
+        normalize_gates=True,
+        routed_scale=1.0,
+        num_shared_experts=0,
+        **fields,
     ).model
     sparse = LanguageModel(
-        **config.to_dict(), dtype=model.backbone.dtype_policy, training_config=model.training_config,
+        **config.to_dict(),
+        dtype=model.backbone.dtype_policy,
+        training_config=model.training_config,
         tokenizer=model.tokenizer,
     )
     _copy_weights(model.backbone, sparse.backbone)
@@ -114,12 +132,10 @@ def _require_equal_start(num_experts: int, fields: dict[str, Any]) -> None:
         raise ConfigError(f"`num_experts` must be at least 2; received {num_experts}")
     wrong = [name for name in fields if name not in _FIELDS]
     if wrong:
-        raise ConfigError(
-            f"`{wrong[0]}` follows from the dense model; `upcycle` takes {', '.join(_FIELDS)}"
-        )
+        raise ConfigError(f"`{wrong[0]}` follows from the dense model; `upcycle` takes {', '.join(_FIELDS)}")
     if fields.get("router_type") == "causal_expert_choice":
         raise ConfigError(
-            "`router_type=\"causal_expert_choice\"` leaves tokens without an expert, so that the new model "
+            '`router_type="causal_expert_choice"` leaves tokens without an expert, so that the new model '
             "would not start from the dense one's logits; take another router"
         )
 

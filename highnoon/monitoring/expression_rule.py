@@ -21,14 +21,25 @@ from highnoon.monitoring.run_facts import RunFacts
 _LINE = re.compile(r"(?P<when>.+?)(?:\s+for\s+(?P<num_points>\w+))?(?:\s*->\s*(?P<action>\w*))?", re.DOTALL)
 _METRIC = re.compile(r"[A-Za-z_]\w*(?:/[A-Za-z_]\w*)+")
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "abs": abs, "log": math.log, "isfinite": math.isfinite,
-    "min": lambda *values: min(values), "max": lambda *values: max(values),
+    "abs": abs,
+    "log": math.log,
+    "isfinite": math.isfinite,
+    "min": lambda *values: min(values),
+    "max": lambda *values: max(values),
 }
 _OPERATORS: dict[type, Callable[..., Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.USub: operator.neg, ast.Not: operator.not_,
-    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
-    ast.Eq: operator.eq, ast.NotEq: operator.ne,
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.USub: operator.neg,
+    ast.Not: operator.not_,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
 }
 _KEYS = ("when", "for", "action", "severity", "name", "advice")
 
@@ -57,8 +68,14 @@ class ExpressionRule(AlertRule):
     remembered: ClassVar = ("told", "latest", "streak")
 
     def __init__(
-        self, when: str, num_points: int = 1, action: str = "event", severity: str = "warning",
-        name: str | None = None, advice: str = "this rule is yours: you know best", *,
+        self,
+        when: str,
+        num_points: int = 1,
+        action: str = "event",
+        severity: str = "warning",
+        name: str | None = None,
+        advice: str = "this rule is yours: you know best",
+        *,
         metrics: tuple[str, ...] = (),
     ) -> None:
         if not isinstance(when, str) or not when.strip() or len(when) > _MAX_CHARACTERS:
@@ -205,7 +222,15 @@ def _resolve(name: str, known: set[str]) -> str:
 
 def _require_allowed(node: ast.AST, when: str) -> None:
     allowed = (
-        ast.Compare, ast.BoolOp, ast.And, ast.Or, ast.BinOp, ast.UnaryOp, ast.Load, ast.Name, *_OPERATORS
+        ast.Compare,
+        ast.BoolOp,
+        ast.And,
+        ast.Or,
+        ast.BinOp,
+        ast.UnaryOp,
+        ast.Load,
+        ast.Name,
+        *_OPERATORS,
     )
     number = as_number(node.value) if isinstance(node, ast.Constant) else None
     is_number = number is not None and math.isfinite(number)

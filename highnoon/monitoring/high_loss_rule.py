@@ -49,7 +49,8 @@ class HighLossRule(AlertRule):
             self.clear()
         elif run.is_settled(record["step"], self.first_steps, self.quiet_steps):
             return self.tell(
-                record, loss,
+                record,
+                loss,
                 f"the loss is {loss:.4g}, {loss / guessing:.2g} times what guessing among "
                 f"{run.vocab_size:,} tokens costs ({guessing:.4g})",
             )

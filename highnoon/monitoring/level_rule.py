@@ -36,9 +36,18 @@ class LevelRule(AlertRule):
     remembered: ClassVar = ("told", "streak")
 
     def __init__(
-        self, name: str, metric: str, levels: Sequence[tuple[float, str]], message: str, advice: str, *,
-        is_lower_worse: bool = False, num_points: int = 1, first_steps: int = 0,
-        clear_at: float | None = None, action: str = "event",
+        self,
+        name: str,
+        metric: str,
+        levels: Sequence[tuple[float, str]],
+        message: str,
+        advice: str,
+        *,
+        is_lower_worse: bool = False,
+        num_points: int = 1,
+        first_steps: int = 0,
+        clear_at: float | None = None,
+        action: str = "event",
     ) -> None:
         require_count("num_points", num_points)
         require_count("first_steps", first_steps, least=0)

@@ -25,7 +25,10 @@ class OverfittingRule(AlertRule):
     remembered: ClassVar = ("told", "average", "best", "best_step", "training_at_best", "num_worse")
 
     def __init__(
-        self, num_evaluations: int = 3, min_delta: float = 0.01, smoothing_steps: float = 50,
+        self,
+        num_evaluations: int = 3,
+        min_delta: float = 0.01,
+        smoothing_steps: float = 50,
         action: str = "event",
     ) -> None:
         require_count("num_evaluations", num_evaluations)
@@ -67,7 +70,8 @@ class OverfittingRule(AlertRule):
         if self.num_worse < self.num_evaluations:
             return None
         return self.tell(
-            record, held_out,
+            record,
+            held_out,
             f"the validation loss rose from {self.best:.4g} (step {self.best_step:,}) to {held_out:.4g} "
             f"while the training loss fell from {self.training_at_best:.4g} to {self.average[0]:.4g}",
         )

@@ -28,7 +28,10 @@ class PlateauRule(AlertRule):
     remembered: ClassVar = ("told", "average", "best", "best_step")
 
     def __init__(
-        self, num_steps: int = 500, min_delta: float = EARLY_STOPPING_MIN_DELTA, smoothing_steps: float = 50,
+        self,
+        num_steps: int = 500,
+        min_delta: float = EARLY_STOPPING_MIN_DELTA,
+        smoothing_steps: float = 50,
         action: str = "event",
     ) -> None:
         require_count("num_steps", num_steps)
@@ -62,7 +65,8 @@ class PlateauRule(AlertRule):
             self.clear()
         elif step - self.best_step >= self.num_steps:
             return self.tell(
-                record, float(step - self.best_step),
+                record,
+                float(step - self.best_step),
                 f"the loss has not fallen for {step - self.best_step:,} steps: its best average is "
                 f"{self.best:.4g}, of step {self.best_step:,}",
             )

@@ -26,7 +26,11 @@ class RisingLossRule(AlertRule):
     remembered: ClassVar = ("told", "average", "lowest")
 
     def __init__(
-        self, rise: float = 0.1, smoothing_steps: float = 20, first_steps: int = 10, quiet_steps: int = 100,
+        self,
+        rise: float = 0.1,
+        smoothing_steps: float = 20,
+        first_steps: int = 10,
+        quiet_steps: int = 100,
         action: str = "event",
     ) -> None:
         require_number("rise", rise, above=0)
@@ -61,7 +65,8 @@ class RisingLossRule(AlertRule):
         if share <= self.rise or not run.is_settled(step, self.first_steps, self.quiet_steps):
             return None
         return self.tell(
-            record, loss,
+            record,
+            loss,
             f"the loss rises: {self.average[0]:.4g} on average, {share:.0%} above its lowest, "
             f"{self.lowest:.4g}",
         )

@@ -21,7 +21,12 @@ MAX_BYTES = 2**25
 
 _RATE_POINTS = 20
 _EMPTY_ALERT = {
-    "rule": "unknown", "severity": "info", "value": math.nan, "message": "", "advice": "", "action": "log"
+    "rule": "unknown",
+    "severity": "info",
+    "value": math.nan,
+    "message": "",
+    "advice": "",
+    "action": "log",
 }
 _FIELDS = tuple(field.name for field in dataclasses.fields(Alert))
 
@@ -34,9 +39,7 @@ class RunView:
         rules: Rules besides the default ones, as `parse_rule` reads them.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], rules: Sequence[str | Mapping[str, Any]] = ()
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], rules: Sequence[str | Mapping[str, Any]] = ()) -> None:
         self.path = pathlib.Path(path)
         self._rules = rules
         self._reader = MetricsReader(path, MAX_BYTES)

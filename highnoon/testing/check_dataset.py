@@ -13,8 +13,13 @@ from highnoon.data import PackedRows, RowsView
 Batch = dict[str, npt.NDArray]
 Pair = tuple[int, int, int]
 
-_DTYPES = {"token_ids": np.int32, "labels": np.int32, "loss_weights": np.float32, "segment_ids": np.int32,
-           "positions": np.int32}
+_DTYPES = {
+    "token_ids": np.int32,
+    "labels": np.int32,
+    "loss_weights": np.float32,
+    "segment_ids": np.int32,
+    "positions": np.int32,
+}
 _WINDOW_ROWS = 1000
 
 
@@ -61,7 +66,7 @@ def _check_restarts(rows: PackedRows, epoch: int, whole: Batch, batch_size: int)
     for start in range(0, num_rows, batch_size):
         batch = rows.view(epoch).read(start, batch_size)
         for name, array in batch.items():
-            expected = whole[name][start:start + batch_size]
+            expected = whole[name][start : start + batch_size]
             assert array.dtype == _DTYPES[name], f"{name} is {array.dtype}, not {_DTYPES[name]}"
             assert np.array_equal(array, expected), f"epoch {epoch}: {name} differs from row {start}"
     end = rows.view(epoch).read(num_rows, batch_size)
@@ -79,14 +84,16 @@ def _check_rows(batch: Batch, rows: PackedRows) -> None:
     assert (segments[:, 0] == 1).all() and np.isin(steps, (0, 1)).all(), "segments are not 1, 2, ..."
     continues = is_token[:, 1:] & (segments[:, 1:] == segments[:, :-1])
     assert (positions[:, 0] == 0).all() and (positions[:, 1:][is_token[:, 1:] & ~continues] == 0).all(), (
-        "a segment does not begin at position 0")
+        "a segment does not begin at position 0"
+    )
     assert (np.diff(positions, axis=1)[continues] == 1).all(), "positions do not rise by 1 within a segment"
     learns_all = all(store.all_learned is None for store in rows.stores)
     _check_labels(batch, is_token, continues, learns_all)
 
 
-def _check_labels(batch: Batch, is_token: npt.NDArray[np.bool_], continues: npt.NDArray[np.bool_],
-                  learns_all: bool) -> None:
+def _check_labels(
+    batch: Batch, is_token: npt.NDArray[np.bool_], continues: npt.NDArray[np.bool_], learns_all: bool
+) -> None:
     labels, weights, tokens = batch["labels"], batch["loss_weights"], batch["token_ids"]
     assert np.isin(weights, (0.0, 1.0)).all(), "a loss weight is neither 0 nor 1"
     if learns_all:
@@ -106,8 +113,11 @@ def _pairs(view: RowsView, batch: Batch) -> Iterator[Pair]:
         segments = batch["segment_ids"][row]
         assert len(documents) == segments.max(), f"row {row} says it holds {len(documents)} documents"
         for place in np.flatnonzero(batch["loss_weights"][row]):
-            yield (int(documents[segments[place] - 1]), int(batch["token_ids"][row, place]),
-                   int(batch["labels"][row, place]))
+            yield (
+                int(documents[segments[place] - 1]),
+                int(batch["token_ids"][row, place]),
+                int(batch["labels"][row, place]),
+            )
 
 
 def _check_every_token_once(rows: PackedRows, view: RowsView, batch: Batch) -> None:

@@ -103,9 +103,7 @@ def check_bfloat16(cls: type[keras.Layer], init: Mapping[str, Any], inputs: Inpu
     assert error < 0.05, f"bfloat16 is off by {error:.1%} of the mean output"
 
 
-def check_inference_is_deterministic(
-    cls: type[keras.Layer], init: Mapping[str, Any], inputs: Inputs
-) -> None:
+def check_inference_is_deterministic(cls: type[keras.Layer], init: Mapping[str, Any], inputs: Inputs) -> None:
     """Two calls without training give the same bits."""
     layer = cls(**init)
     np.testing.assert_array_equal(run(layer, inputs), run(layer, inputs))

@@ -110,9 +110,7 @@ def check_packing(config: ModelConfig) -> None:
     token_ids = _token_ids(config, 1, sum(lengths))
     segment_ids = np.repeat([1, 2, 0], lengths)[None].astype("int32")
     positions = np.concatenate([np.arange(n) for n in lengths])[None].astype("int32")
-    packed = logits_of(
-        model, {"token_ids": token_ids, "segment_ids": segment_ids, "positions": positions}
-    )
+    packed = logits_of(model, {"token_ids": token_ids, "segment_ids": segment_ids, "positions": positions})
     assert np.isfinite(packed).all(), "the logits at padding are not finite"
     start = 0
     for length in lengths[:2]:
@@ -206,7 +204,8 @@ def _behaviour(config: ModelConfig) -> list[np.ndarray]:
     terms = model.loss_terms(batch, training=True)
     values = [terms["loss_sum"], terms["aux_loss"], *terms["metrics"].values()]
     return [
-        logits_of(model, batch["token_ids"]), np.array([float(value) for value in values]),
+        logits_of(model, batch["token_ids"]),
+        np.array([float(value) for value in values]),
         np.array([model.count_params(), bytes_to_run(config), model.max_seq_length]),
     ]
 

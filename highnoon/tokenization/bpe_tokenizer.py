@@ -103,9 +103,15 @@ class QWTTextTokenizer(Tokenizer):
     @functools.cached_property
     def _words(self) -> WordCache:
         vocab = self._definition["model"]["vocab"]
-        return WordCache(self._encode_anew, WordMerges([
-            (vocab[left], vocab[right], vocab[left + right])
-            for left, right in self._definition["model"]["merges"]]))
+        return WordCache(
+            self._encode_anew,
+            WordMerges(
+                [
+                    (vocab[left], vocab[right], vocab[left + right])
+                    for left, right in self._definition["model"]["merges"]
+                ]
+            ),
+        )
 
     def _encode_anew(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self._engine.encode_batch_fast(texts, add_special_tokens=False)
@@ -138,14 +144,23 @@ class QWTTextTokenizer(Tokenizer):
         """
         return cls(model_path=path)
 
-    def train(self, files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-              vocab_size: int | None = None, min_frequency: int = 2) -> QWTTextTokenizer:
+    def train(
+        self,
+        files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        vocab_size: int | None = None,
+        min_frequency: int = 2,
+    ) -> QWTTextTokenizer:
         """Learns the merges from UTF-8 text files, in place of those it had; returns itself."""
         paths = [files] if isinstance(files, (str, os.PathLike)) else list(files)
         return self.train_from_texts(_read_pieces(paths), vocab_size, min_frequency)
 
-    def train_from_texts(self, texts: Iterable[str], vocab_size: int | None = None,
-                         min_frequency: int = 2, chat_marks: Sequence[str] = ()) -> QWTTextTokenizer:
+    def train_from_texts(
+        self,
+        texts: Iterable[str],
+        vocab_size: int | None = None,
+        min_frequency: int = 2,
+        chat_marks: Sequence[str] = (),
+    ) -> QWTTextTokenizer:
         """Learns the merges from texts, in place of those it had; returns itself.
 
         The same texts, in any order, give the same tokenizer.
@@ -166,8 +181,10 @@ class QWTTextTokenizer(Tokenizer):
             raise TokenizerError(f"`min_frequency` must be at least 1; received {min_frequency}")
         marks = _require_marks(chat_marks)
         if size < SMALLEST_VOCAB_SIZE + len(marks):
-            raise TokenizerError(f"`vocab_size` must be at least {SMALLEST_VOCAB_SIZE + len(marks)} to hold "
-                                 f"{len(marks)} chat marks; received {size}")
+            raise TokenizerError(
+                f"`vocab_size` must be at least {SMALLEST_VOCAB_SIZE + len(marks)} to hold "
+                f"{len(marks)} chat marks; received {size}"
+            )
         self._set_merges(_learn_merges(require_list(texts), size - len(marks), min_frequency), marks)
         self._target_vocab_size = size
         return self
@@ -184,8 +201,9 @@ class QWTTextTokenizer(Tokenizer):
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Returns the bytes that `ids` stand for, special ids left out."""
-        return b"".join(self._bytes_of_id[i] for i in self._require_ids(ids)
-                        if FIRST_BYTE_ID <= i < self._first_mark_id)
+        return b"".join(
+            self._bytes_of_id[i] for i in self._require_ids(ids) if FIRST_BYTE_ID <= i < self._first_mark_id
+        )
 
     def encode_packed(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         return self._words(require_list(texts))
@@ -217,7 +235,7 @@ def _is_definition(values: dict[str, Any], merges: Sequence[tuple[str, str]]) ->
 def _marks_of(values: Any) -> list[str]:
     """The names of the special tokens after the seven, where they are what `definition` writes."""
     tokens = values.get("added_tokens")
-    further = tokens[len(SPECIAL_TOKENS):] if isinstance(tokens, list) else []
+    further = tokens[len(SPECIAL_TOKENS) :] if isinstance(tokens, list) else []
     names = [token.get("content") if isinstance(token, dict) else None for token in further]
     return [name for name in names if isinstance(name, str) and name.isprintable()]
 
@@ -251,8 +269,9 @@ def _require_marks(names: Sequence[str]) -> list[str]:
     taken = set(SPECIAL_TOKENS)
     for name in names:
         if not isinstance(name, str) or not name or name in taken:
-            raise TokenizerError(f"`chat_marks` must be names of new special tokens, each once; received "
-                                 f"{name!r}")
+            raise TokenizerError(
+                f"`chat_marks` must be names of new special tokens, each once; received {name!r}"
+            )
         taken.add(name)
     return list(names)
 
@@ -281,10 +300,15 @@ def _learn_merges(texts: Iterable[str], vocab_size: int, min_frequency: int) -> 
 
     engine = Engine(models.BPE())
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    engine.train_from_iterator(counted(), trainers.BpeTrainer(
-        vocab_size=vocab_size - FIRST_BYTE_ID, min_frequency=min_frequency, show_progress=False,
-        initial_alphabet=list(BYTE_NAMES),
-    ))
+    engine.train_from_iterator(
+        counted(),
+        trainers.BpeTrainer(
+            vocab_size=vocab_size - FIRST_BYTE_ID,
+            min_frequency=min_frequency,
+            show_progress=False,
+            initial_alphabet=list(BYTE_NAMES),
+        ),
+    )
     if not seen:
         raise TokenizerError("training needs some text; received none")
     return [(left, right) for left, right in json.loads(engine.to_str())["model"]["merges"]]

@@ -44,8 +44,15 @@ def definition(merges: Sequence[tuple[str, str]], chat_marks: Sequence[str] = ()
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {"id": place, "content": name, "single_word": False, "lstrip": False, "rstrip": False,
-             "normalized": False, "special": True}
+            {
+                "id": place,
+                "content": name,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
             for place, name in [*enumerate(SPECIAL_TOKENS), *enumerate(chat_marks, len(vocab))]
         ],
         "normalizer": None,

@@ -109,8 +109,9 @@ class ChatTemplate:
             return self._ask("prompt", messages)
         text, learned, marks = self._written([*messages, {"role": "assistant", "content": _PROBE}])
         start = learned[-1][0] if learned else 0
-        return MarkedText(text[:start], learned[:-1] if learned else (),
-                          tuple(mark for mark in marks if mark[1] <= start))
+        return MarkedText(
+            text[:start], learned[:-1] if learned else (), tuple(mark for mark in marks if mark[1] <= start)
+        )
 
     @functools.cached_property
     def turn_end(self) -> str:
@@ -141,8 +142,10 @@ class ChatTemplate:
             return DEFAULT_CHAT_TEMPLATE
         names = {"bos_token": "", "eos_token": "", **self.variables}
         values = {name: value for name, value in names.items() if name in self.template}
-        return "".join(f"{{% set {name} = {json.dumps(value)} %}}" for name, value in values.items()) \
+        return (
+            "".join(f"{{% set {name} = {json.dumps(value)} %}}" for name, value in values.items())
             + self.template
+        )
 
     def describe(self) -> str:
         """Returns what decides the text, for a fingerprint."""
@@ -166,11 +169,17 @@ class ChatTemplate:
         for message in messages:
             words = message["content"]
             if name := next((name for name in TOOL_FIELDS if message.get(name)), None):
-                raise ChatTemplateError(f"the default chat template cannot write `{name}` of a turn; give a "
-                                        f"`chat_template` that can, or remove it", "tool call")
+                raise ChatTemplateError(
+                    f"the default chat template cannot write `{name}` of a turn; give a "
+                    f"`chat_template` that can, or remove it",
+                    "tool call",
+                )
             if not isinstance(words, str):
-                raise ChatTemplateError(f"the words of a turn must be text; received {type(words).__name__}; "
-                                        f"give a `chat_template` that can write them", "not text")
+                raise ChatTemplateError(
+                    f"the words of a turn must be text; received {type(words).__name__}; "
+                    f"give a `chat_template` that can write them",
+                    "not text",
+                )
             head, tail = f"{TURN_START}{message['role']}\n", f"{words}{TURN_END}\n"
             start, stop = length + len(head), length + len(head) + len(tail)
             marks += [(length, length + len(TURN_START)), (start + len(words), stop - 1)]
@@ -206,8 +215,11 @@ def is_jinja_installed() -> bool:
 def is_learned(message: Message) -> bool:
     """Returns whether a model learns to write a turn."""
     is_tool_call = any(message.get(name) for name in TOOL_FIELDS)
-    return (message["role"] == "assistant" and (has_words(message) or is_tool_call)
-            and message.get("learn", True) is not False)
+    return (
+        message["role"] == "assistant"
+        and (has_words(message) or is_tool_call)
+        and message.get("learn", True) is not False
+    )
 
 
 def has_words(message: Message) -> bool:
@@ -221,6 +233,9 @@ def _require_unicode(text: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise ChatTemplateError(f"a turn has a lone surrogate at character {error.start}, which is not "
-                                    f"Unicode text; repair the line", "lone surrogate") from None
+            raise ChatTemplateError(
+                f"a turn has a lone surrogate at character {error.start}, which is not "
+                f"Unicode text; repair the line",
+                "lone surrogate",
+            ) from None
     return text

@@ -62,8 +62,11 @@ def read_chat_template(file: pathlib.Path) -> ChatTemplate | None:
             raise ForeignDataError(f"{file} does not match its checksum")
         return _template(values["template"], values["variables"], str(file))
     except (ForeignDataError, KeyError) as error:
-        raise ChatTemplateError(f"the chat template is damaged: {error}; take the file from a copy of the "
-                                f"model, or remove it to use no chat template", "damaged") from None
+        raise ChatTemplateError(
+            f"the chat template is damaged: {error}; take the file from a copy of the "
+            f"model, or remove it to use no chat template",
+            "damaged",
+        ) from None
 
 
 def read_published_template(folder: pathlib.Path) -> ChatTemplate | None:
@@ -82,14 +85,18 @@ def read_published_template(folder: pathlib.Path) -> ChatTemplate | None:
             file = folder / JINJA_FILE
             source = _read_text(file)
         if isinstance(source, list):
-            named = {template.get("name"): template.get("template")
-                     for template in source if isinstance(template, dict)}
+            named = {
+                template.get("name"): template.get("template")
+                for template in source
+                if isinstance(template, dict)
+            }
             source = named.get("default", next(iter(named.values()), None))
         if source is None:
             return None
         names = {name: settings.get(name) for name in _SPECIAL_TOKENS}
-        contents = {name: value.get("content") if isinstance(value, dict) else value
-                    for name, value in names.items()}
+        contents = {
+            name: value.get("content") if isinstance(value, dict) else value for name, value in names.items()
+        }
         variables = {name: value for name, value in contents.items() if isinstance(value, str)}
         if source in (DEFAULT_CHAT_TEMPLATE, BEGIN_TEMPLATE + DEFAULT_CHAT_TEMPLATE):
             # An export of ours.

@@ -29,8 +29,15 @@ _MARK = re.compile(rf"<[^<>\s{_BREAK}]{{1,64}}>|\[[^\[\]\s{_BREAK}]{{1,64}}\]")
 _OPENING, _CLOSING = re.compile(r"[<\[]"), re.compile(r"[>\]]")
 _MOST_READ_NAMES = 16
 
-_TEMPLATE_FAULTS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError,
-                    RecursionError)
+_TEMPLATE_FAULTS = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 
 
 class JinjaChat:
@@ -46,7 +53,8 @@ class JinjaChat:
 
     def __init__(self, template: str, variables: Mapping[str, str]) -> None:
         environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"])
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
+        )
         environment.filters["tojson"] = _to_json
         # Nothing random: the same row gives the same text each time.
         del environment.filters["random"], environment.globals["lipsum"]
@@ -58,11 +66,15 @@ class JinjaChat:
         try:
             self._template = environment.from_string(template)
         except TemplateSyntaxError as error:
-            raise ChatTemplateError(f"`chat_template` is no Jinja template: {error} (line {error.lineno})",
-                                    "no Jinja") from None
+            raise ChatTemplateError(
+                f"`chat_template` is no Jinja template: {error} (line {error.lineno})", "no Jinja"
+            ) from None
         except RecursionError:
-            raise ChatTemplateError("`chat_template` is no Jinja template that can be read: it is nested too "
-                                    "deep; write it flatter", "no Jinja") from None
+            raise ChatTemplateError(
+                "`chat_template` is no Jinja template that can be read: it is nested too "
+                "deep; write it flatter",
+                "no Jinja",
+            ) from None
 
     def render(self, messages: Sequence[Message]) -> MarkedText:
         """Returns the text of a conversation, its learned stretches and its marks."""
@@ -97,16 +109,19 @@ class JinjaChat:
         if any(message.get("learn", True) is False for message in turns):
             if len(turns) != len(stretches):
                 raise _unclear("has other {% generation %} parts than turns of the assistant")
-            stretches = [stretch for stretch, message in zip(stretches, turns, strict=True)
-                         if is_learned(message)]
+            stretches = [
+                stretch for stretch, message in zip(stretches, turns, strict=True) if is_learned(message)
+            ]
         return text, tuple(stretches)
 
     def _found(self, messages: Sequence[Message]) -> tuple[str, Stretches]:
         """The text, and the assistant's stretches in a template that does not mark them."""
         plain = self._written(messages)
         spoken = [is_learned(message) and has_words(message) for message in messages]
-        marked = [_with_marks(message) if is_spoken else message
-                  for message, is_spoken in zip(messages, spoken, strict=True)]
+        marked = [
+            _with_marks(message) if is_spoken else message
+            for message, is_spoken in zip(messages, spoken, strict=True)
+        ]
         text, stretches = _unmarked(self._written(marked))
         if text != plain or len(stretches) != sum(spoken):
             raise _unclear("changes the assistant's words")
@@ -118,8 +133,9 @@ class JinjaChat:
                 learned.append(self._turn(plain, messages, number, learned[-1][1] if learned else 0, span))
         return plain, tuple(learned)
 
-    def _turn(self, text: str, messages: Sequence[Message], number: int, least: int,
-              span: tuple[int, int] | None) -> tuple[int, int]:
+    def _turn(
+        self, text: str, messages: Sequence[Message], number: int, least: int, span: tuple[int, int] | None
+    ) -> tuple[int, int]:
         """Where an answer begins and ends in the text.
 
         Args:
@@ -129,7 +145,7 @@ class JinjaChat:
             least: Where the answer may begin at the earliest.
             span: Where its words are; None for tool calls.
         """
-        until_here = text if number == len(messages) - 1 else self._written(messages[:number + 1])
+        until_here = text if number == len(messages) - 1 else self._written(messages[: number + 1])
         if not text.startswith(until_here) or len(until_here) < (span[1] if span else least):
             raise _unclear("writes a turn otherwise when others follow")
         start = self._prompt_end(text, messages[:number])
@@ -169,7 +185,9 @@ class JinjaChat:
         if written.replace(_BREAK, "") != text:
             raise ChatTemplateError(
                 "the chat template reads brackets in the words of a turn, so that its marks cannot be told "
-                "from them; change the template or the row", _UNCLEAR)
+                "from them; change the template or the row",
+                _UNCLEAR,
+            )
         marks, removed, place = [], 0, 0
         for found in _MARK.finditer(written):
             removed += written.count(_BREAK, place, found.start())
@@ -180,12 +198,14 @@ class JinjaChat:
 
     def _written(self, messages: Sequence[Message], is_prompt: bool = False) -> str:
         try:
-            return self._template.render(messages=list(messages), **{_PROMPT_NAME: is_prompt,
-                                                                     **self._variables})
+            return self._template.render(
+                messages=list(messages), **{_PROMPT_NAME: is_prompt, **self._variables}
+            )
         except _TEMPLATE_FAULTS as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ChatTemplateError(f"the chat template fails on this conversation: {reason}; change the "
-                                    f"template or the row") from error
+            raise ChatTemplateError(
+                f"the chat template fails on this conversation: {reason}; change the template or the row"
+            ) from error
 
 
 class _Generation(Extension):
@@ -205,11 +225,17 @@ class _Generation(Extension):
 _UNCLEAR = "chat template unclear"
 
 
-def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None,
-             separators: tuple[str, str] | None = None, sort_keys: bool = False) -> str:
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
     """As in `transformers`: the filter of Jinja itself escapes for HTML."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators,
-                      sort_keys=sort_keys)
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def _raise(message: str) -> None:
@@ -252,20 +278,23 @@ def _broken(words: str, keep: Callable[[str], bool]) -> str:
     pieces, place = [], 0
     for found in _MARK.finditer(words):
         if keep(found.group()):
-            pieces += [_break_brackets(words[place:found.start()]), found.group()]
+            pieces += [_break_brackets(words[place : found.start()]), found.group()]
             place = found.end()
     return "".join([*pieces, _break_brackets(words[place:])])
 
 
 def _break_brackets(words: str) -> str:
-    return _CLOSING.sub(lambda found: _BREAK + found.group(),
-                        _OPENING.sub(lambda found: found.group() + _BREAK, words))
+    return _CLOSING.sub(
+        lambda found: _BREAK + found.group(), _OPENING.sub(lambda found: found.group() + _BREAK, words)
+    )
 
 
 def _require_no_private_characters(messages: Sequence[Message]) -> None:
     if any(mark in words for words in _strings(messages) for mark in (_OPEN, _CLOSE, _BREAK)):
-        raise ChatTemplateError("a turn holds U+F5A17, U+F5A18 or U+F5A19, which mark what is learned; "
-                                "remove them from the row", "private-use mark")
+        raise ChatTemplateError(
+            "a turn holds U+F5A17, U+F5A18 or U+F5A19, which mark what is learned; remove them from the row",
+            "private-use mark",
+        )
 
 
 def _unmarked(marked: str) -> tuple[str, list[tuple[int, int]]]:
@@ -287,4 +316,6 @@ def _unmarked(marked: str) -> tuple[str, list[tuple[int, int]]]:
 def _unclear(what: str) -> ChatTemplateError:
     return ChatTemplateError(
         f"the chat template {what}, so that what is learned cannot be found; put {{% generation %}} and "
-        f"{{% endgeneration %}} around it in the template", _UNCLEAR)
+        f"{{% endgeneration %}} around it in the template",
+        _UNCLEAR,
+    )

@@ -28,8 +28,9 @@ MAX_SECONDS = 3
 MAX_BYTES = 512 << 20
 
 
-def ask_jinja(task: str, template: str, variables: Mapping[str, str],
-              messages: Sequence[Message]) -> MarkedText:
+def ask_jinja(
+    task: str, template: str, variables: Mapping[str, str], messages: Sequence[Message]
+) -> MarkedText:
     """Returns what a template makes of a conversation.
 
     Args:
@@ -62,7 +63,9 @@ class _Client:
             if key == self._failed and self._num_failures >= _MOST_FAILURES:
                 raise ChatTemplateError(
                     f"the chat template took too much time or memory for {_MOST_FAILURES} conversations in "
-                    f"a row; simplify it", "chat template without bound")
+                    f"a row; simplify it",
+                    "chat template without bound",
+                )
             kind, *parts = self._exchange(request)
             if kind == "error":
                 message, reason, is_costly = parts
@@ -87,8 +90,11 @@ class _Client:
             # The system ends the process where it takes more than it may.
             code = self.end(_SECONDS_TO_END)
             ending = f"{'signal' if code < 0 else 'exit code'} {abs(code)}"
-            reason = (f"takes more than {MAX_SECONDS} seconds" if code == -signal.SIGXCPU
-                      else f"ended its process with {ending}, which may be for lack of memory")
+            reason = (
+                f"takes more than {MAX_SECONDS} seconds"
+                if code == -signal.SIGXCPU
+                else f"ended its process with {ending}, which may be for lack of memory"
+            )
             return ["error", f"the chat template {reason}; simplify it", "chat template without bound", True]
         except BaseException:
             # Ctrl-C: the answer that is still to come must not be taken for that of the next question.
@@ -116,9 +122,13 @@ class _Client:
 
 
 def _started() -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", _START.format(path=sys.path)], stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
+    return subprocess.Popen(
+        [sys.executable, "-c", _START.format(path=sys.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+    )
 
 
 def _forget() -> None:

@@ -85,17 +85,27 @@ def _answer(request: bytes, chats: dict[tuple[Any, ...], JinjaChat]) -> list[Any
         if len(found.text) > _LEAST_TEXT + _TEXT_A_BYTE * num_bytes:
             raise ChatTemplateError(
                 f"the chat template writes {len(found.text):,} characters of a conversation of "
-                f"{num_bytes:,} bytes; write less", "chat template without bound")
+                f"{num_bytes:,} bytes; write less",
+                "chat template without bound",
+            )
         return ["text", *found]
     except ChatTemplateError as error:
         return ["error", str(error)[:_LONGEST_ERROR], error.reason, False]
     except MemoryError:
-        return ["error", f"the chat template takes more than {MAX_BYTES >> 20} MB of memory; simplify it",
-                "chat template without bound", True]
+        return [
+            "error",
+            f"the chat template takes more than {MAX_BYTES >> 20} MB of memory; simplify it",
+            "chat template without bound",
+            True,
+        ]
     except Exception as error:  # whatever a template can make Python raise is the template's fault
         words = " ".join(str(error).split())[:_LONGEST_ERROR]
-        return ["error", f"the chat template fails with {type(error).__name__}: {words}; change it",
-                "chat template fails", False]
+        return [
+            "error",
+            f"the chat template fails with {type(error).__name__}: {words}; change it",
+            "chat template fails",
+            False,
+        ]
 
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ def text_pieces(marked: MarkedText, tokenizer: Tokenizer) -> list[Piece]:
     text = marked.text
     ids = tokenizer.ids_of_special_tokens if marked.marks else {}
     special = collections.deque(
-        (begin, end, ids[text[begin:end]]) for begin, end in marked.marks if text[begin:end] in ids)
+        (begin, end, ids[text[begin:end]]) for begin, end in marked.marks if text[begin:end] in ids
+    )
     pieces: list[Piece] = []
     for begin, end, is_learned in _cut(text, marked.learned):
         while special and special[0][0] < end:
@@ -80,7 +81,7 @@ def encode_prompt(marked: MarkedText, tokenizer: Tokenizer) -> list[int]:
     ids = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     for piece in text_pieces(marked, tokenizer):
         if piece.special_id is None:
-            ids += tokenizer.encode(marked.text[piece.begin:piece.end], add_special_tokens=False)
+            ids += tokenizer.encode(marked.text[piece.begin : piece.end], add_special_tokens=False)
         else:
             ids.append(piece.special_id)
     return ids
@@ -93,8 +94,10 @@ def _cut(text: str, learned: Sequence[tuple[int, int]] | None) -> list[tuple[int
     parts, place = [], 0
     for begin, end in learned:
         if not place <= begin < end <= len(text):
-            raise ValueError(f"`learned` must be stretches (begin, end) in order, apart and within the text "
-                             f"of {len(text)} characters; received {(begin, end)} after {place}")
+            raise ValueError(
+                f"`learned` must be stretches (begin, end) in order, apart and within the text "
+                f"of {len(text)} characters; received {(begin, end)} after {place}"
+            )
         parts += [(place, begin, False), (begin, end, True)]
         place = end
     parts.append((place, len(text), False))

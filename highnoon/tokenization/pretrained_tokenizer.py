@@ -17,10 +17,28 @@ from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer
 # Names that published tokenizers give to these roles, the most telling first.
 _PAD_NAMES = ("<|pad|>", "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>", "<PAD>")
 _UNK_NAMES = ("<|unk|>", "<unk>", "[UNK]", "<UNK>")
-_BOS_NAMES = ("<|bos|>", "<s>", "<bos>", "[BOS]", "<|begin_of_text|>", "<|startoftext|>",
-              "<|begin▁of▁sentence|>", "[CLS]")
-_EOS_NAMES = ("<|eos|>", "</s>", "<eos>", "[EOS]", "<|end_of_text|>", "<|endoftext|>",
-              "<|end▁of▁sentence|>", "<|im_end|>", "<|eot_id|>", "[SEP]")
+_BOS_NAMES = (
+    "<|bos|>",
+    "<s>",
+    "<bos>",
+    "[BOS]",
+    "<|begin_of_text|>",
+    "<|startoftext|>",
+    "<|begin▁of▁sentence|>",
+    "[CLS]",
+)
+_EOS_NAMES = (
+    "<|eos|>",
+    "</s>",
+    "<eos>",
+    "[EOS]",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|end▁of▁sentence|>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "[SEP]",
+)
 
 
 class PretrainedTokenizer(Tokenizer):
@@ -80,7 +98,8 @@ class PretrainedTokenizer(Tokenizer):
     def special_ids(self) -> frozenset[int]:
         added = self._engine.get_added_tokens_decoder()
         return frozenset(token_id for token_id, token in added.items() if token.special) | {
-            token_id for token_id in (self.pad_token_id, self.bos_token_id, self.eos_token_id)
+            token_id
+            for token_id in (self.pad_token_id, self.bos_token_id, self.eos_token_id)
             if token_id is not None
         }
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 SPECIAL_TOKENS: tuple[str, ...] = (
-    "<|pad|>", "<|unk|>", "<|bos|>", "<|eos|>", "<|sep|>", "<|cls|>", "<|mask|>",
+    "<|pad|>",
+    "<|unk|>",
+    "<|bos|>",
+    "<|eos|>",
+    "<|sep|>",
+    "<|cls|>",
+    "<|mask|>",
 )
 PAD_ID, UNK_ID, BOS_ID, EOS_ID, SEP_ID, CLS_ID, MASK_ID = range(7)
 

@@ -76,8 +76,9 @@ class Tokenizer(abc.ABC):
     def _decode_ids(self, ids: list[int]) -> str:
         """Text of `ids`, special ids written out as their names."""
 
-    def encode(self, text: str, add_special_tokens: bool = True, max_length: int | None = None,
-               padding: bool = False) -> list[int]:
+    def encode(
+        self, text: str, add_special_tokens: bool = True, max_length: int | None = None, padding: bool = False
+    ) -> list[int]:
         """Returns the ids of `text`.
 
         Args:
@@ -102,8 +103,13 @@ class Tokenizer(abc.ABC):
         ids = self._frame(self._encode_texts([_require_text(text)])[0], add_special_tokens, max_length)
         return self._pad(ids, max_length) if padding and max_length is not None else ids
 
-    def batch_encode(self, texts: Sequence[str], padding: bool = False, max_length: int | None = None,
-                     add_special_tokens: bool = True) -> list[list[int]]:
+    def batch_encode(
+        self,
+        texts: Sequence[str],
+        padding: bool = False,
+        max_length: int | None = None,
+        add_special_tokens: bool = True,
+    ) -> list[list[int]]:
         """Returns the ids of each text; `padding` fills to `max_length`, or to the longest without one."""
         plain = self._encode_texts([_require_text(text) for text in require_list(texts)])
         rows = [self._frame(ids, add_special_tokens, max_length) for ids in plain]

@@ -89,8 +89,9 @@ class WordCache:
         short, long = np.flatnonzero(is_short & ~is_end), np.flatnonzero(~is_short)
         numbers[short] = self._number_short(data, begins[short], lengths[short], is_word[short])
         stops = (begins[long] + lengths[long]).tolist()
-        numbers[long] = self._number_long([
-            data[begin:stop] for begin, stop in zip(begins[long].tolist(), stops, strict=True)])
+        numbers[long] = self._number_long(
+            [data[begin:stop] for begin, stop in zip(begins[long].tolist(), stops, strict=True)]
+        )
         return self._gather(numbers, is_end)
 
     def _gather(self, numbers: Numbers, is_end: npt.NDArray[np.bool_]) -> tuple[Ids, Numbers]:
@@ -100,8 +101,9 @@ class WordCache:
         places += np.arange(len(places))
         return self._ids[places], np.diff(stops[is_end])
 
-    def _number_short(self, data: bytes, begins: Numbers, lengths: Numbers,
-                      is_word: npt.NDArray[np.bool_]) -> Numbers:
+    def _number_short(
+        self, data: bytes, begins: Numbers, lengths: Numbers, is_word: npt.NDArray[np.bool_]
+    ) -> Numbers:
         first, second = word_keys(data, begins, lengths)
         numbers = self._table.find(first, second)
         missing = np.flatnonzero(numbers < 0)
@@ -115,14 +117,16 @@ class WordCache:
             numbers[order] = new[np.cumsum(is_new) - 1]
         return numbers
 
-    def _learn_short(self, data: bytes, begins: Numbers, lengths: Numbers,
-                     is_word: npt.NDArray[np.bool_]) -> Numbers:
+    def _learn_short(
+        self, data: bytes, begins: Numbers, lengths: Numbers, is_word: npt.NDArray[np.bool_]
+    ) -> Numbers:
         numbers = np.zeros(len(begins), np.int64)
         plain, other = np.flatnonzero(is_word), np.flatnonzero(~is_word)
         numbers[plain] = self._keep(*self._merges(data, begins[plain], lengths[plain]))
         stops = (begins[other] + lengths[other]).tolist()
         numbers[other] = self._learn(
-            [data[begin:stop] for begin, stop in zip(begins[other].tolist(), stops, strict=True)])
+            [data[begin:stop] for begin, stop in zip(begins[other].tolist(), stops, strict=True)]
+        )
         return numbers
 
     def _number_long(self, words: list[bytes]) -> list[int]:
@@ -146,7 +150,7 @@ class WordCache:
         numbers = np.arange(self._num_words, self._num_words + len(counts))
         self._counts[numbers] = counts
         self._begins[numbers] = self._num_ids + np.cumsum(counts) - counts
-        self._ids[self._num_ids:self._num_ids + len(flat)] = flat
+        self._ids[self._num_ids : self._num_ids + len(flat)] = flat
         self._num_words += len(counts)
         self._num_ids += len(flat)
         return numbers
@@ -178,6 +182,6 @@ def _blocks(texts: Sequence[bytes]) -> Iterator[tuple[list[bytes], list[int]]]:
 def _parts(text: bytes) -> Iterator[bytes]:
     begin = 0
     while cut := _SURE_CUT.search(text, begin + _BLOCK_BYTES):
-        yield text[begin:cut.end()]
+        yield text[begin : cut.end()]
         begin = cut.end()
     yield text[begin:]

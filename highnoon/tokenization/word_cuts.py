@@ -50,8 +50,7 @@ _KIND_OF_BYTE = _kinds()
 _CUT_OF_KINDS = bytes(
     _is_cut(before, here, after) for before in range(6) for here in range(6) for after in range(6)
 ).ljust(256, b"\0")
-_AFTER_APOSTROPHE = {ord(letter): b"" for letter in "sdmt"} | {
-    ord("l"): b"l", ord("v"): b"e", ord("r"): b"e"}
+_AFTER_APOSTROPHE = {ord(letter): b"" for letter in "sdmt"} | {ord("l"): b"l", ord("v"): b"e", ord("r"): b"e"}
 
 
 def cut_words(data: bytes) -> tuple[Places, npt.NDArray[np.bool_]]:
@@ -108,8 +107,9 @@ def _set_kinds(values: npt.NDArray[np.uint8], kind: npt.NDArray[np.uint8]) -> np
     return is_foreign
 
 
-def _cut_contractions(values: npt.NDArray[np.uint8], kind: npt.NDArray[np.uint8],
-                      is_cut: npt.NDArray[np.bool_]) -> None:
+def _cut_contractions(
+    values: npt.NDArray[np.uint8], kind: npt.NDArray[np.uint8], is_cut: npt.NDArray[np.bool_]
+) -> None:
     """Makes `'s`, `'d`, `'m`, `'t`, `'ll`, `'ve` and `'re` words where an apostrophe begins one."""
     places = np.flatnonzero(values == _APOSTROPHE)
     places = places[is_cut[places]]
@@ -124,8 +124,9 @@ def _cut_contractions(values: npt.NDArray[np.uint8], kind: npt.NDArray[np.uint8]
         is_cut[stop[kind[stop] == _LETTER]] = True
 
 
-def _whole_where_foreign(kind: npt.NDArray[np.uint8], is_foreign: npt.NDArray[np.bool_],
-                         cuts: Places) -> tuple[Places, npt.NDArray[np.bool_]]:
+def _whole_where_foreign(
+    kind: npt.NDArray[np.uint8], is_foreign: npt.NDArray[np.bool_], cuts: Places
+) -> tuple[Places, npt.NDArray[np.bool_]]:
     """Drops the cuts within stretches that hold a foreign byte; returns the rest and which are words."""
     is_space = (kind[cuts] == _BLANK) | (kind[cuts] == _OTHER_SPACE)
     before = cuts - 1

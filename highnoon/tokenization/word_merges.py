@@ -31,8 +31,9 @@ class WordMerges:
         self._ranks.add(*_pair_keys(pairs[:, 0], pairs[:, 1]), np.array([*ranks.values()], np.int64))
         self._joined = np.array([joined for _, _, joined in merges] or [0], np.int32)
 
-    def __call__(self, data: bytes, begins: Numbers,
-                 lengths: Numbers) -> tuple[npt.NDArray[np.int32], Numbers]:
+    def __call__(
+        self, data: bytes, begins: Numbers, lengths: Numbers
+    ) -> tuple[npt.NDArray[np.int32], Numbers]:
         """Returns the ids of all words one after another, and how many each has.
 
         Args:
@@ -67,7 +68,8 @@ class WordMerges:
             now = np.take_along_axis(now[goes_on], shifted, axis=1)
             now[:, -1] = -1
             its_ranks = np.take_along_axis(
-                its_ranks[goes_on], np.minimum(shifted[:, :-1], LONGEST_WORD_BYTES - 1), axis=1)
+                its_ranks[goes_on], np.minimum(shifted[:, :-1], LONGEST_WORD_BYTES - 1), axis=1
+            )
             its_ranks[:, -1] = _NO_RANK
             lines = np.arange(len(rows))
             now[lines, best] = self._joined[rank]

@@ -72,9 +72,11 @@ class WordTable:
             OverflowError: they would leave no free slot, without which nothing could be looked for.
         """
         if self._num_words + len(first) > self._last:
-            raise OverflowError(f"a table of {self._last + 1:,} slots holds {self._last:,} words at most; "
-                                f"{self._num_words:,} are there and {len(first):,} came; add fewer, or start "
-                                f"a new table")
+            raise OverflowError(
+                f"a table of {self._last + 1:,} slots holds {self._last:,} words at most; "
+                f"{self._num_words:,} are there and {len(first):,} came; add fewer, or start "
+                f"a new table"
+            )
         self._num_words += len(first)
         slots = self._slots(first, second)
         left = np.arange(len(first))

@@ -24,15 +24,26 @@ _FORM: dict[str, tuple[type, ...]] = {
 }
 _OPTIONAL: dict[str, tuple[type, ...]] = {"versions": (dict,), "format": (int,)}
 _PLANNED_STAGE: dict[str, tuple[type, ...]] = {
-    "name": (str,), "steps": (int,), "epochs": (int, type(None)), "learning_rate": _NUMBER,
+    "name": (str,),
+    "steps": (int,),
+    "epochs": (int, type(None)),
+    "learning_rate": _NUMBER,
 }
 _COMPLETED_STAGE: dict[str, tuple[type, ...]] = {
-    "name": (str,), "final_loss": (*_NUMBER, type(None)), "val_loss": (*_NUMBER, type(None)),
-    "epochs": (int,), "steps": (int,),
+    "name": (str,),
+    "final_loss": (*_NUMBER, type(None)),
+    "val_loss": (*_NUMBER, type(None)),
+    "epochs": (int,),
+    "steps": (int,),
 }
 _CALLBACK: dict[str, tuple[type, ...]] = {"class": (str,), "values": (dict,), "lost": (list,)}
 _ANNOTATIONS: dict[str, tuple[type, ...]] = {
-    "int": (int,), "float": _NUMBER, "str": (str,), "bool": (bool,), "list": (list,), "dict": (dict,),
+    "int": (int,),
+    "float": _NUMBER,
+    "str": (str,),
+    "bool": (bool,),
+    "list": (list,),
+    "dict": (dict,),
     "None": (type(None),),
 }
 _LISTS_OF_NUMBERS: dict[str, tuple[type, ...]] = {"mix_rows": (int,), "logged": _NUMBER}
@@ -63,8 +74,11 @@ def _problems(values: Mapping[str, Any], is_complete: bool) -> Iterator[str]:
         return
     if "run_id" in values and not is_run_id(values["run_id"]):
         yield f"`run_id` is {shown(values['run_id'], 40)}"
-    yield from (f"`versions` has {shown(value, 40)}" for value in values.get("versions", {}).values()
-                if not isinstance(value, str))
+    yield from (
+        f"`versions` has {shown(value, 40)}"
+        for value in values.get("versions", {}).values()
+        if not isinstance(value, str)
+    )
     yield from _entries(values.get("stages") or [], {"name": (str,)}, "stages")
     plan, run = values.get("plan") or {}, values.get("run") or {}
     yield from _wrong_types(plan, {"stages": (list,), "warmup_steps": (int,)}, "plan.")
@@ -90,7 +104,9 @@ def _run_problems(run: Mapping[str, Any], is_complete: bool) -> Iterator[str]:
     yield from _wrong_types(progress, known, "run.progress.")
     if isinstance(completed := progress.get("stages_completed"), list):
         yield from _entries(
-            completed, _COMPLETED_STAGE, "run.progress.stages_completed",
+            completed,
+            _COMPLETED_STAGE,
+            "run.progress.stages_completed",
             required=tuple(_COMPLETED_STAGE) if is_complete else (),
         )
     for name, kinds in _LISTS_OF_NUMBERS.items():

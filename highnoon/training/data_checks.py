@@ -90,8 +90,14 @@ def check_stage(data: StageData, plan: StagePlan, tokenizer: Any) -> StageCheck:
         )
     label = f"stage `{plan.name}`: "
     return StageCheck(
-        name=plan.name, steps=plan.steps, rows=plan.rows, tokens=plan.tokens, row_length=plan.row_length,
-        rows_per_step=plan.rows_per_step, num_rows_seen=len(batch["token_ids"]), supervised_share=share,
+        name=plan.name,
+        steps=plan.steps,
+        rows=plan.rows,
+        tokens=plan.tokens,
+        row_length=plan.row_length,
+        rows_per_step=plan.rows_per_step,
+        num_rows_seen=len(batch["token_ids"]),
+        supervised_share=share,
         problems=[label + problem for problem in problems],
         warnings=[label + warning for warning in warnings],
     )

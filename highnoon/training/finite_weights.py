@@ -19,9 +19,9 @@ def find_non_finite(variables: Sequence[keras.Variable]) -> str | None:
     checked = [variable for variable in variables if _is_float(variable.dtype)]
     if not checked:
         return None
-    flags = tf.stack([
-        tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(variable.value))) for variable in checked
-    ]).numpy()
+    flags = tf.stack(
+        [tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(variable.value))) for variable in checked]
+    ).numpy()
     if flags.all():
         return None
     return variable_names(checked)[int(np.argmin(flags))]

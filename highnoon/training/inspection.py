@@ -160,11 +160,13 @@ def inspect_folder(folder: pathlib.Path) -> CheckpointFacts:
         roles=roles_of(place),
         run_id=state.get("run_id"),
         weights=_totals(folder / WEIGHTS_FILE, lambda name: True),
-        slots=_totals(folder / OPTIMIZER_FILE, lambda name: is_slot(name) and not (
-            has_averages and name.endswith(_AVERAGE)
-        )),
+        slots=_totals(
+            folder / OPTIMIZER_FILE,
+            lambda name: is_slot(name) and not (has_averages and name.endswith(_AVERAGE)),
+        ),
         averages=_totals(folder / OPTIMIZER_FILE, lambda name: name.endswith(_AVERAGE))
-        if has_averages else None,
+        if has_averages
+        else None,
         optimizer=training.get("optimizer"),
         learning_rate_factor=_number(folder / OPTIMIZER_FILE, f"{SLOTS}learning_rate_factor"),
         schedule=training.get("schedule"),

@@ -92,8 +92,16 @@ class PlanChange:
 
 # Options that change nothing of what a run computes, or that the plan's own rows tell.
 _FREE_OPTIONS = {
-    "learning_rate", "batch_size", "epochs", "warmup_steps", "gradient_accumulation_steps",
-    "global_batch_size", "max_seq_length", "validation_split", "learning_rate_scaling", "max_skipped_steps",
+    "learning_rate",
+    "batch_size",
+    "epochs",
+    "warmup_steps",
+    "gradient_accumulation_steps",
+    "global_batch_size",
+    "max_seq_length",
+    "validation_split",
+    "learning_rate_scaling",
+    "max_skipped_steps",
     "fault_ladder",
 }
 
@@ -289,7 +297,8 @@ def _notes_on(
     for data, row in zip(stages, rows, strict=True):
         notes += [
             f"note: stage `{row.name}`, {store.name}: {describe_left_out(store.manifest['left_out'])}"
-            for store in getattr(data.train_rows, "stores", ()) if "left_out" in store.manifest
+            for store in getattr(data.train_rows, "stores", ())
+            if "left_out" in store.manifest
         ]
         if row.validation_documents == 0:
             notes.append(f"note: stage `{row.name}` has no held-out document; early stopping is off for it")

@@ -5,7 +5,16 @@ from __future__ import annotations
 from highnoon.training.plan import StagePlan, TrainingPlan
 
 _HEADER = (
-    "stage", "data", "documents", "tokens", "rows", "epochs", "steps", "batch", "peak lr", "order",
+    "stage",
+    "data",
+    "documents",
+    "tokens",
+    "rows",
+    "epochs",
+    "steps",
+    "batch",
+    "peak lr",
+    "order",
     "at least",
 )
 _MOST_SPANS = 6
@@ -15,9 +24,7 @@ def format_plan(plan: TrainingPlan) -> str:
     """Returns one line a stage, then what does not fit into it: mixes, overrides, the curriculum's growth."""
     lines = [_HEADER, *(_cells(stage) for stage in plan.stages)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADER))]
-    table = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
-    ]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
     total = f"{plan.total_steps:,} steps in all, warm-up {plan.warmup_steps:,}"
     details = [line for stage in plan.stages for line in _details(stage)]
     return "\n".join([*(line.rstrip() for line in table), *details, total, *plan.notes])

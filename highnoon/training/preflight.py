@@ -150,7 +150,8 @@ def preflight(
         total_tokens=sum(row.steps * row.rows_per_step * row.row_length for row in plan.stages),
         stages=checks,
         problems=[
-            *_trainable_problems(model), *tokenizer_problems(model, tokenizer),
+            *_trainable_problems(model),
+            *tokenizer_problems(model, tokenizer),
             *(p for check in checks for p in check.problems),
         ],
         warnings=[warning for check in checks for warning in check.warnings],

@@ -127,8 +127,11 @@ class Replay:
         plan = self._state["plan"]["stages"][index]
         config = TrainingConfig(**self._state["training_config"])
         # What a step held is told by the plan, however many devices shared it.
-        as_run = {"max_seq_length": plan["row_length"], "global_batch_size": plan["rows_per_step"],
-                  "batch_size": 1}
+        as_run = {
+            "max_seq_length": plan["row_length"],
+            "global_batch_size": plan["rows_per_step"],
+            "batch_size": 1,
+        }
         config = dataclasses.replace(config, **as_run)
         preparation = StagePreparation(self._state["packing"], self._tokenizer, self._cache_dir)
         opened = open_stage_sources([stage], self._data_dir)[0]
@@ -146,10 +149,16 @@ class Replay:
             is_here = row["segment_ids"] == number
             learned = row["labels"][is_here & (row["loss_weights"] > 0)].tolist()
             tokens = row["token_ids"][is_here].tolist()
-            pieces.append(ReplayedPiece(
-                document, *_origin(data, document), self._tokenizer.decode(tokens),
-                self._tokenizer.decode(learned), len(tokens), len(learned),
-            ))
+            pieces.append(
+                ReplayedPiece(
+                    document,
+                    *_origin(data, document),
+                    self._tokenizer.decode(tokens),
+                    self._tokenizer.decode(learned),
+                    len(tokens),
+                    len(learned),
+                )
+            )
         return pieces
 
 

@@ -44,9 +44,9 @@ class RowsAhead:
                     _read_block, data, view, number * size, size, first, count
                 )
         rows = [self._rows_of_step(data, (view, step // size, first, count), step % size) for step in steps]
-        return rows[0] if num_steps == 1 else {
-            name: np.stack([step[name] for step in rows]) for name in rows[0]
-        }
+        return (
+            rows[0] if num_steps == 1 else {name: np.stack([step[name] for step in rows]) for name in rows[0]}
+        )
 
     def _rows_of_step(self, data: StageData, key: Any, place: int) -> dict[str, np.ndarray]:
         start = place * data.rows_per_step

@@ -230,8 +230,10 @@ class TrainingRun:
         progress = self.progress
         best = {"best_step": progress.lowest_val_step, "best_val_loss": progress.lowest_val_loss}
         summary = {
-            "total_steps": progress.step, "stages_completed": list(progress.stages_completed),
-            "weights": weights, **best,
+            "total_steps": progress.step,
+            "stages_completed": list(progress.stages_completed),
+            "weights": weights,
+            **best,
         }
         self.callbacks.event(
             "train_end", step=progress.step, summary=summary, best_checkpoint=self._best_folder()
@@ -282,7 +284,9 @@ class TrainingRun:
         progress, hook = self.progress, "on_train_end"
         chosen = "last"
         may_change = (
-            self.optimizer.averages() or self._best is not None or self._restore_end is not None
+            self.optimizer.averages()
+            or self._best is not None
+            or self._restore_end is not None
             or self.callbacks.overrides(hook)
         )
         self._trained = TrainedWeights(self.model) if may_change else None
@@ -337,8 +341,13 @@ class TrainingRun:
     def _step_for(self, micro_batch_size: int) -> TrainStep:
         if micro_batch_size not in self._steps:
             self._steps[micro_batch_size] = TrainStep(
-                self.model, self.optimizer, micro_batch_size, self.config.gradient_clip, self.jit_compile,
-                self.replicas, self.step_state,
+                self.model,
+                self.optimizer,
+                micro_batch_size,
+                self.config.gradient_clip,
+                self.jit_compile,
+                self.replicas,
+                self.step_state,
                 FaultLimits(self.config.spike_threshold, computes_in_float16(self.model)),
             )
         return self._steps[micro_batch_size]
@@ -363,7 +372,8 @@ class TrainingRun:
         if progress.train_loss is not None and math.isnan(progress.train_loss):
             warnings.warn(
                 f"stage `{plan.name}` ends without a loss: every step of its last epoch was skipped or had "
-                "no supervised token; lower `learning_rate` and look at its data", stacklevel=2,
+                "no supervised token; lower `learning_rate` and look at its data",
+                stacklevel=2,
             )
         progress.stages_completed.append({"name": plan.name, **metrics})
         progress.start_stage(progress.stage + 1)
@@ -560,7 +570,8 @@ class TrainingRun:
         progress, ladder = self.progress, self.config.fault_ladder
         is_broken = self._find_non_finite() is not None
         rungs = [
-            (place, rung) for place, rung in enumerate(ladder)
+            (place, rung)
+            for place, rung in enumerate(ladder)
             if place >= progress.num_fault_answers and (rung == "go_back" or not is_broken)
         ]
         place, rung = rungs[0] if rungs else (len(ladder), "stop")

@@ -158,8 +158,11 @@ def _with_template_of(tokenizer: Any, sources: Sequence[StageSources]) -> Any:
     templates = [template for template in found if template is not None]
     if not templates:
         return tokenizer
-    others = [template for template in (*templates, tokenizer.chat_template) if template not in (
-        None, templates[-1])]
+    others = [
+        template
+        for template in (*templates, tokenizer.chat_template)
+        if template not in (None, templates[-1])
+    ]
     if others:
         warnings.warn(
             f"conversations are written in several chat templates; the model will chat in that of the last "
@@ -234,19 +237,32 @@ class StagePreparation:
     ) -> StageData:
         source, name = sources[0], f"stage `{stage.name}`"
         if len(sources) > 1:
-            raise ConfigError(f"{name} mixes {len(sources)} datasets, one of them a stream, which is read "
-                              "alone; prepare it with `highnoon data prepare`, or give it its own stage")
+            raise ConfigError(
+                f"{name} mixes {len(sources)} datasets, one of them a stream, which is read "
+                "alone; prepare it with `highnoon data prepare`, or give it its own stage"
+            )
         if stage.scheduler is not None or (stage.steps is None and stage.tokens is None):
-            raise ConfigError(f"{name} reads {source.name} as a stream, which cannot be sorted or counted "
-                              "beforehand: give its length in `steps=` or `tokens=`, and no scheduler")
+            raise ConfigError(
+                f"{name} reads {source.name} as a stream, which cannot be sorted or counted "
+                "beforehand: give its length in `steps=` or `tokens=`, and no scheduler"
+            )
         if not self.packing:
-            raise ConfigError(f"{name} reads a stream, whose rows hold several documents, and the model "
-                              "cannot tell them apart; prepare the data with `highnoon data prepare`")
+            raise ConfigError(
+                f"{name} reads a stream, whose rows hold several documents, and the model "
+                "cannot tell them apart; prepare the data with `highnoon data prepare`"
+            )
 
         def rows(split: str, num_rows: int) -> StreamedRows:
             # Each side counts the bad rows of its own reading.
-            return StreamedRows(copy.copy(source), self.tokenizer, config.max_seq_length, seed, split,
-                                num_rows, config.validation_split)
+            return StreamedRows(
+                copy.copy(source),
+                self.tokenizer,
+                config.max_seq_length,
+                seed,
+                split,
+                num_rows,
+                config.validation_split,
+            )
 
         data = StageData(stage, config, None, None, STREAM_KEY + source.fingerprint(), self.num_replicas)
         assert data.steps is not None

@@ -57,7 +57,11 @@ class RunSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.decay_ratio = float(decay_ratio)
         self._step, self._position, self._pace = (
             keras.Variable(
-                value, dtype="float32", trainable=False, name=name, autocast=False,
+                value,
+                dtype="float32",
+                trainable=False,
+                name=name,
+                autocast=False,
                 aggregation="only_first_replica",
             )
             for name, value in (("step", 0.0), ("position", 0.0), ("pace", 1.0))

@@ -98,8 +98,12 @@ class SkippedSteps:
         metrics = taken.metrics
         path = None if self._folder is None else self._folder / f"step_{taken.step:08d}.npz"
         skipped = SkippedStep(
-            taken.step, int(metrics["skipped_in_a_row"]), float(metrics["loss"]),
-            float(metrics["grad_norm"]), taken.position, path,
+            taken.step,
+            int(metrics["skipped_in_a_row"]),
+            float(metrics["loss"]),
+            float(metrics["grad_norm"]),
+            taken.position,
+            path,
         )
         if path is None:
             return skipped

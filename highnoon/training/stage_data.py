@@ -218,9 +218,7 @@ class StageData:
             stage_step += span[0] * span[1]
         return planned
 
-    def planned_epoch(
-        self, epochs: int, epoch: int, stage_step: int, num_steps: int
-    ) -> tuple[float, float]:
+    def planned_epoch(self, epochs: int, epoch: int, stage_step: int, num_steps: int) -> tuple[float, float]:
         """Returns at which planned step of the stage an epoch begins, and the planned steps per step of it.
 
         A stage whose length is in steps takes all of them. One whose length is in epochs takes fewer steps
@@ -244,9 +242,7 @@ class StageData:
             return self.train_rows.num_documents
         return self.num_allowed(epoch, stage_step)
 
-    def _until_change(
-        self, now: int, most: int, epoch: int, stage_step: int, by_step: bool = False
-    ) -> int:
+    def _until_change(self, now: int, most: int, epoch: int, stage_step: int, by_step: bool = False) -> int:
         """Returns how many epochs or steps allow `now` documents, a number that never falls; up to `most`."""
 
         def allowed(more: int) -> int:
@@ -268,9 +264,7 @@ class StageData:
         for rows in self._validation_parts.values():
             yield from self._batches(rows, None)
 
-    def validation_batches_by_dataset(
-        self, max_tokens: int
-    ) -> dict[str, Iterator[dict[str, np.ndarray]]]:
+    def validation_batches_by_dataset(self, max_tokens: int) -> dict[str, Iterator[dict[str, np.ndarray]]]:
         """Returns, for each dataset that holds something out, its batches: an even sample.
 
         Args:

@@ -176,7 +176,9 @@ class TrainStep:
         shape = (self.micro_batch_size, row_length)
         micro_gradients = self._micro_gradients.get_concrete_function(
             {key: tf.TensorSpec(shape, dtype) for key, dtype in BATCH_DTYPES.items()},
-            dict.fromkeys(_SCALES, scalar), _specs(self._weights), _specs(self._others)
+            dict.fromkeys(_SCALES, scalar),
+            _specs(self._weights),
+            _specs(self._others),
         )
 
         def step(batch: Any, loss_weight: tf.Tensor, measures: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -53,7 +53,11 @@ class StepState:
     def __init__(self) -> None:
         self._by_name = {
             name: keras.Variable(
-                value, dtype=dtype, trainable=False, name=name, autocast=False,
+                value,
+                dtype=dtype,
+                trainable=False,
+                name=name,
+                autocast=False,
                 aggregation="only_first_replica",
             )
             for name, (value, dtype) in self._BEGINNING.items()

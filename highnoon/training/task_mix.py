@@ -68,8 +68,9 @@ def task_mix_stages(
         begin += steps
         made.append(_stage(name, steps, given, tasks, optional))
     if max_iters is not None and begin != max_iters:
-        raise ConfigError(f"the stages of the task mix last {begin:,} steps in all, and `max_iters` is "
-                          f"{max_iters:,}")
+        raise ConfigError(
+            f"the stages of the task mix last {begin:,} steps in all, and `max_iters` is {max_iters:,}"
+        )
     return made
 
 
@@ -92,8 +93,10 @@ def _num_steps(given: Mapping[str, Any], name: str, begin: int) -> int:
     key, length = keys[0], given[keys[0]]
     if isinstance(length, (list, tuple)):
         if len(length) != 2 or any(not _is_whole(bound) for bound in length) or length[0] != begin:
-            raise ConfigError(f"stage `{name}` must begin at step {begin}, where the one before ends; "
-                              f"received {shown(length)}")
+            raise ConfigError(
+                f"stage `{name}` must begin at step {begin}, where the one before ends; "
+                f"received {shown(length)}"
+            )
         length = length[1] - length[0]
     return require_count(f"{key}` of stage `{name}", length)
 
@@ -114,13 +117,16 @@ def _stage(
         raise ConfigError(f"stage `{name}` needs `weights`, a share for each task; received {shown(weights)}")
     unknown = [task for task in weights if task not in tasks]
     if unknown:
-        raise ConfigError(f"stage `{name}` weighs the task {shown(unknown[0])}, which has no data; tasks are "
-                          f"{_names(tasks)}")
+        raise ConfigError(
+            f"stage `{name}` weighs the task {shown(unknown[0])}, which has no data; tasks are "
+            f"{_names(tasks)}"
+        )
     try:
         checked = {task: require_number(task, weight, least=0) for task, weight in weights.items()}
     except ConfigError:
-        raise ConfigError(f"the weights of stage `{name}` must be numbers, none below 0; received "
-                          f"{shown(dict(weights))}") from None
+        raise ConfigError(
+            f"the weights of stage `{name}` must be numbers, none below 0; received {shown(dict(weights))}"
+        ) from None
     used = {task: weight for task, weight in checked.items() if weight > 0}
     overrides = {} if given.get("overrides") is None else given["overrides"]
     return CurriculumStage(
@@ -164,20 +170,31 @@ def sequence_length_stages(
             f"{config.batch_size} x max_seq_length={config.max_seq_length}); received {list(lengths)}"
         )
     if config.global_batch_size is not None:
-        raise ConfigError("`global_batch_size` counts rows, whose length changes here; give "
-                          "`gradient_accumulation_steps` instead")
+        raise ConfigError(
+            "`global_batch_size` counts rows, whose length changes here; give "
+            "`gradient_accumulation_steps` instead"
+        )
     if lengths[-1] != config.max_seq_length:
-        warnings.warn(f"the longest rows of `{name}` are {lengths[-1]} tokens, not max_seq_length="
-                      f"{config.max_seq_length}", stacklevel=3)
+        warnings.warn(
+            f"the longest rows of `{name}` are {lengths[-1]} tokens, not max_seq_length="
+            f"{config.max_seq_length}",
+            stacklevel=3,
+        )
     stages = []
     for place, length in enumerate(lengths):
         shares = {
             key: (place + 1) * arguments[key] // len(lengths) - place * arguments[key] // len(lengths)
-            for key in ("steps", "tokens") if arguments.get(key) is not None
+            for key in ("steps", "tokens")
+            if arguments.get(key) is not None
         }
-        overrides = {**arguments.get("config_overrides", {}), "max_seq_length": length,
-                     "batch_size": tokens // length}
-        stages.append(CurriculumStage(
-            f"{name}-{length}", datasets, **{**arguments, **shares, "config_overrides": overrides}
-        ))
+        overrides = {
+            **arguments.get("config_overrides", {}),
+            "max_seq_length": length,
+            "batch_size": tokens // length,
+        }
+        stages.append(
+            CurriculumStage(
+                f"{name}-{length}", datasets, **{**arguments, **shares, "config_overrides": overrides}
+            )
+        )
     return stages

@@ -207,8 +207,17 @@ class Trainer:
         """
         return self._add_stage(
             CurriculumStage(
-                name, datasets, epochs, weight, config_overrides, steps, scheduler, tokens, balance,
-                max_repeats, optional,
+                name,
+                datasets,
+                epochs,
+                weight,
+                config_overrides,
+                steps,
+                scheduler,
+                tokens,
+                balance,
+                max_repeats,
+                optional,
             )
         )
 
@@ -386,13 +395,17 @@ class Trainer:
         """
         _check_run_arguments(
             counts={
-                "checkpoint_interval": checkpoint_interval, "log_interval": log_interval,
-                "eval_interval": eval_interval, "keep_checkpoints": keep_checkpoints,
+                "checkpoint_interval": checkpoint_interval,
+                "log_interval": log_interval,
+                "eval_interval": eval_interval,
+                "keep_checkpoints": keep_checkpoints,
                 "keep_every": keep_every,
             },
             flags={
-                "save_checkpoints": save_checkpoints, "extend": extend,
-                "allow_plan_change": allow_plan_change, "restore_best": restore_best,
+                "save_checkpoints": save_checkpoints,
+                "extend": extend,
+                "allow_plan_change": allow_plan_change,
+                "restore_best": restore_best,
             },
             paths={"checkpoint_dir": checkpoint_dir, "log_dir": log_dir},
             callbacks=callbacks,
@@ -426,8 +439,10 @@ class Trainer:
             if saved:
                 print_text(checkpoint.explain_choice(saved["folder"]))
             if self.progress.ended_early(plan.stages[-1], len(plan.stages)):
-                print_text(f"the run ended early, at step {self.progress.step:,} of {plan.total_steps:,}; "
-                           "train(extend=True) or --extend continues its last stage")
+                print_text(
+                    f"the run ended early, at step {self.progress.step:,} of {plan.total_steps:,}; "
+                    "train(extend=True) or --extend continues its last stage"
+                )
         run_folder = None if log_dir is None else pathlib.Path(log_dir) / self._run_id
         if run_folder is not None and is_chief:
             self.held_folders.hold(run_folder, "wait until it ends, or choose another `log_dir`")
@@ -535,9 +550,7 @@ class Trainer:
         )
         if hasattr(self.model, "tokenizer"):
             self.model.tokenizer = self.tokenizer
-        preparation = StagePreparation(
-            self._packs_rows, self.tokenizer, self.cache_dir, self.replicas.count
-        )
+        preparation = StagePreparation(self._packs_rows, self.tokenizer, self.cache_dir, self.replicas.count)
         data = [
             preparation.prepare(stage, opened, config, self.config.seed + index)
             for index, (stage, opened, config) in enumerate(zip(self.stages, sources, configs, strict=True))

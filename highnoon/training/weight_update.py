@@ -112,5 +112,3 @@ class WeightUpdate:
             new[_AVERAGE] = momentum * average + (1.0 - momentum) * new_weight
         kept = {name: tf.where(is_good, tf.cast(new[name], old[name].dtype), old[name]) for name in old}
         return tf.where(is_good, tf.cast(new_weight, weight.dtype), weight), kept
-
-

@@ -30,7 +30,8 @@ def test_each_evaluation_is_followed_by_a_sample_of_every_prompt(tmp_path):
     group.event("evaluation", step=2, stage="a", metrics={"val/loss": 1.0})
     assert [event["event"] for event in heard] == ["log", "evaluation", "sample"]
     expected = [
-        {"prompt": "The sun", "text": "The sun, 5 at 0.5"}, {"prompt": "A crow", "text": "A crow, 5 at 0.5"}
+        {"prompt": "The sun", "text": "The sun, 5 at 0.5"},
+        {"prompt": "A crow", "text": "A crow, 5 at 0.5"},
     ]
     assert heard[-1]["samples"] == expected and heard[-1]["step"] == 2
     assert read_metrics(tmp_path / "metrics.jsonl")[-1]["samples"] == expected

@@ -100,7 +100,8 @@ def test_several_kills_leave_each_step_once_and_no_hole(tmp_path, whole):
 
 
 @pytest.mark.parametrize(
-    "end", [b"\x00" * 40, b"\x18", b"\x10\x00\x00\x00\x00\x00\x00\x00", bytes(range(99))],
+    "end",
+    [b"\x00" * 40, b"\x18", b"\x10\x00\x00\x00\x00\x00\x00\x00", bytes(range(99))],
     ids=["zeros", "a byte", "a length", "noise"],
 )
 def test_what_is_half_written_after_a_checkpoint_is_cut(tmp_path, whole, end):
@@ -205,10 +206,20 @@ def test_a_url_is_refused_at_once():
         TensorBoardLog("gs://bucket/logs")
 
 
-@pytest.mark.parametrize("change", [
-    {"run": "../../x"}, {"run": 3}, {"sizes": []}, {"sizes": {"a": None}}, {"sizes": {"a": -1}},
-    {"waiting": None}, {"waiting": [1]}, {"waiting": ["A"]}, {"waiting": [""]},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run": "../../x"},
+        {"run": 3},
+        {"sizes": []},
+        {"sizes": {"a": None}},
+        {"sizes": {"a": -1}},
+        {"waiting": None},
+        {"waiting": [1]},
+        {"waiting": ["A"]},
+        {"waiting": [""]},
+    ],
+)
 def test_a_state_of_another_form_is_refused_before_a_file_is_touched(tmp_path, whole, change):
     run = Run(tmp_path / "logs")
     run.take()

@@ -27,8 +27,22 @@ def texts(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def test_text_is_prepared_inspected_and_counted(texts, tmp_path, capsys):
     folder = str(tmp_path / "out")
-    assert main(["data", "prepare", str(texts), "--output", folder, "--vocab-size", "280",
-                 "--validation-split", "0.2"]) == 0
+    assert (
+        main(
+            [
+                "data",
+                "prepare",
+                str(texts),
+                "--output",
+                folder,
+                "--vocab-size",
+                "280",
+                "--validation-split",
+                "0.2",
+            ]
+        )
+        == 0
+    )
     assert "42 documents" in capsys.readouterr().out
     assert TokenStore.open(folder).tokenizer.vocab_size == 280
     assert main(["data", "inspect", folder, "--documents", "1"]) == 0
@@ -115,8 +129,24 @@ def test_cleaning_steps_of_a_file_are_applied_and_reported(
     path = tmp_path / "pages.jsonl"
     path.write_text("".join(json.dumps({"text": f"Page {n} of a book."}) + "\n" for n in [*range(9), 3, 4]))
     (tmp_path / "clean.yaml").write_text("- {step: exact_duplicates}\n- {step: length, min_characters: 5}\n")
-    assert main(["data", "prepare", str(path), "--output", str(tmp_path / "out"), "--vocab-size", "300",
-                 "--clean", str(tmp_path / "clean.yaml"), "--validation-split", "0"]) == 0
+    assert (
+        main(
+            [
+                "data",
+                "prepare",
+                str(path),
+                "--output",
+                str(tmp_path / "out"),
+                "--vocab-size",
+                "300",
+                "--clean",
+                str(tmp_path / "clean.yaml"),
+                "--validation-split",
+                "0",
+            ]
+        )
+        == 0
+    )
     printed = capsys.readouterr().out
     assert "9 documents" in printed and "duplicate" in printed
     assert len(list(PreparedTokens(tmp_path / "out").documents())) == 9
@@ -144,8 +174,26 @@ def test_a_step_of_a_run_is_shown(
     monkeypatch.chdir(tmp_path)
     rows = [{"instruction": f"Say {n}.", "response": f"It is {n}!"} for n in range(40)]
     (tmp_path / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert main(["train", "--data", "asked.jsonl", "--preset", "highnoon-nano", "--steps", "3",
-                 "--output", "out", "--training.max_seq_length", "64", "--training.batch_size", "2"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "--data",
+                "asked.jsonl",
+                "--preset",
+                "highnoon-nano",
+                "--steps",
+                "3",
+                "--output",
+                "out",
+                "--training.max_seq_length",
+                "64",
+                "--training.batch_size",
+                "2",
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
     assert main(["data", "replay", "out", "--step", "2", "--rows", "1"]) == 0
     printed = capsys.readouterr().out
@@ -160,8 +208,17 @@ def test_what_is_left_out_is_said(tmp_path: pathlib.Path, capsys: pytest.Capture
     path = tmp_path / "a.jsonl"
     rows = ['{"text": "one", "id": 1}', "not JSON", '{"text": "two", "id": 1}', '{"text": "three", "id": 3}']
     path.write_text("\n".join(rows))
-    command = ["data", "prepare", str(path), "--output", str(tmp_path / "out"), "--vocab-size", "263",
-               "--validation-split", "0"]
+    command = [
+        "data",
+        "prepare",
+        str(path),
+        "--output",
+        str(tmp_path / "out"),
+        "--vocab-size",
+        "263",
+        "--validation-split",
+        "0",
+    ]
     assert main(command) == 1
     assert f"{path}:2" in capsys.readouterr().err
     assert main([*command, "--skip-bad"]) == 0
@@ -185,8 +242,23 @@ def rows(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def prepared_texts(rows: pathlib.Path, *options: str) -> list[Document]:
     folder = rows.parent / "out"
-    assert main(["data", "prepare", str(rows), "--output", str(folder), "--tokenizer", str(rows.parent),
-                 "--validation-split", "0", *options]) == 0
+    assert (
+        main(
+            [
+                "data",
+                "prepare",
+                str(rows),
+                "--output",
+                str(folder),
+                "--tokenizer",
+                str(rows.parent),
+                "--validation-split",
+                "0",
+                *options,
+            ]
+        )
+        == 0
+    )
     return list(PreparedTokens(folder).documents())
 
 
@@ -198,20 +270,31 @@ def test_fields_of_rows_are_chosen(rows):
 def test_lines_and_kinds_are_read_as_asked(rows, capsys):
     rows.write_text(json.dumps({"prompt": "who?", "response": "a fox", "text": "x"}) + "\n" + "x" * 99 + "\n")
     (rows.parent / "chat.jinja").write_text(
-        "{% for m in messages %}{% generation %}{{ m['content'] }}{% endgeneration %}|{% endfor %}")
-    words = ["--kind", "instruction", "--chat-template", str(rows.parent / "chat.jinja"), "--skip-bad",
-             "--max-line-bytes", "80"]
+        "{% for m in messages %}{% generation %}{{ m['content'] }}{% endgeneration %}|{% endfor %}"
+    )
+    words = [
+        "--kind",
+        "instruction",
+        "--chat-template",
+        str(rows.parent / "chat.jinja"),
+        "--skip-bad",
+        "--max-line-bytes",
+        "80",
+    ]
     assert [document.text for document in prepared_texts(rows, *words)] == ["who?|a fox|"]
     assert "line too long 1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("options", "error"), [
-    (["--workers", "0"], "`num_workers` must be at least 1"),
-    (["--validation-split", "1.5"], "`validation_split`"),
-    (["--output", "taken"], "taken is not empty and holds no tokens (mine.txt)"),
-    (["--clean", "empty.yaml"], "empty.yaml holds no cleaning steps"),
-    (["--clean", "bad.yaml"], "bad.yaml is not valid YAML"),
-])
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--workers", "0"], "`num_workers` must be at least 1"),
+        (["--validation-split", "1.5"], "`validation_split`"),
+        (["--output", "taken"], "taken is not empty and holds no tokens (mine.txt)"),
+        (["--clean", "empty.yaml"], "empty.yaml holds no cleaning steps"),
+        (["--clean", "bad.yaml"], "bad.yaml is not valid YAML"),
+    ],
+)
 def test_what_will_be_refused_is_refused_before_a_tokenizer_is_trained(
     rows, tmp_path, capsys, monkeypatch, options, error
 ):
@@ -227,8 +310,17 @@ def test_what_will_be_refused_is_refused_before_a_tokenizer_is_trained(
 
 def test_the_report_of_a_chain_that_drops_everything_is_printed(rows, tmp_path, capsys):
     (tmp_path / "clean.yaml").write_text("- {step: length, min_characters: 500}\n")
-    words = ["data", "prepare", str(rows), "--text-field", "body", "--output", str(tmp_path / "out"),
-             "--clean", str(tmp_path / "clean.yaml")]
+    words = [
+        "data",
+        "prepare",
+        str(rows),
+        "--text-field",
+        "body",
+        "--output",
+        str(tmp_path / "out"),
+        "--clean",
+        str(tmp_path / "clean.yaml"),
+    ]
     for tokenizer in ([], ["--tokenizer", str(tmp_path)]):
         assert main([*words, *tokenizer]) == 1
         assert "too short" in capsys.readouterr().out

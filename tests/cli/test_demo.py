@@ -44,9 +44,16 @@ def test_the_model_is_a_mixture_of_experts():
 def test_a_demo_leaves_all_that_it_promises(texts, tmp_path, capsys):
     figures = demo.run_demo(SMALL, tmp_path / "out", minutes=0.02, seed=1)
     printed = capsys.readouterr().out
-    for expected in ("parameters", "tokens a second", "first", "third", f"{figures['bits_per_byte']:.3f}",
-                     f"gzip -9: {figures['gzip_bits_per_byte']:.3f}", "continuing 'This module provides '",
-                     "highnoon generate --model"):
+    for expected in (
+        "parameters",
+        "tokens a second",
+        "first",
+        "third",
+        f"{figures['bits_per_byte']:.3f}",
+        f"gzip -9: {figures['gzip_bits_per_byte']:.3f}",
+        "continuing 'This module provides '",
+        "highnoon generate --model",
+    ):
         assert expected in printed
     assert (tmp_path / "out" / "loss.png").read_bytes().startswith(b"\x89PNG")
     (metrics,) = (tmp_path / "out" / "logs").rglob("metrics.jsonl")

@@ -17,7 +17,8 @@ def write_checkpoint(directory: pathlib.Path, step: int, scale: float = 1.0) -> 
     progress = {"step": step, "stage": 0, "epoch": 1, "step_in_epoch": 2, "stage_step": step}
     stage = {"name": "tales", "steps": 90, "epochs": 3, "learning_rate": 0.5}
     state = {
-        "run_id": "abc", "plan": {"stages": [stage]},
+        "run_id": "abc",
+        "plan": {"stages": [stage]},
         "training_config": {"optimizer": "adamw", "schedule": "cosine"},
         "run": {"progress": {**progress, "train_loss": 3.25}},
     }
@@ -49,8 +50,17 @@ def printed(capsys: pytest.CaptureFixture, *words: object) -> str:
 
 def test_a_checkpoint_is_shown_with_its_place_and_size(directory, capsys):
     page = printed(capsys, directory / "best")
-    for words in ("step_00000010", "whole", "10 of 90", "tales (1 of 1)", "12 numbers in 1 arrays", "adamw",
-                  "0.5 at its peak", "3.2500 nats a token", "best"):
+    for words in (
+        "step_00000010",
+        "whole",
+        "10 of 90",
+        "tales (1 of 1)",
+        "12 numbers in 1 arrays",
+        "adamw",
+        "0.5 at its peak",
+        "3.2500 nats a token",
+        "best",
+    ):
         assert words in page
 
 

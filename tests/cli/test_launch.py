@@ -46,7 +46,7 @@ time.sleep(120)
 """
 
 # Stands in for ssh: runs the line in a shell of this machine, as sshd would in one of the other.
-SSH = f"{sys.executable} -c 'import os, sys; os.execvp(\"sh\", [\"sh\", \"-c\", sys.argv[2]])'"
+SSH = f'{sys.executable} -c \'import os, sys; os.execvp("sh", ["sh", "-c", sys.argv[2]])\''
 
 
 @pytest.fixture
@@ -308,10 +308,17 @@ def test_a_worker_of_another_host_gets_the_token_and_no_command_line_holds_it(tm
     assert all(f"[worker {rank}] token of 64 in 0" in told for rank in range(2)), told
 
 
-@pytest.mark.parametrize("words", [
-    ["--workers", "1000000000"], ["--workers", "2", "--base-port", "65535"],
-    ["--workers", "2", "--base-port", "-5"], ["--hosts", "HOSTS"], ["--hosts", "."], ["--hosts", "/dev/zero"],
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--workers", "1000000000"],
+        ["--workers", "2", "--base-port", "65535"],
+        ["--workers", "2", "--base-port", "-5"],
+        ["--hosts", "HOSTS"],
+        ["--hosts", "."],
+        ["--hosts", "/dev/zero"],
+    ],
+)
 def test_a_launch_that_cannot_be_is_refused_at_once(words, tmp_path, capsys):
     (tmp_path / "hosts").write_text("one 999999999\n")
     words = [str(tmp_path / "hosts") if word == "HOSTS" else word for word in words]

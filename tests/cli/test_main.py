@@ -184,8 +184,12 @@ def test_whatever_fails_at_a_memory_limit_is_put_down_to_it_and_nothing_else_is(
 @pytest.mark.parametrize(
     "words",
     [
-        ["train", "--config", ""], ["inspect", ""], ["inspect", "checkpoints", ""], ["data", "inspect", ""],
-        ["data", "replay", "", "--step", "1"], ["launch", "--hosts", "", "--", "true"],
+        ["train", "--config", ""],
+        ["inspect", ""],
+        ["inspect", "checkpoints", ""],
+        ["data", "inspect", ""],
+        ["data", "replay", "", "--step", "1"],
+        ["launch", "--hosts", "", "--", "true"],
         ["export", "--model", "model", "--output", ""],
     ],
 )

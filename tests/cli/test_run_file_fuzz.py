@@ -18,16 +18,39 @@ from highnoon.cli.run_file import RunFile
 from highnoon.config import ConfigError
 
 DATASET = {
-    "name": "y", "skip_bad": True, "domains": ["d"], "split": "line", "documents": 3, "template": "{a}",
-    "learned_fields": ["a"], "kind": "text", "max_line_bytes": 10, "check_ids": False, "stream": False,
+    "name": "y",
+    "skip_bad": True,
+    "domains": ["d"],
+    "split": "line",
+    "documents": 3,
+    "template": "{a}",
+    "learned_fields": ["a"],
+    "kind": "text",
+    "max_line_bytes": 10,
+    "check_ids": False,
+    "stream": False,
 }
 SCHEDULER = {
-    "adaptive": True, "num_stages": 3, "initial_fraction": 0.3, "unit": "step", "pace": "root",
-    "strategy": "mixed", "verbose": False, "reference_model": None, "warmup_epochs": 2,
+    "adaptive": True,
+    "num_stages": 3,
+    "initial_fraction": 0.3,
+    "unit": "step",
+    "pace": "root",
+    "strategy": "mixed",
+    "verbose": False,
+    "reference_model": None,
+    "warmup_epochs": 2,
 }
 STAGE = {
-    "name": "a", "datasets": ["x.txt", DATASET], "steps": 5, "weight": 1.0, "balance": 2.0,
-    "max_repeats": 3.0, "optional": ["x.txt"], "overrides": {"learning_rate": 1e-4}, "scheduler": SCHEDULER,
+    "name": "a",
+    "datasets": ["x.txt", DATASET],
+    "steps": 5,
+    "weight": 1.0,
+    "balance": 2.0,
+    "max_repeats": 3.0,
+    "optional": ["x.txt"],
+    "overrides": {"learning_rate": 1e-4},
+    "scheduler": SCHEDULER,
 }
 RULE = {"when": "train/loss > 4", "for": 2, "action": "stop", "severity": "info", "name": "n", "advice": "b"}
 RUN: dict[str, Any] = {
@@ -37,18 +60,47 @@ RUN: dict[str, Any] = {
     "stages": [STAGE],
     "tasks": {"t": "x.txt"},
     "curriculum": {
-        "enabled": True, "optional": ["t"], "max_iters": 5,
+        "enabled": True,
+        "optional": ["t"],
+        "max_iters": 5,
         "stages": [{"iters": 5, "weights": {"t": 1.0}, "name": "m", "overrides": {"batch_size": 2}}],
     },
-    "tokenizer": "tok.json", "data_dir": ".", "output": "o", "checkpoint_dir": "c", "epochs_per_stage": 3,
-    "checkpoint_interval": 10, "keep_checkpoints": 2, "keep_every": 5, "log_interval": 3, "eval_interval": 4,
+    "tokenizer": "tok.json",
+    "data_dir": ".",
+    "output": "o",
+    "checkpoint_dir": "c",
+    "epochs_per_stage": 3,
+    "checkpoint_interval": 10,
+    "keep_checkpoints": 2,
+    "keep_every": 5,
+    "log_interval": 3,
+    "eval_interval": 4,
     "alerts": {"rules": ["train/loss > 4 for 2 -> stop", RULE], "actions": {"plateau": None}},
     "wandb": {"project": "p", "name": "n", "config": {"a": 1}, "tags": ["x"], "mode": "offline"},
     "sample_prompts": ["Once"],
 }
 WRONG = [
-    None, 3, 0, -1, 10**30, 10**400, 1.5, True, "text", "", " ", [], [[]], {}, {"a": 1}, math.nan, math.inf,
-    [1, [2]], "\x00", "x" * 5000, "\x1b[31m",
+    None,
+    3,
+    0,
+    -1,
+    10**30,
+    10**400,
+    1.5,
+    True,
+    "text",
+    "",
+    " ",
+    [],
+    [[]],
+    {},
+    {"a": 1},
+    math.nan,
+    math.inf,
+    [1, [2]],
+    "\x00",
+    "x" * 5000,
+    "\x1b[31m",
 ]
 
 
@@ -95,18 +147,29 @@ def test_the_run_that_is_changed_is_sound():
     assert problem_of(yaml.safe_dump(RUN)) is None
 
 
-@settings(max_examples=450, deadline=None, database=None, derandomize=True,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=450,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
-    path=st.sampled_from(paths(RUN)), change=st.sampled_from(["set"] * 8 + ["remove", "rename"]),
+    path=st.sampled_from(paths(RUN)),
+    change=st.sampled_from(["set"] * 8 + ["remove", "rename"]),
     value=st.sampled_from(WRONG),
 )
 def test_a_changed_run_file_is_refused_in_one_line_or_can_run(path, change, value):
     problem_of(yaml.safe_dump(changed(path, change, value)))
 
 
-@settings(max_examples=150, deadline=None, database=None, derandomize=True,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     st.one_of(
         st.binary(max_size=60),

@@ -48,8 +48,9 @@ def test_an_exit_code_is_passed_on_and_an_abort_is_one_line(body, code, printed)
 
 
 def test_a_signal_to_the_command_reaches_what_runs():
-    process = start("signal.signal(signal.SIGTERM, lambda *_: sys.exit(5)); print('set', flush=True); "
-                    "time.sleep(60)")
+    process = start(
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(5)); print('set', flush=True); time.sleep(60)"
+    )
     assert [process.stdout.readline() for _ in range(2)][1] == "set\n"
     process.terminate()
     assert process.wait(60) == 5

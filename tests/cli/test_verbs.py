@@ -150,8 +150,10 @@ def test_the_table_of_models_names_every_preset_with_its_figures(capsys):
     assert main(["models", "--json"]) == 0
     table = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert set(table) == set(PRESETS)
-    assert all(row["active"] <= row["total"] and row["bytes_to_run"] < row["bytes_to_train"]
-               for row in table.values())
+    assert all(
+        row["active"] <= row["total"] and row["bytes_to_run"] < row["bytes_to_train"]
+        for row in table.values()
+    )
     assert main(["models"]) == 0
     printed = capsys.readouterr().out
     assert all(f"{row['total']:,}" in printed for row in table.values())

@@ -36,6 +36,7 @@ def make_source() -> Callable[..., ListSource]:
 @pytest.fixture
 def make_store(tmp_path: pathlib.Path) -> MakeStore:
     """Tokenises texts by bytes, none held out unless asked."""
+
     def make(texts: Sequence[str], name: str = "texts", validation_split: float = 0.0) -> TokenStore:
         return tokenize(ListSource(texts, name), ByteTokenizer(), tmp_path / "cache", validation_split)
 

@@ -32,7 +32,12 @@ from highnoon.tokenization import ByteTokenizer
 pytest.importorskip("apache_beam")
 
 STEPS: list[Step] = [
-    Length(8), ExactDuplicates(), PersonalData(), Length(max_characters=100), ExactDuplicates()]
+    Length(8),
+    ExactDuplicates(),
+    PersonalData(),
+    Length(max_characters=100),
+    ExactDuplicates(),
+]
 
 
 @pytest.fixture

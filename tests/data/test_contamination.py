@@ -19,8 +19,9 @@ OTHERS = ["A page about rivers and the people who live there. " * 3, "Nothing to
 
 
 def search(make_source, train, *benchmark, **options):
-    report = find_contamination(make_source(train, "train"), [make_source(benchmark, "benchmark")],
-                                validation_split=0.0, **options)
+    report = find_contamination(
+        make_source(train, "train"), [make_source(benchmark, "benchmark")], validation_split=0.0, **options
+    )
     return report["benchmarks"][0]
 
 
@@ -39,10 +40,10 @@ def test_twelve_words_in_common_are_not_enough(make_source):
 
 def test_examples_name_the_places_on_both_sides(make_source):
     benchmark, page = f"Q7. {QUESTION}", f"„Ähm“, he said. {QUESTION.upper()} Well, nobody knows."
-    entry, = search(make_source, [*OTHERS, page], benchmark)["found"]
+    (entry,) = search(make_source, [*OTHERS, page], benchmark)["found"]
     for side, text in (("example", benchmark), ("train", page)):
         place = entry[side]
-        assert text[place["start"]:place["stop"]].casefold() == " ".join(QUESTION.split()[:13]).casefold()
+        assert text[place["start"] : place["stop"]].casefold() == " ".join(QUESTION.split()[:13]).casefold()
     assert (entry["example"]["source"], entry["example"]["id"]) == ("benchmark", "0")
     assert (entry["train"]["source"], entry["train"]["id"]) == ("train", "2")
     assert entry["words"] == " ".join(QUESTION.upper().split()[:13])
@@ -59,8 +60,12 @@ def test_shorter_examples_are_sought_whole_and_very_short_ones_as_whole_document
 
 
 def test_every_example_that_shares_a_run_is_counted(make_source):
-    found = search(make_source, [QUESTION, QUESTION], *[f"{QUESTION} Option {letter}." for letter in "ABCD"],
-                   num_examples=2)
+    found = search(
+        make_source,
+        [QUESTION, QUESTION],
+        *[f"{QUESTION} Option {letter}." for letter in "ABCD"],
+        num_examples=2,
+    )
     assert (found["contaminated"], found["train_documents"], len(found["found"])) == (4, 2, 2)
 
 
@@ -68,11 +73,13 @@ def test_found_examples_equal_a_naive_search(make_source):
     chooser = random.Random(7)
     texts = [" ".join(chooser.choice("ab") for _ in range(chooser.randrange(5, 40))) for _ in range(120)]
     train, benchmark = texts[:80], texts[80:]
-    runs = {tuple(words[place:place + 9])
-            for words in map(str.split, train) for place in range(len(words) - 8)}
+    runs = {
+        tuple(words[place : place + 9]) for words in map(str.split, train) for place in range(len(words) - 8)
+    }
     long = [words for words in map(str.split, benchmark) if len(words) >= 9]
-    expected = sum(any(tuple(words[place:place + 9]) in runs for place in range(len(words) - 8))
-                   for words in long)
+    expected = sum(
+        any(tuple(words[place : place + 9]) in runs for place in range(len(words) - 8)) for words in long
+    )
     found = search(make_source, train, *map(" ".join, long), n=9)
     assert 0 < expected < len(long) and found["contaminated"] == expected
 
@@ -81,7 +88,7 @@ def test_held_out_documents_are_sought_in_those_that_are_trained_on(make_source)
     base = [f"{QUESTION} Version {number}." for number in range(40)]
     held_out = [text for text in base if split_hash(text) < split_threshold(0.3)]
     report = find_contamination(make_source(base + OTHERS), validation_split=0.3)
-    entry, = report["benchmarks"]
+    (entry,) = report["benchmarks"]
     assert report["train"]["documents"] == 42 - entry["examples"]
     assert entry["benchmark"] == "validation split" and 0 < len(held_out) == entry["contaminated"]
     assert find_contamination(make_source(base), validation_split=0.0)["benchmarks"] == []
@@ -89,8 +96,12 @@ def test_held_out_documents_are_sought_in_those_that_are_trained_on(make_source)
 
 def test_report_is_json_and_printed_with_places(make_source):
     console = Console(file=io.StringIO(), width=200)
-    report = report_contamination(make_source([QUESTION], "train"), [make_source([QUESTION], "benchmark")],
-                                  validation_split=0.0, console=console)
+    report = report_contamination(
+        make_source([QUESTION], "train"),
+        [make_source([QUESTION], "benchmark")],
+        validation_split=0.0,
+        console=console,
+    )
     assert json.loads(json.dumps(report)) == report
     printed = console.file.getvalue()
     assert "100.00%" in printed and "benchmark:0[0:60] in train:0[0:60]: Which of the four" in printed

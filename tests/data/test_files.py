@@ -21,14 +21,16 @@ def test_jsonl_rows_keep_their_source_and_id(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text(jsonl({"text": "one", "source": "book", "id": 7}) + "\n" + jsonl({"text": "two", "x": 1}))
     assert list(Files(file, domain="d").documents()) == [
-        Document("one", "book", "7", "d"), Document("two", "a.jsonl", "3", "d"),
+        Document("one", "book", "7", "d"),
+        Document("two", "a.jsonl", "3", "d"),
     ]
 
 
 def test_text_documents_are_numbered_within_their_file(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.txt").write_text("x\ny\n")
     assert list(Files(tmp_path / "a.txt", split="line").documents()) == [
-        Document("x", "a.txt", "0"), Document("y", "a.txt", "1"),
+        Document("x", "a.txt", "0"),
+        Document("y", "a.txt", "1"),
     ]
 
 
@@ -46,13 +48,16 @@ def test_packed_jsonl_is_jsonl(tmp_path: pathlib.Path) -> None:
     assert [d.text for d in Files(tmp_path / "a.jsonl.gz").documents()] == ["one"]
 
 
-@pytest.mark.parametrize(("line", "reason"), [
-    ('{"txt": "a", "id": 3}', "expected a row with `text`, `messages`"),
-    ('{"text": 5}', "expected a string `text`; received `text` of type int"),
-    ('["text"]', "expected a JSON object; received list"),
-    ('{"text": "a"', "this is not JSON"),
-    (r'{"text": "a\ud800"}', "lone surrogate at character 1"),
-])
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"txt": "a", "id": 3}', "expected a row with `text`, `messages`"),
+        ('{"text": 5}', "expected a string `text`; received `text` of type int"),
+        ('["text"]', "expected a JSON object; received list"),
+        ('{"text": "a"', "this is not JSON"),
+        (r'{"text": "a\ud800"}', "lone surrogate at character 1"),
+    ],
+)
 def test_a_bad_jsonl_line_is_named_by_file_and_line(tmp_path: pathlib.Path, line: str, reason: str) -> None:
     (tmp_path / "a.jsonl").write_text(jsonl({"text": "fine"}) + "\n" + line + "\n")
     with pytest.raises(DataError, match=r"a\.jsonl:3: ") as error:
@@ -102,8 +107,11 @@ def test_skipping_leaves_out_what_is_bad_and_counts_it(tmp_path: pathlib.Path) -
     texts = [document.text for document in source.documents()]
     assert texts in (["one", "two", "fine", "last", "end"], ["one", "two", "fine", "last", "three", "end"])
     assert {reason: found["places"] for reason, found in source.bad_rows.report()["reasons"].items()} == {
-        "no known field": [f"{tmp_path}/a.jsonl:2"], "not UTF-8": [f"{tmp_path}/b.txt:2"],
-        "empty file": [f"{tmp_path}/c.txt"], "rest of a damaged file": [f"{tmp_path}/d.jsonl.gz"]}
+        "no known field": [f"{tmp_path}/a.jsonl:2"],
+        "not UTF-8": [f"{tmp_path}/b.txt:2"],
+        "empty file": [f"{tmp_path}/c.txt"],
+        "rest of a damaged file": [f"{tmp_path}/d.jsonl.gz"],
+    }
 
 
 @pytest.mark.parametrize("split", ["file", "auto", "blank-line"])
@@ -113,7 +121,8 @@ def test_a_document_is_never_given_without_its_bad_lines(tmp_path: pathlib.Path,
     source = Files(f"{tmp_path}/*", split=split, options=ReadOptions(skip_bad=True))
     assert [document.text for document in source.documents()] == ["fine"]
     assert source.bad_rows.report()["reasons"] == {
-        "rest of a file that is not UTF-8": {"count": 1, "places": [f"{tmp_path}/a.txt:2"]}}
+        "rest of a file that is not UTF-8": {"count": 1, "places": [f"{tmp_path}/a.txt:2"]}
+    }
 
 
 def test_skipping_and_fields_are_part_of_the_fingerprint(tmp_path: pathlib.Path) -> None:
@@ -139,7 +148,8 @@ def test_an_unreadable_file_is_skipped_where_bad_ones_are(
     source = Files(f"{tmp_path}/*", options=ReadOptions(skip_bad=True))
     assert [document.text for document in source.documents()] == ["b.txt"]
     assert source.bad_rows.report()["reasons"] == {
-        "unreadable file": {"count": 1, "places": [f"{tmp_path}/a.txt"]}}
+        "unreadable file": {"count": 1, "places": [f"{tmp_path}/a.txt"]}
+    }
     assert source.fingerprint()
     with pytest.raises(DataError, match="Permission denied"):
         list(Files(f"{tmp_path}/*").documents())
@@ -147,10 +157,14 @@ def test_an_unreadable_file_is_skipped_where_bad_ones_are(
         Files(f"{tmp_path}/*").fingerprint()
 
 
-@pytest.mark.parametrize(("name", "data"), [
-    ("a.jsonl", '{"instruction": "Q", "response": "A"}\n'), ("a.csv", "instruction,response\nQ,A\n"),
-    ("a.tsv", "instruction\tresponse\nQ\tA\n"),
-])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.jsonl", '{"instruction": "Q", "response": "A"}\n'),
+        ("a.csv", "instruction,response\nQ,A\n"),
+        ("a.tsv", "instruction\tresponse\nQ\tA\n"),
+    ],
+)
 def test_rows_of_every_format_go_one_way(tmp_path: pathlib.Path, name: str, data: str) -> None:
     (tmp_path / name).write_text(data)
     [document] = Files(tmp_path / name).documents()

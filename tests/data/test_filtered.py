@@ -39,9 +39,17 @@ def test_reading_twice_gives_the_same(make_source: MakeSource) -> None:
 
 
 def test_the_fingerprint_is_of_the_source_and_the_bounds(make_source: MakeSource) -> None:
-    prints = [FilteredSource(make_source(texts), **options).fingerprint() for texts, options in (
-        (TEXTS, {}), (TEXTS[1:], {}), (TEXTS, {"min_characters": 2}), (TEXTS, {"max_characters": 99}),
-        (TEXTS, {"min_letter_share": 0.1}), (TEXTS, {"drop_duplicates": False}))]
+    prints = [
+        FilteredSource(make_source(texts), **options).fingerprint()
+        for texts, options in (
+            (TEXTS, {}),
+            (TEXTS[1:], {}),
+            (TEXTS, {"min_characters": 2}),
+            (TEXTS, {"max_characters": 99}),
+            (TEXTS, {"min_letter_share": 0.1}),
+            (TEXTS, {"drop_duplicates": False}),
+        )
+    ]
     assert len(set(prints)) == 6
     assert FilteredSource(make_source(TEXTS)).fingerprint() == prints[0]
 

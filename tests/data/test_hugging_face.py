@@ -30,8 +30,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[Any, FakeDataset]:
     known: dict[Any, FakeDataset] = {}
     module = types.ModuleType("datasets")
 
-    def load_dataset(path: str, name: str | None = None, split: str | None = None,
-                     **choices: Any) -> FakeDataset:
+    def load_dataset(
+        path: str, name: str | None = None, split: str | None = None, **choices: Any
+    ) -> FakeDataset:
         if choices:
             return known[path, name, split, *choices.items()]
         if (path, name, split) not in known:
@@ -44,21 +45,33 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[Any, FakeDataset]:
 
 
 def test_rows_with_text_are_documents(hub: dict[Any, FakeDataset]) -> None:
-    hub["org/set", "part", "test"] = FakeDataset([
-        {"text": "one", "id": "x"}, {"text": "", "id": "y"}, {"text": None}, {"text": "two", "id": 7},
-    ])
+    hub["org/set", "part", "test"] = FakeDataset(
+        [
+            {"text": "one", "id": "x"},
+            {"text": "", "id": "y"},
+            {"text": None},
+            {"text": "two", "id": 7},
+        ]
+    )
     source = HuggingFaceDataset("org/set:part", split="test")
     assert [(d.text, d.source, d.id) for d in source.documents()] == [
-        ("one", "hf:org/set:part", "x"), ("two", "hf:org/set:part", "7")]
+        ("one", "hf:org/set:part", "x"),
+        ("two", "hf:org/set:part", "7"),
+    ]
 
 
-@pytest.mark.parametrize(("row", "text"), [
-    ({"content": "code"}, "code"),
-    ({"content": "code", "text": "words"}, "words"),
-    ({"conversations": [{"from": "human", "value": "hi"}, {"from": "bot", "value": "ok"}]},
-     "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nok<|im_end|>\n"),
-    ({"messages": [{"role": "model", "content": "hi"}]}, "<|im_start|>assistant\nhi<|im_end|>\n"),
-])
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"content": "code"}, "code"),
+        ({"content": "code", "text": "words"}, "words"),
+        (
+            {"conversations": [{"from": "human", "value": "hi"}, {"from": "bot", "value": "ok"}]},
+            "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nok<|im_end|>\n",
+        ),
+        ({"messages": [{"role": "model", "content": "hi"}]}, "<|im_start|>assistant\nhi<|im_end|>\n"),
+    ],
+)
 def test_the_text_is_found_in_its_usual_columns(
     hub: dict[Any, FakeDataset], row: dict[str, Any], text: str
 ) -> None:
@@ -87,8 +100,9 @@ def test_what_cannot_be_used_is_a_one_line_error(hub: dict[Any, FakeDataset]) ->
 
 def test_from_hf_reads_a_documented_name(hub: dict[Any, FakeDataset], tmp_path: pathlib.Path) -> None:
     hub["monology/pile-uncopyrighted", None, "train"] = FakeDataset([{"text": f"{n} x"} for n in range(50)])
-    dataset = TextDataset.from_hf(name="pile", split="train", tokenizer=ByteTokenizer(), max_length=16,
-                                  cache_dir=tmp_path)
+    dataset = TextDataset.from_hf(
+        name="pile", split="train", tokenizer=ByteTokenizer(), max_length=16, cache_dir=tmp_path
+    )
     assert (dataset.name, dataset.max_length) == ("hf:monology/pile-uncopyrighted", 16)
     assert next(iter(dataset))["token_ids"].shape == (8, 16)
 
@@ -119,7 +133,8 @@ def test_a_revision_is_what_the_hub_is_asked_for(hub: dict[Any, FakeDataset]) ->
 def test_a_stream_is_read_anew_and_known_by_its_revision(hub: dict[Any, FakeDataset]) -> None:
     for revision in ("v1", "v2"):
         hub["org/set", None, "train", ("revision", revision), ("streaming", True)] = rows = FakeDataset(
-            [{"text": "one"}])
+            [{"text": "one"}]
+        )
         rows.column_names = None  # type: ignore[assignment]
     source = open_source("hf-stream:org/set@v1")
     first = source.fingerprint()
@@ -147,19 +162,20 @@ def test_a_connection_that_breaks_is_an_error_and_no_end(hub: dict[Any, FakeData
 
 
 def test_rows_of_the_hub_go_the_way_of_rows_of_files(hub: dict[Any, FakeDataset]) -> None:
-    hub["org/set", None, "train"] = FakeDataset([
-        {"title": "A", "body": "b"}, {"title": "C", "body": None}])
+    hub["org/set", None, "train"] = FakeDataset([{"title": "A", "body": "b"}, {"title": "C", "body": None}])
     source = open_source("hf:org/set", template="{title}: {body}", skip_bad=True)
     assert [d.text for d in source.documents()] == ["A: b"]
     assert source.bad_rows.report()["reasons"] == {  # type: ignore[attr-defined]
-        "missing field": {"count": 1, "places": ["hf:org/set row 1"]}}
+        "missing field": {"count": 1, "places": ["hf:org/set row 1"]}
+    }
 
 
 def test_the_fingerprint_knows_what_is_learnt(hub: dict[Any, FakeDataset]) -> None:
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     hub["a", None, "train"] = FakeDataset([{"messages": turns}])
-    hub["b", None, "train"] = FakeDataset([{"text": "<|im_start|>user\na<|im_end|>\n"
-                                                    "<|im_start|>assistant\nb<|im_end|>\n"}])
+    hub["b", None, "train"] = FakeDataset(
+        [{"text": "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"}]
+    )
     [one], [other] = (list(HuggingFaceDataset(name).documents()) for name in "ab")
     assert one.text == other.text
     assert HuggingFaceDataset("a").fingerprint() != HuggingFaceDataset("b").fingerprint()

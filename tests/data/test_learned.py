@@ -30,15 +30,21 @@ class Spanned(DocumentSource):
         digest.update(repr(self._documents).encode())
 
 
-MIXED = [("question? answer!", ((10, 17),)), ("plain text", None), ("ab cd ef", ((3, 5),)),
-         ("nothing of this", ()), ("é whole 日本", ((0, 10),)), ("two apart", ((0, 3), (4, 7)))] * 4
+MIXED = [
+    ("question? answer!", ((10, 17),)),
+    ("plain text", None),
+    ("ab cd ef", ((3, 5),)),
+    ("nothing of this", ()),
+    ("é whole 日本", ((0, 10),)),
+    ("two apart", ((0, 3), (4, 7))),
+] * 4
 
 
 def test_tokens_of_stretches_are_learnt_and_the_end_where_they_reach_it() -> None:
     def flags(text: str, spans: Spans) -> list[int]:
         batch = encode_batch([text, "x"], [spans, None], ByteTokenizer())
         assert batch.learned is not None
-        return batch.learned.astype(int).tolist()[:batch.lengths[0]]
+        return batch.learned.astype(int).tolist()[: batch.lengths[0]]
 
     assert flags("abc", ((1, 3),)) == [0, 0, 1, 1, 1]
     assert flags("abc", ((0, 2),)) == [0, 1, 1, 0, 0]
@@ -55,8 +61,10 @@ def test_a_prompt_has_the_ids_that_it_has_alone() -> None:
     tokenizer = QWTTextTokenizer().train_from_texts(["question answer"] * 9, vocab_size=290)
     prompt, answer = "question ans", "wer"
     batch = encode_batch([prompt + answer], [((len(prompt), len(prompt + answer)),)], tokenizer)
-    pieces = [*tokenizer.encode(prompt, add_special_tokens=False),
-              *tokenizer.encode(answer, add_special_tokens=False)]
+    pieces = [
+        *tokenizer.encode(prompt, add_special_tokens=False),
+        *tokenizer.encode(answer, add_special_tokens=False),
+    ]
     assert batch.tokens.tolist() == [2, *pieces, 3]
     assert batch.tokens.tolist() != tokenizer.encode(prompt + answer)
 
@@ -81,16 +89,20 @@ def test_a_label_that_is_not_learnt_has_no_weight(tmp_path: pathlib.Path) -> Non
 def test_rows_of_stores_with_stretches_pass_the_battery(
     tmp_path: pathlib.Path, packing: bool, weights: list[float] | None
 ) -> None:
-    stores = [tokenize(Spanned(MIXED), ByteTokenizer(), tmp_path, 0.0),
-              tokenize(Spanned([("all of it", None)] * 9), ByteTokenizer(), tmp_path, 0.0)]
+    stores = [
+        tokenize(Spanned(MIXED), ByteTokenizer(), tmp_path, 0.0),
+        tokenize(Spanned([("all of it", None)] * 9), ByteTokenizer(), tmp_path, 0.0),
+    ]
     assert stores[0].all_learned is not None and stores[1].all_learned is None
     check_dataset(PackedRows(stores, 9, packing=packing, weights=weights))
 
 
 def test_prepared_tokens_give_text_and_stretches_back(tmp_path: pathlib.Path) -> None:
     prepare(Spanned(MIXED), ByteTokenizer(), tmp_path, validation_split=0.0)
-    given = [(document.text, document.learned, document.domain)
-             for document in PreparedTokens(tmp_path).documents()]
+    given = [
+        (document.text, document.learned, document.domain)
+        for document in PreparedTokens(tmp_path).documents()
+    ]
     assert given == [(text, spans, "chat") for text, spans in MIXED]
 
 

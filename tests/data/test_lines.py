@@ -40,7 +40,9 @@ def test_a_line_of_100_mb_is_passed_over_without_being_held(tmp_path: pathlib.Pa
     tracemalloc.stop()
     assert lines == [(1, "first\n"), (3, "last\n")]
     assert {reason: found["places"] for reason, found in bad.report()["reasons"].items()} == {
-        "line too long": [f"{tmp_path}/a:2"], "not UTF-8": [f"{tmp_path}/a:4"]}
+        "line too long": [f"{tmp_path}/a:2"],
+        "not UTF-8": [f"{tmp_path}/a:4"],
+    }
     assert peak < 8 << 20
 
 

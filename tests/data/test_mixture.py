@@ -9,9 +9,17 @@ from highnoon.data import DataError
 from highnoon.data.mixture import CYCLE_TURNS, Mixture
 
 
-@pytest.mark.parametrize("weights", [
-    [0.5, 0.3, 0.2], [1 / 3, 1 / 3, 1 / 3], [0.999, 0.001], [0.123456, 0.876544], [0.05] * 20, [1.0],
-])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        [0.5, 0.3, 0.2],
+        [1 / 3, 1 / 3, 1 / 3],
+        [0.999, 0.001],
+        [0.123456, 0.876544],
+        [0.05] * 20,
+        [1.0],
+    ],
+)
 def test_any_window_of_1000_turns_holds_the_shares_to_one_percent(weights: list[float]) -> None:
     turns = Mixture(weights).sources(np.arange(2 * CYCLE_TURNS + 500))
     for source, weight in enumerate(weights):
@@ -34,13 +42,16 @@ def test_far_places_are_found_at_once() -> None:
     assert Mixture([0.7, 0.3]).taken(far, 0)[0] == 7 * 10**11
 
 
-@pytest.mark.parametrize(("weights", "message"), [
-    ([0.5, 0.4], r"\[0\.5, 0\.4\] sum to 0\.9"),
-    ([0.5, 0.500002], "sum to 1"),
-    ([1.5, -0.5], "above 0"),
-    ([1.0, 0.0], "above 0"),
-    ([], "above 0"),
-])
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([0.5, 0.4], r"\[0\.5, 0\.4\] sum to 0\.9"),
+        ([0.5, 0.500002], "sum to 1"),
+        ([1.5, -0.5], "above 0"),
+        ([1.0, 0.0], "above 0"),
+        ([], "above 0"),
+    ],
+)
 def test_weights_that_are_no_shares_are_an_error(weights: list[float], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Mixture(weights)

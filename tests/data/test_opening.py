@@ -52,7 +52,7 @@ def test_packed_files_one_after_another_are_one(path: pathlib.Path) -> None:
 
 def test_a_cut_file_is_an_error_that_names_it(packed_path: pathlib.Path) -> None:
     packed = pack(packed_path, DATA)
-    packed_path.write_bytes(packed[:len(packed) // 2])
+    packed_path.write_bytes(packed[: len(packed) // 2])
     with pytest.raises(DataError, match=r"a\.txt\.\w+ is damaged or cut short"):
         read(packed_path)
 

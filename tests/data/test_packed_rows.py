@@ -20,8 +20,10 @@ MakeStore = Callable[..., TokenStore]
 
 def texts_of(alphabet: str, count: int, longest: int = 40, seed: int = 0) -> list[str]:
     chooser = random.Random(seed)
-    return [f"{number}" + "".join(chooser.choices(alphabet, k=chooser.randrange(1, longest)))
-            for number in range(count)]
+    return [
+        f"{number}" + "".join(chooser.choices(alphabet, k=chooser.randrange(1, longest)))
+        for number in range(count)
+    ]
 
 
 @pytest.fixture
@@ -29,11 +31,20 @@ def stores(make_store: MakeStore) -> list[TokenStore]:
     return [make_store(texts_of("ab", 40), "ab", 0.2), make_store(texts_of("xyz", 25, 90), "xyz", 0.2)]
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"packing": False}, {"split": "validation"}, {"split": "validation", "packing": False}, {"seed": 7},
-    {"weights": [0.8, 0.2]}, {"weights": [0.35, 0.65], "packing": False},
-    {"weights": [0.5, 0.5], "split": "validation"},
-], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"packing": False},
+        {"split": "validation"},
+        {"split": "validation", "packing": False},
+        {"seed": 7},
+        {"weights": [0.8, 0.2]},
+        {"weights": [0.35, 0.65], "packing": False},
+        {"weights": [0.5, 0.5], "split": "validation"},
+    ],
+    ids=str,
+)
 def test_rows_pass_the_battery(stores: list[TokenStore], options: dict) -> None:
     check_dataset(PackedRows(stores, 16, **options), batch_size=7)
 
@@ -48,8 +59,10 @@ def test_a_row_reads_as_the_contract_says(make_store: MakeStore) -> None:
     with pytest.warns(UserWarning, match="fewer than fill one row"):
         batch = PackedRows(make_store(["ab"]), row_length=6).view(0).read(0, 1)
     assert {name: array.tolist()[0] for name, array in batch.items()} == {
-        "token_ids": [2, 104, 105, 3, 0, 0], "labels": [104, 105, 3, 0, 0, 0],
-        "loss_weights": [1.0, 1.0, 1.0, 0.0, 0.0, 0.0], "segment_ids": [1, 1, 1, 1, 0, 0],
+        "token_ids": [2, 104, 105, 3, 0, 0],
+        "labels": [104, 105, 3, 0, 0, 0],
+        "loss_weights": [1.0, 1.0, 1.0, 0.0, 0.0, 0.0],
+        "segment_ids": [1, 1, 1, 1, 0, 0],
         "positions": [0, 1, 2, 3, 0, 0],
     }
 
@@ -61,7 +74,7 @@ def naive_rows(rows: PackedRows, epoch: int) -> list[list[tuple[int, int, float,
     cut = []
     for start in range(0, len(stream) - 1, rows.row_length):
         row, segment, position = [], 0, 0
-        for document, place in stream[start:start + rows.row_length]:
+        for document, place in stream[start : start + rows.row_length]:
             if not row or place == 0:
                 segment, position = segment + 1, 0
             tokens = rows.tokens(document).tolist()
@@ -85,8 +98,10 @@ def test_packed_rows_equal_those_of_a_naive_loop(stores: list[TokenStore], row_l
 
 def test_every_token_is_supervised_once_by_document_and_position(make_store: MakeStore) -> None:
     """Documents whose every token is told apart from all others' by (its document, its rank)."""
-    texts = ["".join(chr(32 + (7 * document + place) % 90) for place in range(5 + 9 * document % 70))
-             for document in range(30)]
+    texts = [
+        "".join(chr(32 + (7 * document + place) % 90) for place in range(5 + 9 * document % 70))
+        for document in range(30)
+    ]
     for packing in (True, False):
         rows = PackedRows(make_store(texts), 13, packing=packing)
         view = rows.view(0)
@@ -96,7 +111,9 @@ def test_every_token_is_supervised_once_by_document_and_position(make_store: Mak
             for document, segment in zip(view.documents_of(row), range(1, 99), strict=False):
                 mine = batch["segment_ids"][row] == segment
                 piece, tokens = batch["token_ids"][row][mine], rows.tokens(document)
-                begin = next(b for b in range(len(tokens)) if np.array_equal(tokens[b:b + len(piece)], piece))
+                begin = next(
+                    b for b in range(len(tokens)) if np.array_equal(tokens[b : b + len(piece)], piece)
+                )
                 weights = batch["loss_weights"][row][mine]
                 seen.update((int(document), begin + place) for place in np.flatnonzero(weights))
         assert seen == {(d, place): 1 for d in range(30) for place in range(len(rows.tokens(d)) - 1)}
@@ -182,15 +199,16 @@ def test_a_store_used_up_starts_again_in_a_new_order_and_a_cut_one_goes_on(store
     sizes = [PackedRows(store, 8).view(0).num_rows for store in stores]
     views = [rows.view(epoch) for epoch in range(6)]
     assert views[0].num_rows == sum(sizes)
-    often = [view.read(row, 1)["token_ids"].tolist()[0]
-             for view in views for row in rows_of_store(rows, view, 0)]
-    passes = [often[start:start + sizes[0]] for start in range(0, len(often), sizes[0])]
+    often = [
+        view.read(row, 1)["token_ids"].tolist()[0] for view in views for row in rows_of_store(rows, view, 0)
+    ]
+    passes = [often[start : start + sizes[0]] for start in range(0, len(often), sizes[0])]
     alone = PackedRows(stores[0], 8)
     assert passes[:3] == [alone.view(number).read(0, sizes[0])["token_ids"].tolist() for number in range(3)]
     seldom = [view.read(row, 1) for view in views for row in rows_of_store(rows, view, 1)]
     supervised = [int(batch["loss_weights"].sum()) for batch in seldom]
     assert sizes[1] < len(seldom) < 6 * sizes[1]
-    assert sum(supervised[:sizes[1]]) == (rows.lengths[rows.store_of == 1] - 1).sum()
+    assert sum(supervised[: sizes[1]]) == (rows.lengths[rows.store_of == 1] - 1).sum()
 
 
 def test_the_report_says_what_is_read(stores: list[TokenStore]) -> None:
@@ -271,9 +289,16 @@ def test_stores_of_different_tokenizers_do_not_mix(make_store: MakeStore) -> Non
         PackedRows([make_store(["abc"]), other], 4)
 
 
-@pytest.mark.parametrize("argument", [
-    {"row_length": math.nan}, {"row_length": "8"}, {"seed": math.nan}, {"packing": "no"}, {"weights": 1.0},
-])
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"row_length": math.nan},
+        {"row_length": "8"},
+        {"seed": math.nan},
+        {"packing": "no"},
+        {"weights": 1.0},
+    ],
+)
 def test_an_argument_of_another_type_is_refused_by_name(make_store: MakeStore, argument: dict) -> None:
     (name,) = argument
     with pytest.raises(DataError, match=f"`{name}` must be"):

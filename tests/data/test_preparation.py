@@ -43,8 +43,13 @@ class Numbered(DocumentSource):
 
     name = "numbered"
 
-    def __init__(self, count: int = NUM_DOCUMENTS, stop_at: int | None = None,
-                 stop: type[BaseException] = SystemExit, first_learned: int = 30) -> None:
+    def __init__(
+        self,
+        count: int = NUM_DOCUMENTS,
+        stop_at: int | None = None,
+        stop: type[BaseException] = SystemExit,
+        first_learned: int = 30,
+    ) -> None:
         self.count, self.stop_at, self.stop, self.first_learned = count, stop_at, stop, first_learned
 
     def documents(self) -> Iterator[Document]:
@@ -82,8 +87,15 @@ def test_the_files_are_the_same_for_any_number_of_workers(
         prepare(Numbered(), bpe, tmp_path / str(workers), num_workers=workers)
     assert contents(tmp_path / "1") == contents(tmp_path / "2") == contents(tmp_path / "4")
     assert set(contents(tmp_path / "1")) == {
-        "tokens.bin", "learned.bin", "lengths.bin", "num_bytes.bin", "split_hashes.bin", "domains.bin",
-        "tokenizer.json", "manifest.json"}
+        "tokens.bin",
+        "learned.bin",
+        "lengths.bin",
+        "num_bytes.bin",
+        "split_hashes.bin",
+        "domains.bin",
+        "tokenizer.json",
+        "manifest.json",
+    }
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -152,8 +164,9 @@ def test_a_stopped_preparation_does_not_encode_again_what_it_kept(
     assert kept > 60
     encoded: list[str] = []
     encode = ByteTokenizer.encode_packed
-    monkeypatch.setattr(ByteTokenizer, "encode_packed",
-                        lambda self, texts: (encoded.extend(texts), encode(self, texts))[1])
+    monkeypatch.setattr(
+        ByteTokenizer, "encode_packed", lambda self, texts: (encoded.extend(texts), encode(self, texts))[1]
+    )
     monkeypatch.setattr(Numbered, "documents", lambda self: (Document("plain", id=str(n)) for n in range(90)))
     prepare(Numbered(), ByteTokenizer(), tmp_path / "a", num_workers=1)
     assert len(encoded) == NUM_DOCUMENTS - kept
@@ -243,6 +256,7 @@ class Failing(ByteTokenizer):
 @pytest.fixture
 def importable(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], object]:
     """Gives this module a name that another process can import it by."""
+
     def make(kind: type) -> object:
         monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parent))
         monkeypatch.setitem(sys.modules, pathlib.Path(__file__).stem, sys.modules[__name__])
@@ -274,8 +288,10 @@ def test_a_tokenizer_that_cannot_be_sent_is_an_error_that_says_so() -> None:
 
 
 def test_a_worker_imports_neither_tensorflow_nor_keras() -> None:
-    code = ("import sys, highnoon.data.encoding_worker, highnoon.tokenization\n"
-            "print([name for name in ('tensorflow', 'keras', 'torch', 'jax') if name in sys.modules])")
+    code = (
+        "import sys, highnoon.data.encoding_worker, highnoon.tokenization\n"
+        "print([name for name in ('tensorflow', 'keras', 'torch', 'jax') if name in sys.modules])"
+    )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
 

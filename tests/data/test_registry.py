@@ -28,8 +28,9 @@ from highnoon.tokenization import ByteTokenizer
 class FakeHub:
     """Stands where `HuggingFaceDataset` does, and knows one name."""
 
-    def __init__(self, name: str, split: str = "train", options: Any = None,
-                 is_streamed: bool = False) -> None:
+    def __init__(
+        self, name: str, split: str = "train", options: Any = None, is_streamed: bool = False
+    ) -> None:
         self.name = name
         if name not in ("org/known", "monology/pile-uncopyrighted"):
             raise DataError(f"cannot open hf:{name}")
@@ -38,6 +39,7 @@ class FakeHub:
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     """No network, no data of this machine, an empty working directory."""
+
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("the network was asked")
 
@@ -96,9 +98,14 @@ def test_data_dir_comes_before_the_environment_and_that_before_a_path(
         open_source(tmp_path / "env" / "set", data_dir=tmp_path / "given")
 
 
-@pytest.mark.parametrize(("asked", "stored"), [
-    ("pile", "pile_subset"), ("the_stack_v2", "the_stack"), ("oasst", "open_assistant"),
-])
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        ("pile", "pile_subset"),
+        ("the_stack_v2", "the_stack"),
+        ("oasst", "open_assistant"),
+    ],
+)
 def test_a_local_copy_may_go_by_another_documented_name(
     tmp_path: pathlib.Path, asked: str, stored: str
 ) -> None:
@@ -139,8 +146,14 @@ def test_an_unknown_word_fails_at_once_and_says_what_was_tried(tmp_path: pathlib
         open_source("shakespear", data_dir=tmp_path)
     message = str(error.value)
     assert time.monotonic() - started < 1
-    for part in (os.fspath(tmp_path / "shakespear"), ".jsonl", "also .gz and .zst", "the path shakespear",
-                 "tfds:name", "did you mean `shakespeare`"):
+    for part in (
+        os.fspath(tmp_path / "shakespear"),
+        ".jsonl",
+        "also .gz and .zst",
+        "the path shakespear",
+        "tfds:name",
+        "did you mean `shakespeare`",
+    ):
         assert part in message
     assert "\n" not in message
     with pytest.raises(SourceNotFoundError, match="did you mean `stdlib`"):

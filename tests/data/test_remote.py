@@ -29,10 +29,17 @@ def put(system: Any, name: str, data: bytes) -> str:
     return f"memory://highnoon-test/{name}"
 
 
-@pytest.mark.parametrize(("name", "answer"), [
-    ("gs://b/a", True), ("https://x/a.jsonl?b=1", True), ("a/b", False), ("hf:org/name", False),
-    ("C://x", False), (pathlib.Path("gs://b"), False),
-])
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("gs://b/a", True),
+        ("https://x/a.jsonl?b=1", True),
+        ("a/b", False),
+        ("hf:org/name", False),
+        ("C://x", False),
+        (pathlib.Path("gs://b"), False),
+    ],
+)
 def test_a_url_is_no_path(name: Any, answer: bool) -> None:
     assert is_remote(name) == answer
 
@@ -40,7 +47,9 @@ def test_a_url_is_no_path(name: Any, answer: bool) -> None:
 def test_a_remote_file_is_read_as_a_local_one(memory: Any) -> None:
     url = put(memory, "a.jsonl", b'{"text": "one"}\n{"text": "two", "id": 7}\n')
     assert [(d.text, d.source, d.id) for d in open_source(url).documents()] == [
-        ("one", "a.jsonl", "1"), ("two", "a.jsonl", "7")]
+        ("one", "a.jsonl", "1"),
+        ("two", "a.jsonl", "7"),
+    ]
 
 
 def test_globs_find_packed_files_in_the_order_of_names(memory: Any) -> None:
@@ -100,10 +109,12 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(memory: Any) -> None:
 
 def test_what_is_not_there_is_an_error(memory: Any) -> None:
     put(memory, "d/a.txt", b"one")
-    for url, reason in (("memory://highnoon-test/none.txt", "no file at memory://"),
-                        ("memory://highnoon-test/*.csv", "no file matches memory://"),
-                        ("memory://highnoon-test/d", "is a folder; name its files"),
-                        ("nosuch://a/b", "cannot read nosuch://a/b")):
+    for url, reason in (
+        ("memory://highnoon-test/none.txt", "no file at memory://"),
+        ("memory://highnoon-test/*.csv", "no file matches memory://"),
+        ("memory://highnoon-test/d", "is a folder; name its files"),
+        ("nosuch://a/b", "cannot read nosuch://a/b"),
+    ):
         with pytest.raises(DataError, match=reason):
             open_source(url)
 

@@ -24,7 +24,8 @@ def write(folder: pathlib.Path, *rows: Any, name: str = "a.jsonl") -> pathlib.Pa
 def test_a_pair_knows_where_it_comes_from(tmp_path: pathlib.Path) -> None:
     head = "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n"
     assert list(Files(write(tmp_path, PAIR), domain="d").preference_pairs()) == [
-        PreferencePair(head, "A<|im_end|>\n", "B<|im_end|>\n", "s", "3", "d")]
+        PreferencePair(head, "A<|im_end|>\n", "B<|im_end|>\n", "s", "3", "d")
+    ]
 
 
 def test_a_pair_as_a_document_is_its_better_answer(tmp_path: pathlib.Path) -> None:
@@ -48,7 +49,8 @@ def test_empty_documents_are_counted_without_being_errors(tmp_path: pathlib.Path
     source = Files(write(tmp_path, {"text": " "}, {"text": "x"}, {"text": None}))
     assert [document.text for document in source.documents()] == ["x"]
     assert source.bad_rows.report()["reasons"] == {
-        "empty document": {"count": 2, "places": [f"{tmp_path}/a.jsonl:1", f"{tmp_path}/a.jsonl:3"]}}
+        "empty document": {"count": 2, "places": [f"{tmp_path}/a.jsonl:1", f"{tmp_path}/a.jsonl:3"]}
+    }
 
 
 def test_a_reading_counts_from_nothing(tmp_path: pathlib.Path) -> None:
@@ -59,8 +61,13 @@ def test_a_reading_counts_from_nothing(tmp_path: pathlib.Path) -> None:
 
 
 def test_doubled_ids_are_bad_rows_where_asked(tmp_path: pathlib.Path) -> None:
-    rows = [{"text": "a", "id": 1}, {"text": "b"}, {"text": "c", "id": 2}, {"text": "d", "id": "1"},
-            {"text": "e", "id": 1, "source": "other"}]
+    rows = [
+        {"text": "a", "id": 1},
+        {"text": "b"},
+        {"text": "c", "id": 2},
+        {"text": "d", "id": "1"},
+        {"text": "e", "id": 1, "source": "other"},
+    ]
     path = write(tmp_path, *rows)
     with pytest.raises(BadRowError, match=r"a\.jsonl:4: another row of .* has the id '1' already"):
         list(Files(path, options=ReadOptions(check_ids=True)).documents())
@@ -79,8 +86,13 @@ def test_files_of_one_name_in_two_folders_are_numbered_apart(tmp_path: pathlib.P
 
 
 def test_ids_that_are_null_or_empty_are_none(tmp_path: pathlib.Path) -> None:
-    rows = [{"text": "a", "id": None}, {"text": "b", "id": None}, {"text": "c", "id": ""},
-            {"text": "d", "id": "", "source": None}]
+    rows = [
+        {"text": "a", "id": None},
+        {"text": "b", "id": None},
+        {"text": "c", "id": ""},
+        {"text": "d", "id": "", "source": None},
+    ]
     documents = list(Files(write(tmp_path, *rows), options=ReadOptions(check_ids=True)).documents())
     assert [(document.source, document.id) for document in documents] == [
-        ("a.jsonl", str(number)) for number in range(1, 5)]
+        ("a.jsonl", str(number)) for number in range(1, 5)
+    ]

@@ -22,19 +22,27 @@ def test_learned_fields_are_stretches_that_join_where_they_touch() -> None:
     assert (text, [text[start:stop] for start, stop in learned]) == ("Q AAB AA.", ["AAB", "AA"])
 
 
-@pytest.mark.parametrize(("values", "found"), [
-    ({"a": "x", "c": "y"}, "a:7: the template names the field `b`; the fields are a, c"),
-    ({"a": "x", "b": None}, "a:7: the template names the field `b`; it is null"),
-])
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"a": "x", "c": "y"}, "a:7: the template names the field `b`; the fields are a, c"),
+        ({"a": "x", "b": None}, "a:7: the template names the field `b`; it is null"),
+    ],
+)
 def test_a_missing_field_is_named_with_those_there_are(values: dict[str, str], found: str) -> None:
     with pytest.raises(BadRowError, match=found):
         RowTemplate("{a} {b}").render(values, "a:7")
 
 
-@pytest.mark.parametrize(("template", "learned", "reason"), [
-    ("words", (), "must name fields"), ("{} {a}", (), "must name fields"), ("{a", (), "is no template"),
-    ("{a}", ("b",), "'b' does not"),
-])
+@pytest.mark.parametrize(
+    ("template", "learned", "reason"),
+    [
+        ("words", (), "must name fields"),
+        ("{} {a}", (), "must name fields"),
+        ("{a", (), "is no template"),
+        ("{a}", ("b",), "'b' does not"),
+    ],
+)
 def test_a_template_that_is_none_is_an_error(template: str, learned: tuple[str, ...], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         RowTemplate(template, learned)

@@ -22,8 +22,9 @@ def test_code_is_the_source_of_the_librarys_own_modules() -> None:
 
 @pytest.mark.slow
 def test_docs_are_docstrings_and_help_topics() -> None:
-    documents = {(document.source, document.id): document.text
-                 for document in StandardLibrary(("docs",)).documents()}
+    documents = {
+        (document.source, document.id): document.text for document in StandardLibrary(("docs",)).documents()
+    }
     module = documents["stdlib", "argparse"]
     assert module.startswith("argparse\n\nCommand-line parsing library")
     assert "argparse.HelpFormatter\n\nFormatter for generating usage messages" in module

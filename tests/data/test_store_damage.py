@@ -139,7 +139,7 @@ def test_damaged_unfinished_work_is_started_again_in_the_cache_and_refused_in_a_
 
 def test_an_error_within_a_batch_leaves_a_journal_that_fits(source, tmp_path, monkeypatch):
     tokenizer = ByteTokenizer()
-    batches = [encode_batch(TEXTS[start:start + 10], [None] * 10, tokenizer) for start in (0, 10)]
+    batches = [encode_batch(TEXTS[start : start + 10], [None] * 10, tokenizer) for start in (0, 10)]
     write = StoreWriter._write
 
     def full(self, name, values, dtype):
@@ -162,10 +162,22 @@ def test_an_error_within_a_batch_leaves_a_journal_that_fits(source, tmp_path, mo
     assert [store.text(number) for number in range(20)] == TEXTS[:20]
 
 
-@pytest.mark.parametrize("index", [
-    3, -1, slice(10, 50), slice(None, None, -7), slice(5, 5), np.array([70, 3, 3]), np.array([-1, -64]),
-    np.array([[1, 2], [3, 4]]), np.arange(100) % 3 == 0, [], ...,
-])
+@pytest.mark.parametrize(
+    "index",
+    [
+        3,
+        -1,
+        slice(10, 50),
+        slice(None, None, -7),
+        slice(5, 5),
+        np.array([70, 3, 3]),
+        np.array([-1, -64]),
+        np.array([[1, 2], [3, 4]]),
+        np.arange(100) % 3 == 0,
+        [],
+        ...,
+    ],
+)
 def test_indexing_is_numpy_s(tmp_path, monkeypatch, index):
     monkeypatch.setattr(block_hashes, "BLOCK_BYTES", 16)
     monkeypatch.setattr("highnoon.data.checked_array.BLOCK_BYTES", 16)
@@ -191,7 +203,8 @@ def test_hashes_do_not_depend_on_the_pieces_that_a_file_is_written_in(monkeypatc
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=8,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
 )
 
 

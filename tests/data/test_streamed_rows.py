@@ -43,7 +43,8 @@ def make_rows(make_source: MakeSource) -> Callable[..., StreamedRows]:
 def equal(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
     return first.keys() == second.keys() and all(
         np.array_equal(array, second[name]) and array.dtype == second[name].dtype
-        for name, array in first.items())
+        for name, array in first.items()
+    )
 
 
 @pytest.mark.parametrize("buffer_documents", [1, 7, 1000])
@@ -57,11 +58,12 @@ def test_rows_from_any_start_are_those_of_one_long_read(
     assert len(whole["labels"]) == rows.num_rows == -(-(rows.num_tokens - 1) // 16)
     for start in (0, 1, 17, rows.num_rows - 1, rows.num_rows):
         again = make_rows(buffer_documents=buffer_documents).view(1).read(start, 5)
-        assert equal(again, {name: array[start:start + 5] for name, array in whole.items()})
+        assert equal(again, {name: array[start : start + 5] for name, array in whole.items()})
 
 
-def test_reading_back_begins_again(make_rows: Callable[..., StreamedRows],
-                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_back_begins_again(
+    make_rows: Callable[..., StreamedRows], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("highnoon.data.row_packing.BLOCK_TOKENS", 16)
     monkeypatch.setattr("highnoon.data.streamed_view._KEPT_BLOCKS", 2)
     view = make_rows().view(0)
@@ -71,7 +73,7 @@ def test_reading_back_begins_again(make_rows: Callable[..., StreamedRows],
 
 
 def test_the_order_depends_on_seed_and_epoch_and_on_nothing_else(
-    make_rows: Callable[..., StreamedRows]
+    make_rows: Callable[..., StreamedRows],
 ) -> None:
     first = make_rows(seed=1).view(0).read(0, 9)
     assert equal(make_rows(seed=1).view(0).read(0, 9), first)
@@ -129,16 +131,21 @@ def test_a_bound_on_rows_spares_the_counting(make_rows: Callable[..., StreamedRo
 
 
 def test_a_source_that_ends_early_begins_again_in_another_order(
-    make_rows: Callable[..., StreamedRows]
+    make_rows: Callable[..., StreamedRows],
 ) -> None:
     counted = make_rows()
     view = make_rows(num_rows=2 * counted.num_rows).view(0)
     with pytest.warns(UserWarning, match=f"ends after {counted.num_rows} rows, before num_rows="):
         batch = view.read(0, view.num_rows)
-    halves = [np.sort(half["labels"], axis=None) for half in (
-        {"labels": batch["labels"][:counted.num_rows]}, {"labels": batch["labels"][counted.num_rows:]})]
+    halves = [
+        np.sort(half["labels"], axis=None)
+        for half in (
+            {"labels": batch["labels"][: counted.num_rows]},
+            {"labels": batch["labels"][counted.num_rows :]},
+        )
+    ]
     assert np.array_equal(*halves)
-    assert not np.array_equal(batch["labels"][:counted.num_rows], batch["labels"][counted.num_rows:])
+    assert not np.array_equal(batch["labels"][: counted.num_rows], batch["labels"][counted.num_rows :])
 
 
 def test_held_out_rows_are_never_repeated(make_rows: Callable[..., StreamedRows]) -> None:

@@ -19,8 +19,13 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def test_it_has_the_rows_of_an_epoch(folder: pathlib.Path) -> None:
-    dataset = TextDataset.from_files(paths=[f"{folder}/*.txt"], tokenizer=ByteTokenizer(), max_length=32,
-                                     split="line", cache_dir=folder / "cache")
+    dataset = TextDataset.from_files(
+        paths=[f"{folder}/*.txt"],
+        tokenizer=ByteTokenizer(),
+        max_length=32,
+        split="line",
+        cache_dir=folder / "cache",
+    )
     batches = list(dataset)
     assert sum(len(batch["token_ids"]) for batch in batches) == len(dataset) > 30
     assert all(batch["token_ids"].shape[1] == 32 for batch in batches)

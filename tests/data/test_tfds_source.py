@@ -23,8 +23,11 @@ def test_a_dataset_of_the_library_is_a_source(
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self) -> Any:
-            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(
-                {"text": tfds.features.Text(), "label": tfds.features.Scalar(np.int64)}))
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict(
+                    {"text": tfds.features.Text(), "label": tfds.features.Scalar(np.int64)}
+                )
+            )
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
             return {"train": self._generate_examples()}

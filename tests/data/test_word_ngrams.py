@@ -6,8 +6,14 @@ import pytest
 
 from highnoon.data.word_ngrams import hash_ngrams, hash_words, split_words, word_pattern
 
-TEXTS = ["", "...", "One, two; THREE's 4th under_score", "Straße İstanbul ǅ naïve — „zwei“",
-         "東京は big です", "a\nb\tc\x1cd\x85e"]
+TEXTS = [
+    "",
+    "...",
+    "One, two; THREE's 4th under_score",
+    "Straße İstanbul ǅ naïve — „zwei“",
+    "東京は big です",
+    "a\nb\tc\x1cd\x85e",
+]
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -31,7 +37,7 @@ def test_equal_runs_have_equal_numbers_and_others_do_not():
     grams = hash_ngrams(hash_words(words), 3).tolist()
     by_text = {}
     for place, gram in enumerate(grams):
-        by_text.setdefault(tuple(words[place:place + 3]), set()).add(gram)
+        by_text.setdefault(tuple(words[place : place + 3]), set()).add(gram)
     assert len(grams) == 6 and all(len(found) == 1 for found in by_text.values())
     assert len(set(grams)) == len(by_text) == 5
     assert hash_ngrams(hash_words(words), 9).tolist() == []

@@ -20,15 +20,28 @@ class SmallModel:
     `is_printable` it draws bytes of printable ASCII alone.
     """
 
-    def __init__(self, vocab_size: int = 263, max_seq_length: int = 512, sharpness: float = 4.0,
-                 is_printable: bool = False, seed: int = 0):
+    def __init__(
+        self,
+        vocab_size: int = 263,
+        max_seq_length: int = 512,
+        sharpness: float = 4.0,
+        is_printable: bool = False,
+        seed: int = 0,
+    ):
         rng = np.random.default_rng(seed)
         self.vocab_size, self.max_seq_length = vocab_size, max_seq_length
         self.tokenizer = None
-        shapes = {"embedding": (vocab_size, WIDTH), "query": (WIDTH, WIDTH), "key": (WIDTH, WIDTH),
-                  "value": (WIDTH, WIDTH), "head": (WIDTH, vocab_size)}
-        self.weights = {name: keras.Variable(rng.normal(size=shape).astype("float32"), name=name)
-                        for name, shape in shapes.items()}
+        shapes = {
+            "embedding": (vocab_size, WIDTH),
+            "query": (WIDTH, WIDTH),
+            "key": (WIDTH, WIDTH),
+            "value": (WIDTH, WIDTH),
+            "head": (WIDTH, vocab_size),
+        }
+        self.weights = {
+            name: keras.Variable(rng.normal(size=shape).astype("float32"), name=name)
+            for name, shape in shapes.items()
+        }
         byte = np.arange(vocab_size) - FIRST_BYTE_ID
         is_drawn = (byte >= 32) & (byte < 127) if is_printable else byte > -99
         self.weights["bias"] = keras.Variable(np.where(is_drawn, 0.0, -1e4).astype("float32"), name="bias")

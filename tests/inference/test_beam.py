@@ -41,12 +41,20 @@ def blunt_model(new_model):
 PROMPTS = [[3, 8, 1], [5], [2, 9, 4, 4, 7, 7, 1, 0, 10, 11]]
 
 
-@pytest.mark.parametrize("num_beams, penalty, stops", [
-    (1, 1.0, ()), (3, 1.0, ()), (4, 0.0, (2, 7)), (4, 1.0, (2, 7)), (3, 3.0, (7,)),
-])
+@pytest.mark.parametrize(
+    "num_beams, penalty, stops",
+    [
+        (1, 1.0, ()),
+        (3, 1.0, ()),
+        (4, 0.0, (2, 7)),
+        (4, 1.0, (2, 7)),
+        (3, 3.0, (7,)),
+    ],
+)
 def test_the_best_continuation_is_that_of_a_naive_search(blunt_model, num_beams, penalty, stops) -> None:
-    rows = generate_beam(blunt_model, PROMPTS, num_beams, max_length=6, length_penalty=penalty,
-                         stop_sequences=stops)
+    rows = generate_beam(
+        blunt_model, PROMPTS, num_beams, max_length=6, length_penalty=penalty, stop_sequences=stops
+    )
     assert rows == [
         naive_beam(lambda ids: blunt_model.full_logits(ids)[-1], prompt, num_beams, 6, penalty, stops)
         for prompt in PROMPTS
@@ -64,8 +72,14 @@ def test_more_beams_find_likelier_continuations_than_greedy_choice(blunt_model, 
 
 @pytest.mark.slow
 def test_recurrent_states_follow_their_beams() -> None:
-    model = hn.HSMN(vocab_size=12, embedding_dim=32, max_seq_length=64, num_reasoning_blocks=1, num_heads=2,
-                    block_pattern="mamba2, gated_delta_rule, attention")
+    model = hn.HSMN(
+        vocab_size=12,
+        embedding_dim=32,
+        max_seq_length=64,
+        num_reasoning_blocks=1,
+        num_heads=2,
+        block_pattern="mamba2, gated_delta_rule, attention",
+    )
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:
         weight.assign(rng.normal(scale=0.3, size=weight.shape))
@@ -84,10 +98,15 @@ def test_a_text_gives_a_text_cut_at_a_stop_text(printable_model, tokenizer) -> N
     assert cut == "ab" + whole[: whole.index(stop)]
 
 
-@pytest.mark.parametrize("kwargs, message", [
-    ({"num_beams": 0}, "`num_beams` must be between 1 and the 12"), ({"num_beams": 13}, "received 13"),
-    ({"length_penalty": -1.0}, "`length_penalty` must be"), ({"max_length": 0}, "`max_length` must be"),
-])
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        ({"num_beams": 0}, "`num_beams` must be between 1 and the 12"),
+        ({"num_beams": 13}, "received 13"),
+        ({"length_penalty": -1.0}, "`length_penalty` must be"),
+        ({"max_length": 0}, "`max_length` must be"),
+    ],
+)
 def test_bad_arguments_are_named(blunt_model, kwargs: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generate_beam(blunt_model, [5], **kwargs)

@@ -14,22 +14,37 @@ EVERY_MIXER = "attention, sliding_attention, latent_attention, mamba, mamba2, ga
 
 
 def small(pattern: str):
-    return hn.HSMN(vocab_size=20, embedding_dim=32, max_seq_length=24, num_reasoning_blocks=1, num_heads=2,
-                   block_pattern=pattern)
+    return hn.HSMN(
+        vocab_size=20,
+        embedding_dim=32,
+        max_seq_length=24,
+        num_reasoning_blocks=1,
+        num_heads=2,
+        block_pattern=pattern,
+    )
 
 
 def test_attention_holds_a_place_a_token_and_recurrence_a_state() -> None:
     (block,) = grows_with_length(small(EVERY_MIXER), 64).values()
     kinds = {name.split("_", 2)[2]: set(keras.tree.flatten(part)) for name, part in block.items()}
     assert kinds == {
-        "attention": {True}, "sliding_attention": {True}, "latent_attention": {True},
-        "mamba": {False}, "mamba2": {False}, "gated_delta_rule": {False},
+        "attention": {True},
+        "sliding_attention": {True},
+        "latent_attention": {True},
+        "mamba": {False},
+        "mamba2": {False},
+        "gated_delta_rule": {False},
     }
 
 
-@pytest.mark.parametrize("pattern, has_state, limit", [
-    ("attention+mlp", False, 24), ("mamba2, attention", True, 24), ("mamba2+mlp, mamba", True, sys.maxsize),
-])
+@pytest.mark.parametrize(
+    "pattern, has_state, limit",
+    [
+        ("attention+mlp", False, 24),
+        ("mamba2, attention", True, 24),
+        ("mamba2+mlp, mamba", True, sys.maxsize),
+    ],
+)
 def test_only_a_pattern_without_attention_has_no_limit(pattern: str, has_state: bool, limit: int) -> None:
     model = small(pattern)
     assert holds_state(model, 256) == has_state

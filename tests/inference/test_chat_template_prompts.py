@@ -24,37 +24,52 @@ from highnoon.tokenization.chat_template import DEFAULT_CHAT_TEMPLATE
 from highnoon.tokenization.marked_text import encode_prompt
 
 TURNS = [
-    {"role": "system", "content": "Be brief, lower."}, {"role": "user", "content": "low <|im_end|> [x]"},
-    {"role": "assistant", "content": " lowest\n"}, {"role": "user", "content": "why?\n"},
-    {"role": "assistant", "content": "naïve lower"}, {"role": "user", "content": "so?"},
+    {"role": "system", "content": "Be brief, lower."},
+    {"role": "user", "content": "low <|im_end|> [x]"},
+    {"role": "assistant", "content": " lowest\n"},
+    {"role": "user", "content": "why?\n"},
+    {"role": "assistant", "content": "naïve lower"},
+    {"role": "user", "content": "so?"},
 ]
 ANSWER = {"role": "assistant", "content": "lower, yes"}
 MARKS = ("<|im_start|>", "<|im_end|>")
 TEXTS = ["low lower lowest user assistant why so"] * 9
 
-BRACKETS = ("{{ bos_token }}{% for m in messages %}<s>[{{ m.role }}] {{ m.content | trim }} </s>\n"
-            "{% endfor %}")
-PROMPTED = ("{% for m in messages %}<|im_start|>{{ m.role }}\n"
-            "{% if m.role == 'assistant' %}<think>\n</think>{% endif %}{{ m.content }}<|im_end|>{% endfor %}"
-            "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
-TEMPLATES = [ChatTemplate(), ChatTemplate(DEFAULT_CHAT_TEMPLATE),
-             ChatTemplate(BRACKETS, {"bos_token": "<s>"}),
-             ChatTemplate(PROMPTED)]
+BRACKETS = "{{ bos_token }}{% for m in messages %}<s>[{{ m.role }}] {{ m.content | trim }} </s>\n{% endfor %}"
+PROMPTED = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' %}<think>\n</think>{% endif %}{{ m.content }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TEMPLATES = [
+    ChatTemplate(),
+    ChatTemplate(DEFAULT_CHAT_TEMPLATE),
+    ChatTemplate(BRACKETS, {"bos_token": "<s>"}),
+    ChatTemplate(PROMPTED),
+]
 
 
 def pretrained() -> PretrainedTokenizer:
     engine = tokenizers.Tokenizer(models.BPE())
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     engine.decoder = decoders.ByteLevel()
-    engine.train_from_iterator(TEXTS, tokenizers.trainers.BpeTrainer(
-        vocab_size=290, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=["<s>", "</s>", *MARKS]))
+    engine.train_from_iterator(
+        TEXTS,
+        tokenizers.trainers.BpeTrainer(
+            vocab_size=290,
+            show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            special_tokens=["<s>", "</s>", *MARKS],
+        ),
+    )
     return PretrainedTokenizer(engine.to_str())
 
 
 TOKENIZERS: list[Tokenizer] = [
-    ByteTokenizer(), QWTTextTokenizer().train_from_texts(TEXTS, 290),
-    QWTTextTokenizer().train_from_texts(TEXTS, 290, chat_marks=MARKS), pretrained(),
+    ByteTokenizer(),
+    QWTTextTokenizer().train_from_texts(TEXTS, 290),
+    QWTTextTokenizer().train_from_texts(TEXTS, 290, chat_marks=MARKS),
+    pretrained(),
 ]
 
 
@@ -78,8 +93,9 @@ class ScriptedModel:
 
 def talk(tokenizer: Tokenizer, template: ChatTemplate, turns: list[dict[str, str]]) -> StatefulWrapper:
     model = ScriptedModel([], tokenizer.vocab_size)
-    chat = StatefulWrapper(model, system_prompt=turns[0]["content"],
-                           tokenizer=tokenizer.with_chat_template(template))
+    chat = StatefulWrapper(
+        model, system_prompt=turns[0]["content"], tokenizer=tokenizer.with_chat_template(template)
+    )
     for turn in turns[1:]:
         add = chat.add_user_message if turn["role"] == "user" else chat.add_assistant_message
         add(turn["content"])
@@ -97,8 +113,8 @@ def test_a_prompt_has_the_ids_of_the_training_row_up_to_the_answer(
     text, learned, marks = template.render([*turns, ANSWER])
     batch = encode_batch([text], [learned], tokenizer, [marks])
     assert batch.learned is not None
-    assert batch.tokens[:len(prompt)].tolist() == prompt
-    assert not batch.learned[len(prompt) - 1] and batch.learned[len(prompt):].all()
+    assert batch.tokens[: len(prompt)].tolist() == prompt
+    assert not batch.learned[len(prompt) - 1] and batch.learned[len(prompt) :].all()
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS[2:], ids=["marked", "pretrained"])
@@ -114,7 +130,7 @@ def test_the_end_mark_ends_an_answer_and_is_never_shown(tokenizer: Tokenizer) ->
     asked = ChatTemplate().prompt([{"role": "user", "content": "Hi"}])
     prompt = encode_prompt(asked, tokenizer)
     begin = encode_prompt(ChatTemplate().prompt([]), tokenizer)
-    model = ScriptedModel([*prompt, *encode_prompt(answer, tokenizer)[len(begin):]], tokenizer.vocab_size)
+    model = ScriptedModel([*prompt, *encode_prompt(answer, tokenizer)[len(begin) :]], tokenizer.vocab_size)
     model.tokenizer = tokenizer
 
     chat = StatefulWrapper(model)
@@ -129,7 +145,7 @@ def test_generated_and_streamed_text_stops_before_the_end_mark(tokenizer: Tokeni
     prompt = tokenizer.encode("lower, ")[:-1]
     rendered = ChatTemplate().render([{"role": "assistant", "content": "yes"}])
     begin = encode_prompt(ChatTemplate().prompt([]), tokenizer)
-    script = [*prompt, *encode_prompt(rendered, tokenizer)[len(begin):], 9, 9]
+    script = [*prompt, *encode_prompt(rendered, tokenizer)[len(begin) :], 9, 9]
     model = ScriptedModel(script, tokenizer.vocab_size)
     model.tokenizer = tokenizer
     assert generate(model, "lower, ", max_length=60, temperature=0, strip_prompt=True) == "yes"
@@ -166,8 +182,11 @@ def test_a_published_folder_brings_its_template(tmp_path: Any) -> None:
     from highnoon.tokenization import load_tokenizer
 
     (tmp_path / "tokenizer.json").write_text(pretrained().to_json())
-    settings: dict[str, Any] = {"bos_token": {"content": "<s>"}, "eos_token": "</s>",
-                                "chat_template": [{"name": "default", "template": BRACKETS}]}
+    settings: dict[str, Any] = {
+        "bos_token": {"content": "<s>"},
+        "eos_token": "</s>",
+        "chat_template": [{"name": "default", "template": BRACKETS}],
+    }
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     template = load_tokenizer(tmp_path).chat_template
     assert template == ChatTemplate(BRACKETS, {"bos_token": "<s>", "eos_token": "</s>"})

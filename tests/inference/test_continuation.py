@@ -63,9 +63,16 @@ def test_a_stop_that_lies_partly_in_the_prompt_does_not_count() -> None:
     assert continuation.text(ids("OP now")) == "OP now"
 
 
-@pytest.mark.parametrize("text, settled", [
-    ("one S", "one "), ("one ST", "one "), ("one STO", "one "), ("one STA", "one STA"), ("aaSTOPb", "aa"),
-])
+@pytest.mark.parametrize(
+    "text, settled",
+    [
+        ("one S", "one "),
+        ("one ST", "one "),
+        ("one STO", "one "),
+        ("one STA", "one STA"),
+        ("aaSTOPb", "aa"),
+    ],
+)
 def test_what_may_begin_a_stop_is_held_back(text: str, settled: str) -> None:
     assert Continuation(TOKENIZER, ids("x"), ["STOP"]).settled(ids(text)) == settled
 

@@ -14,8 +14,14 @@ PROMPTS = [[3, 8, 1], [5], [2, 9, 4, 4, 7, 7, 1, 0, 10, 11]]
 
 @pytest.fixture(scope="module")
 def language_model():
-    model = hn.HSMN(vocab_size=20, embedding_dim=32, max_seq_length=64, num_reasoning_blocks=1, num_heads=2,
-                    block_pattern="mamba2, attention")
+    model = hn.HSMN(
+        vocab_size=20,
+        embedding_dim=32,
+        max_seq_length=64,
+        num_reasoning_blocks=1,
+        num_heads=2,
+        block_pattern="mamba2, attention",
+    )
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:
         weight.assign(rng.normal(scale=0.3, size=weight.shape))
@@ -52,10 +58,14 @@ def test_no_penalty_is_greedy_decoding(language_model) -> None:
     assert cut == row[: row.index(row[5], 3) + 1]
 
 
-@pytest.mark.parametrize("kwargs, message", [
-    ({"top_k": 0}, "`top_k` must be between 1 and the 20"), ({"top_k": 21}, "received 21"),
-    ({"penalty_alpha": 1.5}, "`penalty_alpha` must be in"),
-])
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        ({"top_k": 0}, "`top_k` must be between 1 and the 20"),
+        ({"top_k": 21}, "received 21"),
+        ({"penalty_alpha": 1.5}, "`penalty_alpha` must be in"),
+    ],
+)
 def test_bad_arguments_are_named(language_model, kwargs: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generate_contrastive(language_model, [5], **kwargs)

@@ -70,7 +70,8 @@ USES = {
     "batch": lambda model: generate_batch(model, [PROMPT, PROMPT[:2]], **OPTIONS),
     "beams": lambda model: generate_beam(model, PROMPT, num_beams=2, max_length=6),
     "stream": lambda model: list(
-        StreamingGenerator(model, tokenizer=ByteTokenizer()).generate_stream(PROMPT, **OPTIONS)),
+        StreamingGenerator(model, tokenizer=ByteTokenizer()).generate_stream(PROMPT, **OPTIONS)
+    ),
     "log probabilities": lambda model: log_probabilities(model, PROMPT).tolist(),
 }
 

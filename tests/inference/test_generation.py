@@ -25,8 +25,15 @@ PROMPTS = [[5, 9, 30], [40], [2] * 20, list(range(10, 100))]
 def test_the_documented_arguments_and_defaults() -> None:
     parameters = inspect.signature(generate).parameters
     assert {name: p.default for name, p in parameters.items() if p.default is not p.empty} == {
-        "max_length": 256, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "repetition_penalty": 1.0,
-        "stop_sequences": None, "tokenizer": None, "seed": None, "max_new_tokens": None,
+        "max_length": 256,
+        "temperature": 1.0,
+        "top_k": 50,
+        "top_p": 1.0,
+        "repetition_penalty": 1.0,
+        "stop_sequences": None,
+        "tokenizer": None,
+        "seed": None,
+        "max_new_tokens": None,
         "strip_prompt": False,
     }
 
@@ -47,8 +54,9 @@ def test_a_prompt_of_several_pieces_is_read_whole(model, greedy) -> None:
 
 
 def test_top_1_equals_greedy(model) -> None:
-    assert (generate(model, PROMPTS[0], max_length=8, top_k=1, seed=3)
-            == generate(model, PROMPTS[0], max_length=8, temperature=0))
+    assert generate(model, PROMPTS[0], max_length=8, top_k=1, seed=3) == generate(
+        model, PROMPTS[0], max_length=8, temperature=0
+    )
 
 
 def test_first_tokens_fit_the_softmax_of_the_full_forward_pass(new_model) -> None:
@@ -101,7 +109,8 @@ def test_a_stop_id_ends_its_row_and_no_other(model, greedy) -> None:
     stop = whole[0][7]
     assert stop not in whole[0][3:7] + whole[1][1:]
     assert generate(model, [[5, 9, 30], [40]], max_length=12, temperature=0, stop_sequences=[stop]) == [
-        whole[0][:8], whole[1],
+        whole[0][:8],
+        whole[1],
     ]
 
 
@@ -212,25 +221,28 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(new_model, tokenize
         generate(new_model(vocab_size=200), "a", tokenizer=tokenizer)
 
 
-@pytest.mark.parametrize("prompts, kwargs, error, message", [
-    ("text", {}, ValueError, "needs a tokenizer and the model has none"),
-    ([], {}, ValueError, "at least 1 prompt; received none"),
-    ([[]], {}, ValueError, "begin token"),
-    (7, {}, TypeError, "received int"),
-    ([[0.5]], {}, TypeError, "flat list of ids"),
-    ([[1], "a"], {}, TypeError, "flat list of ids"),
-    (np.zeros((1, 2, 3), int), {}, TypeError, "shape \\(1, 2, 3\\)"),
-    (np.zeros((1, 2)), {}, TypeError, "whole numbers"),
-    ([[5, 263]], {}, ValueError, "vocab_size=263\\); received 263"),
-    ([[-1]], {}, ValueError, "received -1"),
-    ([[5] * 512], {}, ValueError, "prompt 0 has 512 tokens .* max_seq_length=512"),
-    ([[5]], {"max_length": 0}, ValueError, "`max_length` must be .* at least 1; received 0"),
-    ([[5]], {"max_length": 9, "max_new_tokens": 9}, ValueError, "name the same limit"),
-    ([[5]], {"max_length": 256, "max_new_tokens": 9}, ValueError, "name the same limit"),
-    ([[5]], {"stop_sequences": "end"}, ValueError, "need a tokenizer"),
-    ([[5]], {"stop_sequences": [""]}, ValueError, "a text or a token id"),
-    ([[5]], {"temperature": -1}, ValueError, "`temperature` must be"),
-])
+@pytest.mark.parametrize(
+    "prompts, kwargs, error, message",
+    [
+        ("text", {}, ValueError, "needs a tokenizer and the model has none"),
+        ([], {}, ValueError, "at least 1 prompt; received none"),
+        ([[]], {}, ValueError, "begin token"),
+        (7, {}, TypeError, "received int"),
+        ([[0.5]], {}, TypeError, "flat list of ids"),
+        ([[1], "a"], {}, TypeError, "flat list of ids"),
+        (np.zeros((1, 2, 3), int), {}, TypeError, "shape \\(1, 2, 3\\)"),
+        (np.zeros((1, 2)), {}, TypeError, "whole numbers"),
+        ([[5, 263]], {}, ValueError, "vocab_size=263\\); received 263"),
+        ([[-1]], {}, ValueError, "received -1"),
+        ([[5] * 512], {}, ValueError, "prompt 0 has 512 tokens .* max_seq_length=512"),
+        ([[5]], {"max_length": 0}, ValueError, "`max_length` must be .* at least 1; received 0"),
+        ([[5]], {"max_length": 9, "max_new_tokens": 9}, ValueError, "name the same limit"),
+        ([[5]], {"max_length": 256, "max_new_tokens": 9}, ValueError, "name the same limit"),
+        ([[5]], {"stop_sequences": "end"}, ValueError, "need a tokenizer"),
+        ([[5]], {"stop_sequences": [""]}, ValueError, "a text or a token id"),
+        ([[5]], {"temperature": -1}, ValueError, "`temperature` must be"),
+    ],
+)
 def test_bad_arguments_are_named(model, prompts, kwargs, error, message) -> None:
     with pytest.raises(error, match=message):
         generate(model, prompts, **kwargs)
@@ -261,13 +273,19 @@ class Broken:
         return ops.zeros((*token_ids.shape, 263)) + self.value, cache
 
 
-@pytest.mark.parametrize("use", [
-    generate, generate_batch, generate_beam,
-    lambda model, prompts, **asked: SpeculativeGenerator(model).generate(prompts, **asked),
-    lambda model, prompts, **asked: SpeculativeGenerator(model, Broken(0.0)).generate(prompts, **asked),
-    lambda model, prompts, **asked: list(
-        StreamingGenerator(model, tokenizer=ByteTokenizer()).generate_stream(prompts[0], **asked)),
-])
+@pytest.mark.parametrize(
+    "use",
+    [
+        generate,
+        generate_batch,
+        generate_beam,
+        lambda model, prompts, **asked: SpeculativeGenerator(model).generate(prompts, **asked),
+        lambda model, prompts, **asked: SpeculativeGenerator(model, Broken(0.0)).generate(prompts, **asked),
+        lambda model, prompts, **asked: list(
+            StreamingGenerator(model, tokenizer=ByteTokenizer()).generate_stream(prompts[0], **asked)
+        ),
+    ],
+)
 def test_logits_that_are_no_numbers_end_in_words_and_not_in_padding(use):
     with pytest.raises(FloatingPointError, match="after 0 new tokens of prompt 0: .* are NaN"):
         use(Broken(float("nan")), [[5, 6], [7]], max_length=4)
@@ -279,7 +297,8 @@ def test_a_special_token_may_be_named_as_a_stop(model, tokenizer):
     name = tokenizer.decode([stop], skip_special_tokens=False)
     asked = {"max_length": 40, "seed": 2, "top_k": 0, "tokenizer": tokenizer}
     assert generate(model, [[5], [6], [7]], stop_sequences=name, **asked) == generate(
-        model, [[5], [6], [7]], stop_sequences=[stop], **asked)
+        model, [[5], [6], [7]], stop_sequences=[stop], **asked
+    )
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "5", float("nan"), float("inf"), [3]])

@@ -26,8 +26,14 @@ PROMPTS = [[2, 9, 30], [40], list(range(10, 31))]
 @pytest.fixture(scope="module")
 def language_model():
     model = hn.HSMN(
-        vocab_size=263, embedding_dim=32, max_seq_length=64, num_reasoning_blocks=1, num_heads=2,
-        num_kv_heads=1, block_pattern="attention+moe, attention+mlp", num_moe_experts=4,
+        vocab_size=263,
+        embedding_dim=32,
+        max_seq_length=64,
+        num_reasoning_blocks=1,
+        num_heads=2,
+        num_kv_heads=1,
+        block_pattern="attention+moe, attention+mlp",
+        num_moe_experts=4,
     )
     # Far from its start, where the most likely token would be the last one again.
     rng = np.random.default_rng(0)
@@ -68,10 +74,16 @@ def generate_by_contrast_of_none(model, prompt: list[int], temperature: float, *
     return generate_contrastive(model, prompt, top_k=2, penalty_alpha=0.0, **options)
 
 
-@pytest.mark.parametrize("way", [
-    generate, *(pytest.param(way, marks=pytest.mark.slow)
-                for way in (generate_by_speculation, generate_by_one_beam, generate_by_contrast_of_none)),
-])
+@pytest.mark.parametrize(
+    "way",
+    [
+        generate,
+        *(
+            pytest.param(way, marks=pytest.mark.slow)
+            for way in (generate_by_speculation, generate_by_one_beam, generate_by_contrast_of_none)
+        ),
+    ],
+)
 def test_a_padded_prompt_leaves_room_for_every_new_token(language_model, monkeypatch, way) -> None:
     # 18 tokens are padded to 32, and without a smallest capacity the cache is hardly longer than asked for.
     monkeypatch.setattr(session, "_SMALLEST_CAPACITY", 1)

@@ -35,8 +35,14 @@ def test_each_token_of_a_text_has_a_value(model, tokenizer) -> None:
 
 
 def test_a_row_longer_than_the_context_is_refused() -> None:
-    model = hn.HSMN(vocab_size=20, embedding_dim=16, max_seq_length=8, num_reasoning_blocks=1, num_heads=2,
-                    block_pattern="attention")
+    model = hn.HSMN(
+        vocab_size=20,
+        embedding_dim=16,
+        max_seq_length=8,
+        num_reasoning_blocks=1,
+        num_heads=2,
+        block_pattern="attention",
+    )
     assert len(log_probabilities(model, [5] * 8)) == 7
     with pytest.raises(ValueError, match="a row has 9 tokens .* max_seq_length=8; split it"):
         log_probabilities(model, [5] * 9)

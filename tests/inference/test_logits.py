@@ -48,8 +48,10 @@ def test_the_nucleus_is_the_fewest_tokens_with_the_mass(top_p: float) -> None:
 
 def test_a_draw_inverts_the_distribution_function() -> None:
     uniforms = RNG.random(4).astype("float32")
-    expected = [np.searchsorted(np.cumsum(softmax(row)), u, side="right")
-                for row, u in zip(LOGITS, uniforms, strict=True)]
+    expected = [
+        np.searchsorted(np.cumsum(softmax(row)), u, side="right")
+        for row, u in zip(LOGITS, uniforms, strict=True)
+    ]
     assert ops.convert_to_numpy(draw(LOGITS, uniforms)).tolist() == expected
 
 

@@ -23,9 +23,9 @@ def test_drafts_follow_the_latest_of_the_longest_matches(vocab_size: int) -> Non
     rng = np.random.default_rng(vocab_size)
     first, length = rng.integers(0, 10, 200), rng.integers(11, 33, 200)
     text = rng.integers(0, vocab_size, (200, 32), np.int32)
-    drafts, is_found = (ops.convert_to_numpy(part) for part in look_up(
-        text, length.astype("int32"), first.astype("int32"), 5
-    ))
+    drafts, is_found = (
+        ops.convert_to_numpy(part) for part in look_up(text, length.astype("int32"), first.astype("int32"), 5)
+    )
     expected = [
         naive_drafts(row[low:high].tolist(), 5) for row, low, high in zip(text, first, length, strict=True)
     ]

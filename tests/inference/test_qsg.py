@@ -34,11 +34,14 @@ def test_the_speed_up_is_a_ratio_of_times_that_were_taken(new_model, monkeypatch
     assert figures["tokens_per_pass"] >= 1 and 0 <= figures["acceptance_rate"] <= 1
 
 
-@pytest.mark.parametrize("kwargs, message", [
-    ({"num_superposition_states": 0}, "`num_superposition_states` must be .* at least 1; received 0"),
-    ({"collapse_strategy": "measure"}, "one of greedy, sample, beam; received 'measure'"),
-    ({"quality_threshold": 1.0}, "`quality_threshold` must be in .* received 1.0"),
-])
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        ({"num_superposition_states": 0}, "`num_superposition_states` must be .* at least 1; received 0"),
+        ({"collapse_strategy": "measure"}, "one of greedy, sample, beam; received 'measure'"),
+        ({"quality_threshold": 1.0}, "`quality_threshold` must be in .* received 1.0"),
+    ],
+)
 def test_bad_arguments_are_named(model, kwargs: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         QSGGenerator(model, **kwargs)

@@ -40,11 +40,18 @@ def drawn_counts(sampling: Sampling, seen: np.ndarray) -> np.ndarray:
     return np.bincount(ops.convert_to_numpy(drawn), minlength=12)
 
 
-@pytest.mark.parametrize("sampling", [
-    Sampling(top_k=0), Sampling(temperature=0.5, top_k=None), Sampling(temperature=2.0, top_k=5),
-    Sampling(top_k=0, top_p=0.7), Sampling(top_k=6, top_p=0.8, temperature=1.3),
-    Sampling(top_k=0, repetition_penalty=1.8),
-], ids=repr)
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(top_k=0),
+        Sampling(temperature=0.5, top_k=None),
+        Sampling(temperature=2.0, top_k=5),
+        Sampling(top_k=0, top_p=0.7),
+        Sampling(top_k=6, top_p=0.8, temperature=1.3),
+        Sampling(top_k=0, repetition_penalty=1.8),
+    ],
+    ids=repr,
+)
 def test_draws_fit_the_documented_distribution(sampling: Sampling) -> None:
     seen = np.arange(12) % 2 == 0
     shares, counts = expected_shares(sampling, seen), drawn_counts(sampling, seen)
@@ -56,17 +63,30 @@ def test_draws_fit_the_documented_distribution(sampling: Sampling) -> None:
         assert stats.chisquare(counts, DRAWS * plain).pvalue < 1e-6
 
 
-@pytest.mark.parametrize("sampling", [
-    Sampling(temperature=0), Sampling(top_k=1), Sampling(temperature=0, top_p=0.1),
-], ids=repr)
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=0),
+        Sampling(top_k=1),
+        Sampling(temperature=0, top_p=0.1),
+    ],
+    ids=repr,
+)
 def test_temperature_0_and_top_1_take_the_most_likely_token(sampling: Sampling) -> None:
     counts = drawn_counts(sampling, np.zeros(12, bool))
     assert counts[LOGITS[0].argmax()] == DRAWS
 
 
-@pytest.mark.parametrize("sampling", [
-    Sampling(temperature=0), Sampling(top_k=0), Sampling(top_k=6), Sampling(top_k=0, repetition_penalty=2.0),
-], ids=repr)
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=0),
+        Sampling(top_k=0),
+        Sampling(top_k=6),
+        Sampling(top_k=0, repetition_penalty=2.0),
+    ],
+    ids=repr,
+)
 def test_only_the_first_ids_are_drawn(sampling: Sampling) -> None:
     logits = np.sort(LOGITS, axis=1)
     seen = np.zeros_like(logits, bool)
@@ -96,10 +116,19 @@ def test_a_seed_of_none_follows_keras() -> None:
     assert first[0] != first[1]
 
 
-@pytest.mark.parametrize("kwargs", [
-    {"temperature": -1.0}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"top_k": -1},
-    {"top_k": 2.5}, {"top_p": 0.0}, {"top_p": 1.5}, {"repetition_penalty": 0.0},
-])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"top_k": -1},
+        {"top_k": 2.5},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+        {"repetition_penalty": 0.0},
+    ],
+)
 def test_arguments_out_of_range_are_refused(kwargs: dict) -> None:
     with pytest.raises(ValueError, match=f"`{next(iter(kwargs))}` must be"):
         Sampling(**kwargs)
@@ -126,11 +155,22 @@ def chosen(logits: np.ndarray, uniforms=(0.0, 0.3, 0.999999), **asked) -> list[i
 
 
 EXTREMES = [
-    {"temperature": 1e-39}, {"temperature": 1e-300}, {"temperature": 5e-324}, {"temperature": 1e-38},
-    {"temperature": 1e39}, {"temperature": 1e300}, {"top_p": 1e-45}, {"top_p": 5e-324}, {"top_p": 1e-39},
-    {"repetition_penalty": 1e-39}, {"repetition_penalty": 5e-324}, {"repetition_penalty": 1e300},
-    {"temperature": 1e-300, "repetition_penalty": 1e300}, {"temperature": 1e300, "top_p": 1e-300},
-    {"top_k": 10**30}, {"top_k": 0, "temperature": 1e-39, "top_p": 0.5},
+    {"temperature": 1e-39},
+    {"temperature": 1e-300},
+    {"temperature": 5e-324},
+    {"temperature": 1e-38},
+    {"temperature": 1e39},
+    {"temperature": 1e300},
+    {"top_p": 1e-45},
+    {"top_p": 5e-324},
+    {"top_p": 1e-39},
+    {"repetition_penalty": 1e-39},
+    {"repetition_penalty": 5e-324},
+    {"repetition_penalty": 1e300},
+    {"temperature": 1e-300, "repetition_penalty": 1e300},
+    {"temperature": 1e300, "top_p": 1e-300},
+    {"top_k": 10**30},
+    {"top_k": 0, "temperature": 1e-39, "top_p": 0.5},
 ]
 
 
@@ -156,8 +196,10 @@ def test_a_logit_of_inf_is_certain_and_no_number_at_all_gives_no_token(asked) ->
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_k", "top_p", "repetition_penalty"])
-@pytest.mark.parametrize("value", [
-    float("nan"), float("inf"), np.float32("inf"), np.float64("nan"), -1, "1", True, [1], 10**400, 1j])
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), np.float32("inf"), np.float64("nan"), -1, "1", True, [1], 10**400, 1j],
+)
 def test_what_is_no_finite_number_in_range_is_refused_in_one_line(name, value) -> None:
     with pytest.raises(ValueError, match=f"`{name}` must be") as caught:
         Sampling(**{name: value})

@@ -18,8 +18,15 @@ NUM_ROWS, NUM_NEW = 2048, 12
 
 def small(pattern: str, vocab_size: int = 60, scale: float = 0.4, noise: float = 0.0):
     """A model with large random weights; `noise` makes a draft that is often right."""
-    model = hn.HSMN(vocab_size=vocab_size, embedding_dim=32, max_seq_length=256, num_reasoning_blocks=1,
-                    num_heads=2, num_kv_heads=1, block_pattern=pattern)
+    model = hn.HSMN(
+        vocab_size=vocab_size,
+        embedding_dim=32,
+        max_seq_length=256,
+        num_reasoning_blocks=1,
+        num_heads=2,
+        num_kv_heads=1,
+        block_pattern=pattern,
+    )
     rng, other = np.random.default_rng(0), np.random.default_rng(1)
     for weight in model.trainable_weights:
         own = rng.normal(scale=scale, size=weight.shape)
@@ -40,10 +47,15 @@ def test_greedy_output_is_that_of_plain_decoding_with_either_draft(new_model) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pattern, has_draft_model", [
-    ("attention+mlp", True), ("mamba2+mlp", True), ("mamba2+mlp", False),
-    ("sliding_attention, gated_delta_rule+mlp", True),
-])
+@pytest.mark.parametrize(
+    "pattern, has_draft_model",
+    [
+        ("attention+mlp", True),
+        ("mamba2+mlp", True),
+        ("mamba2+mlp", False),
+        ("sliding_attention, gated_delta_rule+mlp", True),
+    ],
+)
 def test_every_pattern_says_greedily_what_it_says_in_plain_decoding(pattern: str, has_draft_model) -> None:
     target, draft = small(pattern), small(pattern, noise=0.03) if has_draft_model else None
     generator = SpeculativeGenerator(target, draft, acceptance_rate_target=None)
@@ -64,9 +76,14 @@ def test_a_perfect_draft_is_always_accepted(pattern: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [
-    {}, {"top_k": 5, "temperature": 1.3, "top_p": 0.8, "repetition_penalty": 1.5},
-], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"top_k": 5, "temperature": 1.3, "top_p": 0.8, "repetition_penalty": 1.5},
+    ],
+    ids=str,
+)
 def test_look_up_gives_what_plain_decoding_gives_with_the_same_seed(model, options: dict) -> None:
     generator = SpeculativeGenerator(model, acceptance_rate_target=None)
     expected = generate(model, PROMPTS, max_length=40, seed=4, **options)
@@ -144,9 +161,14 @@ def drawn_and_its_logits(target, draft, prompt: list[int], **options) -> tuple[n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pattern, has_draft_model", [
-    ("attention+mlp", True), ("mamba2+mlp", True), ("mamba2+mlp", False),
-])
+@pytest.mark.parametrize(
+    "pattern, has_draft_model",
+    [
+        ("attention+mlp", True),
+        ("mamba2+mlp", True),
+        ("mamba2+mlp", False),
+    ],
+)
 def test_drawn_tokens_fit_the_full_forward_pass(pattern: str, has_draft_model: bool) -> None:
     target, draft = (small(pattern, vocab_size=8, noise=noise) for noise in (0.0, 0.2))
     model = draft if has_draft_model else None
@@ -160,8 +182,9 @@ def test_drawn_tokens_fit_the_full_forward_pass(pattern: str, has_draft_model: b
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{"top_k": 4}, {"top_k": 0, "top_p": 0.8},
-                                     {"top_k": 0, "repetition_penalty": 1.4}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"top_k": 4}, {"top_k": 0, "top_p": 0.8}, {"top_k": 0, "repetition_penalty": 1.4}], ids=str
+)
 def test_tokens_have_the_shares_of_plain_sampling_under_every_option(new_model, options: dict) -> None:
     target, draft = new_model(8, sharpness=1.0), new_model(8, sharpness=1.0, seed=1)
     prompt = np.tile([3, 5], (NUM_ROWS, 1))
@@ -169,8 +192,10 @@ def test_tokens_have_the_shares_of_plain_sampling_under_every_option(new_model, 
     checked = generator.generate(prompt, max_length=NUM_NEW, seed=1, **options)
     plain = generate(target, prompt, max_length=NUM_NEW, seed=2, **options)
     assert 0.1 < generator.acceptance_rate < 0.9
-    pairs = [np.bincount(rows[:, 1:-1].ravel() * 8 + rows[:, 2:].ravel(), minlength=64)
-             for rows in (checked, plain)]
+    pairs = [
+        np.bincount(rows[:, 1:-1].ravel() * 8 + rows[:, 2:].ravel(), minlength=64)
+        for rows in (checked, plain)
+    ]
     table = np.stack(pairs)[:, np.sum(pairs, axis=0) > 20]
     assert table.sum() > 20_000
     assert stats.chi2_contingency(table).pvalue > 0.01

@@ -47,8 +47,9 @@ def test_each_answer_is_what_the_whole_transcript_gives(printable_model, tokeniz
     for seed, question in enumerate(("Hello", "And then?", "Why?")):
         talk.add_user_message(question)
         transcript += f"User: {question}\nAssistant:"
-        text = generate(printable_model, transcript, max_length=30, seed=seed, tokenizer=tokenizer,
-                        strip_prompt=True)
+        text = generate(
+            printable_model, transcript, max_length=30, seed=seed, tokenizer=tokenizer, strip_prompt=True
+        )
         assert talk.generate(max_length=30, seed=seed) == text.strip()
         transcript += text + "\n"
     assert [message["role"] for message in talk.get_history()] == ["user", "assistant"] * 3
@@ -90,8 +91,10 @@ def test_messages_of_both_sides_can_be_given(printable_model, tokenizer) -> None
     transcript = "User: 1 + 1?\nAssistant: 2\nUser: 2 + 2?\nAssistant:"
     assert answer == reference(printable_model, tokenizer, transcript, max_length=10, temperature=0).strip()
     assert talk.get_history() == [
-        {"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"},
-        {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": answer},
+        {"role": "user", "content": "1 + 1?"},
+        {"role": "assistant", "content": "2"},
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "content": answer},
     ]
 
 
@@ -103,9 +106,13 @@ def test_a_reset_forgets_all_but_the_system_prompt(printable_model, tokenizer) -
         first.append(talk.generate(max_length=10, seed=1))
         talk.reset()
         assert talk.get_history() == []
-    assert first[0] == first[1] == reference(
-        printable_model, tokenizer, "System: S\nUser: Hello\nAssistant:", max_length=10, seed=1
-    ).strip()
+    assert (
+        first[0]
+        == first[1]
+        == reference(
+            printable_model, tokenizer, "System: S\nUser: Hello\nAssistant:", max_length=10, seed=1
+        ).strip()
+    )
 
 
 def test_the_oldest_messages_leave_a_conversation_that_is_too_long(printable_model, tokenizer) -> None:

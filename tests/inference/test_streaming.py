@@ -14,7 +14,8 @@ from highnoon.inference import StreamingGenerator, generate
 def test_the_documented_arguments_and_defaults() -> None:
     parameters = inspect.signature(StreamingGenerator).parameters
     assert {name: p.default for name, p in parameters.items() if name != "model"} == {
-        "chunk_size": 8, "tokenizer": None,
+        "chunk_size": 8,
+        "tokenizer": None,
     }
 
 

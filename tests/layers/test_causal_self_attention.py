@@ -13,10 +13,18 @@ from highnoon.testing.check_mixer import check_mixer
 from highnoon.testing.gradients import value_and_gradients
 
 INIT = {
-    "num_heads": 4, "num_kv_heads": 2, "head_dim": 6, "qk_norm": True, "norm_epsilon": 1e-3, "window": 3,
-    "rope_theta": 500.0, "rope_scaling": {"rope_type": "linear", "factor": 2.0}, "dropout": 0.5,
+    "num_heads": 4,
+    "num_kv_heads": 2,
+    "head_dim": 6,
+    "qk_norm": True,
+    "norm_epsilon": 1e-3,
+    "window": 3,
+    "rope_theta": 500.0,
+    "rope_scaling": {"rope_type": "linear", "factor": 2.0},
+    "dropout": 0.5,
     "chunk_length": 4,
-    "kernel_initializer": "random_normal", "output_initializer": "he_normal",
+    "kernel_initializer": "random_normal",
+    "output_initializer": "he_normal",
 }
 RNG = np.random.default_rng(0)
 INPUTS = {"x": RNG.normal(size=(3, 11, 16)).astype("float32")}
@@ -122,13 +130,16 @@ def test_dropout_acts_while_training_and_moves_its_seed():
     assert (first != second).any()
 
 
-@pytest.mark.parametrize("arguments, words", [
-    ({"num_heads": 3, "num_kv_heads": 2}, "`num_heads` must be a multiple of num_kv_heads=2; received 3"),
-    ({"num_heads": 2, "head_dim": 5}, "`head_dim` must be even, since positions turn pairs; received 5"),
-    ({"num_heads": 2, "window": 0}, "`window` must be at least 1; received 0"),
-    ({"num_heads": 2, "dropout": 1.0}, r"`dropout` must be in \[0, 1\); received 1.0"),
-    ({"num_heads": 2, "chunk_length": 0}, "`chunk_length` must be at least 1; received 0"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"num_heads": 3, "num_kv_heads": 2}, "`num_heads` must be a multiple of num_kv_heads=2; received 3"),
+        ({"num_heads": 2, "head_dim": 5}, "`head_dim` must be even, since positions turn pairs; received 5"),
+        ({"num_heads": 2, "window": 0}, "`window` must be at least 1; received 0"),
+        ({"num_heads": 2, "dropout": 1.0}, r"`dropout` must be in \[0, 1\); received 1.0"),
+        ({"num_heads": 2, "chunk_length": 0}, "`chunk_length` must be at least 1; received 0"),
+    ],
+)
 def test_bad_arguments_are_named(arguments, words):
     with pytest.raises(ValueError, match=words):
         CausalSelfAttention(**arguments)

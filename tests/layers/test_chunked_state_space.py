@@ -89,7 +89,7 @@ def test_decays_beyond_the_range_of_floats_stay_finite():
     arrays[1] = arrays[1] * 1000
     y, state = chunked_state_space(*arrays, chunk_length=4)
     assert np.isfinite(y).all() and np.isfinite(state).all()
-    gradients = value_and_gradients(
-        lambda *a: ops.sum(chunked_state_space(*a, chunk_length=4)[0]), *arrays
-    )[1]
+    gradients = value_and_gradients(lambda *a: ops.sum(chunked_state_space(*a, chunk_length=4)[0]), *arrays)[
+        1
+    ]
     assert all(np.isfinite(gradient).all() for gradient in gradients)

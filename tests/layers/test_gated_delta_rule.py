@@ -7,9 +7,18 @@ from highnoon.testing.check_mixer import check_mixer
 from highnoon.testing.gradients import layer_gradients
 
 OTHERS = {
-    "num_key_heads": 2, "key_head_dim": 3, "value_head_dim": 5, "conv_kernel_size": 3, "chunk_length": 8,
-    "norm_epsilon": 0.01, "time_step_min": 0.01, "time_step_max": 0.2, "time_step_floor": 0.02,
-    "dropout": 0.1, "kernel_initializer": "he_normal", "output_initializer": "he_uniform",
+    "num_key_heads": 2,
+    "key_head_dim": 3,
+    "value_head_dim": 5,
+    "conv_kernel_size": 3,
+    "chunk_length": 8,
+    "norm_epsilon": 0.01,
+    "time_step_min": 0.01,
+    "time_step_max": 0.2,
+    "time_step_floor": 0.02,
+    "dropout": 0.1,
+    "kernel_initializer": "he_normal",
+    "output_initializer": "he_uniform",
 }
 
 
@@ -74,10 +83,18 @@ def test_outputs_and_gradients_equal_transformers():
     from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextGatedDeltaNet
 
     torch.manual_seed(0)
-    theirs = Qwen3NextGatedDeltaNet(Qwen3NextConfig(
-        hidden_size=16, linear_num_value_heads=4, linear_num_key_heads=2, linear_key_head_dim=3,
-        linear_value_head_dim=5, linear_conv_kernel_dim=4, num_hidden_layers=1,
-    ), layer_idx=0)
+    theirs = Qwen3NextGatedDeltaNet(
+        Qwen3NextConfig(
+            hidden_size=16,
+            linear_num_value_heads=4,
+            linear_num_key_heads=2,
+            linear_key_head_dim=3,
+            linear_value_head_dim=5,
+            linear_conv_kernel_dim=4,
+            num_hidden_layers=1,
+        ),
+        layer_idx=0,
+    )
     for weight in theirs.parameters():
         weight.data += 0.1 * torch.randn_like(weight)
     ours = GatedDeltaRule(4, 2, key_head_dim=3, value_head_dim=5, chunk_length=8)
@@ -85,8 +102,10 @@ def test_outputs_and_gradients_equal_transformers():
     pairs = [
         (ours.in_proj_qkvz.kernel, theirs.in_proj_qkvz.weight),
         (ours.in_proj_ba.kernel, theirs.in_proj_ba.weight),
-        (ours.conv1d.kernel, theirs.conv1d.weight), (ours.dt_bias, theirs.dt_bias),
-        (ours.A_log, theirs.A_log), (ours.norm.scale, theirs.norm.weight),
+        (ours.conv1d.kernel, theirs.conv1d.weight),
+        (ours.dt_bias, theirs.dt_bias),
+        (ours.A_log, theirs.A_log),
+        (ours.norm.scale, theirs.norm.weight),
         (ours.out_proj.kernel, theirs.out_proj.weight),
     ]
     assert len(pairs) == len(ours.weights) == len(list(theirs.parameters()))

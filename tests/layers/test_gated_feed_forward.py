@@ -10,7 +10,9 @@ from highnoon.layers import GatedFeedForward
 from highnoon.testing.check_layer import check_layer
 
 INIT = {
-    "hidden_dim": 12, "kernel_initializer": "random_normal", "output_initializer": "he_normal",
+    "hidden_dim": 12,
+    "kernel_initializer": "random_normal",
+    "output_initializer": "he_normal",
 }
 INPUTS = {"x": np.random.default_rng(0).normal(size=(3, 7, 8)).astype("float32")}
 

@@ -8,10 +8,18 @@ from highnoon.testing.gradients import layer_gradients
 
 SIZES = {"kv_lora_rank": 6, "qk_nope_head_dim": 5, "qk_rope_head_dim": 4, "v_head_dim": 3}
 OTHERS = {
-    **SIZES, "q_lora_rank": 7, "rope_theta": 500.0, "rope_interleaved": False,
-    "rope_scaling": {"rope_type": "linear", "factor": 2.0}, "softmax_scale": 0.3,
-    "use_bias": True, "norm_epsilon": 0.01, "dropout": 0.1, "chunk_length": 3,
-    "kernel_initializer": "he_normal", "output_initializer": "he_uniform",
+    **SIZES,
+    "q_lora_rank": 7,
+    "rope_theta": 500.0,
+    "rope_interleaved": False,
+    "rope_scaling": {"rope_type": "linear", "factor": 2.0},
+    "softmax_scale": 0.3,
+    "use_bias": True,
+    "norm_epsilon": 0.01,
+    "dropout": 0.1,
+    "chunk_length": 3,
+    "kernel_initializer": "he_normal",
+    "output_initializer": "he_uniform",
 }
 
 
@@ -123,8 +131,15 @@ def test_outputs_and_gradients_equal_transformers(q_lora_rank, bias):
 
     torch.manual_seed(0)
     config = DeepseekV2Config(
-        hidden_size=16, num_attention_heads=4, q_lora_rank=q_lora_rank, kv_lora_rank=10, qk_nope_head_dim=6,
-        qk_rope_head_dim=4, v_head_dim=5, attention_bias=bias, attn_implementation="eager",
+        hidden_size=16,
+        num_attention_heads=4,
+        q_lora_rank=q_lora_rank,
+        kv_lora_rank=10,
+        qk_nope_head_dim=6,
+        qk_rope_head_dim=4,
+        v_head_dim=5,
+        attention_bias=bias,
+        attn_implementation="eager",
     )
     theirs = DeepseekV2Attention(config, layer_idx=0)
     for weight in theirs.parameters():

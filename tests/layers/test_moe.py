@@ -21,11 +21,23 @@ DISPATCHES = [
     "capacity",
 ]
 INIT = {
-    "num_experts": 6, "expert_dim": 12, "num_experts_per_tok": 3, "router_type": "sigmoid",
-    "normalize_gates": False, "routed_scale": 1.5, "num_expert_groups": 3, "num_groups_per_tok": 2,
-    "bias_update_rate": 0.05, "num_shared_experts": 1, "capacity_factor": 0.8, "aux_loss_weight": 0.1,
-    "router_z_loss_weight": 0.2, "load_entropy_weight": 0.3, "dispatch": "capacity",
-    "kernel_initializer": "he_normal", "output_initializer": "random_normal",
+    "num_experts": 6,
+    "expert_dim": 12,
+    "num_experts_per_tok": 3,
+    "router_type": "sigmoid",
+    "normalize_gates": False,
+    "routed_scale": 1.5,
+    "num_expert_groups": 3,
+    "num_groups_per_tok": 2,
+    "bias_update_rate": 0.05,
+    "num_shared_experts": 1,
+    "capacity_factor": 0.8,
+    "aux_loss_weight": 0.1,
+    "router_z_loss_weight": 0.2,
+    "load_entropy_weight": 0.3,
+    "dispatch": "capacity",
+    "kernel_initializer": "he_normal",
+    "output_initializer": "random_normal",
 }
 UNGROUPED = {"num_expert_groups": 1, "num_groups_per_tok": 1}
 ROUTERS = {
@@ -82,8 +94,10 @@ def naive_choice(layer, logits):
 def naive_moe(layer, x, segment_ids, capacity=None):
     """One token at a time: output, aux loss, and how often a choice found its expert full."""
     router, shared = (ops.convert_to_numpy(layer.router), layer.shared_expert)
-    gate, up, down = (ops.convert_to_numpy(k) for k in (
-        layer.experts.gate_kernel, layer.experts.up_kernel, layer.experts.down_kernel))
+    gate, up, down = (
+        ops.convert_to_numpy(k)
+        for k in (layer.experts.gate_kernel, layer.experts.up_kernel, layer.experts.down_kernel)
+    )
     y = np.zeros_like(x) if shared is None else ops.convert_to_numpy(shared(x)).copy()
     balance = z = uneven = drops = choices = 0.0
     for row in range(len(x)):
@@ -207,8 +221,9 @@ def test_both_dispatches_have_equal_outputs_and_gradients(router, factor):
         return function
 
     arrays = [X, *map(ops.convert_to_numpy, one.trainable_variables)]
-    for ours, theirs in zip(value_and_gradients(loss(one), *arrays)[1],
-                            value_and_gradients(loss(other), *arrays)[1], strict=True):
+    for ours, theirs in zip(
+        value_and_gradients(loss(one), *arrays)[1], value_and_gradients(loss(other), *arrays)[1], strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
@@ -216,8 +231,14 @@ def test_auto_is_sorted_in_a_graph_and_static_under_xla(monkeypatch):
     layer = layer_of("auto")
     taken = []
     experts = layer.experts.call
-    monkeypatch.setattr(layer.experts, "call", lambda x, ids, places=None, capacity=None: (
-        taken.append("sorted" if places is None else "capacity"), experts(x, ids, places, capacity))[1])
+    monkeypatch.setattr(
+        layer.experts,
+        "call",
+        lambda x, ids, places=None, capacity=None: (
+            taken.append("sorted" if places is None else "capacity"),
+            experts(x, ids, places, capacity),
+        )[1],
+    )
     forms = compiled_forms(lambda x: layer(x)[0])
     for form, compiled in forms.items():
         taken.clear()
@@ -258,10 +279,13 @@ def test_a_batch_of_padding_alone_is_finite(router):
     assert all(np.isfinite(float(value)) for value in metrics.values())
 
 
-@pytest.mark.parametrize("winners, entropy, max_load", [
-    ([[0, 1], [2, 3], [0, 1], [2, 3]], 1.0, 1.0),
-    ([[0, 1], [0, 1], [0, 1], [0, 1]], 0.5, 2.0),
-])
+@pytest.mark.parametrize(
+    "winners, entropy, max_load",
+    [
+        ([[0, 1], [2, 3], [0, 1], [2, 3]], 1.0, 1.0),
+        ([[0, 1], [0, 1], [0, 1], [0, 1]], 0.5, 2.0),
+    ],
+)
 def test_load_metrics_have_their_closed_forms(winners, entropy, max_load):
     logits = np.full((1, 4, 4), -9.0, "float32")
     for token, experts in enumerate(winners):
@@ -281,23 +305,38 @@ def test_experts_quantize_to_int8_and_stay_close():
     assert 0 < np.abs(rounded - exact).mean() < 0.02 * np.abs(exact).mean()
 
 
-@pytest.mark.parametrize("arguments, words", [
-    ({"router_type": "expert_choice"}, "a causal model refuses it; take \"causal_expert_choice\" or \"top_k"),
-    ({"router_type": "random"}, "one of top_k, sigmoid, hash, soft, causal_expert_choice; received 'random'"),
-    ({"router_type": "soft"}, "every token to every expert: give num_experts_per_tok=8"),
-    ({"router_type": "soft", "num_experts_per_tok": 8, "capacity_factor": 1.0}, "received 8 and 1.0"),
-    ({"router_type": "hash", "num_expert_groups": 2, "num_groups_per_tok": 2}, "needs a router of top_k, "),
-    ({"num_expert_groups": 3}, "`num_expert_groups` must divide num_experts=8; received 3"),
-    ({"num_expert_groups": 2, "num_groups_per_tok": 3}, "between 1 and num_expert_groups=2; received 3"),
-    ({"num_expert_groups": 4, "num_experts_per_tok": 3}, "at most the 2 experts of num_groups_per_tok=1 gro"),
-    ({"routed_scale": 0.0}, "`routed_scale` must be above 0; received 0"),
-    ({"bias_update_rate": -1.0}, "`bias_update_rate` must not be negative; received -1.0"),
-    ({"num_experts": 4, "num_experts_per_tok": 5}, "`num_experts_per_tok` must be between 1 and num_exp"),
-    ({"capacity_factor": 0.0}, "`capacity_factor` must be above 0; received 0.0"),
-    ({"expert_dim": 0}, "`expert_dim` must be at least 1"),
-    ({"num_shared_experts": -1}, "`num_shared_experts` must not be negative; received -1"),
-    ({"dispatch": "fast"}, "`dispatch` must be one of auto, sorted, capacity; received 'fast'"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (
+            {"router_type": "expert_choice"},
+            'a causal model refuses it; take "causal_expert_choice" or "top_k',
+        ),
+        (
+            {"router_type": "random"},
+            "one of top_k, sigmoid, hash, soft, causal_expert_choice; received 'random'",
+        ),
+        ({"router_type": "soft"}, "every token to every expert: give num_experts_per_tok=8"),
+        ({"router_type": "soft", "num_experts_per_tok": 8, "capacity_factor": 1.0}, "received 8 and 1.0"),
+        (
+            {"router_type": "hash", "num_expert_groups": 2, "num_groups_per_tok": 2},
+            "needs a router of top_k, ",
+        ),
+        ({"num_expert_groups": 3}, "`num_expert_groups` must divide num_experts=8; received 3"),
+        ({"num_expert_groups": 2, "num_groups_per_tok": 3}, "between 1 and num_expert_groups=2; received 3"),
+        (
+            {"num_expert_groups": 4, "num_experts_per_tok": 3},
+            "at most the 2 experts of num_groups_per_tok=1 gro",
+        ),
+        ({"routed_scale": 0.0}, "`routed_scale` must be above 0; received 0"),
+        ({"bias_update_rate": -1.0}, "`bias_update_rate` must not be negative; received -1.0"),
+        ({"num_experts": 4, "num_experts_per_tok": 5}, "`num_experts_per_tok` must be between 1 and num_exp"),
+        ({"capacity_factor": 0.0}, "`capacity_factor` must be above 0; received 0.0"),
+        ({"expert_dim": 0}, "`expert_dim` must be at least 1"),
+        ({"num_shared_experts": -1}, "`num_shared_experts` must not be negative; received -1"),
+        ({"dispatch": "fast"}, "`dispatch` must be one of auto, sorted, capacity; received 'fast'"),
+    ],
+)
 def test_bad_arguments_are_named(arguments, words):
     with pytest.raises(ValueError, match=words):
         MoELayer(**arguments)

@@ -15,24 +15,33 @@ transformers = pytest.importorskip("transformers")
 
 X = np.random.default_rng(0).normal(size=(2, 9, 16)).astype("float32")
 SIZES = {
-    "hidden_size": 16, "moe_intermediate_size": 12, "num_experts_per_tok": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 4, "_experts_implementation": "eager",
+    "hidden_size": 16,
+    "moe_intermediate_size": 12,
+    "num_experts_per_tok": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "_experts_implementation": "eager",
 }
 GROUPS = {"n_routed_experts": 8, "n_shared_experts": 2, "n_group": 4, "topk_group": 2}
 OUR_GROUPS = {"num_expert_groups": 4, "num_groups_per_tok": 2, "num_shared_experts": 2, "routed_scale": 2.5}
 CASES = {
     "normalised": ("qwen3_moe.Qwen3Moe", "SparseMoeBlock", {"num_experts": 8, "norm_topk_prob": True}, {}),
     "not normalised": (
-        "qwen3_moe.Qwen3Moe", "SparseMoeBlock", {"num_experts": 8, "norm_topk_prob": False},
+        "qwen3_moe.Qwen3Moe",
+        "SparseMoeBlock",
+        {"num_experts": 8, "norm_topk_prob": False},
         {"normalize_gates": False},
     ),
     "groups by their best expert": (
-        "deepseek_v2.DeepseekV2", "Moe",
+        "deepseek_v2.DeepseekV2",
+        "Moe",
         {**GROUPS, "topk_method": "group_limited_greedy", "routed_scaling_factor": 2.5},
         {"normalize_gates": False, **OUR_GROUPS},
     ),
     "groups by their best two": (
-        "deepseek_v3.DeepseekV3", "MoE", {**GROUPS, "norm_topk_prob": True, "routed_scaling_factor": 2.5},
+        "deepseek_v3.DeepseekV3",
+        "MoE",
+        {**GROUPS, "norm_topk_prob": True, "routed_scaling_factor": 2.5},
         {"router_type": "sigmoid", **OUR_GROUPS},
     ),
 }

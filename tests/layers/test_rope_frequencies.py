@@ -10,7 +10,10 @@ import pytest
 from highnoon.layers.rope_frequencies import rope_frequencies, yarn_softmax_factor
 
 LLAMA3 = {
-    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
@@ -48,12 +51,15 @@ def test_deepseek_moves_the_magnitude_into_the_softmax():
     assert yarn_softmax_factor(YARN) == yarn_softmax_factor(None) == 1.0
 
 
-@pytest.mark.parametrize("scaling, words", [
-    ({"rope_type": "ntk", "factor": 2.0}, "needs a `rope_type` of linear, llama3, yarn; received 'ntk'"),
-    ({"rope_type": "yarn", "factor": 2.0}, "missing: original_max_position_embeddings; unknown: none"),
-    ({"rope_type": "linear", "factor": 2.0, "beta": 1}, "missing: none; unknown: beta"),
-    ({"rope_type": "linear", "factor": 0.5}, "a factor of at least 1; received 0.5"),
-])
+@pytest.mark.parametrize(
+    "scaling, words",
+    [
+        ({"rope_type": "ntk", "factor": 2.0}, "needs a `rope_type` of linear, llama3, yarn; received 'ntk'"),
+        ({"rope_type": "yarn", "factor": 2.0}, "missing: original_max_position_embeddings; unknown: none"),
+        ({"rope_type": "linear", "factor": 2.0, "beta": 1}, "missing: none; unknown: beta"),
+        ({"rope_type": "linear", "factor": 0.5}, "a factor of at least 1; received 0.5"),
+    ],
+)
 def test_a_scaling_that_cannot_be_read_is_named(scaling, words):
     with pytest.raises(ValueError, match=words):
         rope_frequencies(8, 100.0, scaling)

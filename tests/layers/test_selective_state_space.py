@@ -105,18 +105,31 @@ def test_outputs_and_gradients_equal_transformers(bias):
     from transformers.models.mamba.modeling_mamba import MambaMixer
 
     torch.manual_seed(0)
-    theirs = MambaMixer(MambaConfig(
-        hidden_size=16, state_size=6, expand=2, conv_kernel=4, use_bias=bias, num_hidden_layers=1,
-    ), layer_idx=0)
+    theirs = MambaMixer(
+        MambaConfig(
+            hidden_size=16,
+            state_size=6,
+            expand=2,
+            conv_kernel=4,
+            use_bias=bias,
+            num_hidden_layers=1,
+        ),
+        layer_idx=0,
+    )
     for weight in theirs.parameters():
         weight.data += 0.1 * torch.randn_like(weight)
     ours = SelectiveStateSpace(state_dim=6, use_bias=bias, num_parts=3)
     ours.build((None, None, 16))
     pairs = [
-        (ours.in_proj.kernel, theirs.in_proj.weight), (ours.out_proj.kernel, theirs.out_proj.weight),
-        (ours.conv1d.kernel, theirs.conv1d.weight), (ours.conv1d.bias, theirs.conv1d.bias),
-        (ours.x_proj.kernel, theirs.x_proj.weight), (ours.dt_proj.kernel, theirs.dt_proj.weight),
-        (ours.dt_bias, theirs.dt_proj.bias), (ours.A_log, theirs.A_log), (ours.D, theirs.D),
+        (ours.in_proj.kernel, theirs.in_proj.weight),
+        (ours.out_proj.kernel, theirs.out_proj.weight),
+        (ours.conv1d.kernel, theirs.conv1d.weight),
+        (ours.conv1d.bias, theirs.conv1d.bias),
+        (ours.x_proj.kernel, theirs.x_proj.weight),
+        (ours.dt_proj.kernel, theirs.dt_proj.weight),
+        (ours.dt_bias, theirs.dt_proj.bias),
+        (ours.A_log, theirs.A_log),
+        (ours.D, theirs.D),
     ]
     if bias:
         pairs += [(ours.in_proj.bias, theirs.in_proj.bias), (ours.out_proj.bias, theirs.out_proj.bias)]

@@ -115,10 +115,22 @@ def test_outputs_and_gradients_equal_transformers(num_groups, limit, bias):
     from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 
     torch.manual_seed(0)
-    theirs = Mamba2Mixer(Mamba2Config(
-        hidden_size=16, num_heads=8, head_dim=4, state_size=6, n_groups=num_groups, chunk_size=8, expand=2,
-        conv_kernel=4, use_bias=bias, time_step_limit=limit, num_hidden_layers=1,
-    ), layer_idx=0)
+    theirs = Mamba2Mixer(
+        Mamba2Config(
+            hidden_size=16,
+            num_heads=8,
+            head_dim=4,
+            state_size=6,
+            n_groups=num_groups,
+            chunk_size=8,
+            expand=2,
+            conv_kernel=4,
+            use_bias=bias,
+            time_step_limit=limit,
+            num_hidden_layers=1,
+        ),
+        layer_idx=0,
+    )
     for weight in theirs.parameters():
         weight.data += 0.1 * torch.randn_like(weight)
     ours = StateSpaceDuality(
@@ -126,9 +138,13 @@ def test_outputs_and_gradients_equal_transformers(num_groups, limit, bias):
     )
     ours.build((None, None, 16))
     pairs = [
-        (ours.in_proj.kernel, theirs.in_proj.weight), (ours.out_proj.kernel, theirs.out_proj.weight),
-        (ours.conv1d.kernel, theirs.conv1d.weight), (ours.conv1d.bias, theirs.conv1d.bias),
-        (ours.dt_bias, theirs.dt_bias), (ours.A_log, theirs.A_log), (ours.D, theirs.D),
+        (ours.in_proj.kernel, theirs.in_proj.weight),
+        (ours.out_proj.kernel, theirs.out_proj.weight),
+        (ours.conv1d.kernel, theirs.conv1d.weight),
+        (ours.conv1d.bias, theirs.conv1d.bias),
+        (ours.dt_bias, theirs.dt_bias),
+        (ours.A_log, theirs.A_log),
+        (ours.D, theirs.D),
         (ours.norm.scale, theirs.norm.weight),
     ]
     if bias:

@@ -28,7 +28,9 @@ def test_loss_and_gradients_equal_the_naive_ones(chunk_tokens):
     expected, gradients = value_and_gradients(naive, HIDDEN, KERNEL)
     value, ours = value_and_gradients(
         lambda hidden, kernel: token_cross_entropy(hidden, kernel, LABELS, WEIGHTS, chunk_tokens),
-        HIDDEN, KERNEL, compiled=chunk_tokens == 10,
+        HIDDEN,
+        KERNEL,
+        compiled=chunk_tokens == 10,
     )
     assert value == pytest.approx(expected, rel=1e-5)
     for ours_one, theirs in zip(ours, gradients, strict=True):
@@ -36,10 +38,10 @@ def test_loss_and_gradients_equal_the_naive_ones(chunk_tokens):
 
 
 def test_the_gradient_scales_with_what_comes_from_above():
-    _, once = value_and_gradients(
-        lambda h, k: token_cross_entropy(h, k, LABELS, WEIGHTS, 10), HIDDEN, KERNEL)
+    _, once = value_and_gradients(lambda h, k: token_cross_entropy(h, k, LABELS, WEIGHTS, 10), HIDDEN, KERNEL)
     _, thrice = value_and_gradients(
-        lambda h, k: 3 * token_cross_entropy(h, k, LABELS, WEIGHTS, 10), HIDDEN, KERNEL)
+        lambda h, k: 3 * token_cross_entropy(h, k, LABELS, WEIGHTS, 10), HIDDEN, KERNEL
+    )
     for one, three in zip(once, thrice, strict=True):
         np.testing.assert_allclose(3 * one, three, rtol=1e-5, atol=1e-6)
 
@@ -91,7 +93,8 @@ def test_no_tensor_holds_tokens_by_vocabulary_unless_one_chunk_does(chunk_tokens
     definition = gradient.get_concrete_function(tf.TensorSpec((37, 8))).graph.as_graph_def(add_shapes=True)
     nodes = [*definition.node, *(node for f in definition.library.function for node in f.node_def)]
     shapes = [shape for node in nodes for shape in node.attr["_output_shapes"].list.shape]
-    with_vocabulary = [[axis.size for axis in shape.dim] for shape in shapes if 50 in
-                       [axis.size for axis in shape.dim]]
+    with_vocabulary = [
+        [axis.size for axis in shape.dim] for shape in shapes if 50 in [axis.size for axis in shape.dim]
+    ]
     assert ([37, 50] in with_vocabulary) == is_whole
     assert [10, 50] in with_vocabulary or is_whole

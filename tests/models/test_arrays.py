@@ -78,18 +78,22 @@ def test_model_and_optimizer_go_through_arrays_to_another_instance():
             assign_arrays(target.variables, variable_arrays(source.variables), owner=kind)
         else:
             # Slots are named after the model's variables, which plain Keras numbers globally.
-            values = dict(zip(variable_names(target.variables), variable_arrays(source.variables).values(),
-                              strict=True))
+            values = dict(
+                zip(variable_names(target.variables), variable_arrays(source.variables).values(), strict=True)
+            )
             assign_arrays(target.variables, values, owner=kind)
         for a, b in zip(source.variables, target.variables, strict=True):
             np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda a: a.pop("dense/kernel"), "1 missing (dense/kernel)"),
-    (lambda a: a.update(other=np.zeros(1)), "1 unexpected (other)"),
-    (lambda a: a.update({"dense/kernel": np.zeros((9, 9))}), "`dense/kernel` has shape (9, 9)"),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda a: a.pop("dense/kernel"), "1 missing (dense/kernel)"),
+        (lambda a: a.update(other=np.zeros(1)), "1 unexpected (other)"),
+        (lambda a: a.update({"dense/kernel": np.zeros((9, 9))}), "`dense/kernel` has shape (9, 9)"),
+    ],
+)
 def test_arrays_that_do_not_fit_are_refused_and_change_nothing(change, words):
     model = small_model()
     arrays = {name: array + 1 for name, array in variable_arrays(model.variables).items()}

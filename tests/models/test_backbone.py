@@ -10,7 +10,11 @@ from highnoon.config import ConfigError
 from highnoon.models import ReasoningBackbone
 
 FIELDS = {
-    "vocab_size": 30, "embedding_dim": 16, "num_reasoning_blocks": 2, "num_moe_experts": 3, "expert_dim": 8,
+    "vocab_size": 30,
+    "embedding_dim": 16,
+    "num_reasoning_blocks": 2,
+    "num_moe_experts": 3,
+    "expert_dim": 8,
     "num_heads": 2,
 }
 TOKEN_IDS = np.random.default_rng(0).integers(1, 30, (2, 6))

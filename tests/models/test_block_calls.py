@@ -17,8 +17,16 @@ from highnoon.testing import check_model as battery
 from highnoon.testing.compiled import gradient_step
 
 CONFIG = ModelConfig(
-    vocab_size=31, embedding_dim=16, num_reasoning_blocks=2, max_seq_length=32, num_moe_experts=3,
-    num_heads=2, expert_dim=8, dropout=0.4, state_dim=4, block_pattern="attention+moe, mamba2",
+    vocab_size=31,
+    embedding_dim=16,
+    num_reasoning_blocks=2,
+    max_seq_length=32,
+    num_moe_experts=3,
+    num_heads=2,
+    expert_dim=8,
+    dropout=0.4,
+    state_dim=4,
+    block_pattern="attention+moe, mamba2",
     router_type="sigmoid",
 )
 IDS = np.random.default_rng(0).integers(1, 31, (2, 9)).astype("int32")
@@ -64,7 +72,8 @@ def test_blocks_that_run_again_move_the_weights_alike_and_draw_the_same_dropout(
     assert_same_weights(with_it, without)
     start = trained(**options, num_steps=0)
     moved = [
-        ours.path for ours, before in zip(with_it.variables, start.variables, strict=True)
+        ours.path
+        for ours, before in zip(with_it.variables, start.variables, strict=True)
         if (ops.convert_to_numpy(ours) != ops.convert_to_numpy(before)).any()
     ]
     assert any("query" in path for path in moved)

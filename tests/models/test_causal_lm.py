@@ -21,8 +21,16 @@ from highnoon.testing.compiled import compiled_forms
 from highnoon.tokenization import ByteTokenizer
 
 HYBRID = ModelConfig(
-    vocab_size=61, embedding_dim=32, num_reasoning_blocks=1, max_seq_length=64, num_moe_experts=4,
-    block_pattern="attention+moe, attention+mlp", num_heads=4, num_kv_heads=2, expert_dim=24, ffn_dim=40,
+    vocab_size=61,
+    embedding_dim=32,
+    num_reasoning_blocks=1,
+    max_seq_length=64,
+    num_moe_experts=4,
+    block_pattern="attention+moe, attention+mlp",
+    num_heads=4,
+    num_kv_heads=2,
+    expert_dim=24,
+    ffn_dim=40,
     state_dim=8,
 )
 TOKEN_IDS = np.random.default_rng(0).integers(1, 61, (2, 9)).astype("int32")
@@ -41,25 +49,69 @@ def batch_of(rows=3, length=10, **changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes, num_parameters", [
-    ({}, 61 * 32 + 2 * (2 * 32**2 + 2 * 32 * 16 + 64) + 32 * 4 + 3 * 4 * 32 * 24 + 3 * 32 * 40 + 32),
-    ({"block_pattern": "transformer", "tie_embeddings": False, "num_kv_heads": None},
-     2 * 61 * 32 + 4 * 32**2 + 64 + 3 * 32 * 40 + 32),
-    ({"block_pattern": "moe_only", "num_reasoning_blocks": 2, "num_shared_experts": 1,
-      "capacity_factor": 1.5},
-     61 * 32 + 2 * (2 * 32**2 + 2 * 32 * 16 + 64 + 32 * 4 + 3 * 5 * 32 * 24) + 32),
-    ({"block_pattern": "mamba_only", "num_reasoning_blocks": 2},
-     61 * 32 + 2 * (32 + 32 * (64 + 80 + 1) + 5 * 80 + 3 + 64 + 64 * 32) + 32),
-    ({"block_pattern": "mamba+mlp, latent_attention+moe"},
-     61 * 32 + 4 * 32 + 3 * 32 * 40 + 32 * 4 + 3 * 4 * 32 * 24 + 32
-     + 3 * 32 * 64 + 5 * 64 + 64 * (2 + 16) + 2 * 64 + 64 + 64 * 8 + 64
-     + 32 * 4 * (8 + 4) + 32 * (16 + 4) + 16 + 16 * 4 * (8 + 8) + 4 * 8 * 32),
-    ({"block_pattern": "mamba_timecrystal_wlam_moe_hybrid", "sliding_window": 5},
-     61 * 32 + 3 * (64 + 32 * 4 + 3 * 4 * 32 * 24) + 32
-     + 32 * (64 + 80 + 1) + 5 * 80 + 3 + 64 + 64 * 32
-     + 32 * 2 * (16 + 32) + 32 * 2 * 4 + 4 * (2 * 16 + 32) + 2 * 4 + 8 + 32 * 32
-     + 2 * 32**2 + 2 * 32 * 16),
-])
+@pytest.mark.parametrize(
+    "changes, num_parameters",
+    [
+        ({}, 61 * 32 + 2 * (2 * 32**2 + 2 * 32 * 16 + 64) + 32 * 4 + 3 * 4 * 32 * 24 + 3 * 32 * 40 + 32),
+        (
+            {"block_pattern": "transformer", "tie_embeddings": False, "num_kv_heads": None},
+            2 * 61 * 32 + 4 * 32**2 + 64 + 3 * 32 * 40 + 32,
+        ),
+        (
+            {
+                "block_pattern": "moe_only",
+                "num_reasoning_blocks": 2,
+                "num_shared_experts": 1,
+                "capacity_factor": 1.5,
+            },
+            61 * 32 + 2 * (2 * 32**2 + 2 * 32 * 16 + 64 + 32 * 4 + 3 * 5 * 32 * 24) + 32,
+        ),
+        (
+            {"block_pattern": "mamba_only", "num_reasoning_blocks": 2},
+            61 * 32 + 2 * (32 + 32 * (64 + 80 + 1) + 5 * 80 + 3 + 64 + 64 * 32) + 32,
+        ),
+        (
+            {"block_pattern": "mamba+mlp, latent_attention+moe"},
+            61 * 32
+            + 4 * 32
+            + 3 * 32 * 40
+            + 32 * 4
+            + 3 * 4 * 32 * 24
+            + 32
+            + 3 * 32 * 64
+            + 5 * 64
+            + 64 * (2 + 16)
+            + 2 * 64
+            + 64
+            + 64 * 8
+            + 64
+            + 32 * 4 * (8 + 4)
+            + 32 * (16 + 4)
+            + 16
+            + 16 * 4 * (8 + 8)
+            + 4 * 8 * 32,
+        ),
+        (
+            {"block_pattern": "mamba_timecrystal_wlam_moe_hybrid", "sliding_window": 5},
+            61 * 32
+            + 3 * (64 + 32 * 4 + 3 * 4 * 32 * 24)
+            + 32
+            + 32 * (64 + 80 + 1)
+            + 5 * 80
+            + 3
+            + 64
+            + 64 * 32
+            + 32 * 2 * (16 + 32)
+            + 32 * 2 * 4
+            + 4 * (2 * 16 + 32)
+            + 2 * 4
+            + 8
+            + 32 * 32
+            + 2 * 32**2
+            + 2 * 32 * 16,
+        ),
+    ],
+)
 def test_every_pattern_passes_the_battery(changes, num_parameters, tmp_path):
     battery.check_model(ModelConfig(**{**HYBRID.to_dict(), **changes}), num_parameters, tmp_path)
 
@@ -83,22 +135,52 @@ def test_the_first_loss_is_near_ln_vocab():
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 CHANGES = {
     "attention+moe, attention+mlp": {
-        "vocab_size": 70, "embedding_dim": 64, "num_reasoning_blocks": 2, "max_seq_length": 32,
-        "num_moe_experts": 5, "block_pattern": "transformer", "num_heads": 2, "num_kv_heads": 4,
-        "head_dim": 10, "qk_norm": True, "ffn_dim": 48, "expert_dim": 16, "num_experts_per_tok": 1,
-        "num_shared_experts": 1, "capacity_factor": 0.5, "aux_loss_weight": 1.0, "router_z_loss_weight": 1.0,
-        "rope_theta": 10.0, "rope_scaling": YARN, "norm_epsilon": 0.1, "dropout": 0.5,
+        "vocab_size": 70,
+        "embedding_dim": 64,
+        "num_reasoning_blocks": 2,
+        "max_seq_length": 32,
+        "num_moe_experts": 5,
+        "block_pattern": "transformer",
+        "num_heads": 2,
+        "num_kv_heads": 4,
+        "head_dim": 10,
+        "qk_norm": True,
+        "ffn_dim": 48,
+        "expert_dim": 16,
+        "num_experts_per_tok": 1,
+        "num_shared_experts": 1,
+        "capacity_factor": 0.5,
+        "aux_loss_weight": 1.0,
+        "router_z_loss_weight": 1.0,
+        "rope_theta": 10.0,
+        "rope_scaling": YARN,
+        "norm_epsilon": 0.1,
+        "dropout": 0.5,
         "tie_embeddings": False,
     },
     "latent_attention, mamba, mamba2, sliding_attention": {
-        "sliding_window": 3, "kv_lora_rank": 12, "q_lora_rank": 12, "qk_nope_head_dim": 6,
-        "qk_rope_head_dim": 6, "v_head_dim": 6, "state_dim": 4, "ssm_expand": 1, "ssm_head_dim": 8,
-        "ssm_num_groups": 2, "ssm_time_step_rank": 3, "conv_kernel_size": 3,
+        "sliding_window": 3,
+        "kv_lora_rank": 12,
+        "q_lora_rank": 12,
+        "qk_nope_head_dim": 6,
+        "qk_rope_head_dim": 6,
+        "v_head_dim": 6,
+        "state_dim": 4,
+        "ssm_expand": 1,
+        "ssm_head_dim": 8,
+        "ssm_num_groups": 2,
+        "ssm_time_step_rank": 3,
+        "conv_kernel_size": 3,
     },
 }
 ROUTING = {
-    "router_type", "normalize_gates", "routed_scale", "num_expert_groups", "num_groups_per_tok",
-    "bias_update_rate", "load_entropy_weight",
+    "router_type",
+    "normalize_gates",
+    "routed_scale",
+    "num_expert_groups",
+    "num_groups_per_tok",
+    "bias_update_rate",
+    "load_entropy_weight",
 }
 
 
@@ -158,10 +240,13 @@ def test_kerashub_inputs_say_where_padding_is():
     np.testing.assert_allclose(logits[:, :9], battery.logits_of(model, TOKEN_IDS), atol=1e-5)
 
 
-@pytest.mark.parametrize("inputs, words", [
-    (np.array([1, 2, 3]), r"must have shape \(rows, tokens\); received \(3,\). Put a single"),
-    ({"padding_mask": TOKEN_IDS}, "must hold `token_ids`; received padding_mask"),
-])
+@pytest.mark.parametrize(
+    "inputs, words",
+    [
+        (np.array([1, 2, 3]), r"must have shape \(rows, tokens\); received \(3,\). Put a single"),
+        ({"padding_mask": TOKEN_IDS}, "must hold `token_ids`; received padding_mask"),
+    ],
+)
 def test_inputs_of_another_form_are_refused(inputs, words):
     with pytest.raises(ValueError, match=words):
         battery.new_model(HYBRID)(inputs)
@@ -171,9 +256,12 @@ def test_variable_names_are_readable_unique_and_the_same_for_every_instance():
     names = [variable_names(battery.new_model(HYBRID, seed).variables) for seed in (0, 1)]
     assert names[0] == names[1] and len(set(names[0])) == len(names[0])
     assert {
-        "token_embedding/embeddings", "reasoning_block_0/pair_0_attention/query/kernel",
-        "reasoning_block_0/pair_0_moe/experts/gate_kernel", "reasoning_block_0/pair_0_moe/router",
-        "reasoning_block_0/pair_1_mlp/down/kernel", "final_norm/scale",
+        "token_embedding/embeddings",
+        "reasoning_block_0/pair_0_attention/query/kernel",
+        "reasoning_block_0/pair_0_moe/experts/gate_kernel",
+        "reasoning_block_0/pair_0_moe/router",
+        "reasoning_block_0/pair_1_mlp/down/kernel",
+        "final_norm/scale",
     } <= set(names[0])
 
 
@@ -318,8 +406,10 @@ def test_weights_of_another_model_and_missing_files_are_refused(tmp_path):
 def test_presets_of_kerashub_come_back_as_this_class(tmp_path):
     model = battery.new_model(HYBRID)
     model.save_to_preset(str(tmp_path / "preset"))
-    for again in (LanguageModel.from_preset(str(tmp_path / "preset")),
-                  keras_hub.models.CausalLM.from_preset(str(tmp_path / "preset"))):
+    for again in (
+        LanguageModel.from_preset(str(tmp_path / "preset")),
+        keras_hub.models.CausalLM.from_preset(str(tmp_path / "preset")),
+    ):
         assert type(again) is LanguageModel and again.config == HYBRID
         ours, theirs = (battery.logits_of(one, TOKEN_IDS) for one in (again, model))
         np.testing.assert_array_equal(ours, theirs)
@@ -397,7 +487,8 @@ def test_fit_of_keras_trains_it():
     model = battery.new_model(HYBRID)
     model.compile(
         optimizer=keras.optimizers.Adam(5e-3),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), weighted_metrics=[],
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        weighted_metrics=[],
     )
     inputs = {"token_ids": TOKEN_IDS, "padding_mask": np.ones_like(TOKEN_IDS)}
     losses = model.fit(inputs, TOKEN_IDS, epochs=6, verbose=0).history["loss"]

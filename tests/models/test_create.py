@@ -34,10 +34,13 @@ def test_overrides_reach_the_model_and_the_training_part():
     assert model.training_config.learning_rate == 5e-4
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (("highnoon-33b",), "no preset 'highnoon-33b'; did you mean `highnoon-3b`"),
-    ((7,), "takes a preset's name, a Config or a ModelConfig; received 7"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("highnoon-33b",), "no preset 'highnoon-33b'; did you mean `highnoon-3b`"),
+        ((7,), "takes a preset's name, a Config or a ModelConfig; received 7"),
+    ],
+)
 def test_what_names_no_model_is_refused(arguments, words):
     with pytest.raises(ConfigError, match=words):
         hn.create_model(*arguments)
@@ -56,13 +59,25 @@ def test_an_oversize_model_is_refused_before_it_is_allocated(monkeypatch):
     assert hn.create_model("3b", allow_oversize=True) == "built"
 
 
-@pytest.mark.parametrize("fields", [
-    {"num_reasoning_blocks": 10**9}, {"embedding_dim": 10**12}, {"embedding_dim": 2**31 - 2, "num_heads": 1},
-    {"vocab_size": 10**400}, {"vocab_size": 10**5000}, {"num_moe_experts": 10**9}, {"max_seq_length": 10**18},
-    {"head_dim": 10**9}, {"num_shared_experts": 2**40}, {"block_pattern": "mamba," * 10**6},
-    {"block_pattern": "mamba2", "ssm_expand": 10**9}, {"rope_theta": 10**400}, {"embedding_dim": 10**12 + 2},
-    {"num_reasoning_blocks": 5_000, "embedding_dim": 2, "vocab_size": 8, "num_heads": 1, "expert_dim": 1},
-])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"num_reasoning_blocks": 10**9},
+        {"embedding_dim": 10**12},
+        {"embedding_dim": 2**31 - 2, "num_heads": 1},
+        {"vocab_size": 10**400},
+        {"vocab_size": 10**5000},
+        {"num_moe_experts": 10**9},
+        {"max_seq_length": 10**18},
+        {"head_dim": 10**9},
+        {"num_shared_experts": 2**40},
+        {"block_pattern": "mamba," * 10**6},
+        {"block_pattern": "mamba2", "ssm_expand": 10**9},
+        {"rope_theta": 10**400},
+        {"embedding_dim": 10**12 + 2},
+        {"num_reasoning_blocks": 5_000, "embedding_dim": 2, "vocab_size": 8, "num_heads": 1, "expert_dim": 1},
+    ],
+)
 def test_a_model_of_huge_numbers_is_refused_at_once(fields, monkeypatch):
     monkeypatch.setattr(create, "LanguageModel", None)  # nothing may be built
     begun_at = time.monotonic()

@@ -8,10 +8,20 @@ from highnoon.config import ModelConfig
 from highnoon.models.patterns import FEED_FORWARDS
 
 FIELDS = {
-    "num_moe_experts": 12, "num_experts_per_tok": 3, "expert_dim": 40, "num_shared_experts": 2,
-    "router_type": "sigmoid", "normalize_gates": False, "routed_scale": 2.5, "num_expert_groups": 4,
-    "num_groups_per_tok": 2, "bias_update_rate": 0.5, "capacity_factor": 1.5, "aux_loss_weight": 0.25,
-    "router_z_loss_weight": 0.125, "load_entropy_weight": 0.75,
+    "num_moe_experts": 12,
+    "num_experts_per_tok": 3,
+    "expert_dim": 40,
+    "num_shared_experts": 2,
+    "router_type": "sigmoid",
+    "normalize_gates": False,
+    "routed_scale": 2.5,
+    "num_expert_groups": 4,
+    "num_groups_per_tok": 2,
+    "bias_update_rate": 0.5,
+    "capacity_factor": 1.5,
+    "aux_loss_weight": 0.25,
+    "router_z_loss_weight": 0.125,
+    "load_entropy_weight": 0.75,
 }
 
 

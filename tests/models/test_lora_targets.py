@@ -8,7 +8,10 @@ import pytest
 from highnoon.models import ReasoningBackbone
 
 SHAPE = {
-    "vocab_size": 30, "embedding_dim": 8, "num_reasoning_blocks": 1, "num_heads": 2,
+    "vocab_size": 30,
+    "embedding_dim": 8,
+    "num_reasoning_blocks": 1,
+    "num_heads": 2,
     "block_pattern": "attention+mlp",
 }
 VALID = "attention_output, down, gate, key, query, token_embedding, up, value"
@@ -20,10 +23,21 @@ def backbone():
     return ReasoningBackbone(**SHAPE)
 
 
-@pytest.mark.parametrize("names", [
-    ["q_proj"], ["query", "q_proj"], ["q_proj", "query"], "q_proj", ["final_norm"], [""], ["query", None],
-    ["QUERY"], ["reasoning_block_0"], [["query"]],
-])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["q_proj"],
+        ["query", "q_proj"],
+        ["q_proj", "query"],
+        "q_proj",
+        ["final_norm"],
+        [""],
+        ["query", None],
+        ["QUERY"],
+        ["reasoning_block_0"],
+        [["query"]],
+    ],
+)
 def test_a_name_that_fits_no_layer_is_refused_with_the_valid_ones_and_freezes_nothing(backbone, names):
     with pytest.raises(ValueError, match=VALID) as caught:
         backbone.enable_lora(4, names)
@@ -59,10 +73,13 @@ def test_one_name_may_be_given_as_a_text_and_names_twice():
     assert len(backbone.trainable_weights) == 4
 
 
-@pytest.mark.parametrize("enable", [
-    lambda backbone: backbone.enable_lora(2),
-    lambda backbone: next(x for x in backbone._flatten_layers() if x.name == "up").enable_lora(2),
-])
+@pytest.mark.parametrize(
+    "enable",
+    [
+        lambda backbone: backbone.enable_lora(2),
+        lambda backbone: next(x for x in backbone._flatten_layers() if x.name == "up").enable_lora(2),
+    ],
+)
 def test_lora_twice_is_refused_and_changes_nothing(enable):
     backbone = ReasoningBackbone(**SHAPE)
     enable(backbone)

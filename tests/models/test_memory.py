@@ -11,12 +11,23 @@ from highnoon.config import PRESETS, ModelConfig
 from highnoon.models import LanguageModel, LimitExceededError, count_parameters, memory, model_table, patterns
 
 PROMISES = {
-    "highnoon-nano": 1e6, "highnoon-tiny": 6e6, "highnoon-small": 125e6, "highnoon-base": 350e6,
-    "highnoon-large": 1e9, "highnoon-3b": 3e9, "highnoon-7b": 7e9, "highnoon-13b": 13e9, "highnoon-20b": 20e9,
+    "highnoon-nano": 1e6,
+    "highnoon-tiny": 6e6,
+    "highnoon-small": 125e6,
+    "highnoon-base": 350e6,
+    "highnoon-large": 1e9,
+    "highnoon-3b": 3e9,
+    "highnoon-7b": 7e9,
+    "highnoon-13b": 13e9,
+    "highnoon-20b": 20e9,
 }
 SHAPES = {  # embedding_dim, num_reasoning_blocks, num_moe_experts
-    "highnoon-small": (512, 4, 4), "highnoon-base": (768, 6, 8), "highnoon-3b": (2048, 12, 8),
-    "highnoon-7b": (3072, 16, 12), "highnoon-13b": (4096, 20, 12), "highnoon-20b": (4096, 24, 12),
+    "highnoon-small": (512, 4, 4),
+    "highnoon-base": (768, 6, 8),
+    "highnoon-3b": (2048, 12, 8),
+    "highnoon-7b": (3072, 16, 12),
+    "highnoon-13b": (4096, 20, 12),
+    "highnoon-20b": (4096, 24, 12),
 }
 
 
@@ -32,28 +43,46 @@ def test_a_preset_has_its_documented_shape(name):
     assert config.embedding_dim // config.resolved_num_heads in (64, 128)
 
 
-@pytest.mark.parametrize("fields", [
-    {}, {"tie_embeddings": False}, {"block_pattern": "transformer", "num_kv_heads": 1},
-    {"block_pattern": "attention+mlp, attention+moe, attention+moe", "num_shared_experts": 2},
-    {"block_pattern": "attention, sliding_attention", "head_dim": 10, "qk_norm": True, "num_kv_heads": 1},
-    {"block_pattern": "latent_attention", "q_lora_rank": 7},
-    {"block_pattern": "attention+moe", "router_type": "sigmoid"},
-    {"block_pattern": "attention+moe", "router_type": "causal_expert_choice"},
-    {"block_pattern": "mamba, mamba2, gated_delta_rule+mlp", "state_dim": 5, "ssm_num_groups": 2},
-])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"tie_embeddings": False},
+        {"block_pattern": "transformer", "num_kv_heads": 1},
+        {"block_pattern": "attention+mlp, attention+moe, attention+moe", "num_shared_experts": 2},
+        {"block_pattern": "attention, sliding_attention", "head_dim": 10, "qk_norm": True, "num_kv_heads": 1},
+        {"block_pattern": "latent_attention", "q_lora_rank": 7},
+        {"block_pattern": "attention+moe", "router_type": "sigmoid"},
+        {"block_pattern": "attention+moe", "router_type": "causal_expert_choice"},
+        {"block_pattern": "mamba, mamba2, gated_delta_rule+mlp", "state_dim": 5, "ssm_num_groups": 2},
+    ],
+)
 def test_the_formula_counts_what_a_built_model_holds(fields):
-    config = ModelConfig(vocab_size=50, embedding_dim=24, num_reasoning_blocks=2, num_moe_experts=3,
-                         num_heads=2, expert_dim=10, ffn_dim=14, **fields)
+    config = ModelConfig(
+        vocab_size=50,
+        embedding_dim=24,
+        num_reasoning_blocks=2,
+        num_moe_experts=3,
+        num_heads=2,
+        expert_dim=10,
+        ffn_dim=14,
+        **fields,
+    )
     assert count_parameters(config) == LanguageModel(**config.to_dict()).count_params()
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_builds_at_a_shrunken_size(name):
     config = ModelConfig(**PRESETS[name])
-    small = ModelConfig(**{
-        **PRESETS[name], "vocab_size": 40, "embedding_dim": 2 * config.resolved_num_heads,
-        "num_reasoning_blocks": 1, "expert_dim": 4,
-    })
+    small = ModelConfig(
+        **{
+            **PRESETS[name],
+            "vocab_size": 40,
+            "embedding_dim": 2 * config.resolved_num_heads,
+            "num_reasoning_blocks": 1,
+            "expert_dim": 4,
+        }
+    )
     assert LanguageModel(**small.to_dict()).count_params() == count_parameters(small)
 
 
@@ -66,8 +95,15 @@ def test_active_parameters_leave_out_the_experts_that_a_token_does_not_pass():
 
 
 def test_memory_is_weights_and_cache_to_run_and_four_copies_to_train():
-    config = ModelConfig(vocab_size=50, embedding_dim=24, num_reasoning_blocks=2, num_heads=2, num_kv_heads=1,
-                         max_seq_length=100, block_pattern="attention+moe, attention+mlp")
+    config = ModelConfig(
+        vocab_size=50,
+        embedding_dim=24,
+        num_reasoning_blocks=2,
+        num_heads=2,
+        num_kv_heads=1,
+        max_seq_length=100,
+        block_pattern="attention+moe, attention+mlp",
+    )
     weights = 4 * count_parameters(config)
     assert memory.bytes_to_run(config) == weights + 4 * (2 * 2) * 2 * 12 * 100
     assert memory.bytes_to_train(config) == 4 * weights
@@ -75,8 +111,15 @@ def test_memory_is_weights_and_cache_to_run_and_four_copies_to_train():
 
 @pytest.mark.parametrize("mixer", patterns.MIXERS)
 def test_the_cache_is_counted_as_it_is_made(mixer):
-    config = ModelConfig(vocab_size=50, embedding_dim=24, num_reasoning_blocks=2, num_heads=2, num_kv_heads=1,
-                         max_seq_length=100, block_pattern=mixer)
+    config = ModelConfig(
+        vocab_size=50,
+        embedding_dim=24,
+        num_reasoning_blocks=2,
+        num_heads=2,
+        num_kv_heads=1,
+        max_seq_length=100,
+        block_pattern=mixer,
+    )
     cache = LanguageModel(**config.to_dict()).initial_cache(1, config.max_seq_length)
     numbers = sum(math.prod(leaf.shape) for leaf in keras.tree.flatten(cache))
     assert memory.bytes_to_run(config) == 4 * (count_parameters(config) + numbers)

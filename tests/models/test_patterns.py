@@ -10,23 +10,37 @@ from highnoon.config import ConfigError, ModelConfig
 from highnoon.models.patterns import MIXERS, NAMED_PATTERNS, initializers, parse_pattern
 
 
-@pytest.mark.parametrize("pattern, pairs", [
-    ("transformer", [("attention", "mlp")]),
-    ("moe_only", [("attention", "moe")]),
-    ("mamba_only", [("mamba2", None)]),
-    ("mamba_timecrystal_wlam_moe_hybrid",
-     [("mamba2", "moe"), ("gated_delta_rule", "moe"), ("sliding_attention", "moe")]),
-    (" attention + moe ,attention+mlp", [("attention", "moe"), ("attention", "mlp")]),
-    ("mamba, latent_attention+mlp", [("mamba", None), ("latent_attention", "mlp")]),
-])
+@pytest.mark.parametrize(
+    "pattern, pairs",
+    [
+        ("transformer", [("attention", "mlp")]),
+        ("moe_only", [("attention", "moe")]),
+        ("mamba_only", [("mamba2", None)]),
+        (
+            "mamba_timecrystal_wlam_moe_hybrid",
+            [("mamba2", "moe"), ("gated_delta_rule", "moe"), ("sliding_attention", "moe")],
+        ),
+        (" attention + moe ,attention+mlp", [("attention", "moe"), ("attention", "mlp")]),
+        ("mamba, latent_attention+mlp", [("mamba", None), ("latent_attention", "mlp")]),
+    ],
+)
 def test_patterns_and_their_names_are_pairs(pattern, pairs):
     assert parse_pattern(pattern) == pairs
 
 
-@pytest.mark.parametrize("pattern", [
-    "", "mlp", "moe+attention", "attention+", "attention+moe,", "attention+moe+mlp", "rnn+moe",
-    "no_such_pattern",
-])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "mlp",
+        "moe+attention",
+        "attention+",
+        "attention+moe,",
+        "attention+moe+mlp",
+        "rnn+moe",
+        "no_such_pattern",
+    ],
+)
 def test_anything_else_is_an_error_that_lists_what_exists(pattern):
     with pytest.raises(ConfigError) as error:
         parse_pattern(pattern)
@@ -34,11 +48,19 @@ def test_anything_else_is_an_error_that_lists_what_exists(pattern):
         assert word in str(error.value)
 
 
-@pytest.mark.parametrize("pattern, words", [
-    (None, "must be a text; received None"), (["attention"], "must be a text"), (7, "must be a text"),
-    ("mamba," * 10**6, "at most 4,096 entries; received 1,000,001"), ("x" * 10**6, "(1,000,000 characters)"),
-    ("attention+" + "\x1b[31m" * 9, "x1b"), ("+" * 10**5, "has no layer"), ("\ud800", "has no layer"),
-])
+@pytest.mark.parametrize(
+    "pattern, words",
+    [
+        (None, "must be a text; received None"),
+        (["attention"], "must be a text"),
+        (7, "must be a text"),
+        ("mamba," * 10**6, "at most 4,096 entries; received 1,000,001"),
+        ("x" * 10**6, "(1,000,000 characters)"),
+        ("attention+" + "\x1b[31m" * 9, "x1b"),
+        ("+" * 10**5, "has no layer"),
+        ("\ud800", "has no layer"),
+    ],
+)
 def test_a_pattern_of_any_size_or_type_is_refused_in_one_line(pattern, words):
     with pytest.raises(ConfigError) as error:
         parse_pattern(pattern)

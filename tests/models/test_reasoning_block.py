@@ -11,7 +11,11 @@ from highnoon.models.reasoning_block import ReasoningBlock
 from highnoon.testing import check_layer as battery
 
 CONFIG = ModelConfig(
-    embedding_dim=16, num_heads=2, num_moe_experts=4, expert_dim=12, ffn_dim=20,
+    embedding_dim=16,
+    num_heads=2,
+    num_moe_experts=4,
+    expert_dim=12,
+    ffn_dim=20,
     block_pattern="attention+moe, attention+mlp",
 )
 X = np.random.default_rng(0).normal(size=(2, 7, 16)).astype("float32")
@@ -57,8 +61,14 @@ def test_padding_in_a_step_is_not_routed(monkeypatch):
     block(X)
     seen = {}
     route = block.feed_forwards[0].call
-    monkeypatch.setattr(block.feed_forwards[0], "call", lambda x, segment_ids=None, **kwargs: (
-        seen.update(ids=segment_ids), route(x, segment_ids=segment_ids, **kwargs))[1])
+    monkeypatch.setattr(
+        block.feed_forwards[0],
+        "call",
+        lambda x, segment_ids=None, **kwargs: (
+            seen.update(ids=segment_ids),
+            route(x, segment_ids=segment_ids, **kwargs),
+        )[1],
+    )
     block.step(ops.convert_to_tensor(X[:, :4]), block.initial_cache(2, 9, "float32"), 0, np.array([3, 0]))
     np.testing.assert_array_equal(ops.convert_to_numpy(seen["ids"]), [[0, 0, 0, 1], [1, 1, 1, 1]])
 

@@ -19,7 +19,12 @@ from highnoon.testing.check_model import check_save_and_load, logits_of, new_mod
 from highnoon.tokenization import ByteTokenizer
 
 CONFIG = ModelConfig(
-    vocab_size=300, embedding_dim=16, num_reasoning_blocks=1, num_moe_experts=2, expert_dim=8, num_heads=2,
+    vocab_size=300,
+    embedding_dim=16,
+    num_reasoning_blocks=1,
+    num_moe_experts=2,
+    expert_dim=8,
+    num_heads=2,
 )
 TOKEN_IDS = np.random.default_rng(0).integers(1, 300, (2, 5))
 
@@ -37,7 +42,11 @@ def test_tokenizer_and_training_configuration_travel_with_it(model, tmp_path):
     model.tokenizer, model.training_config = ByteTokenizer(), TrainingConfig(batch_size=5)
     hn.save_model(model, tmp_path / "deep" / "model")
     assert {p.name for p in (tmp_path / "deep" / "model").iterdir()} == {
-        "config.json", "manifest.json", "model.safetensors", "tokenizer.json"}
+        "config.json",
+        "manifest.json",
+        "model.safetensors",
+        "tokenizer.json",
+    }
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["model"]
     again = hn.load_model(tmp_path / "deep" / "model")
     assert again.tokenizer.encode("hi") == ByteTokenizer().encode("hi")
@@ -94,16 +103,22 @@ def change_config(path, **changes):
     (path / "config.json").write_text(json.dumps({**values, **changes}))
 
 
-@pytest.mark.parametrize("damage, words", [
-    (lambda p: (p / "config.json").unlink(), "it has no config.json; give a folder written by save_model"),
-    (lambda p: (p / "config.json").write_text("{"), "config.json is damaged"),
-    (lambda p: (p / "config.json").write_text("{}"), "was not written by save_model"),
-    (lambda p: change_config(p, format_version=99), "has format version 99"),
-    (lambda p: change_config(p, model={"depth": 3}), "is of another HighNoon: .* no key `depth`"),
-    (lambda p: (p / "model.safetensors").unlink(), "is no whole model: no arrays at"),
-    (lambda p: (p / "model.safetensors").write_bytes(b"x" * 99), "is no whole model: .* is damaged"),
-    (lambda p: save_arrays(p / "model.safetensors", {"x": np.zeros(1)}), "missing .*1 unexpected .x."),
-])
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        (
+            lambda p: (p / "config.json").unlink(),
+            "it has no config.json; give a folder written by save_model",
+        ),
+        (lambda p: (p / "config.json").write_text("{"), "config.json is damaged"),
+        (lambda p: (p / "config.json").write_text("{}"), "was not written by save_model"),
+        (lambda p: change_config(p, format_version=99), "has format version 99"),
+        (lambda p: change_config(p, model={"depth": 3}), "is of another HighNoon: .* no key `depth`"),
+        (lambda p: (p / "model.safetensors").unlink(), "is no whole model: no arrays at"),
+        (lambda p: (p / "model.safetensors").write_bytes(b"x" * 99), "is no whole model: .* is damaged"),
+        (lambda p: save_arrays(p / "model.safetensors", {"x": np.zeros(1)}), "missing .*1 unexpected .x."),
+    ],
+)
 def test_what_is_no_whole_model_is_named_in_a_folder_without_a_manifest_too(model, tmp_path, damage, words):
     path = hn.save_model(model, tmp_path / "m")
     damage(path)
@@ -131,10 +146,19 @@ def test_a_model_without_a_manifest_loads_as_before(model, tmp_path):
     assert hn.load_model(path).config == CONFIG
 
 
-@pytest.mark.parametrize("values", [
-    {"format_version": "1"}, {"format_version": None}, {"model": []}, {"model": {"vocab_size": []}},
-    {"training": 3}, {"lora": [1]}, {"lora": {"rank": "x", "y": 1}}, {"quantized_dtype": {"class_name": 1}},
-])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"format_version": "1"},
+        {"format_version": None},
+        {"model": []},
+        {"model": {"vocab_size": []}},
+        {"training": 3},
+        {"lora": [1]},
+        {"lora": {"rank": "x", "y": 1}},
+        {"quantized_dtype": {"class_name": 1}},
+    ],
+)
 def test_fields_of_the_wrong_shape_are_an_error_of_the_folder(model, tmp_path, values):
     path = hn.save_model(model, tmp_path / "m")
     (path / "manifest.json").unlink()
@@ -186,11 +210,14 @@ CHANGES = {
     "int8": lambda model: model.quantize("int8"),
     "int4": lambda model: model.quantize("int4"),
     "int4 in groups of 8": lambda model: model.quantize(
-        config=keras.quantizers.Int4QuantizationConfig(block_size=8)),
+        config=keras.quantizers.Int4QuantizationConfig(block_size=8)
+    ),
     "int4 by channel": lambda model: model.quantize(
-        config=keras.quantizers.Int4QuantizationConfig(block_size=-1)),
+        config=keras.quantizers.Int4QuantizationConfig(block_size=-1)
+    ),
     "int8 of weights alone": lambda model: model.quantize(
-        config=keras.quantizers.Int8QuantizationConfig(activation_quantizer=None)),
+        config=keras.quantizers.Int8QuantizationConfig(activation_quantizer=None)
+    ),
     "float8": float8,
     "int8 of one kind": lambda model: model.quantize("int8", filters="query"),
     "int4 after LoRA": int4_after_lora,
@@ -206,7 +233,8 @@ def test_quantized_and_adapted_models_come_back_bit_for_bit(change, tmp_path):
     again = hn.load_model(hn.save_model(model, tmp_path / "m"))
     np.testing.assert_array_equal(logits_of(again, TOKEN_IDS), logits_of(model, TOKEN_IDS))
     assert [(v.path, v.dtype, v.trainable) for v in again.variables] == [
-        (v.path, v.dtype, v.trainable) for v in model.variables]
+        (v.path, v.dtype, v.trainable) for v in model.variables
+    ]
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
@@ -234,15 +262,30 @@ def test_a_quantized_model_of_an_earlier_version_loads(mode, tmp_path):
     np.testing.assert_array_equal(logits_of(hn.load_model(path), TOKEN_IDS), before)
 
 
-@pytest.mark.parametrize("change", [
-    {"quantized_layers": []}, {"quantized_layers": {"absent": {"mode": "int8"}}},
-    {"quantized_layers": {"token_embedding": 3}}, {"quantized_layers": {"token_embedding": {"mode": "int3"}}},
-    {"quantized_layers": {"token_embedding": {"mode": "int8", "config": {
-        "module": "os", "class_name": "system", "config": {"command": "true"}}}}},
-    {"lora_layers": {"final_norm": {"rank": 2, "alpha": 2}}}, {"lora": [2]}, {"lora": {"depth": 2}},
-    {"dtype": 3}, {"dtype": "float9"}, {"quantized_layers": {"final_norm": {"mode": "int8"}}},
-    {"quantized_dtype": "int8"},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quantized_layers": []},
+        {"quantized_layers": {"absent": {"mode": "int8"}}},
+        {"quantized_layers": {"token_embedding": 3}},
+        {"quantized_layers": {"token_embedding": {"mode": "int3"}}},
+        {
+            "quantized_layers": {
+                "token_embedding": {
+                    "mode": "int8",
+                    "config": {"module": "os", "class_name": "system", "config": {"command": "true"}},
+                }
+            }
+        },
+        {"lora_layers": {"final_norm": {"rank": 2, "alpha": 2}}},
+        {"lora": [2]},
+        {"lora": {"depth": 2}},
+        {"dtype": 3},
+        {"dtype": "float9"},
+        {"quantized_layers": {"final_norm": {"mode": "int8"}}},
+        {"quantized_dtype": "int8"},
+    ],
+)
 def test_a_description_that_does_not_fit_is_named(model, tmp_path, change):
     path = hn.save_model(model, tmp_path / "m")
     change_config(path, **change)

@@ -14,9 +14,17 @@ from highnoon.models.upcycling import upcycle
 
 IDS = np.random.default_rng(0).integers(0, 40, (2, 9))
 SHAPE = {
-    "vocab_size": 40, "embedding_dim": 16, "num_reasoning_blocks": 2, "max_seq_length": 32, "num_heads": 2,
-    "num_kv_heads": 1, "ffn_dim": 24, "normalize_gates": False, "routed_scale": 2.0,
-    "num_shared_experts": 1, "dropout": 0.1,
+    "vocab_size": 40,
+    "embedding_dim": 16,
+    "num_reasoning_blocks": 2,
+    "max_seq_length": 32,
+    "num_heads": 2,
+    "num_kv_heads": 1,
+    "ffn_dim": 24,
+    "normalize_gates": False,
+    "routed_scale": 2.0,
+    "num_shared_experts": 1,
+    "dropout": 0.1,
 }
 
 
@@ -33,14 +41,17 @@ def logits_of(model):
     return ops.convert_to_numpy(model(IDS, training=False))
 
 
-@pytest.mark.parametrize("options", [
-    {},
-    {"num_experts": 4, "num_experts_per_tok": 1, "router_type": "sigmoid"},
-    {"num_experts": 4, "router_type": "top_k", "num_expert_groups": 2, "num_groups_per_tok": 1},
-    {"num_experts": 3, "router_type": "hash"},
-    {"num_experts": 3, "num_experts_per_tok": 3, "router_type": "soft"},
-    {"block_pattern": "attention+mlp, mamba2, attention+moe"},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_experts": 4, "num_experts_per_tok": 1, "router_type": "sigmoid"},
+        {"num_experts": 4, "router_type": "top_k", "num_expert_groups": 2, "num_groups_per_tok": 1},
+        {"num_experts": 3, "router_type": "hash"},
+        {"num_experts": 3, "num_experts_per_tok": 3, "router_type": "soft"},
+        {"block_pattern": "attention+mlp, mamba2, attention+moe"},
+    ],
+)
 def test_the_new_model_starts_from_the_logits_of_the_dense_one(dense, options):
     sparse = upcycle(dense, **options)
     np.testing.assert_allclose(logits_of(sparse), logits_of(dense), atol=2e-5)
@@ -64,21 +75,29 @@ def test_tokenizer_and_training_configuration_go_along(dense):
     from highnoon.tokenization import ByteTokenizer
 
     model = LanguageModel(
-        **{**SHAPE, "vocab_size": 300}, block_pattern="transformer",
-        training_config=TrainingConfig(epochs=3), tokenizer=ByteTokenizer(),
+        **{**SHAPE, "vocab_size": 300},
+        block_pattern="transformer",
+        training_config=TrainingConfig(epochs=3),
+        tokenizer=ByteTokenizer(),
     )
     sparse = upcycle(model, num_experts=2)
     assert sparse.tokenizer is model.tokenizer and sparse.training_config == model.training_config
 
 
-@pytest.mark.parametrize("options, words", [
-    ({"num_experts": 1}, "`num_experts` must be at least 2; received 1"),
-    ({"num_experts": 2, "num_experts_per_tok": 3}, "between 1 and num_moe_experts=2; received 3"),
-    ({"router_type": "causal_expert_choice"}, "would not start from the dense one's logits"),
-    ({"expert_dim": 8}, "`expert_dim` follows from the dense model; `upcycle` takes router_type, num_exp"),
-    ({"block_pattern": "attention+moe, mamba, attention+moe"}, "must be .attention.mlp, mamba2, "),
-    ({"block_pattern": "attention+mlp, mamba2, attention+mlp"}, "such as .attention.moe, mamba2, "),
-])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"num_experts": 1}, "`num_experts` must be at least 2; received 1"),
+        ({"num_experts": 2, "num_experts_per_tok": 3}, "between 1 and num_moe_experts=2; received 3"),
+        ({"router_type": "causal_expert_choice"}, "would not start from the dense one's logits"),
+        (
+            {"expert_dim": 8},
+            "`expert_dim` follows from the dense model; `upcycle` takes router_type, num_exp",
+        ),
+        ({"block_pattern": "attention+moe, mamba, attention+moe"}, "must be .attention.mlp, mamba2, "),
+        ({"block_pattern": "attention+mlp, mamba2, attention+mlp"}, "such as .attention.moe, mamba2, "),
+    ],
+)
 def test_what_would_not_be_the_dense_model_is_refused(dense, options, words):
     with pytest.raises(ConfigError, match=words):
         upcycle(dense, **options)

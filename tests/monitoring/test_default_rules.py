@@ -199,9 +199,12 @@ def test_a_figure_that_is_no_number_is_never_the_best_and_changes_no_later_alert
 @pytest.mark.parametrize(
     ("rule", "values"),
     [
-        (HighLossRule, {"factor": math.nan}), (PlateauRule, {"min_delta": math.inf}),
-        (PlateauRule, {"num_steps": 0}), (OverfittingRule, {"smoothing_steps": 0}),
-        (OverfittingRule, {"num_evaluations": "3"}), (RisingLossRule, {"rise": None}),
+        (HighLossRule, {"factor": math.nan}),
+        (PlateauRule, {"min_delta": math.inf}),
+        (PlateauRule, {"num_steps": 0}),
+        (OverfittingRule, {"smoothing_steps": 0}),
+        (OverfittingRule, {"num_evaluations": "3"}),
+        (RisingLossRule, {"rise": None}),
     ],
 )
 def test_a_threshold_that_is_no_finite_number_is_refused(rule, values):

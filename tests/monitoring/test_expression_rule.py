@@ -139,11 +139,21 @@ def test_nothing_but_arithmetic_gets_in(form):
         parse_rule(form)
 
 
-@pytest.mark.parametrize("line", [
-    "-" * 900 + "step > 1", "not " * 120 + "step > 1", "1+" * 150 + "step > 1",
-    "(" * 300 + "step" + ")" * 300 + " > 1", "a" * 100_000 + " > 1", "step > 1" + " " * 20_000 + "x",
-    "step > " + "9" * 5_000, "step > 1 for " + "9" * 5_000, "step > \ud800", "step >\0 1",
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-" * 900 + "step > 1",
+        "not " * 120 + "step > 1",
+        "1+" * 150 + "step > 1",
+        "(" * 300 + "step" + ")" * 300 + " > 1",
+        "a" * 100_000 + " > 1",
+        "step > 1" + " " * 20_000 + "x",
+        "step > " + "9" * 5_000,
+        "step > 1 for " + "9" * 5_000,
+        "step > \ud800",
+        "step >\0 1",
+    ],
+)
 def test_a_line_that_is_long_deep_or_no_text_is_refused_at_once(line):
     begun_at = time.monotonic()
     with pytest.raises(ValueError, match="rule") as failure:
@@ -153,14 +163,57 @@ def test_a_line_that_is_long_deep_or_no_text_is_refused_at_once(line):
     assert "\n" not in str(failure.value)
 
 
-_PIECES = st.sampled_from([
-    "train/loss", "grad_norm", "step", "vocab_size", " > ", "<", "==", " and ", " or ", "not ", "+", "-",
-    " / ",
-    "*", "**", "(", ")", "abs(", "min(", "log(", "isfinite(", ",", "1", "0",
-    "9" * 30, "1e999", "0x", "for ",
-    " for 3", "->", "-> stop",
-    "[", "]", "lambda: ", "'", '"', "#", "\\", "\n", "\0", "\ud800", "é", ".", ":=", "if ", "else ", "await ",
-])
+_PIECES = st.sampled_from(
+    [
+        "train/loss",
+        "grad_norm",
+        "step",
+        "vocab_size",
+        " > ",
+        "<",
+        "==",
+        " and ",
+        " or ",
+        "not ",
+        "+",
+        "-",
+        " / ",
+        "*",
+        "**",
+        "(",
+        ")",
+        "abs(",
+        "min(",
+        "log(",
+        "isfinite(",
+        ",",
+        "1",
+        "0",
+        "9" * 30,
+        "1e999",
+        "0x",
+        "for ",
+        " for 3",
+        "->",
+        "-> stop",
+        "[",
+        "]",
+        "lambda: ",
+        "'",
+        '"',
+        "#",
+        "\\",
+        "\n",
+        "\0",
+        "\ud800",
+        "é",
+        ".",
+        ":=",
+        "if ",
+        "else ",
+        "await ",
+    ]
+)
 
 
 @settings(max_examples=500, deadline=None, database=None, derandomize=True)

@@ -24,12 +24,28 @@ from highnoon.monitoring.run_view import RunView
 
 GOOD = (
     {"event": "train_begin", "step": 0, "time": 1.0, "total_steps": 9, "num_parameters": 5, "vocab_size": 7},
-    {"event": "log", "step": 3, "time": 2.0, "stage": "a", "train/loss": 2.5, "train/grad_norm": 1.0,
-     "x/y": 1},
+    {
+        "event": "log",
+        "step": 3,
+        "time": 2.0,
+        "stage": "a",
+        "train/loss": 2.5,
+        "train/grad_norm": 1.0,
+        "x/y": 1,
+    },
     {"event": "evaluation", "step": 4, "time": 3.0, "stage": "a", "val/loss": 2.0},
     {"event": "epoch_end", "step": 5, "stage": "a", "epoch": 1, "loss": 2.0, "val_loss": None},
-    {"event": "alert", "step": 5, "rule": "plateau", "severity": "warning", "message": "m", "advice": "a",
-     "value": 1.0, "action": "event", "stage": "a"},
+    {
+        "event": "alert",
+        "step": 5,
+        "rule": "plateau",
+        "severity": "warning",
+        "message": "m",
+        "advice": "a",
+        "value": 1.0,
+        "action": "event",
+        "stage": "a",
+    },
     {"event": "fault_answered", "step": 2, "answer": "go_back", "reason": "r", "learning_rate_factor": 0.5},
     {"event": "step_skipped", "step": 6, "in_a_row": 1, "loss": math.nan, "grad_norm": math.inf},
     {"event": "resume", "step": 4, "time": 4.0, "total_steps": 9},
@@ -37,7 +53,11 @@ GOOD = (
 )
 
 leaves = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
     st.sampled_from([10**400, -1, 2**60, 1e308, -1e308, "log", "evaluation", "=1", "\x1b[2J", "\ud800", ""]),
 )
 values = st.recursive(
@@ -61,7 +81,7 @@ def mutated(draw) -> bytes:
     if draw(st.booleans()):
         return text
     place = draw(st.integers(0, len(text)))
-    return text[:place] + draw(st.binary(max_size=2)) + text[place + draw(st.integers(0, 3)):]
+    return text[:place] + draw(st.binary(max_size=2)) + text[place + draw(st.integers(0, 3)) :]
 
 
 lines = st.one_of(mutated(), values.map(lambda value: json.dumps(value).encode()), st.binary(max_size=20))
@@ -193,8 +213,10 @@ def test_names_of_metrics_are_bounded(tmp_path):
 
 def test_texts_that_a_spreadsheet_would_compute_are_neutral_and_numbers_stay(tmp_path):
     dangerous = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1", "\n-1"]
-    rows = [{"event": "log", "step": step, "stage": text, "=cmd/x": -1.5, "a/b": text}
-            for step, text in enumerate(dangerous)]
+    rows = [
+        {"event": "log", "step": step, "stage": text, "=cmd/x": -1.5, "a/b": text}
+        for step, text in enumerate(dangerous)
+    ]
     rows.append({"event": "log", "step": 99, "stage": "a-b=c", "=cmd/x": 10, "a/b": None, "c/d": ["=1"]})
     export_csv(rows, tmp_path / "a.csv")
     with (tmp_path / "a.csv").open(newline="") as stream:
@@ -228,12 +250,13 @@ rule_texts = st.one_of(
     st.text(max_size=30),
     st.sampled_from(RULES).flatmap(
         lambda text: st.tuples(st.integers(0, len(text)), st.text("()>nan-+*/ 1e9\n\x00", max_size=4)).map(
-            lambda cut: text[:cut[0]] + cut[1] + text[cut[0]:]
+            lambda cut: text[: cut[0]] + cut[1] + text[cut[0] :]
         )
     ),
 )
 rule_entries = st.one_of(
-    rule_texts, values,
+    rule_texts,
+    values,
     st.dictionaries(keys, values | rule_texts, max_size=3).map(lambda entry: {"when": RULES[0], **entry}),
 )
 
@@ -300,8 +323,14 @@ def test_nothing_after_a_key_of_alerts_is_nothing_given():
 
 @pytest.mark.parametrize(
     "text",
-    ["not " * 200 + "isfinite(train/loss)", "train/loss > " + "+".join("1" * 300), "(" * 300 + "step > 1",
-     "train/loss" + " " * 50_000 + "> 1 x", "train/loss > " + "-" * 500 + "1", "9" * 5000 + " > step"],
+    [
+        "not " * 200 + "isfinite(train/loss)",
+        "train/loss > " + "+".join("1" * 300),
+        "(" * 300 + "step > 1",
+        "train/loss" + " " * 50_000 + "> 1 x",
+        "train/loss > " + "-" * 500 + "1",
+        "9" * 5000 + " > step",
+    ],
 )
 def test_a_rule_that_is_too_long_or_too_deep_is_refused_at_once(text):
     began = time.monotonic()

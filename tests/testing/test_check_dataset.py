@@ -56,10 +56,19 @@ def wider(batch: Batch, start: int) -> None:
     batch["labels"] = batch["labels"].astype(np.int64)
 
 
-@pytest.mark.parametrize("fault", [
-    forget_boundaries, shift_labels, repeat_the_first_row, count_positions_on, one_segment,
-    depend_on_the_place_read_from, supervise_too_little, wider,
-])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        forget_boundaries,
+        shift_labels,
+        repeat_the_first_row,
+        count_positions_on,
+        one_segment,
+        depend_on_the_place_read_from,
+        supervise_too_little,
+        wider,
+    ],
+)
 def test_a_planted_fault_fails_the_battery(
     rows: PackedRows, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Batch, int], None]
 ) -> None:

@@ -104,8 +104,10 @@ def test_training_does_not_depend_on_the_order_of_texts() -> None:
 def test_training_is_the_same_in_another_process(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("\n".join(sample_texts(4)), encoding="utf-8")
-    program = ("import sys; from highnoon.tokenization import QWTTextTokenizer as T; "
-               "print(T().train(sys.argv[1], vocab_size=400).fingerprint())")
+    program = (
+        "import sys; from highnoon.tokenization import QWTTextTokenizer as T; "
+        "print(T().train(sys.argv[1], vocab_size=400).fingerprint())"
+    )
     command = [sys.executable, "-c", program, str(file)]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == QWTTextTokenizer().train([file], vocab_size=400).fingerprint()

@@ -46,21 +46,38 @@ def judge(values: Any, tmp_path, text: str = "abab hello") -> str:
     return "read"
 
 
-@pytest.mark.parametrize(("values", "words"), [
-    (b"[" * 100_000, "nests"), (b'{"model":' * 50_000, "nests"), (b"\xff\xfe{\0}\0", "not UTF-8"),
-    (b"[1]", "an object"), (b"", "is not JSON"), (b"9" * 5_000, "is not JSON"),
-    (b"{}", "not a tokenizer.json"),
-    ({**VALID, "normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "charsmap"),
-    ({**VALID, "pre_tokenizer": split_by("(")}, "not a tokenizer.json"),
-    ({**VALID, "model": {"type": "Unigram", "unk_id": None, "vocab": []}}, "unk_id"),
-    ({**VALID, "model": {"type": "WordLevel", "unk_token": "x", "vocab": {"a": 0}}}, "cannot encode"),
-    ({**VALID, "model": {**VALID["model"], "merges": [["q", "zz"]]}}, "out of vocabulary"),
-    ({**VALID, "normalizer": {"type": "Sequence", "normalizers": [
-        {"type": "Replace", "pattern": {"String": "o"}, "content": "oooooooooo"}] * 9}},
-     "more than 10,000 times"),
-    ({**VALID, "normalizer": {"type": "Replace", "pattern": {"Regex": ""}, "content": "x" * 10**5}},
-     "more than 10,000 times"),
-])
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (b"[" * 100_000, "nests"),
+        (b'{"model":' * 50_000, "nests"),
+        (b"\xff\xfe{\0}\0", "not UTF-8"),
+        (b"[1]", "an object"),
+        (b"", "is not JSON"),
+        (b"9" * 5_000, "is not JSON"),
+        (b"{}", "not a tokenizer.json"),
+        ({**VALID, "normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "charsmap"),
+        ({**VALID, "pre_tokenizer": split_by("(")}, "not a tokenizer.json"),
+        ({**VALID, "model": {"type": "Unigram", "unk_id": None, "vocab": []}}, "unk_id"),
+        ({**VALID, "model": {"type": "WordLevel", "unk_token": "x", "vocab": {"a": 0}}}, "cannot encode"),
+        ({**VALID, "model": {**VALID["model"], "merges": [["q", "zz"]]}}, "out of vocabulary"),
+        (
+            {
+                **VALID,
+                "normalizer": {
+                    "type": "Sequence",
+                    "normalizers": [{"type": "Replace", "pattern": {"String": "o"}, "content": "oooooooooo"}]
+                    * 9,
+                },
+            },
+            "more than 10,000 times",
+        ),
+        (
+            {**VALID, "normalizer": {"type": "Replace", "pattern": {"Regex": ""}, "content": "x" * 10**5}},
+            "more than 10,000 times",
+        ),
+    ],
+)
 def test_what_is_no_tokenizer_is_a_one_line_error(values, words, tmp_path):
     message = judge(values, tmp_path)
     assert words in message and "tokenizer" in message
@@ -71,10 +88,21 @@ def test_a_regular_expression_that_backtracks_without_end_is_given_up(tmp_path):
     assert "cannot encode this text: Onig" in message and "retry-limit" in message
 
 
-@pytest.mark.parametrize("merges", [
-    [[1, 2]], [["a"]], [[["a"], "b"]], [None], [["€", "x"]], [["<|eos|>", "a"]], [["ab", "a"]], "ab",
-    {"a": "b"}, 7,
-])
+@pytest.mark.parametrize(
+    "merges",
+    [
+        [[1, 2]],
+        [["a"]],
+        [[["a"], "b"]],
+        [None],
+        [["€", "x"]],
+        [["<|eos|>", "a"]],
+        [["ab", "a"]],
+        "ab",
+        {"a": "b"},
+        7,
+    ],
+)
 def test_merges_that_no_training_makes_are_not_ours(merges, tmp_path):
     values = copy.deepcopy(VALID)
     values["model"]["merges"] = merges
@@ -97,17 +125,43 @@ def test_an_interrupt_within_the_library_stays_an_interrupt(monkeypatch):
         tokenizer.encode("a")
 
 
-HOSTILE = st.sampled_from([
-    None, True, -1, 0, 1, 3, 2**32, 10**30, 1.5, float("nan"), "", "a", "\ud800", "x" * 5_000, "<|eos|>",
-    [], {},
-    [[]],
-    ["a", "b"], {"type": "Sequence", "normalizers": []}, {"type": "ByteLevel"}, {"type": "Nothing"},
-    split_by("a*"),
-    split_by("(?<=a+)b"), {"type": "Replace", "pattern": {"String": ""}, "content": "aa"}, {"Regex": "("},
-    {"type": "Precompiled", "precompiled_charsmap": "/////w=="}, {"type": "Metaspace", "replacement": "ab"},
-    {"type": "Unigram", "unk_id": 9, "vocab": [["a", 0.0]]}, {"type": "WordPiece", "vocab": {"a": 2**31}},
-    {"type": "Fuse"}, {"type": "Prepend", "prepend": "x" * 99}, {"type": "BertNormalizer"},
-])
+HOSTILE = st.sampled_from(
+    [
+        None,
+        True,
+        -1,
+        0,
+        1,
+        3,
+        2**32,
+        10**30,
+        1.5,
+        float("nan"),
+        "",
+        "a",
+        "\ud800",
+        "x" * 5_000,
+        "<|eos|>",
+        [],
+        {},
+        [[]],
+        ["a", "b"],
+        {"type": "Sequence", "normalizers": []},
+        {"type": "ByteLevel"},
+        {"type": "Nothing"},
+        split_by("a*"),
+        split_by("(?<=a+)b"),
+        {"type": "Replace", "pattern": {"String": ""}, "content": "aa"},
+        {"Regex": "("},
+        {"type": "Precompiled", "precompiled_charsmap": "/////w=="},
+        {"type": "Metaspace", "replacement": "ab"},
+        {"type": "Unigram", "unk_id": 9, "vocab": [["a", 0.0]]},
+        {"type": "WordPiece", "vocab": {"a": 2**31}},
+        {"type": "Fuse"},
+        {"type": "Prepend", "prepend": "x" * 99},
+        {"type": "BertNormalizer"},
+    ]
+)
 
 
 @st.composite
@@ -140,8 +194,13 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 def test_a_changed_or_damaged_definition_is_read_or_refused_in_one_line(tmp_path):
-    @settings(max_examples=500, deadline=None, database=None, derandomize=True,
-              suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=500,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(st.one_of(changed(), changed(), damaged()))
     def check(values):
         judge(values, tmp_path)

@@ -51,8 +51,10 @@ def test_the_package_exports_it() -> None:
 
 
 def test_importing_loads_neither_tensorflow_nor_tokenizers() -> None:
-    program = ("import sys, highnoon.tokenization, highnoon.data; "
-               "heavy = {'tensorflow', 'keras', 'tokenizers', 'datasets', 'tensorflow_datasets'}; "
-               "print(sorted(heavy & set(sys.modules)))")
+    program = (
+        "import sys, highnoon.tokenization, highnoon.data; "
+        "heavy = {'tensorflow', 'keras', 'tokenizers', 'datasets', 'tensorflow_datasets'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"

@@ -16,8 +16,9 @@ SPECIAL = ["<unk>", "<s>", "</s>"]
 def sentence_pieces(model: models.Model) -> Tokenizer:
     engine = Tokenizer(model)
     engine.pre_tokenizer = pre_tokenizers.Metaspace()
-    engine.decoder = decoders.Sequence([
-        decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    engine.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
     engine.add_special_tokens(SPECIAL)
     return engine
 
@@ -30,8 +31,11 @@ def unigram() -> Tokenizer:
 def merges_to_a_special_name() -> Tokenizer:
     pieces = [*SPECIAL, *BYTES, "▁", "<", "/", "s", ">", "</", "</s"]
     vocab = {piece: place for place, piece in enumerate(pieces)}
-    return sentence_pieces(models.BPE(
-        vocab=vocab, merges=[("<", "/"), ("</", "s"), ("</s", ">")], unk_token="<unk>", byte_fallback=True))
+    return sentence_pieces(
+        models.BPE(
+            vocab=vocab, merges=[("<", "/"), ("</", "s"), ("</s", ">")], unk_token="<unk>", byte_fallback=True
+        )
+    )
 
 
 def whole_words(is_special: bool) -> Tokenizer:
@@ -59,9 +63,12 @@ def ignoring_merges() -> Tokenizer:
 
 
 ENGINES = {
-    "Unigram": unigram, "BPE that merges to a name": merges_to_a_special_name,
-    "BPE that ignores merges": ignoring_merges, "words": lambda: whole_words(is_special=True),
-    "words, not marked special": lambda: whole_words(is_special=False), "word pieces": word_pieces,
+    "Unigram": unigram,
+    "BPE that merges to a name": merges_to_a_special_name,
+    "BPE that ignores merges": ignoring_merges,
+    "words": lambda: whole_words(is_special=True),
+    "words, not marked special": lambda: whole_words(is_special=False),
+    "word pieces": word_pieces,
 }
 
 
@@ -90,8 +97,10 @@ def test_a_unigram_text_comes_back_with_the_names_in_it():
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-@pytest.mark.parametrize("tokenizer", [
-    ByteTokenizer(), QWTTextTokenizer().train_from_texts(["<|eos|> <|bos|>"] * 99, vocab_size=280)])
+@pytest.mark.parametrize(
+    "tokenizer",
+    [ByteTokenizer(), QWTTextTokenizer().train_from_texts(["<|eos|> <|bos|>"] * 99, vocab_size=280)],
+)
 def test_highnoon_tokenizers_keep_names_as_text(tokenizer):
     text = "a<|eos|><|bos|> <|pad|>"
     ids = tokenizer.encode(text, add_special_tokens=False)

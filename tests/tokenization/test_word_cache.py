@@ -41,8 +41,15 @@ def assert_equal(tokenizer: QWTTextTokenizer, texts: list[str]) -> None:
         assert ids.tolist() == expected, repr(text)
 
 
-@pytest.mark.parametrize("alphabet", [string.printable + "\x1c\x1f\x7f", SPACES + "a1.'é",
-                                      "'sdmtlvre SL", string.ascii_letters[:3] + " \n½Ⅷ٣日é́_"])
+@pytest.mark.parametrize(
+    "alphabet",
+    [
+        string.printable + "\x1c\x1f\x7f",
+        SPACES + "a1.'é",
+        "'sdmtlvre SL",
+        string.ascii_letters[:3] + " \n½Ⅷ٣日é́_",
+    ],
+)
 def test_random_text_has_the_ids_of_the_whole(tokenizer: QWTTextTokenizer, alphabet: str) -> None:
     chooser = random.Random(alphabet)
     texts = ["".join(chooser.choices(alphabet, k=chooser.randrange(60))) for _ in range(1500)]
@@ -51,10 +58,16 @@ def test_random_text_has_the_ids_of_the_whole(tokenizer: QWTTextTokenizer, alpha
 
 def test_characters_of_all_blocks_have_the_ids_of_the_whole(tokenizer: QWTTextTokenizer) -> None:
     """Every character up to the last that is whitespace, and some after."""
-    codes = [*range(0x3100), *range(0x3100, 0xD800, 64), *range(0xE000, 0x10000, 8),
-             *range(0x10000, sys.maxunicode, 512)]
-    texts = [" ".join(f"a{chr(code)} {chr(code)}1 \n{chr(code)}" for code in codes[start:start + 64])
-             for start in range(0, len(codes), 64)]
+    codes = [
+        *range(0x3100),
+        *range(0x3100, 0xD800, 64),
+        *range(0xE000, 0x10000, 8),
+        *range(0x10000, sys.maxunicode, 512),
+    ]
+    texts = [
+        " ".join(f"a{chr(code)} {chr(code)}1 \n{chr(code)}" for code in codes[start : start + 64])
+        for start in range(0, len(codes), 64)
+    ]
     assert_equal(tokenizer, texts)
 
 
@@ -65,12 +78,41 @@ def test_real_text_has_the_ids_of_the_whole(tokenizer: QWTTextTokenizer) -> None
 
 
 def test_odd_texts_between_others_have_the_ids_of_the_whole(tokenizer: QWTTextTokenizer) -> None:
-    assert_equal(tokenizer, [
-        "", " ", "\n\n", "'", "'s", " 's", "''s", "'s's", "'sword it'll'd", "x'", "a'l", "\x00", "a\x00\x00b",
-        "é", "", "  é\u3000 \n b", "日本語" * 40, "a" * 15, "b" * 16, " " * 15 + "c", "<|eos|>",
-        "'r", "", "'v",
-        "\U0001f600 👩‍👩‍👧 x", "ﬁ ﬂ", "e\u0301 n\u0303", "\u200f\u05d0 \u05d1", "\ufeffx", "",
-    ])
+    assert_equal(
+        tokenizer,
+        [
+            "",
+            " ",
+            "\n\n",
+            "'",
+            "'s",
+            " 's",
+            "''s",
+            "'s's",
+            "'sword it'll'd",
+            "x'",
+            "a'l",
+            "\x00",
+            "a\x00\x00b",
+            "é",
+            "",
+            "  é\u3000 \n b",
+            "日本語" * 40,
+            "a" * 15,
+            "b" * 16,
+            " " * 15 + "c",
+            "<|eos|>",
+            "'r",
+            "",
+            "'v",
+            "\U0001f600 👩‍👩‍👧 x",
+            "ﬁ ﬂ",
+            "e\u0301 n\u0303",
+            "\u200f\u05d0 \u05d1",
+            "\ufeffx",
+            "",
+        ],
+    )
 
 
 def test_texts_longer_than_a_block_have_the_ids_of_the_whole(
@@ -126,8 +168,10 @@ def test_keys_hold_every_byte_of_a_word_and_its_length() -> None:
     lengths = np.array([len(word) for word in words])
     first, second = word_keys(data, np.cumsum(lengths) - lengths, lengths)
     assert len(set(zip(first.tolist(), second.tolist(), strict=True))) == len(words)
-    whole = [(one | (two << 64)).to_bytes(16, "little") for one, two in
-             zip(first.tolist(), second.tolist(), strict=True)]
+    whole = [
+        (one | (two << 64)).to_bytes(16, "little")
+        for one, two in zip(first.tolist(), second.tolist(), strict=True)
+    ]
     assert whole == [word.ljust(15, b"\0") + bytes([len(word)]) for word in words]
 
 
@@ -143,8 +187,10 @@ def test_a_long_text_without_a_blank_is_cut_or_encoded_whole(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("alphabet", "size"), [(string.ascii_letters + "0123+/", 20_000_000),
-                                                (string.ascii_letters + "+/", 4_000_000)])
+@pytest.mark.parametrize(
+    ("alphabet", "size"),
+    [(string.ascii_letters + "0123+/", 20_000_000), (string.ascii_letters + "+/", 4_000_000)],
+)
 def test_megabytes_without_a_blank_have_ids(tokenizer: QWTTextTokenizer, alphabet: str, size: int) -> None:
     text = "".join(random.Random(2).choices(alphabet, k=size))
     ids, [count] = tokenizer.encode_packed([text])
@@ -152,7 +198,7 @@ def test_megabytes_without_a_blank_have_ids(tokenizer: QWTTextTokenizer, alphabe
     begin, end = (tokenizer.decode(part.tolist()) for part in (ids[:99_000], ids[-99_000:]))
     assert text.startswith(begin) and text.endswith(end)
     [expected] = ids_of_whole(tokenizer, [text[:100_000]])
-    assert ids[:len(expected) - 20].tolist() == expected[:-20]
+    assert ids[: len(expected) - 20].tolist() == expected[:-20]
 
 
 def test_a_table_keeps_a_free_slot() -> None:

@@ -34,8 +34,12 @@ def test_text_of_known_characters_is_cut_wholly() -> None:
 
 @pytest.mark.slow
 def test_characters_of_all_blocks_are_cut_as_the_engine_does() -> None:
-    codes = [*range(1, 0x3100), *range(0x3100, 0xD800, 256), *range(0xE000, 0x10000, 16),
-             *range(0x10000, sys.maxunicode, 2048)]
+    codes = [
+        *range(1, 0x3100),
+        *range(0x3100, 0xD800, 256),
+        *range(0xE000, 0x10000, 16),
+        *range(0x10000, sys.maxunicode, 2048),
+    ]
     for code in codes:
         assert_cuts(f"a{chr(code)}b {chr(code)}{chr(code)}1 \n{chr(code)} .{chr(code)}  ")
 

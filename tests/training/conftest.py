@@ -98,8 +98,12 @@ class ScriptedStep:
             for average in optimizer.averages()[:1]:
                 average.assign(0.5 * average + 0.5 * weight)
         return {
-            "loss": np.nan if fault == "skip" else loss, "grad_norm": 1.0, "learning_rate": rate,
-            "num_tokens": 10.0, "num_stops": 0.0, "is_skipped": fault == "skip",
+            "loss": np.nan if fault == "skip" else loss,
+            "grad_norm": 1.0,
+            "learning_rate": rate,
+            "num_tokens": 10.0,
+            "num_stops": 0.0,
+            "is_skipped": fault == "skip",
             "skipped_in_a_row": int(state["skipped_in_a_row"].numpy()),
         }
 
@@ -121,9 +125,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         count[0] += 1
         return SplitLoss(loss * 10.0, 10.0)
 
-    def write(
-        new_faults: dict[int, str] | None = None, new_losses: dict[int, float] | None = None
-    ) -> None:
+    def write(new_faults: dict[int, str] | None = None, new_losses: dict[int, float] | None = None) -> None:
         count[0] = 0
         for kept, given in ((faults, new_faults), (losses, new_losses)):
             kept.clear()

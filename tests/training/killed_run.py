@@ -15,8 +15,15 @@ from highnoon.callbacks import EventCallback
 from highnoon.tokenization import ByteTokenizer
 
 SHAPE = {
-    "vocab_size": 263, "embedding_dim": 16, "num_heads": 2, "num_reasoning_blocks": 1, "max_seq_length": 32,
-    "block_pattern": "attention+moe", "num_moe_experts": 2, "expert_dim": 16, "router_type": "sigmoid",
+    "vocab_size": 263,
+    "embedding_dim": 16,
+    "num_heads": 2,
+    "num_reasoning_blocks": 1,
+    "max_seq_length": 32,
+    "block_pattern": "attention+moe",
+    "num_moe_experts": 2,
+    "expert_dim": 16,
+    "router_type": "sigmoid",
     "dropout": 0.1,
 }
 
@@ -48,11 +55,20 @@ def main() -> None:
     model = hn.create_model("highnoon-nano", **SHAPE)
     model.tokenizer = ByteTokenizer()
     trainer = hn.Trainer(
-        model, learning_rate=3e-3, batch_size=2, gradient_accumulation_steps=2, ema_momentum=0.9,
-        early_stopping_patience=2, jit_compile=False,
+        model,
+        learning_rate=3e-3,
+        batch_size=2,
+        gradient_accumulation_steps=2,
+        ema_momentum=0.9,
+        early_stopping_patience=2,
+        jit_compile=False,
     )
     adaptive = hn.AdaptiveCurriculumScheduler(
-        min_epochs_per_stage=1, max_epochs_per_stage=2, num_stages=2, warmup_epochs=0, initial_fraction=0.5,
+        min_epochs_per_stage=1,
+        max_epochs_per_stage=2,
+        num_stages=2,
+        warmup_epochs=0,
+        initial_fraction=0.5,
         verbose=False,
     )
     trainer.add_curriculum_stage("easy", corpus, epochs=3, scheduler=adaptive)
@@ -62,8 +78,13 @@ def main() -> None:
     )
     trainer.add_callback(Marks(folder / "marks"))
     trainer.train(
-        resume_from=True, checkpoint_dir=folder / "checkpoints", checkpoint_interval=4, log_interval=2,
-        eval_interval=5, log_dir=folder / "logs", verbose=False,
+        resume_from=True,
+        checkpoint_dir=folder / "checkpoints",
+        checkpoint_interval=4,
+        log_interval=2,
+        eval_interval=5,
+        log_dir=folder / "logs",
+        verbose=False,
     )
 
 

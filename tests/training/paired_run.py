@@ -14,8 +14,14 @@ from highnoon.files.folder_lock import FolderLockedError
 from highnoon.tokenization import ByteTokenizer
 
 SHAPE = {
-    "vocab_size": 263, "embedding_dim": 16, "num_heads": 2, "num_reasoning_blocks": 1, "max_seq_length": 32,
-    "block_pattern": "attention+moe", "num_moe_experts": 2, "expert_dim": 16,
+    "vocab_size": 263,
+    "embedding_dim": 16,
+    "num_heads": 2,
+    "num_reasoning_blocks": 1,
+    "max_seq_length": 32,
+    "block_pattern": "attention+moe",
+    "num_moe_experts": 2,
+    "expert_dim": 16,
 }
 NUM_STEPS = 6
 
@@ -29,7 +35,10 @@ def train(corpus: str, folder: pathlib.Path) -> str:
     trainer.add_callback(lambda event: time.sleep(0.1 if event["event"] == "step_end" else 0))
     try:
         trainer.train(
-            checkpoint_dir=folder, checkpoint_interval=2, log_dir=folder / "logs", verbose=False,
+            checkpoint_dir=folder,
+            checkpoint_interval=2,
+            log_dir=folder / "logs",
+            verbose=False,
         )
         trainer.save(folder / "model")
     except FolderLockedError as error:

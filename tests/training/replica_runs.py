@@ -1,6 +1,6 @@
 """Trains one small model in several ways on logical CPU devices; writes weights and losses of each as .npz.
 
-    python replica_runs.py FOLDER NAME:REPLICAS:MICRO_BATCH[:DTYPE[:DROPOUT[:OPTIMIZER]]] ...
+python replica_runs.py FOLDER NAME:REPLICAS:MICRO_BATCH[:DTYPE[:DROPOUT[:OPTIMIZER]]] ...
 """
 
 import pathlib
@@ -20,9 +20,15 @@ from highnoon.training.step_state import StepState
 
 STEPS, ROWS, ROW_LENGTH, VOCAB = 20, 16, 16, 40
 SHAPE = {
-    "vocab_size": VOCAB, "embedding_dim": 16, "num_heads": 2, "num_reasoning_blocks": 1,
-    "max_seq_length": ROW_LENGTH, "num_moe_experts": 4, "router_type": "sigmoid",
-    "expert_dim": 16, "ffn_dim": 32,
+    "vocab_size": VOCAB,
+    "embedding_dim": 16,
+    "num_heads": 2,
+    "num_reasoning_blocks": 1,
+    "max_seq_length": ROW_LENGTH,
+    "num_moe_experts": 4,
+    "router_type": "sigmoid",
+    "expert_dim": 16,
+    "ffn_dim": 32,
 }
 
 

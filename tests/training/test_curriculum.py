@@ -24,8 +24,15 @@ def prepared(**kwargs: object) -> CurriculumScheduler:
 def test_the_documented_arguments_and_defaults() -> None:
     parameters = inspect.signature(CurriculumScheduler).parameters
     assert {name: p.default for name, p in parameters.items()} == {
-        "strategy": "size_based", "num_stages": 5, "warmup_epochs": 10, "stage_increment_epochs": 20,
-        "initial_fraction": 0.2, "verbose": True, "unit": "epoch", "pace": "linear", "reference_model": None,
+        "strategy": "size_based",
+        "num_stages": 5,
+        "warmup_epochs": 10,
+        "stage_increment_epochs": 20,
+        "initial_fraction": 0.2,
+        "verbose": True,
+        "unit": "epoch",
+        "pace": "linear",
+        "reference_model": None,
     }
 
 
@@ -34,10 +41,20 @@ def test_indices_run_from_easy_to_hard_and_equal_samples_keep_their_order() -> N
     assert order.tolist() == [1, 5, 3, 4, 2, 0, 9, 8, 7, 6]
 
 
-@pytest.mark.parametrize("epoch, stage, samples", [
-    (0, 0, 2), (9, 0, 2), (10, 1, 4), (29, 1, 4), (30, 2, 6), (50, 3, 8), (69, 3, 8), (70, 4, 10),
-    (999, 4, 10),
-])
+@pytest.mark.parametrize(
+    "epoch, stage, samples",
+    [
+        (0, 0, 2),
+        (9, 0, 2),
+        (10, 1, 4),
+        (29, 1, 4),
+        (30, 2, 6),
+        (50, 3, 8),
+        (69, 3, 8),
+        (70, 4, 10),
+        (999, 4, 10),
+    ],
+)
 def test_the_default_pace(epoch: int, stage: int, samples: int) -> None:
     scheduler = prepared()
     subset = scheduler.get_current_subset_indices(epoch=epoch)
@@ -50,8 +67,12 @@ def test_stage_info_gives_the_documented_figures() -> None:
     scheduler.prepare_curriculum(["x" * (1 + i % 97) for i in range(10_000)])
     scheduler.get_current_subset_indices(epoch=30)
     assert scheduler.get_stage_info() == {
-        "current_stage": 2, "fraction": 0.6, "num_samples": 6000,
-        "total_samples": 10_000, "strategy": "size_based", "num_stages": 5,
+        "current_stage": 2,
+        "fraction": 0.6,
+        "num_samples": 6000,
+        "total_samples": 10_000,
+        "strategy": "size_based",
+        "num_stages": 5,
     }
 
 
@@ -79,11 +100,16 @@ def test_a_single_stage_holds_all_samples() -> None:
     assert scheduler.epochs_to_full_data() == 0
 
 
-@pytest.mark.parametrize("kwargs", [
-    {}, {"num_stages": 2, "warmup_epochs": 3},
-    {"num_stages": 3, "warmup_epochs": 0, "stage_increment_epochs": 4},
-    {"initial_fraction": 1.0}, {"num_stages": 1},
-])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        {"num_stages": 2, "warmup_epochs": 3},
+        {"num_stages": 3, "warmup_epochs": 0, "stage_increment_epochs": 4},
+        {"initial_fraction": 1.0},
+        {"num_stages": 1},
+    ],
+)
 def test_epochs_to_full_data_is_the_first_epoch_with_all_samples(kwargs: dict) -> None:
     scheduler = prepared(**kwargs)
     full = scheduler.epochs_to_full_data()
@@ -108,7 +134,8 @@ def test_one_line_is_printed_when_the_stage_changes(capsys: pytest.CaptureFixtur
     for epoch in range(4):
         scheduler.get_current_subset_indices(epoch)
     assert capsys.readouterr().out.splitlines() == [
-        "curriculum: stage 1 of 2, 2 of 10 samples", "curriculum: stage 2 of 2, 10 of 10 samples",
+        "curriculum: stage 1 of 2, 2 of 10 samples",
+        "curriculum: stage 2 of 2, 10 of 10 samples",
     ]
 
 
@@ -132,11 +159,14 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
         CurriculumScheduler().load_state_dict({"current_stage": 5})
 
 
-@pytest.mark.parametrize("pace, fractions", [
-    ("linear", [0.2, 0.4, 0.6, 0.8, 1.0]),
-    ("root", [0.2, 0.529150262213, 0.721110255093, 0.871779788708, 1.0]),
-    ("step", [0.2, 1.0, 1.0, 1.0, 1.0]),
-])
+@pytest.mark.parametrize(
+    "pace, fractions",
+    [
+        ("linear", [0.2, 0.4, 0.6, 0.8, 1.0]),
+        ("root", [0.2, 0.529150262213, 0.721110255093, 0.871779788708, 1.0]),
+        ("step", [0.2, 1.0, 1.0, 1.0, 1.0]),
+    ],
+)
 def test_the_pace_says_how_the_share_grows(pace: str, fractions: list[float]) -> None:
     scheduler = prepared(pace=pace)
     assert [scheduler.fraction_at(stage) for stage in range(5)] == pytest.approx(fractions)
@@ -152,23 +182,34 @@ def test_looking_ahead_moves_nothing() -> None:
 
 
 def test_every_argument_survives_its_config() -> None:
-    config = {"strategy": "mixed", "num_stages": 3, "warmup_epochs": 1, "stage_increment_epochs": 2,
-              "initial_fraction": 0.4, "verbose": False, "unit": "step", "pace": "root",
-              "reference_model": "models/small"}
+    config = {
+        "strategy": "mixed",
+        "num_stages": 3,
+        "warmup_epochs": 1,
+        "stage_increment_epochs": 2,
+        "initial_fraction": 0.4,
+        "verbose": False,
+        "unit": "step",
+        "pace": "root",
+        "reference_model": "models/small",
+    }
     stored = json.dumps(CurriculumScheduler(**config).get_config())
     assert CurriculumScheduler.from_config(json.loads(stored)).get_config() == config
 
 
-@pytest.mark.parametrize("kwargs, message", [
-    ({"num_stages": 0}, "`num_stages` must be at least 1; received 0"),
-    ({"warmup_epochs": -1}, "`warmup_epochs`"),
-    ({"stage_increment_epochs": 0}, "`stage_increment_epochs`"),
-    ({"initial_fraction": 0.0}, "`initial_fraction`"),
-    ({"initial_fraction": float("nan")}, "`initial_fraction`"),
-    ({"unit": "minute"}, "`unit`"),
-    ({"pace": "brisk"}, "`pace`"),
-    ({"strategy": "weight_based"}, "molecules"),
-])
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        ({"num_stages": 0}, "`num_stages` must be at least 1; received 0"),
+        ({"warmup_epochs": -1}, "`warmup_epochs`"),
+        ({"stage_increment_epochs": 0}, "`stage_increment_epochs`"),
+        ({"initial_fraction": 0.0}, "`initial_fraction`"),
+        ({"initial_fraction": float("nan")}, "`initial_fraction`"),
+        ({"unit": "minute"}, "`unit`"),
+        ({"pace": "brisk"}, "`pace`"),
+        ({"strategy": "weight_based"}, "molecules"),
+    ],
+)
 def test_arguments_out_of_range_are_refused(kwargs: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CurriculumScheduler(**kwargs)

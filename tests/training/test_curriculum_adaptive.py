@@ -21,7 +21,9 @@ def prepared(**kwargs: object) -> AdaptiveCurriculumScheduler:
 def test_the_documented_arguments_and_defaults() -> None:
     parameters = inspect.signature(AdaptiveCurriculumScheduler).parameters
     assert {n: p.default for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD} == {
-        "loss_threshold_for_progression": 0.1, "min_epochs_per_stage": 10, "max_epochs_per_stage": 50,
+        "loss_threshold_for_progression": 0.1,
+        "min_epochs_per_stage": 10,
+        "max_epochs_per_stage": 50,
     }
 
 
@@ -88,10 +90,16 @@ def test_the_last_stage_does_not_end() -> None:
     assert len(scheduler.get_current_subset_indices(epoch=4)) == 10
 
 
-@pytest.mark.parametrize("kwargs", [
-    {"min_epochs_per_stage": 1}, {"min_epochs_per_stage": 3, "warmup_epochs": 7}, {"num_stages": 1},
-    {"min_epochs_per_stage": 1, "max_epochs_per_stage": 1}, {},
-])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"min_epochs_per_stage": 1},
+        {"min_epochs_per_stage": 3, "warmup_epochs": 7},
+        {"num_stages": 1},
+        {"min_epochs_per_stage": 1, "max_epochs_per_stage": 1},
+        {},
+    ],
+)
 def test_epochs_to_full_data_is_the_fewest_that_a_flat_loss_takes(kwargs: dict) -> None:
     scheduler = prepared(**kwargs)
     full = scheduler.epochs_to_full_data()
@@ -118,8 +126,15 @@ def test_a_restored_scheduler_goes_on_as_the_first_would_have() -> None:
 
 def test_every_argument_survives_its_config() -> None:
     scheduler = AdaptiveCurriculumScheduler(
-        loss_threshold_for_progression=0.2, min_epochs_per_stage=3, max_epochs_per_stage=9, strategy="mixed",
-        num_stages=3, warmup_epochs=4, initial_fraction=0.4, verbose=False, unit="step",
+        loss_threshold_for_progression=0.2,
+        min_epochs_per_stage=3,
+        max_epochs_per_stage=9,
+        strategy="mixed",
+        num_stages=3,
+        warmup_epochs=4,
+        initial_fraction=0.4,
+        verbose=False,
+        unit="step",
     )
     config = json.loads(json.dumps(scheduler.get_config()))
     assert AdaptiveCurriculumScheduler.from_config(config).get_config() == config
@@ -131,13 +146,16 @@ def test_a_fixed_pace_is_told_to_change_nothing() -> None:
         AdaptiveCurriculumScheduler(stage_increment_epochs=5)
 
 
-@pytest.mark.parametrize("kwargs, message", [
-    ({"loss_threshold_for_progression": -0.1}, "`loss_threshold_for_progression`"),
-    ({"loss_threshold_for_progression": float("nan")}, "`loss_threshold_for_progression`"),
-    ({"min_epochs_per_stage": 0}, "`min_epochs_per_stage`"),
-    ({"min_epochs_per_stage": 9, "max_epochs_per_stage": 8}, "`max_epochs_per_stage` must be at least 9"),
-    ({"warmup_epochs": 60}, "`max_epochs_per_stage` must be at least 60"),
-])
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        ({"loss_threshold_for_progression": -0.1}, "`loss_threshold_for_progression`"),
+        ({"loss_threshold_for_progression": float("nan")}, "`loss_threshold_for_progression`"),
+        ({"min_epochs_per_stage": 0}, "`min_epochs_per_stage`"),
+        ({"min_epochs_per_stage": 9, "max_epochs_per_stage": 8}, "`max_epochs_per_stage` must be at least 9"),
+        ({"warmup_epochs": 60}, "`max_epochs_per_stage` must be at least 60"),
+    ],
+)
 def test_arguments_out_of_range_are_refused(kwargs: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AdaptiveCurriculumScheduler(**kwargs)

@@ -16,8 +16,13 @@ LABELS = list(range(10))
 def test_the_documented_arguments_and_defaults() -> None:
     parameters = inspect.signature(create_curriculum_batches).parameters
     assert {name: p.default for name, p in parameters.items()} == {
-        "samples": None, "labels": None, "curriculum_indices": None, "batch_size": 32, "shuffle": True,
-        "seed": None, "molecules": None,
+        "samples": None,
+        "labels": None,
+        "curriculum_indices": None,
+        "batch_size": 32,
+        "shuffle": True,
+        "seed": None,
+        "molecules": None,
     }
 
 
@@ -36,9 +41,7 @@ def test_without_shuffling_the_order_is_that_of_the_indices() -> None:
 
 
 def test_a_seed_fixes_the_order_and_another_changes_it() -> None:
-    first, again, other = (
-        create_curriculum_batches(SAMPLES, LABELS, seed=seed) for seed in (1, 1, 2)
-    )
+    first, again, other = (create_curriculum_batches(SAMPLES, LABELS, seed=seed) for seed in (1, 1, 2))
     assert first == again != other
 
 
@@ -59,15 +62,18 @@ def test_arrays_stay_arrays() -> None:
     np.testing.assert_array_equal(labels, [5, 0])
 
 
-@pytest.mark.parametrize("kwargs, error, message", [
-    ({"samples": SAMPLES, "molecules": SAMPLES}, ValueError, "both"),
-    ({}, ValueError, "neither"),
-    ({"samples": SAMPLES, "labels": [1]}, ValueError, "one label a sample, 10; received 1"),
-    ({"samples": SAMPLES, "batch_size": 0}, ValueError, "`batch_size`"),
-    ({"samples": SAMPLES, "curriculum_indices": [10]}, IndexError, "between 0 and 9"),
-    ({"samples": SAMPLES, "curriculum_indices": [-1]}, IndexError, "between 0 and 9"),
-    ({"samples": SAMPLES, "curriculum_indices": [0.5]}, ValueError, "whole numbers"),
-])
+@pytest.mark.parametrize(
+    "kwargs, error, message",
+    [
+        ({"samples": SAMPLES, "molecules": SAMPLES}, ValueError, "both"),
+        ({}, ValueError, "neither"),
+        ({"samples": SAMPLES, "labels": [1]}, ValueError, "one label a sample, 10; received 1"),
+        ({"samples": SAMPLES, "batch_size": 0}, ValueError, "`batch_size`"),
+        ({"samples": SAMPLES, "curriculum_indices": [10]}, IndexError, "between 0 and 9"),
+        ({"samples": SAMPLES, "curriculum_indices": [-1]}, IndexError, "between 0 and 9"),
+        ({"samples": SAMPLES, "curriculum_indices": [0.5]}, ValueError, "whole numbers"),
+    ],
+)
 def test_bad_arguments_are_named(kwargs: dict, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         create_curriculum_batches(**kwargs)

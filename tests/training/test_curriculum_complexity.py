@@ -58,13 +58,15 @@ def test_rare_words_move_the_vocabulary_factor() -> None:
 
 
 def test_long_sentences_marks_and_brackets_move_the_syntax_factor() -> None:
-    base, long, marked, bracketed, nested = difficulty_factors([
-        "One two three. Four five six.",
-        "One two three four five six.",
-        "One two, three. Four five six.",
-        "One (two) three. Four five six.",
-        "One ((two)) three. Four five six.",
-    ])["syntax"]
+    base, long, marked, bracketed, nested = difficulty_factors(
+        [
+            "One two three. Four five six.",
+            "One two three four five six.",
+            "One two, three. Four five six.",
+            "One (two) three. Four five six.",
+            "One ((two)) three. Four five six.",
+        ]
+    )["syntax"]
     assert base == pytest.approx(math.log(3))
     assert long == pytest.approx(math.log(6))
     assert marked == pytest.approx(math.log(3) + 1 / 6)
@@ -105,8 +107,12 @@ def test_vocabulary_and_domain_equal_a_naive_count() -> None:
 
 def test_difficulty_is_the_documented_mean_of_ranks() -> None:
     factors = difficulty_factors(CORPUS)
-    expected = (0.3 * unit_ranks(factors["length"]) + 0.2 * unit_ranks(factors["vocabulary"])
-                + 0.2 * unit_ranks(factors["syntax"]) + 0.3 * unit_ranks(factors["domain"]))
+    expected = (
+        0.3 * unit_ranks(factors["length"])
+        + 0.2 * unit_ranks(factors["vocabulary"])
+        + 0.2 * unit_ranks(factors["syntax"])
+        + 0.3 * unit_ranks(factors["domain"])
+    )
     np.testing.assert_allclose(complexity_scores(CORPUS, "difficulty_based"), expected)
     sizes = unit_ranks(np.array([len(text) for text in CORPUS], float))
     np.testing.assert_allclose(complexity_scores(CORPUS, "mixed"), (sizes + unit_ranks(expected)) / 2)
@@ -170,13 +176,16 @@ def test_an_unknown_strategy_is_refused(strategy: str, message: str) -> None:
         complexity_scores(["a"], strategy)
 
 
-@pytest.mark.parametrize("samples, message", [
-    (["a", 5], "sample 1 must be a text"),
-    (["a", {"body": "b"}], "sample 1 must be a text"),
-    (["a", [1, 2]], "sample 1 is token ids"),
-    ([[0.5]], "sample 0 must be a text"),
-    ("one text", "received one str"),
-])
+@pytest.mark.parametrize(
+    "samples, message",
+    [
+        (["a", 5], "sample 1 must be a text"),
+        (["a", {"body": "b"}], "sample 1 must be a text"),
+        (["a", [1, 2]], "sample 1 is token ids"),
+        ([[0.5]], "sample 0 must be a text"),
+        ("one text", "received one str"),
+    ],
+)
 def test_a_sample_that_is_neither_text_nor_ids_is_named(samples: object, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         complexity_scores(samples)

@@ -305,7 +305,9 @@ def shares(dataset):
 
 @pytest.mark.slow
 def test_every_replica_gets_its_share_of_each_global_batch():
-    run_program(REPLICAS + """
+    run_program(
+        REPLICAS
+        + """
 rows = tf.data.Dataset.range(10)
 by_batches = get_distributed_dataset(rows.batch(4), strategy)
 assert shares(by_batches) == [[[0, 1], [2, 3]], [[4, 5], [6, 7]], [[8], [9]]]
@@ -316,7 +318,8 @@ assert sorted(sum(shuffled[0], [])) == list(range(10)) and shuffled != [[[0, 1, 
 assert shuffled == shares(get_distributed_dataset(rows, strategy, batch_size=5, seed=1))
 own = get_distributed_dataset(lambda context: tf.data.Dataset.range(4).batch(1), strategy)
 assert shares(own) == [[[0], [1]], [[2], [3]]]
-""")
+"""
+    )
 
 
 def test_a_function_of_batches_and_a_batch_size_exclude_each_other():

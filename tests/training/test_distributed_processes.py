@@ -34,12 +34,15 @@ def joined(watch):
     print("joined at", cluster.addresses[rank], flush=True)
 """
 
-WAIT = JOIN + """
+WAIT = (
+    JOIN
+    + """
 with PeerWatch(cluster, on_loss=lambda lost: print("noticed", lost.rank, flush=True), **OPTIONS) as watch:
     joined(watch)
     while True:
         time.sleep(0.1)
 """
+)
 
 # All-reduces for ever; worker RESTS does no more after 20 steps, so that the others wait for it.
 ALL_REDUCE = """
@@ -153,13 +156,16 @@ def test_a_worker_that_pauses_for_less_is_not_lost(tmp_path):
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_workers_that_leave_in_order_raise_no_alarm(tmp_path, first):
-    program = JOIN + f"""
+    program = (
+        JOIN
+        + f"""
 for turn in range(3):
     with PeerWatch(cluster, grace_seconds=0.1) as watch:
         joined(watch)
         time.sleep(1.0 * (rank != {first}))
 print("all well", flush=True)
 """
+    )
     with start_workers(tmp_path, program, 3) as workers:
         assert wait_for_ends(workers, 30) == [0, 0, 0]
     for rank in range(3):
@@ -169,7 +175,9 @@ print("all well", flush=True)
 
 @pytest.mark.parametrize("failing", [0, 1])
 def test_the_others_are_told_by_which_error_a_worker_ended(tmp_path, failing):
-    program = JOIN + f"""
+    program = (
+        JOIN
+        + f"""
 with PeerWatch(cluster, grace_seconds=0.2) as watch:
     joined(watch)
     time.sleep(0.5)
@@ -177,6 +185,7 @@ with PeerWatch(cluster, grace_seconds=0.2) as watch:
         raise ValueError("no such row")
     time.sleep(60)
 """
+    )
     with start_workers(tmp_path, program, 3) as workers:
         codes = wait_for_ends(workers, 20)
     assert codes == [1 if rank == failing else EXIT_CODE for rank in range(3)]
@@ -186,13 +195,16 @@ with PeerWatch(cluster, grace_seconds=0.2) as watch:
 
 
 def test_work_that_is_done_before_the_grace_ends_is_kept(tmp_path):
-    program = JOIN + """
+    program = (
+        JOIN
+        + """
 with PeerWatch(cluster, grace_seconds=2.0) as watch:
     joined(watch)
     time.sleep(1.0 if rank == 0 else 60)
 time.sleep(3.0)
 print("saved", flush=True)
 """
+    )
     with start_workers(tmp_path, program, 2) as workers:
         wait_for_lines(tmp_path, range(2), "joined")
         workers[1].send_signal(signal.SIGKILL)

@@ -176,7 +176,8 @@ def test_no_checkpoint_is_written_in_a_streak_of_skipped_steps(make_model, corpu
     script(dict.fromkeys(range(5, 11), "skip"))
     trainer, events = make_trainer(make_model(), corpus, steps=14)
     trainer.train(
-        checkpoint_dir=tmp_path / "c", checkpoint_interval=4, keep_checkpoints=9, log_dir=None, **RUN)
+        checkpoint_dir=tmp_path / "c", checkpoint_interval=4, keep_checkpoints=9, log_dir=None, **RUN
+    )
     # The one of step 8 stays due until the first good step.
     assert saved_steps(tmp_path / "c") == [4, 11, 12, 14]
 
@@ -192,8 +193,13 @@ def test_going_back_means_before_the_streak_also_after_a_stop_within_it(make_mod
 
     script(faults)
     stopped, _ = make_trainer(make_model(), corpus, steps=20, **options)
-    stopped.add_callback(lambda event: signal.raise_signal(signal.SIGINT)
-                         if event["event"] == "step_end" and event["step"] == 11 else None)
+    stopped.add_callback(
+        lambda event: (
+            signal.raise_signal(signal.SIGINT)
+            if event["event"] == "step_end" and event["step"] == 11
+            else None
+        )
+    )
     with pytest.raises(KeyboardInterrupt, match="the run is saved in .*step_00000011"):
         stopped.train(checkpoint_dir=tmp_path / "c", keep_checkpoints=1, **arguments)
     assert saved_steps(tmp_path / "c") == [8, 11], "nothing is pushed out"
@@ -209,8 +215,8 @@ def test_going_back_passes_over_checkpoints_with_weights_that_are_not_finite(
 ):
     script({7: "inf", 8: "skip", 9: "skip"})
     trainer, events = make_trainer(
-        make_model(), corpus, steps=12, max_skipped_steps=2,
-        fault_ladder=("cut_learning_rate", "go_back"))
+        make_model(), corpus, steps=12, max_skipped_steps=2, fault_ladder=("cut_learning_rate", "go_back")
+    )
     trainer.train(checkpoint_dir=tmp_path / "c", checkpoint_interval=3, log_dir=None, **RUN)
     # A lower rate would not mend the weights.
     answers = [(e["answer"], e["step"]) for e in events if e["event"] == "fault_answered"]
@@ -230,7 +236,6 @@ def test_a_checkpoint_due_while_weights_are_not_finite_is_answered_like_a_streak
 
 def test_nothing_to_go_back_to_is_said(make_model, corpus, tmp_path, script):
     script(dict.fromkeys(range(3, 9), "skip"))
-    trainer, _ = make_trainer(
-        make_model(), corpus, steps=20, max_skipped_steps=3, fault_ladder=("go_back",))
+    trainer, _ = make_trainer(make_model(), corpus, steps=20, max_skipped_steps=3, fault_ladder=("go_back",))
     with pytest.raises(FloatingPointError, match="no checkpoint with finite weights from before it"):
         trainer.train(checkpoint_dir=tmp_path / "c", log_dir=None, **RUN)

@@ -23,8 +23,13 @@ from .conftest import write_corpus
 
 NUM_FLIPS = int(os.environ.get("HIGHNOON_TEST_FLIPS", "40"))
 SHAPE = {
-    "vocab_size": 300, "embedding_dim": 8, "num_heads": 1, "num_reasoning_blocks": 1, "max_seq_length": 16,
-    "block_pattern": "attention+feed_forward", "expert_dim": 8,
+    "vocab_size": 300,
+    "embedding_dim": 8,
+    "num_heads": 1,
+    "num_reasoning_blocks": 1,
+    "max_seq_length": 16,
+    "block_pattern": "attention+feed_forward",
+    "expert_dim": 8,
 }
 
 
@@ -40,7 +45,10 @@ def kinds(tmp_path_factory) -> dict[str, tuple[pathlib.Path, Callable[[], dict[s
     trainer = hn.Trainer(model, batch_size=2, jit_compile=False, cache_dir=root / "cache")
     trainer.add_curriculum_stage("one", str(source.paths[0]), steps=2)
     trainer.train(
-        checkpoint_dir=root / "checkpoints", checkpoint_interval=1, log_dir=None, verbose=False,
+        checkpoint_dir=root / "checkpoints",
+        checkpoint_interval=1,
+        log_dir=None,
+        verbose=False,
     )
     trainer.save(root / "trainer")
     hn.save_model(model, root / "model")
@@ -52,22 +60,29 @@ def kinds(tmp_path_factory) -> dict[str, tuple[pathlib.Path, Callable[[], dict[s
         folder = checkpoint.find_checkpoint(path)
         arrays = load_arrays(folder / "model.safetensors") | load_arrays(folder / "optimizer.safetensors")
         return {
-            "name": folder.name, "state": checkpoint.read_state(folder), **arrays,
-            "tokenizer": load_tokenizer(folder).to_json(), "config": (folder / "config.json").read_bytes(),
+            "name": folder.name,
+            "state": checkpoint.read_state(folder),
+            **arrays,
+            "tokenizer": load_tokenizer(folder).to_json(),
+            "config": (folder / "config.json").read_bytes(),
         }
 
     def model_values(path: pathlib.Path) -> dict[str, Any]:
         loaded = hn.load_model(path)
         return {
-            "config": loaded.config, "training": loaded.training_config,
-            "tokenizer": loaded.tokenizer.to_json(), **dict(enumerate(loaded.get_weights())),
+            "config": loaded.config,
+            "training": loaded.training_config,
+            "tokenizer": loaded.tokenizer.to_json(),
+            **dict(enumerate(loaded.get_weights())),
         }
 
     def store_values(store: TokenStore) -> dict[str, Any]:
         rows = PackedRows([store], row_length=8)
         return {
-            **rows.view(0).read(0, 500), "texts": [store.text(number) for number in range(len(store))],
-            "domains": [store.domain(number) for number in range(len(store))], "key": store.fingerprint,
+            **rows.view(0).read(0, 500),
+            "texts": [store.text(number) for number in range(len(store))],
+            "domains": [store.domain(number) for number in range(len(store))],
+            "key": store.fingerprint,
         }
 
     return {
@@ -76,9 +91,7 @@ def kinds(tmp_path_factory) -> dict[str, tuple[pathlib.Path, Callable[[], dict[s
         "trainer": (root / "trainer", lambda: checkpoint_values(root / "trainer")),
         "checkpoints": (root / "checkpoints", lambda: checkpoint_values(root / "checkpoints" / "latest")),
         "prepared": (root / "prepared", lambda: store_values(TokenStore.open(root / "prepared"))),
-        "tokens": (
-            root / "tokens", lambda: store_values(tokenize(source, ByteTokenizer(), root / "tokens"))
-        ),
+        "tokens": (root / "tokens", lambda: store_values(tokenize(source, ByteTokenizer(), root / "tokens"))),
     }
 
 

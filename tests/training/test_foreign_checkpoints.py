@@ -19,21 +19,35 @@ from highnoon.training.checkpoint_state import state_problem
 from highnoon.training.inspection import find_folders, inspect_folder
 
 STATE = {
-    "format": 1, "versions": {"highnoon": "9"}, "run_id": "abc", "epochs_per_stage": 2, "weight_mode": "loss",
-    "training_config": {"optimizer": "lion", "schedule": "wsd"}, "packing": True, "data_dir": None,
+    "format": 1,
+    "versions": {"highnoon": "9"},
+    "run_id": "abc",
+    "epochs_per_stage": 2,
+    "weight_mode": "loss",
+    "training_config": {"optimizer": "lion", "schedule": "wsd"},
+    "packing": True,
+    "data_dir": None,
     "stages": [{"name": "one"}],
     "plan": {"stages": [{"name": "one", "steps": 4, "epochs": 2, "learning_rate": 0.1}], "warmup_steps": 2},
     "run": {
         "progress": {
-            "step": 2, "stage": 0, "epoch": 1, "step_in_epoch": 1, "loss_total": 3.0, "token_total": 2.0,
-            "stages_completed": [], "spans": [[1, 0, 0, 5, 0]],
+            "step": 2,
+            "stage": 0,
+            "epoch": 1,
+            "step_in_epoch": 1,
+            "loss_total": 3.0,
+            "token_total": 2.0,
+            "stages_completed": [],
+            "spans": [[1, 0, 0, 5, 0]],
         },
-        "schedulers": [None], "callbacks": [],
+        "schedulers": [None],
+        "callbacks": [],
     },
 }
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
 )
 FILES = ["manifest.json", "state.json", "config.json", "latest"]
 
@@ -43,6 +57,7 @@ def directory(tmp_path_factory) -> pathlib.Path:
     """Two checkpoints; the tests below damage the newer one and put it back."""
     directory = tmp_path_factory.mktemp("checkpoints")
     for step in (1, 2):
+
         def write(folder):
             (folder / "state.json").write_text(json.dumps(STATE))
             (folder / "config.json").write_text('{"format": "highnoon-model", "model": {"vocab_size": 9}}')
@@ -123,8 +138,9 @@ def test_any_flipped_bit_is_skipped_as_damage(directory, contents, data, name):
 def places(value, path=()):
     """Yields the path of everything in nested lists and dicts."""
     yield path
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(
-            value, list) else ():
+    for key, inner in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
         yield from places(inner, (*path, key))
 
 
@@ -158,25 +174,44 @@ def test_any_value_in_a_state_whose_hash_fits_is_an_error_or_of_the_right_shape(
 COMPLETED = {"name": "one", "final_loss": 1.0, "val_loss": None, "epochs": 1, "steps": 2}
 
 
-@pytest.mark.parametrize("path, good, wrong", [
-    (("run", "callbacks"), {"class": "A", "values": {}}, {"class": [], "values": {}}),
-    (("run", "callbacks"), {"class": "A", "values": {}, "lost": ["b"]}, {"values": {}}),
-    (("run", "callbacks"), {"class": "A", "values": {}}, {"class": "A", "values": [1]}),
-    (("run", "progress", "stages_completed"), COMPLETED, {**COMPLETED, "epochs": [1]}),
-    (("run", "progress", "stages_completed"), COMPLETED, {"name": "one"}),
-    (("run", "progress", "mix_rows"), 3, {"class": 1}),
-    (("run", "progress", "logged"), 3.5, None),
-])
+@pytest.mark.parametrize(
+    "path, good, wrong",
+    [
+        (("run", "callbacks"), {"class": "A", "values": {}}, {"class": [], "values": {}}),
+        (("run", "callbacks"), {"class": "A", "values": {}, "lost": ["b"]}, {"values": {}}),
+        (("run", "callbacks"), {"class": "A", "values": {}}, {"class": "A", "values": [1]}),
+        (("run", "progress", "stages_completed"), COMPLETED, {**COMPLETED, "epochs": [1]}),
+        (("run", "progress", "stages_completed"), COMPLETED, {"name": "one"}),
+        (("run", "progress", "mix_rows"), 3, {"class": 1}),
+        (("run", "progress", "logged"), 3.5, None),
+    ],
+)
 def test_entries_of_what_a_run_remembers_have_their_shape(path, good, wrong):
     state = with_value(STATE, ("run", "progress"), {**STATE["run"]["progress"], "mix_rows": [], "logged": []})
     assert state_problem(with_value(state, path, [good]), is_complete=True) is None
     assert f"`{'.'.join(path)}" in state_problem(with_value(state, path, [wrong]), is_complete=True)
 
 
-@pytest.mark.parametrize("name", [
-    "", "\n", "../../other", "/etc", "step_00000001/..", "step_00000001/../step_00000001", "..", ".",
-    "step_99999999", "C:\\models", "step_1", "latest", "step_00000002\0", "x" * 300, "step_" + "1" * 240,
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "\n",
+        "../../other",
+        "/etc",
+        "step_00000001/..",
+        "step_00000001/../step_00000001",
+        "..",
+        ".",
+        "step_99999999",
+        "C:\\models",
+        "step_1",
+        "latest",
+        "step_00000002\0",
+        "x" * 300,
+        "step_" + "1" * 240,
+    ],
+)
 def test_a_role_names_a_folder_inside_the_directory_or_is_damage(directory, contents, name):
     (directory / "latest").write_text(name)
     with pytest.warns(UserWarning, match="`latest` (in .* is damaged|names .* not there)") as caught:
@@ -256,10 +291,17 @@ def test_a_path_of_no_checkpoint_is_an_error_of_one_line(tmp_path, monkeypatch, 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("entry", [
-    {"bytes": 1}, {"bytes": True, "blake2b": ""}, 3, None, {"bytes": 1, "blake2b": None},
-    {"bytes": 1, "blake2b": "", "x": 1},
-])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"bytes": 1},
+        {"bytes": True, "blake2b": ""},
+        3,
+        None,
+        {"bytes": 1, "blake2b": None},
+        {"bytes": 1, "blake2b": "", "x": 1},
+    ],
+)
 @pytest.mark.parametrize("name", ["file", "../file", "/etc/passwd"])
 def test_an_entry_of_another_form_is_damage(tmp_path, entry, name):
     (tmp_path / "manifest.json").write_text(json.dumps({name: entry}))

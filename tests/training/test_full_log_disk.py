@@ -95,11 +95,17 @@ def test_a_full_disk_under_the_skipped_batches_does_not_lose_the_run(
     monkeypatch.setattr(skipped_steps.np, "savez_compressed", refuse)
     read = SkippedSteps.add
     monkeypatch.setattr(
-        SkippedSteps, "add",
-        lambda self, taken: read(self, [
-            TakenStep(step.step, {**step.metrics, "is_skipped": step.step == 3}, step.position, step.batch)
-            for step in taken
-        ]),
+        SkippedSteps,
+        "add",
+        lambda self, taken: read(
+            self,
+            [
+                TakenStep(
+                    step.step, {**step.metrics, "is_skipped": step.step == 3}, step.position, step.batch
+                )
+                for step in taken
+            ],
+        ),
     )
     with pytest.raises(OSError, match="skipped_steps"):
         trainer.train(checkpoint_dir=tmp_path / "c", log_dir=tmp_path / "logs", **RUN)

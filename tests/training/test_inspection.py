@@ -22,15 +22,29 @@ STAGES = [
     {"name": "two", "steps": 30, "epochs": None, "learning_rate": 5e-4},
 ]
 PROGRESS = {
-    "step": 13, "stage": 1, "epoch": 0, "step_in_epoch": 3, "stage_step": 3, "loss_total": 30.0,
-    "token_total": 10.0, "tokens_seen": 200.0, "train_loss": None, "val_loss": None, "lowest_val_loss": 2.5,
+    "step": 13,
+    "stage": 1,
+    "epoch": 0,
+    "step_in_epoch": 3,
+    "stage_step": 3,
+    "loss_total": 30.0,
+    "token_total": 10.0,
+    "tokens_seen": 200.0,
+    "train_loss": None,
+    "val_loss": None,
+    "lowest_val_loss": 2.5,
     "stages_completed": [{"name": "one", "final_loss": 4.0, "val_loss": 4.5}],
 }
 WEIGHTS = {"a/kernel": np.arange(6, dtype="float32").reshape(2, 3), "b/scale": np.ones(4, "float32")}
 
 
 def write_checkpoint(
-    directory: pathlib.Path, step: int = 13, weights=WEIGHTS, progress=PROGRESS, stages=STAGES, ema=None,
+    directory: pathlib.Path,
+    step: int = 13,
+    weights=WEIGHTS,
+    progress=PROGRESS,
+    stages=STAGES,
+    ema=None,
     **model,
 ) -> pathlib.Path:
     slots = {
@@ -41,7 +55,9 @@ def write_checkpoint(
     factor = np.array(0.25, "float32")
     counters = {"optimizer/iteration": np.array(step), "optimizer/learning_rate_factor": factor}
     state = {
-        "run_id": "abc", "versions": {"highnoon": "9"}, "plan": {"stages": stages, "warmup_steps": 2},
+        "run_id": "abc",
+        "versions": {"highnoon": "9"},
+        "plan": {"stages": stages, "warmup_steps": 2},
         "training_config": {"optimizer": "lion", "schedule": "wsd", "ema_momentum": ema},
         "run": progress and {"progress": {**progress, "step": step}, "schedulers": []},
     }
@@ -119,7 +135,9 @@ def test_a_directory_means_all_its_checkpoints_and_a_role_the_one_that_it_names(
     checkpoint.point_at(folders[0], "best")
     checkpoint.point_at(folders[1], "latest")
     assert [folder.name for folder in find_folders(tmp_path)] == [
-        "step_00000005", "step_00000013", "step_00000020"
+        "step_00000005",
+        "step_00000013",
+        "step_00000020",
     ]
     assert find_folders(tmp_path / "best") == [folders[0]]
     assert find_folders(folders[2]) == [folders[2]]
@@ -202,7 +220,9 @@ def test_a_copy_of_a_checkpoint_is_bit_identical(tmp_path):
     differences = compare_folders(one, other)
     assert differences.fields == []
     assert [(arrays.group, arrays.is_identical) for arrays in differences.arrays] == [
-        ("weights", True), ("slots", True), ("other state", True)
+        ("weights", True),
+        ("slots", True),
+        ("other state", True),
     ]
 
 

@@ -30,10 +30,13 @@ def random_gradients(weights, count: int = 5) -> list[list[np.ndarray]]:
     return [[RNG.normal(size=shape).astype("float32") for shape in shapes] for _ in range(count)]
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [
-    (AdamW(1e-2, weight_decay=0.1, epsilon=1e-7), keras.optimizers.AdamW(1e-2, weight_decay=0.1)),
-    (Lion(1e-2, weight_decay=0.0), keras.optimizers.Lion(1e-2, beta_2=0.99)),
-])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (AdamW(1e-2, weight_decay=0.1, epsilon=1e-7), keras.optimizers.AdamW(1e-2, weight_decay=0.1)),
+        (Lion(1e-2, weight_decay=0.0), keras.optimizers.Lion(1e-2, beta_2=0.99)),
+    ],
+)
 def test_an_update_is_that_of_keras(ours, theirs):
     weights = [variable(5, 4), variable(4, 6)]
     copies = [keras.Variable(ops.convert_to_numpy(weight), name="kernel") for weight in weights]
@@ -97,8 +100,11 @@ def test_the_update_of_each_stacked_expert_is_orthogonal():
 
 def test_muon_takes_all_matrices_that_multiply_hidden_states_and_nothing_else():
     model = hn.create_model(
-        "highnoon-nano", block_pattern="attention+moe, mamba+mlp, gated_delta_rule+mlp, latent_attention+mlp",
-        num_reasoning_blocks=1, num_shared_experts=1, tie_embeddings=False,
+        "highnoon-nano",
+        block_pattern="attention+moe, mamba+mlp, gated_delta_rule+mlp, latent_attention+mlp",
+        num_reasoning_blocks=1,
+        num_shared_experts=1,
+        tie_embeddings=False,
     )
     chosen = matrix_shapes(model)
     others = [weight.path for weight in model.trainable_variables if weight.path not in chosen]
@@ -108,7 +114,8 @@ def test_muon_takes_all_matrices_that_multiply_hidden_states_and_nothing_else():
     stacked = [shape for path, shape in chosen.items() if "experts" in path]
     assert len(stacked) == 3 and all(shape[0] == 4 for shape in stacked)
     assert {path.split("/")[-1] for path in others if "embedding" in path} == {
-        "embeddings", "reverse_embeddings"
+        "embeddings",
+        "reverse_embeddings",
     }
 
 

@@ -20,12 +20,37 @@ from highnoon.training.distributed.peer_watch import PeerWatch
 
 TOKEN = "0123456789abcdef"
 RUBBISH = (
-    b"[" * 50_000 + b"\n", b"[" * 50_000 + b"]" * 50_000 + b"\n", b'{"a":' * 5_000 + b"\n", b"\n", b"\0\n",
-    b"\xff\xfe\n", b"[]\n", b"{}\n", b"null\n", b"[null]\n", b"[[]]\n", b'["hello"]\n', b'["hello", 1]\n',
-    b'["hello", 0, "x"]\n', b'["hello", true, "x"]\n', b'["hello", 1e999, "x"]\n', b'["hello", [1], {}]\n',
-    b'["hello", 1, "0 elsewhere:1"]\n', b'["lost"]\n', b'["lost", 1, "x"]\n', b'["lost", 99, "x"]\n',
-    b'["failed"]\n', b'["bye"]\n', b'["welcome"]\n', b'["wait"]\n', b'["beat"]\n', b"9" * 10_000 + b"\n",
-    b'["\\ud800"]\n', b"x" * (3 * LONGEST_MESSAGE), b"GET / HTTP/1.1\r\n\r\n", b"",
+    b"[" * 50_000 + b"\n",
+    b"[" * 50_000 + b"]" * 50_000 + b"\n",
+    b'{"a":' * 5_000 + b"\n",
+    b"\n",
+    b"\0\n",
+    b"\xff\xfe\n",
+    b"[]\n",
+    b"{}\n",
+    b"null\n",
+    b"[null]\n",
+    b"[[]]\n",
+    b'["hello"]\n',
+    b'["hello", 1]\n',
+    b'["hello", 0, "x"]\n',
+    b'["hello", true, "x"]\n',
+    b'["hello", 1e999, "x"]\n',
+    b'["hello", [1], {}]\n',
+    b'["hello", 1, "0 elsewhere:1"]\n',
+    b'["lost"]\n',
+    b'["lost", 1, "x"]\n',
+    b'["lost", 99, "x"]\n',
+    b'["failed"]\n',
+    b'["bye"]\n',
+    b'["welcome"]\n',
+    b'["wait"]\n',
+    b'["beat"]\n',
+    b"9" * 10_000 + b"\n",
+    b'["\\ud800"]\n',
+    b"x" * (3 * LONGEST_MESSAGE),
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"",
 )
 
 
@@ -211,14 +236,22 @@ def test_the_token_comes_from_the_environment_and_is_never_shown():
     assert TOKEN not in repr(cluster) + cluster.to_json()
 
 
-@pytest.mark.parametrize("text", [
-    "[" * 100_000, '{"cluster": {"worker": ["a:1"]}, "task": ' + "[" * 50_000,
-    '{"cluster": {"worker": [["a:1"]]}}',
-    '{"cluster": {"worker": ["a:' + "9" * 5000 + '"]}, "task": {}}', '{"cluster": {"worker": {"a": 1}}}',
-    '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"index": true}}', "[1]", '{"cluster": [1]}', "\0",
-    '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"index": ' + "9" * 400 + "}}",
-    '{"cluster": {"worker": ["\\ud800:1", "b:1"]}, "task": {"index": [], "type": {}}}',
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"cluster": {"worker": ["a:1"]}, "task": ' + "[" * 50_000,
+        '{"cluster": {"worker": [["a:1"]]}}',
+        '{"cluster": {"worker": ["a:' + "9" * 5000 + '"]}, "task": {}}',
+        '{"cluster": {"worker": {"a": 1}}}',
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"index": true}}',
+        "[1]",
+        '{"cluster": [1]}',
+        "\0",
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"index": ' + "9" * 400 + "}}",
+        '{"cluster": {"worker": ["\\ud800:1", "b:1"]}, "task": {"index": [], "type": {}}}',
+    ],
+)
 def test_a_tf_config_that_cannot_be_read_is_a_one_line_error(text):
     with pytest.raises(cluster_config.ConfigError) as failure:
         ClusterConfig.from_environment({"TF_CONFIG": text})
@@ -226,10 +259,17 @@ def test_a_tf_config_that_cannot_be_read_is_a_one_line_error(text):
     str(failure.value).encode()
 
 
-@pytest.mark.parametrize("change", [
-    {"HIGHNOON_WATCH_PORT": "65536"}, {"HIGHNOON_WATCH_PORT": "0"}, {"HIGHNOON_WATCH_PORT": "9" * 5000},
-    {"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "2"}, {"LOCAL_RANK": "-1"}, {"LOCAL_WORLD_SIZE": "0"},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"HIGHNOON_WATCH_PORT": "65536"},
+        {"HIGHNOON_WATCH_PORT": "0"},
+        {"HIGHNOON_WATCH_PORT": "9" * 5000},
+        {"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "2"},
+        {"LOCAL_RANK": "-1"},
+        {"LOCAL_WORLD_SIZE": "0"},
+    ],
+)
 def test_ports_and_local_ranks_out_of_range_are_refused(change):
     text = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}})
     with pytest.raises(cluster_config.ConfigError):
@@ -241,8 +281,15 @@ def test_a_torchrun_of_very_many_workers_is_refused_at_once():
         ClusterConfig.from_torchrun({"RANK": "1", "WORLD_SIZE": "999999999", "MASTER_ADDR": "a"})
 
 
-@pytest.mark.parametrize("name, value", [("silent_seconds", math.nan), ("silent_seconds", 1.0),
-                                         ("grace_seconds", math.nan), ("grace_seconds", -1.0)])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("silent_seconds", math.nan),
+        ("silent_seconds", 1.0),
+        ("grace_seconds", math.nan),
+        ("grace_seconds", -1.0),
+    ],
+)
 def test_a_time_that_no_comparison_can_reach_is_refused(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must"):
         PeerWatch(None, **{name: value})

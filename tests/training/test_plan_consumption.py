@@ -33,8 +33,14 @@ class RecordedStep:
         state = self.run.step_state._by_name
         state["loss_total"].assign(state["loss_total"] + 10.0 * loss)
         state["token_total"].assign(state["token_total"] + 10.0)
-        return {"loss": loss, "grad_norm": 1.0, "num_tokens": 10.0, "num_stops": 0.0, "is_skipped": False,
-                "skipped_in_a_row": 0}
+        return {
+            "loss": loss,
+            "grad_norm": 1.0,
+            "num_tokens": 10.0,
+            "num_stops": 0.0,
+            "is_skipped": False,
+            "skipped_in_a_row": 0,
+        }
 
 
 @pytest.fixture
@@ -47,12 +53,28 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "none": {},
     "size": {"strategy": "size_based", "num_stages": 3, "warmup_epochs": 1, "stage_increment_epochs": 2},
-    "difficulty, root": {"strategy": "difficulty_based", "num_stages": 4, "warmup_epochs": 1,
-                         "stage_increment_epochs": 1, "pace": "root"},
-    "mixed, by steps": {"strategy": "mixed", "num_stages": 4, "warmup_epochs": 3, "stage_increment_epochs": 4,
-                        "unit": "step"},
-    "size, by tokens": {"strategy": "size_based", "num_stages": 3, "warmup_epochs": 500,
-                        "stage_increment_epochs": 700, "unit": "token", "pace": "step"},
+    "difficulty, root": {
+        "strategy": "difficulty_based",
+        "num_stages": 4,
+        "warmup_epochs": 1,
+        "stage_increment_epochs": 1,
+        "pace": "root",
+    },
+    "mixed, by steps": {
+        "strategy": "mixed",
+        "num_stages": 4,
+        "warmup_epochs": 3,
+        "stage_increment_epochs": 4,
+        "unit": "step",
+    },
+    "size, by tokens": {
+        "strategy": "size_based",
+        "num_stages": 3,
+        "warmup_epochs": 500,
+        "stage_increment_epochs": 700,
+        "unit": "token",
+        "pace": "step",
+    },
     "reference": {"strategy": "reference_loss", "num_stages": 2, "warmup_epochs": 2},
     "adaptive": {"adaptive": True, "num_stages": 3, "min_epochs_per_stage": 1, "max_epochs_per_stage": 3},
 }
@@ -73,8 +95,10 @@ def consumed_documents(step: Any) -> set[int]:
     return {piece.document for row in step.rows for piece in row}
 
 
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.slow) if name == "reference" else name for name in SCHEDULERS])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "reference" else name for name in SCHEDULERS],
+)
 def test_the_plan_is_what_is_consumed(
     name: str, make_model: Callable[..., keras.Model], corpus: str, batches: list[dict[str, np.ndarray]]
 ) -> None:
@@ -137,7 +161,9 @@ def test_early_stages_are_easier_by_the_schedulers_own_score(
 
 
 def test_stages_keep_their_order(
-    make_model: Callable[..., keras.Model], corpus: str, other_corpus: str,
+    make_model: Callable[..., keras.Model],
+    corpus: str,
+    other_corpus: str,
     batches: list[dict[str, np.ndarray]],
 ) -> None:
     trainer = hn.Trainer(make_model(), batch_size=4, max_seq_length=32)
@@ -217,10 +243,13 @@ def test_a_stream_that_became_another_is_not_gone_on_with(
         trained(40)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ({"epochs": 2}, "length in `steps=`"),
-    ({"steps": 2, "scheduler": hn.CurriculumScheduler(unit="step", verbose=False)}, "no scheduler"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"epochs": 2}, "length in `steps=`"),
+        ({"steps": 2, "scheduler": hn.CurriculumScheduler(unit="step", verbose=False)}, "no scheduler"),
+    ],
+)
 def test_a_stream_that_cannot_be_counted_or_sorted_says_so(
     arguments: dict[str, Any], message: str, make_model: Callable[..., keras.Model], corpus: str
 ) -> None:

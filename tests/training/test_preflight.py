@@ -35,7 +35,8 @@ def test_slots_and_averages_are_those_that_the_optimizer_makes(make_model, corpu
     model = make_model(block_pattern="mamba2+moe, attention+mlp")
     seen = report(model, corpus, optimizer=name, ema_momentum=0.9)
     optimizer = make_optimizer(
-        model, TrainingConfig(optimizer=name, ema_momentum=0.9),
+        model,
+        TrainingConfig(optimizer=name, ema_momentum=0.9),
         keras.optimizers.schedules.PolynomialDecay(1e-3, 10),
     )
     made = [slot for weight in model.trainable_weights for slot in optimizer.slots_of(weight).values()]
@@ -171,8 +172,11 @@ def _no_rows(batch):
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [(_empty_row, "1 of its first 8 rows hold no token"), (_no_end, "without the end token (id 3)"),
-     (_no_rows, "no row")],
+    [
+        (_empty_row, "1 of its first 8 rows hold no token"),
+        (_no_end, "without the end token (id 3)"),
+        (_no_rows, "no row"),
+    ],
 )
 def test_data_that_cannot_teach_are_a_problem_of_their_stage(make_model, corpus, monkeypatch, change, said):
     _, plan, (data,) = prepared(make_model(), corpus)
@@ -189,7 +193,7 @@ def test_a_stage_may_begin_with_rows_of_prompts_but_not_hold_nothing_else(
 
     def read(start, count):
         batch = type(view).read(view, start, count)
-        batch["loss_weights"][:max(0, first_learned - start)] = 0
+        batch["loss_weights"][: max(0, first_learned - start)] = 0
         return batch
 
     monkeypatch.setattr(view, "read", read)
@@ -197,7 +201,7 @@ def test_a_stage_may_begin_with_rows_of_prompts_but_not_hold_nothing_else(
     problems = check_stage(data, plan.stages[0], ByteTokenizer()).problems
     assert view.num_rows > 9 and data.rows_per_step <= 9
     said = f"stage `one`: nothing in its first {view.num_rows} rows is supervised"
-    assert [problem[:len(said)] for problem in problems] == ([said] if first_learned > 9 else [])
+    assert [problem[: len(said)] for problem in problems] == ([said] if first_learned > 9 else [])
 
 
 def test_rows_that_are_mostly_padding_are_a_warning(make_model, corpus, monkeypatch):
@@ -259,8 +263,9 @@ def test_a_frozen_model_is_refused_before_any_data_is_read(make_model):
 
 
 def test_a_model_without_weights_is_refused():
-    trainer = hn.Trainer(keras.Sequential([keras.layers.Embedding(263, 4), keras.layers.Dense(263)]),
-                         tokenizer=ByteTokenizer())
+    trainer = hn.Trainer(
+        keras.Sequential([keras.layers.Embedding(263, 4), keras.layers.Dense(263)]), tokenizer=ByteTokenizer()
+    )
     trainer.add_curriculum_stage("one", datasets=["no-such-file.jsonl"])
     with pytest.raises(ConfigError, match="the model has no weights; build it first"):
         trainer.train()

@@ -15,11 +15,18 @@ pytestmark = pytest.mark.slow
 HERE = pathlib.Path(__file__).parent
 GRID = [f"{r}x{a}:{r}:{16 // (r * a)}" for r in (1, 2, 4) for a in (1, 2, 4)]
 OTHERS = [
-    "experts 1:1:16", "experts 2:2:4",
-    "dropped 1:1:4:float32:0.2", "dropped 2:2:4:float32:0.2", "dropped 1 by twos:1:2:float32:0.2",
-    "bfloat16 1:1:4:mixed_bfloat16", "bfloat16 2:2:4:mixed_bfloat16",
-    "float16 1:1:4:mixed_float16", "float16 2:2:4:mixed_float16",
-    "spoilt 1:1:16", "spoilt 2:2:4", "spoilt several 2:2:4",
+    "experts 1:1:16",
+    "experts 2:2:4",
+    "dropped 1:1:4:float32:0.2",
+    "dropped 2:2:4:float32:0.2",
+    "dropped 1 by twos:1:2:float32:0.2",
+    "bfloat16 1:1:4:mixed_bfloat16",
+    "bfloat16 2:2:4:mixed_bfloat16",
+    "float16 1:1:4:mixed_float16",
+    "float16 2:2:4:mixed_float16",
+    "spoilt 1:1:16",
+    "spoilt 2:2:4",
+    "spoilt several 2:2:4",
 ]
 
 

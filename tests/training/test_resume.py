@@ -191,12 +191,14 @@ def test_a_disk_that_is_full_keeps_what_it_has_and_the_run_goes_on_with_more_roo
     disk = small_disk(int(1.6 * size))
     with pytest.raises(CheckpointError, match="No space left on device"):
         make_trainer(make_model(dropout=0.1), corpus, other_corpus).train(
-            checkpoint_dir=disk, checkpoint_interval=4, **QUIET)
+            checkpoint_dir=disk, checkpoint_interval=4, **QUIET
+        )
     kept = checkpoint.find_checkpoint(disk / "latest")
     assert [folder.name for folder in checkpoint.step_folders(disk)] == [kept.name]
     small_disk(8 * size, "remount")
     make_trainer(make_model(1, dropout=0.1), corpus, other_corpus).train(
-        resume_from=disk / "latest", checkpoint_dir=disk, checkpoint_interval=4, **QUIET)
+        resume_from=disk / "latest", checkpoint_dir=disk, checkpoint_interval=4, **QUIET
+    )
     assert_same_bits(final_arrays(disk), final_arrays(tmp_path / "whole"))
 
 

@@ -159,8 +159,10 @@ def batches(
                     rows = data.rows_per_replica
                     own.append(data.batch(view, step, worker * rows, rows))
         parts.append(own)
-    return [{key: np.concatenate([part[key] for part in step]) for key in step[0]}
-            for step in zip(*parts, strict=True)]
+    return [
+        {key: np.concatenate([part[key] for part in step]) for key in step[0]}
+        for step in zip(*parts, strict=True)
+    ]
 
 
 @pytest.mark.filterwarnings("ignore:.*begins again in another order")

@@ -51,7 +51,8 @@ def test_final_the_model_and_the_saved_model_are_the_same_weights(
 
     trainer.add_callback(watch)
     summary = trainer.train(
-        checkpoint_dir=tmp_path / "c", eval_interval=5, restore_best=restore_best, **QUIET)
+        checkpoint_dir=tmp_path / "c", eval_interval=5, restore_best=restore_best, **QUIET
+    )
     assert (summary["best_step"], summary["best_val_loss"]) == (10, 2.0)
     assert summary["weights"] == ("best" if restore_best else "last")
     trainer.save(tmp_path / "model")
@@ -72,18 +73,29 @@ def test_a_killed_run_restores_the_same_best_and_an_extended_one_continues_from_
     script({}, {0: 4.0, 1: 5.0})
     again = make_trainer(make_model(1), corpus, ema_momentum=0.5)
     again.train(
-        checkpoint_dir=tmp_path / "b", resume_from=tmp_path / "a" / "step_00000012", **arguments, **QUIET)
+        checkpoint_dir=tmp_path / "b", resume_from=tmp_path / "a" / "step_00000012", **arguments, **QUIET
+    )
     assert weights_of(again) == weights_of(whole)
 
     # Extended, it continues from the weights of the last step, which are in its checkpoint too.
     script({}, {0: 9.0})
     extended = make_trainer(make_model(2), corpus, steps=25, ema_momentum=0.5)
     last = whole.optimizer.averages()[0].numpy()
-    extended.add_callback(lambda event: np.testing.assert_array_equal(
-        extended.optimizer.averages()[0].numpy(), last) if event["event"] == "train_begin" else None)
+    extended.add_callback(
+        lambda event: (
+            np.testing.assert_array_equal(extended.optimizer.averages()[0].numpy(), last)
+            if event["event"] == "train_begin"
+            else None
+        )
+    )
     begun = []
-    extended.add_callback(lambda event: begun.append(extended.model.trainable_variables[0].numpy().copy())
-                          if event["event"] == "train_begin" else None)
+    extended.add_callback(
+        lambda event: (
+            begun.append(extended.model.trainable_variables[0].numpy().copy())
+            if event["event"] == "train_begin"
+            else None
+        )
+    )
     extended.train(checkpoint_dir=tmp_path / "a", resume_from=True, extend=True, **QUIET)
     kept = load_arrays(tmp_path / "a" / "step_00000020" / "optimizer.safetensors")
     np.testing.assert_array_equal(begun[0], kept["trained/token_embedding/embeddings"])
@@ -118,8 +130,11 @@ def test_keras_early_stopping_restores_its_best_weights(make_model, corpus, tmp_
     script({}, {0: 2.0, 1: 3.0, 2: 4.0})
     trainer = hn.Trainer(make_model(), batch_size=8).add_curriculum_stage("only", corpus, epochs=6)
     seen = []
-    trainer.add_callback(keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: seen.append(trainer.model.trainable_variables[0].numpy().copy())))
+    trainer.add_callback(
+        keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: seen.append(trainer.model.trainable_variables[0].numpy().copy())
+        )
+    )
     trainer.add_callback(keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True))
     trainer.train(checkpoint_dir=tmp_path / "c", **QUIET)
     assert len(seen) == 3
@@ -149,8 +164,14 @@ def test_the_last_line_says_whose_the_weights_are_and_how_to_get_the_best(
 def test_a_run_killed_before_it_named_its_best_checkpoint_still_keeps_it(
     make_model, corpus, tmp_path, script, monkeypatch, restore_best
 ):
-    arguments = {"checkpoint_dir": tmp_path / "c", "eval_interval": 5, "checkpoint_interval": 2,
-                 "keep_checkpoints": 1, "restore_best": restore_best, **QUIET}
+    arguments = {
+        "checkpoint_dir": tmp_path / "c",
+        "eval_interval": 5,
+        "checkpoint_interval": 2,
+        "keep_checkpoints": 1,
+        "restore_best": restore_best,
+        **QUIET,
+    }
     point_at = checkpoint.point_at
 
     def fail(folder, role=checkpoint.LATEST):
@@ -210,17 +231,23 @@ def test_a_resumed_keras_callback_that_lost_its_arrays_is_warned_about(make_mode
         make().train(checkpoint_dir=tmp_path / "c", resume_from=True, **QUIET)
 
 
-@pytest.mark.parametrize("key, value", [
-    ("callbacks", {"rules": []}), ("callbacks", {"run": {"num_stages": {}}}),
-    ("callbacks", {"last_steps": {"log": {}}}), ("schedulers", [1]),
-    ("schedulers", {"stage_start": 1e999, "best_loss": 1.0, "current_stage": 0}),
-])
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("callbacks", {"rules": []}),
+        ("callbacks", {"run": {"num_stages": {}}}),
+        ("callbacks", {"last_steps": {"log": {}}}),
+        ("schedulers", [1]),
+        ("schedulers", {"stage_start": 1e999, "best_loss": 1.0, "current_stage": 0}),
+    ],
+)
 def test_a_memory_that_does_not_fit_a_callback_or_scheduler_is_an_error_of_one_line(
     make_model, corpus, tmp_path, script, key, value
 ):
     def make():
         scheduler = hn.AdaptiveCurriculumScheduler(
-            min_epochs_per_stage=1, max_epochs_per_stage=2, num_stages=2, verbose=False)
+            min_epochs_per_stage=1, max_epochs_per_stage=2, num_stages=2, verbose=False
+        )
         trainer = hn.Trainer(make_model(), batch_size=8)
         return trainer.add_curriculum_stage("only", corpus, epochs=1, scheduler=scheduler)
 
@@ -280,7 +307,8 @@ def test_a_best_checkpoint_that_is_gone_is_refused_before_the_first_step(
     checkpoint.find_checkpoint(tmp_path / "c" / "best").rename(tmp_path / "elsewhere")
     with pytest.raises(CheckpointError, match="checkpoint of the best step, 10, which cannot be used"):
         make_trainer(make_model(), corpus).train(
-            checkpoint_dir=tmp_path / "c", resume_from=True, restore_best=True, **QUIET)
+            checkpoint_dir=tmp_path / "c", resume_from=True, restore_best=True, **QUIET
+        )
     with pytest.raises(ConfigError, match="no stage holds a document out"):
         make_trainer(make_model(), corpus, validation_split=0.0).train(restore_best=True, **QUIET)
 
@@ -335,7 +363,8 @@ def test_a_run_of_skipped_steps_alone_is_an_error_and_saves_nothing(make_model, 
     refused = pytest.raises(FloatingPointError, match="changed nothing: all 6 steps were skipped")
     with pytest.warns(UserWarning, match="without a loss"), refused:
         make_trainer(make_model(), corpus, steps=6).train(
-            checkpoint_dir=tmp_path / "c", checkpoint_interval=2, **QUIET)
+            checkpoint_dir=tmp_path / "c", checkpoint_interval=2, **QUIET
+        )
     assert checkpoint.folder_of(tmp_path / "c", "final") is None
 
 
@@ -357,11 +386,20 @@ def test_weights_that_are_not_finite_get_no_role_and_the_sound_checkpoint_is_nam
 def test_a_checkpoint_before_this_version_is_still_read(make_model, corpus, tmp_path, script):
     script()
     make_trainer(make_model(), corpus).train(
-        checkpoint_dir=tmp_path / "c", checkpoint_interval=7, keep_checkpoints=99, **QUIET)
+        checkpoint_dir=tmp_path / "c", checkpoint_interval=7, keep_checkpoints=99, **QUIET
+    )
     folder = tmp_path / "c" / "step_00000007"
     state = json.loads((folder / "state.json").read_text())
-    for name in ("lowest_val_step", "lowest_val_data", "evaluated_step", "evaluated_loss", "logged",
-                 "mix_rows", "is_last_skipped", "micro_batch_size"):
+    for name in (
+        "lowest_val_step",
+        "lowest_val_data",
+        "evaluated_step",
+        "evaluated_loss",
+        "logged",
+        "mix_rows",
+        "is_last_skipped",
+        "micro_batch_size",
+    ):
         del state["run"]["progress"][name]
     (folder / "state.json").write_text(json.dumps(state))
     (folder / "manifest.json").unlink()

@@ -52,18 +52,32 @@ QUIET = {"log_dir": None, "verbose": False, "log_interval": 1}
 
 def rates_of(trainer, **arguments) -> list[float]:
     rates = []
-    trainer.add_callback(lambda event: rates.append(event["metrics"]["train/learning_rate"])
-                         if event["event"] == "log" else None)
+    trainer.add_callback(
+        lambda event: (
+            rates.append(event["metrics"]["train/learning_rate"]) if event["event"] == "log" else None
+        )
+    )
     trainer.train(**QUIET, **arguments)
     return rates
 
 
 def make_adaptive(model, corpus, other_corpus) -> hn.Trainer:
-    trainer = hn.Trainer(model, learning_rate=1e-2, batch_size=1, warmup_steps=2, schedule="linear",
-                         min_learning_rate_ratio=0.0)
+    trainer = hn.Trainer(
+        model,
+        learning_rate=1e-2,
+        batch_size=1,
+        warmup_steps=2,
+        schedule="linear",
+        min_learning_rate_ratio=0.0,
+    )
     scheduler = hn.AdaptiveCurriculumScheduler(
-        num_stages=3, min_epochs_per_stage=1, max_epochs_per_stage=2, initial_fraction=0.2, warmup_epochs=0,
-        verbose=False)
+        num_stages=3,
+        min_epochs_per_stage=1,
+        max_epochs_per_stage=2,
+        initial_fraction=0.2,
+        warmup_epochs=0,
+        verbose=False,
+    )
     trainer.add_curriculum_stage("adaptive", corpus, epochs=4, scheduler=scheduler)
     return trainer.add_curriculum_stage("rest", other_corpus, steps=6, learning_rate=5e-3)
 
@@ -93,8 +107,15 @@ def test_an_adaptive_run_decays_to_its_end_and_continues_there_when_resumed(
 
 def test_a_stage_after_one_that_stopped_early_has_its_own_rate(make_model, corpus, other_corpus, script):
     script({}, {0: 1.0})
-    trainer = hn.Trainer(make_model(), learning_rate=1e-2, batch_size=8, warmup_steps=0, schedule="linear",
-                         min_learning_rate_ratio=0.0, early_stopping_patience=1)
+    trainer = hn.Trainer(
+        make_model(),
+        learning_rate=1e-2,
+        batch_size=8,
+        warmup_steps=0,
+        schedule="linear",
+        min_learning_rate_ratio=0.0,
+        early_stopping_patience=1,
+    )
     trainer.add_curriculum_stage("stops", corpus, epochs=9)
     trainer.add_curriculum_stage("next", other_corpus, steps=4, learning_rate=1e-3)
     total, first = trainer.plan().total_steps, trainer.plan().stages[0].steps

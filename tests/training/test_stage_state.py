@@ -11,8 +11,12 @@ from highnoon.training.mix_shares import MixShares
 from highnoon.training.step_state import StepState
 
 QUIET = {"log_dir": None, "verbose": False}
-TIMED = {"train/tokens_per_second", "train/data_wait_fraction", "train/memory_bytes",
-         "train/flop_utilization"}
+TIMED = {
+    "train/tokens_per_second",
+    "train/data_wait_fraction",
+    "train/memory_bytes",
+    "train/flop_utilization",
+}
 
 
 class View:
@@ -42,13 +46,20 @@ def told(trainer, **arguments) -> list[tuple]:
 def make_trainer(model, corpus, other_corpus) -> hn.Trainer:
     """A mixture that ends between log points, one dataset, an adaptive stage by epochs and one by steps."""
     trainer = hn.Trainer(model, batch_size=2, early_stopping_patience=9)
-    adaptive = {"num_stages": 2, "min_epochs_per_stage": 1, "max_epochs_per_stage": 2, "warmup_epochs": 0,
-                "initial_fraction": 0.4, "verbose": False}
+    adaptive = {
+        "num_stages": 2,
+        "min_epochs_per_stage": 1,
+        "max_epochs_per_stage": 2,
+        "warmup_epochs": 0,
+        "initial_fraction": 0.4,
+        "verbose": False,
+    }
     trainer.add_curriculum_stage("mixed", [(corpus, 0.5), (other_corpus, 0.5)], steps=8)
     trainer.add_curriculum_stage("one", corpus, steps=5)
     trainer.add_curriculum_stage("other mix", [(other_corpus, 0.25), (corpus, 0.75)], steps=10)
     trainer.add_curriculum_stage(
-        "paced", corpus, epochs=2, scheduler=hn.AdaptiveCurriculumScheduler(**adaptive))
+        "paced", corpus, epochs=2, scheduler=hn.AdaptiveCurriculumScheduler(**adaptive)
+    )
     scheduler = hn.AdaptiveCurriculumScheduler(**adaptive | {"max_epochs_per_stage": 9}, unit="step")
     return trainer.add_curriculum_stage("by steps", corpus, steps=12, scheduler=scheduler)
 
@@ -65,8 +76,11 @@ def test_a_mixture_that_ends_between_log_points_is_followed_by_any_stage(
 ):
     script()
     lines = told(make_trainer(make_model(), corpus, other_corpus), save_checkpoints=False, log_interval=3)
-    mixes = {step: {name for name in metrics if name.startswith("mix/")}
-             for event, step, _, metrics, _ in lines if event == "log"}
+    mixes = {
+        step: {name for name in metrics if name.startswith("mix/")}
+        for event, step, _, metrics, _ in lines
+        if event == "log"
+    }
     assert len(mixes[6]) == len(mixes[15]) == 2 and not mixes[9] and not mixes[12] and not mixes[24]
     fractions = next(metrics for event, step, _, metrics, _ in lines if (event, step) == ("log", 15))
     # Rows of steps 14 and 15 alone: four rows.
@@ -92,7 +106,7 @@ def test_a_run_resumed_anywhere_tells_what_the_whole_run_tells_and_evaluates_eac
         folder = tmp_path / "a" / checkpoint.step_folder_name(step)
         again = make_trainer(make_model(1), corpus, other_corpus)
         rest = told(again, resume_from=folder, checkpoint_dir=tmp_path / "b", **options)
-        assert rest == lines[len(before):], f"resumed after step {step}"
+        assert rest == lines[len(before) :], f"resumed after step {step}"
         for one, other in zip(again.model.weights, whole.model.weights, strict=True):
             assert one.numpy().tobytes() == other.numpy().tobytes()
 
@@ -125,8 +139,13 @@ def test_micro_batches_that_memory_forced_stay_when_resumed_and_end_with_their_s
     monkeypatch.setattr(hn.training.run.TrainingRun, "_step_for", step_for)
     trainer = hn.Trainer(make_model(), batch_size=4)
     trainer.add_curriculum_stage("a", corpus, steps=4).add_curriculum_stage("b", corpus, steps=2)
-    trainer.add_callback(lambda event: setattr(trainer.progress, "micro_batch_size", 2)
-                         if event["event"] == "step_end" and event["step"] == 1 else None)
+    trainer.add_callback(
+        lambda event: (
+            setattr(trainer.progress, "micro_batch_size", 2)
+            if event["event"] == "step_end" and event["step"] == 1
+            else None
+        )
+    )
     trainer.train(checkpoint_dir=tmp_path / "c", checkpoint_interval=2, keep_checkpoints=9, **QUIET)
     trainer.train(resume_from=tmp_path / "c" / "step_00000002", checkpoint_dir=tmp_path / "d", **QUIET)
     assert sizes == [4, 4, 2, 4]
@@ -136,8 +155,13 @@ def test_micro_batches_that_memory_forced_stay_when_resumed_and_end_with_their_s
 def test_a_loss_that_is_not_finite_does_not_end_an_adaptive_run(make_model, corpus, script, unit):
     script({}, dict.fromkeys(range(40), float("nan")))
     scheduler = hn.AdaptiveCurriculumScheduler(
-        num_stages=2, min_epochs_per_stage=1, max_epochs_per_stage=2, warmup_epochs=0, verbose=False,
-        unit=unit)
+        num_stages=2,
+        min_epochs_per_stage=1,
+        max_epochs_per_stage=2,
+        warmup_epochs=0,
+        verbose=False,
+        unit=unit,
+    )
     length = {"epochs": 2} if unit == "epoch" else {"steps": 6}
     trainer = hn.Trainer(make_model(), batch_size=8)
     trainer.add_curriculum_stage("paced", corpus, scheduler=scheduler, **length)

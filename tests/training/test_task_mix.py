@@ -44,8 +44,10 @@ def plan_of(make_model: Callable[..., keras.Model], add: Callable[[hn.Trainer], 
 def test_a_task_mix_becomes_stages_of_shares(make_model: Callable[..., keras.Model], tasks: dict) -> None:
     mixes = [
         {"iters": 2000, "weights": {"text_completion": 0.7, "bash_command": 0.3}},
-        {"iters": [2000, 5000],
-         "weights": {"text_completion": 0.3, "function_call": 0.4, "bash_command": 0.3}},
+        {
+            "iters": [2000, 5000],
+            "weights": {"text_completion": 0.3, "function_call": 0.4, "bash_command": 0.3},
+        },
     ]
     plan = plan_of(make_model, lambda trainer: trainer.add_task_mix(tasks, mixes, max_iters=5000))
     assert [stage.steps for stage in plan.stages] == [2000, 3000]
@@ -53,20 +55,26 @@ def test_a_task_mix_becomes_stages_of_shares(make_model: Callable[..., keras.Mod
     assert "calls.jsonl 40.0%" in str(plan)
 
 
-@pytest.mark.parametrize("stages, message", [
-    ([{"iters": 5, "weights": {"text_completion": 0.5}}], "must sum to 1"),
-    ([{"iters": 5, "weights": {"poetry": 1.0}}], "'poetry', which has no data"),
-    ([{"iters": [3, 5], "weights": {"text_completion": 1.0}}], "must begin at step 0"),
-    ([{"weights": {"text_completion": 1.0}}], "needs one of `iters`"),
-    ([{"iters": 5, "max_steps": 5, "weights": {"text_completion": 1.0}}], "needs one of `iters`"),
-    ([{"iters": 5, "wieghts": {}}], "weights"),
-    ([{"iters": 0, "weights": {"text_completion": 1.0}}], "`iters` of stage `mix 1` must be at least 1"),
-    ([{"iters": "five", "weights": {"text_completion": 1.0}}], "must be a whole number; received 'five'"),
-    ([{"iters": 2**63, "weights": {"text_completion": 1.0}}], "must be at most 9,223,372,036,854,775,807"),
-    ([], "the task mix has no stages"),
-    ([{"iters": 5, "weights": {"text_completion": "half"}}], "must be numbers, none below 0"),
-    ([{"iters": 5, "weights": {"text_completion": 1.5, "bash_command": -0.5}}], "none below 0"),
-])
+@pytest.mark.parametrize(
+    "stages, message",
+    [
+        ([{"iters": 5, "weights": {"text_completion": 0.5}}], "must sum to 1"),
+        ([{"iters": 5, "weights": {"poetry": 1.0}}], "'poetry', which has no data"),
+        ([{"iters": [3, 5], "weights": {"text_completion": 1.0}}], "must begin at step 0"),
+        ([{"weights": {"text_completion": 1.0}}], "needs one of `iters`"),
+        ([{"iters": 5, "max_steps": 5, "weights": {"text_completion": 1.0}}], "needs one of `iters`"),
+        ([{"iters": 5, "wieghts": {}}], "weights"),
+        ([{"iters": 0, "weights": {"text_completion": 1.0}}], "`iters` of stage `mix 1` must be at least 1"),
+        ([{"iters": "five", "weights": {"text_completion": 1.0}}], "must be a whole number; received 'five'"),
+        (
+            [{"iters": 2**63, "weights": {"text_completion": 1.0}}],
+            "must be at most 9,223,372,036,854,775,807",
+        ),
+        ([], "the task mix has no stages"),
+        ([{"iters": 5, "weights": {"text_completion": "half"}}], "must be numbers, none below 0"),
+        ([{"iters": 5, "weights": {"text_completion": 1.5, "bash_command": -0.5}}], "none below 0"),
+    ],
+)
 def test_a_mix_that_does_not_fit_is_refused(stages: list, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         task_mix_stages(TASKS, stages)
@@ -83,9 +91,12 @@ def test_optional_data_that_is_missing_gives_its_share_to_the_others(
     tasks["tool_use"] = "toolbench-that-is-not-here"
     weights = {"text_completion": 0.15, "function_call": 0.20, "bash_command": 0.40, "tool_use": 0.25}
     with pytest.warns(UserWarning, match="goes without `toolbench-that-is-not-here`"):
-        plan = plan_of(make_model, lambda trainer: trainer.add_task_mix(
-            tasks, [{"iters": 10, "weights": weights}], optional=["tool_use"]
-        ))
+        plan = plan_of(
+            make_model,
+            lambda trainer: trainer.add_task_mix(
+                tasks, [{"iters": 10, "weights": weights}], optional=["tool_use"]
+            ),
+        )
     assert [part["share"] for part in plan.stages[0].mix] == pytest.approx([0.2, 0.2 / 0.75, 0.4 / 0.75])
     with pytest.raises(DataError, match="toolbench-that-is-not-here"):
         plan_of(make_model, lambda trainer: trainer.add_task_mix(tasks, [{"iters": 9, "weights": weights}]))
@@ -95,9 +106,12 @@ def test_a_glob_may_be_optional_too(make_model: Callable[..., keras.Model], task
     tasks["tool_use"] = "none/*.jsonl"
     weights = {"text_completion": 0.5, "tool_use": 0.5}
     with pytest.warns(UserWarning, match="goes without `none/"):
-        plan = plan_of(make_model, lambda trainer: trainer.add_task_mix(
-            tasks, [{"iters": 10, "weights": weights}], optional=["tool_use"]
-        ))
+        plan = plan_of(
+            make_model,
+            lambda trainer: trainer.add_task_mix(
+                tasks, [{"iters": 10, "weights": weights}], optional=["tool_use"]
+            ),
+        )
     assert [part["name"] for part in plan.stages[0].mix] == ["text.jsonl"]
 
 
@@ -112,9 +126,12 @@ def domains() -> str:
 def test_equal_shares_stop_where_a_domain_would_be_seen_too_often(
     make_model: Callable[..., keras.Model], domains: str
 ) -> None:
-    plan = plan_of(make_model, lambda trainer: trainer.add_curriculum_stage(
-        "all", domains, epochs=1, balance="equal", max_repeats=3.0
-    ))
+    plan = plan_of(
+        make_model,
+        lambda trainer: trainer.add_curriculum_stage(
+            "all", domains, epochs=1, balance="equal", max_repeats=3.0
+        ),
+    )
     mix = {part["name"]: part for part in plan.stages[0].mix}
     assert mix["small"]["repeats"] == pytest.approx(3.0) and mix["small"]["share"] < 1 / 3
     assert mix["middle"]["share"] == mix["big"]["share"] == pytest.approx((1 - mix["small"]["share"]) / 2)
@@ -125,9 +142,12 @@ def test_a_temperature_lies_between_sizes_and_equal_shares(
 ) -> None:
     shares = {}
     for balance in (1.0, 2.0, "equal"):
-        plan = plan_of(make_model, lambda trainer, balance=balance: trainer.add_curriculum_stage(
-            "all", domains, epochs=1, balance=balance, max_repeats=1e9
-        ))
+        plan = plan_of(
+            make_model,
+            lambda trainer, balance=balance: trainer.add_curriculum_stage(
+                "all", domains, epochs=1, balance=balance, max_repeats=1e9
+            ),
+        )
         shares[balance] = {part["name"]: part["share"] for part in plan.stages[0].mix}
     assert shares[1.0]["small"] < shares[2.0]["small"] < shares["equal"]["small"] == pytest.approx(1 / 3)
 
@@ -165,15 +185,18 @@ def test_actual_shares_are_logged_beside_the_asked(
     assert low <= held_out["val/loss"] <= high
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ({"balance": 0.5}, "temperature of at least 1"),
-    ({"balance": "fair"}, "'equal' or a temperature"),
-    ({"balance": "equal", "max_repeats": 0.5}, "`max_repeats`"),
-    ({"optional": ["other"]}, "none of its datasets"),
-    ({"steps": 5, "tokens": 5}, "`steps` and `tokens`"),
-    ({"datasets": [("a", 0.5), ("b", 0.6)]}, "stage `all`: the weights must sum to 1"),
-    ({"datasets": [("a", "much"), ("b", 0.6)]}, "stage `all`: shares must be numbers"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"balance": 0.5}, "temperature of at least 1"),
+        ({"balance": "fair"}, "'equal' or a temperature"),
+        ({"balance": "equal", "max_repeats": 0.5}, "`max_repeats`"),
+        ({"optional": ["other"]}, "none of its datasets"),
+        ({"steps": 5, "tokens": 5}, "`steps` and `tokens`"),
+        ({"datasets": [("a", 0.5), ("b", 0.6)]}, "stage `all`: the weights must sum to 1"),
+        ({"datasets": [("a", "much"), ("b", 0.6)]}, "stage `all`: shares must be numbers"),
+    ],
+)
 def test_stage_arguments_that_do_not_fit_are_refused(arguments: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         hn.training.CurriculumStage("all", **{"datasets": ["a"], **arguments})

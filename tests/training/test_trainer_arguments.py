@@ -19,8 +19,14 @@ NOT_NUMBERS = [math.nan, math.inf, -math.inf, -1.0, "8", True, None]
 @pytest.fixture(scope="module")
 def model():
     return hn.create_model(
-        "highnoon-nano", vocab_size=263, embedding_dim=32, num_reasoning_blocks=1, max_seq_length=32,
-        num_moe_experts=2, num_heads=2, expert_dim=32,
+        "highnoon-nano",
+        vocab_size=263,
+        embedding_dim=32,
+        num_reasoning_blocks=1,
+        max_seq_length=32,
+        num_moe_experts=2,
+        num_heads=2,
+        expert_dim=32,
     )
 
 
@@ -114,8 +120,10 @@ def test_epochs_given_to_a_resumed_run_count_whatever_their_number(make_model, c
 @pytest.mark.parametrize("value", NOT_NUMBERS)
 def test_no_optimizer_takes_what_is_not_a_finite_number_in_its_range(value):
     arguments = {
-        AdamW: ("weight_decay", "beta_1", "beta_2", "epsilon"), Lion: ("weight_decay", "beta_1", "beta_2"),
-        Muon: ("weight_decay", "momentum", "epsilon"), Adafactor: ("epsilon", "smallest_scale"),
+        AdamW: ("weight_decay", "beta_1", "beta_2", "epsilon"),
+        Lion: ("weight_decay", "beta_1", "beta_2"),
+        Muon: ("weight_decay", "momentum", "epsilon"),
+        Adafactor: ("epsilon", "smallest_scale"),
     }
     for optimizer, names in arguments.items():
         for name in names:
@@ -130,8 +138,10 @@ def test_no_optimizer_takes_what_is_not_a_finite_number_in_its_range(value):
 def test_no_stage_or_scheduler_takes_what_is_not_a_finite_number_in_its_range(model, value):
     trainer = hn.Trainer(model)
     stages = {
-        "weight": {"weight": value}, "max_repeats": {"max_repeats": value},
-        "shares": {"datasets": [("a", value), ("b", 0.5)]}, "learning_rate": {"learning_rate": value},
+        "weight": {"weight": value},
+        "max_repeats": {"max_repeats": value},
+        "shares": {"datasets": [("a", value), ("b", 0.5)]},
+        "learning_rate": {"learning_rate": value},
     }
     for name, arguments in stages.items():
         with pytest.raises(ConfigError, match=f"stage `all`: `?{name}`? must [^\n]*received"):

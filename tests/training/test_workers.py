@@ -33,8 +33,11 @@ def start(
         launch = [sys.executable, "-m", "highnoon.cli", "launch", "--workers", str(num_workers)]
         command = [*launch, "--log-dir", str(folder), "--", *program]
     environment = os.environ | {
-        "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "SECONDS_A_STEP": str(seconds_a_step),
-        "STEPS_A_CALL": str(steps_a_call), "HIGHNOON_CACHE": str(folder.parent / "cache"),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+        "SECONDS_A_STEP": str(seconds_a_step),
+        "STEPS_A_CALL": str(steps_a_call),
+        "HIGHNOON_CACHE": str(folder.parent / "cache"),
     }
     output = (folder / "output.txt").open("w")
     return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
@@ -45,9 +48,7 @@ def arrays_of(folder: pathlib.Path) -> dict[str, np.ndarray]:
     return load_arrays(final / "model.safetensors") | load_arrays(final / OPTIMIZER_FILE)
 
 
-def run(
-    folder: pathlib.Path, corpus: str, num_workers: int, steps_a_call: int = 1
-) -> dict[str, np.ndarray]:
+def run(folder: pathlib.Path, corpus: str, num_workers: int, steps_a_call: int = 1) -> dict[str, np.ndarray]:
     process = start(folder, corpus, num_workers, steps_a_call=steps_a_call)
     assert process.wait(280) == 0, (folder / "output.txt").read_text()[-4000:]
     return arrays_of(folder)

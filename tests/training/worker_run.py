@@ -12,8 +12,14 @@ from highnoon.tokenization import ByteTokenizer
 from highnoon.training.distributed import resolve_strategy
 
 SHAPE = {
-    "vocab_size": 263, "embedding_dim": 16, "num_heads": 2, "num_reasoning_blocks": 1, "max_seq_length": 32,
-    "block_pattern": "attention+mlp", "ffn_dim": 32, "dropout": 0.1,
+    "vocab_size": 263,
+    "embedding_dim": 16,
+    "num_heads": 2,
+    "num_reasoning_blocks": 1,
+    "max_seq_length": 32,
+    "block_pattern": "attention+mlp",
+    "ffn_dim": 32,
+    "dropout": 0.1,
 }
 
 
@@ -26,8 +32,14 @@ def main() -> None:
         model = hn.create_model("highnoon-nano", **SHAPE)
     model.tokenizer = ByteTokenizer()
     trainer = hn.Trainer(
-        model, learning_rate=3e-3, batch_size=2, global_batch_size=8, strategy=strategy, ema_momentum=0.9,
-        jit_compile=False, steps_per_execution=int(os.environ.get("STEPS_A_CALL", "1")),
+        model,
+        learning_rate=3e-3,
+        batch_size=2,
+        global_batch_size=8,
+        strategy=strategy,
+        ema_momentum=0.9,
+        jit_compile=False,
+        steps_per_execution=int(os.environ.get("STEPS_A_CALL", "1")),
     )
     trainer.add_curriculum_stage("only", corpus, steps=steps)
 
@@ -38,8 +50,13 @@ def main() -> None:
 
     trainer.add_callback(pace)
     trainer.train(
-        resume_from=True, checkpoint_dir=folder / "checkpoints", checkpoint_interval=3, log_interval=2,
-        eval_interval=4, log_dir=folder / "logs", verbose=False,
+        resume_from=True,
+        checkpoint_dir=folder / "checkpoints",
+        checkpoint_interval=3,
+        log_interval=2,
+        eval_interval=4,
+        log_dir=folder / "logs",
+        verbose=False,
     )
 
 

@@ -20,9 +20,20 @@ from highnoon.data.cleaning.repetition import Repetition
 from highnoon.data.cleaning.step import Step, step_name
 from highnoon.data.document import DataError
 
-STEPS: dict[str, type[Step]] = {step_name(step): step for step in (
-    Length, LetterShare, AlphabetShare, Language, Repetition, PersonalData, ExactDuplicates, NearDuplicates,
-    NotIn)}
+STEPS: dict[str, type[Step]] = {
+    step_name(step): step
+    for step in (
+        Length,
+        LetterShare,
+        AlphabetShare,
+        Language,
+        Repetition,
+        PersonalData,
+        ExactDuplicates,
+        NearDuplicates,
+        NotIn,
+    )
+}
 
 
 def from_config(entries: Iterable[Mapping[str, Any]]) -> list[Step]:
@@ -44,15 +55,18 @@ def from_config(entries: Iterable[Mapping[str, Any]]) -> list[Step]:
     ```
     """
     if isinstance(entries, (str, Mapping)) or not isinstance(entries, Iterable):
-        raise DataError(f"cleaning steps must be a list of mappings, each with `step` and its options; "
-                        f"received {shown(entries)}")
+        raise DataError(
+            f"cleaning steps must be a list of mappings, each with `step` and its options; "
+            f"received {shown(entries)}"
+        )
     return [_step(entry, f"cleaning step {number}") for number, entry in enumerate(entries, start=1)]
 
 
 def _step(entry: Any, owner: str) -> Step:
     if not isinstance(entry, Mapping) or "step" not in entry:
-        raise DataError(f"{owner} must be a mapping with `step` and the step's options; "
-                        f"received {shown(entry)}")
+        raise DataError(
+            f"{owner} must be a mapping with `step` and the step's options; received {shown(entry)}"
+        )
     name = entry["step"]
     if not isinstance(name, str) or name not in STEPS:
         near = difflib.get_close_matches(shown(name)[:100], STEPS, n=1)
@@ -61,8 +75,9 @@ def _step(entry: Any, owner: str) -> Step:
     fields = {field.name: field for field in dataclasses.fields(STEPS[name])}  # type: ignore[arg-type]
     given = {key: value for key, value in entry.items() if key != "step"}
     options = resolve_keys(given, set(fields), f"{owner} ({name})")
-    missing = [key for key, field in fields.items()
-               if field.default is dataclasses.MISSING and key not in options]
+    missing = [
+        key for key, field in fields.items() if field.default is dataclasses.MISSING and key not in options
+    ]
     if missing:
         raise DataError(f"{owner} ({name}) needs {', '.join(f'`{key}`' for key in missing)}")
     try:

@@ -57,7 +57,7 @@ class Language(StatelessStep):
             raise DataError(f"`languages` has no {', '.join(map(repr, unknown))}; known: {', '.join(known)}")
 
     def judge(self, document: Document) -> Verdict:
-        language, probability = _classifier().classify(document.text[:self.max_characters])
+        language, probability = _classifier().classify(document.text[: self.max_characters])
         if language not in self.languages:
             return f"in {language}"
         return "language unclear" if probability < self.least else None

@@ -80,7 +80,7 @@ class NearDuplicates(Step):
             signature = blank.copy()
             shingles = self._shingles(document.text)
             for start in range(0, len(shingles), _SHINGLES_AT_ONCE):
-                signature.update_batch(shingles[start:start + _SHINGLES_AT_ONCE])
+                signature.update_batch(shingles[start : start + _SHINGLES_AT_ONCE])
             near = (signatures[other] for other in index.query(signature))
             if any(signature.jaccard(other) >= self.threshold for other in near):
                 return self.reason

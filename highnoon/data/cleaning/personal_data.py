@@ -23,7 +23,10 @@ from highnoon.data.document import DataError, Document
 
 # Where two find the same characters, the first one names them.
 FINDERS: dict[str, Finder] = {
-    "email": find_emails, "iban": find_ibans, "card": find_cards, "ip": find_ip_addresses,
+    "email": find_emails,
+    "iban": find_ibans,
+    "card": find_cards,
+    "ip": find_ip_addresses,
     "phone": find_phones,
 }
 ACTIONS = ("mask", "drop")
@@ -71,15 +74,19 @@ class PersonalData(StatelessStep):
         kinds = require_texts("kinds", self.kinds, DataError)
         if not kinds:
             raise DataError(f"`kinds` must name at least one of {', '.join(FINDERS)}; received none")
-        for name, value, known in [("action", self.action, ACTIONS),
-                                   *(("kinds", kind, tuple(FINDERS)) for kind in kinds)]:
+        for name, value, known in [
+            ("action", self.action, ACTIONS),
+            *(("kinds", kind, tuple(FINDERS)) for kind in kinds),
+        ]:
             if value not in known:
                 near = difflib.get_close_matches(shown(value)[:100], known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise DataError(f"`{name}` must be of {', '.join(known)}; received {shown(value)}{hint}")
         if not _is_placeholder(self.placeholder):
-            raise DataError(f"`placeholder` must be text in which `{{kind}}` alone stands in braces; "
-                            f"received {shown(self.placeholder)}")
+            raise DataError(
+                f"`placeholder` must be text in which `{{kind}}` alone stands in braces; "
+                f"received {shown(self.placeholder)}"
+            )
         object.__setattr__(self, "kinds", tuple(kind for kind in FINDERS if kind in kinds))
 
     def judge(self, document: Document) -> Verdict:
@@ -119,14 +126,19 @@ def replace_spans(document: Document, spans: Sequence[tuple[int, int, str]]) -> 
         parts += [document.text[end:start], new]
         end = stop
     text = "".join([*parts, document.text[end:]])
-    kept = [mark for mark in document.marks
-            if not any(start < mark[1] and mark[0] < stop for start, stop, _ in spans)]
-    return dataclasses.replace(document, text=text, learned=_moved(document.learned, spans),
-                               marks=_moved(tuple(kept), spans) or ())
+    kept = [
+        mark
+        for mark in document.marks
+        if not any(start < mark[1] and mark[0] < stop for start, stop, _ in spans)
+    ]
+    return dataclasses.replace(
+        document, text=text, learned=_moved(document.learned, spans), marks=_moved(tuple(kept), spans) or ()
+    )
 
 
-def _moved(learned: tuple[tuple[int, int], ...] | None, spans: Sequence[tuple[int, int, str]]
-           ) -> tuple[tuple[int, int], ...] | None:
+def _moved(
+    learned: tuple[tuple[int, int], ...] | None, spans: Sequence[tuple[int, int, str]]
+) -> tuple[tuple[int, int], ...] | None:
     """Stretches of the changed text: one that began or ended within a span takes all of what replaces it."""
     if learned is None:
         return None

@@ -62,13 +62,19 @@ class Repetition(StatelessStep):
     duplicate_ngrams: tuple[float, ...] = (0.15, 0.14, 0.13, 0.12, 0.11, 0.10)
 
     def __post_init__(self) -> None:
-        require_shares({name: getattr(self, name) for name in (
-            "lines", "paragraphs", "line_characters", "paragraph_characters")})
+        require_shares(
+            {
+                name: getattr(self, name)
+                for name in ("lines", "paragraphs", "line_characters", "paragraph_characters")
+            }
+        )
         for name, sizes in (("top_ngrams", _TOP_SIZES), ("duplicate_ngrams", _DUPLICATE_SIZES)):
             bounds: Any = getattr(self, name)
             if not isinstance(bounds, Sequence) or len(bounds) != len(sizes):
-                raise DataError(f"`{name}` must be {len(sizes)} shares, for n of {sizes[0]} to {sizes[-1]}; "
-                                f"received {bounds!r}")
+                raise DataError(
+                    f"`{name}` must be {len(sizes)} shares, for n of {sizes[0]} to {sizes[-1]}; "
+                    f"received {bounds!r}"
+                )
             require_shares({f"{name}[{place}]": bound for place, bound in enumerate(bounds)})
             object.__setattr__(self, name, tuple(bounds))
 
@@ -76,8 +82,9 @@ class Repetition(StatelessStep):
         lines = [line for line in map(str.strip, document.text.split("\n")) if line]
         paragraphs = [part for part in map(str.strip, _PARAGRAPH_END.split(document.text)) if part]
         for parts, most, most_characters, word in (
-                (lines, self.lines, self.line_characters, "lines"),
-                (paragraphs, self.paragraphs, self.paragraph_characters, "paragraphs")):
+            (lines, self.lines, self.line_characters, "lines"),
+            (paragraphs, self.paragraphs, self.paragraph_characters, "paragraphs"),
+        ):
             share, share_of_characters = duplicate_shares(parts)
             if share > most:
                 return f"duplicate {word}"

@@ -33,8 +33,9 @@ class Tally:
     examples: tuple[tuple[Any, str, str], ...] = ()
 
 
-def judge_all(document: Document, judges: Sequence[Judge], first_step: int = 0
-              ) -> tuple[Document | None, list[tuple[Event, Document]]]:
+def judge_all(
+    document: Document, judges: Sequence[Judge], first_step: int = 0
+) -> tuple[Document | None, list[tuple[Event, Document]]]:
     """Returns what is left of a document after some steps, None if nothing, and the events on the way.
 
     Args:
@@ -103,10 +104,19 @@ class CleaningReport:
         """Returns the report as `CleanedSource.report` describes it."""
         report = {
             "source": source,
-            "read": self._total(READ), "kept": self._total(KEPT), "dropped": self._total(DROPPED),
-            "steps": [{"step": step.name, "options": step.options(), "drops": step.reason,
-                       "dropped": self._reasons(DROPPED, place), "changed": self._reasons(CHANGED, place)}
-                      for place, step in enumerate(self._steps)],
+            "read": self._total(READ),
+            "kept": self._total(KEPT),
+            "dropped": self._total(DROPPED),
+            "steps": [
+                {
+                    "step": step.name,
+                    "options": step.options(),
+                    "drops": step.reason,
+                    "dropped": self._reasons(DROPPED, place),
+                    "changed": self._reasons(CHANGED, place),
+                }
+                for place, step in enumerate(self._steps)
+            ],
         }
         # As it would be read from a file: lists instead of tuples.
         return json.loads(json.dumps(report))
@@ -117,7 +127,13 @@ class CleaningReport:
 
     def _reasons(self, kind: str, step: int) -> dict[str, dict[str, Any]]:
         events = sorted(event for event in self._counts if event[:2] == (kind, step))
-        return {event.reason: {
-            "documents": self._counts[event][0], "bytes": self._counts[event][1],
-            "examples": [{"source": source, "id": name} for source, name in self._examples.get(event, [])],
-        } for event in events}
+        return {
+            event.reason: {
+                "documents": self._counts[event][0],
+                "bytes": self._counts[event][1],
+                "examples": [
+                    {"source": source, "id": name} for source, name in self._examples.get(event, [])
+                ],
+            }
+            for event in events
+        }

@@ -31,8 +31,9 @@ def read_array_record(path: FilePath, options: ReadOptions, bad: BadRows) -> Ite
     try:
         from array_record.python import array_record_module  # type: ignore[import-untyped]
     except ImportError:
-        raise ImportError(f"{path} needs the library array_record: "
-                          f"pip install highnoon[array-record]") from None
+        raise ImportError(
+            f"{path} needs the library array_record: pip install highnoon[array-record]"
+        ) from None
     with local_file(path) as file:
         yield from record_rows(path, _records(array_record_module, path, os.fspath(file)), _values, bad)
 
@@ -54,8 +55,11 @@ def _records(library: Any, path: FilePath, file: str) -> Iterator[bytes]:
         reader.close()
     except RuntimeError as error:
         place = f"{path} row {start + 1}"
-        raise BadRowError(f"{place}: damaged, or no ArrayRecord file ({str(error).split(';')[0]}); fetch or "
-                          f"write it again", "rest of a damaged file", place) from error
+        raise BadRowError(
+            f"{place}: damaged, or no ArrayRecord file ({str(error).split(';')[0]}); fetch or write it again",
+            "rest of a damaged file",
+            place,
+        ) from error
 
 
 def _values(record: bytes, place: str) -> dict[str, Any]:
@@ -64,5 +68,8 @@ def _values(record: bytes, place: str) -> dict[str, Any]:
     try:
         return json_row(record.decode("utf-8"), place)
     except UnicodeDecodeError as error:
-        raise BadRowError(f"{place}: the record begins as JSON and is not UTF-8 ({error.reason}); repair it",
-                          "not UTF-8", place) from None
+        raise BadRowError(
+            f"{place}: the record begins as JSON and is not UTF-8 ({error.reason}); repair it",
+            "not UTF-8",
+            place,
+        ) from None

@@ -16,9 +16,16 @@ from highnoon.data.opening import COMPRESSED_SUFFIXES, uncompressed_name
 from highnoon.data.remote import FilePath
 
 READERS: dict[str, Reader] = {
-    ".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": read_csv, ".tsv": read_tsv,
-    ".parquet": read_parquet, ".tfrecord": read_tfrecord, ".tfrecords": read_tfrecord,
-    ".array_record": read_array_record, ".arrayrecord": read_array_record, ".json": read_json_file,
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".parquet": read_parquet,
+    ".tfrecord": read_tfrecord,
+    ".tfrecords": read_tfrecord,
+    ".array_record": read_array_record,
+    ".arrayrecord": read_array_record,
+    ".json": read_json_file,
 }
 
 # Endings of a local copy that is asked for by its bare name.

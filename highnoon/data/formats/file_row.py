@@ -24,8 +24,9 @@ class FileRow(NamedTuple):
     number: int
 
 
-def record_rows(path: FilePath, records: Iterable[bytes], decode: Callable[[bytes, str], Mapping[str, Any]],
-                bad: BadRows) -> Iterator[FileRow]:
+def record_rows(
+    path: FilePath, records: Iterable[bytes], decode: Callable[[bytes, str], Mapping[str, Any]], bad: BadRows
+) -> Iterator[FileRow]:
     """Yields the rows of a file of records.
 
     Args:

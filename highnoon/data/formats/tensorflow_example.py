@@ -23,8 +23,11 @@ def example_values(record: bytes, place: str) -> dict[str, Any]:
     try:
         features = tf.train.Example.FromString(record).features.feature
     except DecodeError:
-        raise BadRowError(f"{place}: the record is no tf.train.Example; write one with a bytes feature for "
-                          f"each field", "no example", place) from None
+        raise BadRowError(
+            f"{place}: the record is no tf.train.Example; write one with a bytes feature for each field",
+            "no example",
+            place,
+        ) from None
     return {name: _value(feature, name, place) for name, feature in features.items()}
 
 
@@ -32,7 +35,11 @@ def _value(feature: Any, name: str, place: str) -> Any:
     kind = feature.WhichOneof("kind")
     values = getattr(feature, kind).value if kind else ()
     if len(values) > MAX_VALUES:
-        raise BadRowError(f"{place}: a feature has at most {MAX_VALUES:,} values; {shown_names([name])} has "
-                          f"{len(values):,}; write text as one value", "too many values", place)
+        raise BadRowError(
+            f"{place}: a feature has at most {MAX_VALUES:,} values; {shown_names([name])} has "
+            f"{len(values):,}; write text as one value",
+            "too many values",
+            place,
+        )
     values = list(values)
     return values[0] if len(values) == 1 else values or None

@@ -76,8 +76,11 @@ def _read_v3(settings: Settings) -> dict[str, Any]:
     normalizes = settings.flag("norm_topk_prob", default=True)
     # Its balance comes from the bias alone, so no loss may pull at the router.
     return {
-        **_read(settings), "router_type": "sigmoid", "normalize_gates": normalizes,
-        "aux_loss_weight": 0.0, "router_z_loss_weight": 0.0,
+        **_read(settings),
+        "router_type": "sigmoid",
+        "normalize_gates": normalizes,
+        "aux_loss_weight": 0.0,
+        "router_z_loss_weight": 0.0,
     }
 
 
@@ -159,6 +162,11 @@ def _is_beyond_the_stack(name: str, config: ModelConfig) -> bool:
 
 DEEPSEEK_V2 = Family("deepseek_v2", "DeepseekV2ForCausalLM", _PATTERNS, _read_v2, _write_v2, _weights)
 DEEPSEEK_V3 = Family(
-    "deepseek_v3", "DeepseekV3ForCausalLM", f"{_PATTERNS} with router_type=\"sigmoid\"",
-    _read_v3, _write_v3, _weights, is_left_out=_is_beyond_the_stack,
+    "deepseek_v3",
+    "DeepseekV3ForCausalLM",
+    f'{_PATTERNS} with router_type="sigmoid"',
+    _read_v3,
+    _write_v3,
+    _weights,
+    is_left_out=_is_beyond_the_stack,
 )

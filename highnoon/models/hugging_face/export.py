@@ -71,10 +71,17 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
     with whole_folder(path, _FILES, EXPORT_MANIFEST) as folder:
         save_arrays(folder / WEIGHTS_FILE, _tensors(model, family), metadata={"format": "pt"})
         special = _special_ids(model.tokenizer)
-        _write_json(folder / CONFIG_FILE, {
-            "architectures": [family.architecture], "model_type": family.model_type, **settings, **special,
-            "dtype": "float32", "highnoon_version": __version__,
-        })
+        _write_json(
+            folder / CONFIG_FILE,
+            {
+                "architectures": [family.architecture],
+                "model_type": family.model_type,
+                **settings,
+                **special,
+                "dtype": "float32",
+                "highnoon_version": __version__,
+            },
+        )
         _write_json(folder / _GENERATION_FILE, {**special, **_turn_ends(model.tokenizer)})
         if model.tokenizer is not None:
             # The chat template stands in the settings, where `transformers` and `load_model` look for it.
@@ -103,8 +110,10 @@ def _turn_ends(tokenizer: Any) -> dict[str, Any]:
     ids = [end for end in ends if isinstance(end, int)]
     texts = [end for end in ends if isinstance(end, str)]
     all_ids = [tokenizer.eos_token_id, *ids] if ids else []
-    return {**({"eos_token_id": [i for i in dict.fromkeys(all_ids) if i is not None]} if ids else {}),
-            **({"stop_strings": texts} if texts else {})}
+    return {
+        **({"eos_token_id": [i for i in dict.fromkeys(all_ids) if i is not None]} if ids else {}),
+        **({"stop_strings": texts} if texts else {}),
+    }
 
 
 def _tokenizer_settings(model: LanguageModel) -> dict[str, Any]:
@@ -127,10 +136,15 @@ def _chat_settings(tokenizer: Any, taken: set[int | None]) -> dict[str, Any]:
     """The chat template, and the special tokens beside begin, end, padding and unknown."""
     if tokenizer.chat_template is None:
         return {}
-    others = sorted((token_id, name) for name, token_id in tokenizer.ids_of_special_tokens.items()
-                    if token_id not in taken)
-    return {"chat_template": published_template(tokenizer),
-            "additional_special_tokens": [name for _, name in others]}
+    others = sorted(
+        (token_id, name)
+        for name, token_id in tokenizer.ids_of_special_tokens.items()
+        if token_id not in taken
+    )
+    return {
+        "chat_template": published_template(tokenizer),
+        "additional_special_tokens": [name for _, name in others],
+    }
 
 
 def _write_json(file: pathlib.Path, values: dict[str, Any]) -> None:

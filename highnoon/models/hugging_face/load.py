@@ -115,7 +115,8 @@ def _check_tensors(
         unexpected.remove(_HEAD)
     wrong = [
         f"{name} is {files.shape(name)} and should be {shape}"
-        for name, shape in wanted.items() if name in files and files.shape(name) != shape
+        for name, shape in wanted.items()
+        if name in files and files.shape(name) != shape
     ]
     problems = [
         _listing("missing", [name for name in wanted if name not in files]),

@@ -24,9 +24,21 @@ def read_state_space(settings: Settings, tied: bool) -> dict[str, Any]:
     settings.require("rms_norm", True)
     # What starts a training, or chooses among equal computations, or repeats another setting.
     settings.ignore(
-        "time_step_min", "time_step_max", "time_step_floor", "time_step_scale", "time_step_init_scheme",
-        "rescale_prenorm_residual", "residual_in_fp32", "use_mambapy", "use_associative_scan",
-        "fused_add_norm", "pad_vocab_size_multiple", "ssm_cfg", "d_model", "d_inner", "n_layer",
+        "time_step_min",
+        "time_step_max",
+        "time_step_floor",
+        "time_step_scale",
+        "time_step_init_scheme",
+        "rescale_prenorm_residual",
+        "residual_in_fp32",
+        "use_mambapy",
+        "use_associative_scan",
+        "fused_add_norm",
+        "pad_vocab_size_multiple",
+        "ssm_cfg",
+        "d_model",
+        "d_inner",
+        "n_layer",
     )
     return {
         "vocab_size": settings.count("vocab_size"),

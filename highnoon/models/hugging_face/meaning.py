@@ -8,10 +8,16 @@ from highnoon.config import ModelConfig
 from highnoon.models.hugging_face.family import layer_kinds
 from highnoon.models.hugging_face.rope_settings import same_rope
 
-TRAINING_ALONE = frozenset({
-    "capacity_factor", "aux_loss_weight", "router_z_loss_weight", "bias_update_rate", "load_entropy_weight",
-    "dropout",
-})
+TRAINING_ALONE = frozenset(
+    {
+        "capacity_factor",
+        "aux_loss_weight",
+        "router_z_loss_weight",
+        "bias_update_rate",
+        "load_entropy_weight",
+        "dropout",
+    }
+)
 """Fields that no logit of inference depends on."""
 
 
@@ -92,8 +98,16 @@ def _mlp(config: ModelConfig) -> dict[str, Any]:
 
 
 def _moe(config: ModelConfig) -> dict[str, Any]:
-    names = ("num_moe_experts", "num_experts_per_tok", "num_shared_experts", "router_type", "normalize_gates",
-             "routed_scale", "num_expert_groups", "num_groups_per_tok")
+    names = (
+        "num_moe_experts",
+        "num_experts_per_tok",
+        "num_shared_experts",
+        "router_type",
+        "normalize_gates",
+        "routed_scale",
+        "num_expert_groups",
+        "num_groups_per_tok",
+    )
     return {"expert_dim": config.resolved_expert_dim, **{name: getattr(config, name) for name in names}}
 
 

@@ -76,6 +76,10 @@ def _weights(model: LanguageModel) -> Iterator[Weight]:
 
 
 QWEN3_MOE = Family(
-    "qwen3_moe", "Qwen3MoeForCausalLM", "attention+moe and attention+mlp with qk_norm=True",
-    _read, _write, _weights,
+    "qwen3_moe",
+    "Qwen3MoeForCausalLM",
+    "attention+moe and attention+mlp with qk_norm=True",
+    _read,
+    _write,
+    _weights,
 )

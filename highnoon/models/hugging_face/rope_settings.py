@@ -53,7 +53,8 @@ def same_rope(scaling: dict[str, Any] | None) -> dict[str, Any]:
     if kind is None:
         raise ConfigError(f"`rope_scaling` needs a `rope_type`; received {scaling}")
     numbers = {
-        key: value for key, value in scaling.items()
+        key: value
+        for key, value in scaling.items()
         if key not in ("rope_type", "type", "rope_theta") and value is not None
     }
     return {"rope_type": kind, **numbers}

@@ -12,11 +12,28 @@ from highnoon.models.saving import ModelFolderError
 
 # What no logit depends on: bookkeeping, special ids (the tokenizer's), and training alone.
 _WITHOUT_EFFECT = (
-    "model_type", "architectures", "transformers_version", "highnoon_version", "_name_or_path", "auto_map",
+    "model_type",
+    "architectures",
+    "transformers_version",
+    "highnoon_version",
+    "_name_or_path",
+    "auto_map",
     "transformers.js_config",
-    "torch_dtype", "dtype", "use_cache", "return_dict", "output_attentions", "output_hidden_states",
-    "output_router_logits", "initializer_range", "bos_token_id", "eos_token_id", "pad_token_id",
-    "attention_dropout", "router_aux_loss_coef", "router_jitter_noise", "pretraining_tp",
+    "torch_dtype",
+    "dtype",
+    "use_cache",
+    "return_dict",
+    "output_attentions",
+    "output_hidden_states",
+    "output_router_logits",
+    "initializer_range",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "attention_dropout",
+    "router_aux_loss_coef",
+    "router_jitter_noise",
+    "pretraining_tp",
 )
 _LISTED = 8
 _LONGEST_LIST = 100_000
@@ -57,7 +74,11 @@ class Settings:
         self.require("quantization_config", None)
 
     def count(
-        self, *names: str, default: Any = _MISSING, low: int = 1, high: int = LARGEST_SIZE,
+        self,
+        *names: str,
+        default: Any = _MISSING,
+        low: int = 1,
+        high: int = LARGEST_SIZE,
         or_null: bool = False,
     ) -> Any:
         """Returns the whole number under the first of `names` that is there, from `low` to `high`."""
@@ -158,4 +179,3 @@ class Settings:
 
     def _refuse(self, name: str, expected: str, value: Any) -> None:
         raise ModelFolderError(f"{self._source}: `{name}` must be {expected}; received {shown(value)}")
-

@@ -37,9 +37,7 @@ class PeerLink:
     ```
     """
 
-    def __init__(
-        self, connection: socket.socket, rank: int | None = None, token: str | None = None
-    ) -> None:
+    def __init__(self, connection: socket.socket, rank: int | None = None, token: str | None = None) -> None:
         connection.settimeout(5.0)
         self.connection, self.rank = connection, rank
         self.opened_at = self.heard_at = time.monotonic()

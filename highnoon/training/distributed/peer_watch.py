@@ -31,7 +31,11 @@ _POLL_SECONDS = 0.2
 _LONGEST_REASON = 500
 # What TensorFlow raises in the others when a worker goes; raised for other causes too.
 _COMMUNICATION_ERRORS = (
-    "UnavailableError", "AbortedError", "CancelledError", "DeadlineExceededError", "FailedPreconditionError",
+    "UnavailableError",
+    "AbortedError",
+    "CancelledError",
+    "DeadlineExceededError",
+    "FailedPreconditionError",
     "InternalError",
 )
 _NO_GOODBYE = "its connection closed without a goodbye, as when a process is killed"

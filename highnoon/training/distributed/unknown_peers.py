@@ -48,7 +48,8 @@ class UnknownPeers:
         print(
             f"warning: the workers' watch dropped a connection from {_address(link)}: {printable(reason)}; "
             "later ones are dropped without a word",
-            file=sys.stderr, flush=True,
+            file=sys.stderr,
+            flush=True,
         )
 
 

@@ -59,7 +59,10 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
         )
         self.decay = weight_decay
         self.learning_rate_factor = self.add_variable(
-            (), initializer="ones", dtype="float32", name="learning_rate_factor",
+            (),
+            initializer="ones",
+            dtype="float32",
+            name="learning_rate_factor",
             aggregation="only_first_replica",
         )
 

@@ -97,7 +97,10 @@ class Muon(FunctionalOptimizer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
-            "momentum": self.momentum, "beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon,
+            "momentum": self.momentum,
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
             "matrix_shapes": self._matrix_shapes,
         }
 

@@ -39,9 +39,11 @@ def test_report_counts_documents_and_bytes_of_each_reason_with_examples(make_sou
         {"too short": {"documents": 2, "bytes": 3, "examples": [{"source": "texts", "id": "1"}]}},
         {"few letters": {"documents": 1, "bytes": 9, "examples": [{"source": "texts", "id": "4"}]}},
         {},
-        {"duplicate": {"documents": 1, "bytes": 16, "examples": [{"source": "texts", "id": "2"}]}}]
+        {"duplicate": {"documents": 1, "bytes": 16, "examples": [{"source": "texts", "id": "2"}]}},
+    ]
     assert report["steps"][2]["changed"] == {
-        "email": {"documents": 1, "bytes": 24, "examples": [{"source": "texts", "id": "3"}]}}
+        "email": {"documents": 1, "bytes": 24, "examples": [{"source": "texts", "id": "3"}]}
+    }
 
 
 def test_report_is_the_same_from_a_file_and_after_another_reading(make_source):
@@ -66,12 +68,20 @@ def test_fingerprint_covers_source_steps_options_order_and_versions(make_source)
         def judge(self, document):
             return None
 
-    chains = [[], [Length(3)], [Length(4)], [Length(3), ExactDuplicates()], [ExactDuplicates(), Length(3)],
-              [Rule()]]
+    chains = [
+        [],
+        [Length(3)],
+        [Length(4)],
+        [Length(3), ExactDuplicates()],
+        [ExactDuplicates(), Length(3)],
+        [Rule()],
+    ]
     prints = [CleanedSource(make_source(TEXTS), chain).fingerprint() for chain in chains]
     Rule.version = 2
-    prints += [CleanedSource(make_source(TEXTS), [Rule()]).fingerprint(),
-               CleanedSource(make_source(TEXTS[1:]), []).fingerprint()]
+    prints += [
+        CleanedSource(make_source(TEXTS), [Rule()]).fingerprint(),
+        CleanedSource(make_source(TEXTS[1:]), []).fingerprint(),
+    ]
     assert len(set(prints)) == len(prints)
     assert CleanedSource(make_source(TEXTS), [Length(3)]).fingerprint() == prints[1]
 

@@ -19,8 +19,12 @@ def test_yaml_and_json_give_the_steps_that_are_written_there():
     - {step: personal_data, action: drop, kinds: [ip, email]}
     - step: exact_duplicates
     """
-    expected = [Length(min_words=20), Repetition(top_ngrams=(0.3, 0.2, 0.1)),
-                PersonalData("drop", ("email", "ip")), ExactDuplicates()]
+    expected = [
+        Length(min_words=20),
+        Repetition(top_ngrams=(0.3, 0.2, 0.1)),
+        PersonalData("drop", ("email", "ip")),
+        ExactDuplicates(),
+    ]
     entries = yaml.safe_load(text)
     assert from_config(entries) == from_config(json.loads(json.dumps(entries))) == expected
 
@@ -30,23 +34,42 @@ def test_options_of_a_step_make_it_again():
     assert from_config([{"step": step.name, **json.loads(json.dumps(step.options()))}]) == [step]
 
 
-@pytest.mark.parametrize(("entry", "kind", "message"), [
-    ({"step": "lenght"}, DataError, "cleaning step 2: no step is called 'lenght'; did you mean `length`?"),
-    ({"min_words": 3}, DataError, "cleaning step 2 must be a mapping with `step`"),
-    ("length", DataError, "cleaning step 2 must be a mapping with `step`"),
-    ({"step": "length", "min_word": 3}, ConfigError, "step 2 .length. has no key `min_word`; did you mean"),
-    ({"step": "length", "min_words": -3}, DataError, "`min_words` must not be negative"),
-    ({"step": ["length"]}, DataError, "cleaning step 2: no step is called .'length'."),
-    ({"step": "language", "languages": 3}, DataError, "step 2 .language.: `languages` must be a text or"),
-    ({"step": "personal_data", "kinds": 3}, DataError, "2 .personal_data.: `kinds` must be a text or a list"),
-    ({"step": "personal_data", "placeholder": "{kind:>99999999999}"}, DataError, "`{kind}` alone stands in"),
-    ({"step": "personal_data", "placeholder": "{kind.__class__}"}, DataError, "`{kind}` alone stands in"),
-    ({"step": "alphabet_share", "alphabet": ["latin"]}, DataError, "there is no alphabet .'latin'."),
-    ({"step": "near_duplicates", "num_hashes": 10**9}, DataError, "`num_hashes` must be at most 1,024"),
-    ({"step": "near_duplicates", "seed": 2**32}, DataError, "`seed` must be at most 4,294,967,295"),
-    ({"step": "length", "min_words": 10**5000}, DataError, "received an integer of 16,610 bits"),
-    ({"step": "not_in"}, DataError, "cleaning step 2 .not_in. needs `benchmark`"),
-])
+@pytest.mark.parametrize(
+    ("entry", "kind", "message"),
+    [
+        (
+            {"step": "lenght"},
+            DataError,
+            "cleaning step 2: no step is called 'lenght'; did you mean `length`?",
+        ),
+        ({"min_words": 3}, DataError, "cleaning step 2 must be a mapping with `step`"),
+        ("length", DataError, "cleaning step 2 must be a mapping with `step`"),
+        (
+            {"step": "length", "min_word": 3},
+            ConfigError,
+            "step 2 .length. has no key `min_word`; did you mean",
+        ),
+        ({"step": "length", "min_words": -3}, DataError, "`min_words` must not be negative"),
+        ({"step": ["length"]}, DataError, "cleaning step 2: no step is called .'length'."),
+        ({"step": "language", "languages": 3}, DataError, "step 2 .language.: `languages` must be a text or"),
+        (
+            {"step": "personal_data", "kinds": 3},
+            DataError,
+            "2 .personal_data.: `kinds` must be a text or a list",
+        ),
+        (
+            {"step": "personal_data", "placeholder": "{kind:>99999999999}"},
+            DataError,
+            "`{kind}` alone stands in",
+        ),
+        ({"step": "personal_data", "placeholder": "{kind.__class__}"}, DataError, "`{kind}` alone stands in"),
+        ({"step": "alphabet_share", "alphabet": ["latin"]}, DataError, "there is no alphabet .'latin'."),
+        ({"step": "near_duplicates", "num_hashes": 10**9}, DataError, "`num_hashes` must be at most 1,024"),
+        ({"step": "near_duplicates", "seed": 2**32}, DataError, "`seed` must be at most 4,294,967,295"),
+        ({"step": "length", "min_words": 10**5000}, DataError, "received an integer of 16,610 bits"),
+        ({"step": "not_in"}, DataError, "cleaning step 2 .not_in. needs `benchmark`"),
+    ],
+)
 def test_an_entry_that_is_no_step_is_an_error_that_says_which(entry, kind, message):
     with pytest.raises(kind, match=message):
         from_config([{"step": "length"}, entry])
@@ -54,7 +77,7 @@ def test_an_entry_that_is_no_step_is_an_error_that_says_which(entry, kind, messa
 
 def test_a_benchmark_is_opened_by_its_name(tmp_path):
     (tmp_path / "questions.txt").write_text("Which of the four foxes of the old story met nine crows there?")
-    step, = from_config([{"step": "not_in", "benchmark": str(tmp_path / "questions.txt")}])
+    (step,) = from_config([{"step": "not_in", "benchmark": str(tmp_path / "questions.txt")}])
     assert isinstance(step, NotIn) and len(step.options()["fingerprint"]) == 32
 
 

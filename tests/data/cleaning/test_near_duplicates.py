@@ -21,8 +21,10 @@ def story(seed, changed=0):
 
 
 def similarity(one, other, size=5):
-    sets = [{tuple(words[place:place + size]) for place in range(len(words) - size + 1)}
-            for words in (one.split(), other.split())]
+    sets = [
+        {tuple(words[place : place + size]) for place in range(len(words) - size + 1)}
+        for words in (one.split(), other.split())
+    ]
     return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
 
 
@@ -63,8 +65,12 @@ def test_texts_shorter_than_a_shingle_are_compared_whole():
 
 
 def test_an_argument_out_of_range_is_an_error():
-    for option, message in (({"threshold": 0}, "above 0"), ({"threshold": 1.5}, r"in \[0, 1\]"),
-                            ({"shingle_words": 0}, "at least 1"), ({"num_hashes": 8}, "at least 16")):
+    for option, message in (
+        ({"threshold": 0}, "above 0"),
+        ({"threshold": 1.5}, r"in \[0, 1\]"),
+        ({"shingle_words": 0}, "at least 1"),
+        ({"num_hashes": 8}, "at least 16"),
+    ):
         with pytest.raises(DataError, match=message):
             NearDuplicates(**option)
 

@@ -11,8 +11,14 @@ from highnoon.data import DataError, Document
 from highnoon.data.cleaning import Repetition
 from highnoon.data.cleaning.repetition import duplicate_shares, ngram_shares
 
-OPEN = {"lines": 1.0, "paragraphs": 1.0, "line_characters": 1.0, "paragraph_characters": 1.0,
-        "top_ngrams": (1.0,) * 3, "duplicate_ngrams": (1.0,) * 6}
+OPEN = {
+    "lines": 1.0,
+    "paragraphs": 1.0,
+    "line_characters": 1.0,
+    "paragraph_characters": 1.0,
+    "top_ngrams": (1.0,) * 3,
+    "duplicate_ngrams": (1.0,) * 6,
+}
 
 
 def naive_shares(words):
@@ -20,7 +26,7 @@ def naive_shares(words):
     total = sum(map(len, words))
     top, duplicate = [], []
     for n in range(2, 11):
-        grams = [tuple(words[place:place + n]) for place in range(len(words) - n + 1)]
+        grams = [tuple(words[place : place + n]) for place in range(len(words) - n + 1)]
         counts = collections.Counter(grams)
         repeated = [gram for gram in grams if counts[gram] > 1]
         if n < 5:
@@ -28,8 +34,9 @@ def naive_shares(words):
             longest = max((len("".join(gram)) for gram in repeated if counts[gram] == most), default=0)
             top.append(min(most * longest / total, 1.0))
         else:
-            covered = {place + offset for place, gram in enumerate(grams) if counts[gram] > 1
-                       for offset in range(n)}
+            covered = {
+                place + offset for place, gram in enumerate(grams) if counts[gram] > 1 for offset in range(n)
+            }
             duplicate.append(sum(len(words[place]) for place in covered) / total)
     return top, duplicate
 
@@ -39,7 +46,7 @@ def test_ngram_shares_equal_a_naive_count(vocabulary):
     chooser = random.Random(vocabulary)
     for length in (1, 2, 9, 10, 11, 60, 200):
         words = ["w" * (1 + chooser.randrange(vocabulary)) for _ in range(length)]
-        words += words[:length // 3]
+        words += words[: length // 3]
         top, duplicate = ngram_shares(words)
         assert (top, duplicate) == tuple(map(pytest.approx, naive_shares(words)))
 
@@ -52,16 +59,23 @@ def test_duplicate_shares_are_of_what_came_before():
     assert duplicate_shares(["long line", "b", "b", "b"]) == (0.5, pytest.approx(2 / 12))
 
 
-@pytest.mark.parametrize(("option", "text", "expected"), [
-    ({"lines": 0.3}, "a\nb\na", "duplicate lines"),
-    ({"paragraphs": 0.3}, "a\n\nb\n\na", "duplicate paragraphs"),
-    ({"line_characters": 0.4}, "x\ny\nlonger\nlonger", "characters in duplicate lines"),
-    ({"paragraph_characters": 0.4}, "x\n\ny\n\nlonger\n\nlonger", "characters in duplicate paragraphs"),
-    ({"top_ngrams": (0.5, 1.0, 1.0)}, "a b a b c d", "top 2-gram"),
-    ({"top_ngrams": (1.0, 1.0, 0.5)}, "a b c d a b c d e", "top 4-gram"),
-    ({"duplicate_ngrams": (0.5, 1.0, 1.0, 1.0, 1.0, 1.0)}, "a b c d e a b c d e f", "duplicate 5-grams"),
-    ({"duplicate_ngrams": (1.0, 1.0, 1.0, 1.0, 1.0, 0.5)}, "1 2 3 4 5 6 7 8 9 0 " * 2, "duplicate 10-grams"),
-])
+@pytest.mark.parametrize(
+    ("option", "text", "expected"),
+    [
+        ({"lines": 0.3}, "a\nb\na", "duplicate lines"),
+        ({"paragraphs": 0.3}, "a\n\nb\n\na", "duplicate paragraphs"),
+        ({"line_characters": 0.4}, "x\ny\nlonger\nlonger", "characters in duplicate lines"),
+        ({"paragraph_characters": 0.4}, "x\n\ny\n\nlonger\n\nlonger", "characters in duplicate paragraphs"),
+        ({"top_ngrams": (0.5, 1.0, 1.0)}, "a b a b c d", "top 2-gram"),
+        ({"top_ngrams": (1.0, 1.0, 0.5)}, "a b c d a b c d e", "top 4-gram"),
+        ({"duplicate_ngrams": (0.5, 1.0, 1.0, 1.0, 1.0, 1.0)}, "a b c d e a b c d e f", "duplicate 5-grams"),
+        (
+            {"duplicate_ngrams": (1.0, 1.0, 1.0, 1.0, 1.0, 0.5)},
+            "1 2 3 4 5 6 7 8 9 0 " * 2,
+            "duplicate 10-grams",
+        ),
+    ],
+)
 def test_each_bound_drops_for_its_own_reason(option, text, expected):
     assert Repetition(**OPEN).judge(Document(text)) is None
     assert Repetition(**{**OPEN, **option}).judge(Document(text)) == expected

@@ -14,26 +14,47 @@ def verdict(step, text):
     return step.judge(Document(text))
 
 
-@pytest.mark.parametrize(("step", "text", "expected"), [
-    (Length(3), "ab", "too short"), (Length(3), "abc", None),
-    (Length(max_characters=3), "abcd", "too long"), (Length(max_characters=3), "abc", None),
-    (Length(min_words=2), "one", "too short"), (Length(min_words=2), "one two", None),
-    (Length(max_words=2), "one two three", "too long"), (Length(max_words=2), "one\ntwo", None),
-])
+@pytest.mark.parametrize(
+    ("step", "text", "expected"),
+    [
+        (Length(3), "ab", "too short"),
+        (Length(3), "abc", None),
+        (Length(max_characters=3), "abcd", "too long"),
+        (Length(max_characters=3), "abc", None),
+        (Length(min_words=2), "one", "too short"),
+        (Length(min_words=2), "one two", None),
+        (Length(max_words=2), "one two three", "too long"),
+        (Length(max_words=2), "one\ntwo", None),
+    ],
+)
 def test_length_drops_beyond_its_bounds_only(step, text, expected):
     assert verdict(step, text) == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("ab 12", None), ("ab 123", "few letters"), ("éß \u3000 12", None), ("数 1", None), ("", None)])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("ab 12", None), ("ab 123", "few letters"), ("éß \u3000 12", None), ("数 1", None), ("", None)],
+)
 def test_letter_share_is_of_characters_that_are_not_whitespace(text, expected):
     assert verdict(LetterShare(0.5), text) == expected
 
 
-@pytest.mark.parametrize(("alphabet", "text"), [
-    ("latin", "Zürich, Łódź; 1984"), ("cyrillic", "Щука"), ("greek", "Ἀθήνα"), ("han", "漢字𠀋"),
-    ("japanese", "カタカナとひらがなと漢字"), ("korean", "한국어 漢字"), ("arabic", "العربية"),
-    ("devanagari", "हिन्दी"), ("hebrew", "עִבְרִית"), ("thai", "ภาษาไทย"), ("georgian", "ქართული")])
+@pytest.mark.parametrize(
+    ("alphabet", "text"),
+    [
+        ("latin", "Zürich, Łódź; 1984"),
+        ("cyrillic", "Щука"),
+        ("greek", "Ἀθήνα"),
+        ("han", "漢字𠀋"),
+        ("japanese", "カタカナとひらがなと漢字"),
+        ("korean", "한국어 漢字"),
+        ("arabic", "العربية"),
+        ("devanagari", "हिन्दी"),
+        ("hebrew", "עִבְרִית"),
+        ("thai", "ภาษาไทย"),
+        ("georgian", "ქართული"),
+    ],
+)
 def test_each_alphabet_knows_its_letters_and_no_other(alphabet, text):
     assert verdict(AlphabetShare(alphabet, 1.0), text) is None
     other = "latin" if alphabet != "latin" else "greek"
@@ -62,14 +83,17 @@ def test_language_keeps_the_languages_asked_for():
     assert verdict(Language(), "The house") == "language unclear"
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda: Length(-1), "`min_characters` must not be negative; received -1"),
-    (lambda: Length(9, 5), "`max_characters` must be at least min_characters=9; received 5"),
-    (lambda: Length(max_words="9"), "`max_words` must be a whole number"),
-    (lambda: LetterShare(2), r"`least` must be in \[0, 1\]; received 2"),
-    (lambda: LetterShare("1e-3"), r"`least` must be a number; received '1e-3'"),
-    (lambda: AlphabetShare("latn"), "there is no alphabet 'latn'; did you mean 'latin'"),
-])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Length(-1), "`min_characters` must not be negative; received -1"),
+        (lambda: Length(9, 5), "`max_characters` must be at least min_characters=9; received 5"),
+        (lambda: Length(max_words="9"), "`max_words` must be a whole number"),
+        (lambda: LetterShare(2), r"`least` must be in \[0, 1\]; received 2"),
+        (lambda: LetterShare("1e-3"), r"`least` must be a number; received '1e-3'"),
+        (lambda: AlphabetShare("latn"), "there is no alphabet 'latn'; did you mean 'latin'"),
+    ],
+)
 def test_an_option_out_of_range_is_an_error_that_names_it(make, message):
     with pytest.raises(DataError, match=message):
         make()

@@ -11,8 +11,9 @@ from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.formats.array_record import read_array_record
 from highnoon.data.read_options import ReadOptions
 
-library = pytest.importorskip("array_record.python.array_record_module",
-                              reason="the extra array-record is not installed")
+library = pytest.importorskip(
+    "array_record.python.array_record_module", reason="the extra array-record is not installed"
+)
 
 
 def write(file: pathlib.Path, records: list[bytes]) -> pathlib.Path:
@@ -30,7 +31,9 @@ def test_json_and_examples_are_rows(tmp_path: pathlib.Path) -> None:
     record = tf.train.Example(features=tf.train.Features(feature={"text": text})).SerializeToString()
     file = write(tmp_path / "a.array_record", ['{"text": "é"}'.encode(), record])
     assert list(read_array_record(file, ReadOptions(), BadRows())) == [
-        ({"text": "é"}, f"{file} row 1", 1), ({"text": b"two"}, f"{file} row 2", 2)]
+        ({"text": "é"}, f"{file} row 1", 1),
+        ({"text": b"two"}, f"{file} row 2", 2),
+    ]
 
 
 def test_more_rows_than_are_read_at_once_come_in_order(tmp_path: pathlib.Path) -> None:

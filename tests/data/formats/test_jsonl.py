@@ -26,8 +26,10 @@ def test_skipped_lines_are_counted_by_reason(tmp_path: pathlib.Path) -> None:
     rows = list(read_jsonl(tmp_path / "a.jsonl", ReadOptions(), bad))
     assert [row.values for row in rows] == [{"a": 1}, {"a": 3}]
     assert {reason: found["places"] for reason, found in bad.report()["reasons"].items()} == {
-        "not JSON": [f"{tmp_path}/a.jsonl:3"], "no JSON object": [f"{tmp_path}/a.jsonl:4"],
-        "not UTF-8": [f"{tmp_path}/a.jsonl:5"]}
+        "not JSON": [f"{tmp_path}/a.jsonl:3"],
+        "no JSON object": [f"{tmp_path}/a.jsonl:4"],
+        "not UTF-8": [f"{tmp_path}/a.jsonl:5"],
+    }
 
 
 def test_the_first_bad_line_is_an_error(tmp_path: pathlib.Path) -> None:
@@ -42,9 +44,15 @@ def test_brackets_without_end_are_an_error(tmp_path: pathlib.Path) -> None:
         list(read_jsonl(tmp_path / "a.jsonl", ReadOptions(), BadRows()))
 
 
-@pytest.mark.parametrize("line", [
-    '{"text": ' + "[" * 70 + "]" * 70 + "}", '{"text": ' + '{"a":' * 70 + "1" + "}" * 71, "[" * 100_000,
-    '{"a":' * 100_000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"text": ' + "[" * 70 + "]" * 70 + "}",
+        '{"text": ' + '{"a":' * 70 + "1" + "}" * 71,
+        "[" * 100_000,
+        '{"a":' * 100_000,
+    ],
+)
 def test_a_row_nested_too_deep_is_left_out(tmp_path: pathlib.Path, line: str) -> None:
     (tmp_path / "a.jsonl").write_text('{"a": 1}\n' + line + '\n{"a": "[[{{' + "[" * 70 + '"}\n')
     bad = BadRows(skip=True)

@@ -15,27 +15,72 @@ import highnoon as hn
 SHAPE = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 3, "max_position_embeddings": 64}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
 LATENT = {
-    "num_attention_heads": 4, "num_key_value_heads": 4, "kv_lora_rank": 16, "q_lora_rank": 12,
-    "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 6, "first_k_dense_replace": 1,
-    "intermediate_size": 48, "moe_intermediate_size": 20, "n_routed_experts": 8, "num_experts_per_tok": 3,
-    "n_shared_experts": 2, "n_group": 4, "topk_group": 2, "routed_scaling_factor": 1.7,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 16,
+    "q_lora_rank": 12,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 6,
+    "first_k_dense_replace": 1,
+    "intermediate_size": 48,
+    "moe_intermediate_size": 20,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 3,
+    "n_shared_experts": 2,
+    "n_group": 4,
+    "topk_group": 2,
+    "routed_scaling_factor": 1.7,
 }
 STATE = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "conv_kernel": 3}
-LLAMA3 = {"rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0,
-          "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
-YARN = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "mscale": 0.8, "mscale_all_dim": 0.6,
-        "beta_fast": 8.0, "original_max_position_embeddings": 16}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 500.0,
+    "factor": 4.0,
+    "mscale": 0.8,
+    "mscale_all_dim": 0.6,
+    "beta_fast": 8.0,
+    "original_max_position_embeddings": 16,
+}
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "llama": {**SHAPE, **HEADS, "intermediate_size": 48, "rope_parameters": LLAMA3, "rms_norm_eps": 1e-3},
-    "mistral": {**SHAPE, **HEADS, "intermediate_size": 48, "head_dim": 16, "sliding_window": 5,
-                "tie_word_embeddings": True},
+    "mistral": {
+        **SHAPE,
+        **HEADS,
+        "intermediate_size": 48,
+        "head_dim": 16,
+        "sliding_window": 5,
+        "tie_word_embeddings": True,
+    },
     "mixtral": {**SHAPE, **HEADS, "intermediate_size": 24, "num_local_experts": 5, "num_experts_per_tok": 2},
-    "qwen3_moe": {**SHAPE, **HEADS, "head_dim": 10, "intermediate_size": 48, "moe_intermediate_size": 24,
-                  "num_experts": 6, "num_experts_per_tok": 3, "norm_topk_prob": False,
-                  "mlp_only_layers": [1], "rms_norm_eps": 1e-4},
-    "deepseek_v2": {**SHAPE, **LATENT, "q_lora_rank": None, "topk_method": "group_limited_greedy",
-                    "rope_parameters": YARN},
+    "qwen3_moe": {
+        **SHAPE,
+        **HEADS,
+        "head_dim": 10,
+        "intermediate_size": 48,
+        "moe_intermediate_size": 24,
+        "num_experts": 6,
+        "num_experts_per_tok": 3,
+        "norm_topk_prob": False,
+        "mlp_only_layers": [1],
+        "rms_norm_eps": 1e-4,
+    },
+    "deepseek_v2": {
+        **SHAPE,
+        **LATENT,
+        "q_lora_rank": None,
+        "topk_method": "group_limited_greedy",
+        "rope_parameters": YARN,
+    },
     "deepseek_v3": {**SHAPE, **LATENT, "rope_parameters": YARN},
     "mamba": {**STATE, "time_step_rank": 3},
     "mamba2": {**STATE, "num_heads": 8, "head_dim": 8, "n_groups": 2, "layer_norm_epsilon": 1e-3},

@@ -48,10 +48,16 @@ def test_an_exported_model_has_the_same_logits_there(name, loaded, token_ids, tm
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes TensorFlow's gradients")
-@pytest.mark.parametrize("name", [
-    "llama", pytest.param("qwen3_moe", marks=pytest.mark.slow),
-    pytest.param("deepseek_v3", marks=pytest.mark.slow), "mamba", "mamba2",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "llama",
+        pytest.param("qwen3_moe", marks=pytest.mark.slow),
+        pytest.param("deepseek_v3", marks=pytest.mark.slow),
+        "mamba",
+        "mamba2",
+    ],
+)
 def test_gradients_of_the_loss_are_those_of_transformers(name, published, loaded, token_ids, tmp_path):
     expected = _reference_gradients(published(name), token_ids, tmp_path)
     model = loaded(name)

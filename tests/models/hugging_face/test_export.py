@@ -55,7 +55,12 @@ def test_an_earlier_export_is_replaced_and_nothing_else_is(model, tmp_path):
     hn.export_model(model, tmp_path / "llama")
     names = {file.name for file in (tmp_path / "llama").iterdir()}
     assert names == {
-        "README.md", "config.json", "generation_config.json", "highnoon_manifest.json", "model.safetensors"}
+        "README.md",
+        "config.json",
+        "generation_config.json",
+        "highnoon_manifest.json",
+        "model.safetensors",
+    }
     again = hn.load_model(tmp_path / "llama")
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(again.backbone.final_norm.scale), 2)
     hn.save_model(model, tmp_path / "ours")
@@ -137,10 +142,15 @@ def pretrained(with_begin: bool) -> PretrainedTokenizer:
     return PretrainedTokenizer(engine.to_str())
 
 
-@pytest.mark.parametrize("tokenizer", [
-    ByteTokenizer(), QWTTextTokenizer().train_from_texts(["low lower lowest"] * 9, vocab_size=280),
-    pretrained(with_begin=True), pretrained(with_begin=False),
-])
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        ByteTokenizer(),
+        QWTTextTokenizer().train_from_texts(["low lower lowest"] * 9, vocab_size=280),
+        pretrained(with_begin=True),
+        pretrained(with_begin=False),
+    ],
+)
 def test_the_exported_tokenizer_frames_a_text_as_training_does_without_the_end(model, tokenizer, tmp_path):
     model.tokenizer = tokenizer
     folder = hn.export_model(model, tmp_path / "llama")

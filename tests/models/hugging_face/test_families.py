@@ -13,10 +13,16 @@ EXPORTABLE = {
     "mistral": {"block_pattern": "sliding_attention+mlp", "sliding_window": 8},
     "mixtral": {"block_pattern": "moe_only"},
     "qwen3_moe": {"block_pattern": "attention+moe, attention+mlp", "qk_norm": True},
-    "deepseek_v2": {"block_pattern": "latent_attention+moe", "num_shared_experts": 1,
-                    "normalize_gates": False},
-    "deepseek_v3": {"block_pattern": "latent_attention+moe", "num_shared_experts": 1,
-                    "router_type": "sigmoid"},
+    "deepseek_v2": {
+        "block_pattern": "latent_attention+moe",
+        "num_shared_experts": 1,
+        "normalize_gates": False,
+    },
+    "deepseek_v3": {
+        "block_pattern": "latent_attention+moe",
+        "num_shared_experts": 1,
+        "router_type": "sigmoid",
+    },
     "mamba": {"block_pattern": "mamba"},
     "mamba2": {"block_pattern": "mamba_only"},
 }
@@ -30,35 +36,44 @@ def test_the_family_of_a_configuration_of_ones_own_is_found(name):
     assert settings["vocab_size"] == 61
 
 
-@pytest.mark.parametrize(("fields", "words"), [
-    ({"block_pattern": "gated_delta_rule+mlp"}, "no model of transformers. These patterns can be exported"),
-    ({"block_pattern": "mamba2+moe, attention+moe"}, "attention\\+mlp \\(llama\\)"),
-    ({"block_pattern": "sliding_attention+mlp", "qk_norm": True}, "mistral has not qk_norm=True"),
-    ({"block_pattern": "moe_only", "num_shared_experts": 1}, "mixtral has not num_shared_experts=1"),
-    ({"block_pattern": "moe_only", "router_type": "sigmoid"}, "mixtral has not router_type='sigmoid'"),
-    ({"block_pattern": "latent_attention+moe", "router_type": "sigmoid"}, "`num_shared_experts` is 0"),
-    ({"block_pattern": "latent_attention+mlp", "norm_epsilon": 1e-5}, "rms_norm_eps"),
-])
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"block_pattern": "gated_delta_rule+mlp"},
+            "no model of transformers. These patterns can be exported",
+        ),
+        ({"block_pattern": "mamba2+moe, attention+moe"}, "attention\\+mlp \\(llama\\)"),
+        ({"block_pattern": "sliding_attention+mlp", "qk_norm": True}, "mistral has not qk_norm=True"),
+        ({"block_pattern": "moe_only", "num_shared_experts": 1}, "mixtral has not num_shared_experts=1"),
+        ({"block_pattern": "moe_only", "router_type": "sigmoid"}, "mixtral has not router_type='sigmoid'"),
+        ({"block_pattern": "latent_attention+moe", "router_type": "sigmoid"}, "`num_shared_experts` is 0"),
+        ({"block_pattern": "latent_attention+mlp", "norm_epsilon": 1e-5}, "rms_norm_eps"),
+    ],
+)
 def test_a_model_of_no_family_is_told_what_is_in_the_way(fields, words):
     with pytest.raises(ModelFolderError, match=words):
         family_for(ModelConfig(**TINY, **fields))
 
 
-@pytest.mark.parametrize(("name", "setting", "value"), [
-    ("mamba", "use_bias", True),
-    ("mamba", "use_conv_bias", False),
-    ("mamba", "hidden_act", "relu"),
-    ("mamba", "intermediate_size", 100),
-    ("mamba2", "time_step_limit", [0.1, 0.5]),
-    ("mamba2", "num_heads", 3),
-    ("qwen3_moe", "use_sliding_window", True),
-    ("deepseek_v2", "norm_topk_prob", True),
-    ("deepseek_v2", "topk_method", "other"),
-    ("deepseek_v2", "num_key_value_heads", 3),
-    ("deepseek_v3", "rope_interleave", False),
-    ("deepseek_v3", "rms_norm_eps", 1e-5),
-    ("deepseek_v3", "scoring_func", "softmax"),
-])
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        ("mamba", "use_bias", True),
+        ("mamba", "use_conv_bias", False),
+        ("mamba", "hidden_act", "relu"),
+        ("mamba", "intermediate_size", 100),
+        ("mamba2", "time_step_limit", [0.1, 0.5]),
+        ("mamba2", "num_heads", 3),
+        ("qwen3_moe", "use_sliding_window", True),
+        ("deepseek_v2", "norm_topk_prob", True),
+        ("deepseek_v2", "topk_method", "other"),
+        ("deepseek_v2", "num_key_value_heads", 3),
+        ("deepseek_v3", "rope_interleave", False),
+        ("deepseek_v3", "rms_norm_eps", 1e-5),
+        ("deepseek_v3", "scoring_func", "softmax"),
+    ],
+)
 def test_a_setting_that_a_family_may_have_and_we_have_not_is_named(name, setting, value):
     config = ModelConfig(**TINY, **EXPORTABLE[name])
     settings = FAMILIES[name].write(config)

@@ -21,7 +21,11 @@ from highnoon.models.hugging_face.families import FAMILIES, family_of, read_conf
 from highnoon.models.memory import require_memory
 
 _SHAPE = {
-    "vocab_size": 300, "embedding_dim": 32, "num_reasoning_blocks": 2, "max_seq_length": 64, "num_heads": 2,
+    "vocab_size": 300,
+    "embedding_dim": 32,
+    "num_reasoning_blocks": 2,
+    "max_seq_length": 64,
+    "num_heads": 2,
 }
 _PATTERNS = {
     "llama": {"block_pattern": "attention+mlp"},
@@ -30,7 +34,9 @@ _PATTERNS = {
     "qwen3_moe": {"block_pattern": "attention+moe, attention+mlp", "qk_norm": True},
     "deepseek_v2": {"block_pattern": "latent_attention+moe", "num_shared_experts": 1, "q_lora_rank": 8},
     "deepseek_v3": {
-        "block_pattern": "latent_attention+moe", "num_shared_experts": 1, "router_type": "sigmoid",
+        "block_pattern": "latent_attention+moe",
+        "num_shared_experts": 1,
+        "router_type": "sigmoid",
     },
     "mamba": {"block_pattern": "mamba"},
     "mamba2": {"block_pattern": "mamba2"},
@@ -41,12 +47,49 @@ VALID: dict[str, dict[str, Any]] = {
 }
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 32}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-HOSTILE = st.sampled_from([
-    10**9, 10**12, 10**18, 10**400, 10**5000, 0, -1, -(10**400), 1, 2, 3, 7, 1.5, 4096.0, 1e300, math.nan,
-    math.inf, -math.inf, None, True, False, "", "8", "silu", "auto", "\ud800", "\x1b[31m\n",
-    "x" * 10_000, [], [1], {}, {"a": 1}, [[[]]], [0] * 1000, {"rope_type": []}, {"rope_type": "yarn"},
-    {"rope_theta": 0}, YARN, LLAMA3,
-])
+HOSTILE = st.sampled_from(
+    [
+        10**9,
+        10**12,
+        10**18,
+        10**400,
+        10**5000,
+        0,
+        -1,
+        -(10**400),
+        1,
+        2,
+        3,
+        7,
+        1.5,
+        4096.0,
+        1e300,
+        math.nan,
+        math.inf,
+        -math.inf,
+        None,
+        True,
+        False,
+        "",
+        "8",
+        "silu",
+        "auto",
+        "\ud800",
+        "\x1b[31m\n",
+        "x" * 10_000,
+        [],
+        [1],
+        {},
+        {"a": 1},
+        [[[]]],
+        [0] * 1000,
+        {"rope_type": []},
+        {"rope_type": "yarn"},
+        {"rope_theta": 0},
+        YARN,
+        LLAMA3,
+    ]
+)
 
 
 @st.composite
@@ -89,8 +132,13 @@ def test_a_configuration_of_each_family_is_read_as_it_is(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_changed_configuration_is_read_or_refused_in_one_line(name):
-    @settings(max_examples=100, deadline=None, database=None, derandomize=True,
-              suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=100,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(changed(name))
     def check(values):
         judge(values)
@@ -98,25 +146,36 @@ def test_a_changed_configuration_is_read_or_refused_in_one_line(name):
     check()
 
 
-@pytest.mark.parametrize(("name", "change", "words"), [
-    ("llama", {"num_hidden_layers": 10**9}, "`num_hidden_layers` must be a whole number from 1 to 4,096"),
-    ("llama", {"vocab_size": 2 * 10**9, "hidden_size": 2**16}, "GiB to run"),
-    ("llama", {"hidden_size": 10**400}, "`hidden_size` must be a whole number .* an integer of 1,329 bits"),
-    ("llama", {"hidden_size": None}, "`hidden_size` must be a whole number .* received None"),
-    ("llama", {"num_attention_heads": 0}, "`num_attention_heads` must be a whole number .* received 0"),
-    ("llama", {"num_key_value_heads": 0}, "`num_key_value_heads` must be a whole number .* received 0"),
-    ("llama", {"rms_norm_eps": math.nan}, "`rms_norm_eps` must be a finite number above 0; received nan"),
-    ("llama", {"rope_parameters": [1]}, "`rope_parameters` must be an object"),
-    ("llama", {"rope_parameters": {**LLAMA3, "high_freq_factor": 1.0}}, "high_freq_factor above"),
-    ("llama", {"tie_word_embeddings": "yes"}, "`tie_word_embeddings` must be true or false; received 'yes'"),
-    ("llama", {"model_type": ["llama"]}, r"model_type \['llama'\]; HighNoon loads"),
-    ("qwen3_moe", {"decoder_sparse_step": 0}, "`decoder_sparse_step` must be a whole number"),
-    ("qwen3_moe", {"mlp_only_layers": [[1]]}, "`mlp_only_layers` must be a list of layers"),
-    ("deepseek_v2", {"first_k_dense_replace": "1"}, "`first_k_dense_replace` must be a whole number"),
-    ("deepseek_v3", {"kv_lora_rank": None}, "`kv_lora_rank` must be a whole number"),
-    ("mamba", {"time_step_rank": 0}, "`time_step_rank` must be a whole number"),
-    ("mamba2", {"head_dim": 0}, "`head_dim` must be a whole number"),
-])
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("llama", {"num_hidden_layers": 10**9}, "`num_hidden_layers` must be a whole number from 1 to 4,096"),
+        ("llama", {"vocab_size": 2 * 10**9, "hidden_size": 2**16}, "GiB to run"),
+        (
+            "llama",
+            {"hidden_size": 10**400},
+            "`hidden_size` must be a whole number .* an integer of 1,329 bits",
+        ),
+        ("llama", {"hidden_size": None}, "`hidden_size` must be a whole number .* received None"),
+        ("llama", {"num_attention_heads": 0}, "`num_attention_heads` must be a whole number .* received 0"),
+        ("llama", {"num_key_value_heads": 0}, "`num_key_value_heads` must be a whole number .* received 0"),
+        ("llama", {"rms_norm_eps": math.nan}, "`rms_norm_eps` must be a finite number above 0; received nan"),
+        ("llama", {"rope_parameters": [1]}, "`rope_parameters` must be an object"),
+        ("llama", {"rope_parameters": {**LLAMA3, "high_freq_factor": 1.0}}, "high_freq_factor above"),
+        (
+            "llama",
+            {"tie_word_embeddings": "yes"},
+            "`tie_word_embeddings` must be true or false; received 'yes'",
+        ),
+        ("llama", {"model_type": ["llama"]}, r"model_type \['llama'\]; HighNoon loads"),
+        ("qwen3_moe", {"decoder_sparse_step": 0}, "`decoder_sparse_step` must be a whole number"),
+        ("qwen3_moe", {"mlp_only_layers": [[1]]}, "`mlp_only_layers` must be a list of layers"),
+        ("deepseek_v2", {"first_k_dense_replace": "1"}, "`first_k_dense_replace` must be a whole number"),
+        ("deepseek_v3", {"kv_lora_rank": None}, "`kv_lora_rank` must be a whole number"),
+        ("mamba", {"time_step_rank": 0}, "`time_step_rank` must be a whole number"),
+        ("mamba2", {"head_dim": 0}, "`head_dim` must be a whole number"),
+    ],
+)
 def test_a_refusal_names_the_file_the_setting_and_what_was_expected(name, change, words):
     message = judge({**VALID[name], **change})
     assert message != "read"

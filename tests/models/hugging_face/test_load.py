@@ -77,17 +77,20 @@ def test_bfloat16_weights_load_as_the_floats_that_they_are(folder):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(got), expected)
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"model_type": "gpt2"}, "model_type 'gpt2'; HighNoon loads llama, mistral"),
-    ({"attention_bias": True}, "`attention_bias`=True"),
-    ({"mlp_bias": True}, "`mlp_bias`=True"),
-    ({"hidden_act": "gelu"}, "`hidden_act`='gelu', and HighNoon's layers have only 'silu'"),
-    ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config"),
-    ({"logit_scale": 0.5}, "not known here: logit_scale"),
-    ({"rope_parameters": {"rope_type": "longrope", "factor": 2.0}}, "longrope"),
-    ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
-    ({"num_attention_heads": 3, "head_dim": 5}, "head_dim"),
-])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model_type": "gpt2"}, "model_type 'gpt2'; HighNoon loads llama, mistral"),
+        ({"attention_bias": True}, "`attention_bias`=True"),
+        ({"mlp_bias": True}, "`mlp_bias`=True"),
+        ({"hidden_act": "gelu"}, "`hidden_act`='gelu', and HighNoon's layers have only 'silu'"),
+        ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config"),
+        ({"logit_scale": 0.5}, "not known here: logit_scale"),
+        ({"rope_parameters": {"rope_type": "longrope", "factor": 2.0}}, "longrope"),
+        ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+        ({"num_attention_heads": 3, "head_dim": 5}, "head_dim"),
+    ],
+)
 def test_a_setting_that_is_not_to_be_had_is_named(folder, changes, words):
     change_settings(folder, **changes)
     with pytest.raises(ModelFolderError, match=words):
@@ -102,13 +105,18 @@ def test_a_missing_setting_is_named(folder):
         hn.load_model(folder)
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda tensors: tensors.pop("model.norm.weight"), "1 missing \\(model.norm.weight\\)"),
-    (lambda tensors: tensors.update(score=np.ones(3, "float32")), "1 unexpected \\(score\\)"),
-    (lambda tensors: tensors.update({"model.norm.weight": np.ones(3, "float32")}),
-     "model.norm.weight is \\(3,\\) and should be \\(16,\\)"),
-    (lambda tensors: tensors.update({"model.norm.weight": np.ones(16, "int8")}), "type I8"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensors: tensors.pop("model.norm.weight"), "1 missing \\(model.norm.weight\\)"),
+        (lambda tensors: tensors.update(score=np.ones(3, "float32")), "1 unexpected \\(score\\)"),
+        (
+            lambda tensors: tensors.update({"model.norm.weight": np.ones(3, "float32")}),
+            "model.norm.weight is \\(3,\\) and should be \\(16,\\)",
+        ),
+        (lambda tensors: tensors.update({"model.norm.weight": np.ones(16, "int8")}), "type I8"),
+    ],
+)
 def test_tensors_that_do_not_fit_are_named(folder, change, words):
     change_tensors(folder, change)
     with pytest.raises(ModelFolderError, match=words):
@@ -144,18 +152,25 @@ def test_an_index_cannot_name_files_elsewhere(folder):
         hn.load_model(folder)
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("[" * 100_000, "nests lists or objects"), ("[]", "expected an object; received a list"),
-    ("{}", "`weight_map`: expected an object; received null"), ('{"weight_map": [1]}', "received a list"),
-    ('{"weight_map": {"a": 3}}', "the file of 'a': expected a text; received an integer"),
-    ('{"weight_map": {}}', "lists no tensors"), ('{"weight_map": {"a": ".."}}', "outside its folder"),
-    ('{"weight_map": {"a": "/etc/passwd"}}', "outside its folder"),
-    ('{"weight_map": {"a": ""}}', "outside its folder"),
-    ('{"weight_map": {"a": "b\\\\c"}}', "outside its folder"),
-    ('{"weight_map": {"a": "\\u0000"}}', "outside"),
-    ('{"weight_map": {"a": "\\ud800"}}', "."), ('{"weight_map": {"a": "absent"}}', "absent is missing"),
-    ('{"weight_map": {"a": "config.json"}}', "damaged or no safetensors file"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000, "nests lists or objects"),
+        ("[]", "expected an object; received a list"),
+        ("{}", "`weight_map`: expected an object; received null"),
+        ('{"weight_map": [1]}', "received a list"),
+        ('{"weight_map": {"a": 3}}', "the file of 'a': expected a text; received an integer"),
+        ('{"weight_map": {}}', "lists no tensors"),
+        ('{"weight_map": {"a": ".."}}', "outside its folder"),
+        ('{"weight_map": {"a": "/etc/passwd"}}', "outside its folder"),
+        ('{"weight_map": {"a": ""}}', "outside its folder"),
+        ('{"weight_map": {"a": "b\\\\c"}}', "outside its folder"),
+        ('{"weight_map": {"a": "\\u0000"}}', "outside"),
+        ('{"weight_map": {"a": "\\ud800"}}', "."),
+        ('{"weight_map": {"a": "absent"}}', "absent is missing"),
+        ('{"weight_map": {"a": "config.json"}}', "damaged or no safetensors file"),
+    ],
+)
 def test_an_index_that_does_not_fit_is_named(folder, text, words):
     (folder / "model.safetensors.index.json").write_text(text)
     with pytest.raises(ModelFolderError, match=words) as failure:
@@ -163,11 +178,18 @@ def test_an_index_that_does_not_fit_is_named(folder, text, words):
     assert "\n" not in str(failure.value)
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"\xff" * 8, b"\0" * 8, (2**40).to_bytes(8, "little") + b"{}", b"\x02" + b"\0" * 7 + b"{}" * 50,
-    (90).to_bytes(8, "little")
-    + b'{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000000000]}}'.ljust(90),
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff" * 8,
+        b"\0" * 8,
+        (2**40).to_bytes(8, "little") + b"{}",
+        b"\x02" + b"\0" * 7 + b"{}" * 50,
+        (90).to_bytes(8, "little")
+        + b'{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000000000]}}'.ljust(90),
+    ],
+)
 def test_a_file_that_holds_less_than_its_header_says_is_damaged(folder, content):
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(ModelFolderError):
