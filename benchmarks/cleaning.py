@@ -34,7 +34,7 @@ from highnoon.data.cleaning import (
     PersonalData,
     Repetition,
 )
-from highnoon.data.contamination import find_contamination
+from highnoon.data.cleaning.contamination import find_contamination
 
 
 class Held(DocumentSource):

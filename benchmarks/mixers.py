@@ -30,11 +30,11 @@ import tensorflow as tf
 from peak_rise import peak_rise
 from report import write_report
 
-from highnoon.layers.causal_self_attention import CausalSelfAttention
-from highnoon.layers.gated_delta_rule import GatedDeltaRule
-from highnoon.layers.latent_attention import LatentAttention
-from highnoon.layers.selective_state_space import SelectiveStateSpace
-from highnoon.layers.state_space_duality import StateSpaceDuality
+from highnoon.layers.attention.causal_self_attention import CausalSelfAttention
+from highnoon.layers.attention.latent_attention import LatentAttention
+from highnoon.layers.recurrence.gated_delta_rule import GatedDeltaRule
+from highnoon.layers.recurrence.selective_state_space import SelectiveStateSpace
+from highnoon.layers.recurrence.state_space_duality import StateSpaceDuality
 
 HEADS = 6
 Step = Callable[[], object]

@@ -30,7 +30,7 @@ from report import write_report
 from highnoon.config import ModelConfig
 from highnoon.models import LanguageModel, count_parameters
 from highnoon.training.optimizers import AdamW
-from highnoon.training.step import TrainStep
+from highnoon.training.steps.step import TrainStep
 
 Batch = dict[str, np.ndarray]
 Step = Callable[[Batch], float]

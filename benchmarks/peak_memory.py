@@ -30,7 +30,7 @@ TOKENS, WIDTH, VOCAB_SIZE = 16384, 256, 32768
 def attention_case(length: int, is_chunked: bool) -> Callable[[], object]:
     import tensorflow as tf
 
-    from highnoon.layers.attention import causal_attention
+    from highnoon.layers.attention.blockwise_attention import causal_attention
 
     query, key, value = (tf.random.normal((1, length, HEADS, HEAD_DIM)) for _ in range(3))
 

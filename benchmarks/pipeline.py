@@ -25,7 +25,7 @@ import numpy as np
 from report import write_report
 
 from highnoon.data import PackedRows, StandardLibrary, TokenStore, tokenize, train_tokenizer
-from highnoon.data.token_store import COLUMNS, MANIFEST_FILE, STORE_VERSION, TOKENS_FILE
+from highnoon.data.tokens.token_store import COLUMNS, MANIFEST_FILE, STORE_VERSION, TOKENS_FILE
 from highnoon.tokenization import ByteTokenizer
 
 ROW_LENGTH, BATCH_SIZES = 1024, (8, 64)

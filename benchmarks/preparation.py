@@ -149,11 +149,11 @@ def _sample(pid: int, peaks: list[float]) -> None:
 def stages(folder: pathlib.Path, megabytes: float) -> dict[str, float]:
     """MB of text a second of each stage by itself, in one process."""
     from highnoon.data import Files
-    from highnoon.data.encoding import encode_batch
-    from highnoon.data.filling import document_batches
-    from highnoon.data.splitting import split_hash
+    from highnoon.data.tokens.encoding import encode_batch
+    from highnoon.data.tokens.filling import document_batches
+    from highnoon.data.tokens.splitting import split_hash
     from highnoon.tokenization import load_tokenizer
-    from highnoon.tokenization.word_cuts import cut_words
+    from highnoon.tokenization.byte_pair.word_cuts import cut_words
 
     source, tokenizer = Files(folder / "corpus.jsonl"), load_tokenizer(folder / "tokenizer")
     batches, size = [], 0

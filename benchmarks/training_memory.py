@@ -1,4 +1,4 @@
-"""How far the memory of a training step rises, beside what `highnoon.training.activation_memory` expects.
+"""The measured rise of memory in a training step beside the estimate of `activation_memory`.
 
     python benchmarks/training_memory.py
 
@@ -49,9 +49,9 @@ def measure_here(name: str, rows: int) -> None:
     import keras
 
     import highnoon as hn
-    from highnoon.training.activation_memory import activation_bytes
     from highnoon.training.optimizers import make_optimizer
-    from highnoon.training.step import TrainStep
+    from highnoon.training.preflight.activation_memory import activation_bytes
+    from highnoon.training.steps.step import TrainStep
 
     model = hn.HSMN(**{**SHAPE, **CASES[name]})
     if name == "checkpointing":

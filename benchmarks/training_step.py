@@ -25,7 +25,7 @@ from report import write_report
 
 import highnoon as hn
 from highnoon.training.optimizers import AdamW
-from highnoon.training.step import TrainStep
+from highnoon.training.steps.step import TrainStep
 
 VOCAB_SIZE, WIDTH, LAYERS, HEADS, FFN = 8192, 320, 6, 5, 864
 ROWS, LENGTH = 8, 256

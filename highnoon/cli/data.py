@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int | None:
 
 def run_inspect(arguments: argparse.Namespace) -> None:
     from highnoon.data import TokenStore
-    from highnoon.data.bad_rows import describe_left_out
+    from highnoon.data.records.bad_records import describe_left_out
     from highnoon.files.terminal_console import TerminalConsole
 
     require_count("--documents", arguments.documents, least=0)
@@ -96,7 +96,7 @@ def run_inspect(arguments: argparse.Namespace) -> None:
 
 def marked_text(store: Any, document: int, most_characters: int = 2000) -> str:
     """Returns a document's text, what is only read in ⟦brackets⟧, cut where it is long."""
-    from highnoon.data.prepared_tokens import stored_text
+    from highnoon.data.sources.prepared_tokens import stored_text
 
     text, stretches, _ = stored_text(store, document)
     marked, place = "", 0
@@ -109,9 +109,9 @@ def marked_text(store: Any, document: int, most_characters: int = 2000) -> str:
 
 def run_stats(arguments: argparse.Namespace) -> None:
     from highnoon.data import TokenStore
-    from highnoon.data.bad_rows import describe_left_out, left_out
-    from highnoon.data.prepared_tokens import is_prepared
-    from highnoon.data.statistics import source_statistics, store_statistics
+    from highnoon.data.records.bad_records import describe_left_out, left_out
+    from highnoon.data.sources.prepared_tokens import is_prepared
+    from highnoon.data.tokens.statistics import source_statistics, store_statistics
 
     if is_prepared(arguments.source):
         if given := list(given_reading_options(arguments)):

@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from highnoon.data.contamination import find_contamination, report_contamination
+    from highnoon.data.cleaning.contamination import find_contamination, report_contamination
 
     require_count("--words", arguments.words, least=2, most=MAX_SIZE)
     require_number("--validation-split", arguments.validation_split, least=0, below=1)

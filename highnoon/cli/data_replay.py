@@ -18,7 +18,7 @@ from highnoon.cli.quiet_start import load_tensorflow
 from highnoon.config import require_count, require_path
 
 if TYPE_CHECKING:
-    from highnoon.training.replay import ReplayedPiece, ReplayedStep
+    from highnoon.training.runs.replay import ReplayedPiece, ReplayedStep
 
 SUMMARY = "show the rows of a step of a run"
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
         require_count("--rows", arguments.rows)
     require_path("RUN", arguments.run_folder)
     load_tensorflow()
-    from highnoon.training.replay import Replay
+    from highnoon.training.runs.replay import Replay
 
     shown = Replay(arguments.run_folder, arguments.data_dir).step(arguments.step)
     rows = shown.rows[: arguments.rows]

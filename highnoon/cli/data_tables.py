@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from highnoon.data.statistics import DataStatistics
+from highnoon.data.tokens.statistics import DataStatistics
 from highnoon.files.terminal_console import TerminalConsole
 
 

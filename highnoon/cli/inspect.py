@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from highnoon.training.checkpoint_differences import ArrayDifferences, CheckpointDifferences
-    from highnoon.training.inspection import ArrayTotals, CheckpointFacts
+    from highnoon.training.checkpoints.checkpoint_differences import ArrayDifferences, CheckpointDifferences
+    from highnoon.training.checkpoints.inspection import ArrayTotals, CheckpointFacts
 
 SUMMARY = "say what a checkpoint holds, or how two of them differ"
 _PLAIN_WIDTH = 110
@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from highnoon.training.inspection import find_folders, inspect_folder
+    from highnoon.training.checkpoints.inspection import find_folders, inspect_folder
 
     for path in (arguments.path, arguments.other):
         if path is not None:
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _compare(one: pathlib.Path, other: pathlib.Path, is_json: bool) -> None:
-    from highnoon.training.checkpoint_differences import compare_folders
+    from highnoon.training.checkpoints.checkpoint_differences import compare_folders
 
     differences = compare_folders(one, other)
     if is_json:

@@ -24,8 +24,8 @@ def check_run(plan: RunFile) -> list[dict[str, Any]]:
     Raises:
         ConfigError: something that the run would refuse, now or in the middle.
     """
-    from highnoon.training.stages import CurriculumStage
-    from highnoon.training.task_mix import task_mix_stages
+    from highnoon.training.curricula.task_mix import task_mix_stages
+    from highnoon.training.plans.stages import CurriculumStage
 
     plan.config()
     if plan.tasks and not plan.curriculum:
@@ -137,7 +137,7 @@ def require_writable(name: str, folder: pathlib.Path) -> None:
 
 
 def _stage_arguments(stage: Mapping[str, Any]) -> dict[str, Any]:
-    from highnoon.training.stages import OVERRIDABLE
+    from highnoon.training.plans.stages import OVERRIDABLE
 
     values = dict(stage)
     overrides = values.pop("overrides", None)
@@ -151,7 +151,7 @@ def _stage_arguments(stage: Mapping[str, Any]) -> dict[str, Any]:
 
 def _as_fields(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Returns arguments of `add_curriculum_stage` as fields of `CurriculumStage`."""
-    from highnoon.training.stages import OVERRIDABLE
+    from highnoon.training.plans.stages import OVERRIDABLE
 
     overrides = {key: value for key, value in arguments.items() if key in OVERRIDABLE}
     fields = {key: value for key, value in arguments.items() if key not in OVERRIDABLE}
@@ -159,7 +159,7 @@ def _as_fields(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_folders(plan: RunFile) -> None:
-    from highnoon.training.checkpoint import CheckpointError, require_own_folder
+    from highnoon.training.checkpoints.checkpoint import CheckpointError, require_own_folder
 
     output = pathlib.Path(plan.output)
     require_writable("output", output)

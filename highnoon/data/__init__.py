@@ -1,29 +1,29 @@
 """Files, hubs and the embedded corpus to batches, as a pure function of (seed, step)."""
 
-from highnoon.data.bad_rows import BadRows
 from highnoon.data.cleaning import CleanedSource
-from highnoon.data.contamination import find_contamination
-from highnoon.data.distinct_names import require_distinct_names
+from highnoon.data.cleaning.contamination import find_contamination
+from highnoon.data.cleaning.filtered import FilteredSource
 from highnoon.data.document import DataError, Document, DocumentSource, SourceNotFoundError
-from highnoon.data.domain_folder import DomainFolder
-from highnoon.data.files import Files
-from highnoon.data.filtered import FilteredSource
-from highnoon.data.hugging_face import HuggingFaceDataset
-from highnoon.data.mixture import balanced_shares
-from highnoon.data.packed_rows import PackedRows
-from highnoon.data.preference_pair import PreferencePair
-from highnoon.data.preparation import prepare
-from highnoon.data.prepared_tokens import PreparedTokens
-from highnoon.data.read_options import ReadOptions
-from highnoon.data.registry import open_source
-from highnoon.data.rows_view import RowsView
-from highnoon.data.standard_library import StandardLibrary
-from highnoon.data.streamed_rows import StreamedRows
+from highnoon.data.records.bad_records import BadRows
+from highnoon.data.records.preference_pair import PreferencePair
+from highnoon.data.records.read_options import ReadOptions
+from highnoon.data.sequences.mixture import balanced_shares
+from highnoon.data.sequences.packed_rows import PackedRows
+from highnoon.data.sequences.rows_view import RowsView
+from highnoon.data.sequences.streamed_rows import StreamedRows
+from highnoon.data.sources.distinct_names import require_distinct_names
+from highnoon.data.sources.domain_folder import DomainFolder
+from highnoon.data.sources.files import Files
+from highnoon.data.sources.hugging_face import HuggingFaceDataset
+from highnoon.data.sources.open_source import open_source
+from highnoon.data.sources.prepared_tokens import PreparedTokens
+from highnoon.data.sources.standard_library import StandardLibrary
+from highnoon.data.sources.tfds_source import TfdsDataset
 from highnoon.data.text_dataset import TextDataset
-from highnoon.data.tfds_source import TfdsDataset
-from highnoon.data.token_store import TokenStore
-from highnoon.data.tokenizer_training import train_tokenizer
-from highnoon.data.tokenizing import tokenize
+from highnoon.data.tokens.preparation import prepare
+from highnoon.data.tokens.token_store import TokenStore
+from highnoon.data.tokens.tokenizer_training import train_tokenizer
+from highnoon.data.tokens.tokenizing import tokenize
 
 __all__ = [
     "BadRows",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from highnoon.config import MAX_SIZE, require_count
-from highnoon.training.validation import ValidationStep
+from highnoon.training.steps.validation import ValidationStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from highnoon.inference.batch_generation import generate_batch
-from highnoon.inference.beam import generate_beam
-from highnoon.inference.contrastive import generate_contrastive
+from highnoon.inference.decoding.beam import generate_beam
+from highnoon.inference.decoding.contrastive import generate_contrastive
+from highnoon.inference.decoding.log_probabilities import log_probabilities
+from highnoon.inference.decoding.sampling import Sampling
 from highnoon.inference.generation import generate
-from highnoon.inference.log_probabilities import log_probabilities
-from highnoon.inference.qsg import QSGGenerator
-from highnoon.inference.sampling import Sampling
-from highnoon.inference.speculative import SpeculativeGenerator
+from highnoon.inference.speculative.qsg import QSGGenerator
+from highnoon.inference.speculative.speculative_generation import SpeculativeGenerator
 from highnoon.inference.stateful import StatefulWrapper
 from highnoon.inference.streaming import StreamingGenerator
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from highnoon.config import default, is_given
-from highnoon.inference.cache_layout import context_limit
-from highnoon.inference.continuation import Continuation
-from highnoon.inference.decoder import padded_length
+from highnoon.inference.decoding.cache_layout import context_limit
+from highnoon.inference.decoding.continuation import Continuation
+from highnoon.inference.decoding.decoder import padded_length
+from highnoon.inference.decoding.sampling import Sampling, resolve_seed, uniforms_for
+from highnoon.inference.decoding.session import Drawing, Session
 from highnoon.inference.prompts import Prompts
 from highnoon.inference.require_number import require_whole
-from highnoon.inference.sampling import Sampling, resolve_seed, uniforms_for
-from highnoon.inference.session import Drawing, Session
 from highnoon.tokenization import Tokenizer
 
 DEFAULT_MAX_LENGTH = default(256)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from highnoon.config import require_count
-from highnoon.inference.cache_layout import context_limit
+from highnoon.inference.decoding.cache_layout import context_limit
+from highnoon.inference.decoding.sampling import uniforms_for
+from highnoon.inference.decoding.session import Drawing, Session
 from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
-from highnoon.inference.sampling import uniforms_for
-from highnoon.inference.session import Drawing, Session
 from highnoon.tokenization import ChatTemplate
 from highnoon.tokenization.marked_text import encode_prompt
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from highnoon.layers.ordering import after
+from highnoon.layers.experts.ordering import after
 
 _CHUNK_LOGITS = 2**25  # float32 logits held at one time: 128 MiB
 

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from highnoon.config import ModelConfig
-from highnoon.layers.routing import METRICS
+from highnoon.layers.experts.routing import METRICS
 from highnoon.models.patterns import FEED_FORWARDS, MIXERS, parse_pattern
 
 

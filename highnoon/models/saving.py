@@ -28,7 +28,7 @@ from highnoon.models.create import resolve_dtype
 from highnoon.models.layer_changes import apply_layer_changes, describe_layer_changes, dtype_of_changes
 from highnoon.models.memory import require_memory
 from highnoon.tokenization import load_tokenizer
-from highnoon.tokenization.chat_template_file import CHAT_TEMPLATE_FILE
+from highnoon.tokenization.chat.chat_template_file import CHAT_TEMPLATE_FILE
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"

@@ -5,11 +5,11 @@ Nothing here needs Keras or a device, so that a monitor starts at once.
 
 from highnoon.monitoring.alert import ACTIONS, SEVERITIES, Alert
 from highnoon.monitoring.alert_engine import AlertEngine
-from highnoon.monitoring.alert_rule import AlertRule
-from highnoon.monitoring.default_rules import default_rules
-from highnoon.monitoring.expression_rule import ExpressionRule, parse_rule
-from highnoon.monitoring.level_rule import LevelRule
 from highnoon.monitoring.metrics_reader import MetricsReader, read_metrics
+from highnoon.monitoring.rules.alert_rule import AlertRule
+from highnoon.monitoring.rules.default_rules import default_rules
+from highnoon.monitoring.rules.expression_rule import ExpressionRule, parse_rule
+from highnoon.monitoring.rules.level_rule import LevelRule
 
 __all__ = [
     "ACTIONS",

@@ -9,10 +9,10 @@ from typing import Any
 from highnoon.config import require_count
 from highnoon.files.shown import shown
 from highnoon.monitoring.alert import Alert
-from highnoon.monitoring.alert_rule import AlertRule
-from highnoon.monitoring.default_rules import default_rules
-from highnoon.monitoring.expression_rule import parse_rule
 from highnoon.monitoring.metric_names import MEASURED, canonical_record, goes_back
+from highnoon.monitoring.rules.alert_rule import AlertRule
+from highnoon.monitoring.rules.default_rules import default_rules
+from highnoon.monitoring.rules.expression_rule import parse_rule
 from highnoon.monitoring.run_facts import RunFacts
 
 

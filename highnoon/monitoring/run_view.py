@@ -11,10 +11,10 @@ from typing import Any
 
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_engine import AlertEngine
-from highnoon.monitoring.default_rules import default_rules
 from highnoon.monitoring.metric_names import MEASURED
 from highnoon.monitoring.metrics_reader import MetricsReader
 from highnoon.monitoring.number import as_number
+from highnoon.monitoring.rules.default_rules import default_rules
 
 MAX_BYTES = 2**25
 """Of the lines that a view keeps; they take a few times as much memory."""

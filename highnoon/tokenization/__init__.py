@@ -1,8 +1,8 @@
 """Text to ids and back: a trainable byte-level BPE, a byte tokenizer, and published tokenizers."""
 
-from highnoon.tokenization.bpe_tokenizer import QWTTextTokenizer
+from highnoon.tokenization.byte_pair.bpe_tokenizer import QWTTextTokenizer
 from highnoon.tokenization.byte_tokenizer import ByteStreamTokenizer, ByteTokenizer
-from highnoon.tokenization.chat_template import ChatTemplate, ChatTemplateError
+from highnoon.tokenization.chat.chat_template import ChatTemplate, ChatTemplateError
 from highnoon.tokenization.loading import load_tokenizer
 from highnoon.tokenization.pretrained_tokenizer import PretrainedTokenizer
 from highnoon.tokenization.special_tokens import SPECIAL_TOKENS

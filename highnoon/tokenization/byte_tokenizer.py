@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from highnoon.tokenization.byte_alphabet import definition
+from highnoon.tokenization.byte_pair.byte_alphabet import definition
 from highnoon.tokenization.read_definition import read_definition
 from highnoon.tokenization.special_tokens import (
     BOS_ID,

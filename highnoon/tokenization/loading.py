@@ -7,9 +7,9 @@ import pathlib
 from typing import Any
 
 from highnoon.files.folder_manifest import damage_of_file
-from highnoon.tokenization.bpe_tokenizer import QWTTextTokenizer, is_highnoon_definition
+from highnoon.tokenization.byte_pair.bpe_tokenizer import QWTTextTokenizer, is_highnoon_definition
 from highnoon.tokenization.byte_tokenizer import ByteTokenizer
-from highnoon.tokenization.chat_template_file import (
+from highnoon.tokenization.chat.chat_template_file import (
     chat_template_file,
     read_chat_template,
     read_published_template,

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.files.foreign import ForeignDataError, read_text
-from highnoon.tokenization.engine_errors import engine_errors
-from highnoon.tokenization.plain_text_engine import plain_text_definition
+from highnoon.tokenization.byte_pair.engine_errors import engine_errors
+from highnoon.tokenization.byte_pair.plain_text_engine import plain_text_definition
 from highnoon.tokenization.read_definition import require_bounded
 from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from highnoon.files.name_path import name_path
-from highnoon.tokenization.chat_template import ChatTemplate, is_jinja_installed
-from highnoon.tokenization.chat_template_file import chat_template_file, write_chat_template
+from highnoon.tokenization.chat.chat_template import ChatTemplate, is_jinja_installed
+from highnoon.tokenization.chat.chat_template_file import chat_template_file, write_chat_template
 
 TOKENIZER_FILE = "tokenizer.json"
 

@@ -6,13 +6,13 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "AdaptiveCurriculumScheduler": "adaptive_curriculum",
-    "CheckpointError": "checkpoint",
-    "CurriculumScheduler": "curriculum",
-    "CurriculumStage": "stages",
+    "AdaptiveCurriculumScheduler": "curricula.adaptive_curriculum",
+    "CheckpointError": "checkpoints.checkpoint",
+    "CurriculumScheduler": "curricula.curriculum",
+    "CurriculumStage": "plans.stages",
     "Trainer": "trainer",
-    "TrainingPlan": "plan",
-    "create_curriculum_batches": "curriculum_batches",
+    "TrainingPlan": "plans.plan",
+    "create_curriculum_batches": "curricula.curriculum_batches",
 }
 
 __all__ = list(_HOMES)

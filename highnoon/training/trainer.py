@@ -28,15 +28,18 @@ from highnoon.config import (
     shown,
 )
 from highnoon.files.print_text import print_text
-from highnoon.training import checkpoint, snapshot
-from highnoon.training.best_weights import BestWeights
-from highnoon.training.checkpoint_writer import CheckpointWriter
+from highnoon.training.checkpoints import checkpoint, snapshot
+from highnoon.training.checkpoints.checkpoint_writer import CheckpointWriter
+from highnoon.training.checkpoints.sound_checkpoints import find_sound_checkpoint
+from highnoon.training.curricula.task_mix import sequence_length_stages, task_mix_stages
 from highnoon.training.distributed import resolve_strategy, scaled_learning_rate
-from highnoon.training.flops import flops_per_token, measure_peak_flops
-from highnoon.training.held_folders import HeldFolders, releases_folders
 from highnoon.training.optimizers import FunctionalOptimizer, make_optimizer
-from highnoon.training.plan import TrainingPlan, config_changes, make_plan
-from highnoon.training.preflight import (
+from highnoon.training.plans.plan import TrainingPlan, config_changes, make_plan
+from highnoon.training.plans.run_data import StagePreparation, choose_tokenizer, open_stage_sources
+from highnoon.training.plans.stage_data import StageData
+from highnoon.training.plans.stages import CurriculumStage
+from highnoon.training.preflight.flops import flops_per_token, measure_peak_flops
+from highnoon.training.preflight.preflight import (
     Preflight,
     describe_out_of_memory,
     preflight,
@@ -44,17 +47,14 @@ from highnoon.training.preflight import (
     require_memory_for_rows,
     require_trainable,
 )
-from highnoon.training.progress import Progress
-from highnoon.training.replicas import Replicas, all_variables, strategy_of, watch_peers
-from highnoon.training.run import Intervals, TrainingRun
-from highnoon.training.run_data import StagePreparation, choose_tokenizer, open_stage_sources
-from highnoon.training.run_schedule import RunSchedule
-from highnoon.training.sound_checkpoints import find_sound_checkpoint
-from highnoon.training.stage_data import StageData
-from highnoon.training.stages import CurriculumStage
-from highnoon.training.step_state import StepState
-from highnoon.training.task_mix import sequence_length_stages, task_mix_stages
-from highnoon.training.validation import ValidationStep
+from highnoon.training.runs.best_weights import BestWeights
+from highnoon.training.runs.held_folders import HeldFolders, releases_folders
+from highnoon.training.runs.progress import Progress
+from highnoon.training.runs.run import Intervals, TrainingRun
+from highnoon.training.steps.replicas import Replicas, all_variables, strategy_of, watch_peers
+from highnoon.training.steps.run_schedule import RunSchedule
+from highnoon.training.steps.step_state import StepState
+from highnoon.training.steps.validation import ValidationStep
 
 __all__ = ["CurriculumStage", "Trainer"]
 

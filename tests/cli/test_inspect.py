@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from highnoon.cli.__main__ import main
-from highnoon.training import checkpoint
+from highnoon.training.checkpoints import checkpoint
 
 
 def write_checkpoint(directory: pathlib.Path, step: int, scale: float = 1.0) -> pathlib.Path:

@@ -8,9 +8,9 @@ import pathlib
 import pytest
 
 from highnoon.data import DomainFolder, Files, PreparedTokens, prepare, tokenize, train_tokenizer
-from highnoon.data.encoding import encode_batch
-from highnoon.data.read_options import ReadOptions
-from highnoon.data.source_template import source_template
+from highnoon.data.records.read_options import ReadOptions
+from highnoon.data.records.source_template import source_template
+from highnoon.data.tokens.encoding import encode_batch
 from highnoon.tokenization import ByteTokenizer, ChatTemplate, load_tokenizer
 
 MARKS = ["<|im_start|>", "<|im_end|>"]

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from highnoon.data import DataError, Files
-from highnoon.data.read_options import ReadOptions
-from highnoon.data.row_kind import KINDS, KNOWN_FIELDS
-from highnoon.data.row_renderer import RowRenderer
-from highnoon.data.row_source import RowSource
+from highnoon.data.records.read_options import ReadOptions
+from highnoon.data.records.record_kind import KINDS, KNOWN_FIELDS
+from highnoon.data.records.record_renderer import RowRenderer
+from highnoon.data.records.record_source import RowSource
 
 LEAVES = st.one_of(
     st.none(),

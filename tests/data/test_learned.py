@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from highnoon.data import DataError, Document, DocumentSource, PackedRows, PreparedTokens, prepare, tokenize
-from highnoon.data.encoding import encode_batch
+from highnoon.data.tokens.encoding import encode_batch
 from highnoon.testing.check_dataset import check_dataset
 from highnoon.tokenization import ByteTokenizer, QWTTextTokenizer
 

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from highnoon.data import DataError, Files, PackedRows, PreparedTokens, TokenStore, prepare, tokenize
-from highnoon.data import tokenizing as tokenizing_module
-from highnoon.data.checked_array import CheckedArray, DamagedStoreError
-from highnoon.data.encoding import encode_batch
-from highnoon.data.read_options import ReadOptions
-from highnoon.data.store_writer import StoreWriter
+from highnoon.data.records.read_options import ReadOptions
+from highnoon.data.tokens import tokenizing as tokenizing_module
+from highnoon.data.tokens.checked_array import CheckedArray, DamagedStoreError
+from highnoon.data.tokens.encoding import encode_batch
+from highnoon.data.tokens.store_writer import StoreWriter
 from highnoon.files import block_hashes
 from highnoon.files.sealed_json import seal, without_digest
 from highnoon.tokenization import ByteTokenizer
@@ -95,8 +95,8 @@ def test_a_domain_that_has_no_name_is_damage_in_a_store_without_hashes(source, t
 
 def test_a_large_cache_is_checked_by_block_when_it_is_read(source, tmp_path, monkeypatch):
     monkeypatch.setattr(block_hashes, "BLOCK_BYTES", 64)
-    monkeypatch.setattr("highnoon.data.checked_array.BLOCK_BYTES", 64)
-    monkeypatch.setattr("highnoon.data.token_store.BLOCK_BYTES", 64)
+    monkeypatch.setattr("highnoon.data.tokens.checked_array.BLOCK_BYTES", 64)
+    monkeypatch.setattr("highnoon.data.tokens.token_store.BLOCK_BYTES", 64)
     monkeypatch.setattr(tokenizing_module, "_CHECKED_BYTES", 0)
     store = tokenize(source, ByteTokenizer(), tmp_path / "cache")
     flip(store.folder / "tokens.bin", byte=2 * int(store.offsets[20]))
@@ -111,7 +111,7 @@ def test_a_large_cache_is_checked_by_block_when_it_is_read(source, tmp_path, mon
 def test_damaged_unfinished_work_is_started_again_in_the_cache_and_refused_in_a_named_folder(
     source, tmp_path, name, monkeypatch
 ):
-    monkeypatch.setattr("highnoon.data.filling._BATCH_CHARACTERS", 200)
+    monkeypatch.setattr("highnoon.data.tokens.filling._BATCH_CHARACTERS", 200)
 
     class Stopped(Files):
         def documents(self):
@@ -180,7 +180,7 @@ def test_an_error_within_a_batch_leaves_a_journal_that_fits(source, tmp_path, mo
 )
 def test_indexing_is_numpy_s(tmp_path, monkeypatch, index):
     monkeypatch.setattr(block_hashes, "BLOCK_BYTES", 16)
-    monkeypatch.setattr("highnoon.data.checked_array.BLOCK_BYTES", 16)
+    monkeypatch.setattr("highnoon.data.tokens.checked_array.BLOCK_BYTES", 16)
     values = np.arange(100, dtype="<u2")
     values.tofile(tmp_path / "v")
     hasher = block_hashes.BlockHasher()

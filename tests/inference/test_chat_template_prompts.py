@@ -11,7 +11,7 @@ import tokenizers
 from keras import ops
 from tokenizers import decoders, models, pre_tokenizers
 
-from highnoon.data.encoding import encode_batch
+from highnoon.data.tokens.encoding import encode_batch
 from highnoon.inference import StatefulWrapper, StreamingGenerator, generate
 from highnoon.tokenization import (
     ByteTokenizer,
@@ -20,7 +20,7 @@ from highnoon.tokenization import (
     QWTTextTokenizer,
     Tokenizer,
 )
-from highnoon.tokenization.chat_template import DEFAULT_CHAT_TEMPLATE
+from highnoon.tokenization.chat.chat_template import DEFAULT_CHAT_TEMPLATE
 from highnoon.tokenization.marked_text import encode_prompt
 
 TURNS = [

@@ -17,8 +17,8 @@ from highnoon.inference import (
     generate,
     generate_beam,
     generate_contrastive,
-    session,
 )
+from highnoon.inference.decoding import session
 
 PROMPTS = [[2, 9, 30], [40], list(range(10, 31))]
 

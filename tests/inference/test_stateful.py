@@ -8,7 +8,7 @@ import math
 import pytest
 
 from highnoon.inference import StatefulWrapper, generate
-from highnoon.inference.session import Session
+from highnoon.inference.decoding.session import Session
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from keras import ops
 
 from highnoon.config import ConfigError, ModelConfig, TrainingConfig
-from highnoon.layers.routing import METRICS
+from highnoon.layers.experts.routing import METRICS
 from highnoon.models import HSMN, HSMNLanguageModel, LanguageModel, ReasoningBackbone
 from highnoon.models.arrays import variable_names
 from highnoon.models.patterns import MIXERS

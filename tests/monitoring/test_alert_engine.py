@@ -9,7 +9,7 @@ import random
 import pytest
 
 from highnoon.monitoring import AlertEngine, LevelRule, default_rules
-from highnoon.monitoring.alert_rule import AlertRule
+from highnoon.monitoring.rules.alert_rule import AlertRule
 
 
 def stormy_run(num_points: int = 300) -> list[dict]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from highnoon.data import Files, PackedRows, tokenize
-from highnoon.data.rows_view import RowsView
+from highnoon.data.sequences.rows_view import RowsView
 from highnoon.testing.check_dataset import check_dataset
 from highnoon.tokenization import ByteTokenizer
 

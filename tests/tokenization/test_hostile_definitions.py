@@ -18,7 +18,7 @@ from highnoon.tokenization import (
     TokenizerError,
     load_tokenizer,
 )
-from highnoon.tokenization.byte_alphabet import definition
+from highnoon.tokenization.byte_pair.byte_alphabet import definition
 
 VALID = definition([("a", "b"), ("ab", "a")])
 

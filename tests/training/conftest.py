@@ -12,8 +12,8 @@ import pytest
 
 import highnoon as hn
 from highnoon.tokenization import ByteTokenizer
-from highnoon.training.run import TrainingRun
-from highnoon.training.validation import SplitLoss
+from highnoon.training.runs.run import TrainingRun
+from highnoon.training.steps.validation import SplitLoss
 
 WORDS = "noon sun moon star light shade river stone field wind rain cloud bird fish tree leaf".split()
 
@@ -132,5 +132,5 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             kept.update(given or {})
 
     monkeypatch.setattr(TrainingRun, "_step_for", lambda run, size: ScriptedStep(run, size, faults))
-    monkeypatch.setattr("highnoon.training.run.ValidationStep.__call__", evaluate)
+    monkeypatch.setattr("highnoon.training.runs.run.ValidationStep.__call__", evaluate)
     return write

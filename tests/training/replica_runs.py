@@ -13,10 +13,10 @@ import tensorflow as tf
 import highnoon as hn
 from highnoon.config import TrainingConfig
 from highnoon.training.optimizers import make_optimizer
-from highnoon.training.replicas import Replicas, all_variables
-from highnoon.training.run_schedule import RunSchedule
-from highnoon.training.step import TrainStep
-from highnoon.training.step_state import StepState
+from highnoon.training.steps.replicas import Replicas, all_variables
+from highnoon.training.steps.run_schedule import RunSchedule
+from highnoon.training.steps.step import TrainStep
+from highnoon.training.steps.step_state import StepState
 
 STEPS, ROWS, ROW_LENGTH, VOCAB = 20, 16, 16, 40
 SHAPE = {

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from highnoon.training.adaptive_curriculum import AdaptiveCurriculumScheduler
+from highnoon.training.curricula.adaptive_curriculum import AdaptiveCurriculumScheduler
 
 TEXTS = ["x" * size for size in range(1, 11)]
 

@@ -10,8 +10,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from highnoon.training import complexity
-from highnoon.training.complexity import complexity_scores, difficulty_factors, unit_ranks
+from highnoon.training.curricula import complexity
+from highnoon.training.curricula.complexity import complexity_scores, difficulty_factors, unit_ranks
 
 PLAIN = "The king went to the river. The people went to the city. The king saw the people."
 RARE = "The vizier rode to the estuary. The artisans fled to the citadel. The despot saw the throng."

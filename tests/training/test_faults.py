@@ -12,9 +12,9 @@ import tensorflow as tf
 import highnoon as hn
 from highnoon.callbacks.metrics_file import read_metrics
 from highnoon.models.arrays import variable_arrays
-from highnoon.training import checkpoint
-from highnoon.training.stage_data import StageData
-from highnoon.training.step import TrainStep
+from highnoon.training.checkpoints import checkpoint
+from highnoon.training.plans.stage_data import StageData
+from highnoon.training.steps.step import TrainStep
 
 RUN = {"verbose": False, "log_interval": 5, "eval_interval": 100}
 
@@ -34,7 +34,7 @@ def spoil(monkeypatch):
         return rows
 
     monkeypatch.setattr(StageData, "batch", batch)
-    monkeypatch.setattr("highnoon.training.rows_ahead._BLOCK_TOKENS", 1)  # one step a read
+    monkeypatch.setattr("highnoon.training.runs.rows_ahead._BLOCK_TOKENS", 1)  # one step a read
     return plan.update
 
 

@@ -17,7 +17,7 @@ import highnoon as hn
 from highnoon.data import Files, PackedRows, TokenStore, prepare, tokenize, train_tokenizer
 from highnoon.models.arrays import load_arrays
 from highnoon.tokenization import ByteTokenizer, load_tokenizer
-from highnoon.training import checkpoint
+from highnoon.training.checkpoints import checkpoint
 
 from .conftest import write_corpus
 

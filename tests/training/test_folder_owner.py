@@ -15,7 +15,7 @@ import pytest
 import highnoon as hn
 from highnoon.files.folder_lock import LOCK_FILE, FolderLockedError, folder_lock, path_lock
 from highnoon.models.arrays import load_arrays
-from highnoon.training import checkpoint
+from highnoon.training.checkpoints import checkpoint
 
 PROGRAM = pathlib.Path(__file__).parent / "paired_run.py"
 NUM_PAIRS = int(os.environ.get("HIGHNOON_TEST_PAIRS", "2"))  # with more, give pytest a longer --timeout

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from highnoon.files.folder_manifest import DamagedFolderError, read_manifest, write_manifest
 from highnoon.files.sealed_json import seal
-from highnoon.training import checkpoint
-from highnoon.training.checkpoint import CheckpointError
-from highnoon.training.checkpoint_state import state_problem
-from highnoon.training.inspection import find_folders, inspect_folder
+from highnoon.training.checkpoints import checkpoint
+from highnoon.training.checkpoints.checkpoint import CheckpointError
+from highnoon.training.checkpoints.checkpoint_state import state_problem
+from highnoon.training.checkpoints.inspection import find_folders, inspect_folder
 
 STATE = {
     "format": 1,

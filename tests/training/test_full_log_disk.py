@@ -11,8 +11,9 @@ import pytest
 
 import highnoon as hn
 from highnoon.callbacks.metrics_file import read_metrics
-from highnoon.training import checkpoint, skipped_steps
-from highnoon.training.skipped_steps import SkippedSteps, TakenStep
+from highnoon.training.checkpoints import checkpoint
+from highnoon.training.runs import skipped_steps
+from highnoon.training.runs.skipped_steps import SkippedSteps, TakenStep
 
 RUN = {"verbose": False, "log_interval": 1, "eval_interval": 100, "checkpoint_interval": 100}
 

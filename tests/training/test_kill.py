@@ -15,8 +15,8 @@ import pytest
 
 from highnoon.callbacks.metrics_file import read_metrics
 from highnoon.models.arrays import load_arrays
-from highnoon.training import checkpoint
-from highnoon.training.snapshot import OPTIMIZER_FILE
+from highnoon.training.checkpoints import checkpoint
+from highnoon.training.checkpoints.snapshot import OPTIMIZER_FILE
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ import pytest
 
 import highnoon as hn
 from highnoon.models.saving import save_model
-from highnoon.training.complexity import complexity_scores
-from highnoon.training.replay import Replay
-from highnoon.training.run import TrainingRun
+from highnoon.training.curricula.complexity import complexity_scores
+from highnoon.training.runs.replay import Replay
+from highnoon.training.runs.run import TrainingRun
 
 LOSSES = (5.0, 4.0, 3.99, 3.0, 2.99, 2.98, 2.97, 2.96)
 

@@ -13,7 +13,8 @@ import pytest
 
 import highnoon as hn
 from highnoon.models.arrays import load_arrays
-from highnoon.training import CheckpointError, CurriculumScheduler, checkpoint, snapshot
+from highnoon.training import CheckpointError, CurriculumScheduler
+from highnoon.training.checkpoints import checkpoint, snapshot
 
 QUIET = {"log_dir": None, "verbose": False}
 

@@ -16,10 +16,10 @@ import pytest
 
 from highnoon.config import TrainingConfig
 from highnoon.data import DocumentSource, prepare
-from highnoon.data.prepared_tokens import PreparedTokens
+from highnoon.data.sources.prepared_tokens import PreparedTokens
 from highnoon.tokenization import ByteTokenizer
-from highnoon.training.run_data import StagePreparation, open_stage_sources
-from highnoon.training.stages import CurriculumStage
+from highnoon.training.plans.run_data import StagePreparation, open_stage_sources
+from highnoon.training.plans.stages import CurriculumStage
 
 NUM_STEPS = 60
 NUM_DOCUMENTS = 90

@@ -7,7 +7,7 @@ import pytest
 
 import highnoon as hn
 from highnoon.models.arrays import load_arrays
-from highnoon.training import checkpoint, snapshot
+from highnoon.training.checkpoints import checkpoint, snapshot
 
 
 def final_arrays(directory):

@@ -14,8 +14,9 @@ import highnoon as hn
 from highnoon.config import ConfigError
 from highnoon.files.folder_manifest import write_manifest
 from highnoon.models.arrays import load_arrays
-from highnoon.training import CheckpointError, checkpoint
-from highnoon.training.progress import Progress, is_lower
+from highnoon.training import CheckpointError
+from highnoon.training.checkpoints import checkpoint
+from highnoon.training.runs.progress import Progress, is_lower
 
 QUIET = {"log_dir": None, "verbose": False}
 FALL_AND_RISE = {0: 3.0, 1: 2.0, 2: 4.0, 3: 5.0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from highnoon.training.skipped_steps import SkippedStep, SkippedSteps, _write_batch, read_skipped_batch
+from highnoon.training.runs.skipped_steps import SkippedStep, SkippedSteps, _write_batch, read_skipped_batch
 
 
 @pytest.fixture

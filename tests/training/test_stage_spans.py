@@ -10,8 +10,8 @@ import pytest
 
 from highnoon.config import TrainingConfig
 from highnoon.training import AdaptiveCurriculumScheduler, CurriculumScheduler
-from highnoon.training.stage_data import StageData
-from highnoon.training.stages import CurriculumStage
+from highnoon.training.plans.stage_data import StageData
+from highnoon.training.plans.stages import CurriculumStage
 
 
 class FakeRows:

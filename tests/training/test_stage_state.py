@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import highnoon as hn
-from highnoon.training import checkpoint
-from highnoon.training.mix_shares import MixShares
-from highnoon.training.step_state import StepState
+from highnoon.training.checkpoints import checkpoint
+from highnoon.training.plans.mix_shares import MixShares
+from highnoon.training.steps.step_state import StepState
 
 QUIET = {"log_dir": None, "verbose": False}
 TIMED = {

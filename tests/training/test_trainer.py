@@ -17,9 +17,9 @@ from highnoon.config import ConfigError, TrainingConfig
 from highnoon.models.arrays import load_arrays
 from highnoon.tokenization import ByteTokenizer
 from highnoon.training import AdaptiveCurriculumScheduler, CurriculumScheduler
-from highnoon.training.checkpoint import find_checkpoint, read_state
-from highnoon.training.run_data import choose_tokenizer
-from highnoon.training.snapshot import OPTIMIZER_FILE
+from highnoon.training.checkpoints.checkpoint import find_checkpoint, read_state
+from highnoon.training.checkpoints.snapshot import OPTIMIZER_FILE
+from highnoon.training.plans.run_data import choose_tokenizer
 
 QUIET = {"log_dir": None, "verbose": False, "save_checkpoints": False}
 

@@ -10,7 +10,7 @@ import highnoon as hn
 from highnoon.config import ConfigError, TrainingConfig
 from highnoon.training import AdaptiveCurriculumScheduler, CheckpointError, CurriculumScheduler
 from highnoon.training.optimizers import Adafactor, AdamW, Lion, Muon
-from highnoon.training.preflight import require_memory_for_rows
+from highnoon.training.preflight.preflight import require_memory_for_rows
 
 QUIET = {"log_dir": None, "verbose": False, "save_checkpoints": False}
 NOT_NUMBERS = [math.nan, math.inf, -math.inf, -1.0, "8", True, None]

@@ -6,7 +6,7 @@ import dataclasses
 
 from highnoon.data.cleaning.step import Judge, Step, Verdict
 from highnoon.data.document import Document
-from highnoon.data.splitting import split_hash
+from highnoon.data.tokens.splitting import split_hash
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 from highnoon.config import require_count
 from highnoon.data.cleaning.step import Judge, Step, Verdict, require_shares
+from highnoon.data.cleaning.word_ngrams import hash_ngrams, hash_words, split_words
 from highnoon.data.document import DataError, Document
-from highnoon.data.word_ngrams import hash_ngrams, hash_words, split_words
 
 MAX_HASHES = 1024
 """The search for bands of the index takes about the square of their number."""

@@ -7,11 +7,11 @@ import functools
 from typing import Any
 
 from highnoon.config import require_count
-from highnoon.data.benchmark_index import BenchmarkIndex
+from highnoon.data.cleaning.benchmark_index import BenchmarkIndex
+from highnoon.data.cleaning.contamination import GRAM_WORDS
 from highnoon.data.cleaning.step import StatelessStep, Verdict
-from highnoon.data.contamination import GRAM_WORDS
 from highnoon.data.document import DataError, Document, DocumentSource
-from highnoon.data.registry import open_source
+from highnoon.data.sources.open_source import open_source
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,8 +12,8 @@ from highnoon.data.formats.json_file import read_json_file
 from highnoon.data.formats.jsonl import read_jsonl
 from highnoon.data.formats.parquet import read_parquet
 from highnoon.data.formats.tfrecord import read_tfrecord
-from highnoon.data.opening import COMPRESSED_SUFFIXES, uncompressed_name
-from highnoon.data.remote import FilePath
+from highnoon.data.reading.opening import COMPRESSED_SUFFIXES, uncompressed_name
+from highnoon.data.reading.remote import FilePath
 
 READERS: dict[str, Reader] = {
     ".jsonl": read_jsonl,

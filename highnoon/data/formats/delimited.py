@@ -7,13 +7,13 @@ import csv
 import functools
 from collections.abc import Iterator
 
-from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.document import DataError
 from highnoon.data.formats.file_row import FileRow, Reader
-from highnoon.data.lines import raw_lines
-from highnoon.data.read_options import ReadOptions
-from highnoon.data.remote import FilePath
-from highnoon.data.row_values import shown_names
+from highnoon.data.reading.lines import raw_lines
+from highnoon.data.reading.remote import FilePath
+from highnoon.data.records.bad_records import BadRowError, BadRows
+from highnoon.data.records.read_options import ReadOptions
+from highnoon.data.records.record_values import shown_names
 
 # Most names in the first row of a file.
 MAX_COLUMNS = 10_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from highnoon.data.bad_rows import BadRowError, BadRows
-from highnoon.data.read_options import ReadOptions
-from highnoon.data.remote import FilePath
+from highnoon.data.reading.remote import FilePath
+from highnoon.data.records.bad_records import BadRowError, BadRows
+from highnoon.data.records.read_options import ReadOptions
 
 
 class FileRow(NamedTuple):

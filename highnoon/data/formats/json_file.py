@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.formats.file_row import FileRow
 from highnoon.data.formats.json_row import require_row, too_deep
-from highnoon.data.opening import open_bytes
-from highnoon.data.read_options import ReadOptions
-from highnoon.data.remote import FilePath
+from highnoon.data.reading.opening import open_bytes
+from highnoon.data.reading.remote import FilePath
+from highnoon.data.records.bad_records import BadRowError, BadRows
+from highnoon.data.records.read_options import ReadOptions
 from highnoon.files.foreign import MAX_DEPTH
 
 # Fields of an object under which published data sets keep their list of records.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from highnoon.data.bad_rows import BadRowError
+from highnoon.data.records.bad_records import BadRowError
 from highnoon.files.foreign import MAX_DEPTH, ForeignDataError, parse_json, require_depth
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.formats.file_row import FileRow
 from highnoon.data.formats.json_row import json_row
-from highnoon.data.lines import read_lines
-from highnoon.data.read_options import ReadOptions
-from highnoon.data.remote import FilePath
+from highnoon.data.reading.lines import read_lines
+from highnoon.data.reading.remote import FilePath
+from highnoon.data.records.bad_records import BadRowError, BadRows
+from highnoon.data.records.read_options import ReadOptions
 
 
 def read_jsonl(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator[FileRow]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pathlib
 
-from highnoon.data.bad_rows import BadRowError
-from highnoon.data.opening import open_bytes, uncompressed_name
-from highnoon.data.remote import FilePath, RemotePath
+from highnoon.data.reading.opening import open_bytes, uncompressed_name
+from highnoon.data.reading.remote import FilePath, RemotePath
+from highnoon.data.records.bad_records import BadRowError
 
 _HEAD_BYTES = 8 << 10
 

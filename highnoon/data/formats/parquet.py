@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from highnoon.data.bad_rows import BadRowError, BadRows
-from highnoon.data.bounded_expansion import FREE_BYTES, MAX_EXPANSION
 from highnoon.data.document import DataError
 from highnoon.data.formats.file_row import FileRow
-from highnoon.data.opening import is_packed, local_file, open_bytes
-from highnoon.data.read_options import ReadOptions
-from highnoon.data.remote import FilePath
+from highnoon.data.reading.bounded_expansion import FREE_BYTES, MAX_EXPANSION
+from highnoon.data.reading.opening import is_packed, local_file, open_bytes
+from highnoon.data.reading.remote import FilePath
+from highnoon.data.records.bad_records import BadRowError, BadRows
+from highnoon.data.records.read_options import ReadOptions
 from highnoon.files.foreign import MAX_DEPTH
 
 _BATCH_ROWS = 256

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from highnoon.data.bad_rows import BadRowError
-from highnoon.data.row_values import shown_names
+from highnoon.data.records.bad_records import BadRowError
+from highnoon.data.records.record_values import shown_names
 
 # Most values of a feature: each takes far more memory than in the file.
 MAX_VALUES = 1_000_000

@@ -7,12 +7,12 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.formats.file_row import FileRow, record_rows
 from highnoon.data.formats.tensorflow_example import example_values
-from highnoon.data.opening import local_file
-from highnoon.data.read_options import ReadOptions
-from highnoon.data.remote import FilePath
+from highnoon.data.reading.opening import local_file
+from highnoon.data.reading.remote import FilePath
+from highnoon.data.records.bad_records import BadRowError, BadRows
+from highnoon.data.records.read_options import ReadOptions
 
 _BATCH_ROWS = 256
 _BATCH_BYTES = 64 << 20

@@ -18,8 +18,8 @@ from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.hugging_face.families import family_for
 from highnoon.models.hugging_face.family import Family
 from highnoon.models.saving import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, ModelFolderError
-from highnoon.tokenization.begin_template import with_begin_template
-from highnoon.tokenization.published_template import published_template
+from highnoon.tokenization.chat.begin_template import with_begin_template
+from highnoon.tokenization.chat.published_template import published_template
 
 FORMATS = ("hf",)
 _SPECIAL = ("bos", "eos", "pad", "unk")

@@ -6,7 +6,7 @@ from typing import Any
 
 from highnoon.config import ConfigError, ModelConfig
 from highnoon.files.shown import shown
-from highnoon.layers.rope_frequencies import rope_frequencies
+from highnoon.layers.attention.rope_frequencies import rope_frequencies
 from highnoon.models.hugging_face.settings import Settings
 from highnoon.models.saving import ModelFolderError
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.formats.array_record import read_array_record
-from highnoon.data.read_options import ReadOptions
+from highnoon.data.records.bad_records import BadRowError, BadRows
+from highnoon.data.records.read_options import ReadOptions
 
 library = pytest.importorskip(
     "array_record.python.array_record_module", reason="the extra array-record is not installed"

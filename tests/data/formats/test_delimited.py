@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.formats.delimited import read_csv, read_tsv
-from highnoon.data.read_options import ReadOptions
+from highnoon.data.records.bad_records import BadRowError, BadRows
+from highnoon.data.records.read_options import ReadOptions
 
 
 def write(folder: pathlib.Path, text: str | bytes) -> pathlib.Path:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from highnoon.data import DataError, Files
-from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.formats.json_file import read_json_file
-from highnoon.data.read_options import ReadOptions
+from highnoon.data.records.bad_records import BadRowError, BadRows
+from highnoon.data.records.read_options import ReadOptions
 
 TURNS = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
 

@@ -6,9 +6,9 @@ import pathlib
 
 import pytest
 
-from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.formats.jsonl import read_jsonl
-from highnoon.data.read_options import ReadOptions
+from highnoon.data.records.bad_records import BadRowError, BadRows
+from highnoon.data.records.read_options import ReadOptions
 
 LINES = b'{"a": 1}\n\n{"a": \n[2]\n{"a": "\xff"}\n{"a": 3}'
 

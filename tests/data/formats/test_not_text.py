@@ -13,8 +13,9 @@ import zipfile
 
 import pytest
 
-from highnoon.data import DataError, Files, files
-from highnoon.data.read_options import ReadOptions
+from highnoon.data import DataError, Files
+from highnoon.data.records.read_options import ReadOptions
+from highnoon.data.sources import files
 
 
 def archive(kind: str) -> bytes:

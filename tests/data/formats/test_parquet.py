@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.formats.parquet import read_parquet
-from highnoon.data.read_options import ReadOptions
+from highnoon.data.records.bad_records import BadRowError, BadRows
+from highnoon.data.records.read_options import ReadOptions
 
 pyarrow = pytest.importorskip("pyarrow", reason="the extra arrow is not installed")
 

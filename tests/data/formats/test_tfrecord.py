@@ -9,10 +9,10 @@ import struct
 import pytest
 import tensorflow as tf
 
-from highnoon.data.bad_rows import BadRowError, BadRows
 from highnoon.data.formats import tensorflow_example, tfrecord
 from highnoon.data.formats.tfrecord import read_tfrecord
-from highnoon.data.read_options import ReadOptions
+from highnoon.data.records.bad_records import BadRowError, BadRows
+from highnoon.data.records.read_options import ReadOptions
 
 
 def example(**features: list[bytes] | list[int]) -> bytes:

@@ -1,0 +1,1 @@
+"""From files, local or remote, plain or compressed, to lines and texts."""

@@ -1,0 +1,136 @@
+"""Cutting a text file into documents: by file, line, blank line, or as its size asks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+from highnoon.data.reading.lines import read_lines
+from highnoon.data.reading.remote import FilePath
+from highnoon.data.records.bad_records import BadRowError, BadRows
+from highnoon.data.records.read_options import MAX_LINE_BYTES
+
+TEXT_SPLITS = ("auto", "file", "line", "blank-line")
+WHOLE_FILE_BYTES = 64 * 1024
+PIECE_BYTES = 4 * 1024
+LONGEST_PARAGRAPH_BYTES = 4 * PIECE_BYTES
+_BLOCK_LINES = 1024
+
+
+def split_text(
+    path: FilePath, split: str, bad: BadRows | None = None, max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[str]:
+    """Returns the documents of a text file, in order, blank ones left out.
+
+    Args:
+        path: A UTF-8 file, perhaps compressed; a byte order mark at its start is left out.
+        split: `"file"`: the whole file. `"line"`: each line that is not blank. `"blank-line"`: each
+            paragraph. `"auto"`: a file of up to 64 KiB whole; a longer one in pieces of at least
+            4 KiB cut after blank lines, or after a line where 16 KiB hold no blank one. The pieces
+            of `"auto"` joined are the file, so nothing is lost.
+        bad: What becomes of lines that cannot be read where each is a document; None raises. A longer
+            document with such a line is never given without it: the file cannot be read on.
+        max_line_bytes: Most bytes of a line, and of a document of several lines.
+
+    Raises:
+        BadRowError: bytes that are not UTF-8, named by file and offset, a NUL character, or a line or
+            document too long.
+    """
+    lines = _plain_lines(path, bad if split == "line" else None, max_line_bytes)
+    if split == "line":
+        texts: Iterable[str] = (line.rstrip("\r\n") for line in lines)
+    elif split == "blank-line":
+        texts = _paragraphs(lines, _Joined(path, max_line_bytes))
+    elif split == "file":
+        texts = _whole(lines, _Joined(path, max_line_bytes))
+    else:
+        texts = _by_size(lines)
+    return (text for text in texts if text.strip())
+
+
+class _Joined:
+    """Lines of one document, joined as they come so that short ones take no more memory than their text."""
+
+    def __init__(self, path: FilePath, max_bytes: int) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._size = 0
+        self._blocks: list[str] = []
+        self._lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        self._size += len(line) if line.isascii() else len(line.encode())
+        if self._size > self._max_bytes:
+            raise BadRowError(
+                f"{self._path}: a document is longer than max_line_bytes={self._max_bytes:,}; cut the "
+                f"file another way with `split`, or raise `max_line_bytes`",
+                "rest of a file after a document too long",
+                str(self._path),
+            )
+        self._lines.append(line)
+        if len(self._lines) >= _BLOCK_LINES:
+            self._blocks.append("".join(self._lines))
+            self._lines = []
+
+    def take(self) -> str:
+        """Returns the document, and begins the next."""
+        text = "".join(self._blocks) + "".join(self._lines)
+        self._size, self._blocks, self._lines = 0, [], []
+        return text
+
+
+def _plain_lines(path: FilePath, bad: BadRows | None, max_line_bytes: int) -> Iterator[str]:
+    for number, line in read_lines(path, bad, max_line_bytes):
+        if "\0" not in line:
+            yield line
+            continue
+        error = BadRowError(
+            f"{path}:{number}: the line holds a NUL character, as binary files do; remove the "
+            f"character or the file",
+            "NUL character",
+            f"{path}:{number}",
+        )
+        if bad is None:
+            raise error
+        bad.take(error)
+
+
+def _whole(lines: Iterable[str], joined: _Joined) -> Iterator[str]:
+    for line in lines:
+        joined.add(line)
+    yield joined.take()
+
+
+def _paragraphs(lines: Iterable[str], joined: _Joined) -> Iterator[str]:
+    for line in lines:
+        if line.strip():
+            joined.add(line)
+        elif text := joined.take():
+            yield text.rstrip("\r\n")
+    if text := joined.take():
+        yield text.rstrip("\r\n")
+
+
+def _by_size(lines: Iterator[str]) -> Iterator[str]:
+    head: list[str] = []
+    size = 0
+    for line in lines:
+        head.append(line)
+        size += len(line.encode())
+        if size > WHOLE_FILE_BYTES:
+            return _pieces(itertools.chain(head, lines))
+    return iter(["".join(head)])
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Pieces of at least `PIECE_BYTES`; a short last one joins the one before."""
+    held: list[str] = []
+    previous, size = "", 0
+    for line in lines:
+        held.append(line)
+        size += len(line.encode())
+        if size >= LONGEST_PARAGRAPH_BYTES or (size >= PIECE_BYTES and not line.strip()):
+            if previous:
+                yield previous
+            previous, held, size = "".join(held), [], 0
+    yield previous + "".join(held)

@@ -1,0 +1,221 @@
+"""Conversations as rows hold them, in one form: a list of `{"role": ..., "content": ...}`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from highnoon.data.records.bad_records import BadRowError
+from highnoon.data.records.record_values import is_absent, plain_value, shown_names
+from highnoon.files.foreign import ForeignDataError, parse_json, require_depth
+
+Message = dict[str, Any]
+
+# Names of each role in published data sets, in lower case with `_` between words.
+_NAMES = {
+    "user": ("user", "human", "prompter", "usr", "person", "customer", "questioner", "asker", "instruction"),
+    "assistant": (
+        "assistant",
+        "gpt",
+        "chatgpt",
+        "gpt_3.5",
+        "gpt_4",
+        "gpt4",
+        "ai",
+        "ai_assistant",
+        "bot",
+        "chatbot",
+        "model",
+        "llm",
+        "bard",
+        "bing",
+        "claude",
+        "gemini",
+        "answerer",
+        "function_call",
+        "tool_call",
+    ),
+    "system": ("system", "developer", "system_prompt"),
+    "tool": (
+        "tool",
+        "function",
+        "observation",
+        "ipython",
+        "tool_response",
+        "function_response",
+        "tool_result",
+        "function_result",
+        "tool_output",
+        "environment",
+    ),
+}
+_ROLES = {name: role for role, names in _NAMES.items() for name in names}
+_BETWEEN_WORDS = re.compile(r"[\s_-]+")
+
+_ROLE_FIELDS = ("role", "from", "speaker", "author", "sender")
+_WORDS_FIELDS = ("content", "value", "text", "message", "parts", "utterance")
+
+# Fields of a turn that say whether it is learned, as data sets of OpenAI and of Axolotl have them.
+LEARN_FIELDS = ("learn", "weight", "train", "train_on", "training", "loss", "trainable")
+_SHOWN = 40
+
+
+def chat_turns(value: Any, field: str, place: str) -> list[Message]:
+    """Returns the turns of a conversation.
+
+    A turn has its role under `role`, `from`, `speaker`, `author` or `sender`, and its words under `content`,
+    `value`, `text`, `message`, `parts` or `utterance`; null counts as absent. Words that are a list of
+    parts of text are joined. Names of roles are folded to `user`, `assistant`, `system` and `tool`, whatever
+    their case. A column of lists, `{"role": [...], "content": [...]}`, and JSON text are taken too. A flag of
+    an assistant's turn, such as `weight: 0` or `train: false`, becomes `learn`. What else a turn has stays
+    with it, for templates.
+
+    Args:
+        value: The conversation.
+        field: Its name in the row, for errors.
+        place: Where the row is, for errors.
+
+    Raises:
+        BadRowError: it is no list of such turns, has none, or has an unknown role or flag.
+    """
+    try:
+        if isinstance(value, str):
+            value = parse_json(value, f"`{field}`", (list, dict))
+        else:
+            require_depth(value, f"`{field}`")
+    except ForeignDataError as error:
+        found = "text that is not JSON" if isinstance(value, str) else str(error)
+        raise _expected(field, place, found) from None
+    value = plain_value(value, place)
+    if isinstance(value, dict) and value and all(isinstance(column, list) for column in value.values()):
+        if len({len(column) for column in value.values()}) > 1:
+            raise _expected(field, place, "columns of several lengths")
+        value = [dict(zip(value, turn, strict=True)) for turn in zip(*value.values(), strict=True)]
+    if not isinstance(value, list) or not value:
+        raise _expected(field, place, "an empty list" if value == [] else type(value).__name__)
+    return [_message(turn, field, place) for turn in value]
+
+
+def _message(turn: Any, field: str, place: str) -> Message:
+    if not isinstance(turn, Mapping):
+        raise _expected(field, place, f"a turn of type {type(turn).__name__}")
+    role_fields = [name for name in _ROLE_FIELDS if not is_absent(turn.get(name))]
+    words_field = _first_with_value(turn, _WORDS_FIELDS)
+    if not role_fields or words_field is None:
+        raise _expected(field, place, f"a turn with {shown_names(turn)}")
+    named = [name for name in role_fields if name in ("role", "from")] or role_fields[:1]
+    roles = {_role(_role_name(turn[name], name, field, place), place) for name in named}
+    if len(roles) > 1:
+        raise BadRowError(
+            f"{place}: a turn is of {' and of '.join(sorted(roles))} at once, by `role` and "
+            f"`from`; keep one of them",
+            "two roles",
+            place,
+        )
+    role = roles.pop()
+    learn = _is_to_learn(turn, role, place)
+    used = {words_field, "content", "learn", "role", "from", *named}
+    rest = {name: value for name, value in turn.items() if name not in used}
+    words = turn[words_field]
+    is_in_parts = words_field == "parts" or _is_text_parts(words)
+    return {
+        "role": role,
+        "content": _joined(words, place) if is_in_parts else words,
+        **({} if learn is None else {"learn": learn}),
+        **rest,
+    }
+
+
+def _first_with_value(turn: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """The first of the fields that is not null, else the first that there is."""
+    there = [name for name in names if name in turn]
+    return next((name for name in there if not is_absent(turn[name])), there[0] if there else None)
+
+
+def _role_name(value: Any, name: str, field: str, place: str) -> str:
+    if isinstance(value, Mapping) and name == "author":
+        value = value.get("role")
+    if not isinstance(value, str):
+        raise _expected(field, place, f"a {name} of type {type(value).__name__}")
+    return value
+
+
+def _role(name: str, place: str) -> str:
+    role = _ROLES.get(_BETWEEN_WORDS.sub("_", name.strip().casefold()))
+    if role is None:
+        raise BadRowError(
+            f"{place}: the role {name[:_SHOWN]!r} of a turn is unknown; expected user, assistant, system, "
+            f"tool or another name of these, such as human and gpt; rename it",
+            "unknown role",
+            place,
+        )
+    return role
+
+
+def _is_to_learn(turn: Mapping[str, Any], role: str, place: str) -> bool | None:
+    """What the flags of a turn say; None where it has none, or none that matters."""
+    flags = [(name, turn[name]) for name in LEARN_FIELDS if turn.get(name) is not None]
+    for name, flag in flags:
+        if not isinstance(flag, (bool, int, float)) or flag not in (0, 1):
+            raise BadRowError(
+                f"{place}: `{name}` of a turn says whether it is learned and must be true, "
+                f"false, 1 or 0; received {str(flag)[:_SHOWN]!r}",
+                "unknown flag",
+                place,
+            )
+    values = {bool(flag) for _, flag in flags}
+    if len(values) > 1:
+        raise BadRowError(
+            f"{place}: {' and '.join(f'`{name}`' for name, _ in flags)} of a turn contradict "
+            f"each other; keep one of them",
+            "unknown flag",
+            place,
+        )
+    if role != "assistant":
+        if True in values:
+            raise BadRowError(
+                f"{place}: `{flags[0][0]}` asks to learn a turn of {role}; only turns of the "
+                f"assistant are learned; remove it",
+                "unknown flag",
+                place,
+            )
+        return None
+    return values.pop() if values else None
+
+
+def _is_text_parts(words: Any) -> bool:
+    """Whether words are a list of texts, as OpenAI's content parts are; a part with an image is none."""
+    return (
+        isinstance(words, list)
+        and bool(words)
+        and all(
+            isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
+            for part in words
+        )
+    )
+
+
+def _joined(parts: Any, place: str) -> str:
+    """The words of a turn that are given in parts, as those of Gemini and OpenAI are."""
+    texts = [
+        part.get("text") if isinstance(part, Mapping) else part
+        for part in (parts if isinstance(parts, list) else [parts])
+    ]
+    words = [text for text in texts if isinstance(text, str)]
+    if len(words) < len(texts):
+        raise BadRowError(
+            f"{place}: the `parts` of a turn must be texts, or objects with `text`; received others",
+            "not text",
+            place,
+        )
+    return "".join(words)
+
+
+def _expected(field: str, place: str, found: str) -> BadRowError:
+    return BadRowError(
+        f"{place}: `{field}` must be a list of turns with `role` and `content`, or `from` and "
+        f"`value`; received {found}",
+        "no conversation",
+        place,
+    )

@@ -1,0 +1,99 @@
+"""A document from several fields of a row."""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from highnoon.config import shown
+from highnoon.data.document import DataError, LearnedText
+from highnoon.data.records.bad_records import BadRowError
+from highnoon.data.records.record_values import plain_value, shown_names
+
+
+class RowTemplate:
+    """Text with the fields of a row in it.
+
+    A field that is text stands as it is, a number as Python writes it, a list or an object as JSON.
+
+    Args:
+        template: Fields stand in braces, `{{` and `}}` are braces.
+        learned_fields: Fields that a model learns to write; empty learns the whole text.
+
+    Raises:
+        DataError: the template has no field, a brace without its partner, a conversion or format of a field,
+            or not all of `learned_fields`.
+
+    Example:
+
+    ```python
+    from highnoon.data.records.record_template import RowTemplate
+    template = RowTemplate("{title}: {words}", learned_fields=("words",))
+    assert template.render({"title": "A", "words": [1, 2]}, "a.jsonl:1") == ("A: [1, 2]", ((3, 9),))
+    ```
+    """
+
+    def __init__(self, template: str, learned_fields: Sequence[str] = ()) -> None:
+        self.template = template
+        self.learned_fields = tuple(learned_fields)
+        try:
+            parts = list(string.Formatter().parse(template))
+        except ValueError as error:
+            raise DataError(
+                f"`template` {shown(template)} is no template: {error}; write {{{{ and }}}} for "
+                f"braces that are text"
+            ) from None
+        if formed := [field for _, field, form, conversion in parts if form or conversion]:
+            raise DataError(
+                f"`template` takes fields as they are, as in {{{formed[0]}}}, without `!` and "
+                f"`:` after the name; received {shown(template)}"
+            )
+        self._parts = [(words, field) for words, field, _, _ in parts]
+        self.fields = [field for _, field in self._parts if field is not None]
+        if not self.fields or "" in self.fields:
+            raise DataError(
+                f"`template` must name fields in braces, as in {{title}}; received {shown(template)}"
+            )
+        if missing := [field for field in self.learned_fields if field not in self.fields]:
+            raise DataError(
+                f"`learned_fields` must stand in the template; {shown(', '.join(missing))} does not"
+            )
+
+    def render(self, values: Mapping[str, Any], place: str) -> LearnedText:
+        """Returns the text of a row.
+
+        Raises:
+            BadRowError: a field is missing or null.
+        """
+        pieces: list[str] = []
+        learned: list[tuple[int, int]] = []
+        length = 0
+        for words, field in self._parts:
+            value = "" if field is None else self._value(values, field, place)
+            start = length + len(words)
+            length = start + len(value)
+            pieces += [words, value]
+            if field in self.learned_fields and value:
+                learned.append((start, length))
+        return LearnedText("".join(pieces), _joined(learned) if self.learned_fields else None)
+
+    def _value(self, values: Mapping[str, Any], field: str, place: str) -> str:
+        value = plain_value(values.get(field), place)
+        if value is None or value != value:
+            found = "it is null" if field in values else f"the fields are {shown_names(values)}"
+            raise BadRowError(
+                f"{place}: the template names the field `{field}`; {found}", "missing field", place
+            )
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _joined(stretches: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Stretches that touch become one."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in stretches:
+        if joined and joined[-1][1] == start:
+            start = joined.pop()[0]
+        joined.append((start, stop))
+    return tuple(joined)

@@ -1,0 +1,109 @@
+"""Values of rows as plain Python: readers give bytes and arrays where others give text and lists."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from highnoon.data.records.bad_records import BadRowError
+
+_SHOWN_NAMES = 10
+_SHOWN_CHARACTERS = 40
+
+
+def plain_value(value: Any, place: str) -> Any:
+    """Returns `value` with bytes as text and arrays as lists, whatever it is nested in.
+
+    Raises:
+        BadRowError: bytes that are not UTF-8.
+    """
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadRowError(
+                f"{place}: not UTF-8 at byte {error.start} of a value ({error.reason}); convert it to UTF-8",
+                "not UTF-8",
+                place,
+            ) from None
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain_value(value.tolist(), place)
+    if isinstance(value, Mapping):
+        return {key: plain_value(part, place) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_value(part, place) for part in value]
+    return value
+
+
+def is_absent(value: Any) -> bool:
+    """Returns whether a value holds nothing: null, NaN, blank text, or a list or mapping without content.
+
+    A mapping whose values are all null or empty lists is a conversation in columns without turns.
+    """
+    # The frequent types come first: this is asked of every row.
+    if value is None:
+        return True
+    if isinstance(value, (str, bytes)):
+        return not value or value.isspace()
+    if isinstance(value, (int, float)):
+        return value != value
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.size == 0 or (value.ndim == 0 and is_absent(value.item()))
+    if isinstance(value, (list, tuple)):
+        return not value
+    if isinstance(value, Mapping):
+        return all(
+            part is None or (isinstance(part, (list, tuple, np.ndarray)) and len(part) == 0)
+            for part in value.values()
+        )
+    return False
+
+
+def shown_names(names: Iterable[Any]) -> str:
+    """Returns names of fields for a one-line error, at most ten and each cut at 40 characters."""
+    shown = [_shown(str(name)) for name in itertools.islice(names, _SHOWN_NAMES + 1)]
+    return ", ".join(shown[:_SHOWN_NAMES]) + (", ..." if len(shown) > _SHOWN_NAMES else "") or "none"
+
+
+def _shown(name: str) -> str:
+    cut = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}..."
+    return cut if cut.isprintable() else cut.encode("unicode_escape").decode("ascii")
+
+
+def require_text(value: Any, field: str, place: str) -> str:
+    """Returns `value` as text that can be encoded.
+
+    Raises:
+        BadRowError: it is no text, or has a lone surrogate.
+    """
+    if not isinstance(value, str):
+        value = plain_value(value, place)
+    if not isinstance(value, str):
+        raise BadRowError(
+            f"{place}: expected a string `{field}`; received `{field}` of type {type(value).__name__}",
+            "not text",
+            place,
+        )
+    return require_unicode(value, f"`{field}`", place)
+
+
+def require_unicode(text: str, name: str, place: str) -> str:
+    """Returns `text`, after checking that it has no lone surrogate.
+
+    Raises:
+        BadRowError: it has one.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise BadRowError(
+                f"{place}: {name} has a lone surrogate at character {error.start}, which is "
+                f"no Unicode text; repair the line",
+                "lone surrogate",
+                place,
+            ) from None
+    return text

@@ -1,0 +1,244 @@
+"""Rows of tokens for training and evaluation, as a function of (seed, epoch, row)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from highnoon.config import MAX_SIZE, require_count, require_flag
+from highnoon.data.document import DataError
+from highnoon.data.sequences.mixture import Mixture, require_weights
+from highnoon.data.sequences.row_layout import Ints, PackedLayout, RowLayout, SingleLayout
+from highnoon.data.sequences.rows_view import RowsView
+from highnoon.data.sequences.shuffling import shuffled
+from highnoon.data.sequences.split_documents import SplitDocuments, Texts
+from highnoon.data.tokens.token_store import TokenStore
+
+
+class PackedRows:
+    """One side of the split of some stores, cut into rows of `row_length` tokens.
+
+    The documents of an epoch are laid one after another in an order computed from (seed, epoch), cut
+    into rows, and the rows are shuffled by the same seed. Every token that has a predecessor in its
+    document is supervised exactly once an epoch, but for those that `Document.learned` leaves out. The
+    validation side is read in its stored order.
+
+    With `weights`, each store has an order of its own and rows are drawn from the stores by turns,
+    exact over any window of 1,000 rows. An epoch has as many rows as all stores together; a store that
+    is used up starts again in a new order, one that is cut goes on in the next epoch. The validation
+    side takes every document once, whatever the weights.
+
+    Args:
+        stores: What `tokenize` returned, one or several, all of one tokenizer.
+        row_length: Input tokens of a row, at least 1.
+        seed: Decides every order.
+        split: `"train"` or `"validation"`.
+        weights: Share of the rows of each store, above 0, their sum 1; None takes each store in
+            proportion to its tokens.
+        packing: False gives each row one piece of one document, padded, for models that cannot see
+            `segment_ids`.
+
+    Raises:
+        DataError: the split holds no document, or an argument is out of its range.
+
+    Example:
+
+    ```python
+    import pathlib, tempfile, warnings
+    from highnoon.data import Files, PackedRows, tokenize
+    from highnoon.tokenization import ByteTokenizer
+    with tempfile.TemporaryDirectory() as folder:
+        pathlib.Path(folder, "a.txt").write_text("abcd")
+        store = tokenize(Files(f"{folder}/a.txt"), ByteTokenizer(), folder, validation_split=0.0)
+        batch = PackedRows([store], row_length=5).view(epoch=0).read(0, 1)
+        assert batch["token_ids"].tolist() == [[2, 104, 105, 106, 107]]
+        assert batch["labels"].tolist() == [[104, 105, 106, 107, 3]]
+    ```
+    """
+
+    def __init__(
+        self,
+        stores: TokenStore | Sequence[TokenStore],
+        row_length: int = 256,
+        seed: int = 42,
+        split: str = "train",
+        weights: Sequence[float] | None = None,
+        packing: bool = True,
+    ) -> None:
+        require_count("row_length", row_length, most=MAX_SIZE, error=DataError)
+        require_count("seed", seed, least=0, error=DataError)
+        require_flag("packing", packing, DataError)
+        self.stores = [stores] if isinstance(stores, TokenStore) else list(stores)
+        self.row_length = row_length
+        self.seed = seed
+        self.split = split
+        self.packing = packing
+        self._documents = SplitDocuments(self.stores, split)
+        self.weights = None if weights is None else require_weights(weights)
+        if self.weights is not None and len(self.weights) != len(self.stores):
+            raise DataError(
+                f"`weights` must have one value for each of {len(self.stores)} stores; "
+                f"received {len(self.weights)}"
+            )
+        self._say_if_small()
+
+    @property
+    def num_documents(self) -> int:
+        """Documents of the split."""
+        return len(self._documents)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the split, framing included."""
+        return int(self.lengths.sum())
+
+    @property
+    def num_bytes(self) -> int:
+        """UTF-8 bytes of the split's text."""
+        return int(self._documents.num_bytes.sum())
+
+    @property
+    def lengths(self) -> Ints:
+        """Tokens of each of the split's documents, framing included."""
+        return self._documents.lengths
+
+    @property
+    def store_of(self) -> Ints:
+        """Index in `stores` of the store that each of the split's documents belongs to."""
+        return self._documents.store_of
+
+    def tokens(self, document: int) -> npt.NDArray[np.int32]:
+        """Returns the ids of one of the split's documents, framing included."""
+        store, place = self._documents.locate(document)
+        return store.tokens(place)
+
+    def learned(self, document: int) -> npt.NDArray[np.bool_]:
+        """Returns for each id of one of the split's documents whether a model learns to write it."""
+        store, place = self._documents.locate(document)
+        return store.learned(place)
+
+    def text(self, document: int) -> str:
+        """Returns the text of one of the split's documents."""
+        store, place = self._documents.locate(document)
+        return store.text(place)
+
+    def domain(self, document: int) -> str:
+        """Returns the domain of one of the split's documents."""
+        store, place = self._documents.locate(document)
+        return store.domain(place)
+
+    def texts(self) -> Sequence[str]:
+        """Returns the split's texts as a sequence that decodes each when it is asked for."""
+        return Texts(self._documents)
+
+    def view(self, epoch: int, documents: Sequence[int] | npt.NDArray[Any] | None = None) -> RowsView:
+        """Returns the rows of an epoch.
+
+        Args:
+            epoch: Which pass, from 0; the validation split has one order for all.
+            documents: Indices of the split's documents to read; what order they come in changes
+                nothing. None reads all. With weights, a store left without documents gives its share
+                to the others, with a warning.
+
+        Raises:
+            DataError: `epoch` is negative, or `documents` is empty, doubled or out of range.
+        """
+        if epoch < 0:
+            raise DataError(f"`epoch` must not be negative; received {epoch}")
+        chosen = np.arange(self.num_documents) if documents is None else self._require_documents(documents)
+        pools, shares = [chosen], [1.0]
+        if self.weights is not None and self.split == "train":
+            pools, shares = self._pools(chosen, self.weights)
+        return RowsView(self._documents, pools, Mixture(shares), epoch, self._cut, self.row_length)
+
+    def only(self, store: TokenStore) -> PackedRows:
+        """Returns the same rows of one of the stores alone."""
+        return PackedRows(store, self.row_length, self.seed, self.split, None, self.packing)
+
+    def report(self) -> dict[str, Any]:
+        """Returns what the split holds and how it is read.
+
+        `documents`, `tokens`, `bytes`, `rows` (an epoch), `row_length`, `efficiency` (tokens over places
+        in rows), and `stores`: for each, `name`, `documents`, `tokens`, `share_asked` (None without
+        weights) and `share_actual`, its share of the rows of the first epoch (of the tokens without
+        weights).
+        """
+        view = self.view(0)
+        is_weighted = self.weights is not None and self.split == "train"
+        asked = self.weights if self.weights is not None and is_weighted else [None] * len(self.stores)
+        tokens = np.bincount(self._documents.store_of, self.lengths, len(self.stores))
+        counts = np.bincount(self._documents.store_of, minlength=len(self.stores))
+        actual = np.zeros(len(self.stores))
+        actual[counts > 0] = view.shares if is_weighted else (tokens / tokens.sum())[counts > 0]
+        return {
+            "split": self.split,
+            "documents": self.num_documents,
+            "tokens": self.num_tokens,
+            "bytes": self.num_bytes,
+            "rows": view.num_rows,
+            "row_length": self.row_length,
+            "efficiency": view.efficiency,
+            "stores": [
+                {
+                    "name": store.name,
+                    "documents": int(counts[number]),
+                    "tokens": int(tokens[number]),
+                    "share_asked": asked[number],
+                    "share_actual": float(actual[number]),
+                }
+                for number, store in enumerate(self.stores)
+            ],
+        }
+
+    def _cut(self, documents: Ints, number: int) -> tuple[RowLayout, Ints]:
+        """The layout of a pool's pass of that number, and the order in which its rows are read."""
+        is_shuffled = self.split == "train"
+        order = shuffled(documents, self.seed, number, 0) if is_shuffled else documents
+        layout = (PackedLayout if self.packing else SingleLayout)(order, self.lengths[order], self.row_length)
+        rows = np.arange(layout.num_rows)
+        return layout, shuffled(rows, self.seed, number, 1) if is_shuffled else rows
+
+    def _pools(self, chosen: Ints, weights: Sequence[float]) -> tuple[list[Ints], list[float]]:
+        pools = [chosen[self._documents.store_of[chosen] == store] for store in range(len(self.stores))]
+        kept = [store for store, pool in enumerate(pools) if len(pool)]
+        if len(kept) < len(pools):
+            missing = ", ".join(store.name for number, store in enumerate(self.stores) if number not in kept)
+            warnings.warn(
+                f"no document of {missing} is among those to read; the other stores share its rows",
+                stacklevel=3,
+            )
+        total = sum(weights[store] for store in kept)
+        return [pools[store] for store in kept], [weights[store] / total for store in kept]
+
+    def _require_documents(self, documents: Sequence[int] | npt.NDArray[Any]) -> Ints:
+        chosen = np.unique(np.asarray(documents, np.int64))
+        if not len(chosen) or len(chosen) != len(documents):
+            raise DataError(
+                f"`documents` must be distinct and at least one; received {len(documents)}, of "
+                f"them {len(chosen)} distinct"
+            )
+        if chosen[0] < 0 or chosen[-1] >= self.num_documents:
+            raise DataError(
+                f"`documents` must be in [0, {self.num_documents}); received "
+                f"{chosen[0] if chosen[0] < 0 else chosen[-1]}"
+            )
+        return chosen
+
+    def _say_if_small(self) -> None:
+        names = ", ".join(store.name for store in self.stores)
+        if not self.num_documents:
+            raise DataError(
+                f"the {self.split} split of {names} is empty: none of its "
+                f"{sum(map(len, self.stores))} documents falls into it; add documents or change "
+                f"`validation_split`"
+            )
+        if self.num_tokens <= self.row_length:
+            warnings.warn(
+                f"the {self.split} split of {names} has {self.num_tokens} tokens, fewer than fill "
+                f"one row of {self.row_length}: it is padded",
+                stacklevel=3,
+            )

@@ -1,0 +1,122 @@
+"""The documents on one side of the split of some stores, under one numbering."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from highnoon.data.document import DataError
+from highnoon.data.sequences.row_filling import Batch, fill_rows, token_places
+from highnoon.data.sequences.row_layout import Ints, Pieces
+from highnoon.data.tokens.token_store import TokenStore
+
+SPLITS = ("train", "validation")
+
+
+class SplitDocuments:
+    """The split's documents of the first store, then those of the second, and so on.
+
+    `lengths` (tokens), `num_bytes` and `store_of` are arrays of shape (documents,).
+
+    Args:
+        stores: At least one, all of one tokenizer.
+        split: `"train"` or `"validation"`.
+
+    Raises:
+        DataError: no store, stores of different tokenizers, or an unknown split.
+    """
+
+    def __init__(self, stores: Sequence[TokenStore], split: str) -> None:
+        _require_stores(stores, split)
+        self.stores = list(stores)
+        own = [np.flatnonzero(store.is_validation == (split == "validation")) for store in self.stores]
+        self.store_of: Ints = np.repeat(np.arange(len(own)), [len(documents) for documents in own])
+        self._place_in_store = np.concatenate(own)
+        pairs = list(zip(self.stores, own, strict=True))
+        self._starts: Ints = np.concatenate([store.offsets[:-1][places] for store, places in pairs])
+        self.lengths: Ints = np.concatenate([store.lengths[places] for store, places in pairs])
+        self.num_bytes: Ints = np.concatenate([store.num_bytes[places] for store, places in pairs])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def locate(self, document: int) -> tuple[TokenStore, int]:
+        """Returns the store of a document and its index there."""
+        if not 0 <= document < len(self):
+            raise IndexError(f"the split has documents 0 to {len(self) - 1}; received {document}")
+        return self.stores[self.store_of[document]], int(self._place_in_store[document])
+
+    def gather(self, pieces: Pieces, row_length: int, batch: Batch) -> None:
+        """Writes the tokens of `pieces` into the rows of `batch`, whose other places are left alone."""
+        places = token_places(pieces, self._starts, self.lengths, row_length)
+        stores = self._places_of_stores(pieces, places.which)
+        is_supervised = self._supervised(places.has_label, places.label, stores)
+        fill_rows(
+            batch,
+            pieces,
+            places,
+            self._tokens_at(places.source, stores),
+            self._tokens_at(places.label, stores),
+            is_supervised,
+        )
+
+    def _places_of_stores(self, pieces: Pieces, which: Ints) -> list[tuple[int, Ints | slice]]:
+        """The stores that `pieces` come from, each with the tokens that are its own."""
+        store_of = self.store_of[pieces.document]
+        present = np.unique(store_of).tolist()
+        if len(present) == 1:
+            return [(present[0], slice(None))]
+        return [(number, np.flatnonzero((store_of == number)[which])) for number in present]
+
+    def _supervised(
+        self, has_next: npt.NDArray[np.bool_], label: Ints, stores: list[tuple[int, Ints | slice]]
+    ) -> npt.NDArray[np.bool_]:
+        """Where there is a label and a model learns to write it."""
+        for number, places in stores:
+            learned = self.stores[number].all_learned
+            if learned is not None:
+                has_next[places] &= learned[label[places]]
+        return has_next
+
+    def _tokens_at(self, source: Ints, stores: list[tuple[int, Ints | slice]]) -> npt.NDArray[np.int32]:
+        tokens = np.zeros(len(source), np.int32)
+        for number, places in stores:
+            tokens[places] = self.stores[number].all_tokens[source[places]]
+        return tokens
+
+
+class Texts(Sequence[str]):
+    """The texts of a split, each decoded when it is asked for."""
+
+    def __init__(self, documents: SplitDocuments, chosen: range | None = None) -> None:
+        self._documents = documents
+        self._chosen = range(len(documents)) if chosen is None else chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Texts: ...
+    def __getitem__(self, index: int | slice) -> str | Texts:
+        if isinstance(index, slice):
+            return Texts(self._documents, self._chosen[index])
+        store, place = self._documents.locate(self._chosen[index])
+        return store.text(place)
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[index] for index in range(len(self)))
+
+
+def _require_stores(stores: Sequence[TokenStore], split: str) -> None:
+    if not stores:
+        raise DataError("`stores` must hold at least one store; received none")
+    if split not in SPLITS:
+        raise DataError(f"`split` must be one of {', '.join(SPLITS)}; received {split!r}")
+    if len({store.tokenizer.fingerprint() for store in stores}) > 1:
+        names = ", ".join(store.name for store in stores)
+        raise DataError(f"all stores must be of one tokenizer; {names} are of several")

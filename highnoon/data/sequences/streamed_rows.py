@@ -1,0 +1,229 @@
+"""Rows for training from a source that can only be read forward."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+from highnoon.config import require_count
+from highnoon.data.document import DataError, DocumentSource
+from highnoon.data.sequences.document_stream import DocumentStream
+from highnoon.data.sequences.row_packing import RowBlock, packed_blocks
+from highnoon.data.sequences.split_documents import SPLITS
+from highnoon.data.sequences.streamed_view import StreamedView
+from highnoon.tokenization import Tokenizer
+
+
+@dataclasses.dataclass
+class _Counts:
+    documents: int = 0
+    tokens: int = 0
+    num_bytes: int = 0
+    rows: int = 0
+
+
+class StreamedRows:
+    """One side of the split of a source, tokenised, shuffled and cut into rows while it is read.
+
+    Has the face of `PackedRows` and gives the same batches, but nothing is written to disk. Prefer
+    `tokenize` and `PackedRows` where the text can be kept; what a stream costs:
+
+    - Documents are shuffled through a buffer of `buffer_documents`, seeded by (seed, epoch), so that one is
+      rarely read long before its place in the source. Rows are not shuffled again.
+    - A row is found by reading up to it. A resumed run reads and tokenises the part of the epoch that was
+      done, and throws it away; nothing but the count of rows need be saved.
+    - Every epoch tokenises again, and the validation side reads the whole source for its share.
+    - The number of rows is known after a pass. Without `num_rows` a first pass counts it. With it, the
+      training side's epoch has just that many: a longer source is cut, a shorter one begins again in another
+      order, with a warning. The validation side is never repeated: it is counted, up to `num_rows`.
+
+    Args:
+        source: Where the documents come from.
+        tokenizer: Turns their text into ids.
+        row_length: Input tokens of a row, at least 1.
+        seed: Decides every order.
+        split: `"train"` or `"validation"`, which is read in the source's order.
+        num_rows: Rows of an epoch, at least 1; None counts them.
+        validation_split: Share of documents to hold out by a hash of their text, in [0, 1).
+        buffer_documents: Documents held for shuffling, at least 1.
+
+    Raises:
+        DataError: an argument is out of its range; or, when the first row is read, the split is empty.
+
+    Example:
+
+    ```python
+    import pathlib, tempfile
+    from highnoon.data import Files
+    from highnoon.data.sequences.streamed_rows import StreamedRows
+    from highnoon.tokenization import ByteTokenizer
+    with tempfile.TemporaryDirectory() as folder:
+        pathlib.Path(folder, "a.txt").write_text("abcd")
+        rows = StreamedRows(Files(f"{folder}/a.txt"), ByteTokenizer(), row_length=5, validation_split=0.0)
+        batch = rows.view(epoch=0).read(0, 1)
+        assert batch["labels"].tolist() == [[104, 105, 106, 107, 3]] and rows.num_tokens == 6
+    ```
+    """
+
+    def __init__(
+        self,
+        source: DocumentSource,
+        tokenizer: Tokenizer,
+        row_length: int = 256,
+        seed: int = 42,
+        split: str = "train",
+        num_rows: int | None = None,
+        validation_split: float = 0.1,
+        buffer_documents: int = 1000,
+    ) -> None:
+        if split not in SPLITS:
+            raise DataError(f"`split` must be one of {', '.join(SPLITS)}; received {split!r}")
+        for name, value in (
+            ("row_length", row_length),
+            ("num_rows", num_rows),
+            ("buffer_documents", buffer_documents),
+        ):
+            if value is not None or name != "num_rows":
+                require_count(name, value, error=DataError)
+        require_count("seed", seed, least=0, error=DataError)
+        self.source = source
+        self.tokenizer = tokenizer
+        self.row_length = row_length
+        self.seed = seed
+        self.split = split
+        self._asked_rows = num_rows
+        self._stream = DocumentStream(
+            source, tokenizer, split, validation_split, buffer_documents if split == "train" else 1
+        )
+        self._view: StreamedView | None = None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the numbers are those of a pass, not derived from `num_rows`."""
+        return self._asked_rows is None or self.split == "validation"
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of an epoch."""
+        return self._counts.rows
+
+    @property
+    def num_documents(self) -> int:
+        """Documents of the split; where `num_rows` spares counting them, that number stands for it."""
+        return self._counts.documents
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the split, framing included; what `num_rows` rows hold, where they are not counted."""
+        return self._counts.tokens
+
+    @property
+    def num_bytes(self) -> int:
+        """UTF-8 bytes of the split's text.
+
+        Raises:
+            DataError: `num_rows` spares counting them.
+        """
+        if not self.is_counted:
+            raise DataError(f"the bytes of {self.source.name} are not counted; leave `num_rows` out for that")
+        return self._counts.num_bytes
+
+    def view(self, epoch: int, documents: Sequence[int] | None = None) -> StreamedView:
+        """Returns the rows of an epoch; asked for the same one again, what it has read stays read.
+
+        Args:
+            epoch: Which pass, from 0; the validation split has one order for all.
+            documents: None; a stream reads all.
+
+        Raises:
+            DataError: `epoch` is negative, or `documents` are chosen.
+        """
+        if epoch < 0:
+            raise DataError(f"`epoch` must not be negative; received {epoch}")
+        if documents is not None:
+            self._refuse_choice()
+        if self._view is None or self._view.epoch != epoch:
+            self._view = StreamedView(functools.partial(self._blocks, epoch), self.num_rows, epoch)
+        return self._view
+
+    def texts(self) -> NoReturn:
+        """Raises:
+        DataError: always; what sorts texts needs a source whose documents can be found.
+        """
+        self._refuse_choice()
+
+    def report(self) -> dict[str, Any]:
+        """Returns what the split holds and how it is read, as `PackedRows.report` does, and `is_counted`."""
+        counts = self._counts
+        places = counts.rows * self.row_length
+        return {
+            "split": self.split,
+            "documents": counts.documents,
+            "tokens": counts.tokens,
+            "bytes": counts.num_bytes,
+            "rows": counts.rows,
+            "row_length": self.row_length,
+            "efficiency": min(1.0, counts.tokens / places),
+            "is_counted": self.is_counted,
+            "stores": [
+                {
+                    "name": self.source.name,
+                    "documents": counts.documents,
+                    "tokens": counts.tokens,
+                    "share_asked": None,
+                    "share_actual": 1.0,
+                }
+            ],
+        }
+
+    @functools.cached_property
+    def _counts(self) -> _Counts:
+        if not self.is_counted and self._asked_rows is not None:
+            return _Counts(self._asked_rows, self._asked_rows * self.row_length, 0, self._asked_rows)
+        counts = _Counts()
+        bound = self._asked_rows
+        for document in self._stream.read(self.seed, 0, 0):
+            counts.documents += 1
+            counts.tokens += len(document.tokens)
+            counts.num_bytes += document.num_bytes
+            if bound is not None and counts.tokens > bound * self.row_length:
+                break
+        if not counts.documents:
+            self._refuse_empty()
+        # As in `PackedLayout`: the very last token needs no place.
+        counts.rows = min(bound or counts.tokens, max(1, -(-(counts.tokens - 1) // self.row_length)))
+        return counts
+
+    def _blocks(self, epoch: int) -> Iterator[RowBlock]:
+        """The rows of an epoch: a pass, and where `num_rows` asks for more, further ones."""
+        number = given = 0
+        while True:
+            before = given
+            order = (self.seed, epoch, number) if self.split == "train" else (self.seed, 0, 0)
+            for block in packed_blocks(self._stream.read(*order), self.row_length):
+                given += len(block.documents)
+                yield block
+            if given == before:
+                self._refuse_empty()
+            if number == 0 and given < self.num_rows:
+                warnings.warn(
+                    f"{self.source.name} ends after {given:,} rows, before "
+                    f"num_rows={self.num_rows:,}; it begins again in another order",
+                    stacklevel=2,
+                )
+            number += 1
+
+    def _refuse_empty(self) -> NoReturn:
+        raise DataError(
+            f"the {self.split} split of {self.source.name} is empty; add documents or change "
+            f"`validation_split`"
+        )
+
+    def _refuse_choice(self) -> NoReturn:
+        raise DataError(
+            f"{self.source.name} is read as a stream, whose documents cannot be chosen or "
+            f"sorted; tokenise it to use a scheduler"
+        )

@@ -1,0 +1,1 @@
+"""Sources of documents: files, folders, hubs, the embedded corpus, prepared tokens."""

@@ -1,0 +1,165 @@
+"""A folder of domains: one sub-folder a domain."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import pathlib
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from highnoon.data.document import DataError
+from highnoon.data.formats.by_name import FOLDER_SUFFIXES
+from highnoon.data.records.bad_records import BadRows
+from highnoon.data.records.read_options import ReadOptions
+from highnoon.data.records.record_source import Convert, RowSource
+from highnoon.data.sources.files import Files
+from highnoon.data.sources.folder_files import (
+    NO_ROWS,
+    OWN_OUTPUT,
+    FolderFiles,
+    describe_files_left_out,
+    find_files,
+    is_own_output,
+    visible_entries,
+)
+from highnoon.files.expand_home import expand_home
+
+T = TypeVar("T")
+
+
+class DomainFolder(RowSource):
+    """Documents of `root/<domain>/`: every file of rows and of text; a folder's name is the domain.
+
+    Text is `.txt`, `.text`, `.md`, `.markdown`, `.rst`, `.adoc`, `.asciidoc`, `.org` and `.tex`. Folders
+    within a domain are read, too. Domains and files are read in the order of their names. Files directly in
+    `root` are the domain `"default"`, with a warning; a sub-folder without data is an error, or counted where
+    bad rows are skipped. Any other file, a link to a folder within a domain, and a folder that a run or a
+    preparation wrote is left out, and so is a `.json` file whose first record has no known field, such as a
+    configuration: one warning says how many of which kind, and `bad_rows` counts them. Hidden files and
+    folders are ignored.
+
+    Args:
+        root: The folder.
+        domains: Names of the sub-folders to read; None reads all.
+        split: How text files are cut into documents, see `split_text`.
+        name: What reports call the source; None takes the folder's.
+        options: How rows become documents, and what is done with bad ones.
+
+    Raises:
+        DataError: `root` is no folder, cannot be listed, holds no such file, or lacks one of `domains`.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        domains: Sequence[str] | None = None,
+        split: str = "auto",
+        name: str | None = None,
+        options: ReadOptions | None = None,
+    ) -> None:
+        super().__init__(options)
+        self.root = expand_home(root)
+        if not self.root.is_dir():
+            raise DataError(f"no folder at {self.root}; check the path")
+        self.name = name or self.root.name or os.fspath(self.root)
+        self.files_left_out = BadRows(skip=True)
+        found = self._files_of(domains)
+        there = describe_files_left_out(self.files_left_out)
+        if not found:
+            is_unnamed = NO_ROWS in self.files_left_out.report()["reasons"]
+            hint = "; name the fields of rows with `text_field` or `template`" if is_unnamed else ""
+            raise DataError(
+                f"{self.root} holds no *{', *'.join(FOLDER_SUFFIXES)}, neither itself nor in its "
+                f"sub-folders; it holds {there or 'nothing'}{hint}"
+            )
+        if there:
+            warnings.warn(
+                f"{self.root}: left out {there}; convert them to text or rows, or move them elsewhere",
+                stacklevel=2,
+            )
+        self._parts = [Files(files, split, domain, domain, self.options) for domain, files in found.items()]
+
+    @property
+    def domains(self) -> list[str]:
+        """Names of the domains, in the order they are read."""
+        return [part.domain for part in self._parts]
+
+    @property
+    def parts(self) -> list[Files]:
+        """A source for each domain, named after it, in the order they are read."""
+        return list(self._parts)
+
+    def _files_of(self, domains: Sequence[str] | None) -> dict[str, list[pathlib.Path]]:
+        """The files of each domain that is read; `empty_domains` and `files_left_out` get the rest."""
+        everything = {folder.name: find_files(folder, self.options) for folder in self._domain_folders()}
+        found = {domain: held.files for domain, held in everything.items() if held.files}
+        self.empty_domains = [domain for domain in everything if domains is None and domain not in found]
+        if domains is not None:
+            chosen = {name: found[_require_domain(name, found, self.root)] for name in sorted(set(domains))}
+            self._leave_out(everything[name] for name in chosen)
+            return chosen
+        direct = find_files(self.root, self.options, is_nested=False)
+        self._leave_out([direct, *everything.values()])
+        if direct.files:
+            warnings.warn(
+                f"{len(direct.files)} files directly in {self.root} are read as the domain `default`; "
+                f"move them into a sub-folder named after their domain",
+                stacklevel=3,
+            )
+            found["default"] = [*direct.files, *found.get("default", [])]
+        # Without any domain that has files, a sub-folder is no domain.
+        if (
+            any(held.files for held in everything.values())
+            and self.empty_domains
+            and not self.options.skip_bad
+        ):
+            names = ", ".join(_with_content(domain, everything[domain]) for domain in self.empty_domains)
+            raise DataError(
+                f"{self.root} has sub-folders without data: {names}; fill or remove them, "
+                f"choose `domains` (--domains), or leave them out with skip_bad (--skip-bad)"
+            )
+        return found
+
+    def _domain_folders(self) -> list[pathlib.Path]:
+        """The sub-folders; one that links back to a folder around them would be read without end."""
+        root = self.root.resolve()
+        folders = []
+        for folder in visible_entries(self.root):
+            if folder.is_symlink() and folder.is_dir() and root.is_relative_to(folder.resolve()):
+                self.files_left_out.count("not read: linked folder", str(folder))
+            elif folder.is_dir() and is_own_output(folder):
+                self.files_left_out.count(OWN_OUTPUT, str(folder))
+            elif folder.is_dir():
+                folders.append(folder)
+        return folders
+
+    def _leave_out(self, searches: Iterable[FolderFiles]) -> None:
+        for held in searches:
+            self.files_left_out.add(held.left_out.report())
+
+    def _read(self, bad: BadRows, convert: Convert[T]) -> Iterator[T]:
+        for domain in self.empty_domains:
+            bad.count("domain without files", str(self.root / domain))
+        bad.add(self.files_left_out.report())
+        for part in self._parts:
+            yield from part._read(bad, convert)
+
+    def _describe(self, digest: hashlib.blake2b) -> None:
+        for part in self._parts:
+            part._describe(digest)
+
+
+def _with_content(domain: str, held: FolderFiles) -> str:
+    there = describe_files_left_out(held.left_out)
+    return f"{domain} ({there})" if there else domain
+
+
+def _require_domain(name: str, found: dict[str, list[pathlib.Path]], root: pathlib.Path) -> str:
+    if name in found:
+        return name
+    near = difflib.get_close_matches(name, found, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else f"domains there: {', '.join(found) or 'none'}"
+    raise DataError(f"{root} has no domain `{name}`; {hint}")

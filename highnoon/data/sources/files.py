@@ -1,0 +1,190 @@
+"""Documents in files of text and of rows."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from highnoon.data.document import DataError, Document, SourceNotFoundError
+from highnoon.data.formats.by_name import format_of, reader_of
+from highnoon.data.formats.not_text import is_text_file, require_text_file
+from highnoon.data.reading.remote import FilePath, RemotePath, expand_remote, file_version, is_remote
+from highnoon.data.reading.text_splits import TEXT_SPLITS, split_text
+from highnoon.data.records.bad_records import BadRowError, BadRows
+from highnoon.data.records.changed_reading import is_read_otherwise
+from highnoon.data.records.read_options import ReadOptions
+from highnoon.data.records.record_source import Convert, Row, RowSource
+from highnoon.data.sources.glob_files import glob_files
+from highnoon.files.expand_home import expand_home
+
+GLOB_CHARACTERS = frozenset("*?[")
+_HASH_BYTES = 1 << 20
+
+# Counts up when skipping what is bad in the same files comes to leave other documents.
+_SKIPPING_VERSION = b"skipping 2"
+
+# What is counted where one bad line ends the reading of its file.
+_REASONS_OF_THE_REST = {
+    "not UTF-8": "rest of a file that is not UTF-8",
+    "line too long": "rest of a file after a line too long",
+    "NUL character": "rest of a file after a NUL character",
+}
+
+# Marks files whose documents changed when fields came to be chosen by what they hold.
+_BY_CONTENT = b"fields by content"
+
+T = TypeVar("T")
+
+
+class Files(RowSource):
+    """Documents of files of text and of rows, in the order of their names.
+
+    The end of a file's name says what it is: `.jsonl`, `.csv`, `.tsv`, `.parquet`, `.tfrecord` and
+    `.array_record` hold rows, whose `source` and `id` are kept; any other file is text. Each may be packed
+    (`.gz`, `.zst`). Documents that are empty or blank are left out, and counted in `bad_rows`.
+
+    Args:
+        paths: A file, a glob (`**` goes into folders), a URL that fsspec reaches, or a list of them.
+        split: How text files are cut into documents, see `split_text`.
+        name: What reports call the source; None takes the first path's.
+        domain: The domain of every document.
+        options: How rows become documents, and what is done with bad ones.
+
+    Raises:
+        ImportError: an extra that a URL needs is not installed.
+        DataError: a path is missing, a glob matches nothing, or `split` is unknown; while reading, unless bad
+            rows are skipped, an empty file, bytes that are not UTF-8, or a row that is no document.
+
+    Example:
+
+    ```python
+    import pathlib, tempfile
+    from highnoon.data import Files
+    with tempfile.TemporaryDirectory() as folder:
+        pathlib.Path(folder, "a.txt").write_text("one\\n\\ntwo\\n")
+        assert [d.text for d in Files(f"{folder}/*.txt", split="line").documents()] == ["one", "two"]
+    ```
+    """
+
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        split: str = "auto",
+        name: str | None = None,
+        domain: str = "default",
+        options: ReadOptions | None = None,
+    ) -> None:
+        if split not in TEXT_SPLITS:
+            raise DataError(f"`split` must be one of {', '.join(TEXT_SPLITS)}; received {split!r}")
+        super().__init__(options)
+        patterns = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+        if not patterns:
+            raise DataError("`paths` must name at least one file; received an empty list")
+        self.paths: list[FilePath] = [path for pattern in patterns for path in expand(pattern)]
+        self.split = split
+        self.domain = domain
+        self.name = name or os.fspath(patterns[0])
+
+    def _read(self, bad: BadRows, convert: Convert[T]) -> Iterator[T]:
+        for path in self.paths:
+            is_empty, before = True, bad.total
+            try:
+                for row in self._rows(path, bad):
+                    item = convert(row, bad)
+                    if item is not None:
+                        is_empty = False
+                        yield item
+                if is_empty and (bad.total == before or not bad.skip):
+                    raise BadRowError(f"{path} holds no text; remove it or fill it", "empty file", str(path))
+            except DataError as error:
+                bad.take(_of_the_rest(error), str(path))
+
+    def _rows(self, path: FilePath, bad: BadRows) -> Iterator[Row | Document]:
+        reader = reader_of(path)
+        if reader is None:
+            require_text_file(path)
+            texts = split_text(path, self.split, bad, self.options.max_line_bytes)
+            return (Document(text, path.name, str(place), self.domain) for place, text in enumerate(texts))
+        return (
+            Row(values, place, str(number), path.name, self.domain, str(path))
+            for values, place, number in reader(path, self.options, bad)
+        )
+
+    def _describe(self, digest: hashlib.blake2b) -> None:
+        digest.update(self.options.describe().encode())
+        if self.options.skip_bad:
+            digest.update(_SKIPPING_VERSION)
+        for path in self.paths:
+            form = format_of(path) if reader_of(path) else self._text_form(path)
+            digest.update(json.dumps([self.domain, form, self._content_key(path)]).encode())
+            if reader_of(path) and self._is_read_otherwise(path):
+                digest.update(_BY_CONTENT)
+
+    def _text_form(self, path: FilePath) -> str:
+        """How a text file is cut, or that it is refused, so that a cache made when it was not is not used."""
+        try:
+            return f"text/{self.split}" if is_text_file(path) else "not text"
+        except DataError:
+            # What cannot be opened says so when its content is hashed.
+            return f"text/{self.split}"
+
+    def _is_read_otherwise(self, path: FilePath) -> bool:
+        try:
+            return is_read_otherwise(path, self.options)
+        except DataError:
+            # What cannot be read to its end raises or is counted when it is read.
+            return False
+
+    def _content_key(self, path: FilePath) -> str:
+        try:
+            return _content_key(path)
+        except OSError as error:
+            if not self.options.skip_bad:
+                raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+            return f"unreadable:{path}"
+
+
+def expand(pattern: str | os.PathLike[str]) -> Sequence[FilePath]:
+    """Returns the files that a path, a glob or a URL names, sorted.
+
+    Raises:
+        DataError: there are none.
+    """
+    if is_remote(pattern):
+        return expand_remote(os.fspath(pattern))
+    path = expand_home(pattern)
+    if path.is_file():
+        return [path]
+    if GLOB_CHARACTERS & set(os.fspath(path)):
+        if files := glob_files(os.fspath(path)):
+            return files
+        raise SourceNotFoundError(f"no file matches {os.fspath(pattern)}; check the folder and the pattern")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name its files, as in {path / '*.txt'}, or use `open_source`")
+    raise SourceNotFoundError(f"no file at {os.fspath(pattern)}; check the path")
+
+
+def _of_the_rest(error: DataError) -> DataError:
+    """The error under a reason that says that the rest of the file is lost with it."""
+    if not isinstance(error, BadRowError) or error.reason not in _REASONS_OF_THE_REST:
+        return error
+    renamed = BadRowError(str(error), _REASONS_OF_THE_REST[error.reason], error.place)
+    renamed.__cause__ = error.__cause__
+    return renamed
+
+
+def _content_key(path: FilePath) -> str:
+    """A hash of a local file's bytes; of a remote file, what its service says of them."""
+    suffix = pathlib.PurePath(path.name).suffix
+    if isinstance(path, RemotePath):
+        return f"{suffix}:remote:{file_version(path)}"
+    content = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as stream:
+        for chunk in iter(functools.partial(stream.read, _HASH_BYTES), b""):
+            content.update(chunk)
+    return f"{suffix}:{content.hexdigest()}"

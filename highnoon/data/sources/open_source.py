@@ -1,0 +1,282 @@
+"""Finding data by name: embedded, local, TensorFlow Datasets, Hugging Face."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import os
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from highnoon.config import (
+    require_choice,
+    require_count,
+    require_flag,
+    require_path,
+    require_text,
+    require_texts,
+    resolve_keys,
+    shown,
+)
+from highnoon.data.document import DataError, DocumentSource, SourceNotFoundError
+from highnoon.data.formats.by_name import ALL_SUFFIXES, DATA_SUFFIXES, FOLDER_SUFFIXES
+from highnoon.data.reading.remote import is_remote
+from highnoon.data.reading.text_splits import TEXT_SPLITS
+from highnoon.data.records.conversation_text import ChatTemplate
+from highnoon.data.records.read_options import MAX_LINE_BYTES, ReadOptions
+from highnoon.data.sources.chosen_domains import ChosenDomains
+from highnoon.data.sources.domain_folder import DomainFolder
+from highnoon.data.sources.files import GLOB_CHARACTERS, Files
+from highnoon.data.sources.hugging_face import HuggingFaceDataset
+from highnoon.data.sources.prepared_tokens import PreparedTokens, is_prepared
+from highnoon.data.sources.standard_library import STDLIB_DOMAINS, StandardLibrary
+from highnoon.data.sources.tfds_source import TfdsDataset
+from highnoon.files.expand_home import expand_home
+
+# Names in use for one collection, and where the hub has it. Local copies under any of them come first.
+ALIASES: dict[tuple[str, ...], str] = {
+    ("pile", "pile_subset"): "monology/pile-uncopyrighted",
+    ("the_stack", "the_stack_v2"): "bigcode/the-stack-smol",
+    ("oasst", "open_assistant"): "OpenAssistant/oasst1",
+    ("toolbench",): "tuandunghcmut/toolbench-v1",
+}
+
+_LOCAL_SUFFIXES = ("", *ALL_SUFFIXES)
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?(@[\w./-]+)?")
+_FILE_ENDINGS = (".gz", ".zst", *FOLDER_SUFFIXES)
+
+
+def open_source(
+    name: Any,
+    data_dir: str | os.PathLike[str] | None = None,
+    split: str = "auto",
+    *,
+    text_field: str | None = None,
+    template: str | None = None,
+    learned_fields: Sequence[str] = (),
+    kind: str | None = None,
+    chat_template: str | ChatTemplate | None = None,
+    skip_bad: bool = False,
+    check_ids: bool = False,
+    max_line_bytes: int = MAX_LINE_BYTES,
+    domains: Sequence[str] | None = None,
+    documents: int | None = None,
+) -> DocumentSource:
+    """Returns the documents that a name stands for.
+
+    Tried in this order: the embedded corpus (`"stdlib"`, `"stdlib:docs"`, `"stdlib:code"`); a URL that
+    fsspec reaches; a local copy (`name`, `name.txt`, `name.jsonl` or another format, also packed, or a folder
+    of domains) under `data_dir`, then under what the environment variable `HIGHNOON_DATA` names; a path or
+    glob; `"tfds:name"`; `"hf:name"` and `"hf-stream:name"`, the first of which `"org/name"` and the
+    documented names (pile, the_stack, oasst, toolbench) also mean. A bare word that is none of these fails at
+    once, without asking the network.
+
+    Args:
+        name: A name, a path, a URL, or a `DocumentSource` or `TextDataset`, which is taken as it is.
+        data_dir: A folder of local copies.
+        split: How text files are cut into documents, see `highnoon.data.reading.text_splits.split_text`.
+        text_field: This and the following: see `highnoon.data.records.read_options.ReadOptions`.
+        template: Text with the names of fields in braces.
+        learned_fields: Fields of `template` that a model learns to write.
+        kind: What every row is: `"text"`, `"chat"`, `"instruction"` or `"preference"`.
+        chat_template: How conversations are written.
+        skip_bad: Leave out and count what cannot be used; `source.bad_rows.report()` tells.
+        check_ids: Whether a row whose `id` another row has is bad.
+        max_line_bytes: Longest line, in bytes.
+        domains: Read these domains only.
+        documents: How many to read of a folder that `prepare` wrote, or still writes, see `TokenStore`.
+
+    Raises:
+        SourceNotFoundError: nothing goes by that name.
+        DataError: what does cannot be read, or options are given that mean nothing for it.
+
+    Example:
+
+    ```python
+    from highnoon.data import open_source
+    assert open_source("stdlib:docs").name == "stdlib:docs"
+    ```
+    """
+    if not isinstance(name, DocumentSource) and not isinstance(getattr(name, "source", None), DocumentSource):
+        given = {"name": name, "split": split, "domains": domains, "documents": documents}
+        domains = require_source_options(given)["domains"]
+    options = ReadOptions(
+        text_field, template, learned_fields, kind, chat_template, skip_bad, check_ids, max_line_bytes
+    )
+    for opened in (name, getattr(name, "source", None)):
+        if isinstance(opened, DocumentSource):
+            if options != ReadOptions() or documents is not None:
+                raise DataError(
+                    f"{opened.name} is open already and its options cannot change; give them where it is made"
+                )
+            return opened
+    if not isinstance(name, (str, os.PathLike)):
+        raise DataError(
+            f"a dataset must be a name, a path, a TextDataset or a DocumentSource; received "
+            f"{type(name).__name__}"
+        )
+    how = _Reading(split, options, domains, documents)
+    source = _open_by_name(os.fspath(name), _data_folders(data_dir), how)
+    if documents is not None and not isinstance(source, PreparedTokens):
+        raise DataError(
+            f"`documents` counts those of a folder that `highnoon data prepare` wrote, and "
+            f"{name} is none; prepare it first"
+        )
+    # A folder of domains opens no others; of any other source they are passed over.
+    return source if domains is None or isinstance(source, DomainFolder) else ChosenDomains(source, domains)
+
+
+def require_source_options(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks a dataset given as a mapping as far as that needs no data.
+
+    Args:
+        entry: `name`, options of `open_source`, and `stream`.
+
+    Returns:
+        The mapping under the canonical names of its keys.
+
+    Raises:
+        ConfigError: a key that is not known.
+        DataError: no name, or an option of another type or out of its range.
+    """
+    if "name" not in entry:
+        raise DataError(f"a dataset given as a mapping needs its `name`; received {shown(entry)}")
+    known = {*inspect.signature(open_source).parameters, "stream"} - {"data_dir"}
+    options = resolve_keys(entry, known, f"dataset {shown(entry['name'])}")
+    if not isinstance(options["name"], (str, os.PathLike, DocumentSource)):
+        raise DataError(
+            "a dataset must be a name, a path, a TextDataset or a DocumentSource; received "
+            f"{type(options['name']).__name__}"
+        )
+    if isinstance(options["name"], (str, os.PathLike)):
+        require_path("name", options["name"], DataError)
+    require_choice("split", options.get("split", "auto"), TEXT_SPLITS, DataError)
+    require_flag("stream", options.get("stream", False), DataError)
+    if options.get("documents") is not None:
+        require_count("documents", options["documents"], error=DataError)
+    if options.get("domains") is not None:
+        domains = require_texts("domains", options["domains"], DataError)
+        if not domains:
+            raise DataError("`domains` must name at least one domain; received none")
+        options["domains"] = [require_text("domains", domain, DataError) for domain in domains]
+    fields = {field.name for field in dataclasses.fields(ReadOptions)}
+    ReadOptions(**{key: value for key, value in options.items() if key in fields})
+    return options
+
+
+class _Reading(NamedTuple):
+    """How files and rows are read."""
+
+    split: str
+    options: ReadOptions
+    domains: Sequence[str] | None
+    documents: int | None
+
+
+def _open_by_name(name: str, folders: list[pathlib.Path], how: _Reading) -> DocumentSource:
+    kind, _, rest = name.partition(":")
+    if kind == "stdlib":
+        return StandardLibrary((rest,) if rest else STDLIB_DOMAINS)
+    if is_remote(name):
+        return Files(name, how.split, options=how.options)
+    if kind == "tfds" and rest:
+        return TfdsDataset(rest, options=how.options)
+    if kind in ("hf", "hf-stream") and rest:
+        return HuggingFaceDataset(rest, options=how.options, is_streamed=kind == "hf-stream")
+    tried: list[str] = []
+    source = _open_local_copy(name, folders, how, tried) or _open_path(name, how, tried)
+    return source or _open_hub(name, folders, how, tried)
+
+
+def _data_folders(data_dir: str | os.PathLike[str] | None) -> list[pathlib.Path]:
+    named = [] if data_dir is None else [("data_dir", require_path("data_dir", data_dir, DataError))]
+    if from_environment := os.environ.get("HIGHNOON_DATA"):
+        named.append(("HIGHNOON_DATA", from_environment))
+    folders = [(owner, expand_home(folder)) for owner, folder in named]
+    for owner, folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"`{owner}` must name a folder; there is none at {folder}")
+    return [folder for _, folder in folders]
+
+
+def _spellings(name: str) -> list[str]:
+    """`name`, and its other documented names."""
+    group = next((names for names in ALIASES if name in names), ())
+    return [name, *(other for other in group if other != name)]
+
+
+def _open_local_copy(
+    name: str, folders: list[pathlib.Path], how: _Reading, tried: list[str]
+) -> DocumentSource | None:
+    # "." and "./data" are paths, whatever lies in the folders of local copies.
+    if pathlib.Path(name).is_absolute() or name.startswith("."):
+        return None
+    for folder in folders:
+        for spelling in _spellings(name):
+            for suffix in _LOCAL_SUFFIXES:
+                if source := _open_existing(folder / (spelling + suffix), name, how):
+                    return source
+        tried.append(f"{folder / name} and {name}{{{','.join(DATA_SUFFIXES)}}} there, each also .gz and .zst")
+    return None
+
+
+def _open_existing(path: pathlib.Path, name: str, how: _Reading) -> DocumentSource | None:
+    if path.is_dir():
+        if is_prepared(path):
+            return _open_prepared(path, name, how)
+        return DomainFolder(path, how.domains, how.split, name, how.options)
+    if path.is_file():
+        return Files(path, how.split, name, options=how.options)
+    return None
+
+
+def _open_prepared(path: pathlib.Path, name: str, how: _Reading) -> DocumentSource:
+    # What would be checked or passed over in rows has been: there is none of it in tokens.
+    if dataclasses.replace(how.options, check_ids=False, skip_bad=False) != ReadOptions():
+        raise DataError(
+            f"{path} is prepared already, and options of reading text change nothing there; give "
+            f"them to `highnoon data prepare`"
+        )
+    return PreparedTokens(path, name, how.documents)
+
+
+def _open_path(name: str, how: _Reading, tried: list[str]) -> DocumentSource | None:
+    if GLOB_CHARACTERS & set(name):
+        return Files(name, how.split, options=how.options)
+    tried.append(f"the path {name}")
+    return _open_existing(expand_home(name), name, how)
+
+
+def _open_hub(name: str, folders: list[pathlib.Path], how: _Reading, tried: list[str]) -> DocumentSource:
+    alias = next((hub for names, hub in ALIASES.items() if name in names), None)
+    is_hub_name = bool(_HUB_NAME.fullmatch(name)) and not name.lower().endswith(_FILE_ENDINGS)
+    reason: Exception | None = None
+    if alias or is_hub_name:
+        try:
+            return HuggingFaceDataset(alias or name, options=how.options)
+        except (DataError, ImportError) as error:
+            tried.append(f"hf:{alias or name} ({error})")
+            reason = error
+    else:
+        tried.append("not the hub, whose names are org/name, hf:name or tfds:name")
+    near = difflib.get_close_matches(name, _known_names(name, folders), n=3)
+    hint = (
+        f"did you mean {' or '.join(f'`{other}`' for other in near)}?"
+        if near
+        else ("give a path, or a folder of local copies as data_dir or HIGHNOON_DATA")
+    )
+    raise SourceNotFoundError(f"no data is called `{name}`; tried {'; '.join(tried)}; {hint}") from reason
+
+
+def _known_names(name: str, folders: list[pathlib.Path]) -> list[str]:
+    known = ["stdlib", *(f"stdlib:{domain}" for domain in STDLIB_DOMAINS)]
+    known += [spelling for names in ALIASES for spelling in names]
+    for folder in folders:
+        known += [entry.name.split(".")[0] for entry in folder.iterdir()]
+    parent = expand_home(name).parent
+    if parent.is_dir():
+        known += [str(entry) for entry in parent.iterdir()]
+    return sorted(set(known) - {name})

@@ -1,0 +1,1 @@
+"""Tokenized documents on disk: preparation, stores, splits, tokenizer training."""

@@ -1,0 +1,138 @@
+"""From texts to the bytes of a token store, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from highnoon.data.document import DataError
+from highnoon.data.sequences.row_layout import Ints
+from highnoon.data.tokens.splitting import split_hash
+from highnoon.tokenization import Tokenizer
+from highnoon.tokenization.marked_text import MarkedText, Piece, text_pieces
+
+Stretches = tuple[tuple[int, int], ...] | None
+
+
+class EncodedBatch(NamedTuple):
+    """What a store keeps of some documents.
+
+    Args:
+        tokens: The framed ids of all, one after another, in the store's type.
+        lengths: Tokens of each document.
+        num_bytes: UTF-8 bytes of each text.
+        split_hashes: `split_hash` of each text.
+        learned: For each token whether a model learns to write it; None where all are.
+    """
+
+    tokens: npt.NDArray[Any]
+    lengths: Ints
+    num_bytes: Ints
+    split_hashes: npt.NDArray[np.uint64]
+    learned: npt.NDArray[np.bool_] | None
+
+
+def token_type(tokenizer: Tokenizer) -> str:
+    """Returns the NumPy type that holds every id of `tokenizer`."""
+    return "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4"
+
+
+def encode_batch(
+    texts: Sequence[str],
+    learned: Sequence[Stretches],
+    tokenizer: Tokenizer,
+    marks: Sequence[tuple[tuple[int, int], ...]] | None = None,
+) -> EncodedBatch:
+    """Returns the framed tokens of documents.
+
+    A text with stretches is tokenized in pieces, cut where a stretch or a special token begins or ends, so
+    that the ids of what stands before a stretch are those that a model sees when it is asked to continue.
+
+    Args:
+        texts: The text of each document.
+        learned: `Document.learned` of each.
+        tokenizer: Turns text into ids.
+        marks: `Document.marks` of each; None where no document has any.
+
+    Raises:
+        DataError: stretches that are out of order, empty, or beyond the text.
+    """
+    if any(stretches is not None for stretches in learned) or any(marks or ()):
+        marked = map(MarkedText, texts, learned, marks or [()] * len(texts))
+        return _encode_in_pieces(list(marked), tokenizer)
+    ids, counts = tokenizer.encode_packed(texts)
+    return _framed(texts, ids, counts, tokenizer)[0]
+
+
+def _encode_in_pieces(documents: Sequence[MarkedText], tokenizer: Tokenizer) -> EncodedBatch:
+    texts = [document.text for document in documents]
+    learned = [document.learned for document in documents]
+    pieces: list[Piece] = []
+    owners: list[int] = []
+    for owner, document in enumerate(documents):
+        try:
+            pieces += text_pieces(document, tokenizer)
+        except ValueError as error:
+            raise DataError(str(error)) from None
+        owners += [owner] * (len(pieces) - len(owners))
+    ids, counts = _encode_pieces(texts, pieces, owners, tokenizer)
+    is_learned = [piece.is_learned for piece in pieces]
+    batch, is_text, starts = _framed(
+        texts, ids, np.bincount(owners, counts, len(texts)).astype(np.int64), tokenizer
+    )
+    flags = np.ones(len(is_text), np.bool_)
+    flags[is_text] = np.repeat(np.array(is_learned), counts)
+    if tokenizer.bos_token_id is not None:
+        flags[starts] = [stretches is None for stretches in learned]
+    if tokenizer.eos_token_id is not None:
+        flags[starts + batch.lengths - 1] = [
+            stretches is None or (len(stretches) > 0 and stretches[-1][1] == len(text))
+            for text, stretches in zip(texts, learned, strict=True)
+        ]
+    return batch._replace(learned=flags)
+
+
+def _encode_pieces(
+    texts: Sequence[str], pieces: Sequence[Piece], owners: Sequence[int], tokenizer: Tokenizer
+) -> tuple[npt.NDArray[np.int32], Ints]:
+    """The ids of all pieces one after another, and how many each has."""
+    special = np.array([-1 if piece.special_id is None else piece.special_id for piece in pieces], np.int32)
+    is_text = special < 0
+    ids, counts = tokenizer.encode_packed(
+        [
+            texts[owner][piece.begin : piece.end]
+            for piece, owner in zip(pieces, owners, strict=True)
+            if piece.special_id is None
+        ]
+    )
+    if is_text.all():
+        return ids, counts
+    all_counts = np.ones(len(pieces), np.int64)
+    all_counts[is_text] = counts
+    is_text_id = np.repeat(is_text, all_counts)
+    all_ids = np.empty(len(is_text_id), np.int32)
+    all_ids[is_text_id], all_ids[~is_text_id] = ids, special[~is_text]
+    return all_ids, all_counts
+
+
+def _framed(
+    texts: Sequence[str], ids: npt.NDArray[np.int32], counts: Ints, tokenizer: Tokenizer
+) -> tuple[EncodedBatch, npt.NDArray[np.bool_], Ints]:
+    """The batch, which of its tokens are text, and where each document begins."""
+    head, tail = tokenizer.bos_token_id, tokenizer.eos_token_id
+    lengths = counts + ((head is not None) + (tail is not None))
+    stops = np.cumsum(lengths)
+    starts = stops - lengths
+    tokens = np.empty(int(lengths.sum()), token_type(tokenizer))
+    is_text = np.ones(len(tokens), np.bool_)
+    for token_id, places in ((head, starts), (tail, stops - 1)):
+        if token_id is not None:
+            is_text[places] = False
+            tokens[places] = token_id
+    tokens[is_text] = ids
+    num_bytes = np.array([len(text) if text.isascii() else len(text.encode()) for text in texts], np.int64)
+    hashes = np.array([split_hash(text) for text in texts], np.uint64)
+    return EncodedBatch(tokens, lengths, num_bytes, hashes, None), is_text, starts

@@ -1,0 +1,124 @@
+"""How much a source or a store holds, of which domains, how long and how often twice."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from highnoon.data.document import DataError, DocumentSource
+from highnoon.data.records.bad_records import reason_for_nothing
+from highnoon.data.sequences.row_layout import Ints
+from highnoon.data.tokens.splitting import split_hash
+from highnoon.data.tokens.token_store import TokenStore
+
+PERCENTILES = (5, 25, 50, 75, 95, 99, 100)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataStatistics:
+    """What documents amount to.
+
+    Args:
+        name: Of the source or store.
+        documents: How many.
+        num_bytes: UTF-8 bytes of their text.
+        tokens: Their tokens, framing included; None where they are not tokenised.
+        learned_tokens: Tokens that a model learns to write; None where they are not tokenised.
+        duplicates: Documents whose text an earlier one has too, by a 64-bit hash.
+        lengths: Percentile (5 to 100) to bytes of a document.
+        token_lengths: Percentile to tokens of a document; empty where they are not tokenised.
+        domains: Name to documents, bytes and, where known, tokens.
+    """
+
+    name: str
+    documents: int
+    num_bytes: int
+    tokens: int | None
+    learned_tokens: int | None
+    duplicates: int
+    lengths: dict[int, int]
+    token_lengths: dict[int, int]
+    domains: dict[str, dict[str, int]]
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        """UTF-8 bytes of text that one token stands for."""
+        return self.num_bytes / self.tokens if self.tokens else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns all figures as JSON can hold them."""
+        return dataclasses.asdict(self) | {"bytes_per_token": self.bytes_per_token}
+
+
+def source_statistics(source: DocumentSource) -> DataStatistics:
+    """Returns what the documents of `source` amount to; reads it once and holds 18 bytes a document.
+
+    Raises:
+        DataError: it has no documents or cannot be read.
+    """
+    names: dict[str, int] = {}
+    rows = (
+        (
+            len(document.text.encode()),
+            split_hash(document.text),
+            names.setdefault(document.domain, len(names)),
+        )
+        for document in source.documents()
+    )
+    table = np.fromiter(rows, [("bytes", "<i8"), ("hash", "<u8"), ("domain", "<u2")])
+    if not len(table):
+        reason = reason_for_nothing(source)
+        raise DataError(f"{source.name} has no documents{reason}; give a source that holds text")
+    return _statistics(source.name, table["bytes"], table["hash"], table["domain"], list(names))
+
+
+def store_statistics(store: TokenStore) -> DataStatistics:
+    """Returns what the documents of `store` amount to, tokens included."""
+    learned = store.all_learned
+    tokens = int(store.offsets[-1])
+    return dataclasses.replace(
+        _statistics(
+            store.name, store.num_bytes, store.split_hashes, store.domains, store.domain_names, store.lengths
+        ),
+        learned_tokens=tokens if learned is None else int(np.count_nonzero(learned)),
+    )
+
+
+def _statistics(
+    name: str,
+    num_bytes: Ints,
+    hashes: npt.NDArray[np.uint64],
+    domains: npt.NDArray[Any],
+    domain_names: Sequence[str],
+    lengths: Ints | None = None,
+) -> DataStatistics:
+    columns = {"documents": np.ones_like(num_bytes), "bytes": num_bytes}
+    if lengths is not None:
+        columns["tokens"] = lengths
+    sums = {
+        column: np.bincount(domains, values, len(domain_names)).astype(np.int64)
+        for column, values in columns.items()
+    }
+    return DataStatistics(
+        name,
+        len(num_bytes),
+        int(num_bytes.sum()),
+        None if lengths is None else int(lengths.sum()),
+        None,
+        len(hashes) - len(np.unique(hashes)),
+        _percentiles(num_bytes),
+        {} if lengths is None else _percentiles(lengths),
+        {
+            domain: {column: int(of_domain[number]) for column, of_domain in sums.items()}
+            for number, domain in enumerate(domain_names)
+        },
+    )
+
+
+def _percentiles(values: Ints) -> dict[int, int]:
+    found = np.percentile(values, PERCENTILES, method="inverted_cdf")
+    return dict(zip(PERCENTILES, found.astype(int).tolist(), strict=True))

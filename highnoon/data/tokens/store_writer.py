@@ -1,0 +1,295 @@
+"""Writing a token store so that a preparation that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+
+from highnoon.data.tokens.checked_array import DamagedStoreError
+from highnoon.data.tokens.encoding import EncodedBatch, token_type
+from highnoon.data.tokens.store_manifest import progress_problem
+from highnoon.data.tokens.token_store import (
+    COLUMNS,
+    LEARNED_FILE,
+    MANIFEST_FILE,
+    MAX_MANIFEST_BYTES,
+    PROGRESS_FILE,
+    STORE_VERSION,
+    TOKENS_FILE,
+)
+from highnoon.files.block_hashes import BLOCK_BYTES, BlockHasher, changed_block, num_blocks
+from highnoon.files.foreign import ForeignDataError, read_json
+from highnoon.files.name_path import name_path
+from highnoon.files.sealed_json import require_sealed, seal
+from highnoon.files.sync_to_disk import sync_to_disk
+from highnoon.tokenization import Tokenizer
+
+# Text between two entries of the journal: seconds of work that a kill may cost.
+_COMMIT_BYTES = 64_000_000
+_FILL_BYTES = 1 << 24
+_MAKE_ROOM = (
+    "free disk space, or choose another folder (with HIGHNOON_CACHE for the cache); the same call "
+    "continues where this one stopped"
+)
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a store has come: what `progress.json` holds of it.
+
+    Args:
+        key: The key of the store that is being made.
+        documents: Documents written.
+        tokens: Their tokens.
+        text_bytes: UTF-8 bytes of their texts.
+        domain_names: Their domains, in the order of their first documents.
+        sizes: Bytes of each file that belong to them; what a file has beyond is cut off.
+        hashes: Of the blocks of each file, see `BlockHasher`; None in a journal of an older version.
+    """
+
+    key: str
+    documents: int = 0
+    tokens: int = 0
+    text_bytes: int = 0
+    domain_names: list[str] = dataclasses.field(default_factory=list)
+    sizes: dict[str, int] = dataclasses.field(
+        default_factory=lambda: dict.fromkeys([TOKENS_FILE, *COLUMNS], 0)
+    )
+    hashes: dict[str, str] | None = dataclasses.field(default_factory=dict)
+
+
+class StoreWriter:
+    """Appends documents to the files of a store; a context manager.
+
+    Every 64 MB of text, and where it is left by an exception, all files are synced and `progress.json`,
+    the manifest so far, is replaced. A writer of the same folder and key cuts the files to what that says
+    and goes on; in the meantime its documents can be read already.
+
+    Args:
+        folder: An existing folder.
+        key: The key of the store.
+        tokenizer: What the documents are encoded with; is saved beside them.
+        source: The source's name.
+        validation_split: What is held out unless a reader is told otherwise.
+
+    Raises:
+        DamagedStoreError: a journal of another key, or a file shorter than it says.
+    """
+
+    def __init__(
+        self, folder: pathlib.Path, key: str, tokenizer: Tokenizer, source: str, validation_split: float
+    ) -> None:
+        self.folder = folder
+        self.progress = read_progress(folder, key) or Progress(key)
+        self._tokenizer = tokenizer
+        self._source, self._validation_split = source, validation_split
+        for leftover in folder.glob(".tokenizer.json.*"):
+            leftover.unlink(missing_ok=True)  # of a process that was killed while it saved the tokenizer
+        with name_path(folder, advice=_MAKE_ROOM):
+            self._saved_tokenizer = tokenizer.save(folder)
+        self._tokenizer_fingerprint = tokenizer.fingerprint()
+        self._tokenizer_hash = _hash_file(self._saved_tokenizer)
+        self._committed_bytes = self.progress.text_bytes
+        if LEARNED_FILE not in self.progress.sizes:
+            (folder / LEARNED_FILE).unlink(missing_ok=True)
+        self._files: dict[str, IO[bytes]] = {}
+        self._hashers: dict[str, BlockHasher] = {}
+        for name, size in self.progress.sizes.items():
+            self._open(name, size)
+        self._marks = self._hash_marks()
+        _write_sealed(folder / PROGRESS_FILE, self._manifest())
+
+    def _open(self, name: str, size: int) -> None:
+        path = self.folder / name
+        if not size:
+            # Who still reads an earlier preparation keeps what it has.
+            path.unlink(missing_ok=True)
+        stream = path.open("r+b" if path.exists() else "w+b")
+        stream.truncate(size)
+        self._files[name] = stream
+        if self.progress.hashes is not None:
+            self._hashers[name] = BlockHasher.resume(self.progress.hashes.get(name, ""), stream, size)
+        stream.seek(size)
+
+    def append(self, encoded: EncodedBatch, domains: Sequence[str]) -> None:
+        """Appends a batch, each document with the name of its domain."""
+        names = self.progress.domain_names
+        names += [domain for domain in dict.fromkeys(domains) if domain not in names]
+        place = {name: number for number, name in enumerate(names)}
+        self._write_learned(encoded)
+        self._write("lengths.bin", encoded.lengths, COLUMNS["lengths.bin"])
+        self._write("num_bytes.bin", encoded.num_bytes, COLUMNS["num_bytes.bin"])
+        self._write("split_hashes.bin", encoded.split_hashes, COLUMNS["split_hashes.bin"])
+        self._write("domains.bin", np.array([place[d] for d in domains]), COLUMNS["domains.bin"])
+        self._write(TOKENS_FILE, encoded.tokens, token_type(self._tokenizer))
+        progress = self.progress
+        self.progress = dataclasses.replace(
+            progress,
+            documents=progress.documents + len(domains),
+            tokens=progress.tokens + len(encoded.tokens),
+            text_bytes=progress.text_bytes + int(encoded.num_bytes.sum()),
+            sizes={name: stream.tell() for name, stream in self._files.items()},
+        )
+        self._marks = self._hash_marks()
+        if self.progress.text_bytes - self._committed_bytes >= _COMMIT_BYTES:
+            self.commit()
+
+    def _hash_marks(self) -> dict[str, tuple[int, str]]:
+        """What was appended whole: an error may leave a part of a batch behind that."""
+        return {name: hasher.mark() for name, hasher in self._hashers.items()}
+
+    def _write(self, name: str, values: np.ndarray[Any, Any], dtype: str) -> None:
+        self._write_bytes(name, np.ascontiguousarray(values, dtype).data)
+
+    def _write_bytes(self, name: str, data: bytes | memoryview) -> None:
+        with name_path(self.folder / name, advice=_MAKE_ROOM):
+            self._files[name].write(data)
+        if name in self._hashers and len(data):
+            self._hashers[name].update(data)
+
+    def _write_learned(self, encoded: EncodedBatch) -> None:
+        if encoded.learned is None and LEARNED_FILE not in self._files:
+            return
+        if LEARNED_FILE not in self._files:
+            # All tokens so far are learnt; most stores never need this file.
+            self._open(LEARNED_FILE, 0)
+            for begin in range(0, self.progress.tokens, _FILL_BYTES):
+                self._write_bytes(LEARNED_FILE, b"\1" * min(_FILL_BYTES, self.progress.tokens - begin))
+        learned = np.ones(len(encoded.tokens), np.bool_) if encoded.learned is None else encoded.learned
+        self._write(LEARNED_FILE, learned, "u1")
+
+    def commit(self) -> None:
+        """Makes what was appended safe against a kill or a loss of power."""
+        self._sync()
+        _write_sealed(self.folder / PROGRESS_FILE, self._manifest())
+        self._committed_bytes = self.progress.text_bytes
+
+    def finish(self, left_out: Mapping[str, Any] | None = None) -> None:
+        """Writes the manifest, with which the store is whole.
+
+        Args:
+            left_out: The report of bad rows, where there were any.
+        """
+        self._sync()
+        _write_sealed(
+            self.folder / MANIFEST_FILE, self._manifest() | ({"left_out": left_out} if left_out else {})
+        )
+        (self.folder / PROGRESS_FILE).unlink()
+
+    def _manifest(self) -> dict[str, Any]:
+        saved = self._saved_tokenizer
+        is_hashed = self.progress.hashes is not None
+        hashes = {name: self._hashers[name].text_at(mark) for name, mark in self._marks.items()}
+        hashes[saved.name] = self._tokenizer_hash
+        return {
+            "version": STORE_VERSION,
+            "key": self.progress.key,
+            "source": self._source,
+            "documents": self.progress.documents,
+            "tokens": self.progress.tokens,
+            "text_bytes": self.progress.text_bytes,
+            "tokenizer": repr(self._tokenizer),
+            "tokenizer_file": saved.name,
+            "tokenizer_fingerprint": self._tokenizer_fingerprint,
+            "token_type": token_type(self._tokenizer),
+            "domain_names": self.progress.domain_names,
+            "validation_split": self._validation_split,
+            "sizes": self.progress.sizes | {saved.name: saved.stat().st_size},
+            **({"hashes": hashes} if is_hashed else {}),
+        }
+
+    def _sync(self) -> None:
+        for name, stream in self._files.items():
+            with name_path(self.folder / name, advice=_MAKE_ROOM):
+                stream.flush()
+                os.fsync(stream.fileno())
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if isinstance(error, (Exception, KeyboardInterrupt)) and self.progress.documents:
+                self.commit()
+        finally:
+            for name, stream in self._files.items():
+                with name_path(self.folder / name, advice=_MAKE_ROOM):
+                    stream.close()
+
+
+def read_progress(folder: pathlib.Path, key: str) -> Progress | None:
+    """Returns how far the store of that key in `folder` has come, None where nothing is kept of it.
+
+    Raises:
+        DamagedStoreError: the journal is of another key, or no journal, or the files are not what it says.
+    """
+    file = folder / PROGRESS_FILE
+    if not file.is_file():
+        return None
+    try:
+        values = read_json(file, max_bytes=MAX_MANIFEST_BYTES)
+        require_sealed(values, str(file))
+        problem = progress_problem(values, {TOKENS_FILE, *COLUMNS}, {LEARNED_FILE})
+    except (OSError, ForeignDataError) as error:
+        problem = str(error)
+    if problem:
+        raise DamagedStoreError(f"{file} cannot be read ({problem}); remove {folder} and prepare anew")
+    names = [field.name for field in dataclasses.fields(Progress) if field.name != "hashes"]
+    progress = Progress(**{name: values[name] for name in names}, hashes=values.get("hashes"))
+    progress.sizes = {name: size for name, size in progress.sizes.items() if name.endswith(".bin")}
+    if not progress.documents:
+        return None
+    if progress.key != key:
+        raise DamagedStoreError(
+            f"{folder} holds an unfinished preparation of other text or another "
+            f"tokenizer; remove it, or give another folder"
+        )
+    for name, size in progress.sizes.items():
+        _require_unchanged(folder / name, size, progress.hashes[name] if progress.hashes else None)
+    return progress
+
+
+def _require_unchanged(path: pathlib.Path, size: int, hashes: str | None) -> None:
+    """Raises DamagedStoreError where the first `size` bytes of a file are not those that were written."""
+    remedy = f"remove {path.parent} and prepare anew"
+    if size and (not path.is_file() or path.stat().st_size < size):
+        raise DamagedStoreError(
+            f"{path} should have at least {size} bytes of an unfinished preparation; {remedy}"
+        )
+    if size and hashes is not None:
+        with path.open("rb") as stream:
+            for block in range(num_blocks(size)):
+                data = stream.read(min(BLOCK_BYTES, size - block * BLOCK_BYTES))
+                if changed_block(data, hashes, block) is not None:
+                    raise DamagedStoreError(
+                        f"{path} of an unfinished preparation is damaged: of its bytes "
+                        f"from {block * BLOCK_BYTES} on some have changed since they "
+                        f"were written; {remedy}"
+                    )
+
+
+def _hash_file(path: pathlib.Path) -> str:
+    hasher = BlockHasher()
+    hasher.update(path.read_bytes())
+    return hasher.text
+
+
+def _write_sealed(path: pathlib.Path, values: dict[str, Any]) -> None:
+    """Replaces a manifest, with a hash of its own content, once the disk has it."""
+    beside = path.with_name(f".{path.name}")
+    with name_path(path, advice=_MAKE_ROOM):
+        with beside.open("w", encoding="utf-8") as stream:
+            json.dump(seal(values), stream, indent=1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(path)
+        sync_to_disk(path.parent)

@@ -1,0 +1,334 @@
+"""Tokenized documents on disk, read through the page cache."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from highnoon.data.document import DataError
+from highnoon.data.tokens.checked_array import CheckedArray, DamagedStoreError
+from highnoon.data.tokens.splitting import split_threshold
+from highnoon.data.tokens.store_manifest import manifest_problem
+from highnoon.files.block_hashes import BLOCK_BYTES, changed_block
+from highnoon.files.expand_home import expand_home
+from highnoon.files.foreign import ForeignDataError, read_json
+from highnoon.files.sealed_json import require_sealed
+from highnoon.tokenization import Tokenizer, TokenizerError, load_tokenizer
+
+STORE_VERSION = 2
+MAX_MANIFEST_BYTES = 1 << 30
+MANIFEST_FILE = "manifest.json"
+
+# The manifest so far, of a store that is being written.
+PROGRESS_FILE = "progress.json"
+TOKENS_FILE = "tokens.bin"
+
+# One byte a token, 1 where it is supervised; absent where all are.
+LEARNED_FILE = "learned.bin"
+
+# One value a document in each, beside the tokens themselves.
+COLUMNS: dict[str, str] = {
+    "lengths.bin": "<i8",
+    "num_bytes.bin": "<i8",
+    "split_hashes.bin": "<u8",
+    "domains.bin": "<u2",
+}
+
+
+class TokenStore:
+    """The tokens of a source's documents, memory-mapped; made by `tokenize` and `prepare`.
+
+    `lengths` (tokens, framing included), `num_bytes` (UTF-8 bytes of the text) and `is_validation`
+    are arrays of shape (documents,); `tokens(i)`, `learned(i)` and `text(i)` give one document.
+
+    Manifest and columns are compared with their hashes when the store is opened, tokens a block of 1 MiB at a
+    time when they are first read. Stores of older versions have no hashes: there only sizes and the range of
+    the values are checked.
+
+    Args:
+        folder: What `tokenize` wrote.
+        tokenizer: The tokenizer that it was written with.
+        name: What reports call the store.
+        validation_split: Share of documents to hold out by `split_hash`, in [0, 1).
+        documents: How many to read from the first on; None reads all of a finished store. With a number,
+            the documents that an unfinished preparation has ready can be read while it goes on, and stay
+            the same when it ends.
+
+    Raises:
+        DamagedStoreError: no manifest, or a file of another size or content than it says; for tokens, when
+            they are read.
+        DataError: `validation_split` is out of range, or there are fewer `documents`.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        tokenizer: Tokenizer,
+        name: str = "",
+        validation_split: float = 0.1,
+        documents: int | None = None,
+    ) -> None:
+        self.folder = pathlib.Path(folder)
+        self.tokenizer = tokenizer
+        self.name = name or self.folder.name
+        self.validation_split = validation_split
+        self.manifest = read_manifest(self.folder, documents)
+        self.fingerprint = store_fingerprint(self.manifest["key"], documents)
+        self._num_documents: int = self.manifest["documents"] if documents is None else documents
+        self.lengths = self._column("lengths.bin")
+        self.num_bytes = self._column("num_bytes.bin")
+        self.domains = self._column("domains.bin")
+        _check_columns(self)
+        # In the order of their first documents.
+        self.domain_names: list[str] = self.manifest["domain_names"][: int(self.domains.max()) + 1]
+        self.split_hashes = self._column("split_hashes.bin")
+        self.is_validation: npt.NDArray[np.bool_] = self.split_hashes < np.uint64(
+            split_threshold(validation_split)
+        )
+        self.offsets: npt.NDArray[np.int64] = np.concatenate(([0], np.cumsum(self.lengths)))
+        _check_totals(self)
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | os.PathLike[str],
+        name: str = "",
+        validation_split: float | None = None,
+        documents: int | None = None,
+    ) -> TokenStore:
+        """Returns the tokens that `prepare` wrote to `folder`, with the tokenizer that was saved there.
+
+        Args:
+            folder: What `prepare` wrote.
+            name: What reports call the store; by default the name of the source it was made from.
+            validation_split: Share of documents to hold out; None takes what `prepare` was given.
+            documents: How many to read from the first on, see the class.
+
+        Raises:
+            DamagedStoreError: the folder is not whole.
+            DataError: there are fewer `documents`.
+        """
+        path = expand_home(folder)
+        manifest = read_manifest(path, documents)
+        split = manifest["validation_split"] if validation_split is None else validation_split
+        return cls(path, saved_tokenizer(path, manifest), name or manifest["source"], split, documents)
+
+    def _column(self, name: str) -> npt.NDArray[Any]:
+        return read_column(self.folder / name, self.manifest, COLUMNS[name], self._num_documents)
+
+    @functools.cached_property
+    def all_tokens(self) -> CheckedArray:
+        """Every document's tokens one after another, memory-mapped."""
+        return self._map(TOKENS_FILE, self.manifest["token_type"], self.tokenizer.vocab_size)
+
+    @functools.cached_property
+    def all_learned(self) -> CheckedArray | None:
+        """Whether a model learns to write each of `all_tokens`, memory-mapped; None where all are learnt."""
+        if LEARNED_FILE not in self.manifest["sizes"]:
+            return None
+        return self._map(LEARNED_FILE, np.bool_, 2)
+
+    def _map(self, name: str, dtype: npt.DTypeLike, bound: int) -> CheckedArray:
+        # Of its own length: what lies beyond may be half of a token that is being written.
+        hashes = self.manifest.get("hashes", {}).get(name)
+        return CheckedArray(
+            self.folder / name,
+            dtype,
+            int(self.offsets[-1]),
+            self.manifest["sizes"][name],
+            hashes,
+            bound,
+            _remedy(self.folder),
+        )
+
+    def check(self) -> None:
+        """Compares all tokens with their hashes now rather than when they are first read.
+
+        Raises:
+            DamagedStoreError: some have changed.
+        """
+        for values in (self.all_tokens, self.all_learned):
+            if values is not None:
+                values.check_all()
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def tokens(self, document: int) -> npt.NDArray[np.int32]:
+        """Returns the ids of a document, framing included."""
+        self._require(document)
+        return self.all_tokens[self.offsets[document] : self.offsets[document + 1]].astype(np.int32)
+
+    def learned(self, document: int) -> npt.NDArray[np.bool_]:
+        """Returns for each id of a document whether a model learns to write it."""
+        self._require(document)
+        if self.all_learned is None:
+            return np.ones(int(self.lengths[document]), np.bool_)
+        return np.array(self.all_learned[self.offsets[document] : self.offsets[document + 1]])
+
+    def text(self, document: int) -> str:
+        """Returns the text of a document: exactly, where the tokenizer is exact."""
+        return self.tokenizer.decode_document(self.tokens(document).tolist())
+
+    def domain(self, document: int) -> str:
+        """Returns the name of a document's domain."""
+        self._require(document)
+        return self.domain_names[self.domains[document]]
+
+    def _require(self, document: int) -> None:
+        if not 0 <= document < len(self):
+            raise IndexError(f"{self.name} has documents 0 to {len(self) - 1}; received {document}")
+
+    def __repr__(self) -> str:
+        return f"TokenStore({self.name!r}, documents={len(self)}, tokens={self.offsets[-1]})"
+
+
+def read_manifest(folder: pathlib.Path, documents: int | None = None) -> dict[str, Any]:
+    """Returns the manifest of a folder of tokens, after checking that its files have the sizes it says.
+
+    Args:
+        folder: The folder.
+        documents: How many are wanted; with a number, the manifest so far of an unfinished one will do.
+
+    Raises:
+        DamagedStoreError: they have not, or there is no manifest.
+        DataError: there are fewer `documents`, or none was named where the folder is unfinished.
+    """
+    is_finished = (folder / MANIFEST_FILE).is_file()
+    file = folder / (MANIFEST_FILE if is_finished or not is_unfinished(folder) else PROGRESS_FILE)
+    manifest = _read_values(folder, file)
+    sizes, ready, source = manifest["sizes"], manifest["documents"], manifest["source"]
+    for name, size in sizes.items():
+        actual = (folder / name).stat().st_size if (folder / name).is_file() else 0
+        if actual != size and (is_finished or actual < size):
+            raise DamagedStoreError(
+                f"{folder / name} should have {size} bytes and has {actual}; {_remedy(folder)}"
+            )
+    if is_finished and not ready:
+        raise DamagedStoreError(f"{folder} holds no document; {_remedy(folder)}")
+    if documents is None and not is_finished:
+        take_those = (
+            (
+                f"; or take those, by documents={ready} beside the dataset's name or `highnoon train "
+                f"--documents {ready}`"
+            )
+            if ready
+            else ""
+        )
+        raise DataError(
+            f"{folder} is still being prepared, or was stopped: {ready:,} documents of {source} "
+            f"are ready. Wait, or give `highnoon data prepare` again to finish it{take_those}"
+        )
+    if documents is not None and not 1 <= documents <= ready:
+        raise DataError(
+            f"`documents` must be from 1 to {ready}, which {folder} has ready; received {documents}"
+        )
+    return manifest
+
+
+def _read_values(folder: pathlib.Path, file: pathlib.Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = read_json(file, max_bytes=MAX_MANIFEST_BYTES)
+        require_sealed(values, str(file))
+    except (OSError, ForeignDataError) as error:
+        problem: str | None = str(error)
+    else:
+        found = manifest_problem(values, {TOKENS_FILE, *COLUMNS}, {LEARNED_FILE})
+        problem = found and f"{file}: {found}"
+    if problem:
+        # What holds no tokens may be anything of the user's, which nobody should be told to remove.
+        is_ours = (folder / TOKENS_FILE).is_file()
+        remedy = _remedy(folder) if is_ours else "give a folder that `highnoon data prepare` wrote"
+        raise DamagedStoreError(f"{folder} holds no whole set of tokens ({problem}); {remedy}")
+    return values
+
+
+def read_column(path: pathlib.Path, manifest: dict[str, Any], dtype: str, length: int) -> npt.NDArray[Any]:
+    """Returns the first values of a column, after comparing them with their hashes.
+
+    Raises:
+        DamagedStoreError: they have changed, or cannot be read.
+    """
+    needed = length * np.dtype(dtype).itemsize
+    # Hashes are of whole blocks, as far as the manifest describes the file.
+    described = min(manifest["sizes"][path.name], -(-needed // BLOCK_BYTES) * BLOCK_BYTES)
+    with path.open("rb") as stream:
+        data = bytearray(stream.read(described))
+    hashes = manifest.get("hashes", {}).get(path.name)
+    if hashes is not None and (block := changed_block(data, hashes)) is not None:
+        raise DamagedStoreError(
+            f"{path} is damaged: of the bytes from {block * BLOCK_BYTES} on some have "
+            f"changed since they were written; {_remedy(path.parent)}"
+        )
+    if len(data) < needed:
+        raise DamagedStoreError(
+            f"{path} should have {needed} bytes and has {len(data)}; {_remedy(path.parent)}"
+        )
+    return np.frombuffer(data, dtype, length)
+
+
+def _remedy(folder: pathlib.Path) -> str:
+    return (
+        f"remove {folder} and make it again: with `highnoon data prepare`, or, where it lies in the "
+        f"cache, with the same run"
+    )
+
+
+def is_unfinished(folder: pathlib.Path) -> bool:
+    """Returns whether `folder` was begun to be filled with tokens, and is not whole."""
+    is_begun = (folder / PROGRESS_FILE).is_file() and (folder / TOKENS_FILE).is_file()
+    return is_begun and not (folder / MANIFEST_FILE).is_file()
+
+
+def store_fingerprint(key: str, documents: int | None) -> str:
+    """Returns what tells a store, or its first documents, from any other."""
+    if documents is None:
+        return key
+    return hashlib.blake2b(f"{key}, first {documents}".encode(), digest_size=16).hexdigest()
+
+
+def saved_tokenizer(folder: pathlib.Path, manifest: dict[str, Any]) -> Tokenizer:
+    """Returns the tokenizer that was saved beside the tokens of `folder`.
+
+    Raises:
+        DamagedStoreError: there is none, or it is not the one that the manifest names.
+    """
+    try:
+        tokenizer = load_tokenizer(folder / manifest["tokenizer_file"])
+    except (KeyError, OSError, TokenizerError) as error:
+        raise DamagedStoreError(
+            f"{folder} has no tokenizer that can be loaded ({error}); open it with "
+            f"TokenStore(folder, tokenizer)"
+        ) from None
+    if tokenizer.fingerprint() != manifest["tokenizer_fingerprint"]:
+        raise DamagedStoreError(
+            f"{folder / manifest['tokenizer_file']} is not the tokenizer of these tokens; prepare them again"
+        )
+    return tokenizer
+
+
+def _check_columns(store: TokenStore) -> None:
+    """What would be noticed late or never in a store without hashes."""
+    names = store.manifest["domain_names"]
+    if store.lengths.min() < 0 or store.num_bytes.min() < 0 or store.domains.max() >= len(names):
+        raise DamagedStoreError(
+            f"{store.folder} is damaged: a document has a negative length, or a domain "
+            f"beyond the {len(names)} that there are; {_remedy(store.folder)}"
+        )
+
+
+def _check_totals(store: TokenStore) -> None:
+    """Opens the tokens, so that they are those of now, after checking that the lengths add up to them."""
+    held = store.manifest["sizes"][TOKENS_FILE] // np.dtype(store.manifest["token_type"]).itemsize
+    is_all = len(store) == store.manifest["documents"]
+    if held < store.offsets[-1] or is_all and held > store.offsets[-1]:
+        raise DamagedStoreError(
+            f"{store.folder} should hold {store.offsets[-1]} tokens and holds {held}; {_remedy(store.folder)}"
+        )
+    assert len(store.all_tokens) == store.offsets[-1]

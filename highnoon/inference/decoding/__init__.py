@@ -1,0 +1,1 @@
+"""Compiled decoding loops: sampling, beam search, contrastive search, log-probabilities."""

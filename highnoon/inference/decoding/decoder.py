@@ -1,0 +1,156 @@
+"""The two compiled functions of decoding: reading tokens into the cache, and the loop that draws."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from highnoon.inference.decoding.compiling import compile_for
+from highnoon.inference.decoding.sampling import SamplingForm
+from highnoon.inference.model_structure import ModelStructure
+from highnoon.inference.speculative.model_pair import ModelPair
+
+PIECES = (512, 64, 16, 1)
+"""Lengths in which tokens are read into the cache: few shapes to compile, for any number of tokens."""
+
+_DECODERS: weakref.WeakKeyDictionary[Any, Decoder] = weakref.WeakKeyDictionary()
+
+
+def decoder_for(model: Any) -> Decoder:
+    """Returns the decoder of a model, the same one as long as the model keeps its structure.
+
+    A model that got LoRA factors, was quantized, or holds other layers or variables than before gets a
+    new decoder. New values of the same variables need none.
+    """
+    decoder = _DECODERS.get(model)
+    if decoder is None or not decoder.is_current:
+        decoder = _DECODERS[model] = Decoder(model)
+    return decoder
+
+
+class Decoder:
+    """What is compiled for one model.
+
+    Each function is compiled once for each shape of its arguments: the batch size and the
+    cache's length for both, the piece's length for `read`, the form of the sampling for `draw`.
+
+    Args:
+        model: Anything with `initial_cache(batch_size, max_length)` and `decode(token_ids, cache,
+            index, padding)`. `decode` takes (b, t) ids for the cache's slots `index` to
+            `index + t`, of which a row's first `padding` ones are empty, and returns (b, t, v)
+            logits and the cache.
+    """
+
+    def __init__(self, model: Any):
+        self._model = weakref.ref(model)
+        self._read = compile_for(model, _read, jit_compile=False)
+        self._compiled: dict[Hashable, Callable[..., Any]] = {}
+        self._structures = [ModelStructure(part) for part in _parts(model)]
+        self.cache_layouts: dict[int, Any] = {}
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the model still has the structure that it was compiled with."""
+        parts = _parts(self._model())
+        return all(map(ModelStructure.matches, self._structures, parts))
+
+    def read(self, token_ids: np.ndarray, cache: Any, index: int, padding: np.ndarray) -> Any:
+        """Puts (b, t) tokens into the cache at slots `index` to `index + t` and returns it."""
+        start = 0
+        for piece in _pieces(token_ids.shape[1]):
+            ids = token_ids[:, start : start + piece]
+            cache = self._read(ids, cache, np.asarray(index + start, np.int32), padding)
+            start += piece
+        return cache
+
+    def draw(self, form: SamplingForm, state: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        """Draws tokens until `given["end"]` steps are done or every row is; returns the new state.
+
+        Args:
+            form: Which operations choose a token.
+            state: `step` and `index` (scalars: tokens drawn, next cache slot), `last` (b,) the
+                tokens to be read next, `is_done` (b,), `tokens` (b, n) the tokens drawn and
+                `counts` (b,) how many of them, `seen` (b, v) or (b, 0), `cache`.
+            given: `end`, `padding` (b,), `limits` (b,) tokens at most, `uniforms` (b, n),
+                `stop_ids` (s,), and the values of the sampling.
+        """
+        draw = self.compiled(("draw", form), lambda model, *args: _draw(model, form, *args))
+        return draw(state, given)
+
+    def compiled(self, key: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns `lambda *args: function(model, *args)`, compiled and kept under its key.
+
+        Args:
+            key: Names the function and all that it closes over.
+            function: Takes the model and nested structures of arrays; it must not hold the model.
+        """
+        if key not in self._compiled:
+            self._compiled[key] = compile_for(self._model(), function, jit_compile=True)
+        return self._compiled[key]
+
+
+def _parts(model: Any) -> list[Any]:
+    return model.models if isinstance(model, ModelPair) else [model]
+
+
+def padded_length(length: int) -> int:
+    """Returns the length to which prompts are padded on the left: whole pieces of more than one token."""
+    smallest = PIECES[-2]
+    return -(-length // smallest) * smallest
+
+
+def _pieces(length: int) -> list[int]:
+    pieces = []
+    for size in PIECES:
+        count, length = divmod(length, size)
+        pieces += [size] * count
+    return pieces
+
+
+def _read(model: Any, token_ids: Any, cache: Any, index: Any, padding: Any) -> Any:
+    # The logits are not used, so the compiler leaves the head out.
+    _, cache = model.decode(token_ids, cache, index, padding=padding)
+    return cache
+
+
+def _draw(model: Any, form: SamplingForm, state: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    names = sorted(state)
+
+    def is_unfinished(*values: Any) -> Any:
+        now = dict(zip(names, values, strict=True))
+        return ops.logical_and(now["step"] < given["end"], ops.logical_not(ops.all(now["is_done"])))
+
+    def draw_one(*values: Any) -> tuple[Any, ...]:
+        now = dict(zip(names, values, strict=True))
+        logits, cache = model.decode(
+            now["last"][:, None], now["cache"], now["index"], padding=given["padding"]
+        )
+        uniforms = ops.take(given["uniforms"], now["step"], axis=1)
+        drawn = form.next_tokens(logits[:, 0], uniforms, now["seen"], given)
+        drawn = ops.where(now["is_done"], 0, drawn)
+        new = _after(now, drawn, given) | {"cache": cache}
+        if form.uses_penalty:
+            is_drawn = ops.arange(now["seen"].shape[1], dtype="int32")[None] == drawn[:, None]
+            new["seen"] = ops.logical_or(now["seen"], is_drawn)
+        return tuple(new[name] for name in names)
+
+    values = ops.while_loop(is_unfinished, draw_one, tuple(state[name] for name in names))
+    return dict(zip(names, values, strict=True))
+
+
+def _after(now: dict[str, Any], drawn: Any, given: dict[str, Any]) -> dict[str, Any]:
+    is_stop = ops.any(drawn[:, None] == given["stop_ids"][None], axis=1)
+    is_full = now["step"] + 1 >= given["limits"]
+    tokens = ops.slice_update(now["tokens"], [0, now["step"]], drawn[:, None])
+    return now | {
+        "step": now["step"] + 1,
+        "index": now["index"] + 1,
+        "last": drawn,
+        "counts": now["counts"] + ops.cast(ops.logical_not(now["is_done"]), "int32"),
+        "is_done": ops.logical_or(now["is_done"], ops.logical_or(is_stop, is_full)),
+        "tokens": tokens,
+    }

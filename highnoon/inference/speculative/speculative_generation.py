@@ -1,0 +1,250 @@
+"""Several tokens a pass of the model, with the distribution of one token a pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from highnoon.inference.decoding.cache_layout import grows_with_length
+from highnoon.inference.decoding.decoder import decoder_for, padded_length
+from highnoon.inference.decoding.sampling import uniforms_for
+from highnoon.inference.decoding.session import Session, padded_stop_ids, require_drawn, seen_tokens
+from highnoon.inference.request import Request
+from highnoon.inference.require_number import require_whole
+from highnoon.inference.speculative.model_pair import ModelPair
+from highnoon.inference.speculative.speculation import SpeculationForm, speculate
+
+_PASSES_BETWEEN_CHECKS = 16
+_LONGEST_DRAFT = 2  # times num_speculative_tokens
+
+
+class SpeculativeGenerator:
+    """Generates what `generate` does, checking several drafted tokens in one pass of the model.
+
+    ```
+    x ~ q (draft);   accept with probability min(1, p(x) / q(x));   else x ~ norm(max(0, p - q))
+    ```
+
+    p and q are the distributions after temperature, top-k, top-p and repetition penalty, so each token has
+    exactly the law p, whatever the draft: a poor one costs time alone. Greedy output is that of
+    `generate`, but for rounding where two logits are equal to the last bits.
+
+    Without a draft model, the draft is what followed the last time that the text read as it does now, a q
+    with all its mass on one token. Then a seed gives what `generate` gives with it.
+
+    Works on every pattern. Attention caches go back by their index; a recurrent state cannot, and is kept
+    from before the draft until all that a pass read is known to be right. So such a model gains less.
+
+    The draft is doubled or halved, from 1 to twice `num_speculative_tokens`, after every 16 passes in
+    which fewer or more of the drafted tokens than `acceptance_rate_target` (by more than a tenth) were
+    kept. Each length is compiled once.
+
+    Args:
+        target_model: A language model with a cache, see `generate`.
+        draft_model: A smaller one with the same token ids; None for prompt look-up.
+        num_speculative_tokens: Tokens to draft at first, at least 1.
+        acceptance_rate_target: In (0, 1); None keeps the draft's length.
+
+    Raises:
+        ValueError: an argument out of its range, or models of unequal vocabularies.
+
+    Example:
+
+    ```python
+    import highnoon as hn
+    from highnoon.inference import SpeculativeGenerator
+
+    model = hn.create_model("highnoon-nano", num_reasoning_blocks=1)
+    generator = SpeculativeGenerator(model)
+    ids = generator.generate([2, 40, 41, 40], max_length=12, temperature=0)
+    assert ids == model.generate([2, 40, 41, 40], max_length=12, temperature=0)
+    print(generator.acceptance_rate, generator.tokens_per_pass)
+    ```
+
+    Leviathan et al. 2023, "Fast inference from transformers via speculative decoding" (arXiv:2211.17192),
+    algorithm 1; Chen et al. 2023 (arXiv:2302.01318), algorithm 2.
+    """
+
+    def __init__(
+        self,
+        target_model: Any,
+        draft_model: Any = None,
+        num_speculative_tokens: int = 4,
+        acceptance_rate_target: float | None = 0.7,
+    ):
+        num_speculative_tokens = require_whole("num_speculative_tokens", num_speculative_tokens)
+        if acceptance_rate_target is not None and not 0 < acceptance_rate_target < 1:
+            raise ValueError(
+                f"`acceptance_rate_target` must be in (0, 1) or None; received {acceptance_rate_target}"
+            )
+        if draft_model is not None and draft_model.vocab_size != target_model.vocab_size:
+            raise ValueError(
+                f"the draft has {draft_model.vocab_size:,} token ids and the target "
+                f"{target_model.vocab_size:,}; use two models of one tokenizer"
+            )
+        self.target_model, self.draft_model = target_model, draft_model
+        self.num_speculative_tokens = num_speculative_tokens
+        self.acceptance_rate_target = acceptance_rate_target
+        self._draft_length = num_speculative_tokens
+        self._pair = ModelPair(target_model, draft_model)
+        self._counts = {"num_proposed": 0, "num_accepted": 0, "num_row_passes": 0, "num_tokens": 0}
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Drafted tokens that were kept, of all that were drafted in the last generation; NaN for none."""
+        return _ratio(self._counts["num_accepted"], self._counts["num_proposed"])
+
+    @property
+    def tokens_per_pass(self) -> float:
+        """New tokens of a row for each pass of the target in the last generation; plain decoding has 1."""
+        return _ratio(self._counts["num_tokens"], self._counts["num_row_passes"])
+
+    @property
+    def draft_length(self) -> int:
+        """Tokens that the next pass drafts."""
+        return self._draft_length
+
+    def generate(self, prompt: Any, strip_prompt: bool = False, **options: Any) -> Any:
+        """Continues prompts.
+
+        Args:
+            prompt: As for `highnoon.inference.generate`; many prompts are continued together.
+            strip_prompt: Whether to return only what is new.
+            **options: The other arguments of `generate`.
+
+        Returns:
+            As `generate`.
+
+        Raises:
+            ValueError: as `generate`.
+        """
+        request = Request.read(self.target_model, prompt, **options)
+        speculation = _Speculation(self._pair, request, 1 + _LONGEST_DRAFT * self.num_speculative_tokens)
+        is_checked = bool(request.stop_texts) or self.acceptance_rate_target is not None
+        while not speculation.is_done:
+            before = speculation.counts()
+            form = speculation.form(1 + self._draft_length)
+            speculation.advance(self._function(form), _PASSES_BETWEEN_CHECKS if is_checked else None)
+            self._adapt(before, speculation.counts())
+            if request.stop_texts:
+                speculation.end_at_stop_texts()
+        self._counts = speculation.counts()
+        return request.give_back(speculation.new_ids(), strip_prompt)
+
+    def _function(self, form: SpeculationForm) -> Callable[..., Any]:
+        return decoder_for(self._pair).compiled(
+            ("speculate", form), lambda pair, *args: speculate(pair, form, *args)
+        )
+
+    def _adapt(self, before: dict[str, int], after: dict[str, int]) -> None:
+        proposed = after["num_proposed"] - before["num_proposed"]
+        if self.acceptance_rate_target is None or not proposed:
+            return
+        rate = (after["num_accepted"] - before["num_accepted"]) / proposed
+        if rate > 1.1 * self.acceptance_rate_target:
+            longest = _LONGEST_DRAFT * self.num_speculative_tokens
+            self._draft_length = min(longest, 2 * self._draft_length)
+        elif rate < 0.9 * self.acceptance_rate_target:
+            self._draft_length = max(1, self._draft_length // 2)
+
+
+class _Speculation:
+    """The state of one generation, between runs of the compiled loop."""
+
+    def __init__(self, pair: ModelPair, request: Request, widest: int):
+        rows = request.prompts.rows
+        capacity = padded_length(max(map(len, rows))) + max(request.limits) + widest
+        sessions = {"target": Session(pair.target, len(rows), capacity)}
+        if pair.draft is not None:
+            sessions["draft"] = Session(pair.draft, len(rows), capacity)
+        for session in sessions.values():
+            session.read_prompts(rows)
+        self._request, self._sampling = request, request.sampling
+        session = sessions["target"]
+        self._start = session.length + 1
+        self._capacity = session.capacity
+        caches = {name: session.cache for name, session in sessions.items()}
+        models = {"target": pair.target, "draft": pair.draft}
+        grows = {name: grows_with_length(models[name], session.capacity) for name in caches}
+        self._grows = tuple(keras.tree.flatten(grows))
+        self._given = (
+            self._sampling.values
+            | self._random_numbers(pair.draft is not None)
+            | {
+                "padding": session.padding,
+                "ends": np.asarray([self._start + limit for limit in request.limits], np.int32),
+                "stop_ids": padded_stop_ids(request.stop_ids),
+            }
+        )
+        uses_penalty = self._sampling.uses_penalty
+        zero = np.asarray(0, np.int32)
+        self._state: dict[str, Any] = {
+            "passes": zero,
+            "index": np.asarray(session.length, np.int32),
+            "text": self._text(rows),
+            "length": np.full(len(rows), self._start, np.int32),
+            "is_done": np.zeros(len(rows), bool),
+            "cache": caches,
+            "seen": seen_tokens(rows, pair.target.vocab_size if uses_penalty else 0),
+            "num_proposed": zero,
+            "num_accepted": zero,
+            "num_row_passes": zero,
+        }
+
+    @property
+    def is_done(self) -> bool:
+        return bool(np.all(self._state["is_done"]))
+
+    def form(self, window: int) -> SpeculationForm:
+        return SpeculationForm(self._sampling.form(self._request.num_ids), window, self._grows)
+
+    def advance(self, function: Callable[..., Any], passes: int | None) -> None:
+        """Runs up to `passes` passes; None runs all."""
+        end = int(self._state["passes"]) + (self._capacity if passes is None else passes)
+        self._state = function(self._state, self._given | {"end": np.asarray(end, np.int32)})
+
+    def counts(self) -> dict[str, int]:
+        counts = {name: int(self._state[name]) for name in ("num_proposed", "num_accepted", "num_row_passes")}
+        return counts | {"num_tokens": int(np.sum(np.asarray(self._state["length"]) - self._start))}
+
+    def new_ids(self) -> list[list[int]]:
+        """The new tokens of each row, up to those that complete a stop text."""
+        text, length = np.asarray(self._state["text"]), np.asarray(self._state["length"])
+        rows = require_drawn([row[self._start : end].tolist() for row, end in zip(text, length, strict=True)])
+        if not self._request.stop_texts:
+            return rows
+        return [self._request.continuation(place).up_to_stop(ids) for place, ids in enumerate(rows)]
+
+    def end_at_stop_texts(self) -> None:
+        """Ends the rows in which a stop text occurs."""
+        rows = self.new_ids()
+        is_stopped = [self._request.continuation(place).is_stopped(ids) for place, ids in enumerate(rows)]
+        self._state["is_done"] = np.asarray(self._state["is_done"]) | np.asarray(is_stopped)
+
+    def _text(self, rows: list[list[int]]) -> np.ndarray:
+        text = np.zeros((len(rows), self._capacity), np.int32)
+        for place, row in enumerate(rows):
+            text[place, self._start - len(row) : self._start] = row
+        return text
+
+    def _random_numbers(self, has_draft_model: bool) -> dict[str, np.ndarray]:
+        """Numbers by slot: a slot is decided once, so a draft that was dropped leaves its own unused."""
+        count, places = max(self._request.limits), range(len(self._request.prompts.rows))
+        streams = {"uniforms": [0, 1]}
+        if has_draft_model:
+            streams = {"uniforms": [0, 3], "draft_uniforms": [1, 3], "accept_uniforms": [2, 3]}
+        numbers = uniforms_for(self._request.seed, places, count * len(streams))
+        return {name: self._by_slot(numbers[:, first::step]) for name, (first, step) in streams.items()}
+
+    def _by_slot(self, numbers: np.ndarray) -> np.ndarray:
+        by_slot = np.zeros((len(numbers), self._capacity), np.float32)
+        by_slot[:, self._start : self._start + numbers.shape[1]] = numbers
+        return by_slot
+
+
+def _ratio(count: int, of: int) -> float:
+    return count / of if of else math.nan

@@ -1,0 +1,209 @@
+"""Grouped-query causal self-attention with rotary positions."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from highnoon.config import require_count, require_number
+from highnoon.layers.attention.blockwise_attention import cached_attention, causal_attention
+from highnoon.layers.attention.rotary_embedding import RotaryEmbedding
+from highnoon.layers.built_dense import built_dense
+
+
+@keras.saving.register_keras_serializable(package="highnoon")
+class CausalSelfAttention(keras.layers.Layer):
+    """Mixes each token with the earlier tokens of its own segment.
+
+    ```
+    q, k, v = x Wq, x Wk, x Wv            (h query heads share g key and value heads)
+    q, k    = rms_norm(q), rms_norm(k)                       where `qk_norm`
+    a[t, s] = softmax over t - window < s <= t of  rope(q[t]) . rope(k[s]) / sqrt(k)
+    y[t]    = (sum_s a[t, s] v[s]) Wo
+    ```
+
+    Args:
+        num_heads: Query heads; without `head_dim` a divisor of the model's width.
+        num_kv_heads: Key and value heads, a divisor of `num_heads`; None takes `num_heads`.
+        head_dim: Size k of one head, even; None takes the width over `num_heads`.
+        qk_norm: Whether each head's query and key pass an RMS norm before they are turned.
+        norm_epsilon: Added to the mean square inside it.
+        window: How many tokens, itself among them, a token sees; None for all before it.
+        rope_theta: Base wavelength of the rotary positions.
+        rope_scaling: How they are stretched, see `RotaryEmbedding`; None for not at all.
+        dropout: Rate on the output while training, in [0, 1).
+        chunk_length: Targets of attention taken at one time; None for 128 to 512 by the length.
+        kernel_initializer: Of the query, key and value kernels.
+        output_initializer: Of the output kernel; None takes `kernel_initializer`.
+
+    Inputs: x (b, t, d); segment_ids (b, t), tokens attend only within equal ones; positions
+        (t,) or (b, t), the place in the document, `0 .. t-1` where it is None.
+    Returns: (b, t, d). Rows of padding are finite and mean nothing.
+
+    Raises:
+        ValueError: head counts that do not divide, or a rate out of its range.
+
+    Example:
+
+    ```python
+    import numpy as np
+    from highnoon.layers import CausalSelfAttention
+
+    y = CausalSelfAttention(num_heads=4, num_kv_heads=2)(np.ones((2, 5, 32), "float32"))
+    ```
+
+    Vaswani et al. 2017 (arXiv:1706.03762), eq. 1; grouped heads: Ainslie et al. 2023
+    (arXiv:2305.13245).
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        num_kv_heads: int | None = None,
+        head_dim: int | None = None,
+        qk_norm: bool = False,
+        norm_epsilon: float = 1e-6,
+        window: int | None = None,
+        rope_theta: float = 10000.0,
+        rope_scaling: dict | None = None,
+        dropout: float = 0.0,
+        chunk_length: int | None = None,
+        kernel_initializer="glorot_uniform",
+        output_initializer=None,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        for name, size in (
+            ("num_heads", num_heads),
+            ("num_kv_heads", self.num_kv_heads),
+            ("chunk_length", chunk_length),
+            ("head_dim", head_dim),
+            ("window", window),
+        ):
+            if size is not None:
+                require_count(name, size)
+        if num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"`num_heads` must be a multiple of num_kv_heads={self.num_kv_heads}; received {num_heads}"
+            )
+        require_number("dropout", dropout, least=0, below=1)
+        require_number("norm_epsilon", norm_epsilon, above=0)
+        if head_dim is not None and head_dim % 2:
+            raise ValueError(f"`head_dim` must be even, since positions turn pairs; received {head_dim}")
+        self.given_head_dim = head_dim
+        self.qk_norm = qk_norm
+        self.norm_epsilon = norm_epsilon
+        self.window = window
+        self.rope_theta = rope_theta
+        self.rope_scaling = rope_scaling
+        self.dropout = dropout
+        self.chunk_length = chunk_length
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.output_initializer = keras.initializers.get(output_initializer)
+
+    def build(self, x_shape) -> None:
+        width = x_shape[-1]
+        if self.given_head_dim is None and width % (2 * self.num_heads):
+            raise ValueError(
+                f"the width must be a multiple of 2 * num_heads={2 * self.num_heads}, "
+                f"or `head_dim` be given; received {width}"
+            )
+        self.head_dim = self.given_head_dim or width // self.num_heads
+        query_dim, kv_dim = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        out_initializer = self.output_initializer or self.kernel_initializer
+        policy = self.dtype_policy
+        self.query = built_dense("query", width, query_dim, self.kernel_initializer, policy)
+        self.key = built_dense("key", width, kv_dim, self.kernel_initializer, policy)
+        self.value = built_dense("value", width, kv_dim, self.kernel_initializer, policy)
+        self.attention_output = built_dense("attention_output", query_dim, width, out_initializer, policy)
+        if self.qk_norm:
+            self.query_norm, self.key_norm = self._norm("query_norm"), self._norm("key_norm")
+        self.rotary = RotaryEmbedding(self.rope_theta, self.rope_scaling, dtype=policy, name="rotary")
+        self.rotary.build((None, None, self.num_heads, self.head_dim))
+        if self.dropout:
+            self.seed_generator = keras.random.SeedGenerator(name="dropout")
+
+    def _norm(self, name: str):
+        norm = keras.layers.RMSNormalization(epsilon=self.norm_epsilon, dtype=self.dtype_policy, name=name)
+        norm.build((None, None, None, self.head_dim))
+        return norm
+
+    def call(self, x, segment_ids=None, positions=None, training=None):
+        if positions is None:
+            positions = ops.arange(ops.shape(x)[1])
+        query, key, value = self._heads(x, positions)
+        mixed = causal_attention(query, key, value, segment_ids, self.chunk_length, self.window)
+        y = self.attention_output(self._merge(mixed))
+        if training and self.dropout:
+            y = keras.random.dropout(y, self.dropout, seed=self.seed_generator)
+        return y
+
+    def initial_cache(self, batch_size: int, max_length: int, dtype=None):
+        """Returns zeros for `max_length` tokens: {"key", "value"}, each (b, g, s, k)."""
+        shape = (batch_size, self.num_kv_heads, max_length, self.head_dim)
+        dtype = dtype or self.compute_dtype
+        return {"key": ops.zeros(shape, dtype), "value": ops.zeros(shape, dtype)}
+
+    def step(self, x, cache, index, padding=None):
+        """Mixes new tokens with the cache and puts them into it.
+
+        Args:
+            x: (b, t, d), the tokens at places index .. index+t-1.
+            cache: What `initial_cache` or an earlier step returned.
+            index: Place of the first new token, a scalar, static or not.
+            padding: (b,) whole numbers, how many places at the front hold padding; None for 0.
+
+        Returns: y (b, t, d) and the new cache.
+        """
+        index = ops.cast(index, "int32")
+        places = index + ops.arange(x.shape[1], dtype="int32")
+        padding = None if padding is None else ops.cast(padding, "int32")
+        positions = places if padding is None else places[None, :] - padding[:, None]
+        query, key, value = self._heads(x, positions)
+        new = {"key": ops.swapaxes(key, 1, 2), "value": ops.swapaxes(value, 1, 2)}
+        cache = {
+            name: ops.slice_update(old, [0, 0, index, 0], ops.cast(new[name], old.dtype))
+            for name, old in cache.items()
+        }
+        keys, values = (ops.cast(cache[name], query.dtype) for name in ("key", "value"))
+        mixed = cached_attention(query, keys, values, index, padding, self.chunk_length, self.window)
+        return self.attention_output(self._merge(mixed)), cache
+
+    def _heads(self, x, positions):
+        """Projects, splits heads and turns: query (b, t, g, r, k), key and value (b, t, g, k)."""
+        batch, time = ops.shape(x)[0], ops.shape(x)[1]
+        query = ops.reshape(self.query(x), (batch, time, self.num_heads, self.head_dim))
+        key = ops.reshape(self.key(x), (batch, time, self.num_kv_heads, self.head_dim))
+        value = ops.reshape(self.value(x), (batch, time, self.num_kv_heads, self.head_dim))
+        if self.qk_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
+        query, key = self.rotary(query, positions), self.rotary(key, positions)
+        group = self.num_heads // self.num_kv_heads
+        return ops.reshape(query, (batch, time, self.num_kv_heads, group, self.head_dim)), key, value
+
+    def _merge(self, heads):
+        return ops.reshape(heads, (*ops.shape(heads)[:2], self.num_heads * self.head_dim))
+
+    def compute_output_spec(self, x, segment_ids=None, positions=None, training=None):
+        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "num_kv_heads": self.num_kv_heads,
+            "head_dim": self.given_head_dim,
+            "qk_norm": self.qk_norm,
+            "norm_epsilon": self.norm_epsilon,
+            "window": self.window,
+            "rope_theta": self.rope_theta,
+            "rope_scaling": self.rope_scaling,
+            "dropout": self.dropout,
+            "chunk_length": self.chunk_length,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "output_initializer": keras.initializers.serialize(self.output_initializer)
+            if self.output_initializer
+            else None,
+        }

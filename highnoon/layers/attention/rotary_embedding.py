@@ -1,0 +1,78 @@
+"""Rotary position embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from highnoon.config import require_number
+from highnoon.layers.attention.rope_frequencies import rope_frequencies
+
+
+@keras.saving.register_keras_serializable(package="highnoon")
+class RotaryEmbedding(keras.layers.Layer):
+    """Turns pairs of features by an angle that grows with the position.
+
+    ```
+    angle[t, i] = positions[t] / theta ** (2 i / k)
+    y[t, i]         = x[t, i] cos(angle[t, i]) - x[t, i + k/2] sin(angle[t, i])
+    y[t, i + k/2]   = x[t, i + k/2] cos(angle[t, i]) + x[t, i] sin(angle[t, i])
+    ```
+
+    Products of two turned vectors depend on the difference of their positions alone. Angles are
+    taken in float32 under any dtype policy.
+
+    Args:
+        theta: Base wavelength, above 0.
+        scaling: How frequencies are stretched, a dict for `rope_frequencies`; None for not at all.
+
+    Inputs: x (b, t, h, k) with even k; positions (t,) or (b, t), whole numbers.
+    Returns: (b, t, h, k), the dtype of `x`.
+
+    Raises:
+        ValueError: `theta` is not above 0, k is odd, or a scaling that cannot be read.
+
+    Example:
+
+    ```python
+    import numpy as np
+    from highnoon.layers import RotaryEmbedding
+
+    y = RotaryEmbedding()(np.ones((2, 5, 4, 8), "float32"), np.arange(5))
+    ```
+
+    Su et al. 2021, RoFormer (arXiv:2104.09864), eq. 34, with the two halves of the features as
+    the pairs in place of neighbours.
+    """
+
+    def __init__(self, theta: float = 10000.0, scaling: Mapping[str, Any] | None = None, **kwargs) -> None:
+        super().__init__(**kwargs)
+        require_number("theta", theta, above=0)
+        rope_frequencies(2, theta, scaling)  # refuses what cannot be read
+        self.theta = theta
+        self.scaling = None if scaling is None else dict(scaling)
+
+    def build(self, x_shape, positions_shape=None) -> None:
+        if x_shape[-1] % 2:
+            raise ValueError(f"the head size must be even, since pairs are turned; received {x_shape[-1]}")
+
+    def call(self, x, positions):
+        half = x.shape[-1] // 2
+        frequencies, magnitude = rope_frequencies(x.shape[-1], self.theta, self.scaling)
+        angles = ops.cast(positions, "float32")[..., None, None] * frequencies  # (.., t, 1, k/2)
+        cosine, sine = ops.cos(angles), ops.sin(angles)
+        if magnitude != 1.0:
+            cosine, sine = cosine * magnitude, sine * magnitude
+        wide = ops.cast(x, "float32")
+        first, second = wide[..., :half], wide[..., half:]
+        turned = ops.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+        return ops.cast(turned, x.dtype)
+
+    def compute_output_spec(self, x, positions):
+        return keras.KerasTensor(x.shape, dtype=x.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "theta": self.theta, "scaling": self.scaling}

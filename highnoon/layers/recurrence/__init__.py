@@ -1,0 +1,1 @@
+"""Recurrent mixers: state-space models and delta rules."""

@@ -1,0 +1,78 @@
+"""The rules that every run is watched by."""
+
+from __future__ import annotations
+
+from highnoon.monitoring.rules.alert_rule import AlertRule
+from highnoon.monitoring.rules.high_loss_rule import HighLossRule
+from highnoon.monitoring.rules.level_rule import LevelRule
+from highnoon.monitoring.rules.non_finite_rule import NonFiniteRule
+from highnoon.monitoring.rules.overfitting_rule import OverfittingRule
+from highnoon.monitoring.rules.plateau_rule import PlateauRule
+from highnoon.monitoring.rules.rising_loss_rule import RisingLossRule
+from highnoon.monitoring.rules.skipped_steps_rule import SkippedStepsRule
+
+
+def default_rules() -> list[AlertRule]:
+    """Returns fresh rules; a rule whose metric a run does not have is silent."""
+    return [
+        NonFiniteRule(),
+        HighLossRule(),
+        RisingLossRule(),
+        PlateauRule(),
+        OverfittingRule(),
+        SkippedStepsRule(),
+        LevelRule(
+            "gradient_norm",
+            "train/grad_norm",
+            [(10.0, "info"), (100.0, "warning")],
+            "the gradient norm before clipping is {value}, above {limit}",
+            "lower the learning rate, warm up for longer, or clip: set `gradient_clip`, or make it smaller",
+            first_steps=10,
+        ),
+        LevelRule(
+            "update_too_large",
+            "train/update_ratio",
+            [(3e-2, "info"), (1e-1, "warning")],
+            "an update changes the weights by {value} of their size; about 0.001 is usual",
+            "lower the learning rate",
+            num_points=3,
+            first_steps=10,
+        ),
+        LevelRule(
+            "update_too_small",
+            "train/update_ratio",
+            [(1e-5, "info")],
+            "an update changes the weights by {value} of their size; about 0.001 is usual",
+            "raise the learning rate, unless its schedule is at its end or still warming up",
+            is_lower_worse=True,
+            num_points=3,
+            first_steps=100,
+        ),
+        LevelRule(
+            "firing_rate",
+            "activation/firing_rate",
+            [(0.5, "warning")],
+            "{value} of the neurons fire, more than {limit}; about 0.1 is usual",
+            "increase the weight of the sparsity loss, or raise the thresholds",
+        ),
+        LevelRule(
+            "dead_experts",
+            "router/load_entropy",
+            [(0.8, "warning")],
+            "the experts' load has {value} of an even load's entropy, less than {limit}: some hardly work",
+            "increase `aux_loss_weight`, or take a router that balances by a bias; early in a run a lower "
+            "learning rate helps",
+            is_lower_worse=True,
+            num_points=3,
+            clear_at=1.05,
+        ),
+        LevelRule(
+            "starved",
+            "train/data_wait_fraction",
+            [(0.2, "warning")],
+            "{value} of the time goes into waiting for data, more than {limit}",
+            "find what reading waits for: a slow disk, a network, another process; the device idles",
+            num_points=3,
+            first_steps=1,
+        ),
+    ]

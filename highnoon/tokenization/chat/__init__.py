@@ -1,0 +1,1 @@
+"""Chat templates: conversations as text, with the spans that are supervised."""

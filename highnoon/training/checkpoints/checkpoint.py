@@ -1,0 +1,319 @@
+"""Checkpoints: folders that are whole or absent.
+
+checkpoints/
+  latest                  names the newest folder, with a hash of the name in a second line; so do
+  best                    the one of the lowest held-out loss
+  final                   the one at the run's end
+  interrupted             the one that Ctrl-C or SIGTERM left, gone once the run has ended
+  step_00001000/          a saved model (config.json, model.safetensors, tokenizer.json) and
+    optimizer.safetensors slots, iterations, dropout's seed states
+    state.json            where the run stands, its plan and its stages
+    manifest.json         size and hash of every file above, and a hash of itself
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import re
+import shutil
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from highnoon.files import whole_folder as whole_folder_module
+from highnoon.files.folder_lock import FolderLockedError
+from highnoon.files.folder_manifest import MANIFEST, DamagedFolderError, file_damage, read_manifest
+from highnoon.files.foreign import ForeignDataError, read_json
+from highnoon.files.name_path import name_path
+from highnoon.files.shown import shown
+from highnoon.files.sync_to_disk import sync_to_disk
+from highnoon.files.whole_folder import recover_folder, recover_folders, whole_folder
+from highnoon.training.checkpoints.checkpoint_state import is_run_id, state_problem
+
+LATEST, BEST, FINAL, INTERRUPTED = ROLES = ("latest", "best", "final", "interrupted")
+STATE = "state.json"
+_STEP_FOLDER = re.compile(r"step_[0-9]{8,18}")
+_POINTER_BYTES = 256
+_MAKE_ROOM = "free disk space or choose another folder"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written, found or read."""
+
+
+class DamagedPointerError(CheckpointError):
+    """A file of a role whose content names no checkpoint."""
+
+
+def step_folder_name(step: int) -> str:
+    return f"step_{step:08d}"
+
+
+def write_folder(folder: pathlib.Path, write_files: Callable[[pathlib.Path], None]) -> None:
+    """Makes `folder` with what `write_files` puts into it, whole or not at all; see `whole_folder`.
+
+    Raises:
+        CheckpointError: a file could not be written (a full disk, say); nothing is left behind.
+    """
+    try:
+        with whole_folder(folder) as new:
+            write_files(new)
+    except FolderLockedError as error:
+        raise CheckpointError(str(error)) from error
+    except Exception as error:
+        raise CheckpointError(
+            f"could not write {folder}: {error}; earlier checkpoints are untouched. "
+            "Free disk space or choose another folder"
+        ) from error
+
+
+def clear_leftovers(directory: pathlib.Path) -> None:
+    """Removes what killed runs left half written in a directory of checkpoints; call it under its lock."""
+    whole_folder_module.clear_leftovers(directory, _STEP_FOLDER)
+    for role in ROLES:
+        for path in directory.glob(f".{role}.*.tmp"):
+            path.unlink(missing_ok=True)
+
+
+def write_json(path: pathlib.Path, values: Any) -> None:
+    path.write_text(json.dumps(values, indent=1), encoding="utf-8")
+
+
+def read_state(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the state that `Trainer` wrote into a checkpoint.
+
+    Raises:
+        CheckpointError: it cannot be read or does not have the form that a trainer writes.
+    """
+    try:
+        values: dict[str, Any] = read_json(folder / STATE)
+    except (OSError, ForeignDataError) as error:
+        raise CheckpointError(f"{folder} is damaged: {STATE} cannot be read ({error})") from None
+    if problem := state_problem(values, is_complete=True):
+        raise CheckpointError(
+            f"{folder} is damaged: {STATE} is no trainer's state ({problem}); choose another checkpoint"
+        )
+    return values
+
+
+def require_own_folder(folder: pathlib.Path) -> None:
+    """Raises CheckpointError where a folder to be replaced holds something that is no checkpoint."""
+    recover_folder(folder)
+    is_ours = (folder / STATE).exists() and (folder / MANIFEST).exists()
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not is_ours):
+        raise CheckpointError(f"{folder} exists and is no saved trainer; choose another path, or remove it")
+
+
+def point_at(folder: pathlib.Path, role: str = LATEST) -> None:
+    """Makes the file of a role beside `folder` name it, in one replacement.
+
+    The second line is a hash of the first.
+    """
+    beside = folder.with_name(f".{role}.{os.getpid()}.tmp")
+    pointer = folder.with_name(role)
+    with name_path(pointer, advice=_MAKE_ROOM):
+        beside.write_text(f"{folder.name}\n{_name_hash(folder.name)}\n", encoding="utf-8")
+        sync_to_disk(beside)
+        os.replace(beside, pointer)
+
+
+def folder_of(directory: pathlib.Path, role: str) -> pathlib.Path | None:
+    """Returns the folder that has a role, or None where none has.
+
+    Raises:
+        DamagedPointerError: the file of the role names no folder of a step.
+    """
+    pointer = directory / role
+    if not pointer.is_file():
+        return None
+    with pointer.open("rb") as stream:
+        lines = stream.read(_POINTER_BYTES).split(b"\n")
+    name = lines[0].decode("ascii", "replace").strip()
+    if not _STEP_FOLDER.fullmatch(name):
+        raise DamagedPointerError(f"`{role}` in {directory} is damaged: it names no step_* folder")
+    # Files of older versions have one line.
+    if any(lines[1:]) and lines[1:] != [_name_hash(name).encode(), b""]:
+        raise DamagedPointerError(f"`{role}` in {directory} is damaged: its name does not have its hash")
+    return directory / name
+
+
+def roles_of(folder: pathlib.Path) -> list[str]:
+    """Returns the roles of a checkpoint folder; damaged files of roles count for none."""
+    found = []
+    for role in ROLES:
+        with contextlib.suppress(DamagedPointerError):
+            if folder_of(folder.parent, role) == folder:
+                found.append(role)
+    return found
+
+
+def _name_hash(name: str) -> str:
+    return hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+
+
+def step_folders(directory: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the checkpoint folders in a directory, oldest step first."""
+    if not directory.is_dir():
+        return []
+    # One whose replacement was cut short has its name only once it is recovered.
+    recover_folders(directory, _STEP_FOLDER)
+    found = [path for path in directory.iterdir() if _STEP_FOLDER.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=_step_of)
+
+
+def _step_of(folder: pathlib.Path) -> int:
+    return int(folder.name.removeprefix("step_"))
+
+
+def prune(directory: pathlib.Path, keep: int, keep_every: int | None = None) -> None:
+    """Deletes checkpoint folders but the `keep` newest, those with a role, and multiples of `keep_every`.
+
+    Where the file of a role is damaged nothing is deleted, with a warning: any folder could be meant.
+    """
+    try:
+        kept = {folder_of(directory, role) for role in ROLES}
+    except DamagedPointerError as error:
+        warnings.warn(f"no older checkpoint is deleted: {error}; remove that file", stacklevel=2)
+        return
+    for folder in step_folders(directory)[:-keep]:
+        if folder not in kept and (keep_every is None or _step_of(folder) % keep_every):
+            shutil.rmtree(folder)
+
+
+def damage(folder: pathlib.Path) -> str | None:
+    """Returns what is wrong with a checkpoint folder, or None where it is whole."""
+    try:
+        entries = read_manifest(folder)
+    except DamagedFolderError as error:
+        return str(error)
+    if STATE not in entries:
+        return f"it has no {STATE}"
+    if reason := file_damage(folder, entries):
+        return reason
+    try:
+        values = read_json(folder / STATE)
+        # Every trainer writes a format; a state without one is not a trainer's, and is as its writer likes.
+        problem = state_problem(values, is_complete="format" in values)
+    except (OSError, ForeignDataError) as error:
+        return f"{STATE} cannot be read ({error})"
+    return problem and f"{STATE} is no trainer's state ({problem})"
+
+
+def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the whole checkpoint folder that `path` means.
+
+    `path` may be a checkpoint folder, a directory of them (its highest step), or a role in one: `latest`,
+    `best`, `final`, `interrupted`. A damaged folder is skipped for the one before it, with a warning; where
+    the file of a role is damaged, or names a folder that is not there, the newest whole one is taken.
+
+    Raises:
+        CheckpointError: nothing there, or nothing whole.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise CheckpointError(f"a checkpoint is given by its path; received {shown(path)}")
+    wanted = pathlib.Path(path)
+    recover_folder(wanted)
+    candidates, reasons = _candidates(wanted)
+    for folder in candidates:
+        reason = damage(folder)
+        if reason is None:
+            if reasons:
+                warnings.warn(f"resuming from {folder}: {'; '.join(reasons)}", stacklevel=3)
+            return folder
+        reasons.append(f"{folder.name} is damaged: {reason}")
+    detail = "; ".join(reasons) or "it holds no step_* folder"
+    raise CheckpointError(
+        f"no checkpoint at {wanted} ({detail}); expected a step_* folder, a directory of them, or its "
+        f"{', '.join(f'`{role}`' for role in ROLES)}"
+    )
+
+
+def explain_choice(folder: pathlib.Path) -> str:
+    """Returns a line on a checkpoint that was chosen: its roles, and the steps beside it."""
+    directory, own = folder.parent, roles_of(folder)
+    others = [
+        f"`{role}` is {other.name}"
+        for other in step_folders(directory)
+        if other != folder
+        for role in roles_of(other)
+    ]
+    return f"going on from {folder} ({', '.join(own) or 'no role'}; {'; '.join(others) or 'nothing newer'})"
+
+
+def _candidates(wanted: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
+    """Returns folders to try, the wanted one first, then the older ones beside it; and what is wrong."""
+    if wanted.name in ROLES and wanted.is_file():
+        return _candidates_of_role(wanted.parent, wanted.name)
+    directory, first = wanted.parent, wanted
+    if folders := step_folders(wanted):
+        directory, first = wanted, folders[-1]
+    return [*([first] if first.is_dir() else []), *_older(directory, first)], []
+
+
+def _candidates_of_role(directory: pathlib.Path, role: str) -> tuple[list[pathlib.Path], list[str]]:
+    newest_first = step_folders(directory)[::-1]
+    try:
+        first = folder_of(directory, role)
+    except DamagedPointerError as error:
+        return newest_first, [str(error)]
+    assert first is not None
+    recover_folder(first)
+    if not first.is_dir():
+        return newest_first, [f"`{role}` names {first.name}, which is not there"]
+    return [first, *_older(directory, first)], []
+
+
+def _older(directory: pathlib.Path, first: pathlib.Path) -> list[pathlib.Path]:
+    if not _STEP_FOLDER.fullmatch(first.name):
+        return []
+    return [folder for folder in step_folders(directory)[::-1] if _step_of(folder) < _step_of(first)]
+
+
+def set_aside_older_run(directory: pathlib.Path, run_id: str) -> pathlib.Path | None:
+    """Moves the checkpoints of another run into a folder of their own, so that a new run overwrites nothing.
+
+    Damaged folders beside those of the run itself are taken for its own and stay.
+
+    Returns:
+        Where they went, or None where there were none.
+    """
+    runs = {folder: _run_of(folder) for folder in step_folders(directory)}
+    is_resumed = run_id in runs.values()
+    folders = [f for f, run in runs.items() if run != run_id and not (is_resumed and run is None)]
+    if not folders:
+        return None
+    known = [run for run in (runs[folder] for folder in folders) if run is not None]
+    target = directory / f"run_{known[-1] if known else 'damaged'}"
+    target.mkdir(exist_ok=True)
+    roles = {folder: roles_of(folder) for folder in folders}
+    for folder in folders:
+        os.replace(folder, _free_path(target / folder.name))
+        for role in roles[folder]:
+            os.replace(directory / role, target / role)
+    if not is_resumed:
+        # What is left names folders that are gone, or none at all.
+        for role in ROLES:
+            (directory / role).unlink(missing_ok=True)
+    return target
+
+
+def _free_path(path: pathlib.Path) -> pathlib.Path:
+    """Returns `path`, or where something is there already `path` with a number."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(found for found in itertools.chain([path], numbered) if not os.path.lexists(found))
+
+
+def _run_of(folder: pathlib.Path) -> str | None:
+    """Returns the id of the run that wrote a checkpoint, None where that cannot be read."""
+    try:
+        if file_damage(folder, read_manifest(folder), [STATE]):
+            return None
+        run_id = read_json(folder / STATE).get("run_id")
+    except (OSError, ForeignDataError, DamagedFolderError):
+        return None
+    return run_id if is_run_id(run_id) else None

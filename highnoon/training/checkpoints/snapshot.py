@@ -1,0 +1,184 @@
+"""What a checkpoint folder holds: the model's own files, the optimizer's arrays, the state."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from highnoon import __version__
+from highnoon.models.arrays import (
+    array_shapes,
+    assign_arrays,
+    load_arrays,
+    save_arrays,
+    variable_arrays,
+    variable_names,
+)
+from highnoon.models.saving import WEIGHTS_FILE, capture_model
+from highnoon.tokenization import load_tokenizer
+from highnoon.training.checkpoints.checkpoint import STATE, CheckpointError
+from highnoon.training.curricula import adaptive_curriculum, curriculum
+from highnoon.training.plans.stages import LENGTHS, CurriculumStage
+from highnoon.training.steps.step_state import StepState
+
+OPTIMIZER_FILE = "optimizer.safetensors"
+TRAINED = "trained/"
+"""How the names of weights begin from which training continues, where the model's own file has others."""
+TOKENIZER_FILE = "tokenizer.json"
+_SCHEDULERS: dict[str, type[curriculum.CurriculumScheduler]] = {
+    "CurriculumScheduler": curriculum.CurriculumScheduler,
+    "AdaptiveCurriculumScheduler": adaptive_curriculum.AdaptiveCurriculumScheduler,
+}
+
+
+def capture(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer | None,
+    step_state: StepState | None,
+    tokenizer: Any | None,
+    state: dict[str, Any],
+    trained_weights: Mapping[str, np.ndarray] | None = None,
+) -> Callable[[pathlib.Path], None]:
+    """Copies all that a checkpoint holds to the host and returns what writes it into an existing folder.
+
+    The copy is made between two steps; the writing may be done in another thread while steps go on.
+    """
+    write_model = capture_model(model)
+    arrays = _training_arrays(model, optimizer, step_state)
+    arrays |= {TRAINED + name: array for name, array in (trained_weights or {}).items()}
+    versions = {"highnoon": __version__, "keras": keras.version(), "numpy": np.__version__}
+    text = json.dumps({"format": 1, "versions": versions, **state}, indent=1)
+
+    def write(folder: pathlib.Path) -> None:
+        write_model(folder)
+        if tokenizer is not None and not (folder / TOKENIZER_FILE).exists():
+            tokenizer.save(folder)
+        save_arrays(folder / OPTIMIZER_FILE, arrays)
+        (folder / STATE).write_text(text, encoding="utf-8")
+
+    return write
+
+
+def restore(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, step_state: StepState, folder: pathlib.Path
+) -> None:
+    """Gives model, optimizer and step the arrays of a checkpoint.
+
+    Raises:
+        CheckpointError: they belong to another model or optimizer.
+    """
+    arrays = load_arrays(folder / OPTIMIZER_FILE)
+    weights = load_arrays(folder / WEIGHTS_FILE) | under(TRAINED, arrays)
+    _assign(model.weights, weights, f"the model saved in {folder}")
+    for prefix, variables, owner in (
+        ("optimizer/", optimizer.variables, "optimizer"),
+        ("random/", _random_states(model), "random states"),
+        ("step/", step_state.variables, "state of the step"),
+    ):
+        _assign(variables, under(prefix, arrays), f"the {owner} saved in {folder}")
+
+
+def restore_model(model: keras.Model, folder: pathlib.Path) -> None:
+    """Gives a model the weights of a checkpoint.
+
+    Raises:
+        CheckpointError: they belong to another model.
+    """
+    _assign(model.weights, load_arrays(folder / WEIGHTS_FILE), f"the model saved in {folder}")
+
+
+def require_same_model(model: keras.Model, folder: pathlib.Path) -> None:
+    """Raises CheckpointError where a checkpoint's weights do not fit the model, which stays as it is."""
+    saved = array_shapes(folder / WEIGHTS_FILE)
+    ours = {
+        name: tuple(weight.shape)
+        for name, weight in zip(variable_names(model.weights), model.weights, strict=True)
+    }
+    wrong = sorted(name for name in {*saved, *ours} if saved.get(name) != ours.get(name))
+    if wrong:
+        shapes = (
+            f"{wrong[0]} is {ours.get(wrong[0], 'absent')} here and {saved.get(wrong[0], 'absent')} there"
+        )
+        raise CheckpointError(
+            f"{folder} holds another model: {len(wrong)} of {len({*saved, *ours})} weights differ "
+            f"({shapes}); create the model with the configuration in its config.json"
+        )
+
+
+def read_tokenizer(folder: pathlib.Path) -> Any | None:
+    """Returns the tokenizer that lies in a folder, or None."""
+    return load_tokenizer(folder) if (folder / TOKENIZER_FILE).exists() else None
+
+
+def stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
+    """Returns the stage that `CurriculumStage.to_dict` described.
+
+    Raises:
+        CheckpointError: its scheduler is of a class that HighNoon does not have, or the description does not
+            fit.
+    """
+    try:
+        return _stage_from_dict(values)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"a stage of the saved run cannot be read ({type(error).__name__}: {error}); add the stages to "
+            "the trainer before it resumes"
+        ) from error
+
+
+def _stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
+    names, shares, scheduler = values["datasets"], values["shares"], values["scheduler"]
+    if scheduler is not None and scheduler["class"] not in _SCHEDULERS:
+        raise CheckpointError(
+            f"stage `{values['name']}` used a {scheduler['class']}; add the stages to the trainer before "
+            "it goes on"
+        )
+    same = {
+        key: values[key]
+        for key in ("name", "weight", "config_overrides", "balance", "max_repeats", "optional", *LENGTHS)
+    }
+    return CurriculumStage(
+        **same,
+        datasets=names if shares is None else list(zip(names, shares, strict=True)),
+        scheduler=scheduler and _SCHEDULERS[scheduler["class"]].from_config(scheduler["config"]),
+    )
+
+
+def _training_arrays(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer | None, step_state: StepState | None
+) -> dict[str, np.ndarray]:
+    owners = {
+        "optimizer/": optimizer.variables if optimizer is not None else [],
+        "random/": _random_states(model),
+        "step/": step_state.variables if step_state is not None else [],
+    }
+    return {
+        prefix + name: array
+        for prefix, variables in owners.items()
+        for name, array in variable_arrays(variables).items()
+    }
+
+
+def _random_states(model: keras.Model) -> list[keras.Variable]:
+    """Returns the variables that are no weights: the states of dropout's seed generators."""
+    weights = {id(weight) for weight in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
+
+
+def under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the arrays whose names begin so, without the beginning."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _assign(variables: list[keras.Variable], arrays: dict[str, np.ndarray], owner: str) -> None:
+    try:
+        assign_arrays(variables, arrays, owner)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error

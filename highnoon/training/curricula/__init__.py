@@ -1,0 +1,1 @@
+"""Curriculum schedulers: the order and pace in which samples are trained on."""

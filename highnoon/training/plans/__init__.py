@@ -1,0 +1,1 @@
+"""What a run will do: stages, their data, the plan."""

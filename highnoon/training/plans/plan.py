@@ -1,0 +1,318 @@
+"""What a run will do, stage by stage, known before its first step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from highnoon.config import MAX_COUNT, ConfigError, TrainingConfig
+from highnoon.data.records.bad_records import describe_left_out
+from highnoon.training.plans.stage_data import STREAM_KEY, PlannedSpan, StageData
+
+MAX_AUTOMATIC_WARMUP_STEPS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class StagePlan:
+    """One row of the plan.
+
+    Args:
+        name: Stage.
+        datasets: Names of its datasets.
+        documents: Training documents.
+        validation_documents: Documents held out.
+        tokens: Training tokens in one pass.
+        rows: Rows in one pass.
+        row_length: Tokens a row.
+        rows_per_step: Rows in one optimizer step (micro-batch x accumulation).
+        epochs: Passes, or None where the length is given in steps.
+        steps: Optimizer steps; an upper bound where `is_upper_bound`.
+        is_upper_bound: Whether the loss decides how many of the steps are taken.
+        learning_rate: Peak.
+        loss_weight: Factor on the loss.
+        order: What decides which documents come when.
+        data_key: Hash of the tokenised data.
+        mix: For each dataset its `name`, training `tokens`, `share` of the rows, and `repeats`: passes over
+            it in the time of one pass over all.
+        overrides: Options that hold for the stage alone.
+        timeline: Alike epochs in a row: `first_epoch`, `epochs`, `documents` read, `steps` of each.
+        least_seconds: What the stage would take at the machine's peak; None where it is not known.
+    """
+
+    name: str
+    datasets: list[str]
+    documents: int
+    validation_documents: int
+    tokens: int
+    rows: int
+    row_length: int
+    rows_per_step: int
+    epochs: int | None
+    steps: int
+    is_upper_bound: bool
+    learning_rate: float
+    loss_weight: float
+    order: str
+    data_key: str
+    mix: list[dict[str, Any]]
+    overrides: dict[str, Any]
+    timeline: list[dict[str, int]]
+    least_seconds: float | None = None
+
+
+# What follows from the other fields, or from the machine.
+_DERIVED = ("timeline", "least_seconds")
+# A stream is as long as its stage's steps ask.
+_DERIVED_OF_STREAMS = (*_DERIVED, "documents", "tokens", "rows", "mix")
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanChange:
+    """One difference between a plan and the one that a run began with.
+
+    Args:
+        stage: Of this stage; "" for the whole run.
+        key: What differs.
+        now: Its value now.
+        then: Its value in the checkpoint.
+        is_extension: Whether it does no more than lengthen the run.
+    """
+
+    stage: str
+    key: str
+    now: Any
+    then: Any
+    is_extension: bool = False
+
+    def __str__(self) -> str:
+        where = f"stage `{self.stage}`: " if self.stage else ""
+        return f"{where}{self.key} is {self.now} now, {self.then} in the checkpoint"
+
+
+# Options that change nothing of what a run computes, or that the plan's own rows tell.
+_FREE_OPTIONS = {
+    "learning_rate",
+    "batch_size",
+    "epochs",
+    "warmup_steps",
+    "gradient_accumulation_steps",
+    "global_batch_size",
+    "max_seq_length",
+    "validation_split",
+    "learning_rate_scaling",
+    "max_skipped_steps",
+    "fault_ladder",
+}
+
+
+def config_changes(now: dict[str, Any], then: dict[str, Any]) -> list[PlanChange]:
+    """Returns the options in which a run differs from its checkpoint, but for those that the plan shows."""
+
+    def value(config: dict[str, Any], key: str) -> Any:
+        return list(config[key]) if isinstance(config.get(key), tuple) else config.get(key)
+
+    keys = sorted({*now, *then} - _FREE_OPTIONS)
+    return [
+        PlanChange("", key, value(now, key), value(then, key))
+        for key in keys
+        if value(now, key) != value(then, key)
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingPlan:
+    """All stages of a run and the schedule over them.
+
+    Args:
+        stages: In the order in which they run.
+        warmup_steps: Steps of linear warm-up at the run's start.
+        notes: What a person should know before the run, a line each.
+
+    Raises:
+        ConfigError: more steps in all than 64 bits hold.
+    """
+
+    stages: list[StagePlan]
+    warmup_steps: int
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.total_steps > MAX_COUNT:
+            raise ConfigError(
+                f"a run must have at most {MAX_COUNT:,} optimizer steps in all; received "
+                f"{self.total_steps:,}; lower `epochs`, `steps` or `tokens`"
+            )
+
+    @property
+    def total_steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def stage_ends(self) -> list[int]:
+        ends, total = [], 0
+        for stage in self.stages:
+            total += stage.steps
+            ends.append(total)
+        return ends
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "stages": [dataclasses.asdict(stage) for stage in self.stages],
+            "warmup_steps": self.warmup_steps,
+        }
+
+    def changes(self, saved: dict[str, Any], extends: bool = False) -> list[PlanChange]:
+        """Returns what differs from a saved plan.
+
+        Args:
+            saved: `to_dict` of the plan that a run began with.
+            extends: Whether the run may become longer: then its warm-up stays as it began.
+        """
+        ours, changes = self.to_dict(), []
+        count, saved_count = len(ours["stages"]), len(saved["stages"])
+        if count != saved_count:
+            changes.append(PlanChange("", "stages", count, saved_count, is_extension=count > saved_count))
+        for now, then in zip(ours["stages"], saved["stages"], strict=False):
+            derived = _DERIVED_OF_STREAMS if now["data_key"].startswith(STREAM_KEY) else _DERIVED
+            for key, value in now.items():
+                if key not in derived and then.get(key) != value:
+                    is_longer = key in ("epochs", "steps") and (value or 0) > (then.get(key) or 0)
+                    changes.append(PlanChange(now["name"], key, value, then.get(key), is_longer))
+        if ours["warmup_steps"] != saved["warmup_steps"]:
+            changes.append(
+                PlanChange("", "warmup_steps", ours["warmup_steps"], saved["warmup_steps"], extends)
+            )
+        return changes
+
+    def __str__(self) -> str:
+        from highnoon.training.plans.plan_table import format_plan
+
+        return format_plan(self)
+
+
+def make_plan(
+    stages: Sequence[StageData],
+    config: TrainingConfig,
+    epochs_per_stage: int,
+    weight_mode: str,
+    notes: Sequence[str] = (),
+    least_seconds: Callable[[StageData], float | None] = lambda data: None,
+) -> TrainingPlan:
+    """Returns the plan of a run over prepared stages.
+
+    Args:
+        stages: In the order in which they run.
+        config: The run's configuration.
+        epochs_per_stage: Of stages that say no length.
+        weight_mode: What a stage's weight acts on.
+        notes: Lines that begin the plan's notes.
+        least_seconds: Returns what one step of a stage takes at the machine's peak, where that is known.
+    """
+    rows = [_plan_stage(data, epochs_per_stage, weight_mode, least_seconds(data)) for data in stages]
+    total = sum(row.steps for row in rows)
+    warmup = min(MAX_AUTOMATIC_WARMUP_STEPS, total // 10)
+    notes = list(notes)
+    if config.warmup_steps is not None and config.warmup_steps < total:
+        warmup = config.warmup_steps
+    elif config.warmup_steps is not None:
+        notes.append(
+            f"note: a warm-up of {config.warmup_steps:,} steps would outlast the run's {total:,}; "
+            f"it is cut to a tenth of the run, {warmup:,} steps"
+        )
+    return TrainingPlan(rows, warmup, [*notes, *_notes_on(stages, rows, epochs_per_stage, weight_mode)])
+
+
+def _plan_stage(
+    data: StageData, epochs_per_stage: int, weight_mode: str, least_seconds: float | None
+) -> StagePlan:
+    stage, report = data.stage, data.train_rows.report()
+    epochs = None if data.steps is not None else epochs_per_stage if stage.epochs is None else stage.epochs
+    spans = data.spans(1 if epochs is None else epochs)
+    steps = sum(span.num_epochs * span.num_steps for span in spans)
+    by_rate = weight_mode == "learning_rate"
+    return StagePlan(
+        name=stage.name,
+        datasets=[store["name"] for store in report["stores"]],
+        documents=data.train_rows.num_documents,
+        validation_documents=data.validation_rows.num_documents if data.validation_rows is not None else 0,
+        tokens=data.train_rows.num_tokens,
+        rows=report["rows"],
+        row_length=data.config.max_seq_length,
+        rows_per_step=data.rows_per_step,
+        epochs=epochs,
+        steps=steps,
+        is_upper_bound=hasattr(stage.scheduler, "update_with_loss") and data.steps is None,
+        learning_rate=data.config.learning_rate * (stage.weight if by_rate else 1.0),
+        loss_weight=1.0 if by_rate else stage.weight,
+        order=_order(stage.scheduler),
+        data_key=data.data_key,
+        mix=_mix(report),
+        overrides=dict(stage.config_overrides),
+        timeline=_merged(spans),
+        least_seconds=None if least_seconds is None else steps * least_seconds,
+    )
+
+
+def _order(scheduler: Any) -> str:
+    if scheduler is None:
+        return "shuffled"
+    pace = "adaptive" if hasattr(scheduler, "update_with_loss") else scheduler.pace
+    return f"{scheduler.strategy}, {pace}, then shuffled"
+
+
+def _mix(report: dict[str, Any]) -> list[dict[str, Any]]:
+    total = report["tokens"]
+    shares = [
+        store["share_actual"] if store["share_asked"] is None else store["share_asked"]
+        for store in report["stores"]
+    ]
+    return [
+        {
+            "name": store["name"],
+            "tokens": store["tokens"],
+            "share": share,
+            "repeats": share * total / store["tokens"] if store["tokens"] else 0.0,
+        }
+        for store, share in zip(report["stores"], shares, strict=True)
+    ]
+
+
+def _merged(spans: Sequence[PlannedSpan]) -> list[dict[str, int]]:
+    """Spans as JSON values; neighbors whose epochs read as many documents in as many steps are one."""
+    merged: list[dict[str, int]] = []
+    for span in spans:
+        alike = {"documents": span.num_documents, "steps": span.num_steps}
+        if merged and all(merged[-1][key] == value for key, value in alike.items()):
+            merged[-1]["epochs"] += span.num_epochs
+        else:
+            merged.append({"first_epoch": span.first_epoch, "epochs": span.num_epochs, **alike})
+    return merged
+
+
+def _notes_on(
+    stages: Sequence[StageData], rows: Sequence[StagePlan], epochs_per_stage: int, weight_mode: str
+) -> list[str]:
+    notes = []
+    for data, row in zip(stages, rows, strict=True):
+        notes += [
+            f"note: stage `{row.name}`, {store.name}: {describe_left_out(store.manifest['left_out'])}"
+            for store in getattr(data.train_rows, "stores", ())
+            if "left_out" in store.manifest
+        ]
+        if row.validation_documents == 0:
+            notes.append(f"note: stage `{row.name}` has no held-out document; early stopping is off for it")
+        if row.loss_weight != 1.0 and weight_mode == "loss":
+            notes.append(
+                f"note: stage `{row.name}` weighs {row.loss_weight:g}; AdamW nearly cancels a factor on the "
+                'loss, Trainer(weight_mode="learning_rate") makes it act'
+            )
+        needed = getattr(data.stage.scheduler, "epochs_to_full_data", None)
+        length = data.clock(epochs_per_stage if row.epochs is None else row.epochs, row.steps)
+        if needed is not None and needed() > length:
+            unit = data.stage.scheduler.unit
+            notes.append(
+                f"note: the scheduler of stage `{row.name}` reaches its whole data after {needed():,} "
+                f"{unit}s, the stage has {length:,}"
+            )
+    return notes

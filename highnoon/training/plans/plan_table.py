@@ -1,0 +1,68 @@
+"""A training plan as a table that a person reads before the run."""
+
+from __future__ import annotations
+
+from highnoon.training.plans.plan import StagePlan, TrainingPlan
+
+_HEADER = (
+    "stage",
+    "data",
+    "documents",
+    "tokens",
+    "rows",
+    "epochs",
+    "steps",
+    "batch",
+    "peak lr",
+    "order",
+    "at least",
+)
+_MOST_SPANS = 6
+
+
+def format_plan(plan: TrainingPlan) -> str:
+    """Returns one line a stage, then what does not fit into it: mixes, overrides, the curriculum's growth."""
+    lines = [_HEADER, *(_cells(stage) for stage in plan.stages)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADER))]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    total = f"{plan.total_steps:,} steps in all, warm-up {plan.warmup_steps:,}"
+    details = [line for stage in plan.stages for line in _details(stage)]
+    return "\n".join([*(line.rstrip() for line in table), *details, total, *plan.notes])
+
+
+def _cells(stage: StagePlan) -> tuple[str, ...]:
+    return (
+        stage.name,
+        " + ".join(stage.datasets),
+        f"{stage.documents:,} (+{stage.validation_documents:,} held out)",
+        f"{stage.tokens:,}",
+        f"{stage.rows:,} x {stage.row_length}",
+        "-" if stage.epochs is None else str(stage.epochs),
+        f"{'at most ' if stage.is_upper_bound else ''}{stage.steps:,}",
+        str(stage.rows_per_step),
+        f"{stage.learning_rate:g}",
+        stage.order,
+        "-" if stage.least_seconds is None else _duration(stage.least_seconds),
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
+
+
+def _details(stage: StagePlan) -> list[str]:
+    """Lines below the table: the mix, the overrides and the documents of each span of epochs."""
+    lines = []
+    if len(stage.mix) > 1:
+        shares = (f"{part['name']} {part['share']:.1%} (x{part['repeats']:.2f})" for part in stage.mix)
+        lines.append(f"{stage.name}: mix by tokens (passes over each in one over all): {', '.join(shares)}")
+    if stage.overrides:
+        lines.append(f"{stage.name}: {', '.join(f'{k}={v}' for k, v in stage.overrides.items())}")
+    if len({span["documents"] for span in stage.timeline}) > 1:
+        spans = [
+            f"{span['documents']:,} for {span['epochs'] * span['steps']:,} steps" for span in stage.timeline
+        ]
+        if len(spans) > _MOST_SPANS:
+            spans = [*spans[: _MOST_SPANS - 1], f"... {spans[-1]}"]
+        lines.append(f"{stage.name}: easiest documents: {', '.join(spans)}")
+    return lines

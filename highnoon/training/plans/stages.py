@@ -1,0 +1,212 @@
+"""A stage of a curriculum: which data, for how long, under which overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from highnoon.config import (
+    ConfigError,
+    TrainingConfig,
+    require_count,
+    require_number,
+    require_text,
+    resolve_keys,
+    shown,
+)
+from highnoon.data import DataError, DocumentSource
+from highnoon.data.sequences.mixture import require_weights
+from highnoon.data.sources.open_source import require_source_options
+
+LENGTHS = ("epochs", "steps", "tokens")
+OVERRIDABLE = frozenset(
+    {
+        "learning_rate",
+        "batch_size",
+        "gradient_accumulation_steps",
+        "max_seq_length",
+        "early_stopping_patience",
+        "early_stopping_min_delta",
+    }
+)
+
+
+@dataclasses.dataclass
+class CurriculumStage:
+    """One stage of a run.
+
+    Args:
+        name: Unique within the run; events and the summary name it.
+        datasets: What to train on: a name, path, `TextDataset`, source, or a mapping of `name` and options of
+            `open_source`; a list of them, or a list of `(dataset, share)` pairs whose shares sum to one.
+        epochs: Passes over the data; None takes `train(epochs_per_stage=)`.
+        weight: Multiplies the stage's loss or learning rate, see `Trainer(weight_mode=)`.
+        config_overrides: `TrainingConfig` fields that hold for this stage only: `learning_rate`,
+            `batch_size`, `gradient_accumulation_steps`, `max_seq_length`, `early_stopping_patience`,
+            `early_stopping_min_delta`.
+        steps: Length in optimizer steps, in place of `epochs`.
+        scheduler: A `CurriculumScheduler` that chooses the documents of each epoch.
+        tokens: Length in tokens of rows, in place of `epochs`; rounded up to whole steps.
+        balance: Shares of datasets that were given without: None takes each in proportion to its tokens;
+            `"equal"` gives all the same; a temperature `T` of at least 1 makes the share of a dataset of
+            `n` tokens `n^(1/T)`. A folder of domains counts as one dataset a domain.
+        max_repeats: How often `balance` may show a dataset within one pass over all tokens; what a
+            dataset gives up goes to the others.
+        optional: Names of datasets that may be missing: a warning says so, and the others share theirs.
+
+    Raises:
+        ConfigError: an empty name or dataset list, a length below one, a weight that is not positive, two
+            lengths given, shares given beside `balance`, or an override that a stage cannot have.
+
+    Muennighoff et al. 2023, "Scaling data-constrained language models" (arXiv:2305.16264): up to four passes
+    are worth nearly as much as new text, hence the default of `max_repeats`.
+    """
+
+    name: str
+    datasets: Any
+    epochs: int | None = None
+    weight: float = 1.0
+    config_overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+    steps: int | None = None
+    scheduler: Any = None
+    tokens: int | None = None
+    balance: str | float | None = None
+    max_repeats: float = 4.0
+    optional: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip() or "\0" in self.name:
+            raise ConfigError(f"a stage needs a name, a text; received {shown(self.name)}")
+        try:
+            self._check()
+        except (ConfigError, DataError) as error:
+            raise ConfigError(f"stage `{self.name}`: {error}") from None
+
+    def _check(self) -> None:
+        if not isinstance(self.datasets, (list, tuple)):
+            self.datasets = [self.datasets]
+        self.datasets = list(self.datasets)
+        if not self.datasets:
+            raise ConfigError("`datasets` names no dataset")
+        self._check_length()
+        self.weight = require_number("weight", self.weight, above=0)
+        self.max_repeats = require_number("max_repeats", self.max_repeats, least=1)
+        self.config_overrides = resolve_keys(self.config_overrides, set(OVERRIDABLE), "`config_overrides`")
+        TrainingConfig(**self.config_overrides)
+        names, shares = self.dataset_names_and_shares()
+        for name in names:
+            _require_dataset(name)
+        if shares is not None:
+            require_weights(shares)
+        self._check_optional(names)
+        self._check_balance(shares)
+
+    def _check_length(self) -> None:
+        lengths = [field for field in LENGTHS if getattr(self, field) is not None]
+        if len(lengths) > 1:
+            names = " and ".join(f"`{field}`" for field in lengths)
+            raise ConfigError(f"{names} are both given; give one of them")
+        for field in lengths:
+            setattr(self, field, require_count(field, getattr(self, field)))
+        unit = getattr(self.scheduler, "unit", "epoch")
+        if self.scheduler is not None and not hasattr(self.scheduler, "get_current_subset_indices"):
+            raise ConfigError(f"`scheduler` must be a CurriculumScheduler; received {shown(self.scheduler)}")
+        if unit != "epoch" and self.steps is None and self.tokens is None:
+            raise ConfigError(
+                f"a scheduler that counts {unit}s needs the stage's length in `steps=` or `tokens=`"
+            )
+
+    def _check_optional(self, names: Sequence[Any]) -> None:
+        if not isinstance(self.optional, (list, tuple)):
+            raise ConfigError(f"`optional` must be a list of datasets; received {shown(self.optional)}")
+        self.optional = list(self.optional)
+        unknown = [name for name in self.optional if name not in names]
+        if unknown:
+            raise ConfigError(f"{shown(unknown[0])} in `optional` is none of its datasets")
+
+    def _check_balance(self, shares: Sequence[float] | None) -> None:
+        if self.balance is None:
+            return
+        if shares is not None:
+            raise ConfigError("shares and `balance` are both given; give one of them")
+        if isinstance(self.balance, str) and self.balance == "equal":
+            return
+        try:
+            self.balance = require_number("balance", self.balance, least=1)
+        except ConfigError:
+            raise ConfigError(
+                "`balance` must be 'equal' or a temperature of at least 1 and finite; received "
+                f"{shown(self.balance)}"
+            ) from None
+
+    @property
+    def temperature(self) -> float | None:
+        """The balance as a temperature; infinite for equal shares, None where none was asked for."""
+        return math.inf if self.balance == "equal" else self.balance  # type: ignore[return-value]
+
+    def dataset_names_and_shares(self) -> tuple[list[Any], list[float] | None]:
+        """Returns the datasets, and their shares where pairs were given."""
+        paired = [isinstance(entry, (tuple, list)) for entry in self.datasets]
+        if not any(paired):
+            return self.datasets, None
+        if not all(paired) or any(len(entry) != 2 for entry in self.datasets):
+            raise ConfigError(
+                f"give every one of `datasets` as `(name, share)` or none; received {shown(self.datasets)}"
+            )
+        names, shares = zip(*self.datasets, strict=True)
+        try:
+            return list(names), [require_number("share", share, above=0) for share in shares]
+        except ConfigError:
+            raise ConfigError(f"shares must be numbers above 0; received {shown(list(shares))}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what identifies the stage in a saved run, as JSON values."""
+        names, shares = self.dataset_names_and_shares()
+        return {
+            "name": self.name,
+            "datasets": [_describe_dataset(dataset) for dataset in names],
+            "shares": shares,
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "balance": self.balance,
+            "max_repeats": self.max_repeats,
+            "optional": list(self.optional),
+            "weight": self.weight,
+            "config_overrides": self.config_overrides,
+            "scheduler": describe_scheduler(self.scheduler),
+        }
+
+
+def _require_dataset(entry: Any) -> None:
+    """Checks what can be known of a dataset before it is opened.
+
+    Raises:
+        ConfigError: it is nothing that could name one.
+        DataError: an option of reading is out of its range.
+    """
+    if isinstance(entry, Mapping):
+        require_source_options(entry)
+    elif isinstance(entry, str):
+        require_text("datasets", entry)
+    elif not isinstance(getattr(entry, "source", entry), (DocumentSource, os.PathLike)):
+        raise ConfigError(
+            "each of `datasets` must be a name, a path, a TextDataset, a source, or a mapping with `name`; "
+            f"received {shown(entry)}"
+        )
+
+
+def _describe_dataset(dataset: Any) -> Any:
+    if isinstance(dataset, Mapping):
+        return dict(dataset)
+    return dataset if isinstance(dataset, str) else getattr(dataset, "name", str(dataset))
+
+
+def describe_scheduler(scheduler: Any) -> dict[str, Any] | None:
+    """Returns a scheduler's class name and configuration, or None."""
+    if scheduler is None:
+        return None
+    return {"class": type(scheduler).__name__, "config": scheduler.get_config()}

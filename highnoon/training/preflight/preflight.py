@@ -1,0 +1,314 @@
+"""What a run will need and what its data look like, before the first step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from highnoon.config import ConfigError, TrainingConfig
+from highnoon.models import LimitExceededError
+from highnoon.models.memory import available_memory
+from highnoon.training.optimizers import Adafactor, AdamW, FunctionalOptimizer, Lion, Muon
+from highnoon.training.optimizers.muon import matrix_shapes
+from highnoon.training.plans.plan import TrainingPlan
+from highnoon.training.plans.stage_data import StageData
+from highnoon.training.preflight.activation_memory import activation_bytes
+from highnoon.training.preflight.data_checks import StageCheck, check_stage, tokenizer_problems
+
+_BYTES_OF_TOKEN = 16  # token id, position, segment and loss weight in a batch
+_TIGHT = 0.9  # share of the free memory above which a warning is due
+
+
+@dataclasses.dataclass(frozen=True)
+class Preflight:
+    """A run's needs in bytes of one device, its length, and what is wrong with it.
+
+    Args:
+        parameters: Numbers in the model's weights.
+        weight_bytes: Of the weights, which are there already.
+        gradient_bytes: Of the step's gradients: their sum, and those of one micro-batch.
+        slot_bytes: What the optimizer remembers.
+        average_bytes: Of the moving average of the weights; 0 without one.
+        activation_bytes: About what one micro-batch keeps; None for a model whose layers are not known.
+        update_bytes: New weights, slots and averages, which stand beside the old until all are assigned.
+        available_bytes: What the device has free for all but the weights.
+        device: `"this machine"` or the name of the GPU.
+        local_replicas: Replicas that share the available bytes.
+        batch_size: Rows in a micro-batch.
+        row_length: Tokens in the longest rows.
+        rows_per_step: Rows of an optimizer step on all replicas, of each stage.
+        optimizer: Its name.
+        total_steps: Optimizer steps of the plan.
+        total_tokens: Tokens that the plan's steps take in, padding among them.
+        stages: What was seen of each stage's data.
+        problems: Why the run cannot do what it is meant to, a line each.
+        warnings: What a person should look at, a line each.
+    """
+
+    parameters: int
+    weight_bytes: int
+    gradient_bytes: int
+    slot_bytes: int
+    average_bytes: int
+    activation_bytes: int | None
+    update_bytes: int
+    available_bytes: int
+    device: str
+    local_replicas: int
+    batch_size: int
+    row_length: int
+    rows_per_step: list[int]
+    optimizer: str
+    total_steps: int
+    total_tokens: int
+    stages: list[StageCheck]
+    problems: list[str] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def needed_bytes(self) -> int:
+        """What the replicas of a device take beside the weights, at the step's fullest moment."""
+        lasting = self.slot_bytes + self.average_bytes
+        backward = self.gradient_bytes + (self.activation_bytes or 0)
+        update = self.gradient_bytes // 2 + self.update_bytes
+        return self.local_replicas * (lasting + max(backward, update))
+
+    def __str__(self) -> str:
+        activations = "not estimated: the model's layers are not HighNoon's"
+        if self.activation_bytes is not None:
+            activations = (
+                f"about {_size(self.activation_bytes)} for {self.batch_size} rows of {self.row_length:,}"
+            )
+        memory = {
+            "weights": f"{_size(self.weight_bytes)}, {self.parameters:,} parameters",
+            "gradients": _size(self.gradient_bytes),
+            "slots": f"{_size(self.slot_bytes)} ({self.optimizer})",
+            "averages": _size(self.average_bytes) if self.average_bytes else "none",
+            "activations": activations,
+            "update": _size(self.update_bytes),
+            "needed": f"{_size(self.needed_bytes)} beside the weights{_times(self.local_replicas)}",
+            "free": f"{_size(self.available_bytes)} on {self.device}",
+        }
+        run = f"{self.total_steps:,} steps, {self.total_tokens:,} tokens"
+        lines = [f"{name:12} {value}" for name, value in memory.items()]
+        lines += [f"{'run':12} {run}", *(f"{'stage':12} {stage}" for stage in self.stages)]
+        lines += [f"problem: {problem}" for problem in self.problems]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join(lines)
+
+
+def preflight(
+    model: keras.Model,
+    config: TrainingConfig,
+    plan: TrainingPlan,
+    stage_data: Sequence[StageData],
+    tokenizer: Any,
+    num_replicas: int = 1,
+) -> Preflight:
+    """Looks at model, plan and the first rows of each stage; nothing large is allocated.
+
+    Args:
+        model: The model that will be trained, its weights made.
+        config: The run's configuration.
+        plan: What `Trainer.plan` returned.
+        stage_data: The stages' rows, in the plan's order.
+        tokenizer: The run's tokenizer.
+        num_replicas: Devices that share a step, on all machines.
+    """
+    weights = list(model.trainable_weights)
+    gradient = sum(_bytes(weight) for weight in weights)
+    slots = _slot_bytes(model, config)
+    averages = gradient if config.ema_momentum is not None else 0
+    estimates = [
+        (activation_bytes(model, data.config.batch_size, data.config.max_seq_length), data)
+        for data in stage_data
+    ]
+    activations, largest = max(estimates, key=lambda pair: (pair[0] or 0, pair[1].config.max_seq_length))
+    device, available, local_devices = _device()
+    checks = [check_stage(data, row, tokenizer) for data, row in zip(stage_data, plan.stages, strict=True)]
+    report = Preflight(
+        parameters=model.count_params(),
+        weight_bytes=sum(_bytes(weight) for weight in model.weights),
+        gradient_bytes=2 * gradient,
+        slot_bytes=slots,
+        average_bytes=averages,
+        activation_bytes=activations,
+        update_bytes=gradient + slots + averages,
+        available_bytes=available,
+        device=device,
+        local_replicas=1 if device != _MACHINE else min(num_replicas, local_devices),
+        batch_size=largest.config.batch_size,
+        row_length=largest.config.max_seq_length,
+        rows_per_step=[data.rows_per_step for data in stage_data],
+        optimizer=config.optimizer,
+        total_steps=plan.total_steps,
+        total_tokens=sum(row.steps * row.rows_per_step * row.row_length for row in plan.stages),
+        stages=checks,
+        problems=[
+            *_trainable_problems(model),
+            *tokenizer_problems(model, tokenizer),
+            *(p for check in checks for p in check.problems),
+        ],
+        warnings=[warning for check in checks for warning in check.warnings],
+    )
+    return dataclasses.replace(report, warnings=[*_memory_warnings(report), *report.warnings])
+
+
+def require_trainable(model: keras.Model) -> None:
+    """Checks, before any data is read, that the model has weights to train.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    for problem in _trainable_problems(model):
+        raise ConfigError(problem)
+
+
+def require_memory(model: keras.Model, config: TrainingConfig, allow_oversize: bool = False) -> None:
+    """Checks, before any data is read, that gradients and the optimizer's slots can fit beside the weights.
+
+    Raises:
+        LimitExceededError: they cannot, and `allow_oversize` is false.
+    """
+    needed = sum(_bytes(weight) for weight in model.trainable_weights) + _slot_bytes(model, config)
+    device, available, _ = _device()
+    if needed > available and not allow_oversize:
+        raise LimitExceededError(
+            f"training {model.count_params():,} parameters needs {_size(needed)} for gradients and the slots "
+            f"of {config.optimizer} beside the weights; {device} has {_size(available)} free. Choose a "
+            "smaller preset or an optimizer with fewer slots, or pass allow_oversize=True"
+        )
+
+
+def require_memory_for_rows(
+    configs: Sequence[TrainingConfig], num_replicas: int = 1, allow_oversize: bool = False
+) -> None:
+    """Checks, before any data is read, that the rows of one optimizer step can fit into memory.
+
+    Args:
+        configs: Of the run's stages.
+        num_replicas: Devices that share a step, on all machines.
+        allow_oversize: Whether to check nothing.
+
+    Raises:
+        LimitExceededError: they cannot, and `allow_oversize` is false.
+    """
+    available = available_memory()
+    for config in configs:
+        rows = config.batch_size * config.gradient_accumulation_steps
+        if config.global_batch_size is not None:
+            rows = config.global_batch_size // num_replicas
+        needed = rows * config.max_seq_length * _BYTES_OF_TOKEN
+        if needed > available and not allow_oversize:
+            raise LimitExceededError(
+                f"the rows of one step, {rows:,} of {config.max_seq_length:,} tokens, need {_size(needed)}, "
+                f"and {_size(available)} are free; lower `batch_size`, `gradient_accumulation_steps` or "
+                "`max_seq_length`, or pass allow_oversize=True"
+            )
+
+
+def describe_out_of_memory(preflight: Preflight, error: BaseException) -> str:
+    """Returns what to say where the first step ran out of memory: the figures, and the remedies.
+
+    Args:
+        preflight: Of the run.
+        error: A `MemoryError` or `tf.errors.ResourceExhaustedError`.
+    """
+    figures = preflight
+    activations = "unknown"
+    if figures.activation_bytes is not None:
+        activations = f"about {_size(figures.activation_bytes)}"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    lines = [
+        f"the first step ran out of memory on {figures.device} ({reason[:200]}).",
+        f"Beside weights of {_size(figures.weight_bytes)} it needs {_size(figures.gradient_bytes)} for "
+        f"gradients, {_size(figures.slot_bytes + figures.average_bytes)} for {figures.optimizer}'s slots and "
+        f"averages and {activations} for the activations of a micro-batch of {figures.batch_size} rows of "
+        f"{figures.row_length:,} tokens{_times(figures.local_replicas)}; {_size(figures.available_bytes)} "
+        "were free before it.",
+        "Any of these helps:",
+    ]
+    if figures.batch_size > 1:
+        rows = figures.batch_size
+        smaller = next(size for size in range(rows // 2, 0, -1) if rows % size == 0)
+        lines.append(
+            f"- batch_size={smaller} with {rows // smaller} times the gradient_accumulation_steps: the same "
+            "global batch and the same weights"
+        )
+        lines.append("- auto_batch=True, which does that by itself until a step fits")
+    lines.append(
+        "- model.gradient_checkpointing_enable(): one block's activations in place of all, a slower step"
+    )
+    if figures.optimizer in ("adamw", "muon"):
+        lines.append('- optimizer="lion" with one slot a weight, or "adafactor" with next to none')
+    lines.append("- a shorter max_seq_length, or a smaller model")
+    return "\n".join(lines)
+
+
+_MACHINE = "this machine"
+
+
+def _trainable_problems(model: keras.Model) -> list[str]:
+    if model.trainable_weights:
+        return []
+    if not model.weights:
+        return ["the model has no weights; build it first, for instance by calling it on a batch"]
+    return [
+        f"all {len(model.weights)} weights of the model are frozen, so there is nothing to train; set "
+        "`trainable = True` on the model or on some of its layers, or call `enable_lora`"
+    ]
+
+
+def _memory_warnings(report: Preflight) -> list[str]:
+    share = report.needed_bytes / max(report.available_bytes, 1)
+    if share <= _TIGHT:
+        return []
+    verdict = "more than it has" if share > 1 else "little less than it has"
+    return [
+        f"the first step needs {_size(report.needed_bytes)} of {report.device}'s free "
+        f"{_size(report.available_bytes)}, {verdict}: lower `batch_size` and raise "
+        "`gradient_accumulation_steps`"
+    ]
+
+
+def _slot_bytes(model: keras.Model, config: TrainingConfig) -> int:
+    """Of an optimizer that is not built, so that nothing is allocated."""
+    optimizer = _optimizer(model, config)
+    shapes = [s for weight in model.trainable_weights for s in optimizer.slot_shapes(weight).values()]
+    return sum(4 * math.prod(shape) for shape in shapes)
+
+
+def _optimizer(model: keras.Model, config: TrainingConfig) -> FunctionalOptimizer:
+    if config.optimizer == "muon":
+        return Muon(matrix_shapes=matrix_shapes(model))
+    return {"adamw": AdamW, "adafactor": Adafactor, "lion": Lion}[config.optimizer]()
+
+
+def _bytes(weight: keras.Variable) -> int:
+    return math.prod(weight.shape) * weight.value.dtype.size
+
+
+def _device() -> tuple[str, int, int]:
+    """Returns a name, the bytes that are free, and how many devices of its kind this process has."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if not gpus:
+        return _MACHINE, available_memory(), len(tf.config.list_logical_devices("CPU"))
+    from tensorflow.python.client import device_lib
+
+    devices = device_lib.list_local_devices()
+    limits = [device.memory_limit for device in devices if device.device_type == "GPU"]
+    name = gpus[0].name.removeprefix("/device:")
+    return name, min(limits) - tf.config.experimental.get_memory_info(name)["current"], len(gpus)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+def _times(replicas: int) -> str:
+    return f", for each of {replicas} replicas here" if replicas > 1 else ""

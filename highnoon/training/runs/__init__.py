@@ -1,0 +1,1 @@
+"""Executing a plan: the loop, its progress, faults, signals, best weights."""

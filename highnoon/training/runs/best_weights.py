@@ -1,0 +1,94 @@
+"""The weights of a run's lowest held-out loss."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from highnoon.models.arrays import load_arrays, variable_arrays, variable_names
+from highnoon.models.saving import WEIGHTS_FILE
+from highnoon.training.checkpoints import checkpoint
+from highnoon.training.checkpoints.snapshot import OPTIMIZER_FILE, TRAINED, under
+from highnoon.training.optimizers import FunctionalOptimizer
+from highnoon.training.steps.averaged_weights import averaged_weights
+
+
+class BestWeights:
+    """Gives a model the weights that were evaluated at a step: its moving average where the run keeps one.
+
+    Args:
+        model: The model.
+        optimizer: Holds the averages.
+        directories: Where the step's checkpoint may lie; empty keeps a copy in memory instead.
+        run_id: The run that must have written it.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: FunctionalOptimizer,
+        directories: Sequence[pathlib.Path],
+        run_id: str,
+    ) -> None:
+        self._model, self._optimizer = model, optimizer
+        self._directories, self._run_id = list(directories), run_id
+        self._in_memory: dict[str, np.ndarray] = {}
+
+    def keep(self, step: int) -> None:
+        """Copies the weights of the present step, where no checkpoint will hold them."""
+        if not self._directories:
+            with averaged_weights(self._model, self._optimizer):
+                self._in_memory = variable_arrays(self._model.weights)
+
+    def load(self, folder: pathlib.Path) -> None:
+        """Copies the weights of a step's checkpoint, where no checkpoint will hold them later."""
+        self._in_memory = self._read(folder)
+
+    def restore(self, step: int) -> None:
+        """Gives the model the weights of a step.
+
+        Raises:
+            CheckpointError: its checkpoint is gone, damaged or of another run.
+        """
+        arrays = self._read(self.require(step)) if self._directories else self._in_memory
+        named = dict(zip(variable_names(self._model.weights), self._model.weights, strict=True))
+        for name, variable in named.items():
+            variable.assign(arrays[name])
+
+    def require(self, step: int) -> pathlib.Path:
+        """Returns the folder of a step's checkpoint.
+
+        Raises:
+            CheckpointError: it is gone, damaged or of another run.
+        """
+        reasons = []
+        for directory in self._directories:
+            folder = directory / checkpoint.step_folder_name(step)
+            reason = checkpoint.damage(folder)
+            if reason is None and checkpoint.read_state(folder)["run_id"] != self._run_id:
+                reason = "it belongs to another run"
+            if reason is None:
+                return folder
+            reasons.append(f"{folder}: {reason}")
+        raise checkpoint.CheckpointError(
+            f"`restore_best` needs the checkpoint of the best step, {step}, which cannot be used "
+            f"({'; '.join(reasons)}); put it back, or train without `restore_best`"
+        )
+
+    def _read(self, folder: pathlib.Path) -> dict[str, np.ndarray]:
+        others = load_arrays(folder / OPTIMIZER_FILE)
+        arrays = load_arrays(folder / WEIGHTS_FILE) | under(TRAINED, others)
+        averages = {id(average): place for place, average in enumerate(self._optimizer.averages())}
+        names = {
+            id(weight): name
+            for name, weight in zip(variable_names(self._model.weights), self._model.weights, strict=True)
+        }
+        variables = self._optimizer.variables
+        for name, variable in zip(variable_names(variables), variables, strict=True):
+            if id(variable) in averages:
+                weight = self._model.trainable_variables[averages[id(variable)]]
+                arrays[names[id(weight)]] = others[f"optimizer/{name}"]
+        return arrays

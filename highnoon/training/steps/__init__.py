@@ -1,0 +1,1 @@
+"""One optimizer step and one evaluation, compiled, on any number of replicas."""
