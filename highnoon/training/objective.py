@@ -1,18 +1,183 @@
-"""The loss of any Keras model on a batch, as sums that add up over micro-batches."""
+"""What a stage minimizes: the objective of a training run."""
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
+
+from highnoon.config import ConfigError, shown
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One array of a batch.
+
+    Args:
+        dtype: A Keras dtype, such as `"int32"`.
+        axes: The axes after the batch's first one, which counts rows: `"token"` for the positions of a
+            sequence, or an integer for an axis of fixed size. `()` is one value for each row.
+        padding: The value of rows that fill up the last micro-batch. They must add nothing to any sum.
+    """
+
+    dtype: str
+    axes: tuple[str | int, ...] = ()
+    padding: float = 0
+
+
+class Metric(NamedTuple):
+    """A metric as sums, so that it is exact over micro-batches, replicas and workers.
+
+    Args:
+        total: A sum over the rows of a batch: a scalar, or an array of static shape (a confusion matrix).
+        weight: The scalar sum that divides it; additive over rows as well.
+    """
+
+    total: Any
+    weight: Any
+
+
+class Terms(NamedTuple):
+    """What an objective computes from a batch.
+
+    Args:
+        loss_sum: Scalar; a sum over the rows. The step divides it by `Objective.weight` of the global batch.
+        aux_loss: Scalar; a mean over the batch (a router's balance loss), weighted by `aux_weight`.
+        metrics: By full name, such as `"router/load_entropy"`.
+    """
+
+    loss_sum: Any
+    aux_loss: Any
+    metrics: Mapping[str, Metric]
+
+
+NEXT_TOKEN_COLUMNS: Mapping[str, Column] = {
+    "token_ids": Column("int32", ("token",)),
+    "labels": Column("int32", ("token",)),
+    "segment_ids": Column("int32", ("token",)),
+    "positions": Column("int32", ("token",)),
+    "loss_weights": Column("float32", ("token",)),
+}
+
+
+class Objective:
+    """What a stage minimizes: `sum of terms over the global batch / sum of weights of the global batch`.
+
+    A subclass is registered with `register_objective`, is built from plain values, and returns them from
+    `get_config`, so that it is saved with the run and compared when the run is resumed.
+
+    Attributes:
+        columns: The arrays of a batch by name.
+    """
+
+    columns: Mapping[str, Column] = NEXT_TOKEN_COLUMNS
+
+    def frozen_models(self) -> Mapping[str, keras.Model]:
+        """Returns the models that `terms` reads and training never changes, by name; they are not saved."""
+        return {}
+
+    def weight(self, batch: Mapping[str, Any]) -> Any:
+        """Returns the scalar that the loss sum is divided by; a sum over rows, known before the first pass."""
+        raise NotImplementedError
+
+    def aux_weight(self, batch: Mapping[str, Any]) -> Any:
+        """Returns the weight of a micro-batch's auxiliary loss; a sum over rows. Default: `weight`."""
+        return self.weight(batch)
+
+    def terms(self, model: keras.Model, batch: Mapping[str, Any], training: bool) -> Terms:
+        """Returns the loss and the metrics of a batch.
+
+        Args:
+            model: The model that is trained.
+            batch: One array for each of `columns`, of shape (rows, *axes).
+            training: Whether dropout acts.
+        """
+        raise NotImplementedError
+
+    def report(self, loss: float, metrics: Mapping[str, tuple[np.ndarray, float]]) -> dict[str, float]:
+        """Returns the figures of a split, by name without the prefix `val/`.
+
+        Args:
+            loss: The loss sum divided by the weight.
+            metrics: Total and weight of each metric, summed over the split.
+        """
+        return {"loss": loss, **self.metric_values(metrics)}
+
+    def metric_values(self, metrics: Mapping[str, tuple[np.ndarray, float]]) -> dict[str, float]:
+        """Returns each metric's figure from its sums. Override it for metrics that are arrays of sums."""
+        return {name: float(total) / max(weight, 1e-30) for name, (total, weight) in metrics.items()}
+
+    def sequences(self, sources: Any, preparation: Any) -> Any:
+        """Returns the rows that a stage trains on.
+
+        Args:
+            sources: The stage's opened sources.
+            preparation: Tokenizes and packs; see `highnoon.training.plans.run_data`.
+        """
+        return preparation.packed(sources)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as JSON values."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Objective:
+        """Returns the objective that `get_config` described."""
+        return cls(**config)
+
+
+_OBJECTIVES: dict[str, type[Objective]] = {}
+
+
+def register_objective(name: str) -> Callable[[type[Objective]], type[Objective]]:
+    """Registers an objective's class under the name that recipes and saved runs use.
+
+    Raises:
+        ConfigError: another class has that name.
+    """
+
+    def register(cls: type[Objective]) -> type[Objective]:
+        other = _OBJECTIVES.setdefault(name, cls)
+        if other.__qualname__ != cls.__qualname__:
+            raise ConfigError(f"an objective `{name}` is registered already: {other.__qualname__}")
+        _OBJECTIVES[name] = cls
+        return cls
+
+    return register
+
+
+@register_objective("next_token")
+class NextToken(Objective):
+    """The mean cross entropy of the next token, in nats for each supervised token.
+
+    A model with a `loss_terms` method computes the sums itself. Any other model is called with `token_ids`
+    and `padding_mask` and must return logits (rows, tokens, vocabulary).
+    """
+
+    def weight(self, batch: Mapping[str, Any]) -> Any:
+        return ops.sum(batch["loss_weights"])
+
+    def aux_weight(self, batch: Mapping[str, Any]) -> Any:
+        """Tokens that are not padding."""
+        return ops.sum(ops.cast(batch["segment_ids"] > 0, "float32"))
+
+    def terms(self, model: keras.Model, batch: Mapping[str, Any], training: bool) -> Terms:
+        sums = loss_terms(model, dict(batch), training)
+        num_tokens = self.aux_weight(batch)
+        metrics = {name: Metric(value * num_tokens, num_tokens) for name, value in sums["metrics"].items()}
+        return Terms(sums["loss_sum"], sums["aux_loss"], metrics)
+
+    def report(self, loss: float, metrics: Mapping[str, tuple[np.ndarray, float]]) -> dict[str, float]:
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), **self.metric_values(metrics)}
 
 
 def loss_terms(model: keras.Model, batch: dict[str, Any], training: bool) -> dict[str, Any]:
-    """Returns the sums from which a batch's loss is made.
-
-    A model with a `loss_terms` method says them itself. Any other model is called with
-    `token_ids` and `padding_mask` and must return logits.
+    """Returns the sums from which a batch's loss is computed.
 
     Args:
         model: Maps token ids to logits (b, t, v).
@@ -30,3 +195,42 @@ def loss_terms(model: keras.Model, batch: dict[str, Any], training: bool) -> dic
     losses = keras.losses.sparse_categorical_crossentropy(batch["labels"], logits, from_logits=True)
     aux_loss = sum(model.losses) if model.losses else ops.zeros(())
     return {"loss_sum": ops.sum(losses * batch["loss_weights"]), "aux_loss": aux_loss, "metrics": {}}
+
+
+def objective_from_config(value: Any) -> Objective:
+    """Returns an objective from a recipe's or a saved run's description.
+
+    Args:
+        value: An objective, the name of one, or a mapping of `name` and its arguments; None is `next_token`.
+
+    Raises:
+        ConfigError: no objective has that name, or its arguments do not fit.
+    """
+    if isinstance(value, Objective):
+        return value
+    described = (
+        dict(value) if isinstance(value, Mapping) else {"name": "next_token" if value is None else value}
+    )
+    name = described.pop("name", None)
+    if name not in _OBJECTIVES:
+        raise ConfigError(
+            f"`objective` must be an Objective or one of the names {sorted(_OBJECTIVES)}; received {shown(value)}"
+        )
+    try:
+        return _OBJECTIVES[name].from_config(described)
+    except TypeError as error:
+        raise ConfigError(f"objective `{name}`: {error}") from None
+
+
+def describe_objective(objective: Objective) -> dict[str, Any]:
+    """Returns the registered name and configuration of an objective, as JSON values.
+
+    Raises:
+        ConfigError: its class is not registered.
+    """
+    for name, cls in _OBJECTIVES.items():
+        if type(objective) is cls:
+            return {"name": name, **objective.get_config()}
+    raise ConfigError(
+        f"{type(objective).__name__} is not registered; decorate it with @register_objective('its_name')"
+    )
