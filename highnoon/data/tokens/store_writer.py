@@ -17,11 +17,11 @@ from highnoon.data.tokens.encoding import EncodedBatch, token_type
 from highnoon.data.tokens.store_manifest import progress_problem
 from highnoon.data.tokens.token_store import (
     COLUMNS,
-    LEARNED_FILE,
     MANIFEST_FILE,
     MAX_MANIFEST_BYTES,
     PROGRESS_FILE,
     STORE_VERSION,
+    SUPERVISED_FILE,
     TOKENS_FILE,
 )
 from highnoon.files.block_hashes import BLOCK_BYTES, BlockHasher, changed_block, num_blocks
@@ -97,8 +97,8 @@ class StoreWriter:
         self._tokenizer_fingerprint = tokenizer.fingerprint()
         self._tokenizer_hash = _hash_file(self._saved_tokenizer)
         self._committed_bytes = self.progress.text_bytes
-        if LEARNED_FILE not in self.progress.sizes:
-            (folder / LEARNED_FILE).unlink(missing_ok=True)
+        if SUPERVISED_FILE not in self.progress.sizes:
+            (folder / SUPERVISED_FILE).unlink(missing_ok=True)
         self._files: dict[str, IO[bytes]] = {}
         self._hashers: dict[str, BlockHasher] = {}
         for name, size in self.progress.sizes.items():
@@ -123,7 +123,7 @@ class StoreWriter:
         names = self.progress.domain_names
         names += [domain for domain in dict.fromkeys(domains) if domain not in names]
         place = {name: number for number, name in enumerate(names)}
-        self._write_learned(encoded)
+        self._write_supervised(encoded)
         self._write("lengths.bin", encoded.lengths, COLUMNS["lengths.bin"])
         self._write("num_bytes.bin", encoded.num_bytes, COLUMNS["num_bytes.bin"])
         self._write("split_hashes.bin", encoded.split_hashes, COLUMNS["split_hashes.bin"])
@@ -154,16 +154,18 @@ class StoreWriter:
         if name in self._hashers and len(data):
             self._hashers[name].update(data)
 
-    def _write_learned(self, encoded: EncodedBatch) -> None:
-        if encoded.learned is None and LEARNED_FILE not in self._files:
+    def _write_supervised(self, encoded: EncodedBatch) -> None:
+        if encoded.supervised is None and SUPERVISED_FILE not in self._files:
             return
-        if LEARNED_FILE not in self._files:
-            # All tokens so far are learnt; most stores never need this file.
-            self._open(LEARNED_FILE, 0)
+        if SUPERVISED_FILE not in self._files:
+            # All tokens so far are supervised; most stores never need this file.
+            self._open(SUPERVISED_FILE, 0)
             for begin in range(0, self.progress.tokens, _FILL_BYTES):
-                self._write_bytes(LEARNED_FILE, b"\1" * min(_FILL_BYTES, self.progress.tokens - begin))
-        learned = np.ones(len(encoded.tokens), np.bool_) if encoded.learned is None else encoded.learned
-        self._write(LEARNED_FILE, learned, "u1")
+                self._write_bytes(SUPERVISED_FILE, b"\1" * min(_FILL_BYTES, self.progress.tokens - begin))
+        supervised = (
+            np.ones(len(encoded.tokens), np.bool_) if encoded.supervised is None else encoded.supervised
+        )
+        self._write(SUPERVISED_FILE, supervised, "u1")
 
     def commit(self) -> None:
         """Makes what was appended safe against a kill or a loss of power."""
@@ -238,7 +240,7 @@ def read_progress(folder: pathlib.Path, key: str) -> Progress | None:
     try:
         values = read_json(file, max_bytes=MAX_MANIFEST_BYTES)
         require_sealed(values, str(file))
-        problem = progress_problem(values, {TOKENS_FILE, *COLUMNS}, {LEARNED_FILE})
+        problem = progress_problem(values, {TOKENS_FILE, *COLUMNS}, {SUPERVISED_FILE})
     except (OSError, ForeignDataError) as error:
         problem = str(error)
     if problem:

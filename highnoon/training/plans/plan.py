@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from highnoon.config import MAX_COUNT, ConfigError, TrainingConfig
-from highnoon.data.records.bad_records import describe_left_out
+from highnoon.data.bad_records import describe_left_out
 from highnoon.training.plans.stage_data import STREAM_KEY, PlannedSpan, StageData
 
 MAX_AUTOMATIC_WARMUP_STEPS = 1000
