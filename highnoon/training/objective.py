@@ -82,7 +82,7 @@ class Objective:
         return {}
 
     def weight(self, batch: Mapping[str, Any]) -> Any:
-        """Returns the scalar that the loss sum is divided by; a sum over rows, known before the first pass."""
+        """Returns the scalar that divides the loss sum: a sum over rows, known before the first pass."""
         raise NotImplementedError
 
     def aux_weight(self, batch: Mapping[str, Any]) -> Any:
@@ -214,7 +214,7 @@ def objective_from_config(value: Any) -> Objective:
     name = described.pop("name", None)
     if name not in _OBJECTIVES:
         raise ConfigError(
-            f"`objective` must be an Objective or one of the names {sorted(_OBJECTIVES)}; received {shown(value)}"
+            f"`objective` must be an Objective or one of {sorted(_OBJECTIVES)}; received {shown(value)}"
         )
     try:
         return _OBJECTIVES[name].from_config(described)
