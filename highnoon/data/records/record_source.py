@@ -56,7 +56,7 @@ class RecordSource(DocumentSource):
         self.bad_records = BadRecords(self.options.skip_bad)
 
     @property
-    def bad_rows(self) -> BadRecords:
+    def bad_records(self) -> BadRecords:
         """The former name of `bad_records`."""
         return self.bad_records
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from highnoon.config import MAX_COUNT, ConfigError, TrainingConfig
+from highnoon.config import MAX_COUNT, ConfigError, TrainingConfig, canonical_keys
 from highnoon.data.bad_records import describe_left_out
 from highnoon.training.plans.stage_data import STREAM_KEY, PlannedSpan, StageData
 
@@ -102,7 +102,7 @@ _FREE_OPTIONS = {
     "validation_split",
     "learning_rate_scaling",
     "max_skipped_steps",
-    "fault_ladder",
+    "on_repeated_faults",
 }
 
 
@@ -112,6 +112,7 @@ def config_changes(now: dict[str, Any], then: dict[str, Any]) -> list[PlanChange
     def value(config: dict[str, Any], key: str) -> Any:
         return list(config[key]) if isinstance(config.get(key), tuple) else config.get(key)
 
+    then = canonical_keys(then)
     keys = sorted({*now, *then} - _FREE_OPTIONS)
     return [
         PlanChange("", key, value(now, key), value(then, key))

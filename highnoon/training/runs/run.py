@@ -567,7 +567,7 @@ class TrainingRun:
         Raises:
             FloatingPointError: there is no rung left, or nothing to go back to.
         """
-        progress, ladder = self.progress, self.config.fault_ladder
+        progress, ladder = self.progress, self.config.on_repeated_faults
         is_broken = self._find_non_finite() is not None
         rungs = [
             (place, rung)
