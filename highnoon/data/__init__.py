@@ -25,6 +25,7 @@ from highnoon.data.preparation.tokenize import tokenize
 from highnoon.data.preparation.train_tokenizer import train_tokenizer
 from highnoon.data.records.preference_pair import PreferencePair
 from highnoon.data.records.read_options import ReadOptions
+from highnoon.data.sequences.classification_rows import ClassificationRows
 from highnoon.data.sequences.mixture import balanced_shares
 from highnoon.data.sequences.packed_rows import PackedRows
 from highnoon.data.sequences.rows_view import RowsView
@@ -33,11 +34,14 @@ from highnoon.data.sources.distinct_names import require_distinct_names
 from highnoon.data.sources.domain_folder import DomainFolder
 from highnoon.data.sources.files import Files
 from highnoon.data.sources.hugging_face import HuggingFaceDataset
+from highnoon.data.sources.labeled_documents import LabeledDocuments
 from highnoon.data.sources.open_source import open_source
 from highnoon.data.sources.prepared_tokens import PreparedTokens
 from highnoon.data.sources.standard_library import StandardLibrary
 from highnoon.data.sources.tfds_source import TfdsDataset
 from highnoon.data.text_dataset import TextDataset
+from highnoon.data.tokens.derive_columns import Derivation, derive_columns
+from highnoon.data.tokens.derived_columns import DerivedColumn, DerivedColumns
 from highnoon.data.tokens.token_store import TokenStore
 
 # The former name of `BadRecords`.
@@ -46,14 +50,19 @@ BadRows = BadRecords
 __all__ = [
     "BadRecords",
     "BadRows",
+    "ClassificationRows",
     "CleanedSource",
     "DataError",
+    "Derivation",
+    "DerivedColumn",
+    "DerivedColumns",
     "Document",
     "DocumentSource",
     "DomainFolder",
     "Files",
     "FilteredSource",
     "HuggingFaceDataset",
+    "LabeledDocuments",
     "PackedRows",
     "PreferencePair",
     "PreparedTokens",
@@ -66,6 +75,7 @@ __all__ = [
     "TfdsDataset",
     "TokenStore",
     "balanced_shares",
+    "derive_columns",
     "find_contamination",
     "open_source",
     "prepare",

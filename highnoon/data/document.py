@@ -31,10 +31,11 @@ class Document:
         id: Its name or number within `source`.
         domain: The kind of text it is, `"default"` where nothing says.
         supervised: Spans of characters `(start, stop)` whose tokens count in the loss, in order and without
-            overlap; the other characters are context only. None supervises the whole text. The end-of-document
-            token is supervised if the last span reaches the end of the text.
+            overlap; the other characters are context only. None supervises the whole text. The token that ends
+            the document is supervised if the last span reaches the end of the text.
         marks: Spans of characters that a chat template wrote and that become single tokens if the tokenizer
             has them as special tokens, in order and without overlap.
+        label: The class of the document, for a classifier; None if it has none.
         learned: The former name of `supervised`.
     """
 
@@ -44,6 +45,7 @@ class Document:
     domain: str = "default"
     supervised: Spans | None = None
     marks: Spans = ()
+    label: str | None = None
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Document:
         domain: str = "default",
         supervised: Spans | None = None,
         marks: Spans = (),
+        label: str | None = None,
         *,
         learned: Spans | None = None,
     ) -> None:
@@ -63,6 +66,7 @@ class Document:
         set_field(self, "domain", domain)
         set_field(self, "supervised", supervised if learned is None else learned)
         set_field(self, "marks", marks)
+        set_field(self, "label", label)
 
     @property
     def learned(self) -> Spans | None:
@@ -83,11 +87,13 @@ class DocumentSource(abc.ABC):
     A subclass sets `name` and gives `documents` and `_describe`, which feeds into the hash all that
     decides the documents: the bytes of the files and the way they are cut.
 
-    `is_streamed` asks a run to read the source forward while it trains, and to keep no tokens.
+    `is_streamed` asks a run to read the source forward while it trains, and to keep no tokens. Where
+    `has_labels`, every document has a label, and its tokens are stored with it.
     """
 
     name: str
     is_streamed: bool = False
+    has_labels: bool = False
 
     @abc.abstractmethod
     def documents(self) -> Iterator[Document]:

@@ -51,10 +51,10 @@ from highnoon.training.runs.best_weights import BestWeights
 from highnoon.training.runs.held_folders import HeldFolders, releases_folders
 from highnoon.training.runs.progress import Progress
 from highnoon.training.runs.run import Intervals, TrainingRun
+from highnoon.training.steps.evaluation import EvaluationStep
 from highnoon.training.steps.replicas import Replicas, all_variables, strategy_of, watch_peers
 from highnoon.training.steps.run_schedule import RunSchedule
 from highnoon.training.steps.step_state import StepState
-from highnoon.training.steps.validation import ValidationStep
 
 __all__ = ["CurriculumStage", "Trainer"]
 
@@ -495,7 +495,7 @@ class Trainer:
                 "no stage has a held-out document; add more documents or raise `validation_split`"
             )
         self._place_model()
-        validate = ValidationStep(self.model, self.replicas)
+        validate = EvaluationStep(self.model, self.replicas)
         split = functools.reduce(
             operator.add, (validate(data.validation_batches()) for data in distinct.values())
         )

@@ -17,8 +17,8 @@ from highnoon.data.tokens.store_writer import read_progress
 from highnoon.data.tokens.token_store import (
     COLUMNS,
     MANIFEST_FILE,
+    OPTIONAL_FILES,
     PROGRESS_FILE,
-    SUPERVISED_FILE,
     TOKENS_FILE,
     DamagedStoreError,
     TokenStore,
@@ -164,7 +164,7 @@ def _own_files() -> set[str]:
     """What a preparation leaves that was killed before its first entry in the journal."""
     return {
         TOKENS_FILE,
-        SUPERVISED_FILE,
+        *OPTIONAL_FILES,
         *COLUMNS,
         "tokenizer.json",
         CHAT_TEMPLATE_FILE,

@@ -12,6 +12,7 @@ from highnoon.data.records.conversation_text import ConversationText
 from highnoon.data.records.id_check import IdCheck
 from highnoon.data.records.preference_pair import PreferencePair
 from highnoon.data.records.read_options import ReadOptions
+from highnoon.data.records.record_label import record_label
 from highnoon.data.records.record_renderer import RecordRenderer
 from highnoon.data.records.record_values import is_absent
 
@@ -56,7 +57,7 @@ class RecordSource(DocumentSource):
         self.bad_records = BadRecords(self.options.skip_bad)
 
     @property
-    def bad_records(self) -> BadRecords:
+    def bad_rows(self) -> BadRecords:
         """The former name of `bad_records`."""
         return self.bad_records
 
@@ -116,7 +117,8 @@ def _document(record: Record, renderer: RecordRenderer, bad: BadRecords) -> Docu
         bad.count("empty document", record.location)
         return None
     marks = written.marks if isinstance(written, ConversationText) else ()
-    return Document(written.text, *_origin(record), record.domain, written.supervised, marks)
+    label = record_label(record.values.get(renderer.options.label_field))
+    return Document(written.text, *_origin(record), record.domain, written.supervised, marks, label)
 
 
 def _pair(record: Record | Document, renderer: RecordRenderer, bad: BadRecords) -> PreferencePair | None:
