@@ -82,8 +82,8 @@ RETIRED = (
         "place",
         "index, position, slot; location or path",
         "places?",
-        f"in place|in-place|take[sn]? place|took place|places? (?:{_OBJECTS}|on|under|weights|variables|arrays|tensors)|"
-        "(?:to|will|must|can|not) place",
+        "in place|in-place|take[sn]? place|took place|(?:to|will|must|can|not) place|"
+        f"places? (?:{_OBJECTS}|on|under|weights|variables|arrays|tensors)",
     ),
     Retired(
         "share",
@@ -96,13 +96,17 @@ _SAY = {retired.word: retired.say for retired in RETIRED}
 
 # In a name: the parts between underscores or capitals that must not stand there.
 _NAME_PARTS = {
-    **{part: "share" for part in ("share", "shares")},
-    **{part: "place" for part in ("place", "places")},
-    **{part: "law" for part in ("law", "laws")},
-    **{part: "rung" for part in ("rung", "rungs")},
+    "share": "share",
+    "shares": "share",
+    "place": "place",
+    "places": "place",
+    "law": "law",
+    "laws": "law",
+    "rung": "rung",
+    "rungs": "rung",
     "learnt": "learnt",
-    "stretches": "stretch",
     "stretch": "stretch",
+    "stretches": "stretch",
 }
 # Names that users write in their own code and files; each has a plain name beside it or is a key on disk.
 PUBLIC_NAMES = {

@@ -45,7 +45,7 @@ FINE = (
     "Places the variables on a device. To place them, open the scope.",
     "Replicas share a step, and like blocks share weights.",
     "A document passes a filter; one pass over the data is an epoch.",
-    "Laws of scaling are scaling laws.".replace("Laws", "Curves"),
+    "A scaling law, and power laws.",
     "`LetterShare` and `min_letter_share` are public names.",
     "Besides, the replacement is placed on the marketplace.",
 )
