@@ -33,7 +33,6 @@ AWAITED = {
     "mixers": "python benchmarks/mixers.py",
     "decoding": "python benchmarks/decoding.py",
     "peak_memory": "python benchmarks/peak_memory.py",
-    "optimizers": "python benchmarks/optimizers.py",
     "training_engine": "python benchmarks/training_engine.py",
     "loop_overhead": "python benchmarks/loop_overhead.py",
     "preparation": "python benchmarks/preparation.py",
