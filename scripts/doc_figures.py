@@ -43,7 +43,7 @@ AWAITED = {
 _FILE = re.compile(r"<!-- figures: (\w+) -->")
 _FIGURE = re.compile(
     r"(?:(?P<low>\d[\d,]*(?:\.\d+)?) to )?(?P<shown>\d[\d,]*(?:\.\d+)?)(?P<unit>(?: [A-Za-z]+){0,2})"
-    r"<!--(?:(?P<file>[a-z_]+):(?=\S))?(?P<key>[^>]+?)(?: (?P<sign>[*/]) (?P<scale>[\d.e]+))?-->"
+    r"<!--(?:(?P<file>[a-z_]+):(?=\S))?(?P<key>[^>]+?)(?: (?P<sign>[*/]) (?P<scale>-?[\d.e]+))?-->"
 )
 
 

@@ -1,7 +1,7 @@
 """Draws the packages of HighNoon from the import contract in pyproject.toml.
 
-    python scripts/draw_architecture.py            # writes docs/images/architecture.svg
-    python scripts/draw_architecture.py --check    # exits with 1 if the picture is not that of the contract
+python scripts/draw_architecture.py            # writes docs/images/architecture.svg
+python scripts/draw_architecture.py --check    # exits with 1 if the picture is not that of the contract
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def draw(found: list[list[str]]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" '
         f'height="{height}" role="img" aria-labelledby="title">',
-        f"  <title id=\"title\">The packages of HighNoon from {escape(found[0][0])} down to "
+        f'  <title id="title">The packages of HighNoon from {escape(found[0][0])} down to '
         f"{escape(found[-1][0])}; each imports only from packages below it</title>",
         f"  <style>{_STYLE}  </style>",
         f'  <path class="arrow" d="M 30 {_TOP} V {height - _TOP - 8}"/>',

@@ -56,7 +56,9 @@ def test_every_number_in_a_table_of_committed_results_names_its_key():
         for line in section.splitlines():
             cells = [cell.strip() for cell in line.strip("|").split("|")][1:] if line.startswith("|") else []
             numbers = [cell for cell in cells if cell[:1].isdigit()]
-            unnamed += [cell for cell in numbers if not re.match(r"[\d,.]+(?: to [\d,.]+)?(?: \w+)?<!--", cell)]
+            unnamed += [
+                cell for cell in numbers if not re.match(r"[\d,.]+(?: to [\d,.]+)?(?: \w+)?<!--", cell)
+            ]
     assert not unnamed
 
 
@@ -83,22 +85,25 @@ def test_a_result_is_written_as_the_figure_is(value, shown, expected):
 
 def test_a_wrong_figure_is_found_and_corrected(tmp_path, monkeypatch):
     monkeypatch.setattr(doc_figures, "RESULTS", tmp_path)
-    results = {"speed": 1234.4, "large": 17_040_000.0, "in range": 96.0}
+    results = {"below": -5.2, "speed": 1234.4, "large": 17_040_000.0, "in range": 96.0}
     (tmp_path / "step.json").write_text(json.dumps({"figures": results}))
     text = (
         "<!-- figures: step -->\n| ours | 1,230<!--speed--> | 1,234<!--speed--> |\n"
-        "17.0 million<!--large / 1e6-->, 90 to 99<!--in range-->, 10 to 20<!--step:in range-->\n"
+        "17.0 million<!--large / 1e6-->, 5<!--below * -1-->, 90 to 99<!--in range-->, 10 to 20<!--step:in range-->\n"
     )
     figures = doc_figures.figures_of(text)
     assert [(f.line, f.shown, f.is_right()) for f in figures] == [
         (2, "1,230", True),  # rounded to tens, as it is written
         (2, "1,234", True),
         (3, "17.0", True),
+        (3, "5", True),
         (3, "99", True),
         (3, "20", False),
     ]
     results["speed"] = 1300.0
     (tmp_path / "step.json").write_text(json.dumps({"figures": results}))
     written = doc_figures.with_results(text)
-    assert "1,300<!--speed-->" in written and "90 to 99<!--in range-->" in written and " 100<!--step" in written
+    assert (
+        "1,300<!--speed-->" in written and "90 to 99<!--in range-->" in written and " 100<!--step" in written
+    )
     assert all(figure.is_right() for figure in doc_figures.figures_of(written))
