@@ -14,9 +14,7 @@ from highnoon.inference import StatefulWrapper
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="folder of a saved model, ours or Hugging Face's")
-    parser.add_argument(
-        "chats", help="records with `messages`, `conversations` or `instruction` and `output`"
-    )
+    parser.add_argument("chats", help="records with `messages`, or `instruction` and `output`")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rank", type=int, default=8, help="of the LoRA factors")
     parser.add_argument("--question", default="Hello!")

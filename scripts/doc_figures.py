@@ -10,8 +10,8 @@ A figure in a document is followed by a comment that names its source, which no 
     17.0 million<!--tokens_a_second_batch_8 / 1e6-->
     1.480<!--curricula:none: bits a byte-->
 
-The first names the file in `benchmarks/results/` for what follows it; the last names its own. A figure is right if the
-result, rounded as the figure is, equals it; a range (`9,400 to 10,500`) must contain it.
+The first names the file in `benchmarks/results/` for what follows it; the last names its own. A figure is
+right if the result, rounded as the figure is, equals it; a range (`9,400 to 10,500`) must contain it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
-# Results that no quiet machine has produced yet since results are committed: each with its command. A name is removed
-# when its file is committed.
+# Results that no quiet machine has produced yet since results are committed, each with its command. A name is
+# removed when its file is committed.
 AWAITED = {
     "training_step": "python benchmarks/training_step.py",
     "moe": "python benchmarks/moe.py",

@@ -83,7 +83,8 @@ def draw(found: list[list[str]]) -> str:
             x = _LEFT + column * (width + _GAP)
             middle = x + width / 2
             parts += [
-                f'  <rect class="box" x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_ROW_HEIGHT}" rx="6"/>',
+                f'  <rect class="box" x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_ROW_HEIGHT}" '
+                'rx="6"/>',
                 f'  <text class="name" x="{middle:.1f}" y="{y + 22}" text-anchor="middle">{name}</text>',
                 f'  <text class="what" x="{middle:.1f}" y="{y + 40}" text-anchor="middle">'
                 f"{escape(CAPTIONS[name])}</text>",

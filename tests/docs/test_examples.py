@@ -69,9 +69,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_stopped(run_exa
 
 
 @pytest.mark.slow
-def test_a_saved_model_is_finetuned_on_conversations_continued_and_exported(
-    run_example, saved_model, tmp_path
-):
+def test_a_saved_model_is_finetuned_on_chats_continued_and_exported(run_example, saved_model, tmp_path):
     turns = [
         [
             {"role": "user", "content": f"Where is house {number}?"},

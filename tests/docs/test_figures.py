@@ -89,7 +89,8 @@ def test_a_wrong_figure_is_found_and_corrected(tmp_path, monkeypatch):
     (tmp_path / "step.json").write_text(json.dumps({"figures": results}))
     text = (
         "<!-- figures: step -->\n| ours | 1,230<!--speed--> | 1,234<!--speed--> |\n"
-        "17.0 million<!--large / 1e6-->, 5<!--below * -1-->, 90 to 99<!--in range-->, 10 to 20<!--step:in range-->\n"
+        "17.0 million<!--large / 1e6-->, 5<!--below * -1-->, 90 to 99<!--in range-->, "
+        "10 to 20<!--step:in range-->\n"
     )
     figures = doc_figures.figures_of(text)
     assert [(f.line, f.shown, f.is_right()) for f in figures] == [
