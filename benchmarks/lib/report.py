@@ -9,7 +9,7 @@ import pathlib
 import platform
 from typing import Any
 
-RESULTS = pathlib.Path(__file__).parent / "results"
+RESULTS = pathlib.Path(__file__).parents[1] / "results"
 _PACKAGES = ("tensorflow", "keras", "keras-hub", "numpy", "torch", "transformers")
 
 

@@ -14,7 +14,7 @@ def peak_rise(call: Callable[[], object]) -> int:
     `getrusage` will not do: a process begins with the peak of the one that started it.
     """
     ctypes.CDLL("libc.so.6").malloc_trim(0)
-    pathlib.Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _status("VmRSS")
     call()
     return _status("VmHWM") - before
