@@ -163,7 +163,8 @@ def require_drawn(rows: list[list[int]]) -> list[list[int]]:
         if -1 in row:
             raise FloatingPointError(
                 f"no token can be chosen after {row.index(-1)} new tokens of prompt {index}: the model's "
-                "logits are NaN or all -inf; its weights may be damaged, load an earlier checkpoint"
+                "logits are NaN or all -inf; its weights may be damaged, load an earlier checkpoint, or "
+                "a logits processor forbids every token"
             )
     return rows
 

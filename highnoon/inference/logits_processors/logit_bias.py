@@ -52,7 +52,7 @@ class LogitBias(LogitsProcessor):
             raise ValueError(f"`bias` must map token ids to numbers; received {shown(self.bias)}")
         given: Mapping[Any, Any] = self.bias
         for token_id, bias in given.items():
-            if not isinstance(token_id, numbers.Integral) or isinstance(token_id, bool) or token_id < 0:
+            if isinstance(token_id, bool) or not isinstance(token_id, numbers.Integral) or token_id < 0:
                 raise ValueError(
                     "the keys of `bias` must be token ids (integers of at least 0); "
                     f"received {shown(token_id)}"

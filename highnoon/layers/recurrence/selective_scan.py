@@ -68,7 +68,7 @@ def _cut(x, num_parts: int, time, fill: float = 0.0):
 
 
 def _advance(state, x, step, write, keep, rate):
-    """(.., n, d) one position later; x, step (.., d), write (.., n), keep (.., 1) 0 where the state restarts."""
+    """(.., n, d) one position later; x, step (.., d), write (.., n), keep (.., 1), 0 at a restart."""
     return _decay(step, keep, rate) * state + write[..., :, None] * (step * x)[..., None, :]
 
 
