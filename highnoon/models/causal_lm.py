@@ -12,7 +12,7 @@ import keras
 import keras_hub
 from keras import ops
 
-from highnoon.config import Config, ModelConfig, TrainingConfig, default, override
+from highnoon.config import Config, ConfigError, ModelConfig, TrainingConfig, default, override
 from highnoon.files.print_text import print_text
 from highnoon.layers import token_cross_entropy
 from highnoon.models import costs
@@ -162,6 +162,7 @@ class LanguageModel(keras_hub.models.CausalLM):
             losses, a mean over the tokens that are not padding, summed over layers; `metrics`, a dict
             of token means of activations and, with a mixture of experts, routers. All float32 scalars.
         """
+        self._require_causal("learn to predict the next token")
         inputs = {key: batch[key] for key in _INPUTS if batch.get(key) is not None}
         hidden, aux_loss, metrics = self.backbone(inputs, training=training, return_aux=True)
         labels, weights = (ops.reshape(batch[key], (-1,)) for key in ("labels", "loss_weights"))
@@ -171,6 +172,13 @@ class LanguageModel(keras_hub.models.CausalLM):
             head_loss = xla_function(head_loss)
         loss_sum = head_loss(hidden, self._head_kernel(), labels, weights)
         return {"loss_sum": loss_sum, "aux_loss": aux_loss, "metrics": metrics}
+
+    def _require_causal(self, verb: str) -> None:
+        if not self.is_causal:
+            raise ConfigError(
+                f"a model whose mixers see later tokens cannot {verb} (block_pattern="
+                f"{self.config.block_pattern!r}); use it for classification, embedding or block diffusion"
+            )
 
     def _head_kernel(self):
         """The head as (v, d), in float32."""
@@ -213,7 +221,8 @@ class LanguageModel(keras_hub.models.CausalLM):
         return self.backbone.compiled_parts()
 
     def initial_cache(self, batch_size: int, max_length: int, dtype: str | None = None) -> dict[str, Any]:
-        """Returns an empty decoding state for `max_length` places: a nested dict of static shapes."""
+        """Returns an empty decoding state for `max_length` tokens: a nested dict of static shapes."""
+        self._require_causal("generate")
         return self.backbone.initial_cache(batch_size, max_length, dtype)
 
     def decode(self, token_ids, cache: dict[str, Any], index, padding=None, *, last_only: bool = False):

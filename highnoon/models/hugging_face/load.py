@@ -13,7 +13,7 @@ from highnoon.config import ModelConfig
 from highnoon.files.foreign import ForeignDataError, read_json
 from highnoon.files.shown import shown
 from highnoon.models.causal_lm import LanguageModel
-from highnoon.models.create import resolve_dtype
+from highnoon.models.dtypes import resolve_dtype
 from highnoon.models.hugging_face.families import family_of, read_config
 from highnoon.models.hugging_face.family import Family, layer_kinds
 from highnoon.models.hugging_face.tensor_files import TensorFiles
