@@ -44,7 +44,7 @@ class Registry(Generic[_Class]):
         self._classes: dict[str, _Class] = {}
 
     def register(self, name: str, cls: _Class) -> None:
-        """Gives a class a name; the same class, defined again, takes the place of the earlier one.
+        """Gives a class a name; the same class, defined again, replaces the earlier one.
 
         Raises:
             ConfigError: `name` is no identifier, or another class has it.

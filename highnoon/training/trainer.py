@@ -472,7 +472,7 @@ class Trainer:
             skipped_folder=run_folder / "skipped_steps" if run_folder and is_chief else None,
         )
         # Keras callbacks read `model.optimizer`; `model.save_weights` later must not drag its slots along.
-        own_optimizer = self.model.optimizer
+        own_optimizer = getattr(self.model, "optimizer", None)
         self.model.optimizer = self.optimizer
         try:
             with watch_peers(self.replicas):

@@ -1,4 +1,4 @@
-"""Experts over a buffer of static shape, as XLA wants it."""
+"""Runs experts over a buffer of static shape, which XLA requires."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _BLOCKS_PER_EXPERT = 2  # more cost kernel copies, fewer cost empty slots
 def buffered_experts(x, expert_ids, positions, kernels, capacity: int | None):
     """SwiGLU experts over a buffer (block, slot, d), one batched product a kernel.
 
-    With a capacity, a block is one expert and has `capacity` slots for each row. Without one nothing
-    may be dropped, and a buffer in which every expert could take every token would be mostly empty:
-    then a block holds half an expert's even load, an expert gets as many as its tokens fill, and
-    `_BLOCKS_PER_EXPERT + 1` blocks an expert are always enough.
+    With a capacity, a block is one expert and has `capacity` slots for each row. Without one nothing may be
+    dropped, and a buffer with room for every token at every expert would be mostly empty: then a block holds
+    half an expert's even load, an expert gets as many blocks as its tokens fill, and
+    `_BLOCKS_PER_EXPERT + 1` blocks for each expert are always enough.
 
     Args:
         x: (b, t, d).
-        expert_ids: (b, t, k) int32; the number of experts for a choice that goes nowhere.
+        expert_ids: (b, t, k) int32; the number of experts for a choice without one.
         positions: (b, t, k) int32, each choice's position among its row's choices of that expert, below
-            `capacity` wherever the choice goes somewhere.
+            `capacity` wherever the choice has an expert.
         kernels: Gate (e, d, f), up (e, d, f) and down (e, f, d).
         capacity: Slots that a row has at one expert; None for as many as it takes.
 

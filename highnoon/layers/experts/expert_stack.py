@@ -1,4 +1,4 @@
-"""The kernels of all experts of a mixture, and running tokens through the chosen ones."""
+"""The kernels of all experts of a mixture, and the products of tokens with the chosen ones."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _KERNELS = ("gate_kernel", "up_kernel", "down_kernel")
 
 @keras.saving.register_keras_serializable(package="highnoon")
 class ExpertStack(ConfiguredLayer):
-    """SwiGLU feed-forwards side by side, each token through its own.
+    """Stacked SwiGLU feed-forwards, of which each token passes its own.
 
     ```
     y[n, j] = (silu(x[n] Wg_e) * (x[n] Wu_e)) Wd_e   with e = expert_ids[n, j]
     ```
 
-    `quantize("int8")` keeps each kernel as int8 with one scale for each expert and output channel.
+    `quantize("int8")` stores each kernel as int8 with one scale for each expert and output channel.
 
     Args:
         num_experts: Experts.
@@ -27,11 +27,13 @@ class ExpertStack(ConfiguredLayer):
         kernel_initializer: Of each expert's gate and up kernels.
         output_initializer: Of each expert's down kernel; None takes `kernel_initializer`.
 
-    Inputs: x (b, t, d); expert_ids (b, t, k), `num_experts` for none; positions (b, t, k), each choice's
+    Inputs:
+        x (b, t, d); expert_ids (b, t, k), `num_experts` for none; positions (b, t, k), each choice's
         position among its row's choices of that expert, for static shapes, and capacity, how many slots
         a row has at one expert, or None for as many as it takes; without positions the experts take
         slices of dynamic size (TensorFlow outside XLA).
-    Returns: (b, t, k, d), zeros where there is no expert.
+    Returns:
+        (b, t, k, d), zeros where there is no expert.
 
     Example:
 
@@ -118,7 +120,7 @@ class ExpertStack(ConfiguredLayer):
 
 
 def _for_each(initializer):
-    """One kernel for each expert, each initialised by its own fans and with its own seed."""
+    """One kernel for each expert, each initialized by its own fans and with its own seed."""
 
     def initialize(shape, dtype=None):
         return ops.stack(

@@ -246,13 +246,13 @@ class MoELayer(ConfiguredLayer):
 
     @property
     def step_variables(self) -> list[keras.Variable]:
-        """What training calls add to and `finish_step` empties; no weights."""
+        """Counters that training calls add to and `finish_step` resets; no weights."""
         return [] if self._tally is None else [self._tally.counts]
 
     def finish_step(self) -> None:
-        """Moves `expert_bias` by the load of the training calls since the last time.
+        """Updates `expert_bias` by the load of the training calls since the last update.
 
-        A training step calls this once, after the gradients; other routers have nothing to do.
+        A training step calls this once, after the gradients; routers without a bias have nothing to do.
         """
         if self._tally is None:
             return

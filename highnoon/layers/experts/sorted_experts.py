@@ -1,4 +1,4 @@
-"""Experts over slices of sorted tokens: TensorFlow only, since the slices' sizes are dynamic."""
+"""Runs experts over slices of sorted tokens: TensorFlow only, since the slices' sizes are dynamic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from highnoon.layers.experts.gather_rows import gather_rows
 
 
 def is_compiled_by_xla() -> bool:
-    """Whether the graph being made is for XLA, which wants static shapes."""
+    """Whether the graph being traced is for XLA, which requires static shapes."""
     return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
@@ -18,7 +18,7 @@ def sorted_experts(x, expert_ids, gate_kernel, up_kernel, down_kernel):
 
     Args:
         x: (b, t, d).
-        expert_ids: (b, t, k); the number of experts for a choice that goes nowhere.
+        expert_ids: (b, t, k); the number of experts for a choice without one.
         gate_kernel: (e, d, f).
         up_kernel: (e, d, f).
         down_kernel: (e, f, d).

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from keras import ops
 
-from highnoon.config import require_count, require_number
+from highnoon.config import require_count, require_expert_choice, require_number
 
 
 class Choice(NamedTuple):
@@ -87,24 +87,14 @@ class Router:
         Raises:
             ValueError: it does not.
         """
-        top_k, groups, chosen = self.num_experts_per_tok, self.num_expert_groups, self.num_groups_per_tok
-        if not 1 <= top_k <= num_experts:
-            raise ValueError(
-                f"`num_experts_per_tok` must be between 1 and num_experts={num_experts}; received {top_k}"
-            )
-        if num_experts % groups:
-            raise ValueError(f"`num_expert_groups` must divide num_experts={num_experts}; received {groups}")
-        if not 1 <= chosen <= groups:
-            raise ValueError(
-                f"`num_groups_per_tok` must be between 1 and num_expert_groups={groups}; received {chosen}"
-            )
-        in_reach = chosen * num_experts // groups
-        if top_k > in_reach:
-            raise ValueError(
-                f"`num_experts_per_tok` must be at most the {in_reach} experts of "
-                f"num_groups_per_tok={chosen} groups; received {top_k}"
-            )
-        if groups > 1 and not self.can_group:
+        require_expert_choice(
+            num_experts,
+            self.num_experts_per_tok,
+            self.num_expert_groups,
+            self.num_groups_per_tok,
+            error=ValueError,
+        )
+        if self.num_expert_groups > 1 and not self.can_group:
             raise ValueError(
                 f"`num_expert_groups` above 1 needs a router of top_k, sigmoid; received {self.name!r}"
             )
