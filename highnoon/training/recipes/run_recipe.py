@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -37,13 +38,13 @@ def run_recipe(recipe: Recipe, trainer: Trainer, callbacks: Sequence[Any] = ()) 
     # From the first step until the model is saved, one run alone writes its folder.
     lock = folder_lock(output, "wait until it ends, or give another --output")
     with lock if is_chief else contextlib.nullcontext():
-        if is_chief:
-            _save_recipe(recipe)
+        # A function hears events and has no state in a checkpoint.
+        save = [functools.partial(_save_at_begin, recipe)] if is_chief else []
         arguments = {
             **given_arguments(recipe, Trainer.train),
             "checkpoint_dir": recipe.checkpoint_folder,
             "log_dir": recipe.log_folder,
-            "callbacks": [*recipe_callbacks(recipe, is_chief), *callbacks],
+            "callbacks": [*recipe_callbacks(recipe, is_chief), *callbacks, *save],
         }
         summary = trainer.train(**arguments)
         if is_chief:
@@ -67,7 +68,10 @@ def preflight_recipe(recipe: Recipe, trainer: Trainer) -> None:
         raise ConfigError("; ".join(report.problems))
 
 
-def _save_recipe(recipe: Recipe) -> None:
+def _save_at_begin(recipe: Recipe, event: dict[str, Any]) -> None:
+    """Saves the recipe once the run has begun, so that a run that is refused writes nothing."""
+    if event["event"] != "train_begin":
+        return
     folders = [pathlib.Path(recipe.output)]
     if recipe.checkpoint_dir is not None and recipe.save_checkpoints:
         folders.append(recipe.checkpoint_folder)

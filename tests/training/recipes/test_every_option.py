@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pathlib
 from typing import Any
 
 import pytest
@@ -110,6 +111,9 @@ def test_an_option_of_a_run_reaches_it(recorder, name):
 
 def test_the_folders_of_a_run_follow_its_output(recorder):
     run_recipe.run_recipe(Recipe(output="my-run"), recorder())
+    assert not pathlib.Path("my-run/recipe.yaml").exists()
+    recorder.given["callbacks"][-1]({"event": "train_begin"})
+    assert Recipe.load("my-run").output == "my-run"
     assert {str(recorder.given[name]) for name in ("checkpoint_dir", "log_dir")} == {
         "my-run/checkpoints",
         "my-run/logs",
