@@ -10,6 +10,7 @@ _HOMES = {
     "CheckpointError": "checkpoints.checkpoint",
     "CurriculumScheduler": "curricula.curriculum",
     "CurriculumStage": "plans.stages",
+    "Recipe": "recipes.recipe",
     "Trainer": "trainer",
     "TrainingPlan": "plans.plan",
     "create_curriculum_batches": "curricula.curriculum_batches",
