@@ -68,10 +68,10 @@ class Trainer(TrainerStages):
             for this package's models and leaves others alone.
         auto_batch: Whether a call of one step, as the first is, that does not fit into memory is tried with
             micro-batches of half the size, at the same global batch.
-        steps_per_execution: Most optimizer steps in one call of the device, as in Keras's `compile`; the
+        steps_per_execution: Most optimizer steps in one call of the device, as in Keras's `compile`. The
             weights are the same for any, unless skipped steps are answered, which happens between calls. A
-            call ends at each log point, evaluation and checkpoint; Keras's batch hooks and `step_end` come once
-            a call, and so does an answer to a signal.
+            call ends at each log point, evaluation and checkpoint; Keras's batch hooks and `step_end` come
+            once a call, and so does an answer to a signal.
         allow_oversize: Whether to start though weights, gradients and slots exceed the machine's memory.
         objective: What stages minimize that name no objective of their own: an `Objective`, the name of
             one, or a mapping of `name` and its arguments. None is `"next_token"`.
