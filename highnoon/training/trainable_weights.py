@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,3 +75,20 @@ class TrainableWeights:
         selected = {id(weight) for weight in self.matching(patterns)}
         for weight in self._weights:
             weight.trainable = id(weight) in selected
+
+
+def largest_selection(model: keras.Model, selections: Sequence[Sequence[str] | None]) -> list[keras.Variable]:
+    """Returns the weights of the stage that trains most numbers.
+
+    Args:
+        model: Its weights, all `trainable` flags as the model declares them.
+        selections: The patterns of each stage.
+
+    Raises:
+        ConfigError: a pattern selects no weight.
+    """
+    weights = TrainableWeights(model)
+    return max(
+        (weights.matching(patterns) for patterns in selections),
+        key=lambda selected: sum(math.prod(weight.shape) for weight in selected),
+    )
