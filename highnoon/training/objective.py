@@ -136,11 +136,12 @@ class Objective:
         return {name: float(total) / max(weight, 1e-30) for name, (total, weight) in metrics.items()}
 
     def sequences(self, sources: Any, preparation: Any) -> Any:
-        """Returns the rows that a stage trains on.
+        """Returns the rows that a stage trains on: a `StageRows`.
 
         Args:
-            sources: The stage's opened sources.
-            preparation: Tokenizes and packs; see `highnoon.training.plans.run_data`.
+            sources: The stage's opened sources, a `StageSources`.
+            preparation: A `RowPreparation` of `highnoon.training.plans.run_data`, which tokenizes (`stores`)
+                and packs (`packed`, `packed_stores`), and knows `config`, `seed`, `tokenizer` and `stage`.
         """
         return preparation.packed(sources)
 
