@@ -14,7 +14,7 @@ from keras import ops
 
 from highnoon.config import ConfigError, require_count, require_number
 from highnoon.data import Derivation, DerivedColumn, derive_columns
-from highnoon.data.tokens.derive_columns import columns_folder
+from highnoon.data.preparation.derive_columns import columns_folder
 from highnoon.training.objective import (
     NEXT_TOKEN_COLUMNS,
     Column,

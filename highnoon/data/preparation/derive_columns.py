@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from highnoon.config import require_choice, require_count
 from highnoon.data.document import DataError
+from highnoon.data.preparation.derivation_progress import derivation_progress
+from highnoon.data.preparation.tokenize import default_cache_dir
 from highnoon.data.tokens.checked_array import DamagedStoreError
-from highnoon.data.tokens.derivation_progress import derivation_progress
 from highnoon.data.tokens.derived_columns import (
     DERIVED_MANIFEST,
     DERIVED_VERSION,
@@ -29,7 +30,6 @@ from highnoon.data.tokens.derived_columns import (
 from highnoon.data.tokens.derived_writer import DerivedWriter
 from highnoon.data.tokens.document_windows import DocumentWindows
 from highnoon.data.tokens.token_store import TokenStore
-from highnoon.data.tokens.tokenizing import default_cache_dir
 from highnoon.files.expand_home import expand_home
 from highnoon.files.folder_lock import FolderLockedError, path_lock
 from highnoon.files.name_path import FULL_DISK, name_path

@@ -21,10 +21,10 @@ from highnoon.data import (
     tokenize,
 )
 from highnoon.data.cleaning import Length
-from highnoon.data.records.bad_records import left_out
+from highnoon.data.preparation.tokenize import store_key
+from highnoon.data.bad_records import left_out
 from highnoon.data.records.record_label import record_label
 from highnoon.data.sources.labeled_documents import labeled
-from highnoon.data.tokens.tokenizing import store_key
 from highnoon.tokenization import ByteTokenizer
 
 LABELS = ["cat", 3, "dog", 3.0, True, "cat"]
