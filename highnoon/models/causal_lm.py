@@ -265,6 +265,7 @@ class LanguageModel(keras_hub.models.CausalLM):
         stop_sequences=None,
         tokenizer=None,
         seed: int | None = None,
+        logits_processors=None,
     ):
         """Continues a prompt; see `highnoon.inference.generation.generate`."""
         from highnoon.inference.generation import generate
@@ -280,6 +281,7 @@ class LanguageModel(keras_hub.models.CausalLM):
             stop_sequences=stop_sequences,
             tokenizer=tokenizer,
             seed=seed,
+            logits_processors=logits_processors,
         )
 
     def generate_batch(

@@ -93,6 +93,11 @@ class QSGGenerator:
             ValueError: as `generate`; a temperature above 0 with `"greedy"`.
         """
         if self.collapse_strategy == "beam":
+            if options.pop("logits_processors", None):
+                raise ValueError(
+                    "`logits_processors` do not act in a beam search; use collapse_strategy='greedy' or "
+                    "'sample'"
+                )
             return generate_beam(self.model, prompt, num_beams=self.num_superposition_states, **options)
         return self._speculative.generate(prompt, **self._with_temperature(options))
 
