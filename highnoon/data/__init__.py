@@ -7,6 +7,7 @@ from highnoon.data.document import DataError, Document, DocumentSource, SourceNo
 from highnoon.data.records.bad_records import BadRows
 from highnoon.data.records.preference_pair import PreferencePair
 from highnoon.data.records.read_options import ReadOptions
+from highnoon.data.sequences.classification_rows import ClassificationRows
 from highnoon.data.sequences.mixture import balanced_shares
 from highnoon.data.sequences.packed_rows import PackedRows
 from highnoon.data.sequences.rows_view import RowsView
@@ -15,11 +16,14 @@ from highnoon.data.sources.distinct_names import require_distinct_names
 from highnoon.data.sources.domain_folder import DomainFolder
 from highnoon.data.sources.files import Files
 from highnoon.data.sources.hugging_face import HuggingFaceDataset
+from highnoon.data.sources.labeled_documents import LabeledDocuments
 from highnoon.data.sources.open_source import open_source
 from highnoon.data.sources.prepared_tokens import PreparedTokens
 from highnoon.data.sources.standard_library import StandardLibrary
 from highnoon.data.sources.tfds_source import TfdsDataset
 from highnoon.data.text_dataset import TextDataset
+from highnoon.data.tokens.derive_columns import Derivation, derive_columns
+from highnoon.data.tokens.derived_columns import DerivedColumn, DerivedColumns
 from highnoon.data.tokens.preparation import prepare
 from highnoon.data.tokens.token_store import TokenStore
 from highnoon.data.tokens.tokenizer_training import train_tokenizer
@@ -27,14 +31,19 @@ from highnoon.data.tokens.tokenizing import tokenize
 
 __all__ = [
     "BadRows",
+    "ClassificationRows",
     "CleanedSource",
     "DataError",
+    "Derivation",
+    "DerivedColumn",
+    "DerivedColumns",
     "Document",
     "DocumentSource",
     "DomainFolder",
     "Files",
     "FilteredSource",
     "HuggingFaceDataset",
+    "LabeledDocuments",
     "PackedRows",
     "PreferencePair",
     "PreparedTokens",
@@ -47,6 +56,7 @@ __all__ = [
     "TfdsDataset",
     "TokenStore",
     "balanced_shares",
+    "derive_columns",
     "find_contamination",
     "open_source",
     "prepare",

@@ -31,6 +31,7 @@ class Document:
             reaches it.
         marks: Stretches of characters that a chat template wrote and that are single tokens where the
             tokenizer has them as special tokens, in order and apart.
+        label: The class of the document, for a classifier; None where nothing says.
     """
 
     text: str
@@ -39,6 +40,7 @@ class Document:
     domain: str = "default"
     learned: tuple[tuple[int, int], ...] | None = None
     marks: tuple[tuple[int, int], ...] = ()
+    label: str | None = None
 
 
 class LearnedText(NamedTuple):
@@ -54,11 +56,13 @@ class DocumentSource(abc.ABC):
     A subclass sets `name` and gives `documents` and `_describe`, which feeds into the hash all that
     decides the documents: the bytes of the files and the way they are cut.
 
-    `is_streamed` asks a run to read the source forward while it trains, and to keep no tokens.
+    `is_streamed` asks a run to read the source forward while it trains, and to keep no tokens. Where
+    `has_labels`, every document has a label, and its tokens are stored with it.
     """
 
     name: str
     is_streamed: bool = False
+    has_labels: bool = False
 
     @abc.abstractmethod
     def documents(self) -> Iterator[Document]:

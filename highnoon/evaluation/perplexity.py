@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from highnoon.config import MAX_SIZE, require_count
-from highnoon.training.steps.validation import ValidationStep
+from highnoon.training.steps.evaluation import EvaluationStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,12 +53,12 @@ def evaluate_model(model: keras.Model, rows: PackedRows, batch_size: int = 8) ->
         ValueError: `batch_size` below 1, or rows without a supervised token.
     """
     require_count("batch_size", batch_size, most=MAX_SIZE)
-    split = ValidationStep(model)(_batches(rows, batch_size))
+    split = EvaluationStep(model)(_batches(rows, batch_size))
     return EvaluationResult(
         loss=split.loss,
         perplexity=split.perplexity,
         bits_per_byte=split.bits_per_byte(rows.num_bytes),
-        num_tokens=round(split.num_tokens),
+        num_tokens=round(split.weight),
         num_bytes=rows.num_bytes,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -82,12 +82,35 @@ class Objective:
         return {}
 
     def weight(self, batch: Mapping[str, Any]) -> Any:
-        """Returns the scalar that the loss sum is divided by; a sum over rows, known before the first pass."""
+        """Returns the scalar that divides the loss sum: a sum over rows, known before the first pass.
+
+        A global batch of a weight below one is divided by one.
+        """
         raise NotImplementedError
 
     def aux_weight(self, batch: Mapping[str, Any]) -> Any:
         """Returns the weight of a micro-batch's auxiliary loss; a sum over rows. Default: `weight`."""
         return self.weight(batch)
+
+    def num_tokens(self, batch: Mapping[str, Any]) -> Any:
+        """Returns how many tokens a batch has, for the throughput; a sum over rows.
+
+        Default: the positions of `segment_ids` or `padding_mask` that are not padding; without such a column
+        the elements of the largest array.
+        """
+        for name in ("segment_ids", "padding_mask"):
+            if name in self.columns:
+                return ops.sum(ops.cast(ops.cast(batch[name], "int32") > 0, "float32"))
+        sizes = [ops.size(batch[name]) for name in self.columns]
+        return ops.cast(ops.max(ops.stack(sizes)), "float32")
+
+    def seed_generators(self) -> Sequence[keras.random.SeedGenerator]:
+        """Returns the random streams that `terms` draws from (noise, masks).
+
+        Their states are saved in checkpoints. A draw depends on the index of the micro-batch in the global
+        batch, as dropout's does.
+        """
+        return ()
 
     def terms(self, model: keras.Model, batch: Mapping[str, Any], training: bool) -> Terms:
         """Returns the loss and the metrics of a batch.
@@ -113,11 +136,12 @@ class Objective:
         return {name: float(total) / max(weight, 1e-30) for name, (total, weight) in metrics.items()}
 
     def sequences(self, sources: Any, preparation: Any) -> Any:
-        """Returns the rows that a stage trains on.
+        """Returns the rows that a stage trains on: a `StageRows`.
 
         Args:
-            sources: The stage's opened sources.
-            preparation: Tokenizes and packs; see `highnoon.training.plans.run_data`.
+            sources: The stage's opened sources, a `StageSources`.
+            preparation: A `RowPreparation` of `highnoon.training.plans.run_data`, which tokenizes (`stores`)
+                and packs (`packed`, `packed_stores`), and knows `config`, `seed`, `tokenizer` and `stage`.
         """
         return preparation.packed(sources)
 
@@ -173,7 +197,7 @@ class NextToken(Objective):
         return Terms(sums["loss_sum"], sums["aux_loss"], metrics)
 
     def report(self, loss: float, metrics: Mapping[str, tuple[np.ndarray, float]]) -> dict[str, float]:
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), **self.metric_values(metrics)}
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
 
 
 def loss_terms(model: keras.Model, batch: dict[str, Any], training: bool) -> dict[str, Any]:
@@ -214,7 +238,7 @@ def objective_from_config(value: Any) -> Objective:
     name = described.pop("name", None)
     if name not in _OBJECTIVES:
         raise ConfigError(
-            f"`objective` must be an Objective or one of the names {sorted(_OBJECTIVES)}; received {shown(value)}"
+            f"`objective` must be an Objective or one of {sorted(_OBJECTIVES)}; received {shown(value)}"
         )
     try:
         return _OBJECTIVES[name].from_config(described)

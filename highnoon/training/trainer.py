@@ -51,10 +51,10 @@ from highnoon.training.runs.best_weights import BestWeights
 from highnoon.training.runs.held_folders import HeldFolders, releases_folders
 from highnoon.training.runs.progress import Progress
 from highnoon.training.runs.run import Intervals, TrainingRun
+from highnoon.training.steps.evaluation import EvaluationStep
 from highnoon.training.steps.replicas import Replicas, all_variables, strategy_of, watch_peers
 from highnoon.training.steps.run_schedule import RunSchedule
 from highnoon.training.steps.step_state import StepState
-from highnoon.training.steps.validation import ValidationStep
 
 __all__ = ["CurriculumStage", "Trainer"]
 
@@ -495,7 +495,7 @@ class Trainer:
                 "no stage has a held-out document; add more documents or raise `validation_split`"
             )
         self._place_model()
-        validate = ValidationStep(self.model, self.replicas)
+        validate = EvaluationStep(self.model, self.replicas)
         split = functools.reduce(
             operator.add, (validate(data.validation_batches()) for data in distinct.values())
         )
@@ -556,20 +556,22 @@ class Trainer:
             for index, (stage, opened, config) in enumerate(zip(self.stages, sources, configs, strict=True))
         ]
         notes = [note] if note else []
-        return make_plan(data, self.config, epochs, self.weight_mode, notes, self._least_seconds), data
+        seconds = self._seconds_per_token(data)
+        return make_plan(data, self.config, epochs, self.weight_mode, notes, seconds), data
 
     @property
     def _packs_rows(self) -> bool:
         """Whether the model can tell documents in one row apart."""
         return hasattr(self.model, "loss_terms")
 
-    def _least_seconds(self, data: StageData) -> float | None:
-        """What a step would take if nothing but its products cost time."""
-        flops = flops_per_token(self.model, data.config.max_seq_length)
-        if flops is None:
-            return None
+    def _seconds_per_token(self, stages: Sequence[StageData]) -> dict[int, float]:
+        """What a token would take if nothing but its products cost time, by row length."""
+        lengths = {data.config.max_seq_length for data in stages}
+        flops = {length: flops_per_token(self.model, length) for length in lengths}
+        if any(count is None for count in flops.values()):
+            return {}
         peak = self.replicas.count * measure_peak_flops(self.model.compute_dtype)
-        return flops * data.tokens_per_step / peak
+        return {length: count / peak for length, count in flops.items() if count is not None}
 
     def _stage_config(self, stage: CurriculumStage) -> TrainingConfig:
         config = dataclasses.replace(self.config, **stage.config_overrides)

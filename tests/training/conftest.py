@@ -12,8 +12,9 @@ import pytest
 
 import highnoon as hn
 from highnoon.tokenization import ByteTokenizer
+from highnoon.training.objective import NextToken
 from highnoon.training.runs.run import TrainingRun
-from highnoon.training.steps.validation import SplitLoss
+from highnoon.training.steps.evaluation import SplitSums
 
 WORDS = "noon sun moon star light shade river stone field wind rain cloud bird fish tree leaf".split()
 
@@ -74,6 +75,7 @@ class ScriptedStep:
 
     def __init__(self, run: TrainingRun, micro_batch_size: int, faults: dict[int, str]) -> None:
         self.run, self.micro_batch_size, self._faults = run, micro_batch_size, faults
+        self.objective = NextToken()
 
     def can_take_several(self, row_length: int) -> bool:
         return False
@@ -119,11 +121,11 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     losses: dict[int, float] = {}
     count = [0]
 
-    def evaluate(self: Any, batches: Any) -> SplitLoss:
+    def evaluate(self: Any, batches: Any) -> SplitSums:
         fallen = float(np.mean(self.model.trainable_variables[0]))
         loss = losses.get(count[0], 9.0 - fallen)
         count[0] += 1
-        return SplitLoss(loss * 10.0, 10.0)
+        return SplitSums(loss * 10.0, 10.0)
 
     def write(new_faults: dict[int, str] | None = None, new_losses: dict[int, float] | None = None) -> None:
         count[0] = 0
@@ -132,5 +134,5 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             kept.update(given or {})
 
     monkeypatch.setattr(TrainingRun, "_step_for", lambda run, size: ScriptedStep(run, size, faults))
-    monkeypatch.setattr("highnoon.training.runs.run.ValidationStep.__call__", evaluate)
+    monkeypatch.setattr("highnoon.training.runs.run.EvaluationStep.__call__", evaluate)
     return write

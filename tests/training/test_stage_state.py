@@ -130,13 +130,13 @@ def test_micro_batches_that_memory_forced_stay_when_resumed_and_end_with_their_s
 ):
     script()
     sizes = []
-    make = hn.training.run.TrainingRun._step_for
+    make = hn.training.runs.run.TrainingRun._step_for
 
     def step_for(run, size):
         sizes.append(size)
         return make(run, size)
 
-    monkeypatch.setattr(hn.training.run.TrainingRun, "_step_for", step_for)
+    monkeypatch.setattr(hn.training.runs.run.TrainingRun, "_step_for", step_for)
     trainer = hn.Trainer(make_model(), batch_size=4)
     trainer.add_curriculum_stage("a", corpus, steps=4).add_curriculum_stage("b", corpus, steps=2)
     trainer.add_callback(

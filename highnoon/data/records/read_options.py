@@ -35,6 +35,7 @@ class ReadOptions:
         skip_bad: Leave out rows, lines and files that cannot be used and count them, instead of raising.
         check_ids: Whether a row whose `id` another row has is bad.
         max_line_bytes: Longest line, or row of several lines, in bytes.
+        label_field: Field that holds the class of a row, a string or an integer; see `LabeledDocuments`.
 
     Raises:
         DataError: an option is out of its range, or two contradict each other.
@@ -48,6 +49,7 @@ class ReadOptions:
     skip_bad: bool = False
     check_ids: bool = False
     max_line_bytes: int = MAX_LINE_BYTES
+    label_field: str = "label"
 
     def __post_init__(self) -> None:
         for name in ("text_field", "template", "kind"):
@@ -56,6 +58,7 @@ class ReadOptions:
         for name in ("skip_bad", "check_ids"):
             require_flag(name, getattr(self, name), DataError)
         require_count("max_line_bytes", self.max_line_bytes, error=DataError)
+        require_text("label_field", self.label_field, DataError)
         if self.chat_template is not None and not isinstance(self.chat_template, ChatTemplate):
             require_text("chat_template", self.chat_template, DataError)
         require_texts("learned_fields", self.learned_fields, DataError)

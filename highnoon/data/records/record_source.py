@@ -12,6 +12,7 @@ from highnoon.data.records.conversation_text import ConversationText
 from highnoon.data.records.id_check import IdCheck
 from highnoon.data.records.preference_pair import PreferencePair
 from highnoon.data.records.read_options import ReadOptions
+from highnoon.data.records.record_label import record_label
 from highnoon.data.records.record_renderer import RowRenderer
 from highnoon.data.records.record_values import is_absent
 
@@ -111,7 +112,8 @@ def _document(row: Row, renderer: RowRenderer, bad: BadRows) -> Document | None:
         bad.count("empty document", row.place)
         return None
     marks = written.marks if isinstance(written, ConversationText) else ()
-    return Document(written.text, *_origin(row), row.domain, written.learned, marks)
+    label = record_label(row.values.get(renderer.options.label_field))
+    return Document(written.text, *_origin(row), row.domain, written.learned, marks, label)
 
 
 def _pair(row: Row | Document, renderer: RowRenderer, bad: BadRows) -> PreferencePair | None:

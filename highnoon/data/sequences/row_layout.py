@@ -111,6 +111,23 @@ class SingleLayout(RowLayout):
         return Pieces(np.arange(len(rows)), zeros, zeros + 1, self.documents[place], begin, length)
 
 
+class TruncatedLayout(RowLayout):
+    """The first `row_length` tokens of one document a row, its last token included."""
+
+    def __init__(self, documents: Ints, lengths: Ints, row_length: int) -> None:
+        super().__init__(documents, lengths, row_length)
+        self.num_rows = len(documents)
+
+    @property
+    def num_inputs(self) -> int:
+        return int(np.minimum(self.lengths, self.row_length).sum())
+
+    def pieces(self, rows: Ints) -> Pieces:
+        zeros = np.zeros_like(rows)
+        length = np.minimum(self.lengths[rows], self.row_length)
+        return Pieces(np.arange(len(rows)), zeros, zeros + 1, self.documents[rows], zeros, length)
+
+
 def _counted(counts: Ints) -> tuple[Ints, Ints]:
     """For counts (2, 1): the owners (0, 0, 1) and the places (0, 1, 0)."""
     owner = np.repeat(np.arange(len(counts)), counts)

@@ -62,6 +62,7 @@ def open_source(
     skip_bad: bool = False,
     check_ids: bool = False,
     max_line_bytes: int = MAX_LINE_BYTES,
+    label_field: str = "label",
     domains: Sequence[str] | None = None,
     documents: int | None = None,
 ) -> DocumentSource:
@@ -86,6 +87,7 @@ def open_source(
         skip_bad: Leave out and count what cannot be used; `source.bad_rows.report()` tells.
         check_ids: Whether a row whose `id` another row has is bad.
         max_line_bytes: Longest line, in bytes.
+        label_field: Field that holds the label of a record, for classification.
         domains: Read these domains only.
         documents: How many to read of a folder that `prepare` wrote, or still writes, see `TokenStore`.
 
@@ -104,7 +106,15 @@ def open_source(
         given = {"name": name, "split": split, "domains": domains, "documents": documents}
         domains = require_source_options(given)["domains"]
     options = ReadOptions(
-        text_field, template, learned_fields, kind, chat_template, skip_bad, check_ids, max_line_bytes
+        text_field,
+        template,
+        learned_fields,
+        kind,
+        chat_template,
+        skip_bad,
+        check_ids,
+        max_line_bytes,
+        label_field,
     )
     for opened in (name, getattr(name, "source", None)):
         if isinstance(opened, DocumentSource):

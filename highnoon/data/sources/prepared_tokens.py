@@ -12,6 +12,7 @@ import numpy as np
 
 from highnoon.data.document import Document, DocumentSource
 from highnoon.data.tokens.token_store import (
+    LABELS_FILE,
     MANIFEST_FILE,
     TokenStore,
     is_unfinished,
@@ -59,6 +60,7 @@ class PreparedTokens(DocumentSource):
         self.num_documents = documents
         manifest = read_manifest(self.folder, documents)
         self.name = name or manifest["source"]
+        self.has_labels = LABELS_FILE in manifest["sizes"]
         self._key = store_fingerprint(manifest["key"], documents)
         self.tokenizer: Tokenizer = saved_tokenizer(self.folder, manifest)
 
@@ -76,7 +78,8 @@ class PreparedTokens(DocumentSource):
     def documents(self) -> Iterator[Document]:
         for number in range(len(self.store)):
             text, learned, marks = stored_text(self.store, number)
-            yield Document(text, self.name, str(number), self.store.domain(number), learned, marks)
+            domain, label = self.store.domain(number), self.store.label(number)
+            yield Document(text, self.name, str(number), domain, learned, marks, label)
 
 
 def is_prepared(path: str | os.PathLike[str]) -> bool:

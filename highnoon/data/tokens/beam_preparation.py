@@ -85,6 +85,8 @@ def beam_prepare(
     _require_divisible(steps)
     opened = open_source(source)
     _require_unchecked_ids(opened)
+    if opened.has_labels:
+        raise DataError(f"labels of {opened.name} cannot be stored by a pipeline yet; use `prepare`")
     path = expand_home(folder).absolute()
     key = store_key(CleanedSource(opened, steps) if steps else opened, tokenizer)
     report: dict[str, Any] = {}

@@ -58,7 +58,8 @@ def fill_store(
         try:
             documents = _after(source, writer.progress.documents)
             for batch, encoded in _encoded(document_batches(documents), tokenizer, num_workers):
-                writer.append(encoded, [document.domain for document in batch])
+                labels = [document.label or "" for document in batch] if source.has_labels else None
+                writer.append(encoded, [document.domain for document in batch], labels)
                 if on_progress is not None:
                     on_progress(writer.progress.documents, writer.progress.text_bytes)
         except KeyboardInterrupt:

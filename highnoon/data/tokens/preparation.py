@@ -15,8 +15,8 @@ from highnoon.data.tokens.splitting import split_threshold
 from highnoon.data.tokens.store_writer import read_progress
 from highnoon.data.tokens.token_store import (
     COLUMNS,
-    LEARNED_FILE,
     MANIFEST_FILE,
+    OPTIONAL_FILES,
     PROGRESS_FILE,
     TOKENS_FILE,
     DamagedStoreError,
@@ -164,7 +164,7 @@ def _own_files() -> set[str]:
     """What a preparation leaves that was killed before its first entry in the journal."""
     return {
         TOKENS_FILE,
-        LEARNED_FILE,
+        *OPTIONAL_FILES,
         *COLUMNS,
         "tokenizer.json",
         CHAT_TEMPLATE_FILE,

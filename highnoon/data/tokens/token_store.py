@@ -32,6 +32,11 @@ TOKENS_FILE = "tokens.bin"
 # One byte a token, 1 where it is supervised; absent where all are.
 LEARNED_FILE = "learned.bin"
 
+# One number a document, the index of its label in `label_names`; in stores of labeled documents alone.
+LABELS_FILE = "labels.bin"
+LABELS_TYPE = "<i4"
+OPTIONAL_FILES = frozenset({LEARNED_FILE, LABELS_FILE})
+
 # One value a document in each, beside the tokens themselves.
 COLUMNS: dict[str, str] = {
     "lengths.bin": "<i8",
@@ -45,7 +50,8 @@ class TokenStore:
     """The tokens of a source's documents, memory-mapped; made by `tokenize` and `prepare`.
 
     `lengths` (tokens, framing included), `num_bytes` (UTF-8 bytes of the text) and `is_validation`
-    are arrays of shape (documents,); `tokens(i)`, `learned(i)` and `text(i)` give one document.
+    are arrays of shape (documents,); `tokens(i)`, `learned(i)` and `text(i)` give one document. In a store of
+    labeled documents `labels` is one, too: indices in `label_names`; else it is None.
 
     Manifest and columns are compared with their hashes when the store is opened, tokens a block of 1 MiB at a
     time when they are first read. Stores of older versions have no hashes: there only sizes and the range of
@@ -87,6 +93,13 @@ class TokenStore:
         _check_columns(self)
         # In the order of their first documents.
         self.domain_names: list[str] = self.manifest["domain_names"][: int(self.domains.max()) + 1]
+        self.labels: npt.NDArray[np.int32] | None = None
+        self.label_names: list[str] = self.manifest.get("label_names", [])
+        if LABELS_FILE in self.manifest["sizes"]:
+            self.labels = read_column(
+                self.folder / LABELS_FILE, self.manifest, LABELS_TYPE, self._num_documents
+            )
+            _check_labels(self.folder, self.labels, self.label_names)
         self.split_hashes = self._column("split_hashes.bin")
         self.is_validation: npt.NDArray[np.bool_] = self.split_hashes < np.uint64(
             split_threshold(validation_split)
@@ -181,6 +194,11 @@ class TokenStore:
         self._require(document)
         return self.domain_names[self.domains[document]]
 
+    def label(self, document: int) -> str | None:
+        """Returns the label of a document, None in a store without labels."""
+        self._require(document)
+        return None if self.labels is None else self.label_names[self.labels[document]]
+
     def _require(self, document: int) -> None:
         if not 0 <= document < len(self):
             raise IndexError(f"{self.name} has documents 0 to {len(self) - 1}; received {document}")
@@ -239,7 +257,7 @@ def _read_values(folder: pathlib.Path, file: pathlib.Path) -> dict[str, Any]:
     except (OSError, ForeignDataError) as error:
         problem: str | None = str(error)
     else:
-        found = manifest_problem(values, {TOKENS_FILE, *COLUMNS}, {LEARNED_FILE})
+        found = manifest_problem(values, {TOKENS_FILE, *COLUMNS}, OPTIONAL_FILES)
         problem = found and f"{file}: {found}"
     if problem:
         # What holds no tokens may be anything of the user's, which nobody should be told to remove.
@@ -320,6 +338,14 @@ def _check_columns(store: TokenStore) -> None:
         raise DamagedStoreError(
             f"{store.folder} is damaged: a document has a negative length, or a domain "
             f"beyond the {len(names)} that there are; {_remedy(store.folder)}"
+        )
+
+
+def _check_labels(folder: pathlib.Path, labels: npt.NDArray[np.int32], names: list[str]) -> None:
+    if labels.min() < 0 or labels.max() >= len(names):
+        raise DamagedStoreError(
+            f"{folder} is damaged: a document has a label beyond the {len(names)} that there are; "
+            f"{_remedy(folder)}"
         )
 
 

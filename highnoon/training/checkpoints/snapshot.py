@@ -23,6 +23,7 @@ from highnoon.models.saving import WEIGHTS_FILE, capture_model
 from highnoon.tokenization import load_tokenizer
 from highnoon.training.checkpoints.checkpoint import STATE, CheckpointError
 from highnoon.training.curricula import adaptive_curriculum, curriculum
+from highnoon.training.objective import objective_from_config
 from highnoon.training.plans.stages import LENGTHS, CurriculumStage
 from highnoon.training.steps.step_state import StepState
 
@@ -148,6 +149,9 @@ def _stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
         **same,
         datasets=names if shares is None else list(zip(names, shares, strict=True)),
         scheduler=scheduler and _SCHEDULERS[scheduler["class"]].from_config(scheduler["config"]),
+        # Runs of older versions predict the next token and train all weights.
+        objective=objective_from_config(values.get("objective")),
+        trainable=values.get("trainable"),
     )
 
 

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from highnoon.config import ConfigError, TrainingConfig
+from highnoon.config import TrainingConfig
 from highnoon.data.sequences.streamed_rows import StreamedRows
+from highnoon.training.objective import objective_from_config
 from highnoon.training.plans.stages import CurriculumStage
+from highnoon.training.plans.step_size import StepSize
 
 STREAM_KEY = "stream:"
 """How the `data_key` of a stage begins whose data is read forward."""
@@ -87,9 +89,6 @@ class StageData:
         validation_rows: Those of the validation split, or None where it is empty.
         data_key: Hash of the tokenised documents.
         num_replicas: Devices that share a step.
-
-    Raises:
-        ConfigError: `global_batch_size` is no multiple of the rows that the replicas take at once.
     """
 
     stage: CurriculumStage
@@ -100,13 +99,7 @@ class StageData:
     num_replicas: int = 1
 
     def __post_init__(self) -> None:
-        rows_at_once = self.config.batch_size * self.num_replicas
-        whole = self.config.global_batch_size
-        if whole is not None and whole % rows_at_once:
-            raise ConfigError(
-                f"`global_batch_size`={whole} must be a multiple of batch_size={self.config.batch_size} x "
-                f"{self.num_replicas} replicas; choose a `batch_size` that divides it"
-            )
+        self.objective = objective_from_config(self.stage.objective)
         self._steps_of_subset: dict[int, int] = {}
         self._planned: Sequence[PlannedEpoch] = []
         self._easy_to_hard: np.ndarray | None = None
@@ -119,28 +112,29 @@ class StageData:
         return f"{self.data_key} in rows of {self.config.max_seq_length}"
 
     @property
+    def size(self) -> StepSize:
+        """Rows and tokens of one optimizer step."""
+        return StepSize(self.config, self.num_replicas)
+
+    @property
     def rows_per_replica(self) -> int:
         """Rows of one replica in one optimizer step."""
-        if self.config.global_batch_size is not None:
-            return self.config.global_batch_size // self.num_replicas
-        return self.config.batch_size * self.config.gradient_accumulation_steps
+        return self.size.rows_per_replica
 
     @property
     def rows_per_step(self) -> int:
         """Rows of one optimizer step on all replicas."""
-        return self.rows_per_replica * self.num_replicas
+        return self.size.rows_per_step
 
     @property
     def tokens_per_step(self) -> int:
-        """Places in the rows of one optimizer step."""
-        return self.rows_per_step * self.config.max_seq_length
+        """Positions in the rows of one optimizer step."""
+        return self.size.tokens_per_step
 
     @property
     def steps(self) -> int | None:
         """The stage's length in steps, where it was not given in epochs."""
-        if self.stage.tokens is not None:
-            return -(-self.stage.tokens // self.tokens_per_step)
-        return self.stage.steps
+        return self.size.steps_of(self.stage)
 
     @property
     def counts_steps(self) -> bool:

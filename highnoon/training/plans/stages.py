@@ -20,6 +20,8 @@ from highnoon.config import (
 from highnoon.data import DataError, DocumentSource
 from highnoon.data.sequences.mixture import require_weights
 from highnoon.data.sources.open_source import require_source_options
+from highnoon.training.objective import describe_objective, objective_from_config
+from highnoon.training.trainable_weights import require_patterns
 
 LENGTHS = ("epochs", "steps", "tokens")
 OVERRIDABLE = frozenset(
@@ -56,6 +58,10 @@ class CurriculumStage:
         max_repeats: How often `balance` may show a dataset within one pass over all tokens; what a
             dataset gives up goes to the others.
         optional: Names of datasets that may be missing: a warning says so, and the others share theirs.
+        objective: What the stage minimizes: an `Objective`, the name of one, or a mapping of `name` and its
+            arguments. None is the trainer's, which by default is next-token prediction.
+        trainable: Which weights the stage trains: patterns of weight paths as `fnmatch` reads them, such as
+            `"*attention*"`. None trains all that the model declares trainable.
 
     Raises:
         ConfigError: an empty name or dataset list, a length below one, a weight that is not positive, two
@@ -76,6 +82,8 @@ class CurriculumStage:
     balance: str | float | None = None
     max_repeats: float = 4.0
     optional: Sequence[str] = ()
+    objective: Any = None
+    trainable: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip() or "\0" in self.name:
@@ -103,6 +111,10 @@ class CurriculumStage:
             require_weights(shares)
         self._check_optional(names)
         self._check_balance(shares)
+        if self.objective is not None:
+            self.objective = objective_from_config(self.objective)
+        if self.trainable is not None:
+            self.trainable = require_patterns(self.trainable)
 
     def _check_length(self) -> None:
         lengths = [field for field in LENGTHS if getattr(self, field) is not None]
@@ -178,6 +190,8 @@ class CurriculumStage:
             "weight": self.weight,
             "config_overrides": self.config_overrides,
             "scheduler": describe_scheduler(self.scheduler),
+            "objective": None if self.objective is None else describe_objective(self.objective),
+            "trainable": self.trainable,
         }
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from highnoon.training.plans.plan import StagePlan
 from highnoon.training.plans.stage_data import StageData
+from highnoon.training.plans.stage_plan import StagePlan
 
 _FEW_SUPERVISED = 0.5
 

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from highnoon.training.plans.plan import StagePlan
+    from highnoon.training.plans.stage_plan import StagePlan
 
 
 @dataclasses.dataclass

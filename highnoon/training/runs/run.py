@@ -38,12 +38,13 @@ from highnoon.training.runs.stop_signals import StopSignals
 from highnoon.training.runs.throughput import Throughput
 from highnoon.training.runs.trained_weights import TrainedWeights
 from highnoon.training.steps.averaged_weights import averaged_weights
+from highnoon.training.steps.evaluation import EvaluationStep
 from highnoon.training.steps.finite_weights import find_non_finite
+from highnoon.training.steps.micro_batches import TOTAL, WEIGHT, metric_sums
 from highnoon.training.steps.replicas import Replicas
 from highnoon.training.steps.run_schedule import RunSchedule
 from highnoon.training.steps.step import TrainStep, computes_in_float16
 from highnoon.training.steps.step_state import FaultLimits, StepState
-from highnoon.training.steps.validation import ValidationStep
 
 PERIODIC_VALIDATION_TOKENS = 2**18
 
@@ -131,7 +132,7 @@ class TrainingRun:
         self._explain = explain_memory
         self._steps: dict[int, TrainStep] = {}
         self._step: TrainStep
-        self._validate = ValidationStep(model, replicas)
+        self._validate = EvaluationStep(model, replicas)
         self._rows = RowsAhead()
         self._skipped = SkippedSteps(skipped_folder)
         self._signals = StopSignals()
@@ -638,8 +639,13 @@ class TrainingRun:
         metrics = {
             _metric_name(name): float(value)
             for name, value in self._metrics.items()
-            if name not in _NOT_LOGGED
+            if name not in _NOT_LOGGED and not name.startswith((TOTAL, WEIGHT))
         }
+        sums = {
+            name: (np.asarray(total, np.float64), float(weight))
+            for name, (total, weight) in metric_sums(self._metrics).items()
+        }
+        metrics |= self._step.objective.metric_values(sums)
         metrics |= {"train/loss": loss, "train/skipped_steps": float(self.step_state["skipped"])}
         metrics |= self._throughput.report()
         metrics |= self._mix.report()

@@ -68,9 +68,9 @@ class Replicas:
             lambda context: rows_of(context.replica_id_in_sync_group)
         )
 
-    def share(self, batch: Batch, micro_batch_size: int) -> Any:
-        """Returns a whole batch as a step's input, cut between micro-batches."""
-        num_micro_batches = -(-len(batch["token_ids"]) // micro_batch_size)
+    def split(self, batch: Batch, micro_batch_size: int) -> Any:
+        """Returns a complete batch as a step's input, divided between the replicas at micro-batches."""
+        num_micro_batches = -(-len(next(iter(batch.values()))) // micro_batch_size)
         return self.read(
             lambda first, count: {key: value[first : first + count] for key, value in batch.items()},
             -(-num_micro_batches // self.count) * micro_batch_size,
@@ -79,6 +79,10 @@ class Replicas:
     def local(self, value: Any) -> tuple[Any, ...]:
         """Returns the values of this process's replicas."""
         return self.strategy.experimental_local_results(value)
+
+    def local_batch(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the first of this process's replicas' part of a batch."""
+        return {name: self.local(value)[0] for name, value in batch.items()}
 
     def wait_for_all(self) -> None:
         """Returns once all processes have come here."""

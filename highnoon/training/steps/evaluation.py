@@ -1,0 +1,152 @@
+"""Exact sums of an objective over a split, compiled (TensorFlow only)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from highnoon.training.objective import NextToken, Objective
+from highnoon.training.steps.batch_columns import RowShapes, column_specs, num_rows, pad_rows, row_shapes
+from highnoon.training.steps.micro_batches import TOTAL, WEIGHT, metric_sums, scalar_sum
+from highnoon.training.steps.replicas import FIRST_ROW, STOP, Replicas, sum_replicas
+
+_EVALUATION_STREAM = 0x9E3779B9
+"""Added to the first word of a random state: evaluation draws from streams that training never uses."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitSums:
+    """Sums of an objective over a split.
+
+    Args:
+        loss_sum: The sum of its terms: for `NextToken` nats, summed over supervised tokens.
+        weight: The sum of its weights: for `NextToken` the number of supervised tokens.
+        metrics: Total and weight of each metric.
+    """
+
+    loss_sum: float
+    weight: float
+    metrics: Mapping[str, tuple[np.ndarray, float]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def loss(self) -> float:
+        """The loss sum divided by the weight."""
+        return self.loss_sum / self.weight
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(min(self.loss, 700.0))
+
+    def bits_per_byte(self, num_bytes: int) -> float:
+        """Returns the bits that a language model needs for a byte of the split's text."""
+        return self.loss_sum / math.log(2) / num_bytes
+
+    def __add__(self, other: SplitSums) -> SplitSums:
+        metrics = dict(self.metrics)
+        for name, (total, weight) in other.metrics.items():
+            before = metrics.get(name, (np.zeros_like(total), 0.0))
+            metrics[name] = (before[0] + total, before[1] + weight)
+        return SplitSums(self.loss_sum + other.loss_sum, self.weight + other.weight, metrics)
+
+
+class EvaluationStep:
+    """Sums an objective over batches, without dropout or gradients, each replica its rows.
+
+    It changes nothing of the model: what layers assign is discarded, and random draws come from streams of
+    evaluation's own, which depend on the seed and on the position of the rows in the split. So the training
+    that follows is the same whether or not the model was evaluated.
+
+    Args:
+        model: The model.
+        replicas: The devices; None for one.
+        objective: What is summed; None is `NextToken`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        replicas: Replicas | None = None,
+        objective: Objective | None = None,
+    ) -> None:
+        self.model = model
+        self.replicas = replicas or Replicas()
+        self.objective = objective or NextToken()
+        layers = model._flatten_layers()
+        seeds = [seed for layer in layers for seed in getattr(layer, "_seed_generators", [])]
+        self._seeds = [seed.state for seed in [*seeds, *self.objective.seed_generators()]]
+        self._compiled: dict[RowShapes, Any] = {}
+
+    def __call__(self, batches: Iterable[Mapping[str, np.ndarray]]) -> SplitSums:
+        """Returns the sums over all batches.
+
+        Raises:
+            ValueError: the batches hold nothing that counts (no supervised token).
+        """
+        split, first_row = SplitSums(0.0, 0.0), 0
+        for batch in batches:
+            split += self._sums(batch, first_row)
+            first_row += num_rows(self.objective.columns, batch)
+        if not split.weight:
+            raise ValueError(
+                "expected a split with supervised tokens, or whatever the objective weighs; received none"
+            )
+        return split
+
+    def _sums(self, batch: Mapping[str, np.ndarray], first_row: int) -> SplitSums:
+        columns = self.objective.columns
+        shapes = row_shapes(columns, batch)
+        if shapes not in self._compiled:
+            self._compiled[shapes] = self._compile(shapes)
+        missing = -num_rows(columns, batch) % self.replicas.count
+        inputs = self.replicas.split(pad_rows(columns, batch, missing), 1)
+        sums = {
+            name: value.numpy()
+            for name, value in self._compiled[shapes](inputs, tf.constant(first_row)).items()
+        }
+        metrics = {
+            name: (np.asarray(total, np.float64), float(weight))
+            for name, (total, weight) in metric_sums(sums).items()
+        }
+        return SplitSums(float(sums["loss_sum"]), float(sums["weight"]), metrics)
+
+    def _compile(self, shapes: RowShapes) -> Any:
+        """Compiles for rows of these shapes."""
+        columns = self.objective.columns
+
+        def on_replica(batch: dict[str, tf.Tensor], first_row: tf.Tensor) -> dict[str, tf.Tensor]:
+            rows = {name: batch[name] for name in columns}
+            row = first_row + batch[FIRST_ROW]
+            states = [(state, _evaluation_state(state, row)) for state in self._seeds]
+            with keras.StatelessScope(state_mapping=states):
+                terms = self.objective.terms(self.model, rows, training=False)
+                weight = self.objective.weight(rows)
+            sums = {"loss_sum": scalar_sum(terms.loss_sum), "weight": scalar_sum(weight)}
+            for name, metric in terms.metrics.items():
+                sums[TOTAL + name] = tf.cast(tf.convert_to_tensor(metric.total), tf.float32)
+                sums[WEIGHT + name] = scalar_sum(metric.weight)
+            return sum_replicas(sums)
+
+        def sums(batch: Any, first_row: tf.Tensor) -> dict[str, tf.Tensor]:
+            results = self.replicas.strategy.run(on_replica, args=(batch, first_row))
+            return {name: self.replicas.local(value)[0] for name, value in results.items()}
+
+        if self.replicas.count > 1:
+            return tf.function(sums, reduce_retracing=True, autograph=False)
+        specs = column_specs(columns, shapes, (None,)) | {
+            FIRST_ROW: tf.TensorSpec((), tf.int32),
+            STOP: tf.TensorSpec((), tf.float32),
+        }
+        return tf.function(sums, input_signature=[specs, tf.TensorSpec((), tf.int32)], autograph=False)
+
+
+def _evaluation_state(state: keras.Variable, row: tf.Tensor) -> tf.Tensor:
+    """Returns a random state for the rows that begin at `row`: another seed than training's, no draws."""
+    now = tf.convert_to_tensor(state.value)
+    seed = now[0] + tf.constant(_EVALUATION_STREAM, now.dtype) + tf.cast(row, now.dtype)
+    return tf.stack([seed, tf.zeros_like(seed)])

@@ -1,0 +1,221 @@
+"""The gradient of one replica's rows, micro-batch by micro-batch (TensorFlow only)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from highnoon.config import ConfigError
+from highnoon.training.objective import Objective
+from highnoon.training.steps.batch_columns import RowShapes, column_specs
+from highnoon.training.steps.replicas import FIRST_ROW, all_variables, merged
+
+TOTAL, WEIGHT = "total:", "weight:"
+"""How the names begin under which a step returns the two sums of an objective's metric."""
+
+_SCALES = ("loss", "aux", "aux_weight")
+
+
+class Gradients(NamedTuple):
+    """What a replica's rows give.
+
+    Args:
+        gradients: One for each trainable weight, summed over micro-batches.
+        sums: `loss_sum`, `aux_loss`, and the total and weight of each metric.
+        changed: The new values of variables that are not trained, by index.
+    """
+
+    gradients: list[tf.Tensor]
+    sums: dict[str, tf.Tensor]
+    changed: dict[int, tf.Tensor]
+
+
+class MicroBatches:
+    """Sums the gradients of an objective over micro-batches, as a function of tensors.
+
+    Dropout draws by the index of a micro-batch in the global batch, so the number of replicas and
+    micro-batches does not change what is drawn.
+
+    Args:
+        model: Its trainable variables are differentiated; all its other variables may change.
+        objective: The loss.
+        micro_batch_size: Rows in one forward and backward pass.
+        jit_compile: Whether XLA compiles that pass: the parts that gain by it if the model has
+            `compiled_parts`, else the entire model.
+    """
+
+    def __init__(
+        self, model: keras.Model, objective: Objective, micro_batch_size: int, *, jit_compile: bool
+    ) -> None:
+        self._model, self._objective, self._size = model, objective, micro_batch_size
+        layers = list(model._flatten_layers())
+        self._finishing = [layer for layer in layers if hasattr(layer, "finish_step")]
+        seeds = {id(seed.state) for layer in layers for seed in getattr(layer, "_seed_generators", [])}
+        seeds |= {id(seed.state) for seed in objective.seed_generators()}
+        self.weights = list(model.trainable_variables)
+        self.others = [*_other_variables(model), *(seed.state for seed in objective.seed_generators())]
+        self._frozen = [
+            variable for frozen in objective.frozen_models().values() for variable in all_variables(frozen)
+        ]
+        self._seeds = [index for index, variable in enumerate(self.others) if id(variable) in seeds]
+        self._compiles_parts = jit_compile and hasattr(model, "compiled_parts")
+        self._function = tf.function(
+            self._differentiate, jit_compile=jit_compile and not self._compiles_parts, autograph=False
+        )
+
+    def trace(self, shapes: RowShapes) -> Any:
+        """Returns the function of one micro-batch, traced for rows of these shapes.
+
+        It is a function of tensors alone, so it is traced once, whatever the number of replicas.
+        """
+        scalar = tf.TensorSpec((), tf.float32)
+        function = self._function.get_concrete_function(
+            column_specs(self._objective.columns, shapes, (self._size,)),
+            dict.fromkeys(_SCALES, scalar),
+            _specs(self.weights),
+            _specs(self.others),
+            _specs(self._frozen),
+        )
+        for name, spec in function.structured_outputs[1].items():
+            if not spec.shape.is_fully_defined():
+                raise ConfigError(
+                    f"a metric of {type(self._objective).__name__} must have a static shape; `{name}` has "
+                    f"{spec.shape}"
+                )
+        return function
+
+    def __call__(
+        self,
+        traced: Any,
+        batch: Mapping[str, tf.Tensor],
+        scales: Mapping[str, tf.Tensor],
+        weights: Sequence[tf.Tensor],
+        others: Sequence[tf.Tensor],
+    ) -> Gradients:
+        """Returns the sums over a replica's rows.
+
+        Args:
+            traced: What `trace` returned.
+            batch: The replica's rows, and `FIRST_ROW`, how many rows of the global batch precede them.
+            scales: `loss` and `aux`, the factors on the two losses; `aux_weight`, of the global batch.
+            weights: Values of the trainable variables.
+            others: Values of the variables that are not trained.
+        """
+        size, columns = self._size, self._objective.columns
+        num_rows, first_row = tf.shape(batch[next(iter(columns))])[0], batch[FIRST_ROW]
+        # Complete micro-batches: rows of padding change nothing, and one known shape halves what the
+        # gradients of recurrent mixers keep.
+        missing = -num_rows % size
+        rows = {
+            name: tf.pad(
+                batch[name], [[0, missing], *[[0, 0]] * len(column.axes)], constant_values=column.padding
+            )
+            for name, column in columns.items()
+        }
+        frozen = [tf.convert_to_tensor(variable.value) for variable in self._frozen]
+
+        def run(start: tf.Tensor, changed: Mapping[int, tf.Tensor]) -> Any:
+            now = [changed.get(index, value) for index, value in enumerate(others)]
+            for index in self._seeds:
+                offset = tf.cast((first_row + start) // size, others[index].dtype)
+                now[index] = others[index] + tf.stack([offset, tf.zeros_like(offset)])
+            micro_batch = {
+                name: tf.ensure_shape(value[start : start + size], (size, *value.shape[1:]))
+                for name, value in rows.items()
+            }
+            return traced(micro_batch, dict(scales), list(weights), now, frozen)
+
+        _, sum_specs, indices = traced.structured_outputs
+        begin = (
+            [tf.zeros_like(weight) for weight in weights],
+            {name: tf.zeros(spec.shape) for name, spec in sum_specs.items()},
+            {index: others[index] for index in indices},
+        )
+
+        def add_one(start: tf.Tensor, gradients: Any, sums: Any, changed: Any) -> tuple[Any, Any, Any, Any]:
+            more_gradients, more_sums, changed = run(start, changed)
+            gradients = [a + b for a, b in zip(gradients, more_gradients, strict=True)]
+            return start + size, gradients, {name: sums[name] + more_sums[name] for name in sums}, changed
+
+        _, gradients, sums, changed = tf.while_loop(
+            lambda start, *_: start < num_rows, add_one, (tf.constant(0), *begin), parallel_iterations=1
+        )
+        for index in set(self._seeds) & set(changed):
+            # The first word is the index in the global batch, the second counts the draws.
+            changed[index] = tf.stack([others[index][0], changed[index][1]])
+        return Gradients(gradients, sums, changed)
+
+    def finished(
+        self, before: Sequence[tf.Tensor], changed: Mapping[int, tf.Tensor], is_good: tf.Tensor
+    ) -> dict[int, tf.Tensor]:
+        """Returns the variables that are not trained at the step's end, by index.
+
+        Layers with a `finish_step()` have it called. Where the step is skipped, all stay as before.
+        """
+        changed = {index: merged(self.others[index], before[index], new) for index, new in changed.items()}
+        now = [changed.get(index, value) for index, value in enumerate(before)]
+        with keras.StatelessScope(state_mapping=list(zip(self.others, now, strict=True))) as scope:
+            for layer in self._finishing:
+                layer.finish_step()
+        changed |= self._changes(scope, now)
+        return {index: tf.where(is_good, new, before[index]) for index, new in changed.items()}
+
+    def _differentiate(
+        self,
+        micro_batch: dict[str, tf.Tensor],
+        scales: dict[str, tf.Tensor],
+        weights: Sequence[tf.Tensor],
+        others: Sequence[tf.Tensor],
+        frozen: Sequence[tf.Tensor],
+    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], dict[int, tf.Tensor]]:
+        variables = [*self.weights, *self.others, *self._frozen]
+        pairs = list(zip(variables, [*weights, *others, *frozen], strict=True))
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            with (
+                keras.StatelessScope(collect_losses=True, state_mapping=pairs) as scope,
+                self._model.compiled_parts() if self._compiles_parts else nullcontext(),
+            ):
+                terms = self._objective.terms(self._model, micro_batch, training=True)
+            fraction = scalar_sum(self._objective.aux_weight(micro_batch)) / scales["aux_weight"]
+            loss = scales["loss"] * terms.loss_sum + scales["aux"] * fraction * terms.aux_loss
+        gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
+        sums = {"loss_sum": scalar_sum(terms.loss_sum), "aux_loss": fraction * terms.aux_loss}
+        for name, metric in terms.metrics.items():
+            sums[TOTAL + name] = tf.cast(tf.convert_to_tensor(metric.total), tf.float32)
+            sums[WEIGHT + name] = scalar_sum(metric.weight)
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], sums, self._changes(scope, others)
+
+    def _changes(self, scope: keras.StatelessScope, before: Sequence[tf.Tensor]) -> dict[int, tf.Tensor]:
+        """The other variables that a scope gave new values, by index."""
+        after = [scope.get_current_value(variable) for variable in self.others]
+        return {
+            index: tf.convert_to_tensor(new)
+            for index, (new, old) in enumerate(zip(after, before, strict=True))
+            if new is not old
+        }
+
+
+def scalar_sum(value: Any) -> tf.Tensor:
+    """Returns a sum that an objective computed as a float32 scalar."""
+    return tf.cast(tf.convert_to_tensor(value), tf.float32)
+
+
+def metric_sums(results: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Returns total and weight of each of the objective's metrics among what a step returned."""
+    names = [key.removeprefix(TOTAL) for key in results if key.startswith(TOTAL)]
+    return {name: (results[TOTAL + name], results[WEIGHT + name]) for name in names}
+
+
+def _specs(variables: Sequence[keras.Variable]) -> list[tf.TensorSpec]:
+    return [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
+
+
+def _other_variables(model: keras.Model) -> list[keras.Variable]:
+    """All that is not trained: statistics, dropout's states, and what layers count up during a step."""
+    trained = {id(variable) for variable in model.trainable_variables}
+    return [variable for variable in all_variables(model) if id(variable) not in trained]
