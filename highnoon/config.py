@@ -8,7 +8,6 @@ nearest field, and a field given twice under two names is an error.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import json
 import math
@@ -22,6 +21,7 @@ import yaml
 
 from highnoon.files import foreign
 from highnoon.files.name_path import name_path
+from highnoon.files.nearest_name import nearest_name
 from highnoon.files.shown import shown
 
 EARLY_STOPPING_PATIENCE = 10
@@ -88,8 +88,10 @@ def resolve_keys(values: Mapping[str, Any], known: set[str], owner: str) -> dict
         )
         name = key if key in known else ALIASES.get(key, key)
         if name not in known:
-            near = difflib.get_close_matches(key, [*known, *ALIASES], n=1)
-            hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(sorted(known))}"
+            near = nearest_name(key, [*known, *ALIASES])
+            hint = (
+                f"did you mean `{near}`?" if near is not None else f"known keys: {', '.join(sorted(known))}"
+            )
             raise ConfigError(f"{owner} has no key `{key}`; {hint}")
         if name in resolved:
             raise ConfigError(
@@ -914,8 +916,8 @@ def get_preset_config(name: str, **overrides: Any) -> Config:
     require_text("preset", name)
     canonical = name if name in PRESETS else f"highnoon-{name}"
     if canonical not in PRESETS:
-        near = difflib.get_close_matches(canonical[:_LONGEST_KEY], PRESETS, n=1)
-        hint = f"; did you mean `{near[0]}`?" if near else ""
+        near = nearest_name(canonical, PRESETS)
+        hint = f"; did you mean `{near}`?" if near is not None else ""
         raise ConfigError(f"no preset {shown(name)}{hint} (presets: {', '.join(PRESETS)})")
     return override(Config(model=ModelConfig(**PRESETS[canonical])), **overrides)
 

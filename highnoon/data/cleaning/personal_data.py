@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import string
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from highnoon.data.cleaning.personal_patterns import (
 )
 from highnoon.data.cleaning.step import Changed, StatelessStep, Verdict
 from highnoon.data.document import DataError, Document
+from highnoon.files.nearest_name import nearest_name
 
 # Where two find the same characters, the first one names them.
 FINDERS: dict[str, Finder] = {
@@ -79,8 +79,8 @@ class PersonalData(StatelessStep):
             *(("kinds", kind, tuple(FINDERS)) for kind in kinds),
         ]:
             if value not in known:
-                near = difflib.get_close_matches(shown(value)[:100], known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                near = nearest_name(value, known)
+                hint = f"; did you mean {near!r}?" if near is not None else ""
                 raise DataError(f"`{name}` must be of {', '.join(known)}; received {shown(value)}{hint}")
         if not _is_placeholder(self.placeholder):
             raise DataError(

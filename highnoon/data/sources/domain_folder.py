@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import pathlib
@@ -26,6 +25,7 @@ from highnoon.data.sources.folder_files import (
     visible_entries,
 )
 from highnoon.files.expand_home import expand_home
+from highnoon.files.nearest_name import suggestion
 
 T = TypeVar("T")
 
@@ -160,6 +160,5 @@ def _with_content(domain: str, held: FolderFiles) -> str:
 def _require_domain(name: str, found: dict[str, list[pathlib.Path]], root: pathlib.Path) -> str:
     if name in found:
         return name
-    near = difflib.get_close_matches(name, found, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else f"domains there: {', '.join(found) or 'none'}"
+    hint = suggestion(name, found, otherwise="domains there")
     raise DataError(f"{root} has no domain `{name}`; {hint}")

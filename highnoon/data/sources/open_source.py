@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import os
 import pathlib
@@ -35,6 +34,7 @@ from highnoon.data.sources.prepared_tokens import PreparedTokens, is_prepared
 from highnoon.data.sources.standard_library import STDLIB_DOMAINS, StandardLibrary
 from highnoon.data.sources.tfds_source import TfdsDataset
 from highnoon.files.expand_home import expand_home
+from highnoon.files.nearest_name import nearest_names
 
 # Names in use for one collection, and where the hub has it. Local copies under any of them come first.
 ALIASES: dict[tuple[str, ...], str] = {
@@ -272,7 +272,7 @@ def _open_hub(name: str, folders: list[pathlib.Path], how: _Reading, tried: list
             reason = error
     else:
         tried.append("not the hub, whose names are org/name, hf:name or tfds:name")
-    near = difflib.get_close_matches(name, _known_names(name, folders), n=3)
+    near = nearest_names(name, _known_names(name, folders))
     hint = (
         f"did you mean {' or '.join(f'`{other}`' for other in near)}?"
         if near
