@@ -149,8 +149,8 @@ def _sample(pid: int, peaks: list[float]) -> None:
 def stages(folder: pathlib.Path, megabytes: float) -> dict[str, float]:
     """MB of text a second of each stage by itself, in one process."""
     from highnoon.data import Files
+    from highnoon.data.preparation.fill_store import document_batches
     from highnoon.data.tokens.encoding import encode_batch
-    from highnoon.data.tokens.filling import document_batches
     from highnoon.data.tokens.splitting import split_hash
     from highnoon.tokenization import load_tokenizer
     from highnoon.tokenization.byte_pair.word_cuts import cut_words

@@ -66,5 +66,5 @@ def unknown_name(kind: str, name: Any, known: Iterable[str]) -> str:
     assert message == "there is no optimizer `adamv`; did you mean `adamw`?"
     ```
     """
-    received = f"`{shown(name)[1:-1]}`" if isinstance(name, str) else shown(name)
-    return f"there is no {kind} {received}; {suggestion(name, known)}"
+    received = shown(name)[1:-1] if isinstance(name, str) else shown(name)
+    return f"there is no {kind} `{received}`; {suggestion(name, known)}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from highnoon.data.records.bad_records import BadRowError
+from highnoon.data.bad_records import BadRecordError
 from highnoon.data.sequences.mixture import Mixture
 from highnoon.data.sequences.packed_rows import PackedRows
 from highnoon.data.sequences.row_filling import Batch
@@ -32,7 +32,7 @@ class ClassificationRows(PackedRows):
         weights: As of `PackedRows`.
 
     Raises:
-        BadRowError: a document has a label that is not among `labels`, or none.
+        BadRecordError: a document has a label that is not among `labels`, or none.
         DataError: the split holds no document, or an argument is out of its range.
 
     Example:
@@ -103,7 +103,7 @@ class ClassificationRows(PackedRows):
         place = f"{store.name} document {index}"
         label = store.label(index)
         expected = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
-        raise BadRowError(
+        raise BadRecordError(
             f"{place} of the {self.split} split: expected a label among {expected}; received "
             f"{'none' if label is None else repr(label)}; correct the record, or name all labels in "
             "Classification(labels=[...])",

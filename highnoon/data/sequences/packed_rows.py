@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from highnoon.config import MAX_SIZE, require_count, require_flag
 from highnoon.data.document import DataError
+from highnoon.data.ints import Ints
 from highnoon.data.sequences.mixture import Mixture, require_weights
-from highnoon.data.sequences.row_layout import Ints, PackedLayout, RowLayout, SingleLayout
+from highnoon.data.sequences.row_layout import PackedLayout, RowLayout, SingleLayout
 from highnoon.data.sequences.rows_view import RowsView
 from highnoon.data.sequences.shuffling import shuffled
 from highnoon.data.sequences.split_documents import SplitDocuments, Texts
@@ -25,7 +26,7 @@ class PackedRows:
 
     The documents of an epoch are laid one after another in an order computed from (seed, epoch), cut
     into rows, and the rows are shuffled by the same seed. Every token that has a predecessor in its
-    document is supervised exactly once an epoch, but for those that `Document.learned` leaves out. The
+    document is supervised exactly once an epoch, but for those that `Document.supervised` leaves out. The
     validation side is read in its stored order.
 
     With `weights`, each store has an order of its own and rows are drawn from the stores by turns,
@@ -122,10 +123,14 @@ class PackedRows:
         store, place = self._documents.locate(document)
         return store.tokens(place)
 
-    def learned(self, document: int) -> npt.NDArray[np.bool_]:
+    def supervised(self, document: int) -> npt.NDArray[np.bool_]:
         """Returns for each id of one of the split's documents whether a model learns to write it."""
         store, place = self._documents.locate(document)
-        return store.learned(place)
+        return store.supervised(place)
+
+    def learned(self, document: int) -> npt.NDArray[np.bool_]:
+        """The former name of `supervised`."""
+        return self.supervised(document)
 
     def text(self, document: int) -> str:
         """Returns the text of one of the split's documents."""

@@ -6,9 +6,8 @@ import abc
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+from highnoon.data.ints import Ints
 
 
 class Pieces(NamedTuple):

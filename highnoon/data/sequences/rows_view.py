@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from highnoon.data.document import DataError
+from highnoon.data.ints import Ints
 from highnoon.data.sequences.mixture import Mixture
 from highnoon.data.sequences.row_filling import Batch
-from highnoon.data.sequences.row_layout import Ints, Pieces, RowLayout
+from highnoon.data.sequences.row_layout import Pieces, RowLayout
 from highnoon.data.sequences.split_documents import SplitDocuments
 
 # Cuts a pool's documents for its pass of a number; returns the layout and the order of its rows.

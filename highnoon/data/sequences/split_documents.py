@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from highnoon.data.document import DataError
+from highnoon.data.ints import Ints
 from highnoon.data.sequences.row_filling import Batch, empty_batch, fill_rows, token_places
-from highnoon.data.sequences.row_layout import Ints, Pieces
+from highnoon.data.sequences.row_layout import Pieces
 from highnoon.data.tokens.derived_columns import DerivedColumns, require_columns_of
 from highnoon.data.tokens.token_store import TokenStore
 
@@ -100,9 +101,9 @@ class SplitDocuments:
     ) -> npt.NDArray[np.bool_]:
         """Where there is a label and a model learns to write it."""
         for number, places in stores:
-            learned = self.stores[number].all_learned
-            if learned is not None:
-                has_next[places] &= learned[label[places]]
+            supervised = self.stores[number].all_supervised
+            if supervised is not None:
+                has_next[places] &= supervised[label[places]]
         return has_next
 
     def _tokens_at(self, source: Ints, stores: list[tuple[int, Ints | slice]]) -> npt.NDArray[np.int32]:

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
+from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.document import DataError, Document, DocumentSource
-from highnoon.data.records.bad_records import BadRowError, BadRows
 from highnoon.data.sources.prepared_tokens import PreparedTokens
 
 
@@ -38,23 +38,23 @@ class LabeledDocuments(DocumentSource):
     def __init__(self, source: DocumentSource) -> None:
         self.source = source
         self.name = source.name
-        self.bad_rows = BadRows(_skips_bad(source))
+        self.bad_records = BadRecords(_skips_bad(source))
 
     def documents(self) -> Iterator[Document]:
-        self.bad_rows = BadRows(_skips_bad(self.source))
+        self.bad_records = BadRecords(_skips_bad(self.source))
         for document in self.source.documents():
             if document.label is None:
-                self.bad_rows.take(self._error(document))
+                self.bad_records.take(self._error(document))
             else:
                 yield document
         inner = _bad_rows(self.source)
         if inner is not None:
-            self.bad_rows.add(inner.report())
+            self.bad_records.add(inner.report())
 
-    def _error(self, document: Document) -> BadRowError:
+    def _error(self, document: Document) -> BadRecordError:
         place = f"{document.source} record {document.id}"
         field = getattr(_options(self.source), "label_field", "label")
-        return BadRowError(
+        return BadRecordError(
             f"{place}: expected a label, a string or an integer in the field `{field}`; received none; give "
             "it one, name another field with `label_field`, or leave the record out with skip_bad",
             "no label",
@@ -96,11 +96,11 @@ def _skips_bad(source: Any) -> bool:
     return bool(getattr(_options(source), "skip_bad", False))
 
 
-def _bad_rows(source: Any) -> BadRows | None:
+def _bad_rows(source: Any) -> BadRecords | None:
     while source is not None:
-        bad_rows = getattr(source, "bad_rows", None)
-        if bad_rows is not None:
-            found: BadRows = bad_rows
+        bad_records = getattr(source, "bad_records", None)
+        if bad_records is not None:
+            found: BadRecords = bad_records
             return found
         source = getattr(source, "source", None)
     return None

@@ -22,10 +22,11 @@ from highnoon.config import (
 )
 from highnoon.data.document import DataError, DocumentSource, SourceNotFoundError
 from highnoon.data.formats.by_name import ALL_SUFFIXES, DATA_SUFFIXES, FOLDER_SUFFIXES
+from highnoon.data.reading.lines import MAX_LINE_BYTES
 from highnoon.data.reading.remote import is_remote
 from highnoon.data.reading.text_splits import TEXT_SPLITS
 from highnoon.data.records.conversation_text import ChatTemplate
-from highnoon.data.records.read_options import MAX_LINE_BYTES, ReadOptions
+from highnoon.data.records.read_options import ReadOptions
 from highnoon.data.sources.chosen_domains import ChosenDomains
 from highnoon.data.sources.domain_folder import DomainFolder
 from highnoon.data.sources.files import GLOB_CHARACTERS, Files
@@ -82,10 +83,10 @@ def open_source(
         text_field: This and the following: see `highnoon.data.records.read_options.ReadOptions`.
         template: Text with the names of fields in braces.
         learned_fields: Fields of `template` that a model learns to write.
-        kind: What every row is: `"text"`, `"chat"`, `"instruction"` or `"preference"`.
+        kind: What every record is: `"text"`, `"chat"`, `"instruction"` or `"preference"`.
         chat_template: How conversations are written.
-        skip_bad: Leave out and count what cannot be used; `source.bad_rows.report()` tells.
-        check_ids: Whether a row whose `id` another row has is bad.
+        skip_bad: Leave out and count what cannot be used; `source.bad_records.report()` tells.
+        check_ids: Whether a record whose `id` another record has is bad.
         max_line_bytes: Longest line, in bytes.
         label_field: Field that holds the label of a record, for classification.
         domains: Read these domains only.
@@ -178,7 +179,7 @@ def require_source_options(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Reading(NamedTuple):
-    """How files and rows are read."""
+    """How files and records are read."""
 
     split: str
     options: ReadOptions
@@ -244,7 +245,7 @@ def _open_existing(path: pathlib.Path, name: str, how: _Reading) -> DocumentSour
 
 
 def _open_prepared(path: pathlib.Path, name: str, how: _Reading) -> DocumentSource:
-    # What would be checked or passed over in rows has been: there is none of it in tokens.
+    # What would be checked or passed over in records has been: there is none of it in tokens.
     if dataclasses.replace(how.options, check_ids=False, skip_bad=False) != ReadOptions():
         raise DataError(
             f"{path} is prepared already, and options of reading text change nothing there; give "

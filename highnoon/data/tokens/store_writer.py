@@ -20,12 +20,12 @@ from highnoon.data.tokens.token_store import (
     COLUMNS,
     LABELS_FILE,
     LABELS_TYPE,
-    LEARNED_FILE,
     MANIFEST_FILE,
     MAX_MANIFEST_BYTES,
     OPTIONAL_FILES,
     PROGRESS_FILE,
     STORE_VERSION,
+    SUPERVISED_FILE,
     TOKENS_FILE,
 )
 from highnoon.files.block_hashes import BLOCK_BYTES, BlockHasher, changed_block, num_blocks
@@ -139,7 +139,7 @@ class StoreWriter:
         names = self.progress.domain_names
         names += [domain for domain in dict.fromkeys(domains) if domain not in names]
         place = {name: number for number, name in enumerate(names)}
-        self._write_learned(encoded)
+        self._write_supervised(encoded)
         self._write("lengths.bin", encoded.lengths, COLUMNS["lengths.bin"])
         self._write("num_bytes.bin", encoded.num_bytes, COLUMNS["num_bytes.bin"])
         self._write("split_hashes.bin", encoded.split_hashes, COLUMNS["split_hashes.bin"])
@@ -170,16 +170,18 @@ class StoreWriter:
         if name in self._hashers and len(data):
             self._hashers[name].update(data)
 
-    def _write_learned(self, encoded: EncodedBatch) -> None:
-        if encoded.learned is None and LEARNED_FILE not in self._files:
+    def _write_supervised(self, encoded: EncodedBatch) -> None:
+        if encoded.supervised is None and SUPERVISED_FILE not in self._files:
             return
-        if LEARNED_FILE not in self._files:
-            # All tokens so far are learnt; most stores never need this file.
-            self._open(LEARNED_FILE, 0)
+        if SUPERVISED_FILE not in self._files:
+            # All tokens so far are supervised; most stores never need this file.
+            self._open(SUPERVISED_FILE, 0)
             for begin in range(0, self.progress.tokens, _FILL_BYTES):
-                self._write_bytes(LEARNED_FILE, b"\1" * min(_FILL_BYTES, self.progress.tokens - begin))
-        learned = np.ones(len(encoded.tokens), np.bool_) if encoded.learned is None else encoded.learned
-        self._write(LEARNED_FILE, learned, "u1")
+                self._write_bytes(SUPERVISED_FILE, b"\1" * min(_FILL_BYTES, self.progress.tokens - begin))
+        supervised = (
+            np.ones(len(encoded.tokens), np.bool_) if encoded.supervised is None else encoded.supervised
+        )
+        self._write(SUPERVISED_FILE, supervised, "u1")
 
     def _write_labels(self, labels: Sequence[str]) -> None:
         if LABELS_FILE not in self._files:

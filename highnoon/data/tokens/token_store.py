@@ -30,12 +30,12 @@ PROGRESS_FILE = "progress.json"
 TOKENS_FILE = "tokens.bin"
 
 # One byte a token, 1 where it is supervised; absent where all are.
-LEARNED_FILE = "learned.bin"
+SUPERVISED_FILE = "learned.bin"
 
 # One number a document, the index of its label in `label_names`; in stores of labeled documents alone.
 LABELS_FILE = "labels.bin"
 LABELS_TYPE = "<i4"
-OPTIONAL_FILES = frozenset({LEARNED_FILE, LABELS_FILE})
+OPTIONAL_FILES = frozenset({SUPERVISED_FILE, LABELS_FILE})
 
 # One value a document in each, beside the tokens themselves.
 COLUMNS: dict[str, str] = {
@@ -50,8 +50,8 @@ class TokenStore:
     """The tokens of a source's documents, memory-mapped; made by `tokenize` and `prepare`.
 
     `lengths` (tokens, framing included), `num_bytes` (UTF-8 bytes of the text) and `is_validation`
-    are arrays of shape (documents,); `tokens(i)`, `learned(i)` and `text(i)` give one document. In a store of
-    labeled documents `labels` is one, too: indices in `label_names`; else it is None.
+    are arrays of shape (documents,); `tokens(i)`, `supervised(i)` and `text(i)` give one document. In a store
+    of labeled documents `labels` is one, too: indices in `label_names`; else it is None.
 
     Manifest and columns are compared with their hashes when the store is opened, tokens a block of 1 MiB at a
     time when they are first read. Stores of older versions have no hashes: there only sizes and the range of
@@ -141,11 +141,11 @@ class TokenStore:
         return self._map(TOKENS_FILE, self.manifest["token_type"], self.tokenizer.vocab_size)
 
     @functools.cached_property
-    def all_learned(self) -> CheckedArray | None:
-        """Whether a model learns to write each of `all_tokens`, memory-mapped; None where all are learnt."""
-        if LEARNED_FILE not in self.manifest["sizes"]:
+    def all_supervised(self) -> CheckedArray | None:
+        """Whether a model learns to write each of `all_tokens`, memory-mapped; None where all are supervised."""
+        if SUPERVISED_FILE not in self.manifest["sizes"]:
             return None
-        return self._map(LEARNED_FILE, np.bool_, 2)
+        return self._map(SUPERVISED_FILE, np.bool_, 2)
 
     def _map(self, name: str, dtype: npt.DTypeLike, bound: int) -> CheckedArray:
         # Of its own length: what lies beyond may be half of a token that is being written.
@@ -160,13 +160,18 @@ class TokenStore:
             _remedy(self.folder),
         )
 
+    @property
+    def all_learned(self) -> CheckedArray | None:
+        """The former name of `all_supervised`."""
+        return self.all_supervised
+
     def check(self) -> None:
         """Compares all tokens with their hashes now rather than when they are first read.
 
         Raises:
             DamagedStoreError: some have changed.
         """
-        for values in (self.all_tokens, self.all_learned):
+        for values in (self.all_tokens, self.all_supervised):
             if values is not None:
                 values.check_all()
 
@@ -178,12 +183,16 @@ class TokenStore:
         self._require(document)
         return self.all_tokens[self.offsets[document] : self.offsets[document + 1]].astype(np.int32)
 
-    def learned(self, document: int) -> npt.NDArray[np.bool_]:
+    def supervised(self, document: int) -> npt.NDArray[np.bool_]:
         """Returns for each id of a document whether a model learns to write it."""
         self._require(document)
-        if self.all_learned is None:
+        if self.all_supervised is None:
             return np.ones(int(self.lengths[document]), np.bool_)
-        return np.array(self.all_learned[self.offsets[document] : self.offsets[document + 1]])
+        return np.array(self.all_supervised[self.offsets[document] : self.offsets[document + 1]])
+
+    def learned(self, document: int) -> npt.NDArray[np.bool_]:
+        """The former name of `supervised`."""
+        return self.supervised(document)
 
     def text(self, document: int) -> str:
         """Returns the text of a document: exactly, where the tokenizer is exact."""

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from highnoon.config import MAX_COUNT, ConfigError, TrainingConfig
-from highnoon.data.records.bad_records import describe_left_out
+from highnoon.config import MAX_COUNT, ConfigError, TrainingConfig, canonical_keys
+from highnoon.data.bad_records import describe_left_out
 from highnoon.training.frozen_models import frozen_hashes
 from highnoon.training.objective import describe_objective
 from highnoon.training.plans.plan_table import format_plan
@@ -61,7 +61,7 @@ _FREE_OPTIONS = {
     "validation_split",
     "learning_rate_scaling",
     "max_skipped_steps",
-    "fault_ladder",
+    "on_repeated_faults",
 }
 
 
@@ -71,6 +71,7 @@ def config_changes(now: dict[str, Any], then: dict[str, Any]) -> list[PlanChange
     def value(config: dict[str, Any], key: str) -> Any:
         return list(config[key]) if isinstance(config.get(key), tuple) else config.get(key)
 
+    then = canonical_keys(then)
     keys = sorted({*now, *then} - _FREE_OPTIONS)
     return [
         PlanChange("", key, value(now, key), value(then, key))

@@ -21,7 +21,7 @@ import tensorflow as tf
 from highnoon.callbacks import CallbackGroup
 from highnoon.callbacks.callback_group import CallbackFailed
 from highnoon.config import TrainingConfig
-from highnoon.data.records.bad_records import describe_left_out, left_out
+from highnoon.data.bad_records import describe_left_out, left_out
 from highnoon.data.sequences.streamed_rows import StreamedRows
 from highnoon.files.shown import shown
 from highnoon.training.checkpoints import checkpoint
@@ -568,7 +568,7 @@ class TrainingRun:
         Raises:
             FloatingPointError: there is no rung left, or nothing to go back to.
         """
-        progress, ladder = self.progress, self.config.fault_ladder
+        progress, ladder = self.progress, self.config.on_repeated_faults
         is_broken = self._find_non_finite() is not None
         rungs = [
             (place, rung)

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from highnoon.config import require_count
+from highnoon.data.bad_records import reason_for_nothing
 from highnoon.data.document import DataError, Document, DocumentSource
-from highnoon.data.records.bad_records import reason_for_nothing
-from highnoon.data.records.source_template import source_template
+from highnoon.data.sources.source_template import source_template
 from highnoon.data.tokens.splitting import split_hash, split_threshold
 from highnoon.tokenization import QWTTextTokenizer
 from highnoon.tokenization.special_tokens import SMALLEST_VOCAB_SIZE, SPECIAL_TOKENS
@@ -28,7 +28,7 @@ def train_tokenizer(
     max_bytes: int = 64_000_000,
     validation_split: float = 0.1,
 ) -> QWTTextTokenizer:
-    """Returns a byte-level BPE learned from the training side of `sources`.
+    """Returns a byte-level BPE trained on the training side of `sources`.
 
     Where they hold more than `max_bytes`, pieces of documents are sampled by a hash of their text, in
     proportion over all sources, so that the same text gives the same tokenizer. No held-out document is

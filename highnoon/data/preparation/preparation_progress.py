@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator
 
 from highnoon.data.document import DocumentSource
+from highnoon.data.preparation.fill_store import OnProgress
 from highnoon.data.reading.opening import is_packed
 from highnoon.data.reading.remote import RemotePath
-from highnoon.data.tokens.filling import OnProgress
 
 
 def expected_bytes(source: DocumentSource) -> int | None:

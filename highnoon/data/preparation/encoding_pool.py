@@ -20,7 +20,9 @@ from highnoon.tokenization import Tokenizer
 
 # The processes are plain interpreters, not children of `multiprocessing`: those would run the caller's
 # script once more where it has no `if __name__ == "__main__"`.
-_START = "import sys; sys.path[:] = {path!r}; from highnoon.data.tokens.encoding_worker import main; main()"
+_START = (
+    "import sys; sys.path[:] = {path!r}; from highnoon.data.preparation.encoding_worker import main; main()"
+)
 _AHEAD = 2
 
 
@@ -112,7 +114,7 @@ class _Worker:
     def encode(self, batch: Sequence[Document]) -> EncodedBatch:
         request = (
             [document.text for document in batch],
-            [document.learned for document in batch],
+            [document.supervised for document in batch],
             [document.marks for document in batch],
         )
         source, target = self._process.stdout, self._process.stdin

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 from highnoon.config import require_count, require_path
 from highnoon.data.document import DataError, DocumentSource
+from highnoon.data.preparation.encoding_pool import WorkerDiedError
+from highnoon.data.preparation.fill_store import fill_store
 from highnoon.data.sources.prepared_tokens import PreparedTokens
-from highnoon.data.tokens.encoding_pool import WorkerDiedError
-from highnoon.data.tokens.filling import fill_store
 from highnoon.data.tokens.splitting import split_threshold
 from highnoon.data.tokens.store_writer import read_progress
 from highnoon.data.tokens.token_store import PROGRESS_FILE, STORE_VERSION, DamagedStoreError, TokenStore

@@ -27,9 +27,9 @@ from highnoon.data import (
     tokenize,
     train_tokenizer,
 )
+from highnoon.data.preparation.encoding_pool import EncodingPool, WorkerDiedError
 from highnoon.data.records.read_options import ReadOptions
 from highnoon.data.tokens.encoding import encode_batch
-from highnoon.data.tokens.encoding_pool import EncodingPool, WorkerDiedError
 from highnoon.data.tokens.statistics import source_statistics
 from highnoon.data.tokens.token_store import DamagedStoreError
 from highnoon.files.folder_lock import folder_lock
@@ -39,7 +39,7 @@ NUM_DOCUMENTS = 90
 
 
 class Numbered(DocumentSource):
-    """Documents made from their numbers; of some only a part is learnt. Raises `stop` where it is told to."""
+    """Documents made from their numbers; of some only a part is supervised. Raises `stop` where it is told to."""
 
     name = "numbered"
 
@@ -71,7 +71,7 @@ def bpe() -> QWTTextTokenizer:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("highnoon.data.tokens.filling._BATCH_CHARACTERS", 200)
+    monkeypatch.setattr("highnoon.data.preparation.fill_store._BATCH_CHARACTERS", 200)
     monkeypatch.setattr("highnoon.data.tokens.store_writer._COMMIT_BYTES", 500)
 
 
@@ -99,12 +99,12 @@ def test_the_files_are_the_same_for_any_number_of_workers(
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_what_is_learnt_is_kept_from_the_first_document_on(tmp_path: pathlib.Path) -> None:
+def test_what_is_supervised_is_kept_from_the_first_document_on(tmp_path: pathlib.Path) -> None:
     store = prepare(Numbered(), ByteTokenizer(), tmp_path, num_workers=1)
     for number, document in enumerate(Numbered().documents()):
-        learned = encode_batch([document.text], [document.learned], ByteTokenizer()).learned
+        learned = encode_batch([document.text], [document.supervised], ByteTokenizer()).supervised
         expected = np.ones(store.lengths[number], np.bool_) if learned is None else learned
-        assert np.array_equal(store.learned(number), expected), number
+        assert np.array_equal(store.supervised(number), expected), number
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -144,7 +144,7 @@ def test_what_is_ready_can_be_read_and_stays_the_same(tmp_path: pathlib.Path, bp
     assert early.domain_names == later.domain_names
     for number in range(40):
         assert np.array_equal(early.tokens(number), later.tokens(number))
-        assert np.array_equal(early.learned(number), later.learned(number))
+        assert np.array_equal(early.supervised(number), later.supervised(number))
         assert np.array_equal(later.tokens(number), whole.tokens(number))
 
 
@@ -289,7 +289,7 @@ def test_a_tokenizer_that_cannot_be_sent_is_an_error_that_says_so() -> None:
 
 def test_a_worker_imports_neither_tensorflow_nor_keras() -> None:
     code = (
-        "import sys, highnoon.data.tokens.encoding_worker, highnoon.tokenization\n"
+        "import sys, highnoon.data.preparation.encoding_worker, highnoon.tokenization\n"
         "print([name for name in ('tensorflow', 'keras', 'torch', 'jax') if name in sys.modules])"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -1,7 +1,7 @@
-"""Which files of rows give other documents than in earlier versions.
+"""Which files of records give other documents than in earlier versions.
 
 Fields are now chosen by what they hold, not by their names, and turns of a conversation have more names of
-roles and flags of what is learned.
+roles and flags of what is supervised.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.formats.by_name import format_of, reader_of
 from highnoon.data.reading.lines import raw_lines
 from highnoon.data.reading.opening import is_packed
 from highnoon.data.reading.remote import FilePath, RemotePath
-from highnoon.data.records.bad_records import BadRowError, BadRows
 from highnoon.data.records.chat_turns import LEARN_FIELDS
-from highnoon.data.records.earlier_turns import earlier_turns, present_turns
 from highnoon.data.records.read_options import ReadOptions
 from highnoon.data.records.record_kind import (
     CHAT_FIELDS,
@@ -29,13 +28,14 @@ from highnoon.data.records.record_kind import (
     TEXT_FIELDS,
     first_field,
     present_fields,
-    row_kind,
+    record_kind,
 )
-from highnoon.data.records.record_renderer import RowRenderer
+from highnoon.data.records.record_renderer import RecordRenderer
 from highnoon.data.records.record_values import is_absent
+from highnoon.data.sources.earlier_turns import earlier_turns, present_turns
 from highnoon.tokenization.chat.chat_template import TOOL_FIELDS
 
-_FIRST_ROWS = 64
+_FIRST_RECORDS = 64
 _LINES = (".jsonl", ".ndjson")
 _TABLES = (".csv", ".tsv")
 _RECORDS = (".tfrecord", ".tfrecords", ".array_record", ".arrayrecord", ".parquet")
@@ -63,54 +63,54 @@ _ROLE_FORM = re.compile(rb'\\?"(?:role|content)\\?"\s*:')
 _FROM_FORM = re.compile(rb'\\?"(?:from|value)\\?"\s*:')
 _TOLD_OR_CHAT = re.compile(_TOLD.pattern + rb"|" + _CHAT.pattern + rb"|" + _CHAT_TEXT.pattern)
 
-# Reasons for which a row was bad before, too, where it was read as what it is read as now.
+# Reasons for which a record was bad before, too, where it was read as what it is read as now.
 _STILL_BAD = ("not text", "lone surrogate", "not UTF-8")
 _NOT_A_NUMBER = re.compile(rb'(?:^|[,\t"])(?:nan|NaN)(?:$|[,\t"\r\n])')
 _NAMELESS_INDEX = re.compile(rb'(?:"")?[,\t]')
 
 
 def is_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
-    """Returns whether a file of rows may give other documents than in earlier versions.
+    """Returns whether a file of records may give other documents than in earlier versions.
 
     The fingerprint of such a file must differ from the one that it had; that of any other must not. Lines of
-    JSON are searched for a field without content. Of tables and records, the names of the first rows tell
+    JSON are searched for a field without content. Of tables and records, the names of the first records tell
     whether a field without content could give way to another.
 
     Args:
-        path: A file of rows.
-        options: How its rows are read.
+        path: A file of records.
+        options: How its records are read.
 
     Raises:
         DataError: the file cannot be read.
     """
     form = format_of(path)
     if form == ".json":
-        # It was text: its fingerprint differs by the name of its form, and its rows need no look.
+        # It was text: its fingerprint differs by the name of its form, and its records need no look.
         return False
     if form in _TABLES and not isinstance(path, RemotePath) and _is_table_read_otherwise(path, options):
         return True
     if options.text_field is not None or options.template is not None:
         return False
     if form in _LINES and not isinstance(path, RemotePath):
-        renderer = RowRenderer(options)
+        renderer = RecordRenderer(options)
         lines = _found_lines(path, options, _TOLD_OR_CHAT)
         return any(_may_change(line) and _changes(line, renderer) for line in lines)
     if form in _RECORDS and (is_packed(path) or (isinstance(path, RemotePath) and form != ".parquet")):
-        # They would be copied whole for their first rows.
+        # They would be copied whole for their first records.
         return True
     return _is_ambiguous(_first_names(path, options))
 
 
 def _is_table_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
     """Whether a table has a cell that counts as null now, or an index for which it was refused."""
-    names = next(raw_lines(path, BadRows(skip=True), options.max_line_bytes), None)
+    names = next(raw_lines(path, BadRecords(skip=True), options.max_line_bytes), None)
     if names is not None and _NAMELESS_INDEX.match(names[2]):
         return True
     return next(_found_lines(path, options, _NOT_A_NUMBER), None) is not None
 
 
 def _found_lines(path: FilePath, options: ReadOptions, pattern: re.Pattern[bytes]) -> Any:
-    skipped = BadRows(skip=True)
+    skipped = BadRecords(skip=True)
     return (line for _, _, line in raw_lines(path, skipped, options.max_line_bytes) if pattern.search(line))
 
 
@@ -118,18 +118,21 @@ def _first_names(path: FilePath, options: ReadOptions) -> set[str]:
     reader = reader_of(path)
     if reader is None:
         return set()
-    rows = reader(path, options, BadRows(skip=True))
+    records = reader(path, options, BadRecords(skip=True))
     try:
         return {
-            name for row in itertools.islice(rows, _FIRST_ROWS) for name in row.values if name in KNOWN_FIELDS
+            name
+            for record in itertools.islice(records, _FIRST_RECORDS)
+            for name in record.values
+            if name in KNOWN_FIELDS
         }
-    except BadRowError:
+    except BadRecordError:
         # Reading raises or counts it, and gives no document before it.
         return set()
 
 
 def _is_ambiguous(names: Collection[str]) -> bool:
-    """Whether a row with these fields could be read another way when one of them is without content."""
+    """Whether a record with these fields could be read another way when one of them is without content."""
     kinds = [
         any(name in names for name in TEXT_FIELDS),
         any(name in names for name in CHAT_FIELDS),
@@ -155,7 +158,7 @@ def _may_change(line: bytes) -> bool:
     )
 
 
-def _changes(line: bytes, renderer: RowRenderer) -> bool:
+def _changes(line: bytes, renderer: RecordRenderer) -> bool:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
@@ -164,12 +167,12 @@ def _changes(line: bytes, renderer: RowRenderer) -> bool:
         return False
     options = renderer.options
     before = _chosen_by_name(values, options)
-    kind = options.kind or row_kind(present_fields(values))
+    kind = options.kind or record_kind(present_fields(values))
     now: tuple[Any, ...] | None = (kind, *_fields(kind, present_fields(values)))
     try:
         if not renderer.render(values, "").text.strip():
             now = None
-    except BadRowError as error:
+    except BadRecordError as error:
         if error.reason in _STILL_BAD and before in (now, None):
             return False
         now = None
@@ -183,9 +186,9 @@ def _changes(line: bytes, renderer: RowRenderer) -> bool:
 
 
 def _chosen_by_name(values: Mapping[str, Any], options: ReadOptions) -> tuple[Any, ...] | None:
-    """The kind and the fields of a row by the names alone; None where that gave no document."""
+    """The kind and the fields of a record by the names alone; None where that gave no document."""
     names = [name for name in values if name != "completion"]
-    kind = options.kind or row_kind(names)
+    kind = options.kind or record_kind(names)
     if kind is None:
         return None
     fields = _fields(kind, names)
@@ -214,7 +217,7 @@ def _was_read(kind: str, held: Sequence[Any], further_input: Any) -> bool:
 def _conversation_fields(
     kind: str | None, fields: Sequence[str | None], values: Mapping[str, Any]
 ) -> list[str]:
-    """The fields of a row that hold conversations; an answer that is text is none."""
+    """The fields of a record that hold conversations; an answer that is text is none."""
     if kind == "chat":
         return [field for field in fields if field is not None]
     answers = [*fields, "prompt"] if kind == "preference" else []

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from highnoon.data import DataError, DocumentSource, train_tokenizer
+from highnoon.data.preparation.train_tokenizer import _sample, _training_pieces
 from highnoon.data.tokens.splitting import split_hash, split_threshold
-from highnoon.data.tokens.tokenizer_training import _sample, _training_pieces
 from highnoon.tokenization import QWTTextTokenizer, TokenizerError
 
 MakeSource = Callable[..., DocumentSource]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from highnoon.data import DataError, Document, DocumentSource, Files, TokenStore, tokenize
+from highnoon.data.preparation.tokenize import default_cache_dir
 from highnoon.data.tokens.splitting import split_hash, split_threshold
-from highnoon.data.tokens.tokenizing import default_cache_dir
 from highnoon.tokenization import ByteTokenizer, QWTTextTokenizer, Tokenizer
 
 TEXTS = ["first text", "second, with é and 日本 <|eos|>", "  third\r\n\n", "four"]
@@ -47,7 +47,7 @@ def test_many_batches_give_the_same_tokens_as_one_by_one(
     chooser = random.Random(0)
     texts = ["x" * chooser.randrange(1, 90) for _ in range(300)]
     whole = tokenize(make_source(texts), ByteTokenizer(), tmp_path / "whole")
-    monkeypatch.setattr("highnoon.data.tokens.filling._BATCH_CHARACTERS", 50)
+    monkeypatch.setattr("highnoon.data.preparation.fill_store._BATCH_CHARACTERS", 50)
     parts = tokenize(make_source(texts), ByteTokenizer(), tmp_path / "parts")
     assert np.array_equal(whole.all_tokens, parts.all_tokens)
     assert np.array_equal(whole.is_validation, parts.is_validation)

@@ -16,6 +16,7 @@ from highnoon.config import (
     ConfigError,
     ModelConfig,
     TrainingConfig,
+    canonical_keys,
     default,
     get_preset_config,
     is_given,
@@ -42,7 +43,8 @@ def test_configurations_cannot_be_changed_in_place():
 @pytest.mark.parametrize("alias, field", [(a, f) for a, f in module.ALIASES.items()])
 def test_every_alias_sets_its_field(alias, field):
     owner = ModelConfig if field in {f.name for f in dataclasses.fields(ModelConfig)} else TrainingConfig
-    value = 1 if field in ("num_experts_per_tok", "num_heads") else 8
+    values = {"num_experts_per_tok": 1, "num_heads": 1, "on_repeated_faults": ("go_back",)}
+    value = values.get(field, 8)
     assert getattr(owner(**{alias: value}), field) == value
 
 
@@ -217,3 +219,25 @@ def test_an_override_of_a_shared_name_is_the_models():
     config = override(Config(), max_seq_length=77, grad_clip=2)
     assert (config.model.max_seq_length, config.training.max_seq_length) == (77, 2048)
     assert config.training.gradient_clip == 2.0
+
+
+def test_the_former_name_of_a_field_is_read_from_files_and_saved_runs(tmp_path):
+    (tmp_path / "run.yaml").write_text("training: {fault_ladder: [go_back]}\n")
+    config = Config.load(tmp_path / "run.yaml").training
+    assert config.on_repeated_faults == config.fault_ladder == ("go_back",)
+    saved = config.to_dict()
+    saved["fault_ladder"] = list(saved.pop("on_repeated_faults"))
+    assert TrainingConfig(**saved) == TrainingConfig.of_model(saved) == config
+    assert canonical_keys(saved) == {**config.to_dict(), "on_repeated_faults": ["go_back"]}
+
+
+@pytest.mark.parametrize(
+    "config", [ModelConfig(), TrainingConfig()], ids=lambda config: type(config).__name__
+)
+def test_the_range_of_a_number_stands_with_its_field(config):
+    """So that a new field cannot be left unchecked."""
+    for field in dataclasses.fields(config):
+        if str(field.type).startswith("float"):
+            assert field.metadata["limits"], field.name
+        if str(field.type).startswith("tuple"):
+            assert field.metadata["choices"], field.name

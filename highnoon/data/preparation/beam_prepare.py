@@ -11,16 +11,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from highnoon.data.bad_records import BadRecords, describe_left_out
 from highnoon.data.cleaning import CleanedSource, ExactDuplicates, StatelessStep, Step
 from highnoon.data.cleaning.report import KEPT, READ, CleaningReport, Event
 from highnoon.data.document import DataError, DocumentSource
-from highnoon.data.records.bad_records import BadRows, describe_left_out
-from highnoon.data.records.record_source import RowSource
-from highnoon.data.records.source_template import source_template
-from highnoon.data.sources.domain_folder import DomainFolder
-from highnoon.data.sources.files import Files
-from highnoon.data.sources.open_source import open_source
-from highnoon.data.tokens.beam_stages import (
+from highnoon.data.preparation.beam_stages import (
     CleanAlone,
     Cleaned,
     Counted,
@@ -37,10 +32,15 @@ from highnoon.data.tokens.beam_stages import (
     write_piece,
     write_tallies,
 )
-from highnoon.data.tokens.preparation import is_finished, mendable, preparation_lock
+from highnoon.data.preparation.prepare import is_finished, mendable, preparation_lock
+from highnoon.data.preparation.tokenize import require_training, store_key
+from highnoon.data.records.record_source import RecordSource
+from highnoon.data.sources.domain_folder import DomainFolder
+from highnoon.data.sources.files import Files
+from highnoon.data.sources.open_source import open_source
+from highnoon.data.sources.source_template import source_template
 from highnoon.data.tokens.store_writer import StoreWriter
 from highnoon.data.tokens.token_store import PROGRESS_FILE, TokenStore
-from highnoon.data.tokens.tokenizing import require_training, store_key
 from highnoon.files.expand_home import expand_home
 from highnoon.tokenization import Tokenizer
 
@@ -114,7 +114,7 @@ def _require_divisible(steps: Sequence[Step]) -> None:
 def _require_unchecked_ids(source: DocumentSource) -> None:
     inner: Any = source
     while inner is not None:
-        if isinstance(inner, RowSource) and inner.options.check_ids:
+        if isinstance(inner, RecordSource) and inner.options.check_ids:
             raise DataError(
                 f"`check_ids` compares each row of {source.name} with all before it, which no "
                 f"pipeline of many workers can do; open it without, or use `prepare`"
@@ -240,7 +240,7 @@ def _join(
 
 def _left_out(source: DocumentSource, pieces: pathlib.Path) -> dict[str, Any]:
     """What the workers left out, as one reading of the whole source would report it."""
-    whole = BadRows(skip=True)
+    whole = BadRecords(skip=True)
     if isinstance(source, DomainFolder):
         for domain in source.empty_domains:
             whole.count("domain without files", str(source.root / domain))

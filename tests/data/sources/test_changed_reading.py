@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from highnoon.data import Files
-from highnoon.data.records.changed_reading import is_read_otherwise
 from highnoon.data.records.read_options import ReadOptions
+from highnoon.data.sources.changed_reading import is_read_otherwise
 
 TURNS = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
 
@@ -22,15 +22,15 @@ OLD_TXT = "feefacd7e149dd6b25828a3eebe5d7b9"
 OLD_CHANGED = "465e3241b847456cde71f29b87e574ff"
 
 
-def write(folder: pathlib.Path, rows: list[Any], name: str = "a.jsonl") -> pathlib.Path:
-    text = "".join(json.dumps(row) + "\n" for row in rows)
+def write(folder: pathlib.Path, records: list[Any], name: str = "a.jsonl") -> pathlib.Path:
+    text = "".join(json.dumps(record) + "\n" for record in records)
     (folder / name).write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
     return folder / name
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
 @pytest.mark.parametrize(
-    "row",
+    "record",
     [
         {"text": "words", "id": None},
         {"text": "", "id": 1},
@@ -52,14 +52,14 @@ def write(folder: pathlib.Path, rows: list[Any], name: str = "a.jsonl") -> pathl
     ],
 )
 def test_a_file_whose_documents_stay_keeps_its_fingerprint(
-    tmp_path: pathlib.Path, row: Any, name: str
+    tmp_path: pathlib.Path, record: Any, name: str
 ) -> None:
-    assert not is_read_otherwise(write(tmp_path, [{"text": "words"}, row], name), ReadOptions())
+    assert not is_read_otherwise(write(tmp_path, [{"text": "words"}, record], name), ReadOptions())
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
 @pytest.mark.parametrize(
-    "row",
+    "record",
     [
         {"text": None, "messages": TURNS},
         {"text": "", "content": "words"},
@@ -86,8 +86,8 @@ def test_a_file_whose_documents_stay_keeps_its_fingerprint(
         {"chosen": [TURNS[0], {"role": "Assistant", "content": "A"}], "rejected": TURNS},
     ],
 )
-def test_a_file_whose_documents_changed_gets_another(tmp_path: pathlib.Path, row: Any, name: str) -> None:
-    assert is_read_otherwise(write(tmp_path, [{"text": "words"}] * 100 + [row], name), ReadOptions())
+def test_a_file_whose_documents_changed_gets_another(tmp_path: pathlib.Path, record: Any, name: str) -> None:
+    assert is_read_otherwise(write(tmp_path, [{"text": "words"}] * 100 + [record], name), ReadOptions())
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_of_tables_the_names_tell(tmp_path: pathlib.Path, text: str, is_otherwis
     assert is_read_otherwise(tmp_path / "a.csv", ReadOptions()) is is_otherwise
 
 
-def test_the_fingerprint_of_ordinary_rows_is_that_of_earlier_versions(tmp_path: pathlib.Path) -> None:
+def test_the_fingerprint_of_ordinary_records_is_that_of_earlier_versions(tmp_path: pathlib.Path) -> None:
     ordinary = write(tmp_path, [{"text": "one", "id": 1}, {"text": "two", "id": None}])
     (tmp_path / "b.csv").write_text("text,id\none,1\n")
     (tmp_path / "c.txt").write_text("one\n")
@@ -140,9 +140,9 @@ def test_conversations_with_roles_or_flags_that_are_new_get_another_fingerprint(
         assert is_read_otherwise(file, ReadOptions()) is is_otherwise
 
 
-def test_the_rows_of_a_json_file_are_not_read_for_its_fingerprint(
+def test_the_records_of_a_json_file_are_not_read_for_its_fingerprint(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.json").write_text("[" + "1," * 1000 + "1]")
-    monkeypatch.setattr("highnoon.data.records.changed_reading.reader_of", lambda path: pytest.fail("read"))
+    monkeypatch.setattr("highnoon.data.sources.changed_reading.reader_of", lambda path: pytest.fail("read"))
     assert not is_read_otherwise(tmp_path / "a.json", ReadOptions())

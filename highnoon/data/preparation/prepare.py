@@ -8,9 +8,10 @@ import pathlib
 from collections.abc import Iterator
 
 from highnoon.data.document import DataError, DocumentSource
-from highnoon.data.tokens.encoding_pool import WorkerDiedError
-from highnoon.data.tokens.filling import fill_store
-from highnoon.data.tokens.preparation_progress import expected_bytes, preparation_progress
+from highnoon.data.preparation.encoding_pool import WorkerDiedError
+from highnoon.data.preparation.fill_store import fill_store
+from highnoon.data.preparation.preparation_progress import expected_bytes, preparation_progress
+from highnoon.data.preparation.tokenize import require_training, require_workers, store_key
 from highnoon.data.tokens.splitting import split_threshold
 from highnoon.data.tokens.store_writer import read_progress
 from highnoon.data.tokens.token_store import (
@@ -23,7 +24,6 @@ from highnoon.data.tokens.token_store import (
     TokenStore,
     read_manifest,
 )
-from highnoon.data.tokens.tokenizing import require_training, require_workers, store_key
 from highnoon.files.expand_home import expand_home
 from highnoon.files.folder_lock import LOCK_FILE, FolderLockedError, folder_lock
 from highnoon.tokenization import Tokenizer

@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from highnoon.data import Files
-from highnoon.data.tokens.preparation_progress import expected_bytes
+from highnoon.data.preparation.preparation_progress import expected_bytes
 
 
 def test_plain_files_say_how_much_they_hold(tmp_path: pathlib.Path) -> None:

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from highnoon.data.records.bad_records import BadRowError
+from highnoon.data.bad_records import BadRecordError
 from highnoon.data.records.chat_turns import chat_turns
 from highnoon.data.records.record_values import plain_value
 from highnoon.tokenization.chat.chat_template import TOOL_FIELDS, has_words, is_learned
 
-# (role, content, whether it is learned) of each turn.
+# (role, content, whether it is supervised) of each turn.
 Turns = list[tuple[str, Any, bool]]
 
 _ROLES = {
@@ -24,7 +24,7 @@ def earlier_turns(value: Any, is_default: bool) -> Turns | None:
     """Returns the turns that earlier versions read, None where they raised an error.
 
     Args:
-        value: A conversation of a row, as parsed from JSON.
+        value: A conversation of a record, as parsed from JSON.
         is_default: Whether the default template writes it, which takes text alone.
     """
     if isinstance(value, str):
@@ -47,7 +47,7 @@ def present_turns(value: Any, is_default: bool) -> Turns | None:
     """Returns the turns that are read now, None where they are an error; see `earlier_turns`."""
     try:
         turns = chat_turns(plain_value(value, ""), "", "")
-    except BadRowError:
+    except BadRecordError:
         return None
     if is_default and not all(map(_is_text_alone, turns)):
         return None
@@ -61,7 +61,7 @@ def _earlier_turn(turn: Any, is_default: bool) -> tuple[str, Any, bool] | None:
     name = turn.get(role_field)
     if not isinstance(name, str) or words_field not in turn:
         return None
-    # What else a turn had was kept, and `content` beside `value` took its place.
+    # What else a turn had was kept, and `content` beside `value` took its location.
     role, words = _ROLES.get(name, name), turn.get("content", turn[words_field])
     if is_default and not isinstance(words, str):
         return None

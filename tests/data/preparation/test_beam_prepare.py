@@ -16,9 +16,9 @@ from highnoon.data.cleaning import (
     PersonalData,
     Step,
 )
+from highnoon.data.preparation import beam_stages
+from highnoon.data.preparation.beam_prepare import beam_prepare
 from highnoon.data.records.read_options import ReadOptions
-from highnoon.data.tokens import beam_stages
-from highnoon.data.tokens.beam_preparation import beam_prepare
 from highnoon.tokenization import ByteTokenizer
 
 pytest.importorskip("apache_beam")

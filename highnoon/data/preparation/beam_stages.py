@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from highnoon.data.bad_records import left_out
 from highnoon.data.cleaning import StatelessStep
 from highnoon.data.cleaning.exact_duplicates import duplicate_hash
 from highnoon.data.cleaning.report import DROPPED, Event, Tally, count_bytes, judge_all, merge_tallies
 from highnoon.data.cleaning.step import Judge
 from highnoon.data.document import Document, DocumentSource
-from highnoon.data.records.bad_records import left_out
+from highnoon.data.preparation.fill_store import document_batches
 from highnoon.data.tokens.encoding import EncodedBatch, encode_batch
-from highnoon.data.tokens.filling import document_batches
 from highnoon.files.name_path import name_path
 from highnoon.tokenization import Tokenizer
 
@@ -117,7 +117,7 @@ def write_piece(group: tuple[Place, Iterable[Placed]], tokenizer: Tokenizer, fol
     for place, batch in enumerate(document_batches(ordered)):
         encoded = encode_batch(
             [document.text for document in batch],
-            [document.learned for document in batch],
+            [document.supervised for document in batch],
             tokenizer,
             [document.marks for document in batch],
         )

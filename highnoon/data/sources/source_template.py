@@ -10,7 +10,7 @@ from typing import Any
 from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.formats.by_name import reader_of
 from highnoon.data.reading.remote import FilePath
-from highnoon.data.records.record_source import RowSource
+from highnoon.data.records.record_source import RecordSource
 from highnoon.data.sources.domain_folder import DomainFolder
 from highnoon.data.sources.files import Files
 from highnoon.data.sources.prepared_tokens import PreparedTokens
@@ -22,12 +22,12 @@ _MOST_DOCUMENTS, _FEWEST_DOCUMENTS, _MOST_CHARACTERS = 1000, 16, 4_000_000
 def source_template(source: DocumentSource) -> ChatTemplate | None:
     """Returns the chat template of a source, None where its documents are not conversations.
 
-    Where nothing but the rows themselves says what they are, the first documents of each file of rows are
-    read: of each domain up to 1,000, or 16 of each file, and up to 4 million characters. A row that cannot be
+    Where nothing but the records themselves says what they are, the first documents of each file of records are
+    read: of each domain up to 1,000, or 16 of each file, and up to 4 million characters. A record that cannot be
     used ends the look at its file: who reads the source reports it.
     """
     inner: Any = source
-    while inner is not None and not isinstance(inner, (RowSource, PreparedTokens)):
+    while inner is not None and not isinstance(inner, (RecordSource, PreparedTokens)):
         inner = getattr(inner, "source", None)
     if isinstance(inner, PreparedTokens):
         return inner.tokenizer.chat_template
@@ -37,13 +37,13 @@ def source_template(source: DocumentSource) -> ChatTemplate | None:
     return inner.options.chat() if is_found else None
 
 
-def _parts(source: RowSource) -> Sequence[RowSource]:
+def _parts(source: RecordSource) -> Sequence[RecordSource]:
     """The domains of a source, or the source itself."""
     return source.parts if isinstance(source, DomainFolder) else [source]
 
 
-def _has_conversation(source: RowSource) -> bool:
-    # A copy counts its own bad rows.
+def _has_conversation(source: RecordSource) -> bool:
+    # A copy counts its own bad records.
     files = [copy.copy(source)]
     if isinstance(source, Files):
         files = [_only(source, path) for path in source.paths if reader_of(path)]
@@ -52,7 +52,7 @@ def _has_conversation(source: RowSource) -> bool:
     for file in files:
         try:
             for document in itertools.islice(file.documents(), num_documents):
-                if document.marks or document.learned is not None:
+                if document.marks or document.supervised is not None:
                     return True
                 num_characters += len(document.text)
                 if num_characters > _MOST_CHARACTERS:

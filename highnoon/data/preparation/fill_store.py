@@ -7,11 +7,11 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from highnoon.data.bad_records import left_out, reason_for_nothing
 from highnoon.data.document import DataError, Document, DocumentSource
-from highnoon.data.records.bad_records import left_out, reason_for_nothing
-from highnoon.data.records.source_template import source_template
+from highnoon.data.preparation.encoding_pool import EncodingPool
+from highnoon.data.sources.source_template import source_template
 from highnoon.data.tokens.encoding import EncodedBatch, encode_batch
-from highnoon.data.tokens.encoding_pool import EncodingPool
 from highnoon.data.tokens.store_writer import StoreWriter
 from highnoon.tokenization import Tokenizer
 
@@ -113,9 +113,9 @@ def _encoded(
     workers = usable_cores() if num_workers is None else num_workers
     alone = None if workers == 1 else _BATCHES_ALONE if num_workers is None else 0
     for batch in itertools.islice(batches, alone):
-        learned = [document.learned for document in batch]
+        supervised = [document.supervised for document in batch]
         marks = [document.marks for document in batch]
-        yield batch, encode_batch([document.text for document in batch], learned, tokenizer, marks)
+        yield batch, encode_batch([document.text for document in batch], supervised, tokenizer, marks)
     for first in batches:
         with EncodingPool(tokenizer, workers) as pool:
             yield from pool.encoded(itertools.chain([first], batches))
