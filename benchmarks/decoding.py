@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from report import write_report
+from lib.report import write_report
 
 import highnoon as hn
 from highnoon.inference import SpeculativeGenerator, generate

@@ -1,4 +1,4 @@
-"""What the training loop costs beside the compiled step.
+"""What the training loop costs on top of the compiled step.
 
     python benchmarks/loop_overhead.py
 
@@ -23,7 +23,7 @@ import time
 from typing import Any
 
 import keras
-from report import write_report
+from lib.report import write_report
 
 import highnoon as hn
 from highnoon.callbacks import EventCallback

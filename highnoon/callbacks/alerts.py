@@ -9,10 +9,10 @@ from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
 from highnoon.config import ConfigError
+from highnoon.files.nearest_name import unknown_name
 from highnoon.files.printable import printable
 from highnoon.files.shown import shown
 from highnoon.monitoring import ACTIONS, Alert, AlertEngine, AlertRule, default_rules, parse_rule
-from highnoon.monitoring.nearest_name import unknown_name
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.CRITICAL}
 _CUT = 0.5
@@ -125,8 +125,8 @@ def _with_actions(rules: list[AlertRule], actions: Mapping[str, str | None]) -> 
     named = {rule.name: rule for rule in rules}
     for name, action in actions.items():
         if name not in named:
-            raise unknown_name("rule", str(name), named)
+            raise ValueError(unknown_name("rule", str(name), named))
         if action is not None and (not isinstance(action, str) or action not in ACTIONS):
-            raise unknown_name("action", str(action), ACTIONS)
+            raise ValueError(unknown_name("action", str(action), ACTIONS))
         named[name].action = named[name].action if action is None else action
     return [rule for rule in rules if actions.get(rule.name, rule.action) is not None]

@@ -26,7 +26,7 @@ class EventCallback(keras.callbacks.Callback):
     | `checkpoint_saved` | `path`, `step` |
     | `train_end` | `step`, `summary` (what `Trainer.train` returns), `best_checkpoint` (a path or None) |
     | `step_skipped` | `step`, `in_a_row`, `loss`, `grad_norm`, `position`, `path` of the kept batch or None |
-    | `fault_answered` | `answer` (a rung of `fault_ladder`), `reason`, `step`, `learning_rate_factor` |
+    | `fault_answered` | `answer` (one of `on_repeated_faults`), `reason`, `step`, `learning_rate_factor` |
     | `micro_batch_halved` | `step`, `micro_batch_size` |
     | `sample` | `stage`, `step`, `samples` (a list of `prompt`, `text`), from the callback `SampleText` |
     | `alert` | `stage`, `step`, `rule`, `severity`, `value`, `message`, `advice`, `action` (see `Alert`) |

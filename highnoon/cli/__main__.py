@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import logging
 import os
 import sys
@@ -32,6 +31,7 @@ from highnoon.cli import (
 )
 from highnoon.cli.error_line import abort_line, error_line, is_out_of_memory, memory_limit
 from highnoon.cli.supervised import can_supervise, run_supervised
+from highnoon.files.nearest_name import nearest_name
 from highnoon.files.printable import printable
 from highnoon.files.printable_stream import printable_output
 
@@ -108,8 +108,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     takes_fields = getattr(VERBS[arguments.verb], "TAKES_FIELDS", False)
     if leftover and not (takes_fields and "." in leftover[0]):
         known = [option for action in arguments.verb_parser._actions for option in action.option_strings]
-        near = difflib.get_close_matches(leftover[0].split("=")[0], known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = nearest_name(leftover[0].split("=")[0], known)
+        hint = f"; did you mean {near}?" if near is not None else ""
         arguments.verb_parser.error(f"unrecognized arguments: {' '.join(leftover)}{hint}")
     arguments.leftover = leftover
     return arguments

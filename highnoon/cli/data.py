@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int | None:
 
 def run_inspect(arguments: argparse.Namespace) -> None:
     from highnoon.data import TokenStore
-    from highnoon.data.records.bad_records import describe_left_out
+    from highnoon.data.bad_records import describe_left_out
     from highnoon.files.terminal_console import TerminalConsole
 
     require_count("--documents", arguments.documents, least=0)
@@ -109,7 +109,7 @@ def marked_text(store: Any, document: int, most_characters: int = 2000) -> str:
 
 def run_stats(arguments: argparse.Namespace) -> None:
     from highnoon.data import TokenStore
-    from highnoon.data.records.bad_records import describe_left_out, left_out
+    from highnoon.data.bad_records import describe_left_out, left_out
     from highnoon.data.sources.prepared_tokens import is_prepared
     from highnoon.data.tokens.statistics import source_statistics, store_statistics
 

@@ -80,9 +80,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _require_sound(arguments: argparse.Namespace, folders: Sequence[pathlib.Path]) -> None:
     """Checks before the tokenizer is trained what the preparation would refuse after it."""
-    from highnoon.data.tokens.preparation import require_free
+    from highnoon.data.preparation.prepare import require_free
+    from highnoon.data.preparation.tokenize import require_workers
     from highnoon.data.tokens.splitting import split_threshold
-    from highnoon.data.tokens.tokenizing import require_workers
 
     require_workers(arguments.workers)
     split_threshold(arguments.validation_split)
@@ -95,7 +95,7 @@ def _prepare_next(
 ) -> None:
     """Prepares the first of `sources`, says what came of it, and takes it off the list."""
     from highnoon.data import prepare
-    from highnoon.data.records.bad_records import describe_left_out
+    from highnoon.data.bad_records import describe_left_out
 
     store = prepare(
         sources[0],

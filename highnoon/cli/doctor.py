@@ -40,7 +40,7 @@ SUPPORTED_PYTHON = ((3, 11), (3, 13))
 # Runs in its own process: a TensorFlow built for another processor ends it with a signal.
 PROBE = """
 import json, keras, tensorflow as tf
-from highnoon.data.tokens.tokenizing import default_cache_dir
+from highnoon.data.preparation.tokenize import default_cache_dir
 from highnoon.models.memory import available_memory
 devices = [device.device_type for device in tf.config.list_logical_devices()]
 result = float(tf.reduce_sum(tf.matmul(tf.ones((8, 8)), tf.ones((8, 8)))))

@@ -1,12 +1,31 @@
-"""Files, hubs and the embedded corpus to batches, as a pure function of (seed, step)."""
+"""Files, hubs and the embedded corpus to batches, as a pure function of (seed, step).
 
+The rooms, from the bottom; each imports only from those above it in this list (an import contract checks it):
+
+- `document`: `Document`, `DocumentSource` and `DataError`. `bad_records`: raises or counts what cannot be used.
+- `reading`: files, local or remote, to bytes, lines and texts.
+- `records`: records (rows of files) to documents.
+- `formats`: file formats to records. `tokens`: tokenized documents on disk.
+- `sources`: files, folders, hubs and prepared tokens as sources of documents.
+- `cleaning`: steps that drop or change documents.
+- `preparation`: a source to tokens on disk, once.
+- `sequences`: tokens to the rows of batches.
+- `text_dataset`: text and a tokenizer as one object.
+
+A *record* is a row of a file; a *row*, or packed sequence, is a row of a batch.
+"""
+
+from highnoon.data.bad_records import BadRecords
 from highnoon.data.cleaning import CleanedSource
 from highnoon.data.cleaning.contamination import find_contamination
 from highnoon.data.cleaning.filtered import FilteredSource
 from highnoon.data.document import DataError, Document, DocumentSource, SourceNotFoundError
-from highnoon.data.records.bad_records import BadRows
+from highnoon.data.preparation.prepare import prepare
+from highnoon.data.preparation.tokenize import tokenize
+from highnoon.data.preparation.train_tokenizer import train_tokenizer
 from highnoon.data.records.preference_pair import PreferencePair
 from highnoon.data.records.read_options import ReadOptions
+from highnoon.data.sequences.classification_rows import ClassificationRows
 from highnoon.data.sequences.mixture import balanced_shares
 from highnoon.data.sequences.packed_rows import PackedRows
 from highnoon.data.sequences.rows_view import RowsView
@@ -15,26 +34,35 @@ from highnoon.data.sources.distinct_names import require_distinct_names
 from highnoon.data.sources.domain_folder import DomainFolder
 from highnoon.data.sources.files import Files
 from highnoon.data.sources.hugging_face import HuggingFaceDataset
+from highnoon.data.sources.labeled_documents import LabeledDocuments
 from highnoon.data.sources.open_source import open_source
 from highnoon.data.sources.prepared_tokens import PreparedTokens
 from highnoon.data.sources.standard_library import StandardLibrary
 from highnoon.data.sources.tfds_source import TfdsDataset
 from highnoon.data.text_dataset import TextDataset
-from highnoon.data.tokens.preparation import prepare
+from highnoon.data.tokens.derive_columns import Derivation, derive_columns
+from highnoon.data.tokens.derived_columns import DerivedColumn, DerivedColumns
 from highnoon.data.tokens.token_store import TokenStore
-from highnoon.data.tokens.tokenizer_training import train_tokenizer
-from highnoon.data.tokens.tokenizing import tokenize
+
+# The former name of `BadRecords`.
+BadRows = BadRecords
 
 __all__ = [
+    "BadRecords",
     "BadRows",
+    "ClassificationRows",
     "CleanedSource",
     "DataError",
+    "Derivation",
+    "DerivedColumn",
+    "DerivedColumns",
     "Document",
     "DocumentSource",
     "DomainFolder",
     "Files",
     "FilteredSource",
     "HuggingFaceDataset",
+    "LabeledDocuments",
     "PackedRows",
     "PreferencePair",
     "PreparedTokens",
@@ -47,6 +75,7 @@ __all__ = [
     "TfdsDataset",
     "TokenStore",
     "balanced_shares",
+    "derive_columns",
     "find_contamination",
     "open_source",
     "prepare",

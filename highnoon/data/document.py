@@ -17,7 +17,11 @@ class SourceNotFoundError(DataError):
     """A name, path or glob that stands for no data."""
 
 
-@dataclasses.dataclass(frozen=True)
+# Spans of characters (start, stop), in order and without overlap.
+Spans = tuple[tuple[int, int], ...]
+
+
+@dataclasses.dataclass(frozen=True, init=False)
 class Document:
     """A text, and where it comes from.
 
@@ -26,26 +30,55 @@ class Document:
         source: The file, collection or module that it was read from.
         id: Its name or number within `source`.
         domain: The kind of text it is, `"default"` where nothing says.
-        learned: Stretches of characters `(start, stop)` that a model learns to write, in order and apart;
-            the rest is only read. None learns all. The end of the document is learnt where the last stretch
-            reaches it.
-        marks: Stretches of characters that a chat template wrote and that are single tokens where the
-            tokenizer has them as special tokens, in order and apart.
+        supervised: Spans of characters `(start, stop)` whose tokens count in the loss, in order and without
+            overlap; the other characters are context only. None supervises the whole text. The token that ends
+            the document is supervised if the last span reaches the end of the text.
+        marks: Spans of characters that a chat template wrote and that become single tokens if the tokenizer
+            has them as special tokens, in order and without overlap.
+        label: The class of the document, for a classifier; None if it has none.
+        learned: The former name of `supervised`.
     """
 
     text: str
     source: str = ""
     id: str = ""
     domain: str = "default"
-    learned: tuple[tuple[int, int], ...] | None = None
-    marks: tuple[tuple[int, int], ...] = ()
+    supervised: Spans | None = None
+    marks: Spans = ()
+    label: str | None = None
+
+    def __init__(
+        self,
+        text: str,
+        source: str = "",
+        id: str = "",
+        domain: str = "default",
+        supervised: Spans | None = None,
+        marks: Spans = (),
+        label: str | None = None,
+        *,
+        learned: Spans | None = None,
+    ) -> None:
+        set_field = object.__setattr__
+        set_field(self, "text", text)
+        set_field(self, "source", source)
+        set_field(self, "id", id)
+        set_field(self, "domain", domain)
+        set_field(self, "supervised", supervised if learned is None else learned)
+        set_field(self, "marks", marks)
+        set_field(self, "label", label)
+
+    @property
+    def learned(self) -> Spans | None:
+        """The former name of `supervised`."""
+        return self.supervised
 
 
-class LearnedText(NamedTuple):
-    """A text and the stretches of it that are learnt, as in a `Document`."""
+class SupervisedText(NamedTuple):
+    """A text and its supervised spans, as in a `Document`."""
 
     text: str
-    learned: tuple[tuple[int, int], ...] | None = None
+    supervised: Spans | None = None
 
 
 class DocumentSource(abc.ABC):
@@ -54,11 +87,13 @@ class DocumentSource(abc.ABC):
     A subclass sets `name` and gives `documents` and `_describe`, which feeds into the hash all that
     decides the documents: the bytes of the files and the way they are cut.
 
-    `is_streamed` asks a run to read the source forward while it trains, and to keep no tokens.
+    `is_streamed` asks a run to read the source forward while it trains, and to keep no tokens. Where
+    `has_labels`, every document has a label, and its tokens are stored with it.
     """
 
     name: str
     is_streamed: bool = False
+    has_labels: bool = False
 
     @abc.abstractmethod
     def documents(self) -> Iterator[Document]:

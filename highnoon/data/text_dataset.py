@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 
 from highnoon.config import MAX_SIZE, require_count
 from highnoon.data.document import DataError, DocumentSource
+from highnoon.data.preparation.tokenize import tokenize
 from highnoon.data.sequences.packed_rows import PackedRows
 from highnoon.data.sequences.row_filling import Batch
 from highnoon.data.sources.files import Files
 from highnoon.data.sources.hugging_face import HuggingFaceDataset
 from highnoon.data.sources.open_source import ALIASES, open_source
-from highnoon.data.tokens.tokenizing import tokenize
 from highnoon.tokenization import Tokenizer
 
 

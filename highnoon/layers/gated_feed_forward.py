@@ -6,10 +6,11 @@ import keras
 from keras import ops
 
 from highnoon.config import require_count
+from highnoon.layers.configured_layer import ConfiguredLayer
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class GatedFeedForward(keras.layers.Layer):
+class GatedFeedForward(ConfiguredLayer):
     """Feed-forward with a SiLU gate (SwiGLU).
 
     ```
@@ -71,13 +72,3 @@ class GatedFeedForward(keras.layers.Layer):
 
     def compute_output_shape(self, x_shape):
         return x_shape
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "hidden_dim": self.hidden_dim,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer
-            else None,
-        }

@@ -15,6 +15,7 @@ from keras import ops
 from highnoon.config import Config, ModelConfig, TrainingConfig, default, override
 from highnoon.files.print_text import print_text
 from highnoon.layers import token_cross_entropy
+from highnoon.models import costs
 from highnoon.models.backbone import ReasoningBackbone, read_inputs
 from highnoon.models.block_calls import xla_function
 from highnoon.models.retracing import retraces_when_changed
@@ -192,6 +193,20 @@ class LanguageModel(keras_hub.models.CausalLM):
     def gradient_checkpointing_disable(self) -> None:
         """From now on training keeps every value that the gradient needs."""
         self.backbone.gradient_checkpointing = False
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether no logit depends on a later token."""
+        return self.backbone.is_causal
+
+    def flops_per_token(self, row_length: int) -> float:
+        """Returns the operations of forward and backward pass for a token of rows of `row_length`."""
+        return costs.flops_per_token(self.config, row_length)
+
+    def activation_bytes(self, rows: int, length: int) -> int | None:
+        """Returns about how many bytes a micro-batch stores for the gradient; None where it is not known."""
+        dtype = keras.backend.standardize_dtype(self.backbone.compute_dtype)
+        return costs.activation_bytes(self.config, rows, length, dtype, self.backbone.gradient_checkpointing)
 
     def compiled_parts(self) -> AbstractContextManager[None]:
         """Within it, a graph made from this model has its mixers and its loss compiled by XLA."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import numbers
 from collections.abc import Sequence
 from typing import Any
+
+from highnoon.files.nearest_name import nearest_name
 
 _WITHOUT_FACTORS = ("float8", "gptq", "awq")
 
@@ -48,8 +49,8 @@ def _checked_names(given: str | Sequence[str], valid: list[str]) -> list[str]:
         raise ValueError(f"`target_layer_names` must hold at least 1 name; received none. Each is {expected}")
     for name in names:
         if name not in valid:
-            near = difflib.get_close_matches(str(name), valid, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            near = nearest_name(name, valid)
+            hint = f" (did you mean {near!r}?)" if near is not None else ""
             raise ValueError(f"each of `target_layer_names` must be {expected}; received {name!r}{hint}")
     return list(dict.fromkeys(names))
 

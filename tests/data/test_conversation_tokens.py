@@ -1,4 +1,4 @@
-"""The marks of a chat template as special tokens, from rows to stores and back."""
+"""The marks of a chat template as special tokens, from records to stores and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from highnoon.data import DomainFolder, Files, PreparedTokens, prepare, tokenize, train_tokenizer
 from highnoon.data.records.read_options import ReadOptions
-from highnoon.data.records.source_template import source_template
+from highnoon.data.sources.source_template import source_template
 from highnoon.data.tokens.encoding import encode_batch
 from highnoon.tokenization import ByteTokenizer, ChatTemplate, load_tokenizer
 
@@ -23,8 +23,8 @@ TURNS = [
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+def records(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    file = tmp_path_factory.mktemp("records") / "records.jsonl"
     file.write_text(
         "".join(
             json.dumps({"messages": [*TURNS, {"role": "user", "content": str(n)}]}) + "\n" for n in range(30)
@@ -33,8 +33,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return file
 
 
-def test_a_tokenizer_trained_on_conversations_has_the_marks_as_its_last_ids(rows: pathlib.Path) -> None:
-    tokenizer = train_tokenizer(Files(rows), vocab_size=290)
+def test_a_tokenizer_trained_on_conversations_has_the_marks_as_its_last_ids(records: pathlib.Path) -> None:
+    tokenizer = train_tokenizer(Files(records), vocab_size=290)
     assert tokenizer.vocab_size <= 290
     assert [tokenizer.ids_of_special_tokens[mark] for mark in sorted(MARKS)] == [
         tokenizer.vocab_size - 2,
@@ -48,47 +48,47 @@ def test_a_tokenizer_trained_on_conversations_has_the_marks_as_its_last_ids(rows
     assert not any(b"im_" in token or b"|>" in token for token in merged if b"\n" in token)
 
 
-def test_marks_that_do_not_fit_beside_the_bytes_stay_text(rows: pathlib.Path) -> None:
-    tokenizer = train_tokenizer(Files(rows), vocab_size=264)
+def test_marks_that_do_not_fit_beside_the_bytes_stay_text(records: pathlib.Path) -> None:
+    tokenizer = train_tokenizer(Files(records), vocab_size=264)
     assert MARKS[1] not in tokenizer.ids_of_special_tokens and tokenizer.chat_template == ChatTemplate()
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_the_template_writes_special_tokens_and_a_user_writes_text(
-    rows: pathlib.Path, tmp_path: pathlib.Path, num_workers: int
+    records: pathlib.Path, tmp_path: pathlib.Path, num_workers: int
 ) -> None:
-    tokenizer = train_tokenizer(Files(rows), vocab_size=290)
+    tokenizer = train_tokenizer(Files(records), vocab_size=290)
     start, end = (tokenizer.ids_of_special_tokens[mark] for mark in MARKS)
-    store = prepare(Files(rows), tokenizer, tmp_path / "store", num_workers, validation_split=0.0)
+    store = prepare(Files(records), tokenizer, tmp_path / "store", num_workers, validation_split=0.0)
     ids = store.tokens(0).tolist()
     assert ids.count(start) == ids.count(end) == 5
-    document = next(Files(rows).documents())
+    document = next(Files(records).documents())
     assert store.text(0) == document.text
     first_turn = ids[: ids.index(end)]
     assert tokenizer.decode(first_turn) == "user\nlow <|im_end|> lower"
-    learned = store.learned(0)
+    learned = store.supervised(0)
     assert [i for i, flag in zip(ids, learned, strict=True) if flag and i == end] == [end, end]
     assert not learned[[place for place, i in enumerate(ids) if i == start]].any()
 
 
 def test_prepared_conversations_come_back_with_their_marks_and_template(
-    rows: pathlib.Path, tmp_path: pathlib.Path
+    records: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    prepare(Files(rows), train_tokenizer(Files(rows), vocab_size=290), tmp_path / "store")
+    prepare(Files(records), train_tokenizer(Files(records), vocab_size=290), tmp_path / "store")
     prepared = PreparedTokens(tmp_path / "store")
     assert prepared.tokenizer.chat_template == ChatTemplate()
-    for given, kept in zip(Files(rows).documents(), prepared.documents(), strict=True):
-        assert (kept.text, kept.learned, kept.marks) == (given.text, given.learned, given.marks)
+    for given, kept in zip(Files(records).documents(), prepared.documents(), strict=True):
+        assert (kept.text, kept.supervised, kept.marks) == (given.text, given.supervised, given.marks)
 
 
-def test_a_tokenizer_without_the_marks_encodes_conversations_as_before(rows: pathlib.Path) -> None:
-    document = next(Files(rows).documents())
-    assert document.marks and document.learned
-    plain = encode_batch([document.text], [document.learned], ByteTokenizer())
-    marked = encode_batch([document.text], [document.learned], ByteTokenizer(), [document.marks])
+def test_a_tokenizer_without_the_marks_encodes_conversations_as_before(records: pathlib.Path) -> None:
+    document = next(Files(records).documents())
+    assert document.marks and document.supervised
+    plain = encode_batch([document.text], [document.supervised], ByteTokenizer())
+    marked = encode_batch([document.text], [document.supervised], ByteTokenizer(), [document.marks])
     assert marked.tokens.tolist() == plain.tokens.tolist() == [2, *(b + 7 for b in document.text.encode()), 3]
-    assert marked.learned is not None and plain.learned is not None
-    assert marked.learned.tolist() == plain.learned.tolist()
+    assert marked.supervised is not None and plain.supervised is not None
+    assert marked.supervised.tolist() == plain.supervised.tolist()
 
 
 def test_framing_tokens_that_a_template_writes_are_not_doubled(tmp_path: pathlib.Path) -> None:
@@ -96,15 +96,15 @@ def test_framing_tokens_that_a_template_writes_are_not_doubled(tmp_path: pathlib
     text = "<|bos|>a<|eos|>b<|eos|>"
     batch = encode_batch([text], [((7, 23),)], tokenizer, [((0, 7), (8, 15), (16, 23))])
     assert batch.tokens.tolist() == [2, 97 + 7, 3, 98 + 7, 3]
-    assert batch.learned is not None and batch.learned.tolist() == [False, True, True, True, True]
+    assert batch.supervised is not None and batch.supervised.tolist() == [False, True, True, True, True]
 
 
-def test_rows_without_conversations_keep_their_fingerprint(
-    rows: pathlib.Path, tmp_path: pathlib.Path
+def test_records_without_conversations_keep_their_fingerprint(
+    records: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / "a.txt").write_text("Hello\n")
     (tmp_path / "a.jsonl").write_text('{"text": "Hello"}\n')
-    # As they were before names of roles were folded: such rows give the documents that they gave.
+    # As they were before names of roles were folded: such records give the documents that they gave.
     assert Files(tmp_path / "a.txt").fingerprint() == "5ea2d869041310b75b6d34615180b577"
     named = Files(tmp_path / "a.jsonl", options=ReadOptions(text_field="text"))
     assert named.fingerprint() == "6ba8ca58bb959b80ea4d86b158dcf054"
@@ -112,20 +112,20 @@ def test_rows_without_conversations_keep_their_fingerprint(
 
 
 def test_the_tokens_of_a_cache_of_conversations_carry_their_template(
-    rows: pathlib.Path, tmp_path: pathlib.Path
+    records: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    tokenize(Files(rows), ByteTokenizer(), tmp_path)
+    tokenize(Files(records), ByteTokenizer(), tmp_path)
     [folder] = (tmp_path / "tokens").iterdir()
     assert load_tokenizer(folder).chat_template == ChatTemplate()
 
 
 def test_conversations_behind_many_other_documents_give_their_template(
-    rows: pathlib.Path, tmp_path: pathlib.Path
+    records: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / "books").mkdir()
     (tmp_path / "books" / "a.jsonl").write_text('{"text": "Hello"}\n' * 2000)
     assert source_template(DomainFolder(tmp_path)) is None
     (tmp_path / "talk").mkdir()
-    (tmp_path / "talk" / "b.jsonl").write_bytes(rows.read_bytes())
+    (tmp_path / "talk" / "b.jsonl").write_bytes(records.read_bytes())
     assert source_template(DomainFolder(tmp_path)) == ChatTemplate()
     assert source_template(Files(str(tmp_path / "*" / "*.jsonl"))) == ChatTemplate()

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from highnoon.data import DataError, Files
 from highnoon.data.records.read_options import ReadOptions
 from highnoon.data.records.record_kind import KINDS, KNOWN_FIELDS
-from highnoon.data.records.record_renderer import RowRenderer
-from highnoon.data.records.record_source import RowSource
+from highnoon.data.records.record_renderer import RecordRenderer
+from highnoon.data.records.record_source import RecordSource
 
 LEAVES = st.one_of(
     st.none(),
@@ -69,22 +69,22 @@ def require_one_line(error: DataError) -> None:
         [{}, {"text_field": "text"}, {"template": "{prompt}:{text}"}, *({"kind": k} for k in KINDS)]
     ),
 )
-def test_any_row_is_a_document_or_a_bad_row(row: dict[str, Any], options: dict[str, Any]) -> None:
-    renderer = RowRenderer(ReadOptions(**options))
+def test_any_record_is_a_document_or_a_bad_record(record: dict[str, Any], options: dict[str, Any]) -> None:
+    renderer = RecordRenderer(ReadOptions(**options))
     for render in (renderer.render, renderer.pair):
         try:
-            render(row, "a:1")
+            render(record, "a:1")
         except DataError as error:
             require_one_line(error)
 
 
 def read_both_ways(name: str, content: bytes) -> None:
-    """Reads a file with bad rows as errors, and with bad rows skipped."""
+    """Reads a file with bad records as errors, and with bad records skipped."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, name)
         path.write_bytes(content)
         try:
-            source: RowSource = Files(path, options=ReadOptions(max_line_bytes=10_000))
+            source: RecordSource = Files(path, options=ReadOptions(max_line_bytes=10_000))
             source.fingerprint()
             num_documents = sum(1 for _ in source.documents())
         except DataError as error:
@@ -93,12 +93,12 @@ def read_both_ways(name: str, content: bytes) -> None:
         source = Files(path, options=ReadOptions(max_line_bytes=10_000, skip_bad=True))
         source.fingerprint()
         num_kept = sum(1 for _ in source.documents())
-        assert num_kept == num_documents or (num_documents is None and source.bad_rows.total)
+        assert num_kept == num_documents or (num_documents is None and source.bad_records.total)
 
 
 PIECES = st.one_of(
     st.binary(max_size=40),
-    ROWS.map(lambda row: json.dumps(row, default=str).encode()),
+    ROWS.map(lambda record: json.dumps(record, default=str).encode()),
     st.sampled_from(
         [
             b"\n",
@@ -170,7 +170,9 @@ def damaged(content: bytes) -> st.SearchStrategy[bytes]:
     )
 
 
-LINES = b"".join(json.dumps({"text": f"row {number}", "id": number}).encode() + b"\n" for number in range(20))
+LINES = b"".join(
+    json.dumps({"text": f"record {number}", "id": number}).encode() + b"\n" for number in range(20)
+)
 
 
 def packed_gzip() -> bytes:
@@ -214,7 +216,7 @@ def array_record() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         writer = library.ArrayRecordWriter(f"{folder}/a", "group_size:2")
         for number in range(5):
-            writer.write(b'{"text": "row %d"}' % number)
+            writer.write(b'{"text": "record %d"}' % number)
         writer.close()
         return pathlib.Path(folder, "a").read_bytes()
 

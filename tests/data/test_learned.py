@@ -1,4 +1,4 @@
-"""What of a document is learnt: its tokens, its rows, its way back to text."""
+"""What of a document is supervised: its tokens, its records, its way back to text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Spanned(DocumentSource):
         self._documents = list(documents)
 
     def documents(self) -> Iterator[Document]:
-        return (Document(text, domain="chat", learned=spans) for text, spans in self._documents)
+        return (Document(text, domain="chat", supervised=spans) for text, spans in self._documents)
 
     def _describe(self, digest: hashlib._Hash) -> None:  # type: ignore[name-defined]
         digest.update(repr(self._documents).encode())
@@ -40,11 +40,11 @@ MIXED = [
 ] * 4
 
 
-def test_tokens_of_stretches_are_learnt_and_the_end_where_they_reach_it() -> None:
+def test_tokens_of_stretches_are_supervised_and_the_end_where_they_reach_it() -> None:
     def flags(text: str, spans: Spans) -> list[int]:
         batch = encode_batch([text, "x"], [spans, None], ByteTokenizer())
-        assert batch.learned is not None
-        return batch.learned.astype(int).tolist()[: batch.lengths[0]]
+        assert batch.supervised is not None
+        return batch.supervised.astype(int).tolist()[: batch.lengths[0]]
 
     assert flags("abc", ((1, 3),)) == [0, 0, 1, 1, 1]
     assert flags("abc", ((0, 2),)) == [0, 1, 1, 0, 0]
@@ -54,7 +54,7 @@ def test_tokens_of_stretches_are_learnt_and_the_end_where_they_reach_it() -> Non
 
 
 def test_text_without_stretches_needs_no_flags() -> None:
-    assert encode_batch(["a", "b"], [None, None], ByteTokenizer()).learned is None
+    assert encode_batch(["a", "b"], [None, None], ByteTokenizer()).supervised is None
 
 
 def test_a_prompt_has_the_ids_that_it_has_alone() -> None:
@@ -75,7 +75,7 @@ def test_stretches_out_of_place_are_an_error(spans: Spans) -> None:
         encode_batch(["abcde"], [spans], ByteTokenizer())
 
 
-def test_a_label_that_is_not_learnt_has_no_weight(tmp_path: pathlib.Path) -> None:
+def test_a_label_that_is_not_supervised_has_no_weight(tmp_path: pathlib.Path) -> None:
     store = tokenize(Spanned([("abc", ((1, 2),))]), ByteTokenizer(), tmp_path, 0.0)
     with pytest.warns(UserWarning, match="fewer than fill one row"):
         batch = PackedRows(store, 6).view(0).read(0, 1)
@@ -86,21 +86,21 @@ def test_a_label_that_is_not_learnt_has_no_weight(tmp_path: pathlib.Path) -> Non
 
 @pytest.mark.parametrize("packing", [True, False])
 @pytest.mark.parametrize("weights", [None, [0.5, 0.5]])
-def test_rows_of_stores_with_stretches_pass_the_battery(
+def test_records_of_stores_with_stretches_pass_the_battery(
     tmp_path: pathlib.Path, packing: bool, weights: list[float] | None
 ) -> None:
     stores = [
         tokenize(Spanned(MIXED), ByteTokenizer(), tmp_path, 0.0),
         tokenize(Spanned([("all of it", None)] * 9), ByteTokenizer(), tmp_path, 0.0),
     ]
-    assert stores[0].all_learned is not None and stores[1].all_learned is None
+    assert stores[0].all_supervised is not None and stores[1].all_supervised is None
     check_dataset(PackedRows(stores, 9, packing=packing, weights=weights))
 
 
 def test_prepared_tokens_give_text_and_stretches_back(tmp_path: pathlib.Path) -> None:
     prepare(Spanned(MIXED), ByteTokenizer(), tmp_path, validation_split=0.0)
     given = [
-        (document.text, document.learned, document.domain)
+        (document.text, document.supervised, document.domain)
         for document in PreparedTokens(tmp_path).documents()
     ]
     assert given == [(text, spans, "chat") for text, spans in MIXED]

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from highnoon.data import DataError, Files, PackedRows, PreparedTokens, TokenStore, prepare, tokenize
+from highnoon.data.preparation import tokenize as tokenizing_module
 from highnoon.data.records.read_options import ReadOptions
-from highnoon.data.tokens import tokenizing as tokenizing_module
 from highnoon.data.tokens.checked_array import CheckedArray, DamagedStoreError
 from highnoon.data.tokens.encoding import encode_batch
 from highnoon.data.tokens.store_writer import StoreWriter
@@ -111,7 +111,7 @@ def test_a_large_cache_is_checked_by_block_when_it_is_read(source, tmp_path, mon
 def test_damaged_unfinished_work_is_started_again_in_the_cache_and_refused_in_a_named_folder(
     source, tmp_path, name, monkeypatch
 ):
-    monkeypatch.setattr("highnoon.data.tokens.filling._BATCH_CHARACTERS", 200)
+    monkeypatch.setattr("highnoon.data.preparation.fill_store._BATCH_CHARACTERS", 200)
 
     class Stopped(Files):
         def documents(self):

@@ -7,7 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from highnoon.config import ConfigError, ModelConfig
-from highnoon.models.patterns import MIXERS, NAMED_PATTERNS, initializers, parse_pattern
+from highnoon.models.initializers import initializers
+from highnoon.models.parts import mixer_names
+from highnoon.models.patterns import NAMED_PATTERNS, parse_pattern
+
+MIXERS = mixer_names()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,14 @@
-"""Steps that drop or change documents, and the account of what they did."""
+"""Cleaning steps that drop or change documents, and the report of what they did.
+
+- `step`: the base class of steps; `from_config` makes them from YAML.
+- `length`, `letter_share`, `alphabet_share`, `language`, `repetition`: quality and language filters.
+- `exact_duplicates`, `near_duplicates`: duplicates.
+- `personal_data`, `personal_patterns`: masks or drops personal data.
+- `contamination`, `benchmark_index`, `not_in`: benchmark examples in training text.
+- `cleaned_source`, `filtered`: the documents of a source that pass.
+- `report`, `print_report`: counts of what was kept, changed and dropped.
+- `scripts`, `word_ngrams`: letters by script, and hashes of runs of words.
+"""
 
 from highnoon.data.cleaning.alphabet_share import AlphabetShare
 from highnoon.data.cleaning.cleaned_source import CleanedSource

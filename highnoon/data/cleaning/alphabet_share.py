@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 
-from highnoon.config import shown
 from highnoon.data.cleaning.scripts import ALPHABETS, count_letters
 from highnoon.data.cleaning.step import StatelessStep, Verdict, require_shares
 from highnoon.data.document import DataError, Document
+from highnoon.files.nearest_name import unknown_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +41,7 @@ class AlphabetShare(StatelessStep):
     def __post_init__(self) -> None:
         require_shares({"least": self.least})
         if not isinstance(self.alphabet, str) or self.alphabet not in ALPHABETS:
-            near = difflib.get_close_matches(shown(self.alphabet)[:100], ALPHABETS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(ALPHABETS)}"
-            raise DataError(f"there is no alphabet {shown(self.alphabet)}; {hint}")
+            raise DataError(unknown_name("alphabet", self.alphabet, ALPHABETS))
 
     def judge(self, document: Document) -> Verdict:
         _, num_letters, by_script = count_letters(document.text)

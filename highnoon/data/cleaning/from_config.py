@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from highnoon.data.cleaning.personal_data import PersonalData
 from highnoon.data.cleaning.repetition import Repetition
 from highnoon.data.cleaning.step import Step, step_name
 from highnoon.data.document import DataError
+from highnoon.files.nearest_name import suggestion
 
 STEPS: dict[str, type[Step]] = {
     step_name(step): step
@@ -69,9 +69,7 @@ def _step(entry: Any, owner: str) -> Step:
         )
     name = entry["step"]
     if not isinstance(name, str) or name not in STEPS:
-        near = difflib.get_close_matches(shown(name)[:100], STEPS, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(STEPS)}"
-        raise DataError(f"{owner}: no step is called {shown(name)}; {hint}")
+        raise DataError(f"{owner}: no step is called {shown(name)}; {suggestion(name, STEPS)}")
     fields = {field.name: field for field in dataclasses.fields(STEPS[name])}  # type: ignore[arg-type]
     given = {key: value for key, value in entry.items() if key != "step"}
     options = resolve_keys(given, set(fields), f"{owner} ({name})")

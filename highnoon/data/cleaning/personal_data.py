@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import string
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from highnoon.data.cleaning.personal_patterns import (
 )
 from highnoon.data.cleaning.step import Changed, StatelessStep, Verdict
 from highnoon.data.document import DataError, Document
+from highnoon.files.nearest_name import nearest_name
 
 # Where two find the same characters, the first one names them.
 FINDERS: dict[str, Finder] = {
@@ -45,8 +45,8 @@ class PersonalData(StatelessStep):
     - `card`: numbers of the large card issuers with a fitting check digit (Luhn).
     - `iban`: account numbers of a known country with fitting check digits.
 
-    Names and postal addresses are not found. `Document.learned` moves with the text: a placeholder is
-    learned where any of what it stands for was.
+    Names and postal addresses are not found. `Document.supervised` moves with the text: a placeholder is
+    supervised where any of what it stands for was.
 
     Args:
         action: `"mask"` puts a placeholder in place of each, `"drop"` drops the text.
@@ -79,8 +79,8 @@ class PersonalData(StatelessStep):
             *(("kinds", kind, tuple(FINDERS)) for kind in kinds),
         ]:
             if value not in known:
-                near = difflib.get_close_matches(shown(value)[:100], known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                near = nearest_name(value, known)
+                hint = f"; did you mean {near!r}?" if near is not None else ""
                 raise DataError(f"`{name}` must be of {', '.join(known)}; received {shown(value)}{hint}")
         if not _is_placeholder(self.placeholder):
             raise DataError(
@@ -114,7 +114,7 @@ class PersonalData(StatelessStep):
 
 
 def replace_spans(document: Document, spans: Sequence[tuple[int, int, str]]) -> Document:
-    """Returns a document with other text at some places, its learned stretches moved along.
+    """Returns a document with other text at some places, its supervised stretches moved along.
 
     Args:
         document: What is changed.
@@ -132,18 +132,21 @@ def replace_spans(document: Document, spans: Sequence[tuple[int, int, str]]) -> 
         if not any(start < mark[1] and mark[0] < stop for start, stop, _ in spans)
     ]
     return dataclasses.replace(
-        document, text=text, learned=_moved(document.learned, spans), marks=_moved(tuple(kept), spans) or ()
+        document,
+        text=text,
+        supervised=_moved(document.supervised, spans),
+        marks=_moved(tuple(kept), spans) or (),
     )
 
 
 def _moved(
-    learned: tuple[tuple[int, int], ...] | None, spans: Sequence[tuple[int, int, str]]
+    supervised: tuple[tuple[int, int], ...] | None, spans: Sequence[tuple[int, int, str]]
 ) -> tuple[tuple[int, int], ...] | None:
     """Stretches of the changed text: one that began or ended within a span takes all of what replaces it."""
-    if learned is None:
+    if supervised is None:
         return None
     moved: list[tuple[int, int]] = []
-    for start, stop in learned:
+    for start, stop in supervised:
         begin = _place_after(start, spans, is_stop=False)
         begin = max(begin, moved[-1][1]) if moved else begin
         end = _place_after(stop, spans, is_stop=True)

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from highnoon.data.cleaning.step import StatelessStep, Verdict, require_shares
 from highnoon.data.document import DataError, Document
-
-Ints = npt.NDArray[np.int64]
+from highnoon.data.ints import Ints
 
 _TOP_SIZES = (2, 3, 4)
 _DUPLICATE_SIZES = (5, 6, 7, 8, 9, 10)

@@ -6,19 +6,19 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from highnoon.data.formats.file_row import FileRow, record_rows
-from highnoon.data.formats.json_row import json_row
+from highnoon.data.bad_records import BadRecordError, BadRecords
+from highnoon.data.formats.file_record import FileRecord, decoded_records
+from highnoon.data.formats.json_record import json_record
 from highnoon.data.formats.tensorflow_example import example_values
 from highnoon.data.reading.opening import local_file
 from highnoon.data.reading.remote import FilePath
-from highnoon.data.records.bad_records import BadRowError, BadRows
 from highnoon.data.records.read_options import ReadOptions
 
-_BATCH_ROWS = 256
+_BATCH_RECORDS = 256
 _BATCH_BYTES = 64 << 20
 
 
-def read_array_record(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator[FileRow]:
+def read_array_record(path: FilePath, options: ReadOptions, bad: BadRecords) -> Iterator[FileRecord]:
     """Yields the records of an ArrayRecord file; a remote or packed one is copied to a temporary file first.
 
     A record that begins with a brace is a JSON object in UTF-8, any other a `tf.train.Example`, which never
@@ -26,7 +26,7 @@ def read_array_record(path: FilePath, options: ReadOptions, bad: BadRows) -> Ite
 
     Raises:
         ImportError: the library array_record is not installed.
-        BadRowError: the file is damaged; or, unless bad rows are skipped, a record is neither.
+        BadRecordError: the file is damaged; or, unless bad records are skipped, a record is neither.
     """
     try:
         from array_record.python import array_record_module  # type: ignore[import-untyped]
@@ -35,41 +35,41 @@ def read_array_record(path: FilePath, options: ReadOptions, bad: BadRows) -> Ite
             f"{path} needs the library array_record: pip install highnoon[array-record]"
         ) from None
     with local_file(path) as file:
-        yield from record_rows(path, _records(array_record_module, path, os.fspath(file)), _values, bad)
+        yield from decoded_records(path, _records(array_record_module, path, os.fspath(file)), _values, bad)
 
 
 def _records(library: Any, path: FilePath, file: str) -> Iterator[bytes]:
     reader = library.ArrayRecordReader(file)
-    start, rows = 0, 1
+    start, count = 0, 1
     try:
         if not reader.ok():
             raise RuntimeError("no readable index")
         while start < reader.num_records():
-            records = reader.read(start, min(start + rows, reader.num_records()))
+            records = reader.read(start, min(start + count, reader.num_records()))
             if not records:
                 raise RuntimeError("fewer records than its index says")
             yield from records
             start += len(records)
-            rows = max(1, min(_BATCH_ROWS, 2 * rows, _BATCH_BYTES // max(1, *map(len, records))))
+            count = max(1, min(_BATCH_RECORDS, 2 * count, _BATCH_BYTES // max(1, *map(len, records))))
         # What closes tells of damage that reading passed over.
         reader.close()
     except RuntimeError as error:
-        place = f"{path} row {start + 1}"
-        raise BadRowError(
-            f"{place}: damaged, or no ArrayRecord file ({str(error).split(';')[0]}); fetch or write it again",
+        location = f"{path} record {start + 1}"
+        raise BadRecordError(
+            f"{location}: damaged, or no ArrayRecord file ({str(error).split(';')[0]}); fetch or write it again",
             "rest of a damaged file",
-            place,
+            location,
         ) from error
 
 
-def _values(record: bytes, place: str) -> dict[str, Any]:
+def _values(record: bytes, location: str) -> dict[str, Any]:
     if not record.startswith(b"{"):
-        return example_values(record, place)
+        return example_values(record, location)
     try:
-        return json_row(record.decode("utf-8"), place)
+        return json_record(record.decode("utf-8"), location)
     except UnicodeDecodeError as error:
-        raise BadRowError(
-            f"{place}: the record begins as JSON and is not UTF-8 ({error.reason}); repair it",
+        raise BadRecordError(
+            f"{location}: the record begins as JSON and is not UTF-8 ({error.reason}); repair it",
             "not UTF-8",
-            place,
+            location,
         ) from None

@@ -7,7 +7,7 @@ import re
 
 from highnoon.data.formats.array_record import read_array_record
 from highnoon.data.formats.delimited import read_csv, read_tsv
-from highnoon.data.formats.file_row import Reader
+from highnoon.data.formats.file_record import Reader
 from highnoon.data.formats.json_file import read_json_file
 from highnoon.data.formats.jsonl import read_jsonl
 from highnoon.data.formats.parquet import read_parquet
@@ -49,5 +49,5 @@ def format_of(path: FilePath) -> str:
 
 
 def reader_of(path: FilePath) -> Reader | None:
-    """Returns the reader of a file of rows, None for text."""
+    """Returns the reader of a file of records, None for text."""
     return READERS.get(format_of(path))

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from highnoon.data.formats.file_row import FileRow
-from highnoon.data.formats.json_row import require_row, too_deep
+from highnoon.data.bad_records import BadRecordError, BadRecords
+from highnoon.data.formats.file_record import FileRecord
+from highnoon.data.formats.json_record import require_record, too_deep
 from highnoon.data.reading.opening import open_bytes
 from highnoon.data.reading.remote import FilePath
-from highnoon.data.records.bad_records import BadRowError, BadRows
 from highnoon.data.records.read_options import ReadOptions
 from highnoon.files.foreign import MAX_DEPTH
 
@@ -25,7 +25,7 @@ _CUT_CHARACTERS = 16
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
-def read_json_file(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator[FileRow]:
+def read_json_file(path: FilePath, options: ReadOptions, bad: BadRecords) -> Iterator[FileRecord]:
     """Yields the records of a JSON file.
 
     - A list: each of its objects is a record. The list is read as a stream, one record at a time.
@@ -36,19 +36,19 @@ def read_json_file(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterat
     - Any other object: one record. Several objects one after another, as in JSON lines, are a record each.
 
     Raises:
-        BadRowError: the file is not JSON, or an object is longer than `max_line_bytes`; after that nothing
-            more of the file is read. Unless bad rows are skipped, an item of a list that is no object.
+        BadRecordError: the file is not JSON, or an object is longer than `max_line_bytes`; after that nothing
+            more of the file is read. Unless bad records are skipped, an item of a list that is no object.
     """
     with open_bytes(path) as stream:
         records = _records(_Text(stream, path, options.max_line_bytes))
         for number, (value, may_be_deep) in enumerate(records, start=1):
-            place = f"{path} record {number}"
+            location = f"{path} record {number}"
             try:
-                row = require_row(value, may_be_deep, place)
-            except BadRowError as error:
+                record = require_record(value, may_be_deep, location)
+            except BadRecordError as error:
                 bad.take(error)
                 continue
-            yield FileRow(row, place, number)
+            yield FileRecord(record, location, number)
 
 
 # A parsed value, and whether it may be nested too deep.
@@ -105,9 +105,9 @@ class _Text:
             # Twice as much each time, so that a long record is not parsed again and again.
             self._read_more(max(held, _READ_CHARACTERS))
 
-    def damage(self, reason: str) -> BadRowError:
+    def damage(self, reason: str) -> BadRecordError:
         """Returns the error of a file that is not JSON from here on."""
-        return BadRowError(
+        return BadRecordError(
             f"{self._path} is not valid JSON: {' '.join(reason.split())}; repair it, or write the "
             f"records as JSON lines (.jsonl)",
             "rest of a file that is not JSON",
@@ -116,7 +116,7 @@ class _Text:
 
     def _require_short(self, size: int) -> None:
         if size > self._max_bytes:
-            raise BadRowError(
+            raise BadRecordError(
                 f"{self._path}: a record is longer than max_line_bytes={self._max_bytes:,}; write "
                 f"the records as a list or as JSON lines, or raise `max_line_bytes`",
                 "rest of a file after a record too long",
@@ -133,7 +133,7 @@ class _Text:
         try:
             text = self._decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
-            raise BadRowError(
+            raise BadRecordError(
                 f"{self._path} is not UTF-8 ({error.reason}); convert the file to UTF-8",
                 "rest of a file that is not UTF-8",
                 str(self._path),
@@ -184,7 +184,7 @@ def _records_of(value: Mapping[str, Any]) -> Iterator[Any]:
         if isinstance(items, list) and items and all(isinstance(item, dict) for item in items):
             return iter(items)
     if _is_table(value):
-        return (dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True))
+        return (dict(zip(value, record, strict=True)) for record in zip(*value.values(), strict=True))
     return iter([value])
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pathlib
 
+from highnoon.data.bad_records import BadRecordError
 from highnoon.data.reading.opening import open_bytes, uncompressed_name
 from highnoon.data.reading.remote import FilePath, RemotePath
-from highnoon.data.records.bad_records import BadRowError
 
 _HEAD_BYTES = 8 << 10
 
@@ -15,14 +15,14 @@ _REFUSED_SUFFIXES = {
     **dict.fromkeys((".html", ".htm", ".xhtml", ".xml", ".svg", ".rss", ".rtf"), ("markup", _MARKUP)),
     ".ipynb": (
         "a notebook",
-        "convert it, as with `jupyter nbconvert --to markdown`, or write its cells as rows",
+        "convert it, as with `jupyter nbconvert --to markdown`, or write its cells as records",
     ),
     **dict.fromkeys((".pkl", ".pickle"), ("a pickle", "write its content as .jsonl or .parquet")),
 }
 
 _EXTRACT = "extract its text first"
 _UNPACK = "unpack it, or pack it as .gz or .zst"
-_WRITE = "write its rows as .jsonl or .parquet"
+_WRITE = "write its records as .jsonl or .parquet"
 _FIRST_BYTES = (
     (b"%PDF-", "a PDF", _EXTRACT),
     (b"%!PS", "PostScript", _EXTRACT),
@@ -50,20 +50,20 @@ def require_text_file(path: FilePath) -> None:
     """Checks that a file may be plain text; of a remote one only the name.
 
     Raises:
-        BadRowError: its name or its first bytes say that it is not.
+        BadRecordError: its name or its first bytes say that it is not.
         DataError: it cannot be read.
     """
     suffix = pathlib.PurePath(uncompressed_name(path)).suffix.lower()
     found = _REFUSED_SUFFIXES.get(suffix) or (None if isinstance(path, RemotePath) else _told_by_head(path))
     if found is not None:
-        raise BadRowError(f"{path} is {found[0]}, not plain text; {found[1]}", "not plain text", str(path))
+        raise BadRecordError(f"{path} is {found[0]}, not plain text; {found[1]}", "not plain text", str(path))
 
 
 def is_text_file(path: FilePath) -> bool:
     """Returns whether `require_text_file` lets a file pass."""
     try:
         require_text_file(path)
-    except BadRowError as error:
+    except BadRecordError as error:
         return error.reason != "not plain text"
     return True
 

@@ -1,31 +1,31 @@
-"""Parquet, read batch by batch so that no row group is held whole as rows."""
+"""Parquet, read batch by batch so that no row group is held whole as records."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.document import DataError
-from highnoon.data.formats.file_row import FileRow
+from highnoon.data.formats.file_record import FileRecord
 from highnoon.data.reading.bounded_expansion import FREE_BYTES, MAX_EXPANSION
 from highnoon.data.reading.opening import is_packed, local_file, open_bytes
 from highnoon.data.reading.remote import FilePath
-from highnoon.data.records.bad_records import BadRowError, BadRows
 from highnoon.data.records.read_options import ReadOptions
 from highnoon.files.foreign import MAX_DEPTH
 
-_BATCH_ROWS = 256
+_BATCH_RECORDS = 256
 _BATCH_BYTES = 256 << 20
 _BUFFER_BYTES = 1 << 20
 
 
-def read_parquet(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator[FileRow]:
-    """Yields the rows of a Parquet file; a packed one is unpacked into a temporary file first.
+def read_parquet(path: FilePath, options: ReadOptions, bad: BadRecords) -> Iterator[FileRecord]:
+    """Yields the records of a Parquet file; a packed one is unpacked into a temporary file first.
 
     Raises:
         ImportError: pyarrow is not installed.
-        BadRowError: the file is damaged, is no Parquet, expands too far, or nests its columns too deep;
-            or, unless bad rows are skipped, a row is longer than `max_line_bytes`.
+        BadRecordError: the file is damaged, is no Parquet, expands too far, or nests its columns too deep;
+            or, unless bad records are skipped, a record is longer than `max_line_bytes`.
     """
     try:
         import pyarrow  # type: ignore[import-untyped]
@@ -39,37 +39,37 @@ def read_parquet(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator
             with pyarrow.parquet.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as table:
                 _require_shallow(table.schema_arrow, path)
                 for group in range(table.num_row_groups):
-                    repeated = _require_sound(table.metadata.row_group(group), f"{path} row {number + 1}")
-                    rows = _BATCH_ROWS
-                    if repeated * rows > _BATCH_BYTES:
-                        rows = max(1, min(rows, _BATCH_BYTES // _dictionary_bytes(table, file, group)))
-                    for batch in table.iter_batches(rows, row_groups=[group]):
+                    repeated = _require_sound(table.metadata.row_group(group), f"{path} record {number + 1}")
+                    count = _BATCH_RECORDS
+                    if repeated * count > _BATCH_BYTES:
+                        count = max(1, min(count, _BATCH_BYTES // _dictionary_bytes(table, file, group)))
+                    for batch in table.iter_batches(count, row_groups=[group]):
                         is_long = batch.nbytes > options.max_line_bytes
                         for values in batch.to_pylist():
                             number += 1
-                            place = f"{path} row {number}"
+                            location = f"{path} record {number}"
                             if is_long and _size(values) > options.max_line_bytes:
-                                bad.take(_too_long(place, options.max_line_bytes))
+                                bad.take(_too_long(location, options.max_line_bytes))
                             else:
-                                yield FileRow(values, place, number)
+                                yield FileRecord(values, location, number)
         # The library raises these of values that Python has no type for, and of text that is not UTF-8.
         except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
             if isinstance(error, DataError):
                 raise
-            place = f"{path} row {number + 1}"
+            location = f"{path} record {number + 1}"
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BadRowError(
-                f"{place}: damaged, or no Parquet file ({reason}); fetch or write it again",
+            raise BadRecordError(
+                f"{location}: damaged, or no Parquet file ({reason}); fetch or write it again",
                 "rest of a damaged file",
-                place,
+                location,
             ) from error
 
 
-def _require_sound(group: Any, place: str) -> int:
+def _require_sound(group: Any, location: str) -> int:
     """Returns the bytes of the columns of a row group whose values a dictionary may repeat.
 
     Raises:
-        BadRowError: the columns expand further than any text does.
+        BadRecordError: the columns expand further than any text does.
     """
     packed = unpacked = repeated = 0
     for index in range(group.num_columns):
@@ -79,17 +79,17 @@ def _require_sound(group: Any, place: str) -> int:
         if any("DICTIONARY" in encoding for encoding in column.encodings):
             repeated += column.total_uncompressed_size
     if unpacked > FREE_BYTES and unpacked > MAX_EXPANSION * packed:
-        raise BadRowError(
-            f"{place}: a row group unpacks to {unpacked:,} bytes, more than {MAX_EXPANSION:,} times "
+        raise BadRecordError(
+            f"{location}: a row group unpacks to {unpacked:,} bytes, more than {MAX_EXPANSION:,} times "
             f"its size, as no text does; write the file again without compression if it is sound",
             "rest of a file that unpacks too far",
-            place,
+            location,
         )
     return repeated
 
 
 def _dictionary_bytes(table: Any, file: Any, group: int) -> int:
-    """The bytes of a row group's first row with the whole dictionaries: any row may repeat a value."""
+    """The bytes of a row group's first record with the whole dictionaries: any record may repeat a value."""
     schema = table.metadata.schema
     texts = [
         column.path
@@ -107,7 +107,7 @@ def _require_shallow(schema: Any, path: FilePath) -> None:
     level, depth = [field.type for field in schema], 1
     while level:
         if depth > MAX_DEPTH:
-            raise BadRowError(
+            raise BadRecordError(
                 f"{path} nests its columns more than {MAX_DEPTH} deep; write it with flat columns",
                 "nested too deep",
                 str(path),
@@ -125,10 +125,10 @@ def _size(value: Any) -> int:
     return sum(map(_size, value)) if isinstance(value, list) else 0
 
 
-def _too_long(place: str, max_bytes: int) -> BadRowError:
-    return BadRowError(
-        f"{place}: the row is longer than max_line_bytes={max_bytes:,}; cut its text, or raise "
+def _too_long(location: str, max_bytes: int) -> BadRecordError:
+    return BadRecordError(
+        f"{location}: the record is longer than max_line_bytes={max_bytes:,}; cut its text, or raise "
         f"`max_line_bytes`",
-        "row too long",
-        place,
+        "record too long",
+        location,
     )

@@ -7,14 +7,14 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from highnoon.data.formats.file_row import FileRow, record_rows
+from highnoon.data.bad_records import BadRecordError, BadRecords
+from highnoon.data.formats.file_record import FileRecord, decoded_records
 from highnoon.data.formats.tensorflow_example import example_values
 from highnoon.data.reading.opening import local_file
 from highnoon.data.reading.remote import FilePath
-from highnoon.data.records.bad_records import BadRowError, BadRows
 from highnoon.data.records.read_options import ReadOptions
 
-_BATCH_ROWS = 256
+_BATCH_RECORDS = 256
 _BATCH_BYTES = 64 << 20
 _READ_BYTES = 1 << 20
 
@@ -23,16 +23,16 @@ _LENGTH = struct.Struct("<Q")
 _FRAME_BYTES = _LENGTH.size + 4 + 4
 
 
-def read_tfrecord(path: FilePath, options: ReadOptions, bad: BadRows) -> Iterator[FileRow]:
+def read_tfrecord(path: FilePath, options: ReadOptions, bad: BadRecords) -> Iterator[FileRecord]:
     """Yields the examples of a TFRecord file; a remote or packed one is copied to a temporary file first.
 
     Raises:
-        BadRowError: a damaged record, or one longer than `max_line_bytes`, after which the file cannot be
-            read on; or, unless bad rows are skipped, a record that is no example.
+        BadRecordError: a damaged record, or one longer than `max_line_bytes`, after which the file cannot be
+            read on; or, unless bad records are skipped, a record that is no example.
     """
     with local_file(path) as file:
         records = _records(path, os.fspath(file), options.max_line_bytes)
-        yield from record_rows(path, records, example_values, bad)
+        yield from decoded_records(path, records, example_values, bad)
 
 
 def _records(path: FilePath, file: str, max_bytes: int) -> Iterator[bytes]:
@@ -45,9 +45,9 @@ def _records(path: FilePath, file: str, max_bytes: int) -> Iterator[bytes]:
     sound = _sound_records(file, max_bytes)
     number = 0
     records = tf.data.TFRecordDataset(file, buffer_size=_READ_BYTES).take(sound.num_records)
-    batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, sound.longest)))
+    batch_records = max(1, min(_BATCH_RECORDS, _BATCH_BYTES // max(1, sound.longest)))
     try:
-        for batch in records.batch(batch_rows).as_numpy_iterator():
+        for batch in records.batch(batch_records).as_numpy_iterator():
             yield from batch.tolist()
             number += len(batch)
     except tf.errors.OpError:
@@ -93,10 +93,10 @@ def _sound_records(file: str, max_bytes: int) -> _SoundRecords:
     return _SoundRecords(count, longest, "")
 
 
-def _damaged(path: FilePath, number: int, reason: str) -> BadRowError:
-    place = f"{path} row {number + 1}"
-    return BadRowError(
-        f"{place}: damaged, or no TFRecord file ({reason}); fetch or write it again",
+def _damaged(path: FilePath, number: int, reason: str) -> BadRecordError:
+    location = f"{path} record {number + 1}"
+    return BadRecordError(
+        f"{location}: damaged, or no TFRecord file ({reason}); fetch or write it again",
         "rest of a damaged file",
-        place,
+        location,
     )

@@ -1,1 +1,8 @@
-"""From files, local or remote, plain or compressed, to lines and texts."""
+"""Bytes to lines and texts, from local or remote files, plain or compressed.
+
+- `remote`: files behind URLs that fsspec opens.
+- `opening`: opens a file as a stream of bytes and detects damage.
+- `whole_stream`, `zstd_stream`, `bounded_expansion`: the streams that `opening` combines.
+- `lines`: numbered lines of a UTF-8 file, with a limit on their length.
+- `text_splits`: splits a text file into documents.
+"""

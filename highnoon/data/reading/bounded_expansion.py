@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import IO, Any
 
-from highnoon.data.records.bad_records import BadRowError
+from highnoon.data.bad_records import BadRecordError
 
 # Text shrinks to a tenth, logs and tables to a hundredth; a bomb shrinks to a thirty-thousandth.
 MAX_EXPANSION = 1_000
@@ -21,7 +21,7 @@ class BoundedExpansion(io.RawIOBase):
         name: Of the file, for errors.
 
     Raises:
-        BadRowError: while reading, there are more.
+        BadRecordError: while reading, there are more.
     """
 
     def __init__(self, unpacked: Any, packed: IO[bytes], name: str) -> None:
@@ -37,7 +37,7 @@ class BoundedExpansion(io.RawIOBase):
         size: int = self._unpacked.readinto(buffer)
         self._given += size
         if self._given > FREE_BYTES and self._given > MAX_EXPANSION * self._packed.tell():
-            raise BadRowError(
+            raise BadRecordError(
                 f"{self._name} unpacks to more than {MAX_EXPANSION:,} times its size, as no text does; if "
                 f"it is sound, unpack it and give the unpacked file",
                 "rest of a file that unpacks too far",

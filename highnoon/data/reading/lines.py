@@ -6,23 +6,23 @@ import codecs
 from collections.abc import Iterator
 from typing import IO
 
+from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.reading.opening import open_bytes
 from highnoon.data.reading.remote import FilePath
-from highnoon.data.records.bad_records import BadRowError, BadRows
-from highnoon.data.records.read_options import MAX_LINE_BYTES
 
+MAX_LINE_BYTES = 64 << 20
 _SKIP_BYTES = 1 << 20
 
 
 def raw_lines(
-    path: FilePath, bad: BadRows, max_line_bytes: int = MAX_LINE_BYTES
+    path: FilePath, bad: BadRecords, max_line_bytes: int = MAX_LINE_BYTES
 ) -> Iterator[tuple[int, int, bytes]]:
     """Yields number (from 1), offset in bytes (of the unpacked file) and bytes of each line, end included.
 
     A byte order mark at the start of the file is left out.
 
     Raises:
-        BadRowError: a line is longer than `max_line_bytes`, unless bad rows are skipped.
+        BadRecordError: a line is longer than `max_line_bytes`, unless bad records are skipped.
     """
     offset, number = 0, 0
     with open_bytes(path) as stream:
@@ -32,7 +32,7 @@ def raw_lines(
             size = len(line)
             if size > max_line_bytes and not line.endswith(b"\n"):
                 bad.take(
-                    BadRowError(
+                    BadRecordError(
                         f"{path}:{number}: the line is longer than max_line_bytes={max_line_bytes:,}; "
                         f"cut it, or raise `max_line_bytes`",
                         "line too long",
@@ -49,12 +49,12 @@ def decoded(path: FilePath, number: int, offset: int, line: bytes) -> str:
     """Returns a line of `raw_lines` as text.
 
     Raises:
-        BadRowError: bytes that are not UTF-8, named by file, offset and line.
+        BadRecordError: bytes that are not UTF-8, named by file, offset and line.
     """
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadRowError(
+        raise BadRecordError(
             f"{path} is not UTF-8 at byte {offset + error.start} (line {number}: {error.reason}); convert "
             f"the file to UTF-8",
             "not UTF-8",
@@ -63,7 +63,7 @@ def decoded(path: FilePath, number: int, offset: int, line: bytes) -> str:
 
 
 def read_lines(
-    path: FilePath, bad: BadRows | None = None, max_line_bytes: int = MAX_LINE_BYTES
+    path: FilePath, bad: BadRecords | None = None, max_line_bytes: int = MAX_LINE_BYTES
 ) -> Iterator[tuple[int, str]]:
     """Yields number and text of each line of a UTF-8 file, its line end included.
 
@@ -73,13 +73,13 @@ def read_lines(
         max_line_bytes: Longest line.
 
     Raises:
-        BadRowError: bytes that are not UTF-8, or a line too long, unless bad rows are skipped.
+        BadRecordError: bytes that are not UTF-8, or a line too long, unless bad records are skipped.
     """
-    bad = bad or BadRows()
+    bad = bad or BadRecords()
     for number, offset, line in raw_lines(path, bad, max_line_bytes):
         try:
             text = decoded(path, number, offset, line)
-        except BadRowError as error:
+        except BadRecordError as error:
             bad.take(error)
             continue
         yield number, text

@@ -12,12 +12,12 @@ import zlib
 from collections.abc import Iterator
 from typing import IO
 
+from highnoon.data.bad_records import BadRecordError
 from highnoon.data.document import DataError
 from highnoon.data.reading.bounded_expansion import BoundedExpansion
 from highnoon.data.reading.remote import FilePath, RemotePath, file_version
 from highnoon.data.reading.whole_stream import WholeStream
 from highnoon.data.reading.zstd_stream import ZstdStream
-from highnoon.data.records.bad_records import BadRowError
 from highnoon.files.name_path import FULL_DISK, name_path
 
 COMPRESSED_SUFFIXES = (".gz", ".zst")
@@ -41,7 +41,7 @@ def open_bytes(path: FilePath) -> Iterator[IO[bytes]]:
             yield stream
         after = file_version(path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadRowError(
+        raise BadRecordError(
             f"{path} is damaged or cut short ({error}); fetch or pack it again",
             "rest of a damaged file",
             str(path),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 
-from highnoon.data.reading.lines import read_lines
+from highnoon.data.bad_records import BadRecordError, BadRecords
+from highnoon.data.reading.lines import MAX_LINE_BYTES, read_lines
 from highnoon.data.reading.remote import FilePath
-from highnoon.data.records.bad_records import BadRowError, BadRows
-from highnoon.data.records.read_options import MAX_LINE_BYTES
 
 TEXT_SPLITS = ("auto", "file", "line", "blank-line")
 WHOLE_FILE_BYTES = 64 * 1024
@@ -18,7 +17,7 @@ _BLOCK_LINES = 1024
 
 
 def split_text(
-    path: FilePath, split: str, bad: BadRows | None = None, max_line_bytes: int = MAX_LINE_BYTES
+    path: FilePath, split: str, bad: BadRecords | None = None, max_line_bytes: int = MAX_LINE_BYTES
 ) -> Iterator[str]:
     """Returns the documents of a text file, in order, blank ones left out.
 
@@ -33,7 +32,7 @@ def split_text(
         max_line_bytes: Most bytes of a line, and of a document of several lines.
 
     Raises:
-        BadRowError: bytes that are not UTF-8, named by file and offset, a NUL character, or a line or
+        BadRecordError: bytes that are not UTF-8, named by file and offset, a NUL character, or a line or
             document too long.
     """
     lines = _plain_lines(path, bad if split == "line" else None, max_line_bytes)
@@ -61,7 +60,7 @@ class _Joined:
     def add(self, line: str) -> None:
         self._size += len(line) if line.isascii() else len(line.encode())
         if self._size > self._max_bytes:
-            raise BadRowError(
+            raise BadRecordError(
                 f"{self._path}: a document is longer than max_line_bytes={self._max_bytes:,}; cut the "
                 f"file another way with `split`, or raise `max_line_bytes`",
                 "rest of a file after a document too long",
@@ -79,12 +78,12 @@ class _Joined:
         return text
 
 
-def _plain_lines(path: FilePath, bad: BadRows | None, max_line_bytes: int) -> Iterator[str]:
+def _plain_lines(path: FilePath, bad: BadRecords | None, max_line_bytes: int) -> Iterator[str]:
     for number, line in read_lines(path, bad, max_line_bytes):
         if "\0" not in line:
             yield line
             continue
-        error = BadRowError(
+        error = BadRecordError(
             f"{path}:{number}: the line holds a NUL character, as binary files do; remove the "
             f"character or the file",
             "NUL character",

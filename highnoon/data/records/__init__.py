@@ -1,1 +1,12 @@
-"""From records of files to documents: kinds of records, conversations, templates, bad records."""
+"""Records (rows of files) to documents and preference pairs.
+
+- `record_values`: plain Python values of a record's fields.
+- `record_kind`: text, conversation, instruction or preference, told by the fields.
+- `read_options`: the options of reading records.
+- `record_template`: several fields as one text.
+- `chat_turns`, `conversation_text`: conversations in one form, and their text.
+- `record_renderer`: the text of any record, with its supervised spans.
+- `preference_pair`: a prompt with a better and a worse answer.
+- `id_check`: duplicate ids.
+- `record_source`: the base class of sources that read records.
+"""

@@ -1,4 +1,4 @@
-"""Conversations as rows hold them, in one form: a list of `{"role": ..., "content": ...}`."""
+"""Conversations as records hold them, in one form: a list of `{"role": ..., "content": ...}`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from highnoon.data.records.bad_records import BadRowError
+from highnoon.data.bad_records import BadRecordError
 from highnoon.data.records.record_values import is_absent, plain_value, shown_names
 from highnoon.files.foreign import ForeignDataError, parse_json, require_depth
 
@@ -56,12 +56,12 @@ _BETWEEN_WORDS = re.compile(r"[\s_-]+")
 _ROLE_FIELDS = ("role", "from", "speaker", "author", "sender")
 _WORDS_FIELDS = ("content", "value", "text", "message", "parts", "utterance")
 
-# Fields of a turn that say whether it is learned, as data sets of OpenAI and of Axolotl have them.
+# Fields of a turn that say whether it is supervised, as data sets of OpenAI and of Axolotl have them.
 LEARN_FIELDS = ("learn", "weight", "train", "train_on", "training", "loss", "trainable")
 _SHOWN = 40
 
 
-def chat_turns(value: Any, field: str, place: str) -> list[Message]:
+def chat_turns(value: Any, field: str, location: str) -> list[Message]:
     """Returns the turns of a conversation.
 
     A turn has its role under `role`, `from`, `speaker`, `author` or `sender`, and its words under `content`,
@@ -73,11 +73,11 @@ def chat_turns(value: Any, field: str, place: str) -> list[Message]:
 
     Args:
         value: The conversation.
-        field: Its name in the row, for errors.
-        place: Where the row is, for errors.
+        field: Its name in the record, for errors.
+        location: Where the record is, for errors.
 
     Raises:
-        BadRowError: it is no list of such turns, has none, or has an unknown role or flag.
+        BadRecordError: it is no list of such turns, has none, or has an unknown role or flag.
     """
     try:
         if isinstance(value, str):
@@ -86,42 +86,42 @@ def chat_turns(value: Any, field: str, place: str) -> list[Message]:
             require_depth(value, f"`{field}`")
     except ForeignDataError as error:
         found = "text that is not JSON" if isinstance(value, str) else str(error)
-        raise _expected(field, place, found) from None
-    value = plain_value(value, place)
+        raise _expected(field, location, found) from None
+    value = plain_value(value, location)
     if isinstance(value, dict) and value and all(isinstance(column, list) for column in value.values()):
         if len({len(column) for column in value.values()}) > 1:
-            raise _expected(field, place, "columns of several lengths")
+            raise _expected(field, location, "columns of several lengths")
         value = [dict(zip(value, turn, strict=True)) for turn in zip(*value.values(), strict=True)]
     if not isinstance(value, list) or not value:
-        raise _expected(field, place, "an empty list" if value == [] else type(value).__name__)
-    return [_message(turn, field, place) for turn in value]
+        raise _expected(field, location, "an empty list" if value == [] else type(value).__name__)
+    return [_message(turn, field, location) for turn in value]
 
 
-def _message(turn: Any, field: str, place: str) -> Message:
+def _message(turn: Any, field: str, location: str) -> Message:
     if not isinstance(turn, Mapping):
-        raise _expected(field, place, f"a turn of type {type(turn).__name__}")
+        raise _expected(field, location, f"a turn of type {type(turn).__name__}")
     role_fields = [name for name in _ROLE_FIELDS if not is_absent(turn.get(name))]
     words_field = _first_with_value(turn, _WORDS_FIELDS)
     if not role_fields or words_field is None:
-        raise _expected(field, place, f"a turn with {shown_names(turn)}")
+        raise _expected(field, location, f"a turn with {shown_names(turn)}")
     named = [name for name in role_fields if name in ("role", "from")] or role_fields[:1]
-    roles = {_role(_role_name(turn[name], name, field, place), place) for name in named}
+    roles = {_role(_role_name(turn[name], name, field, location), location) for name in named}
     if len(roles) > 1:
-        raise BadRowError(
-            f"{place}: a turn is of {' and of '.join(sorted(roles))} at once, by `role` and "
+        raise BadRecordError(
+            f"{location}: a turn is of {' and of '.join(sorted(roles))} at once, by `role` and "
             f"`from`; keep one of them",
             "two roles",
-            place,
+            location,
         )
     role = roles.pop()
-    learn = _is_to_learn(turn, role, place)
+    learn = _is_to_learn(turn, role, location)
     used = {words_field, "content", "learn", "role", "from", *named}
     rest = {name: value for name, value in turn.items() if name not in used}
     words = turn[words_field]
     is_in_parts = words_field == "parts" or _is_text_parts(words)
     return {
         "role": role,
-        "content": _joined(words, place) if is_in_parts else words,
+        "content": _joined(words, location) if is_in_parts else words,
         **({} if learn is None else {"learn": learn}),
         **rest,
     }
@@ -133,52 +133,52 @@ def _first_with_value(turn: Mapping[str, Any], names: Sequence[str]) -> str | No
     return next((name for name in there if not is_absent(turn[name])), there[0] if there else None)
 
 
-def _role_name(value: Any, name: str, field: str, place: str) -> str:
+def _role_name(value: Any, name: str, field: str, location: str) -> str:
     if isinstance(value, Mapping) and name == "author":
         value = value.get("role")
     if not isinstance(value, str):
-        raise _expected(field, place, f"a {name} of type {type(value).__name__}")
+        raise _expected(field, location, f"a {name} of type {type(value).__name__}")
     return value
 
 
-def _role(name: str, place: str) -> str:
+def _role(name: str, location: str) -> str:
     role = _ROLES.get(_BETWEEN_WORDS.sub("_", name.strip().casefold()))
     if role is None:
-        raise BadRowError(
-            f"{place}: the role {name[:_SHOWN]!r} of a turn is unknown; expected user, assistant, system, "
+        raise BadRecordError(
+            f"{location}: the role {name[:_SHOWN]!r} of a turn is unknown; expected user, assistant, system, "
             f"tool or another name of these, such as human and gpt; rename it",
             "unknown role",
-            place,
+            location,
         )
     return role
 
 
-def _is_to_learn(turn: Mapping[str, Any], role: str, place: str) -> bool | None:
+def _is_to_learn(turn: Mapping[str, Any], role: str, location: str) -> bool | None:
     """What the flags of a turn say; None where it has none, or none that matters."""
     flags = [(name, turn[name]) for name in LEARN_FIELDS if turn.get(name) is not None]
     for name, flag in flags:
         if not isinstance(flag, (bool, int, float)) or flag not in (0, 1):
-            raise BadRowError(
-                f"{place}: `{name}` of a turn says whether it is learned and must be true, "
+            raise BadRecordError(
+                f"{location}: `{name}` of a turn says whether it is supervised and must be true, "
                 f"false, 1 or 0; received {str(flag)[:_SHOWN]!r}",
                 "unknown flag",
-                place,
+                location,
             )
     values = {bool(flag) for _, flag in flags}
     if len(values) > 1:
-        raise BadRowError(
-            f"{place}: {' and '.join(f'`{name}`' for name, _ in flags)} of a turn contradict "
+        raise BadRecordError(
+            f"{location}: {' and '.join(f'`{name}`' for name, _ in flags)} of a turn contradict "
             f"each other; keep one of them",
             "unknown flag",
-            place,
+            location,
         )
     if role != "assistant":
         if True in values:
-            raise BadRowError(
-                f"{place}: `{flags[0][0]}` asks to learn a turn of {role}; only turns of the "
-                f"assistant are learned; remove it",
+            raise BadRecordError(
+                f"{location}: `{flags[0][0]}` asks to learn a turn of {role}; only turns of the "
+                f"assistant are supervised; remove it",
                 "unknown flag",
-                place,
+                location,
             )
         return None
     return values.pop() if values else None
@@ -196,7 +196,7 @@ def _is_text_parts(words: Any) -> bool:
     )
 
 
-def _joined(parts: Any, place: str) -> str:
+def _joined(parts: Any, location: str) -> str:
     """The words of a turn that are given in parts, as those of Gemini and OpenAI are."""
     texts = [
         part.get("text") if isinstance(part, Mapping) else part
@@ -204,18 +204,18 @@ def _joined(parts: Any, place: str) -> str:
     ]
     words = [text for text in texts if isinstance(text, str)]
     if len(words) < len(texts):
-        raise BadRowError(
-            f"{place}: the `parts` of a turn must be texts, or objects with `text`; received others",
+        raise BadRecordError(
+            f"{location}: the `parts` of a turn must be texts, or objects with `text`; received others",
             "not text",
-            place,
+            location,
         )
     return "".join(words)
 
 
-def _expected(field: str, place: str, found: str) -> BadRowError:
-    return BadRowError(
-        f"{place}: `{field}` must be a list of turns with `role` and `content`, or `from` and "
+def _expected(field: str, location: str, found: str) -> BadRecordError:
+    return BadRecordError(
+        f"{location}: `{field}` must be a list of turns with `role` and `content`, or `from` and "
         f"`value`; received {found}",
         "no conversation",
-        place,
+        location,
     )

@@ -1,38 +1,38 @@
-"""Conversations of rows as text."""
+"""Conversations of records as text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from highnoon.data.document import LearnedText
-from highnoon.data.records.bad_records import BadRowError
+from highnoon.data.bad_records import BadRecordError
+from highnoon.data.document import SupervisedText
 from highnoon.data.records.chat_turns import Message
 from highnoon.tokenization.chat.chat_template import DEFAULT_CHAT_TEMPLATE, ChatTemplate, ChatTemplateError
 
 __all__ = ["DEFAULT_CHAT_TEMPLATE", "ChatTemplate", "ConversationText", "ConversationWriter"]
 
 
-class ConversationText(LearnedText):
-    """The text of a conversation, what of it is learned, and the marks that its template wrote.
+class ConversationText(SupervisedText):
+    """The text of a conversation, what of it is supervised, and the marks that its template wrote.
 
     Args:
         text: The text.
-        learned: As of a `Document`.
+        supervised: As of a `Document`.
         marks: As of a `Document`.
     """
 
     marks: tuple[tuple[int, int], ...]
 
     def __new__(
-        cls, text: str, learned: tuple[tuple[int, int], ...] | None, marks: tuple[tuple[int, int], ...]
+        cls, text: str, supervised: tuple[tuple[int, int], ...] | None, marks: tuple[tuple[int, int], ...]
     ) -> ConversationText:
-        written = super().__new__(cls, text, learned)
+        written = super().__new__(cls, text, supervised)
         written.marks = marks
         return written
 
 
 class ConversationWriter:
-    """Writes conversations of rows by a chat template; what cannot be written is a bad row.
+    """Writes conversations of records by a chat template; what cannot be written is a bad record.
 
     Args:
         template: How conversations are written.
@@ -41,26 +41,26 @@ class ConversationWriter:
     def __init__(self, template: ChatTemplate) -> None:
         self.template = template
 
-    def render(self, messages: Sequence[Message], place: str) -> ConversationText:
+    def render(self, messages: Sequence[Message], location: str) -> ConversationText:
         """Returns the text of a conversation.
 
         Args:
             messages: Turns, each with `role` and `content`.
-            place: Where they are, for errors.
+            location: Where they are, for errors.
 
         Raises:
-            BadRowError: the template cannot write them, or a model would learn nothing from them.
+            BadRecordError: the template cannot write them, or a model would learn nothing from them.
         """
         try:
-            text, learned, marks = self.template.render(messages)
+            text, supervised, marks = self.template.render(messages)
         except ChatTemplateError as error:
-            raise BadRowError(f"{place}: {error}", error.reason, place) from None
-        if not learned:
+            raise BadRecordError(f"{location}: {error}", error.reason, location) from None
+        if not supervised:
             roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
-            raise BadRowError(
-                f"{place}: nothing of this conversation would be learned: expected a turn of the assistant "
-                f"with words; received turns of {roles}; add an answer or leave the row out with skip_bad",
+            raise BadRecordError(
+                f"{location}: nothing of this conversation would be supervised: expected a turn of the assistant "
+                f"with words; received turns of {roles}; add an answer or leave the record out with skip_bad",
                 "nothing to learn",
-                place,
+                location,
             )
-        return ConversationText(text, learned, marks)
+        return ConversationText(text, supervised, marks)

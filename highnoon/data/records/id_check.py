@@ -1,4 +1,4 @@
-"""Finding rows that have one id."""
+"""Finding records that have one id."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class IdCheck:
         elif not self._is_full:
             self._is_full = True
             warnings.warn(
-                f"the first {MAX_IDS:,} ids are remembered, and later rows are compared with these "
+                f"the first {MAX_IDS:,} ids are remembered, and later records are compared with these "
                 f"alone; to check all, prepare the source in parts",
                 stacklevel=2,
             )

@@ -30,6 +30,6 @@ class PreferencePair:
     marks: tuple[tuple[int, int], ...] = dataclasses.field(default=(), compare=False)
 
     def document(self) -> Document:
-        """Returns the prompt with the better answer, of which the answer is learnt."""
+        """Returns the prompt with the better answer, of which the answer is supervised."""
         text = self.prompt + self.chosen
         return Document(text, self.source, self.id, self.domain, ((len(self.prompt), len(text)),), self.marks)

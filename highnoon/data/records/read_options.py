@@ -1,4 +1,4 @@
-"""How rows become documents, and what is done with those that cannot."""
+"""How records become documents, and what is done with those that cannot."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from collections.abc import Sequence
 
 from highnoon.config import require_count, require_flag, require_text, require_texts, shown
 from highnoon.data.document import DataError
+from highnoon.data.reading.lines import MAX_LINE_BYTES
 from highnoon.data.records.record_kind import KINDS
-from highnoon.data.records.record_template import RowTemplate
+from highnoon.data.records.record_template import RecordTemplate
 from highnoon.tokenization.chat.chat_template import ChatTemplate, ChatTemplateError
 
-MAX_LINE_BYTES = 64 << 20
-
-# Goes up when the same rows give other documents than before.
+# Goes up when the same records give other documents than before.
 _RENDERING_VERSION = 1
 
-# Goes up when rows whose fields say what they are give other documents than before.
+# Goes up when records whose fields say what they are give other documents than before.
 _FOUND_FIELDS_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-    """What a source does with its rows.
+    """What a source does with its records.
 
     Args:
-        text_field: Field that holds the text; None finds what a row is from its fields, see `row_kind`.
+        text_field: Field that holds the text; None finds what a record is from its fields, see `record_kind`.
         template: Text with fields in braces, `"{title}\\n\\n{body}"`; `{{` and `}}` are braces.
         learned_fields: Fields of `template` that a model learns to write; empty learns the whole text.
-        kind: What every row is: `"text"`, `"chat"`, `"instruction"` or `"preference"`.
+        kind: What every record is: `"text"`, `"chat"`, `"instruction"` or `"preference"`.
         chat_template: How conversations are written, a Jinja template or a `ChatTemplate`; None takes the
             default of `ChatTemplate`.
-        skip_bad: Leave out rows, lines and files that cannot be used and count them, instead of raising.
-        check_ids: Whether a row whose `id` another row has is bad.
-        max_line_bytes: Longest line, or row of several lines, in bytes.
+        skip_bad: Leave out records, lines and files that cannot be used and count them, instead of raising.
+        check_ids: Whether a record whose `id` another record has is bad.
+        max_line_bytes: Longest line, or record of several lines, in bytes.
+        label_field: Field that holds the class of a record, a string or an integer; see `LabeledDocuments`.
 
     Raises:
         DataError: an option is out of its range, or two contradict each other.
@@ -48,6 +48,7 @@ class ReadOptions:
     skip_bad: bool = False
     check_ids: bool = False
     max_line_bytes: int = MAX_LINE_BYTES
+    label_field: str = "label"
 
     def __post_init__(self) -> None:
         for name in ("text_field", "template", "kind"):
@@ -56,6 +57,7 @@ class ReadOptions:
         for name in ("skip_bad", "check_ids"):
             require_flag(name, getattr(self, name), DataError)
         require_count("max_line_bytes", self.max_line_bytes, error=DataError)
+        require_text("label_field", self.label_field, DataError)
         if self.chat_template is not None and not isinstance(self.chat_template, ChatTemplate):
             require_text("chat_template", self.chat_template, DataError)
         require_texts("learned_fields", self.learned_fields, DataError)
@@ -66,13 +68,15 @@ class ReadOptions:
         if len(given) > 1:
             raise DataError("give `text_field` or `template`, not both")
         if given and self.kind not in (None, "text"):
-            raise DataError(f"`{given[0]}` makes plain text of a row; it does not go with kind={self.kind!r}")
+            raise DataError(
+                f"`{given[0]}` makes plain text of a record; it does not go with kind={self.kind!r}"
+            )
         fields = self.learned_fields
         object.__setattr__(self, "learned_fields", (fields,) if isinstance(fields, str) else tuple(fields))
         if self.learned_fields and self.template is None:
             raise DataError("`learned_fields` names fields of a `template`; give one")
         if self.template is not None:
-            RowTemplate(self.template, self.learned_fields)
+            RecordTemplate(self.template, self.learned_fields)
 
     def chat(self) -> ChatTemplate:
         """Returns how conversations are written.
@@ -89,11 +93,11 @@ class ReadOptions:
 
     @property
     def may_write_conversations(self) -> bool:
-        """Whether a row may become a conversation, and not only a field or a template."""
+        """Whether a record may become a conversation, and not only a field or a template."""
         return self.text_field is None and self.template is None and self.kind != "text"
 
-    def describe_rows(self) -> str:
-        """Returns `describe` with the version of what is made of fields, for a fingerprint of rows."""
+    def describe_records(self) -> str:
+        """Returns `describe` with the version of what is made of fields, for a fingerprint of records."""
         is_given = self.text_field is not None or self.template is not None
         return self.describe() if is_given else f"{self.describe()}, fields {_FOUND_FIELDS_VERSION}"
 

@@ -1,4 +1,4 @@
-"""What a row of named fields is: text, a conversation, an instruction or a preference."""
+"""What a record of named fields is: text, a conversation, an instruction or a preference."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ KNOWN_FIELDS = (
 )
 
 
-def row_kind(fields: Collection[str]) -> str | None:
-    """Returns the kind of a row with these fields, None where they tell nothing.
+def record_kind(fields: Collection[str]) -> str | None:
+    """Returns the kind of a record with these fields, None where they tell nothing.
 
     Asked in this order: `text`; `messages` or `conversations` (chat); one of `instruction`, `prompt`,
     `question` with one of `response`, `output`, `answer`, `completion` (instruction); `chosen` with
-    `rejected` (preference); `content` (text). Of a row, give the fields that hold something, see
+    `rejected` (preference); `content` (text). Of a record, give the fields that hold something, see
     `present_fields`.
     """
     if "text" in fields:
@@ -52,7 +52,7 @@ def row_kind(fields: Collection[str]) -> str | None:
 
 
 def present_fields(values: Mapping[str, Any]) -> list[str]:
-    """Returns the known fields of a row that hold something: not null, NaN, blank or empty.
+    """Returns the known fields of a record that hold something: not null, NaN, blank or empty.
 
     An instruction may stand in `input` alone: the instruction's own field then counts as present.
     """

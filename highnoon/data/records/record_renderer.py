@@ -1,12 +1,12 @@
-"""From a row of named fields to a text and what of it is learnt: the one path for every kind of source."""
+"""From a record of named fields to a text and what of it is supervised: the one path for every kind of source."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from highnoon.data.document import LearnedText
-from highnoon.data.records.bad_records import BadRowError
+from highnoon.data.bad_records import BadRecordError
+from highnoon.data.document import SupervisedText
 from highnoon.data.records.chat_turns import Message, chat_turns
 from highnoon.data.records.conversation_text import ConversationText, ConversationWriter
 from highnoon.data.records.read_options import ReadOptions
@@ -19,9 +19,9 @@ from highnoon.data.records.record_kind import (
     TEXT_FIELDS,
     first_field,
     present_fields,
-    row_kind,
+    record_kind,
 )
-from highnoon.data.records.record_template import RowTemplate
+from highnoon.data.records.record_template import RecordTemplate
 from highnoon.data.records.record_values import (
     is_absent,
     plain_value,
@@ -32,24 +32,24 @@ from highnoon.data.records.record_values import (
 
 Values = Mapping[str, Any]
 
-_NOTHING = LearnedText("")
+_NOTHING = SupervisedText("")
 
 # What a turn has besides its words without saying anything.
 _NO_WORDS = frozenset({"role", "from", "name", "id", "weight"})
 
 
-class RowRenderer:
-    """Writes rows as text.
+class RecordRenderer:
+    """Writes records as text.
 
-    - Text: the field itself, all of it learnt.
-    - Chat: the conversation as the chat template writes it, the assistant's words learnt.
+    - Text: the field itself, all of it supervised.
+    - Chat: the conversation as the chat template writes it, the assistant's words supervised.
     - Instruction: a conversation of two turns. The user says the instruction and, after a blank line,
-      `input` where there is one; the assistant's response is learnt.
-    - Preference: a conversation of the prompt and the better answer, the answer learnt.
+      `input` where there is one; the assistant's response is supervised.
+    - Preference: a conversation of the prompt and the better answer, the answer supervised.
 
-    A field that is null, NaN, blank or an empty list is absent: the row is what its other fields say. A row
+    A field that is null, NaN, blank or an empty list is absent: the record is what its other fields say. A record
     whose fields are all absent gives `""`; a request without an answer, or an answer without a request, is a
-    bad row.
+    bad record.
 
     Args:
         options: Fields, template, kind and chat template.
@@ -60,7 +60,7 @@ class RowRenderer:
         self._chat = ConversationWriter(options.chat())
         self._template = None
         if options.template is not None:
-            self._template = RowTemplate(options.template, options.learned_fields)
+            self._template = RecordTemplate(options.template, options.learned_fields)
         self._finds_text = options.kind in (None, "text") and not (options.text_field or options.template)
         self._writers = {
             "chat": self._conversation,
@@ -68,152 +68,154 @@ class RowRenderer:
             "preference": self._preference,
         }
 
-    def render(self, values: Values, place: str) -> LearnedText:
-        """Returns the text of a row.
+    def render(self, values: Values, location: str) -> SupervisedText:
+        """Returns the text of a record.
 
         Raises:
-            BadRowError: the row is of no kind, lacks a field, or its values cannot be used.
+            BadRecordError: the record is of no kind, lacks a field, or its values cannot be used.
         """
         text = values.get("text")
         if self._finds_text and isinstance(text, str) and text and not text.isspace():
-            return LearnedText(require_unicode(text, "`text`", place))
+            return SupervisedText(require_unicode(text, "`text`", location))
         if self._template is not None:
-            return self._template.render(values, place)
+            return self._template.render(values, location)
         if self.options.text_field:
-            return self._text(values, self.options.text_field, place)
+            return self._text(values, self.options.text_field, location)
         present = present_fields(values)
-        kind = self.options.kind or row_kind(present)
+        kind = self.options.kind or record_kind(present)
         if kind is None:
-            return self._of_no_kind(values, present, place)
+            return self._of_no_kind(values, present, location)
         if kind == "text":
-            field = first_field(present, TEXT_FIELDS) or self._require(values, TEXT_FIELDS, place)
-            return self._text(values, field, place)
-        return self._writers[kind](values, present, place)
+            field = first_field(present, TEXT_FIELDS) or self._require(values, TEXT_FIELDS, location)
+            return self._text(values, field, location)
+        return self._writers[kind](values, present, location)
 
-    def pair(self, values: Values, place: str) -> tuple[str, str, str]:
-        """Returns prompt, better and worse answer of a preference row, as the chat template writes them.
+    def pair(self, values: Values, location: str) -> tuple[str, str, str]:
+        """Returns prompt, better and worse answer of a preference record, as the chat template writes them.
 
         Raises:
-            BadRowError: the row is no preference, or its two conversations differ before the answer.
+            BadRecordError: the record is no preference, or its two conversations differ before the answer.
         """
-        chosen, rejected = self.pair_of_texts(values, place)
+        chosen, rejected = self.pair_of_texts(values, location)
         start = _answer_start(chosen)
         return chosen.text[:start], chosen.text[start:], rejected.text[_answer_start(rejected) :]
 
-    def pair_of_texts(self, values: Values, place: str) -> tuple[ConversationText, ConversationText]:
-        """Returns the conversations with the better and the worse answer, of which the answers are learned.
+    def pair_of_texts(self, values: Values, location: str) -> tuple[ConversationText, ConversationText]:
+        """Returns the conversations with the better and the worse answer, of which the answers are supervised.
 
         Raises:
-            BadRowError: as `pair`.
+            BadRecordError: as `pair`.
         """
         texts = []
         for field in PREFERENCE_FIELDS:
-            turns = self._answered(values, field, place)
+            turns = self._answered(values, field, location)
             if turns[-1]["role"] != "assistant":
-                raise BadRowError(
-                    f"{place}: `{field}` must end with an answer of the assistant; received a "
+                raise BadRecordError(
+                    f"{location}: `{field}` must end with an answer of the assistant; received a "
                     f"turn of {turns[-1]['role']}",
                     "no answer",
-                    place,
+                    location,
                 )
-            text = self._chat.render(turns, place)
+            text = self._chat.render(turns, location)
             texts.append(ConversationText(text.text, ((_answer_start(text), len(text.text)),), text.marks))
         chosen, rejected = texts
         if chosen.text[: _answer_start(chosen)] != rejected.text[: _answer_start(rejected)]:
-            raise BadRowError(
-                f"{place}: `chosen` and `rejected` must answer one prompt; what stands before "
+            raise BadRecordError(
+                f"{location}: `chosen` and `rejected` must answer one prompt; what stands before "
                 f"the answers differs",
                 "two prompts",
-                place,
+                location,
             )
         return chosen, rejected
 
-    def _text(self, values: Values, field: str, place: str) -> LearnedText:
+    def _text(self, values: Values, field: str, location: str) -> SupervisedText:
         if field not in values:
-            raise BadRowError(f"{place}: no field `{field}`; {_fields(values)}", "missing field", place)
+            raise BadRecordError(
+                f"{location}: no field `{field}`; {_fields(values)}", "missing field", location
+            )
         value = values[field]
-        return _NOTHING if is_absent(value) else LearnedText(require_text(value, field, place))
+        return _NOTHING if is_absent(value) else SupervisedText(require_text(value, field, location))
 
-    def _of_no_kind(self, values: Values, present: Sequence[str], place: str) -> LearnedText:
-        """Nothing, where the known fields of a row are all absent."""
-        if row_kind(values) is None:
-            raise BadRowError(
-                f"{place}: expected a row with `text`, `messages`, an instruction and its "
+    def _of_no_kind(self, values: Values, present: Sequence[str], location: str) -> SupervisedText:
+        """Nothing, where the known fields of a record are all absent."""
+        if record_kind(values) is None:
+            raise BadRecordError(
+                f"{location}: expected a record with `text`, `messages`, an instruction and its "
                 f"response or `chosen` and `rejected`; {_fields(values)}; name the field with "
                 f"`text_field` or several with `template`",
                 "no known field",
-                place,
+                location,
             )
         if present:
-            raise _incomplete(values, present, place)
+            raise _incomplete(values, present, location)
         return _NOTHING
 
-    def _conversation(self, values: Values, present: Sequence[str], place: str) -> LearnedText:
+    def _conversation(self, values: Values, present: Sequence[str], location: str) -> SupervisedText:
         field = first_field(present, CHAT_FIELDS)
         if field is None:
-            self._require(values, CHAT_FIELDS, place)
+            self._require(values, CHAT_FIELDS, location)
             return _NOTHING
-        turns = chat_turns(values[field], field, place)
+        turns = chat_turns(values[field], field, location)
         answers = [turn for turn in turns if turn["role"] == "assistant"]
         if answers and all(map(_says_nothing, answers)):
-            raise BadRowError(
-                f"{place}: every turn of the assistant in `{field}` is null or empty; fill in the "
-                f"answers, or leave the row out with skip_bad",
+            raise BadRecordError(
+                f"{location}: every turn of the assistant in `{field}` is null or empty; fill in the "
+                f"answers, or leave the record out with skip_bad",
                 "no answer",
-                place,
+                location,
             )
-        return self._chat.render(turns, place)
+        return self._chat.render(turns, location)
 
-    def _instruction(self, values: Values, present: Sequence[str], place: str) -> LearnedText:
+    def _instruction(self, values: Values, present: Sequence[str], location: str) -> SupervisedText:
         for names in (INSTRUCTION_FIELDS, RESPONSE_FIELDS):
-            self._require(values, names, place)
+            self._require(values, names, location)
         request, reply = first_field(present, INSTRUCTION_FIELDS), first_field(present, RESPONSE_FIELDS)
         if request is None and reply is None:
             return _NOTHING
         if request is None or reply is None:
-            raise _incomplete(values, present, place)
+            raise _incomplete(values, present, location)
         words = [
-            require_text(values[field], field, place)
+            require_text(values[field], field, location)
             for field in (request, "input")
             if not is_absent(values.get(field))
         ]
         return self._chat.render(
-            _exchange("\n\n".join(words), require_text(values[reply], reply, place)), place
+            _exchange("\n\n".join(words), require_text(values[reply], reply, location)), location
         )
 
-    def _preference(self, values: Values, present: Sequence[str], place: str) -> LearnedText:
+    def _preference(self, values: Values, present: Sequence[str], location: str) -> SupervisedText:
         if not {"prompt", *PREFERENCE_FIELDS} & set(present):
-            self._require(values, PREFERENCE_FIELDS, place)
+            self._require(values, PREFERENCE_FIELDS, location)
             return _NOTHING
-        return self.pair_of_texts(values, place)[0]
+        return self.pair_of_texts(values, location)[0]
 
-    def _answered(self, values: Values, field: str, place: str) -> Sequence[Message]:
+    def _answered(self, values: Values, field: str, location: str) -> Sequence[Message]:
         """The conversation that ends with the answer in `field`."""
-        answer = values[self._require(values, (field,), place)]
+        answer = values[self._require(values, (field,), location)]
         if is_absent(answer):
-            raise BadRowError(
-                f"{place}: `{field}` is null or empty; give a better and a worse answer, or leave "
-                f"the row out with skip_bad",
+            raise BadRecordError(
+                f"{location}: `{field}` is null or empty; give a better and a worse answer, or leave "
+                f"the record out with skip_bad",
                 "no answer",
-                place,
+                location,
             )
-        answer = plain_value(answer, place)
+        answer = plain_value(answer, location)
         prompt = values.get("prompt")
-        prompt = None if is_absent(prompt) else plain_value(prompt, place)
+        prompt = None if is_absent(prompt) else plain_value(prompt, location)
         if isinstance(answer, str):
-            return [*_asked(prompt, place), {"role": "assistant", "content": answer}]
-        turns = chat_turns(answer, field, place)
+            return [*_asked(prompt, location), {"role": "assistant", "content": answer}]
+        turns = chat_turns(answer, field, location)
         if prompt is None or (isinstance(prompt, str) and turns[0]["role"] != "assistant"):
             return turns
-        return [*_asked(prompt, place), *turns]
+        return [*_asked(prompt, location), *turns]
 
-    def _require(self, values: Values, names: Sequence[str], place: str) -> str:
+    def _require(self, values: Values, names: Sequence[str], location: str) -> str:
         field = first_field(values, names)
         if field is None:
-            raise BadRowError(
-                f"{place}: expected a field {' or '.join(f'`{name}`' for name in names)}; {_fields(values)}",
+            raise BadRecordError(
+                f"{location}: expected a field {' or '.join(f'`{name}`' for name in names)}; {_fields(values)}",
                 "missing field",
-                place,
+                location,
             )
         return field
 
@@ -222,23 +224,23 @@ def _exchange(asked: str, answered: str) -> list[Message]:
     return [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
 
 
-def _answer_start(text: LearnedText) -> int:
+def _answer_start(text: SupervisedText) -> int:
     """Where the last answer begins in a conversation that has one."""
-    return (text.learned or ((0, 0),))[-1][0]
+    return (text.supervised or ((0, 0),))[-1][0]
 
 
-def _asked(prompt: Any, place: str) -> list[Message]:
+def _asked(prompt: Any, location: str) -> list[Message]:
     """The turns before an answer, of which the last asks for it."""
     if isinstance(prompt, list):
-        return chat_turns(prompt, "prompt", place)
+        return chat_turns(prompt, "prompt", location)
     if prompt is None:
-        raise BadRowError(
-            f"{place}: expected a string `prompt` that `chosen` and `rejected` answer; received none; give "
+        raise BadRecordError(
+            f"{location}: expected a string `prompt` that `chosen` and `rejected` answer; received none; give "
             f"one, or conversations that hold it",
             "missing field",
-            place,
+            location,
         )
-    return [{"role": "user", "content": require_text(prompt, "prompt", place)}]
+    return [{"role": "user", "content": require_text(prompt, "prompt", location)}]
 
 
 def _says_nothing(turn: Message) -> bool:
@@ -246,15 +248,15 @@ def _says_nothing(turn: Message) -> bool:
     return all(is_absent(value) for name, value in turn.items() if name not in _NO_WORDS)
 
 
-def _incomplete(values: Values, present: Sequence[str], place: str) -> BadRowError:
-    """The error of a row of which one part is there and its counterpart is null or empty."""
+def _incomplete(values: Values, present: Sequence[str], location: str) -> BadRecordError:
+    """The error of a record of which one part is there and its counterpart is null or empty."""
     absent = shown_names(f"`{name}`" for name in KNOWN_FIELDS if name in values and name not in present)
     is_unanswered = first_field(present, INSTRUCTION_FIELDS) and not first_field(present, RESPONSE_FIELDS)
-    return BadRowError(
-        f"{place}: {shown_names(f'`{name}`' for name in present)} needs its counterpart, and "
-        f"{absent or 'it'} is null or empty; fill it in, or leave the row out with skip_bad",
+    return BadRecordError(
+        f"{location}: {shown_names(f'`{name}`' for name in present)} needs its counterpart, and "
+        f"{absent or 'it'} is null or empty; fill it in, or leave the record out with skip_bad",
         "no answer" if is_unanswered else "missing field",
-        place,
+        location,
     )
 
 

@@ -1,4 +1,4 @@
-"""A document from several fields of a row."""
+"""A document from several fields of a record."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.config import shown
-from highnoon.data.document import DataError, LearnedText
-from highnoon.data.records.bad_records import BadRowError
+from highnoon.data.bad_records import BadRecordError
+from highnoon.data.document import DataError, SupervisedText
 from highnoon.data.records.record_values import plain_value, shown_names
 
 
-class RowTemplate:
-    """Text with the fields of a row in it.
+class RecordTemplate:
+    """Text with the fields of a record in it.
 
     A field that is text stands as it is, a number as Python writes it, a list or an object as JSON.
 
@@ -29,8 +29,8 @@ class RowTemplate:
     Example:
 
     ```python
-    from highnoon.data.records.record_template import RowTemplate
-    template = RowTemplate("{title}: {words}", learned_fields=("words",))
+    from highnoon.data.records.record_template import RecordTemplate
+    template = RecordTemplate("{title}: {words}", learned_fields=("words",))
     assert template.render({"title": "A", "words": [1, 2]}, "a.jsonl:1") == ("A: [1, 2]", ((3, 9),))
     ```
     """
@@ -61,30 +61,30 @@ class RowTemplate:
                 f"`learned_fields` must stand in the template; {shown(', '.join(missing))} does not"
             )
 
-    def render(self, values: Mapping[str, Any], place: str) -> LearnedText:
-        """Returns the text of a row.
+    def render(self, values: Mapping[str, Any], location: str) -> SupervisedText:
+        """Returns the text of a record.
 
         Raises:
-            BadRowError: a field is missing or null.
+            BadRecordError: a field is missing or null.
         """
         pieces: list[str] = []
-        learned: list[tuple[int, int]] = []
+        supervised: list[tuple[int, int]] = []
         length = 0
         for words, field in self._parts:
-            value = "" if field is None else self._value(values, field, place)
+            value = "" if field is None else self._value(values, field, location)
             start = length + len(words)
             length = start + len(value)
             pieces += [words, value]
             if field in self.learned_fields and value:
-                learned.append((start, length))
-        return LearnedText("".join(pieces), _joined(learned) if self.learned_fields else None)
+                supervised.append((start, length))
+        return SupervisedText("".join(pieces), _joined(supervised) if self.learned_fields else None)
 
-    def _value(self, values: Mapping[str, Any], field: str, place: str) -> str:
-        value = plain_value(values.get(field), place)
+    def _value(self, values: Mapping[str, Any], field: str, location: str) -> str:
+        value = plain_value(values.get(field), location)
         if value is None or value != value:
             found = "it is null" if field in values else f"the fields are {shown_names(values)}"
-            raise BadRowError(
-                f"{place}: the template names the field `{field}`; {found}", "missing field", place
+            raise BadRecordError(
+                f"{location}: the template names the field `{field}`; {found}", "missing field", location
             )
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 

@@ -1,4 +1,4 @@
-"""Values of rows as plain Python: readers give bytes and arrays where others give text and lists."""
+"""Values of records as plain Python: readers give bytes and arrays where others give text and lists."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import Any
 
 import numpy as np
 
-from highnoon.data.records.bad_records import BadRowError
+from highnoon.data.bad_records import BadRecordError
 
 _SHOWN_NAMES = 10
 _SHOWN_CHARACTERS = 40
 
 
-def plain_value(value: Any, place: str) -> Any:
+def plain_value(value: Any, location: str) -> Any:
     """Returns `value` with bytes as text and arrays as lists, whatever it is nested in.
 
     Raises:
-        BadRowError: bytes that are not UTF-8.
+        BadRecordError: bytes that are not UTF-8.
     """
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise BadRowError(
-                f"{place}: not UTF-8 at byte {error.start} of a value ({error.reason}); convert it to UTF-8",
+            raise BadRecordError(
+                f"{location}: not UTF-8 at byte {error.start} of a value ({error.reason}); convert it to UTF-8",
                 "not UTF-8",
-                place,
+                location,
             ) from None
     if isinstance(value, (np.ndarray, np.generic)):
-        return plain_value(value.tolist(), place)
+        return plain_value(value.tolist(), location)
     if isinstance(value, Mapping):
-        return {key: plain_value(part, place) for key, part in value.items()}
+        return {key: plain_value(part, location) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain_value(part, place) for part in value]
+        return [plain_value(part, location) for part in value]
     return value
 
 
@@ -43,7 +43,7 @@ def is_absent(value: Any) -> bool:
 
     A mapping whose values are all null or empty lists is a conversation in columns without turns.
     """
-    # The frequent types come first: this is asked of every row.
+    # The frequent types come first: this is asked of every record.
     if value is None:
         return True
     if isinstance(value, (str, bytes)):
@@ -73,37 +73,37 @@ def _shown(name: str) -> str:
     return cut if cut.isprintable() else cut.encode("unicode_escape").decode("ascii")
 
 
-def require_text(value: Any, field: str, place: str) -> str:
+def require_text(value: Any, field: str, location: str) -> str:
     """Returns `value` as text that can be encoded.
 
     Raises:
-        BadRowError: it is no text, or has a lone surrogate.
+        BadRecordError: it is no text, or has a lone surrogate.
     """
     if not isinstance(value, str):
-        value = plain_value(value, place)
+        value = plain_value(value, location)
     if not isinstance(value, str):
-        raise BadRowError(
-            f"{place}: expected a string `{field}`; received `{field}` of type {type(value).__name__}",
+        raise BadRecordError(
+            f"{location}: expected a string `{field}`; received `{field}` of type {type(value).__name__}",
             "not text",
-            place,
+            location,
         )
-    return require_unicode(value, f"`{field}`", place)
+    return require_unicode(value, f"`{field}`", location)
 
 
-def require_unicode(text: str, name: str, place: str) -> str:
+def require_unicode(text: str, name: str, location: str) -> str:
     """Returns `text`, after checking that it has no lone surrogate.
 
     Raises:
-        BadRowError: it has one.
+        BadRecordError: it has one.
     """
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise BadRowError(
-                f"{place}: {name} has a lone surrogate at character {error.start}, which is "
+            raise BadRecordError(
+                f"{location}: {name} has a lone surrogate at character {error.start}, which is "
                 f"no Unicode text; repair the line",
                 "lone surrogate",
-                place,
+                location,
             ) from None
     return text

@@ -24,13 +24,13 @@ class TokenisedDocument(NamedTuple):
     Args:
         number: Its place within the split, in the order of the source.
         tokens: Framed ids.
-        learned: For each token whether a model learns to write it.
+        supervised: For each token whether a model learns to write it.
         num_bytes: UTF-8 bytes of its text.
     """
 
     number: int
     tokens: npt.NDArray[np.int32]
-    learned: npt.NDArray[np.bool_]
+    supervised: npt.NDArray[np.bool_]
     num_bytes: int
 
 
@@ -95,15 +95,15 @@ def _encoded(
 ) -> Iterator[TokenisedDocument]:
     encoded = encode_batch(
         [document.text for document in batch],
-        [document.learned for document in batch],
+        [document.supervised for document in batch],
         tokenizer,
         [document.marks for document in batch],
     )
     tokens = encoded.tokens.astype(np.int32)
-    learned = np.ones(len(tokens), np.bool_) if encoded.learned is None else encoded.learned
+    supervised = np.ones(len(tokens), np.bool_) if encoded.supervised is None else encoded.supervised
     stops: list[int] = np.cumsum(encoded.lengths).tolist()
     for start, stop, num_bytes in zip([0, *stops], stops, encoded.num_bytes.tolist(), strict=False):
-        yield TokenisedDocument(next(numbers), tokens[start:stop], learned[start:stop], num_bytes)
+        yield TokenisedDocument(next(numbers), tokens[start:stop], supervised[start:stop], num_bytes)
 
 
 def _draws(seeds: Sequence[int]) -> Iterator[int]:

@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from highnoon.config import MAX_SIZE, require_count, require_flag
 from highnoon.data.document import DataError
+from highnoon.data.ints import Ints
 from highnoon.data.sequences.mixture import Mixture, require_weights
-from highnoon.data.sequences.row_layout import Ints, PackedLayout, RowLayout, SingleLayout
+from highnoon.data.sequences.row_layout import PackedLayout, RowLayout, SingleLayout
 from highnoon.data.sequences.rows_view import RowsView
 from highnoon.data.sequences.shuffling import shuffled
 from highnoon.data.sequences.split_documents import SplitDocuments, Texts
+from highnoon.data.tokens.derived_columns import DerivedColumns
 from highnoon.data.tokens.token_store import TokenStore
 
 
@@ -24,7 +26,7 @@ class PackedRows:
 
     The documents of an epoch are laid one after another in an order computed from (seed, epoch), cut
     into rows, and the rows are shuffled by the same seed. Every token that has a predecessor in its
-    document is supervised exactly once an epoch, but for those that `Document.learned` leaves out. The
+    document is supervised exactly once an epoch, but for those that `Document.supervised` leaves out. The
     validation side is read in its stored order.
 
     With `weights`, each store has an order of its own and rows are drawn from the stores by turns,
@@ -41,6 +43,8 @@ class PackedRows:
             proportion to its tokens.
         packing: False gives each row one piece of one document, padded, for models that cannot see
             `segment_ids`.
+        derived: For each store what frozen models said of its tokens, see `derive_columns`; batches get
+            these columns, too.
 
     Raises:
         DataError: the split holds no document, or an argument is out of its range.
@@ -68,6 +72,7 @@ class PackedRows:
         split: str = "train",
         weights: Sequence[float] | None = None,
         packing: bool = True,
+        derived: Sequence[DerivedColumns] | None = None,
     ) -> None:
         require_count("row_length", row_length, most=MAX_SIZE, error=DataError)
         require_count("seed", seed, least=0, error=DataError)
@@ -77,7 +82,9 @@ class PackedRows:
         self.seed = seed
         self.split = split
         self.packing = packing
-        self._documents = SplitDocuments(self.stores, split)
+        self._layout_class: type[RowLayout] = PackedLayout if packing else SingleLayout
+        self.derived = None if derived is None else list(derived)
+        self._documents = SplitDocuments(self.stores, split, self.derived)
         self.weights = None if weights is None else require_weights(weights)
         if self.weights is not None and len(self.weights) != len(self.stores):
             raise DataError(
@@ -116,10 +123,14 @@ class PackedRows:
         store, place = self._documents.locate(document)
         return store.tokens(place)
 
-    def learned(self, document: int) -> npt.NDArray[np.bool_]:
+    def supervised(self, document: int) -> npt.NDArray[np.bool_]:
         """Returns for each id of one of the split's documents whether a model learns to write it."""
         store, place = self._documents.locate(document)
-        return store.learned(place)
+        return store.supervised(place)
+
+    def learned(self, document: int) -> npt.NDArray[np.bool_]:
+        """The former name of `supervised`."""
+        return self.supervised(document)
 
     def text(self, document: int) -> str:
         """Returns the text of one of the split's documents."""
@@ -153,11 +164,15 @@ class PackedRows:
         pools, shares = [chosen], [1.0]
         if self.weights is not None and self.split == "train":
             pools, shares = self._pools(chosen, self.weights)
+        return self._make_view(pools, shares, epoch)
+
+    def _make_view(self, pools: list[Ints], shares: list[float], epoch: int) -> RowsView:
         return RowsView(self._documents, pools, Mixture(shares), epoch, self._cut, self.row_length)
 
     def only(self, store: TokenStore) -> PackedRows:
         """Returns the same rows of one of the stores alone."""
-        return PackedRows(store, self.row_length, self.seed, self.split, None, self.packing)
+        derived = None if self.derived is None else [self.derived[self.stores.index(store)]]
+        return PackedRows(store, self.row_length, self.seed, self.split, None, self.packing, derived)
 
     def report(self) -> dict[str, Any]:
         """Returns what the split holds and how it is read.
@@ -198,7 +213,7 @@ class PackedRows:
         """The layout of a pool's pass of that number, and the order in which its rows are read."""
         is_shuffled = self.split == "train"
         order = shuffled(documents, self.seed, number, 0) if is_shuffled else documents
-        layout = (PackedLayout if self.packing else SingleLayout)(order, self.lengths[order], self.row_length)
+        layout = self._layout_class(order, self.lengths[order], self.row_length)
         rows = np.arange(layout.num_rows)
         return layout, shuffled(rows, self.seed, number, 1) if is_shuffled else rows
 
@@ -228,7 +243,7 @@ class PackedRows:
             )
         return chosen
 
-    def _say_if_small(self) -> None:
+    def _require_some(self) -> None:
         names = ", ".join(store.name for store in self.stores)
         if not self.num_documents:
             raise DataError(
@@ -236,7 +251,11 @@ class PackedRows:
                 f"{sum(map(len, self.stores))} documents falls into it; add documents or change "
                 f"`validation_split`"
             )
+
+    def _say_if_small(self) -> None:
+        self._require_some()
         if self.num_tokens <= self.row_length:
+            names = ", ".join(store.name for store in self.stores)
             warnings.warn(
                 f"the {self.split} split of {names} has {self.num_tokens} tokens, fewer than fill "
                 f"one row of {self.row_length}: it is padded",

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from highnoon.data.sequences.row_layout import Ints, Pieces
+from highnoon.data.ints import Ints
+from highnoon.data.sequences.row_layout import Pieces
 
 Batch = dict[str, npt.NDArray]
 

@@ -6,9 +6,8 @@ import abc
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+from highnoon.data.ints import Ints
 
 
 class Pieces(NamedTuple):
@@ -109,6 +108,23 @@ class SingleLayout(RowLayout):
         length = np.minimum(self.row_length, np.maximum(1, self.lengths[place] - 1) - begin)
         zeros = np.zeros_like(rows)
         return Pieces(np.arange(len(rows)), zeros, zeros + 1, self.documents[place], begin, length)
+
+
+class TruncatedLayout(RowLayout):
+    """The first `row_length` tokens of one document a row, its last token included."""
+
+    def __init__(self, documents: Ints, lengths: Ints, row_length: int) -> None:
+        super().__init__(documents, lengths, row_length)
+        self.num_rows = len(documents)
+
+    @property
+    def num_inputs(self) -> int:
+        return int(np.minimum(self.lengths, self.row_length).sum())
+
+    def pieces(self, rows: Ints) -> Pieces:
+        zeros = np.zeros_like(rows)
+        length = np.minimum(self.lengths[rows], self.row_length)
+        return Pieces(np.arange(len(rows)), zeros, zeros + 1, self.documents[rows], zeros, length)
 
 
 def _counted(counts: Ints) -> tuple[Ints, Ints]:

@@ -31,7 +31,7 @@ def packed_blocks(documents: Iterable[TokenisedDocument], row_length: int) -> It
     """Yields the rows of `documents`, laid out as `PackedRows` does: full but for the last.
 
     A document may go on in the next row. Every token that has a predecessor in its document, and that is
-    learnt, is a label exactly once. Memory holds one block and the longest document.
+    supervised, is a label exactly once. Memory holds one block and the longest document.
 
     Args:
         documents: In the order in which they are laid out.
@@ -74,7 +74,7 @@ def _block(held: list[TokenisedDocument], begun: int, rows: int, row_length: int
     pieces = PackedLayout(np.arange(len(held)), lengths, row_length).pieces(np.arange(rows))
     places = token_places(pieces, starts, lengths, row_length)
     tokens = np.concatenate([document.tokens for document in held])
-    learned = np.concatenate([document.learned for document in held])
+    supervised = np.concatenate([document.supervised for document in held])
     batch = empty_batch(rows, row_length)
     fill_rows(
         batch,
@@ -82,7 +82,7 @@ def _block(held: list[TokenisedDocument], begun: int, rows: int, row_length: int
         places,
         tokens[places.source],
         tokens[places.label],
-        places.has_label & learned[places.label],
+        places.has_label & supervised[places.label],
     )
     numbers = np.array([document.number for document in held])[pieces.document]
     of_rows = np.split(numbers, np.searchsorted(pieces.row, np.arange(1, rows)))

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from highnoon.data.document import DataError
+from highnoon.data.ints import Ints
 from highnoon.data.sequences.mixture import Mixture
-from highnoon.data.sequences.row_filling import Batch, empty_batch
-from highnoon.data.sequences.row_layout import Ints, Pieces, RowLayout
+from highnoon.data.sequences.row_filling import Batch
+from highnoon.data.sequences.row_layout import Pieces, RowLayout
 from highnoon.data.sequences.split_documents import SplitDocuments
 
 # Cuts a pool's documents for its pass of a number; returns the layout and the order of its rows.
@@ -65,7 +66,8 @@ class RowsView:
 
         Returns:
             `token_ids`, `labels`, `segment_ids`, `positions` (int32) and `loss_weights` (float32), each
-            of shape (rows, row_length); see "A batch" in docs/architecture.md.
+            of shape (rows, row_length); see "A batch" in docs/architecture.md. Derived columns, where
+            there are any, have the shape (rows, row_length, *shape).
 
         Raises:
             DataError: `start` is not in [0, num_rows], or `count` is negative.
@@ -76,7 +78,7 @@ class RowsView:
                 f"received {start} and {count}"
             )
         rows = np.arange(start, min(start + count, self.num_rows))
-        batch = empty_batch(len(rows), self.row_length)
+        batch = self._documents.empty_batch(len(rows), self.row_length)
         for block in range(0, len(rows), step := max(1, _BLOCK_TOKENS // self.row_length)):
             part = {name: array[block : block + step] for name, array in batch.items()}
             for pieces in self._pieces(rows[block : block + step]):

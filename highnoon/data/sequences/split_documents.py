@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from highnoon.data.document import DataError
-from highnoon.data.sequences.row_filling import Batch, fill_rows, token_places
-from highnoon.data.sequences.row_layout import Ints, Pieces
+from highnoon.data.ints import Ints
+from highnoon.data.sequences.row_filling import Batch, empty_batch, fill_rows, token_places
+from highnoon.data.sequences.row_layout import Pieces
+from highnoon.data.tokens.derived_columns import DerivedColumns, require_columns_of
 from highnoon.data.tokens.token_store import TokenStore
 
 SPLITS = ("train", "validation")
@@ -24,14 +26,21 @@ class SplitDocuments:
     Args:
         stores: At least one, all of one tokenizer.
         split: `"train"` or `"validation"`.
+        derived: For each store the derived columns of its tokens; None for none.
 
     Raises:
-        DataError: no store, stores of different tokenizers, or an unknown split.
+        DataError: no store, stores of different tokenizers, derived columns of another store, or an
+            unknown split.
     """
 
-    def __init__(self, stores: Sequence[TokenStore], split: str) -> None:
+    def __init__(
+        self, stores: Sequence[TokenStore], split: str, derived: Sequence[DerivedColumns] | None = None
+    ) -> None:
         _require_stores(stores, split)
         self.stores = list(stores)
+        self.derived = list(derived or [])
+        if self.derived:
+            require_columns_of(self.stores, self.derived)
         own = [np.flatnonzero(store.is_validation == (split == "validation")) for store in self.stores]
         self.store_of: Ints = np.repeat(np.arange(len(own)), [len(documents) for documents in own])
         self._place_in_store = np.concatenate(own)
@@ -43,11 +52,23 @@ class SplitDocuments:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def empty_batch(self, num_rows: int, row_length: int) -> Batch:
+        """Returns the arrays of a batch, derived columns included, all padding."""
+        batch = empty_batch(num_rows, row_length)
+        for name, column in self.derived[0].columns.items() if self.derived else ():
+            batch[name] = np.zeros((num_rows, row_length, *column.shape), column.batch_dtype)
+        return batch
+
     def locate(self, document: int) -> tuple[TokenStore, int]:
         """Returns the store of a document and its index there."""
         if not 0 <= document < len(self):
             raise IndexError(f"the split has documents 0 to {len(self) - 1}; received {document}")
         return self.stores[self.store_of[document]], int(self._place_in_store[document])
+
+    def indices_in_store(self, documents: Ints) -> Ints:
+        """Returns the index of each of `documents` in its store."""
+        indices: Ints = self._place_in_store[documents]
+        return indices
 
     def gather(self, pieces: Pieces, row_length: int, batch: Batch) -> None:
         """Writes the tokens of `pieces` into the rows of `batch`, whose other places are left alone."""
@@ -62,6 +83,10 @@ class SplitDocuments:
             self._tokens_at(places.label, stores),
             is_supervised,
         )
+        for number, chosen in stores if self.derived else ():
+            for name in self.derived[number].columns:
+                array = batch[name].reshape(-1, *batch[name].shape[2:])
+                array[places.target[chosen]] = self.derived[number].read(name, places.source[chosen])
 
     def _places_of_stores(self, pieces: Pieces, which: Ints) -> list[tuple[int, Ints | slice]]:
         """The stores that `pieces` come from, each with the tokens that are its own."""
@@ -76,9 +101,9 @@ class SplitDocuments:
     ) -> npt.NDArray[np.bool_]:
         """Where there is a label and a model learns to write it."""
         for number, places in stores:
-            learned = self.stores[number].all_learned
-            if learned is not None:
-                has_next[places] &= learned[label[places]]
+            supervised = self.stores[number].all_supervised
+            if supervised is not None:
+                has_next[places] &= supervised[label[places]]
         return has_next
 
     def _tokens_at(self, source: Ints, stores: list[tuple[int, Ints | slice]]) -> npt.NDArray[np.int32]:

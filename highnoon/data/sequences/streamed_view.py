@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from highnoon.data.document import DataError
+from highnoon.data.ints import Ints
 from highnoon.data.sequences.row_filling import Batch
-from highnoon.data.sequences.row_layout import Ints
 from highnoon.data.sequences.row_packing import RowBlock
 
 # Blocks kept after they are read, so that a step can be read again: about a million tokens.

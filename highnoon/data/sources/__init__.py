@@ -1,1 +1,13 @@
-"""Sources of documents: files, folders, hubs, the embedded corpus, prepared tokens."""
+"""Sources of documents, and `open_source`, which opens one by name.
+
+- `open_source`: a name, path, glob or URL to a source.
+- `files`, `glob_files`: files of text and of records.
+- `domain_folder`, `folder_files`, `holds_records`: a folder with one subfolder a domain.
+- `chosen_domains`: some of a source's domains.
+- `hub_source`, `hugging_face`, `tfds_source`: datasets of the Hugging Face hub and of TensorFlow Datasets.
+- `standard_library`: the embedded corpus.
+- `prepared_tokens`: a folder that `prepare` wrote.
+- `source_template`: the chat template that a source's conversations are written with.
+- `changed_reading`, `earlier_turns`: which files an earlier version read as other documents.
+- `distinct_names`: sources used together need distinct names.
+"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import pathlib
@@ -10,14 +9,14 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from highnoon.data.bad_records import BadRecords
 from highnoon.data.document import DataError
 from highnoon.data.formats.by_name import FOLDER_SUFFIXES
-from highnoon.data.records.bad_records import BadRows
 from highnoon.data.records.read_options import ReadOptions
-from highnoon.data.records.record_source import Convert, RowSource
+from highnoon.data.records.record_source import Convert, RecordSource
 from highnoon.data.sources.files import Files
 from highnoon.data.sources.folder_files import (
-    NO_ROWS,
+    NO_RECORDS,
     OWN_OUTPUT,
     FolderFiles,
     describe_files_left_out,
@@ -26,19 +25,20 @@ from highnoon.data.sources.folder_files import (
     visible_entries,
 )
 from highnoon.files.expand_home import expand_home
+from highnoon.files.nearest_name import suggestion
 
 T = TypeVar("T")
 
 
-class DomainFolder(RowSource):
-    """Documents of `root/<domain>/`: every file of rows and of text; a folder's name is the domain.
+class DomainFolder(RecordSource):
+    """Documents of `root/<domain>/`: every file of records and of text; a folder's name is the domain.
 
     Text is `.txt`, `.text`, `.md`, `.markdown`, `.rst`, `.adoc`, `.asciidoc`, `.org` and `.tex`. Folders
     within a domain are read, too. Domains and files are read in the order of their names. Files directly in
     `root` are the domain `"default"`, with a warning; a sub-folder without data is an error, or counted where
-    bad rows are skipped. Any other file, a link to a folder within a domain, and a folder that a run or a
+    bad records are skipped. Any other file, a link to a folder within a domain, and a folder that a run or a
     preparation wrote is left out, and so is a `.json` file whose first record has no known field, such as a
-    configuration: one warning says how many of which kind, and `bad_rows` counts them. Hidden files and
+    configuration: one warning says how many of which kind, and `bad_records` counts them. Hidden files and
     folders are ignored.
 
     Args:
@@ -46,7 +46,7 @@ class DomainFolder(RowSource):
         domains: Names of the sub-folders to read; None reads all.
         split: How text files are cut into documents, see `split_text`.
         name: What reports call the source; None takes the folder's.
-        options: How rows become documents, and what is done with bad ones.
+        options: How records become documents, and what is done with bad ones.
 
     Raises:
         DataError: `root` is no folder, cannot be listed, holds no such file, or lacks one of `domains`.
@@ -65,19 +65,19 @@ class DomainFolder(RowSource):
         if not self.root.is_dir():
             raise DataError(f"no folder at {self.root}; check the path")
         self.name = name or self.root.name or os.fspath(self.root)
-        self.files_left_out = BadRows(skip=True)
+        self.files_left_out = BadRecords(skip=True)
         found = self._files_of(domains)
         there = describe_files_left_out(self.files_left_out)
         if not found:
-            is_unnamed = NO_ROWS in self.files_left_out.report()["reasons"]
-            hint = "; name the fields of rows with `text_field` or `template`" if is_unnamed else ""
+            is_unnamed = NO_RECORDS in self.files_left_out.report()["reasons"]
+            hint = "; name the fields of records with `text_field` or `template`" if is_unnamed else ""
             raise DataError(
                 f"{self.root} holds no *{', *'.join(FOLDER_SUFFIXES)}, neither itself nor in its "
                 f"sub-folders; it holds {there or 'nothing'}{hint}"
             )
         if there:
             warnings.warn(
-                f"{self.root}: left out {there}; convert them to text or rows, or move them elsewhere",
+                f"{self.root}: left out {there}; convert them to text or records, or move them elsewhere",
                 stacklevel=2,
             )
         self._parts = [Files(files, split, domain, domain, self.options) for domain, files in found.items()]
@@ -140,7 +140,7 @@ class DomainFolder(RowSource):
         for held in searches:
             self.files_left_out.add(held.left_out.report())
 
-    def _read(self, bad: BadRows, convert: Convert[T]) -> Iterator[T]:
+    def _read(self, bad: BadRecords, convert: Convert[T]) -> Iterator[T]:
         for domain in self.empty_domains:
             bad.count("domain without files", str(self.root / domain))
         bad.add(self.files_left_out.report())
@@ -160,6 +160,5 @@ def _with_content(domain: str, held: FolderFiles) -> str:
 def _require_domain(name: str, found: dict[str, list[pathlib.Path]], root: pathlib.Path) -> str:
     if name in found:
         return name
-    near = difflib.get_close_matches(name, found, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else f"domains there: {', '.join(found) or 'none'}"
+    hint = suggestion(name, found, otherwise="domains there")
     raise DataError(f"{root} has no domain `{name}`; {hint}")

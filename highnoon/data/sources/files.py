@@ -1,4 +1,4 @@
-"""Documents in files of text and of rows."""
+"""Documents in files of text and of records."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.document import DataError, Document, SourceNotFoundError
 from highnoon.data.formats.by_name import format_of, reader_of
 from highnoon.data.formats.not_text import is_text_file, require_text_file
 from highnoon.data.reading.remote import FilePath, RemotePath, expand_remote, file_version, is_remote
 from highnoon.data.reading.text_splits import TEXT_SPLITS, split_text
-from highnoon.data.records.bad_records import BadRowError, BadRows
-from highnoon.data.records.changed_reading import is_read_otherwise
 from highnoon.data.records.read_options import ReadOptions
-from highnoon.data.records.record_source import Convert, Row, RowSource
+from highnoon.data.records.record_source import Convert, Record, RecordSource
+from highnoon.data.sources.changed_reading import is_read_otherwise
 from highnoon.data.sources.glob_files import glob_files
 from highnoon.files.expand_home import expand_home
 
@@ -41,24 +41,24 @@ _BY_CONTENT = b"fields by content"
 T = TypeVar("T")
 
 
-class Files(RowSource):
-    """Documents of files of text and of rows, in the order of their names.
+class Files(RecordSource):
+    """Documents of files of text and of records, in the order of their names.
 
     The end of a file's name says what it is: `.jsonl`, `.csv`, `.tsv`, `.parquet`, `.tfrecord` and
-    `.array_record` hold rows, whose `source` and `id` are kept; any other file is text. Each may be packed
-    (`.gz`, `.zst`). Documents that are empty or blank are left out, and counted in `bad_rows`.
+    `.array_record` hold records, whose `source` and `id` are kept; any other file is text. Each may be packed
+    (`.gz`, `.zst`). Documents that are empty or blank are left out, and counted in `bad_records`.
 
     Args:
         paths: A file, a glob (`**` goes into folders), a URL that fsspec reaches, or a list of them.
         split: How text files are cut into documents, see `split_text`.
         name: What reports call the source; None takes the first path's.
         domain: The domain of every document.
-        options: How rows become documents, and what is done with bad ones.
+        options: How records become documents, and what is done with bad ones.
 
     Raises:
         ImportError: an extra that a URL needs is not installed.
         DataError: a path is missing, a glob matches nothing, or `split` is unknown; while reading, unless bad
-            rows are skipped, an empty file, bytes that are not UTF-8, or a row that is no document.
+            records are skipped, an empty file, bytes that are not UTF-8, or a record that is no document.
 
     Example:
 
@@ -90,29 +90,33 @@ class Files(RowSource):
         self.domain = domain
         self.name = name or os.fspath(patterns[0])
 
-    def _read(self, bad: BadRows, convert: Convert[T]) -> Iterator[T]:
+    def _read(self, bad: BadRecords, convert: Convert[T]) -> Iterator[T]:
         for path in self.paths:
             is_empty, before = True, bad.total
             try:
-                for row in self._rows(path, bad):
-                    item = convert(row, bad)
+                for record in self._records(path, bad):
+                    item = convert(record, bad)
                     if item is not None:
                         is_empty = False
                         yield item
                 if is_empty and (bad.total == before or not bad.skip):
-                    raise BadRowError(f"{path} holds no text; remove it or fill it", "empty file", str(path))
+                    raise BadRecordError(
+                        f"{path} holds no text; remove it or fill it", "empty file", str(path)
+                    )
             except DataError as error:
                 bad.take(_of_the_rest(error), str(path))
 
-    def _rows(self, path: FilePath, bad: BadRows) -> Iterator[Row | Document]:
+    def _records(self, path: FilePath, bad: BadRecords) -> Iterator[Record | Document]:
         reader = reader_of(path)
         if reader is None:
             require_text_file(path)
             texts = split_text(path, self.split, bad, self.options.max_line_bytes)
-            return (Document(text, path.name, str(place), self.domain) for place, text in enumerate(texts))
+            return (
+                Document(text, path.name, str(location), self.domain) for location, text in enumerate(texts)
+            )
         return (
-            Row(values, place, str(number), path.name, self.domain, str(path))
-            for values, place, number in reader(path, self.options, bad)
+            Record(values, location, str(number), path.name, self.domain, str(path))
+            for values, location, number in reader(path, self.options, bad)
         )
 
     def _describe(self, digest: hashlib.blake2b) -> None:
@@ -171,9 +175,9 @@ def expand(pattern: str | os.PathLike[str]) -> Sequence[FilePath]:
 
 def _of_the_rest(error: DataError) -> DataError:
     """The error under a reason that says that the rest of the file is lost with it."""
-    if not isinstance(error, BadRowError) or error.reason not in _REASONS_OF_THE_REST:
+    if not isinstance(error, BadRecordError) or error.reason not in _REASONS_OF_THE_REST:
         return error
-    renamed = BadRowError(str(error), _REASONS_OF_THE_REST[error.reason], error.place)
+    renamed = BadRecordError(str(error), _REASONS_OF_THE_REST[error.reason], error.location)
     renamed.__cause__ = error.__cause__
     return renamed
 

@@ -6,18 +6,18 @@ import pathlib
 import re
 from typing import NamedTuple
 
+from highnoon.data.bad_records import BadRecords
 from highnoon.data.document import DataError
 from highnoon.data.formats.by_name import FOLDER_SUFFIXES, TEXT_SUFFIXES, format_of
-from highnoon.data.records.bad_records import BadRows
 from highnoon.data.records.read_options import ReadOptions
-from highnoon.data.sources.holds_records import holds_rows
+from highnoon.data.sources.holds_records import holds_records
 from highnoon.files.folder_lock import LOCK_FILE
 
 _PLAIN_SUFFIX = re.compile(r"\.[\w+-]{1,16}")
 _NOT_READ = "not read: "
 _OWN_FILES = {"model.safetensors", "metrics.jsonl", "tokens.bin"}
 _STEP_FOLDER = re.compile(r"step_\d{8,}")
-NO_ROWS = f"{_NOT_READ}*.json without known fields"
+NO_RECORDS = f"{_NOT_READ}*.json without known fields"
 OWN_OUTPUT = f"{_NOT_READ}folder of a model, checkpoints, logs or tokens"
 
 
@@ -31,25 +31,25 @@ class FolderFiles(NamedTuple):
     """
 
     files: list[pathlib.Path]
-    left_out: BadRows
+    left_out: BadRecords
 
 
 def find_files(folder: pathlib.Path, options: ReadOptions, is_nested: bool = True) -> FolderFiles:
     """Returns the files of a folder and, unless told otherwise, of the folders in it.
 
     Links to files are followed. Links to folders are left out, as they may lead back, and so are models,
-    checkpoints, logs and prepared tokens, see `is_own_output`. So are `.json` files that hold no rows, as
+    checkpoints, logs and prepared tokens, see `is_own_output`. So are `.json` files that hold no records, as
     configurations and indexes beside the data do not, and empty files of formatted text, such as `.md`.
 
     Args:
         folder: Where to look.
-        options: How rows are read, which decides what a row is.
+        options: How records are read, which decides what a record is.
         is_nested: Whether to look into folders, too; else they are not counted either.
 
     Raises:
         DataError: a folder cannot be listed.
     """
-    found = FolderFiles([], BadRows(skip=True))
+    found = FolderFiles([], BadRecords(skip=True))
     waiting = visible_entries(folder)[::-1]
     while waiting:
         path = waiting.pop()
@@ -103,7 +103,7 @@ def visible_entries(folder: pathlib.Path) -> list[pathlib.Path]:
         raise DataError(f"cannot list {folder}: {error.strerror}") from error
 
 
-def describe_files_left_out(left_out: BadRows) -> str:
+def describe_files_left_out(left_out: BadRecords) -> str:
     """Returns the counts in a few words, such as `2 *.pdf, 1 *.html`, most frequent first."""
     counts = {reason: found["count"] for reason, found in left_out.report()["reasons"].items()}
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -114,7 +114,7 @@ def _reason_to_leave_out(path: pathlib.Path, options: ReadOptions) -> str:
     """Why a file with a known suffix is no data, empty where it is."""
     suffix = format_of(path)
     if suffix == ".json":
-        return "" if holds_rows(path, options) else NO_ROWS
+        return "" if holds_records(path, options) else NO_RECORDS
     is_empty = suffix in TEXT_SUFFIXES and path.stat().st_size == 0
     return f"{_NOT_READ}empty *{suffix}" if is_empty else ""
 

@@ -37,16 +37,16 @@ def _matches(parts: tuple[str, ...]) -> Iterator[pathlib.Path]:
     if _ANY_FOLDERS not in parts:
         yield from map(pathlib.Path, glob.glob(os.path.join(*parts)))
         return
-    place = parts.index(_ANY_FOLDERS)
+    location = parts.index(_ANY_FOLDERS)
     # Neighbors say no more than one of them.
-    rest = parts[place + 1 :]
+    rest = parts[location + 1 :]
     while rest[:1] == (_ANY_FOLDERS,):
         rest = rest[1:]
-    bases = glob.glob(os.path.join(*parts[:place])) if place else [os.curdir]
+    bases = glob.glob(os.path.join(*parts[:location])) if location else [os.curdir]
     for base in bases:
         for folder in _folders(base):
             if rest:
-                escaped = glob.escape(folder) if place or folder != os.curdir else ""
+                escaped = glob.escape(folder) if location or folder != os.curdir else ""
                 yield from _matches(pathlib.PurePath(escaped, *rest).parts)
             else:
                 yield from (pathlib.Path(folder, name) for name in _names(folder))

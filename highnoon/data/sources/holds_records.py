@@ -1,32 +1,32 @@
-"""Whether a JSON file in a folder holds rows, or is a configuration or an index that lies among the data."""
+"""Whether a JSON file in a folder holds records, or is a configuration or an index that lies among the data."""
 
 from __future__ import annotations
 
 import pathlib
 
+from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.document import DataError
 from highnoon.data.formats.by_name import reader_of
-from highnoon.data.records.bad_records import BadRowError, BadRows
 from highnoon.data.records.read_options import ReadOptions
-from highnoon.data.records.record_kind import FIELDS_OF_KIND, row_kind
-from highnoon.data.records.record_template import RowTemplate
+from highnoon.data.records.record_kind import FIELDS_OF_KIND, record_kind
+from highnoon.data.records.record_template import RecordTemplate
 
 
-def holds_rows(path: pathlib.Path, options: ReadOptions) -> bool:
+def holds_records(path: pathlib.Path, options: ReadOptions) -> bool:
     """Returns whether the first record of a file has fields that a document is made of.
 
-    A file that cannot be read as far as its first record counts as one of rows: reading it raises the error.
+    A file that cannot be read as far as its first record counts as one of records: reading it raises the error.
 
     Args:
-        path: A file of rows.
-        options: How its rows are read.
+        path: A file of records.
+        options: How its records are read.
     """
     reader = reader_of(path)
     if reader is None:
         return False
     try:
-        first = next(reader(path, options, BadRows()), None)
-    except BadRowError as error:
+        first = next(reader(path, options, BadRecords()), None)
+    except BadRecordError as error:
         return error.reason != "no JSON object"
     except DataError:
         return True
@@ -35,7 +35,7 @@ def holds_rows(path: pathlib.Path, options: ReadOptions) -> bool:
     if options.text_field is not None:
         return options.text_field in first.values
     if options.template is not None:
-        return any(field in first.values for field in RowTemplate(options.template).fields)
+        return any(field in first.values for field in RecordTemplate(options.template).fields)
     if options.kind is not None:
         return any(field in first.values for field in FIELDS_OF_KIND[options.kind])
-    return row_kind(first.values) is not None
+    return record_kind(first.values) is not None

@@ -1,4 +1,4 @@
-"""What collections of rows share: rows to documents, and a fingerprint of what they give."""
+"""What collections of records share: records to documents, and a fingerprint of what they give."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from highnoon.data.bad_records import BadRecords
 from highnoon.data.document import DataError
-from highnoon.data.records.bad_records import BadRows
 from highnoon.data.records.read_options import ReadOptions
-from highnoon.data.records.record_kind import row_kind
-from highnoon.data.records.record_source import Convert, Row, RowSource
+from highnoon.data.records.record_kind import record_kind
+from highnoon.data.records.record_source import Convert, Record, RecordSource
 
 T = TypeVar("T")
 
 
-class HubSource(RowSource):
-    """Documents in the rows of a collection that is fixed once it is opened.
+class HubSource(RecordSource):
+    """Documents in the records of a collection that is fixed once it is opened.
 
-    Rows become documents as those of files do. The fingerprint hashes every text, what of it is learnt, and
+    Records become documents as those of files do. The fingerprint hashes every text, what of it is supervised, and
     the options.
     """
 
     @abc.abstractmethod
-    def _rows(self) -> Iterator[Mapping[str, Any]]:
-        """Yields the rows, in the same order each time."""
+    def _records(self) -> Iterator[Mapping[str, Any]]:
+        """Yields the records, in the same order each time."""
 
-    def _read(self, bad: BadRows, convert: Convert[T]) -> Iterator[T]:
-        for number, values in enumerate(self._rows()):
-            item = convert(Row(values, f"{self.name} row {number}", str(number), self.name), bad)
+    def _read(self, bad: BadRecords, convert: Convert[T]) -> Iterator[T]:
+        for number, values in enumerate(self._records()):
+            item = convert(Record(values, f"{self.name} record {number}", str(number), self.name), bad)
             if item is not None:
                 yield item
 
@@ -41,8 +41,8 @@ class HubSource(RowSource):
             data = document.text.encode()
             content.update(len(data).to_bytes(8, "little"))
             content.update(data)
-            if document.learned is not None:
-                content.update(repr(document.learned).encode())
+            if document.supervised is not None:
+                content.update(repr(document.supervised).encode())
             if document.marks:
                 content.update(repr(document.marks).encode())
         return content.digest()
@@ -53,7 +53,7 @@ class HubSource(RowSource):
 
 
 def require_known_columns(columns: Sequence[str], options: ReadOptions, name: str) -> None:
-    """Checks before anything is read that rows with these columns can be documents.
+    """Checks before anything is read that records with these columns can be documents.
 
     Raises:
         DataError: they cannot.
@@ -62,7 +62,7 @@ def require_known_columns(columns: Sequence[str], options: ReadOptions, name: st
     if options.text_field is not None and options.text_field not in columns:
         raise DataError(f"{there}; `text_field` {options.text_field!r} is not among them")
     is_told = options.text_field or options.template or options.kind
-    if not is_told and row_kind(columns) is None:
+    if not is_told and record_kind(columns) is None:
         raise DataError(
             f"{there}, none of them text, messages, an instruction with its response or chosen "
             f"with rejected; name one with `text_field` or several with `template`"

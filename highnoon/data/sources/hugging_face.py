@@ -17,15 +17,15 @@ class HuggingFaceDataset(HubSource):
     """A dataset of the hub, or a folder that `Dataset.save_to_disk` wrote.
 
     Opening it downloads it into the library's own cache, unless it is streamed: then each reading fetches
-    its rows anew, and the fingerprint is of name, split and revision instead of the texts. A stream without
+    its records anew, and the fingerprint is of name, split and revision instead of the texts. A stream without
     a revision may change unnoticed, which is warned of.
 
     Args:
         name: `org/name`, `org/name:configuration`, either with `@revision` (a commit, branch or tag), or a
             folder.
         split: Which of its splits, `"train[:1%]"` for a part of one.
-        options: How rows become documents, and what is done with bad ones.
-        is_streamed: Fetch rows as they are read.
+        options: How records become documents, and what is done with bad ones.
+        is_streamed: Fetch records as they are read.
 
     Raises:
         ImportError: the extra `hf` is not installed.
@@ -50,21 +50,21 @@ class HuggingFaceDataset(HubSource):
                 stacklevel=2,
             )
 
-    def _rows(self) -> Iterator[Mapping[str, Any]]:
-        rows = iter(self._dataset)
+    def _records(self) -> Iterator[Mapping[str, Any]]:
+        records = iter(self._dataset)
         while True:
             # What reaches the network raises errors of many unrelated classes.
             try:
-                row = next(rows, None)
+                record = next(records, None)
             except Exception as error:
                 raise _cannot("read", self.name, self.split, error) from error
-            if row is None:
+            if record is None:
                 return
-            yield row
+            yield record
 
     def _describe(self, digest: hashlib.blake2b) -> None:
         if self.is_streamed:
-            digest.update(f"{self.name}\0{self.split}\0{self.options.describe_rows()}".encode())
+            digest.update(f"{self.name}\0{self.split}\0{self.options.describe_records()}".encode())
         else:
             super()._describe(digest)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import os
 import pathlib
@@ -23,10 +22,11 @@ from highnoon.config import (
 )
 from highnoon.data.document import DataError, DocumentSource, SourceNotFoundError
 from highnoon.data.formats.by_name import ALL_SUFFIXES, DATA_SUFFIXES, FOLDER_SUFFIXES
+from highnoon.data.reading.lines import MAX_LINE_BYTES
 from highnoon.data.reading.remote import is_remote
 from highnoon.data.reading.text_splits import TEXT_SPLITS
 from highnoon.data.records.conversation_text import ChatTemplate
-from highnoon.data.records.read_options import MAX_LINE_BYTES, ReadOptions
+from highnoon.data.records.read_options import ReadOptions
 from highnoon.data.sources.chosen_domains import ChosenDomains
 from highnoon.data.sources.domain_folder import DomainFolder
 from highnoon.data.sources.files import GLOB_CHARACTERS, Files
@@ -35,6 +35,7 @@ from highnoon.data.sources.prepared_tokens import PreparedTokens, is_prepared
 from highnoon.data.sources.standard_library import STDLIB_DOMAINS, StandardLibrary
 from highnoon.data.sources.tfds_source import TfdsDataset
 from highnoon.files.expand_home import expand_home
+from highnoon.files.nearest_name import nearest_names
 
 # Names in use for one collection, and where the hub has it. Local copies under any of them come first.
 ALIASES: dict[tuple[str, ...], str] = {
@@ -62,6 +63,7 @@ def open_source(
     skip_bad: bool = False,
     check_ids: bool = False,
     max_line_bytes: int = MAX_LINE_BYTES,
+    label_field: str = "label",
     domains: Sequence[str] | None = None,
     documents: int | None = None,
 ) -> DocumentSource:
@@ -81,11 +83,12 @@ def open_source(
         text_field: This and the following: see `highnoon.data.records.read_options.ReadOptions`.
         template: Text with the names of fields in braces.
         learned_fields: Fields of `template` that a model learns to write.
-        kind: What every row is: `"text"`, `"chat"`, `"instruction"` or `"preference"`.
+        kind: What every record is: `"text"`, `"chat"`, `"instruction"` or `"preference"`.
         chat_template: How conversations are written.
-        skip_bad: Leave out and count what cannot be used; `source.bad_rows.report()` tells.
-        check_ids: Whether a row whose `id` another row has is bad.
+        skip_bad: Leave out and count what cannot be used; `source.bad_records.report()` tells.
+        check_ids: Whether a record whose `id` another record has is bad.
         max_line_bytes: Longest line, in bytes.
+        label_field: Field that holds the label of a record, for classification.
         domains: Read these domains only.
         documents: How many to read of a folder that `prepare` wrote, or still writes, see `TokenStore`.
 
@@ -104,7 +107,15 @@ def open_source(
         given = {"name": name, "split": split, "domains": domains, "documents": documents}
         domains = require_source_options(given)["domains"]
     options = ReadOptions(
-        text_field, template, learned_fields, kind, chat_template, skip_bad, check_ids, max_line_bytes
+        text_field,
+        template,
+        learned_fields,
+        kind,
+        chat_template,
+        skip_bad,
+        check_ids,
+        max_line_bytes,
+        label_field,
     )
     for opened in (name, getattr(name, "source", None)):
         if isinstance(opened, DocumentSource):
@@ -168,7 +179,7 @@ def require_source_options(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Reading(NamedTuple):
-    """How files and rows are read."""
+    """How files and records are read."""
 
     split: str
     options: ReadOptions
@@ -234,7 +245,7 @@ def _open_existing(path: pathlib.Path, name: str, how: _Reading) -> DocumentSour
 
 
 def _open_prepared(path: pathlib.Path, name: str, how: _Reading) -> DocumentSource:
-    # What would be checked or passed over in rows has been: there is none of it in tokens.
+    # What would be checked or passed over in records has been: there is none of it in tokens.
     if dataclasses.replace(how.options, check_ids=False, skip_bad=False) != ReadOptions():
         raise DataError(
             f"{path} is prepared already, and options of reading text change nothing there; give "
@@ -262,7 +273,7 @@ def _open_hub(name: str, folders: list[pathlib.Path], how: _Reading, tried: list
             reason = error
     else:
         tried.append("not the hub, whose names are org/name, hf:name or tfds:name")
-    near = difflib.get_close_matches(name, _known_names(name, folders), n=3)
+    near = nearest_names(name, _known_names(name, folders))
     hint = (
         f"did you mean {' or '.join(f'`{other}`' for other in near)}?"
         if near

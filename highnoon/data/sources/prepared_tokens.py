@@ -12,6 +12,7 @@ import numpy as np
 
 from highnoon.data.document import Document, DocumentSource
 from highnoon.data.tokens.token_store import (
+    LABELS_FILE,
     MANIFEST_FILE,
     TokenStore,
     is_unfinished,
@@ -59,6 +60,7 @@ class PreparedTokens(DocumentSource):
         self.num_documents = documents
         manifest = read_manifest(self.folder, documents)
         self.name = name or manifest["source"]
+        self.has_labels = LABELS_FILE in manifest["sizes"]
         self._key = store_fingerprint(manifest["key"], documents)
         self.tokenizer: Tokenizer = saved_tokenizer(self.folder, manifest)
 
@@ -75,8 +77,9 @@ class PreparedTokens(DocumentSource):
 
     def documents(self) -> Iterator[Document]:
         for number in range(len(self.store)):
-            text, learned, marks = stored_text(self.store, number)
-            yield Document(text, self.name, str(number), self.store.domain(number), learned, marks)
+            text, supervised, marks = stored_text(self.store, number)
+            domain, label = self.store.domain(number), self.store.label(number)
+            yield Document(text, self.name, str(number), domain, supervised, marks, label)
 
 
 def is_prepared(path: str | os.PathLike[str]) -> bool:
@@ -85,16 +88,16 @@ def is_prepared(path: str | os.PathLike[str]) -> bool:
 
 
 def stored_text(store: TokenStore, document: int) -> MarkedText:
-    """Returns the text of a document, what of it is learned, and its special tokens as marks."""
-    learned = store.learned(document)
-    if learned.all():
+    """Returns the text of a document, what of it is supervised, and its special tokens as marks."""
+    supervised = store.supervised(document)
+    if supervised.all():
         return MarkedText(store.text(document))
     tokenizer, tokens = store.tokenizer, store.tokens(document)
     begin = int(tokens[0] == tokenizer.bos_token_id)
     tokens = np.asarray(tokenizer.unframed(tokens))
-    learned = learned[begin : begin + len(tokens)]
+    supervised = supervised[begin : begin + len(tokens)]
     is_special = np.isin(tokens, [*tokenizer.special_ids])
-    cuts = np.flatnonzero(np.diff(learned) | np.diff(is_special) | (is_special[1:] & is_special[:-1])) + 1
+    cuts = np.flatnonzero(np.diff(supervised) | np.diff(is_special) | (is_special[1:] & is_special[:-1])) + 1
     text = ""
     stretches: list[tuple[int, int]] = []
     marks = []
@@ -104,8 +107,8 @@ def stored_text(store: TokenStore, document: int) -> MarkedText:
         text += piece
         if is_special[ids[0]]:
             marks.append(span)
-        if learned[ids[0]] and stretches and stretches[-1][1] == span[0]:
+        if supervised[ids[0]] and stretches and stretches[-1][1] == span[0]:
             span = (stretches.pop()[0], span[1])
-        if learned[ids[0]] and span[0] < span[1]:
+        if supervised[ids[0]] and span[0] < span[1]:
             stretches.append(span)
     return MarkedText(text, tuple(stretches), tuple(marks))

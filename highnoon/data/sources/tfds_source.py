@@ -16,7 +16,7 @@ class TfdsDataset(HubSource):
     Args:
         name: As in its catalogue, `name`, `name/config` or `name/config:version`.
         split: Which of its splits, `"train[:1%]"` for a part of one.
-        options: How rows become documents, and what is done with bad ones.
+        options: How records become documents, and what is done with bad ones.
 
     Raises:
         DataError: it cannot be opened, or has no feature of text.
@@ -41,5 +41,5 @@ class TfdsDataset(HubSource):
         spec = self._dataset.element_spec
         require_known_columns(list(spec) if isinstance(spec, dict) else [], self.options, self.name)
 
-    def _rows(self) -> Iterator[Mapping[str, Any]]:
+    def _records(self) -> Iterator[Mapping[str, Any]]:
         return iter(self._as_numpy(self._dataset))

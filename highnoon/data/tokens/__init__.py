@@ -1,1 +1,8 @@
-"""Tokenized documents on disk: preparation, stores, splits, tokenizer training."""
+"""Tokenized documents on disk: the token store.
+
+- `splitting`: the split into training and validation, by a hash of the text.
+- `encoding`: texts to the arrays of a store.
+- `token_store`: reads a store; `checked_array` checks its blocks, `store_manifest` its manifest.
+- `store_writer`: writes a store so that a killed preparation can resume.
+- `statistics`: counts of a source or a store.
+"""

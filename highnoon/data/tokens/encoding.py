@@ -8,13 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from highnoon.data.document import DataError
-from highnoon.data.sequences.row_layout import Ints
+from highnoon.data.document import DataError, Spans
+from highnoon.data.ints import Ints
 from highnoon.data.tokens.splitting import split_hash
 from highnoon.tokenization import Tokenizer
 from highnoon.tokenization.marked_text import MarkedText, Piece, text_pieces
-
-Stretches = tuple[tuple[int, int], ...] | None
 
 
 class EncodedBatch(NamedTuple):
@@ -25,14 +23,14 @@ class EncodedBatch(NamedTuple):
         lengths: Tokens of each document.
         num_bytes: UTF-8 bytes of each text.
         split_hashes: `split_hash` of each text.
-        learned: For each token whether a model learns to write it; None where all are.
+        supervised: For each token whether a model learns to write it; None where all are.
     """
 
     tokens: npt.NDArray[Any]
     lengths: Ints
     num_bytes: Ints
     split_hashes: npt.NDArray[np.uint64]
-    learned: npt.NDArray[np.bool_] | None
+    supervised: npt.NDArray[np.bool_] | None
 
 
 def token_type(tokenizer: Tokenizer) -> str:
@@ -42,9 +40,9 @@ def token_type(tokenizer: Tokenizer) -> str:
 
 def encode_batch(
     texts: Sequence[str],
-    learned: Sequence[Stretches],
+    supervised: Sequence[Spans | None],
     tokenizer: Tokenizer,
-    marks: Sequence[tuple[tuple[int, int], ...]] | None = None,
+    marks: Sequence[Spans] | None = None,
 ) -> EncodedBatch:
     """Returns the framed tokens of documents.
 
@@ -53,46 +51,45 @@ def encode_batch(
 
     Args:
         texts: The text of each document.
-        learned: `Document.learned` of each.
+        supervised: `Document.supervised` of each.
         tokenizer: Turns text into ids.
         marks: `Document.marks` of each; None where no document has any.
 
     Raises:
         DataError: stretches that are out of order, empty, or beyond the text.
     """
-    if any(stretches is not None for stretches in learned) or any(marks or ()):
-        marked = map(MarkedText, texts, learned, marks or [()] * len(texts))
-        return _encode_in_pieces(list(marked), tokenizer)
+    if any(spans is not None for spans in supervised) or any(marks or ()):
+        return _encode_in_pieces(texts, supervised, marks or [()] * len(texts), tokenizer)
     ids, counts = tokenizer.encode_packed(texts)
     return _framed(texts, ids, counts, tokenizer)[0]
 
 
-def _encode_in_pieces(documents: Sequence[MarkedText], tokenizer: Tokenizer) -> EncodedBatch:
-    texts = [document.text for document in documents]
-    learned = [document.learned for document in documents]
+def _encode_in_pieces(
+    texts: Sequence[str], supervised: Sequence[Spans | None], marks: Sequence[Spans], tokenizer: Tokenizer
+) -> EncodedBatch:
     pieces: list[Piece] = []
     owners: list[int] = []
-    for owner, document in enumerate(documents):
+    for owner, document in enumerate(map(MarkedText, texts, supervised, marks)):
         try:
             pieces += text_pieces(document, tokenizer)
         except ValueError as error:
             raise DataError(str(error)) from None
         owners += [owner] * (len(pieces) - len(owners))
     ids, counts = _encode_pieces(texts, pieces, owners, tokenizer)
-    is_learned = [piece.is_learned for piece in pieces]
+    is_supervised = [piece.is_learned for piece in pieces]
     batch, is_text, starts = _framed(
         texts, ids, np.bincount(owners, counts, len(texts)).astype(np.int64), tokenizer
     )
     flags = np.ones(len(is_text), np.bool_)
-    flags[is_text] = np.repeat(np.array(is_learned), counts)
+    flags[is_text] = np.repeat(np.array(is_supervised), counts)
     if tokenizer.bos_token_id is not None:
-        flags[starts] = [stretches is None for stretches in learned]
+        flags[starts] = [spans is None for spans in supervised]
     if tokenizer.eos_token_id is not None:
         flags[starts + batch.lengths - 1] = [
-            stretches is None or (len(stretches) > 0 and stretches[-1][1] == len(text))
-            for text, stretches in zip(texts, learned, strict=True)
+            spans is None or (len(spans) > 0 and spans[-1][1] == len(text))
+            for text, spans in zip(texts, supervised, strict=True)
         ]
-    return batch._replace(learned=flags)
+    return batch._replace(supervised=flags)
 
 
 def _encode_pieces(

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from highnoon.data.bad_records import reason_for_nothing
 from highnoon.data.document import DataError, DocumentSource
-from highnoon.data.records.bad_records import reason_for_nothing
-from highnoon.data.sequences.row_layout import Ints
+from highnoon.data.ints import Ints
 from highnoon.data.tokens.splitting import split_hash
 from highnoon.data.tokens.token_store import TokenStore
 
@@ -27,7 +27,7 @@ class DataStatistics:
         documents: How many.
         num_bytes: UTF-8 bytes of their text.
         tokens: Their tokens, framing included; None where they are not tokenised.
-        learned_tokens: Tokens that a model learns to write; None where they are not tokenised.
+        supervised_tokens: Tokens that a model learns to write; None where they are not tokenised.
         duplicates: Documents whose text an earlier one has too, by a 64-bit hash.
         lengths: Percentile (5 to 100) to bytes of a document.
         token_lengths: Percentile to tokens of a document; empty where they are not tokenised.
@@ -38,7 +38,7 @@ class DataStatistics:
     documents: int
     num_bytes: int
     tokens: int | None
-    learned_tokens: int | None
+    supervised_tokens: int | None
     duplicates: int
     lengths: dict[int, int]
     token_lengths: dict[int, int]
@@ -49,9 +49,15 @@ class DataStatistics:
         """UTF-8 bytes of text that one token stands for."""
         return self.num_bytes / self.tokens if self.tokens else None
 
+    @property
+    def learned_tokens(self) -> int | None:
+        """The former name of `supervised_tokens`."""
+        return self.supervised_tokens
+
     def as_dict(self) -> dict[str, Any]:
         """Returns all figures as JSON can hold them."""
-        return dataclasses.asdict(self) | {"bytes_per_token": self.bytes_per_token}
+        derived = {"bytes_per_token": self.bytes_per_token, "learned_tokens": self.learned_tokens}
+        return dataclasses.asdict(self) | derived
 
 
 def source_statistics(source: DocumentSource) -> DataStatistics:
@@ -78,13 +84,13 @@ def source_statistics(source: DocumentSource) -> DataStatistics:
 
 def store_statistics(store: TokenStore) -> DataStatistics:
     """Returns what the documents of `store` amount to, tokens included."""
-    learned = store.all_learned
+    supervised = store.all_supervised
     tokens = int(store.offsets[-1])
     return dataclasses.replace(
         _statistics(
             store.name, store.num_bytes, store.split_hashes, store.domains, store.domain_names, store.lengths
         ),
-        learned_tokens=tokens if learned is None else int(np.count_nonzero(learned)),
+        supervised_tokens=tokens if supervised is None else int(np.count_nonzero(supervised)),
     )
 
 

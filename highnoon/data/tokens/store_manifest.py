@@ -81,6 +81,9 @@ def _progress_problems(values: Mapping[str, Any], files: Set[str], optional_file
             or not all(are_block_hashes(hashes[name], size) for name, size in sizes.items())
         ):
             yield "`hashes` does not fit `sizes`"
+    label_names = values.get("label_names", [])
+    if not isinstance(label_names, list) or not all(isinstance(name, str) for name in label_names):
+        yield "`label_names` is no list of texts"
     if not all(isinstance(name, str) for name in values["domain_names"]):
         yield "`domain_names` has something that is no text"
     if any(values[name] < 0 for name in ("documents", "tokens", "text_bytes")):

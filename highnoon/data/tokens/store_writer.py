@@ -12,28 +12,34 @@ from typing import IO, Any
 
 import numpy as np
 
+from highnoon.data.document import DataError
 from highnoon.data.tokens.checked_array import DamagedStoreError
 from highnoon.data.tokens.encoding import EncodedBatch, token_type
 from highnoon.data.tokens.store_manifest import progress_problem
 from highnoon.data.tokens.token_store import (
     COLUMNS,
-    LEARNED_FILE,
+    LABELS_FILE,
+    LABELS_TYPE,
     MANIFEST_FILE,
     MAX_MANIFEST_BYTES,
+    OPTIONAL_FILES,
     PROGRESS_FILE,
     STORE_VERSION,
+    SUPERVISED_FILE,
     TOKENS_FILE,
 )
 from highnoon.files.block_hashes import BLOCK_BYTES, BlockHasher, changed_block, num_blocks
 from highnoon.files.foreign import ForeignDataError, read_json
 from highnoon.files.name_path import name_path
 from highnoon.files.sealed_json import require_sealed, seal
+from highnoon.files.shown import shown
 from highnoon.files.sync_to_disk import sync_to_disk
 from highnoon.tokenization import Tokenizer
 
 # Text between two entries of the journal: seconds of work that a kill may cost.
 _COMMIT_BYTES = 64_000_000
 _FILL_BYTES = 1 << 24
+MAX_LABELS = 1 << 16
 _MAKE_ROOM = (
     "free disk space, or choose another folder (with HIGHNOON_CACHE for the cache); the same call "
     "continues where this one stopped"
@@ -52,6 +58,7 @@ class Progress:
         domain_names: Their domains, in the order of their first documents.
         sizes: Bytes of each file that belong to them; what a file has beyond is cut off.
         hashes: Of the blocks of each file, see `BlockHasher`; None in a journal of an older version.
+        label_names: Labels of labeled documents, in the order of their first documents.
     """
 
     key: str
@@ -63,6 +70,7 @@ class Progress:
         default_factory=lambda: dict.fromkeys([TOKENS_FILE, *COLUMNS], 0)
     )
     hashes: dict[str, str] | None = dataclasses.field(default_factory=dict)
+    label_names: list[str] = dataclasses.field(default_factory=list)
 
 
 class StoreWriter:
@@ -97,8 +105,8 @@ class StoreWriter:
         self._tokenizer_fingerprint = tokenizer.fingerprint()
         self._tokenizer_hash = _hash_file(self._saved_tokenizer)
         self._committed_bytes = self.progress.text_bytes
-        if LEARNED_FILE not in self.progress.sizes:
-            (folder / LEARNED_FILE).unlink(missing_ok=True)
+        for name in OPTIONAL_FILES - set(self.progress.sizes):
+            (folder / name).unlink(missing_ok=True)
         self._files: dict[str, IO[bytes]] = {}
         self._hashers: dict[str, BlockHasher] = {}
         for name, size in self.progress.sizes.items():
@@ -118,12 +126,20 @@ class StoreWriter:
             self._hashers[name] = BlockHasher.resume(self.progress.hashes.get(name, ""), stream, size)
         stream.seek(size)
 
-    def append(self, encoded: EncodedBatch, domains: Sequence[str]) -> None:
-        """Appends a batch, each document with the name of its domain."""
+    def append(
+        self, encoded: EncodedBatch, domains: Sequence[str], labels: Sequence[str] | None = None
+    ) -> None:
+        """Appends a batch, each document with the name of its domain and, in all batches or none, its label.
+
+        Raises:
+            DataError: more labels than a store can hold.
+        """
+        if labels is not None:
+            self._write_labels(labels)
         names = self.progress.domain_names
         names += [domain for domain in dict.fromkeys(domains) if domain not in names]
         place = {name: number for number, name in enumerate(names)}
-        self._write_learned(encoded)
+        self._write_supervised(encoded)
         self._write("lengths.bin", encoded.lengths, COLUMNS["lengths.bin"])
         self._write("num_bytes.bin", encoded.num_bytes, COLUMNS["num_bytes.bin"])
         self._write("split_hashes.bin", encoded.split_hashes, COLUMNS["split_hashes.bin"])
@@ -154,16 +170,34 @@ class StoreWriter:
         if name in self._hashers and len(data):
             self._hashers[name].update(data)
 
-    def _write_learned(self, encoded: EncodedBatch) -> None:
-        if encoded.learned is None and LEARNED_FILE not in self._files:
+    def _write_supervised(self, encoded: EncodedBatch) -> None:
+        if encoded.supervised is None and SUPERVISED_FILE not in self._files:
             return
-        if LEARNED_FILE not in self._files:
-            # All tokens so far are learnt; most stores never need this file.
-            self._open(LEARNED_FILE, 0)
+        if SUPERVISED_FILE not in self._files:
+            # All tokens so far are supervised; most stores never need this file.
+            self._open(SUPERVISED_FILE, 0)
             for begin in range(0, self.progress.tokens, _FILL_BYTES):
-                self._write_bytes(LEARNED_FILE, b"\1" * min(_FILL_BYTES, self.progress.tokens - begin))
-        learned = np.ones(len(encoded.tokens), np.bool_) if encoded.learned is None else encoded.learned
-        self._write(LEARNED_FILE, learned, "u1")
+                self._write_bytes(SUPERVISED_FILE, b"\1" * min(_FILL_BYTES, self.progress.tokens - begin))
+        supervised = (
+            np.ones(len(encoded.tokens), np.bool_) if encoded.supervised is None else encoded.supervised
+        )
+        self._write(SUPERVISED_FILE, supervised, "u1")
+
+    def _write_labels(self, labels: Sequence[str]) -> None:
+        if LABELS_FILE not in self._files:
+            self._open(LABELS_FILE, 0)
+        names = self.progress.label_names
+        index = {name: number for number, name in enumerate(names)}
+        for label in labels:
+            if label not in index:
+                index[label] = len(names)
+                names.append(label)
+        if len(names) > MAX_LABELS:
+            raise DataError(
+                f"{self._source} has more than {MAX_LABELS:,} labels, the last {shown(labels[-1])}; a label "
+                "names a class of documents, not a document"
+            )
+        self._write(LABELS_FILE, np.array([index[label] for label in labels]), LABELS_TYPE)
 
     def commit(self) -> None:
         """Makes what was appended safe against a kill or a loss of power."""
@@ -202,6 +236,7 @@ class StoreWriter:
             "domain_names": self.progress.domain_names,
             "validation_split": self._validation_split,
             "sizes": self.progress.sizes | {saved.name: saved.stat().st_size},
+            **({"label_names": self.progress.label_names} if self.progress.label_names else {}),
             **({"hashes": hashes} if is_hashed else {}),
         }
 
@@ -238,13 +273,17 @@ def read_progress(folder: pathlib.Path, key: str) -> Progress | None:
     try:
         values = read_json(file, max_bytes=MAX_MANIFEST_BYTES)
         require_sealed(values, str(file))
-        problem = progress_problem(values, {TOKENS_FILE, *COLUMNS}, {LEARNED_FILE})
+        problem = progress_problem(values, {TOKENS_FILE, *COLUMNS}, OPTIONAL_FILES)
     except (OSError, ForeignDataError) as error:
         problem = str(error)
     if problem:
         raise DamagedStoreError(f"{file} cannot be read ({problem}); remove {folder} and prepare anew")
-    names = [field.name for field in dataclasses.fields(Progress) if field.name != "hashes"]
-    progress = Progress(**{name: values[name] for name in names}, hashes=values.get("hashes"))
+    names = {field.name for field in dataclasses.fields(Progress)} - {"hashes", "label_names"}
+    progress = Progress(
+        **{name: values[name] for name in names},
+        hashes=values.get("hashes"),
+        label_names=values.get("label_names", []),
+    )
     progress.sizes = {name: size for name, size in progress.sizes.items() if name.endswith(".bin")}
     if not progress.documents:
         return None

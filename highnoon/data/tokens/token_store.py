@@ -30,7 +30,12 @@ PROGRESS_FILE = "progress.json"
 TOKENS_FILE = "tokens.bin"
 
 # One byte a token, 1 where it is supervised; absent where all are.
-LEARNED_FILE = "learned.bin"
+SUPERVISED_FILE = "learned.bin"
+
+# One number a document, the index of its label in `label_names`; in stores of labeled documents alone.
+LABELS_FILE = "labels.bin"
+LABELS_TYPE = "<i4"
+OPTIONAL_FILES = frozenset({SUPERVISED_FILE, LABELS_FILE})
 
 # One value a document in each, beside the tokens themselves.
 COLUMNS: dict[str, str] = {
@@ -45,7 +50,8 @@ class TokenStore:
     """The tokens of a source's documents, memory-mapped; made by `tokenize` and `prepare`.
 
     `lengths` (tokens, framing included), `num_bytes` (UTF-8 bytes of the text) and `is_validation`
-    are arrays of shape (documents,); `tokens(i)`, `learned(i)` and `text(i)` give one document.
+    are arrays of shape (documents,); `tokens(i)`, `supervised(i)` and `text(i)` give one document. In a store
+    of labeled documents `labels` is one, too: indices in `label_names`; else it is None.
 
     Manifest and columns are compared with their hashes when the store is opened, tokens a block of 1 MiB at a
     time when they are first read. Stores of older versions have no hashes: there only sizes and the range of
@@ -87,6 +93,13 @@ class TokenStore:
         _check_columns(self)
         # In the order of their first documents.
         self.domain_names: list[str] = self.manifest["domain_names"][: int(self.domains.max()) + 1]
+        self.labels: npt.NDArray[np.int32] | None = None
+        self.label_names: list[str] = self.manifest.get("label_names", [])
+        if LABELS_FILE in self.manifest["sizes"]:
+            self.labels = read_column(
+                self.folder / LABELS_FILE, self.manifest, LABELS_TYPE, self._num_documents
+            )
+            _check_labels(self.folder, self.labels, self.label_names)
         self.split_hashes = self._column("split_hashes.bin")
         self.is_validation: npt.NDArray[np.bool_] = self.split_hashes < np.uint64(
             split_threshold(validation_split)
@@ -128,11 +141,11 @@ class TokenStore:
         return self._map(TOKENS_FILE, self.manifest["token_type"], self.tokenizer.vocab_size)
 
     @functools.cached_property
-    def all_learned(self) -> CheckedArray | None:
-        """Whether a model learns to write each of `all_tokens`, memory-mapped; None where all are learnt."""
-        if LEARNED_FILE not in self.manifest["sizes"]:
+    def all_supervised(self) -> CheckedArray | None:
+        """Whether a model learns to write each of `all_tokens`, memory-mapped; None where all are supervised."""
+        if SUPERVISED_FILE not in self.manifest["sizes"]:
             return None
-        return self._map(LEARNED_FILE, np.bool_, 2)
+        return self._map(SUPERVISED_FILE, np.bool_, 2)
 
     def _map(self, name: str, dtype: npt.DTypeLike, bound: int) -> CheckedArray:
         # Of its own length: what lies beyond may be half of a token that is being written.
@@ -147,13 +160,18 @@ class TokenStore:
             _remedy(self.folder),
         )
 
+    @property
+    def all_learned(self) -> CheckedArray | None:
+        """The former name of `all_supervised`."""
+        return self.all_supervised
+
     def check(self) -> None:
         """Compares all tokens with their hashes now rather than when they are first read.
 
         Raises:
             DamagedStoreError: some have changed.
         """
-        for values in (self.all_tokens, self.all_learned):
+        for values in (self.all_tokens, self.all_supervised):
             if values is not None:
                 values.check_all()
 
@@ -165,12 +183,16 @@ class TokenStore:
         self._require(document)
         return self.all_tokens[self.offsets[document] : self.offsets[document + 1]].astype(np.int32)
 
-    def learned(self, document: int) -> npt.NDArray[np.bool_]:
+    def supervised(self, document: int) -> npt.NDArray[np.bool_]:
         """Returns for each id of a document whether a model learns to write it."""
         self._require(document)
-        if self.all_learned is None:
+        if self.all_supervised is None:
             return np.ones(int(self.lengths[document]), np.bool_)
-        return np.array(self.all_learned[self.offsets[document] : self.offsets[document + 1]])
+        return np.array(self.all_supervised[self.offsets[document] : self.offsets[document + 1]])
+
+    def learned(self, document: int) -> npt.NDArray[np.bool_]:
+        """The former name of `supervised`."""
+        return self.supervised(document)
 
     def text(self, document: int) -> str:
         """Returns the text of a document: exactly, where the tokenizer is exact."""
@@ -180,6 +202,11 @@ class TokenStore:
         """Returns the name of a document's domain."""
         self._require(document)
         return self.domain_names[self.domains[document]]
+
+    def label(self, document: int) -> str | None:
+        """Returns the label of a document, None in a store without labels."""
+        self._require(document)
+        return None if self.labels is None else self.label_names[self.labels[document]]
 
     def _require(self, document: int) -> None:
         if not 0 <= document < len(self):
@@ -239,7 +266,7 @@ def _read_values(folder: pathlib.Path, file: pathlib.Path) -> dict[str, Any]:
     except (OSError, ForeignDataError) as error:
         problem: str | None = str(error)
     else:
-        found = manifest_problem(values, {TOKENS_FILE, *COLUMNS}, {LEARNED_FILE})
+        found = manifest_problem(values, {TOKENS_FILE, *COLUMNS}, OPTIONAL_FILES)
         problem = found and f"{file}: {found}"
     if problem:
         # What holds no tokens may be anything of the user's, which nobody should be told to remove.
@@ -320,6 +347,14 @@ def _check_columns(store: TokenStore) -> None:
         raise DamagedStoreError(
             f"{store.folder} is damaged: a document has a negative length, or a domain "
             f"beyond the {len(names)} that there are; {_remedy(store.folder)}"
+        )
+
+
+def _check_labels(folder: pathlib.Path, labels: npt.NDArray[np.int32], names: list[str]) -> None:
+    if labels.min() < 0 or labels.max() >= len(names):
+        raise DamagedStoreError(
+            f"{folder} is damaged: a document has a label beyond the {len(names)} that there are; "
+            f"{_remedy(folder)}"
         )
 
 

@@ -9,10 +9,11 @@ from highnoon.config import require_count, require_number
 from highnoon.layers.attention.blockwise_attention import cached_attention, causal_attention
 from highnoon.layers.attention.rotary_embedding import RotaryEmbedding
 from highnoon.layers.built_dense import built_dense
+from highnoon.layers.mixer import Mixer
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class CausalSelfAttention(keras.layers.Layer):
+class CausalSelfAttention(Mixer):
     """Mixes each token with the earlier tokens of its own segment.
 
     ```
@@ -185,25 +186,3 @@ class CausalSelfAttention(keras.layers.Layer):
 
     def _merge(self, heads):
         return ops.reshape(heads, (*ops.shape(heads)[:2], self.num_heads * self.head_dim))
-
-    def compute_output_spec(self, x, segment_ids=None, positions=None, training=None):
-        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "num_kv_heads": self.num_kv_heads,
-            "head_dim": self.given_head_dim,
-            "qk_norm": self.qk_norm,
-            "norm_epsilon": self.norm_epsilon,
-            "window": self.window,
-            "rope_theta": self.rope_theta,
-            "rope_scaling": self.rope_scaling,
-            "dropout": self.dropout,
-            "chunk_length": self.chunk_length,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer
-            else None,
-        }

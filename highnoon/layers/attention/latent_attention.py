@@ -10,10 +10,11 @@ from highnoon.layers.attention.blockwise_attention import cached_attention, caus
 from highnoon.layers.attention.rope_frequencies import yarn_softmax_factor
 from highnoon.layers.attention.rotary_embedding import RotaryEmbedding
 from highnoon.layers.built_dense import built_dense
+from highnoon.layers.mixer import Mixer
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class LatentAttention(keras.layers.Layer):
+class LatentAttention(Mixer):
     """Attention whose cache holds a compressed latent and one rotary key a token, for all heads.
 
     ```
@@ -274,32 +275,3 @@ class LatentAttention(keras.layers.Layer):
 
     def _merge(self, heads):
         return ops.reshape(heads, (*ops.shape(heads)[:2], self.num_heads * self.v_head_dim))
-
-    def compute_output_spec(self, x, segment_ids=None, positions=None, training=None):
-        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
-
-    def get_config(self):
-        names = (
-            "num_heads",
-            "kv_lora_rank",
-            "q_lora_rank",
-            "qk_nope_head_dim",
-            "qk_rope_head_dim",
-            "v_head_dim",
-            "rope_theta",
-            "rope_scaling",
-            "rope_interleaved",
-            "softmax_scale",
-            "use_bias",
-            "norm_epsilon",
-            "dropout",
-            "chunk_length",
-        )
-        return {
-            **super().get_config(),
-            **{name: getattr(self, name) for name in names},
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer
-            else None,
-        }

@@ -8,6 +8,7 @@ from keras import ops
 from highnoon.config import require_count, require_number
 from highnoon.layers.built_dense import built_dense
 from highnoon.layers.gated_rms_normalization import GatedRMSNormalization
+from highnoon.layers.mixer import Mixer
 from highnoon.layers.recurrence.causal_convolution import CausalConvolution
 from highnoon.layers.recurrence.chunked_delta_rule import chunked_delta_rule, delta_rule_step
 from highnoon.layers.recurrence.segment_restarts import count_restarts, is_token
@@ -15,7 +16,7 @@ from highnoon.layers.recurrence.time_step_initializers import LogUniform, TimeSt
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class GatedDeltaRule(keras.layers.Layer):
+class GatedDeltaRule(Mixer):
     """Mixes tokens through a key-value memory of fixed size a head (Gated DeltaNet).
 
     ```
@@ -211,35 +212,6 @@ class GatedDeltaRule(keras.layers.Layer):
         y = ops.reshape(y, (*lead, self.num_value_heads, self.value_head_dim))
         y = ops.reshape(self.norm(y, gate), (*lead, self.value_dim))
         return self.out_proj(y), state
-
-    def compute_output_spec(self, x, segment_ids=None, positions=None, training=None):
-        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
-
-    def get_config(self):
-        names = (
-            "num_value_heads",
-            "num_key_heads",
-            "key_head_dim",
-            "value_head_dim",
-            "conv_kernel_size",
-            "chunk_length",
-            "norm_epsilon",
-            "dropout",
-        )
-        steps = self.time_step_initializer
-        return {
-            **super().get_config(),
-            **{name: getattr(self, name) for name in names},
-            "time_step_min": steps.minimum,
-            "time_step_max": steps.maximum,
-            "time_step_floor": steps.floor,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer)
-            if self.kernel_initializer
-            else None,
-            "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer
-            else None,
-        }
 
 
 def _unit(x):

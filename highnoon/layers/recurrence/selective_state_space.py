@@ -9,6 +9,7 @@ from keras import ops
 
 from highnoon.config import require_count, require_number
 from highnoon.layers.built_dense import built_dense
+from highnoon.layers.mixer import Mixer
 from highnoon.layers.recurrence.causal_convolution import CausalConvolution
 from highnoon.layers.recurrence.segment_restarts import count_restarts, is_token
 from highnoon.layers.recurrence.selective_scan import selective_scan, selective_step
@@ -20,7 +21,7 @@ _STATES_AT_ONCE = 2**17
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class SelectiveStateSpace(keras.layers.Layer):
+class SelectiveStateSpace(Mixer):
     """Mixes tokens through a state of fixed size for each channel (Mamba, S6).
 
     ```
@@ -199,33 +200,3 @@ class SelectiveStateSpace(keras.layers.Layer):
         if self.num_parts is not None:
             return self.num_parts
         return max(1, _STATES_AT_ONCE // ((x.shape[0] or 8) * self.inner_dim * self.state_dim))
-
-    def compute_output_spec(self, x, segment_ids=None, positions=None, training=None):
-        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
-
-    def get_config(self):
-        names = (
-            "state_dim",
-            "expand",
-            "conv_kernel_size",
-            "time_step_rank",
-            "num_parts",
-            "use_bias",
-            "use_conv_bias",
-            "time_step_scale",
-            "dropout",
-        )
-        steps = self.time_step_initializer
-        return {
-            **super().get_config(),
-            **{name: getattr(self, name) for name in names},
-            "time_step_min": steps.minimum,
-            "time_step_max": steps.maximum,
-            "time_step_floor": steps.floor,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer)
-            if self.kernel_initializer
-            else None,
-            "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer
-            else None,
-        }

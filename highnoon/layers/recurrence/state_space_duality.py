@@ -10,6 +10,7 @@ from keras import ops
 from highnoon.config import require_count, require_number
 from highnoon.layers.built_dense import built_dense
 from highnoon.layers.gated_rms_normalization import GatedRMSNormalization
+from highnoon.layers.mixer import Mixer
 from highnoon.layers.recurrence.causal_convolution import CausalConvolution
 from highnoon.layers.recurrence.chunked_state_space import chunked_state_space, state_space_step
 from highnoon.layers.recurrence.segment_restarts import count_restarts, is_token
@@ -17,7 +18,7 @@ from highnoon.layers.recurrence.time_step_initializers import LogUniform, TimeSt
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class StateSpaceDuality(keras.layers.Layer):
+class StateSpaceDuality(Mixer):
     """Mixes tokens through a state of fixed size with one decay a head (Mamba-2).
 
     ```
@@ -225,37 +226,8 @@ class StateSpaceDuality(keras.layers.Layer):
         skip = ops.reshape(ops.cast(self.D, "float32"), (*heads, 1))
         return ops.reshape(y + skip * x, (*lead, self.inner_dim)), state
 
-    def compute_output_spec(self, x, segment_ids=None, positions=None, training=None):
-        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
-
     def get_config(self):
-        names = (
-            "state_dim",
-            "head_dim",
-            "expand",
-            "num_groups",
-            "conv_kernel_size",
-            "chunk_length",
-            "use_bias",
-            "use_conv_bias",
-            "norm_epsilon",
-            "time_step_limit",
-            "dropout",
-        )
-        steps = self.time_step_initializer
-        return {
-            **super().get_config(),
-            **{name: getattr(self, name) for name in names},
-            "time_step_min": steps.minimum,
-            "time_step_max": steps.maximum,
-            "time_step_floor": steps.floor,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer)
-            if self.kernel_initializer
-            else None,
-            "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer
-            else None,
-        }
+        return {**super().get_config(), "time_step_limit": list(self.time_step_limit)}
 
 
 def _split(x, sizes):

@@ -13,6 +13,7 @@ from highnoon.models.hugging_face.mamba import convolution, read_state_space, wr
 from highnoon.models.hugging_face.settings import Settings
 from highnoon.models.hugging_face.stack_weights import dense, frame_weights, norm, stack_layers
 from highnoon.models.hugging_face.tensor_rules import SAME, Weight
+from highnoon.models.parts.mamba2 import Mamba2
 
 _NO_LIMIT = [0.0, math.inf]
 
@@ -39,7 +40,7 @@ def _read(settings: Settings) -> dict[str, Any]:
 def _write(config: ModelConfig) -> dict[str, Any]:
     size = config.resolved_ssm_head_dim
     return {
-        **write_state_space(config, default_state=64),
+        **write_state_space(config, Mamba2().state_dim(config)),
         "head_dim": size,
         "num_heads": config.ssm_inner_dim // size,
         "n_groups": config.ssm_num_groups,

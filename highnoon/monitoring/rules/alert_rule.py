@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from highnoon.config import ConfigError, require_text, shown
+from highnoon.files.nearest_name import unknown_name
 from highnoon.monitoring.alert import ACTIONS, SEVERITIES, Alert
-from highnoon.monitoring.nearest_name import unknown_name
 from highnoon.monitoring.number import as_number
 from highnoon.monitoring.run_facts import RunFacts
 
@@ -36,9 +36,9 @@ class AlertRule:
         if not isinstance(advice, str):
             raise ConfigError(f"`advice` must be a text; received {shown(advice)}")
         if not isinstance(severity, str) or severity not in SEVERITIES:
-            raise unknown_name("severity", severity, SEVERITIES)
+            raise ValueError(unknown_name("severity", severity, SEVERITIES))
         if not isinstance(action, str) or action not in ACTIONS:
-            raise unknown_name("action", action, ACTIONS)
+            raise ValueError(unknown_name("action", action, ACTIONS))
         self.name, self.severity, self.advice, self.action = name, severity, advice, action
         self.told: str | None = None
 

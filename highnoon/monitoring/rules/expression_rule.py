@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from highnoon.files.nearest_name import unknown_name
 from highnoon.files.shown import shown
 from highnoon.monitoring.alert import ACTIONS, Alert
 from highnoon.monitoring.metric_names import ALIASES, METRICS
-from highnoon.monitoring.nearest_name import unknown_name
 from highnoon.monitoring.number import as_number
 from highnoon.monitoring.rules.alert_rule import AlertRule
 from highnoon.monitoring.run_facts import RunFacts
@@ -175,7 +175,7 @@ def parse_rule(form: str | Mapping[str, Any], metrics: tuple[str, ...] = ()) -> 
     values = {"when": form} if isinstance(form, str) else dict(form)
     for key in values:
         if key not in _KEYS:
-            raise unknown_name("key of a rule", key, _KEYS)
+            raise ValueError(unknown_name("key of a rule", key, _KEYS))
     if not isinstance(values.get("when"), str) or not 0 < len(values["when"].strip()) <= _MAX_CHARACTERS:
         raise ValueError(
             f"a rule needs `when`, a condition of at most {_MAX_CHARACTERS:,} characters; {_EXAMPLE}; "
@@ -190,7 +190,7 @@ def parse_rule(form: str | Mapping[str, Any], metrics: tuple[str, ...] = ()) -> 
         if value is not None:
             values[key] = value
     if "action" in values and values["action"] not in ACTIONS:
-        raise unknown_name("action", values["action"], ACTIONS)
+        raise ValueError(unknown_name("action", values["action"], ACTIONS))
     points = values.pop("for", 1)
     if isinstance(points, str) and points.isdecimal() and len(points) <= _MAX_DIGITS:
         points = int(points)
@@ -216,7 +216,7 @@ def _is_truth(node: ast.AST) -> bool:
 def _resolve(name: str, known: set[str]) -> str:
     name = name if name in known else ALIASES.get(name, name)
     if name not in known and name not in ("step", "vocab_size"):
-        raise unknown_name("metric", name, sorted(known))
+        raise ValueError(unknown_name("metric", name, sorted(known)))
     return name
 
 
@@ -238,7 +238,7 @@ def _require_allowed(node: ast.AST, when: str) -> None:
         if not isinstance(node.func, ast.Name) or node.keywords or not node.args:
             raise ValueError(f"the rule `{when}` calls something that is no function of numbers; {_EXAMPLE}")
         if node.func.id not in _FUNCTIONS:
-            raise unknown_name("function", node.func.id, _FUNCTIONS)
+            raise ValueError(unknown_name("function", node.func.id, _FUNCTIONS))
         if node.func.id in ("abs", "log", "isfinite") and len(node.args) != 1:
             raise ValueError(f"`{node.func.id}` in the rule `{when}` takes one number")
     elif not is_number and not isinstance(node, allowed):

@@ -11,6 +11,7 @@ import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy)
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from highnoon.config import canonical_keys
 from highnoon.training.checkpoints.inspection import (
     OPTIMIZER_FILE,
     WEIGHTS_FILE,
@@ -117,7 +118,7 @@ def _fields(folder: pathlib.Path) -> dict[tuple[str, str], Any]:
     run = state.get("run") or {}
     groups = {
         "model": description.get("model"),
-        "training": state.get("training_config") or description.get("training"),
+        "training": canonical_keys(state.get("training_config") or description.get("training") or {}),
         "plan": state.get("plan"),
         "progress": {**(run.get("progress") or {}), "schedulers": run.get("schedulers")},
         "run": {key: state.get(key) for key in ("run_id", "epochs_per_stage", "weight_mode")},

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.config import MAX_COUNT, ConfigError, TrainingConfig
-from highnoon.data.records.bad_records import describe_left_out
+from highnoon.data.bad_records import describe_left_out
 from highnoon.training.frozen_models import frozen_hashes
 from highnoon.training.objective import describe_objective
 from highnoon.training.plans.plan_changes import PlanChange

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from highnoon.config import canonical_keys
+
 
 @dataclasses.dataclass(frozen=True)
 class PlanChange:
@@ -41,7 +43,7 @@ _FREE_OPTIONS = {
     "validation_split",
     "learning_rate_scaling",
     "max_skipped_steps",
-    "fault_ladder",
+    "on_repeated_faults",
 }
 
 
@@ -51,6 +53,7 @@ def config_changes(now: dict[str, Any], then: dict[str, Any]) -> list[PlanChange
     def value(config: dict[str, Any], key: str) -> Any:
         return list(config[key]) if isinstance(config.get(key), tuple) else config.get(key)
 
+    then = canonical_keys(then)
     keys = sorted({*now, *then} - _FREE_OPTIONS)
     return [
         PlanChange("", key, value(now, key), value(then, key))

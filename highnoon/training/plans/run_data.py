@@ -22,11 +22,11 @@ from highnoon.data import (
     tokenize,
     train_tokenizer,
 )
-from highnoon.data.records.source_template import source_template
 from highnoon.data.sequences.mixture import balanced_shares
 from highnoon.data.sequences.streamed_rows import StreamedRows
 from highnoon.data.sources.distinct_names import require_distinct_names
 from highnoon.data.sources.open_source import require_source_options
+from highnoon.data.sources.source_template import source_template
 from highnoon.tokenization import Tokenizer
 from highnoon.training.objective import objective_from_config
 from highnoon.training.plans.stage_data import STREAM_KEY, StageData

@@ -9,35 +9,22 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
-from highnoon.models import LanguageModel
-from highnoon.models.memory import count_parameters
-from highnoon.models.patterns import parse_pattern
-
 _SIDE = {"CPU": 1024, "GPU": 8192, "TPU": 8192}
 _REPEATS = 5
 
-# Mixers that compare every position with those before it.
-_QUADRATIC = ("attention", "sliding_attention", "latent_attention")
-
 
 def flops_per_token(model: keras.Model, row_length: int) -> float | None:
-    """Returns the operations of forward and backward pass for a token; None for models of others.
+    """Returns the operations of forward and backward pass for a token.
 
-        6 * (parameters that a token passes) + 6 * attention layers * row_length * width
+    Args:
+        model: Any model.
+        row_length: Tokens in a row.
 
-    The second term is causal attention's scores and means; recomputation in the backward pass is not
-    counted. Chowdhery et al. 2022, PaLM (arXiv:2204.02311), appendix B.
+    Returns:
+        Operations, or None where the model has no `flops_per_token(row_length)`.
     """
-    if not isinstance(model, LanguageModel):
-        return None
-    config = model.config
-    passed = count_parameters(config, active=True)
-    if not config.tie_embeddings:
-        passed -= config.vocab_size * config.embedding_dim  # reading a row multiplies nothing
-    mixers = [mixer for mixer, _ in parse_pattern(config.block_pattern) if mixer in _QUADRATIC]
-    num_attentions = config.num_reasoning_blocks * len(mixers)
-    width = config.resolved_num_heads * config.resolved_head_dim
-    return 6.0 * passed + 6.0 * num_attentions * row_length * width
+    count = getattr(model, "flops_per_token", None)
+    return None if count is None else count(row_length)
 
 
 @functools.cache

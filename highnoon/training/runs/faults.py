@@ -71,7 +71,7 @@ class Faults:
             FloatingPointError: no answer is left, or there is nothing to go back to.
         """
         progress, learner = self._state.progress, self._state.learner
-        answers = self._state.settings.config.fault_ladder
+        answers = self._state.settings.config.on_repeated_faults
         is_broken = learner.find_non_finite() is not None
         left = [
             (index, answer)

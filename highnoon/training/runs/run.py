@@ -14,7 +14,7 @@ from typing import Any
 
 from highnoon.callbacks import CallbackGroup
 from highnoon.callbacks.callback_group import CallbackFailed
-from highnoon.data.records.bad_records import describe_left_out, left_out
+from highnoon.data.bad_records import describe_left_out, left_out
 from highnoon.data.sequences.streamed_rows import StreamedRows
 from highnoon.files.shown import shown
 from highnoon.training.checkpoints import checkpoint

@@ -124,14 +124,14 @@ def test_dropping_says_which_kind_came_first():
 )
 def test_learned_stretches_move_with_the_text(learned, expected):
     changed = replace_spans(Document("ab12345cde", learned=learned), [(2, 7, "[x]")])
-    assert (changed.text, changed.learned) == ("ab[x]cde", expected)
+    assert (changed.text, changed.supervised) == ("ab[x]cde", expected)
 
 
 def test_stretches_move_past_several_placeholders():
     text = "Q: ada@example.org? A: bob@example.org!"
-    verdict = PersonalData().judge(Document(text, learned=((20, 39),)))
+    verdict = PersonalData().judge(Document(text, supervised=((20, 39),)))
     changed = verdict.document
-    assert [changed.text[start:stop] for start, stop in changed.learned] == ["A: [EMAIL]!"]
+    assert [changed.text[start:stop] for start, stop in changed.supervised] == ["A: [EMAIL]!"]
 
 
 def test_an_unknown_option_is_an_error_with_the_nearest():

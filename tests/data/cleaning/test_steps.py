@@ -91,7 +91,7 @@ def test_language_keeps_the_languages_asked_for():
         (lambda: Length(max_words="9"), "`max_words` must be a whole number"),
         (lambda: LetterShare(2), r"`least` must be in \[0, 1\]; received 2"),
         (lambda: LetterShare("1e-3"), r"`least` must be a number; received '1e-3'"),
-        (lambda: AlphabetShare("latn"), "there is no alphabet 'latn'; did you mean 'latin'"),
+        (lambda: AlphabetShare("latn"), "there is no alphabet `latn`; did you mean `latin`"),
     ],
 )
 def test_an_option_out_of_range_is_an_error_that_names_it(make, message):

@@ -24,5 +24,5 @@ def test_the_format_is_the_end_of_the_unpacked_name(name: str, form: str) -> Non
     assert format_of(pathlib.Path(name)) == form
 
 
-def test_what_is_no_format_of_rows_is_text() -> None:
+def test_what_is_no_format_of_records_is_text() -> None:
     assert [reader_of(pathlib.Path(name)) for name in ("a.txt", "a.md", "a", "a.rst")] == [None] * 4

@@ -1,4 +1,4 @@
-"""Comma and tab separated values as rows."""
+"""Comma and tab separated values as records."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.formats.delimited import read_csv, read_tsv
-from highnoon.data.records.bad_records import BadRowError, BadRows
 from highnoon.data.records.read_options import ReadOptions
 
 
@@ -20,7 +20,7 @@ def write(folder: pathlib.Path, text: str | bytes) -> pathlib.Path:
 
 def test_values_in_quotes_hold_what_cuts_others(tmp_path: pathlib.Path) -> None:
     file = write(tmp_path, 'a,b\r\n"x, ""y""\nz",1\r\n\r\né,2\r\n')
-    assert list(read_csv(file, ReadOptions(), BadRows())) == [
+    assert list(read_csv(file, ReadOptions(), BadRecords())) == [
         ({"a": 'x, "y"\nz', "b": "1"}, f"{file}:2", 2),
         ({"a": "é", "b": "2"}, f"{file}:5", 5),
     ]
@@ -28,15 +28,15 @@ def test_values_in_quotes_hold_what_cuts_others(tmp_path: pathlib.Path) -> None:
 
 def test_the_nameless_index_that_pandas_writes_is_left_out(tmp_path: pathlib.Path) -> None:
     file = write(tmp_path, ",text,n\n0,one,1\n1,two,2\n")
-    rows = list(read_csv(file, ReadOptions(), BadRows()))
-    assert [row.values for row in rows] == [{"text": "one", "n": "1"}, {"text": "two", "n": "2"}]
-    with pytest.raises(BadRowError, match=r"a\.csv:2: expected 3 values"):
-        list(read_csv(write(tmp_path, ",text,n\n0,one\n"), ReadOptions(), BadRows()))
+    records = list(read_csv(file, ReadOptions(), BadRecords()))
+    assert [record.values for record in records] == [{"text": "one", "n": "1"}, {"text": "two", "n": "2"}]
+    with pytest.raises(BadRecordError, match=r"a\.csv:2: expected 3 values"):
+        list(read_csv(write(tmp_path, ",text,n\n0,one\n"), ReadOptions(), BadRecords()))
 
 
 def test_tabs_cut_a_tsv(tmp_path: pathlib.Path) -> None:
-    rows = read_tsv(write(tmp_path, "a\tb\n1,2\t3\n"), ReadOptions(), BadRows())
-    assert [row.values for row in rows] == [{"a": "1,2", "b": "3"}]
+    records = read_tsv(write(tmp_path, "a\tb\n1,2\t3\n"), ReadOptions(), BadRecords())
+    assert [record.values for record in records] == [{"a": "1,2", "b": "3"}]
 
 
 @pytest.mark.parametrize(
@@ -44,27 +44,29 @@ def test_tabs_cut_a_tsv(tmp_path: pathlib.Path) -> None:
     [
         (
             'a,b\n1,2\n"open,2\n3,4\n',
-            r"a\.csv:3: the row cannot be cut into values \(unexpected end of data\)",
+            r"a\.csv:3: the record cannot be cut into values \(unexpected end of data\)",
         ),
-        ('a,b\n1,2\n"x"y,2\n', r"a\.csv:3: the row cannot be cut into values"),
-        ("a,b\n1,2\n1,2,3\n", r"a\.csv:3: expected 2 values, as the first row has names; received 3"),
+        ('a,b\n1,2\n"x"y,2\n', r"a\.csv:3: the record cannot be cut into values"),
+        ("a,b\n1,2\n1,2,3\n", r"a\.csv:3: expected 2 values, as the first record has names; received 3"),
         ("a,b\n1,2\n1\n", r"a\.csv:3: expected 2 values"),
-        ("a,a\n1,2\n", r"a\.csv:1: the first row must name each field once; 'a' is"),
-        (",a,\n1,2,3\n", r"a\.csv:1: the first row must name each field once; '' is"),
-        (",\n1,2\n", r"a\.csv:1: the first row must name each field once; '' is"),
-        ("a,\n1,2\n", r"a\.csv:1: the first row must name each field once; '' is"),
-        (b"a,b\n1,2\nx,\xe9\n", r"a\.csv:3: the row is not UTF-8"),
+        ("a,a\n1,2\n", r"a\.csv:1: the first record must name each field once; 'a' is"),
+        (",a,\n1,2,3\n", r"a\.csv:1: the first record must name each field once; '' is"),
+        (",\n1,2\n", r"a\.csv:1: the first record must name each field once; '' is"),
+        ("a,\n1,2\n", r"a\.csv:1: the first record must name each field once; '' is"),
+        (b"a,b\n1,2\nx,\xe9\n", r"a\.csv:3: the record is not UTF-8"),
     ],
 )
-def test_a_bad_row_is_named_by_file_and_line(tmp_path: pathlib.Path, text: str | bytes, reason: str) -> None:
-    with pytest.raises(BadRowError, match=reason):
-        list(read_csv(write(tmp_path, text), ReadOptions(), BadRows()))
+def test_a_bad_record_is_named_by_file_and_line(
+    tmp_path: pathlib.Path, text: str | bytes, reason: str
+) -> None:
+    with pytest.raises(BadRecordError, match=reason):
+        list(read_csv(write(tmp_path, text), ReadOptions(), BadRecords()))
 
 
 def test_reading_goes_on_after_the_line_of_an_open_quote(tmp_path: pathlib.Path) -> None:
     file = write(tmp_path, b'a,b\n1,2\n"open,2\n3,4\n5\n\xff,6\n"two\nlines",7\n8,"9\n')
-    bad = BadRows(skip=True)
-    assert [row.values["b"] for row in read_csv(file, ReadOptions(), bad)] == ["2", "4", "7"]
+    bad = BadRecords(skip=True)
+    assert [record.values["b"] for record in read_csv(file, ReadOptions(), bad)] == ["2", "4", "7"]
     assert {reason: found["places"] for reason, found in bad.report()["reasons"].items()} == {
         "bad quotes": [f"{file}:3", f"{file}:9"],
         "other number of values": [f"{file}:5"],
@@ -73,40 +75,45 @@ def test_reading_goes_on_after_the_line_of_an_open_quote(tmp_path: pathlib.Path)
 
 
 def test_a_value_may_be_longer_than_the_library_allows_by_itself(tmp_path: pathlib.Path) -> None:
-    [row] = read_csv(write(tmp_path, "a\n" + "x" * 200_000 + "\n"), ReadOptions(), BadRows())
-    assert len(row.values["a"]) == 200_000
+    [record] = read_csv(write(tmp_path, "a\n" + "x" * 200_000 + "\n"), ReadOptions(), BadRecords())
+    assert len(record.values["a"]) == 200_000
 
 
-def test_an_open_quote_holds_no_more_than_a_row_may_have(tmp_path: pathlib.Path) -> None:
+def test_an_open_quote_holds_no_more_than_a_record_may_have(tmp_path: pathlib.Path) -> None:
     file = write(tmp_path, 'a\n"open\n' + "more\n" * 100)
-    with pytest.raises(BadRowError, match=r"a\.csv:2: .*longer than max_line_bytes=50"):
-        list(read_csv(file, ReadOptions(max_line_bytes=50), BadRows()))
+    with pytest.raises(BadRecordError, match=r"a\.csv:2: .*longer than max_line_bytes=50"):
+        list(read_csv(file, ReadOptions(max_line_bytes=50), BadRecords()))
 
 
 def test_reading_goes_on_after_a_line_too_long(tmp_path: pathlib.Path) -> None:
     long = "x" * 90
     file = write(tmp_path, f'a,b\n1,2\n{long}\n3,4\n"open,5\n6,7\n{long}\n8,9\n{long}')
-    bad = BadRows(skip=True)
-    rows = list(read_csv(file, ReadOptions(max_line_bytes=50), bad))
-    assert [(row.values["b"], row.number) for row in rows] == [("2", 2), ("4", 4), ("7", 6), ("9", 8)]
+    bad = BadRecords(skip=True)
+    records = list(read_csv(file, ReadOptions(max_line_bytes=50), bad))
+    assert [(record.values["b"], record.number) for record in records] == [
+        ("2", 2),
+        ("4", 4),
+        ("7", 6),
+        ("9", 8),
+    ]
     assert {reason: found["places"] for reason, found in bad.report()["reasons"].items()} == {
         "line too long": [f"{file}:{number}" for number in (3, 7, 9)],
         "bad quotes": [f"{file}:5"],
     }
-    with pytest.raises(BadRowError, match=r"a\.csv:3: the line is longer than max_line_bytes=50"):
-        list(read_csv(file, ReadOptions(max_line_bytes=50), BadRows()))
+    with pytest.raises(BadRecordError, match=r"a\.csv:3: the line is longer than max_line_bytes=50"):
+        list(read_csv(file, ReadOptions(max_line_bytes=50), BadRecords()))
 
 
 def test_missing_numbers_are_null(tmp_path: pathlib.Path) -> None:
-    rows = read_csv(write(tmp_path, "a,b\nNaN,nan\nNan,\n"), ReadOptions(), BadRows())
-    assert [row.values for row in rows] == [{"a": None, "b": None}, {"a": "Nan", "b": ""}]
+    records = read_csv(write(tmp_path, "a,b\nNaN,nan\nNan,\n"), ReadOptions(), BadRecords())
+    assert [record.values for record in records] == [{"a": None, "b": None}, {"a": "Nan", "b": ""}]
 
 
 @pytest.mark.parametrize("head", [",".join(f"name {number}" for number in range(200_000)), "a," * 200_000])
 def test_a_head_of_many_names_is_refused_at_once(tmp_path: pathlib.Path, head: str) -> None:
     started = time.monotonic()
     with pytest.raises(
-        BadRowError, match=r"a\.csv:1: the first row must name at most 10,000 fields; received"
+        BadRecordError, match=r"a\.csv:1: the first record must name at most 10,000 fields; received"
     ):
-        list(read_csv(write(tmp_path, f"{head}\n"), ReadOptions(), BadRows()))
+        list(read_csv(write(tmp_path, f"{head}\n"), ReadOptions(), BadRecords()))
     assert time.monotonic() - started < 2

@@ -1,4 +1,4 @@
-"""JSON files as rows."""
+"""JSON files as records."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from typing import Any
 import pytest
 
 from highnoon.data import DataError, Files
+from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.formats.json_file import read_json_file
-from highnoon.data.records.bad_records import BadRowError, BadRows
 from highnoon.data.records.read_options import ReadOptions
 
 TURNS = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
 
 
-def rows_of(folder: pathlib.Path, content: Any, bad: BadRows | None = None, **options: Any) -> list[Any]:
+def records_of(
+    folder: pathlib.Path, content: Any, bad: BadRecords | None = None, **options: Any
+) -> list[Any]:
     file = folder / "a.json"
     text = content if isinstance(content, (str, bytes)) else json.dumps(content)
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return [row.values for row in read_json_file(file, ReadOptions(**options), bad or BadRows())]
+    return [record.values for record in read_json_file(file, ReadOptions(**options), bad or BadRecords())]
 
 
 @pytest.mark.parametrize(
-    ("content", "rows"),
+    ("content", "records"),
     [
         ([{"text": "a"}, {"text": "b"}], [{"text": "a"}, {"text": "b"}]),
         ([], []),
@@ -43,19 +45,21 @@ def rows_of(folder: pathlib.Path, content: Any, bad: BadRows | None = None, **op
         ('\ufeff[\n {"text": "\u00e9"}\n]\n', [{"text": "é"}]),
     ],
 )
-def test_lists_objects_and_columns_are_records(tmp_path: pathlib.Path, content: Any, rows: list[Any]) -> None:
-    assert rows_of(tmp_path, content) == rows
+def test_lists_objects_and_columns_are_records(
+    tmp_path: pathlib.Path, content: Any, records: list[Any]
+) -> None:
+    assert records_of(tmp_path, content) == records
 
 
 @pytest.mark.parametrize("indent", [None, 2])
 def test_a_list_is_read_across_any_cut(tmp_path: pathlib.Path, indent: int | None) -> None:
-    rows = [
+    records = [
         {"text": 'é\\"' * (number % 700), "n": -1.5e-3 * number, "flags": [True, None]}
         for number in range(900)
     ]
-    text = json.dumps(rows, indent=indent, ensure_ascii=False)
+    text = json.dumps(records, indent=indent, ensure_ascii=False)
     assert len(text) > 500_000
-    assert rows_of(tmp_path, text) == rows
+    assert records_of(tmp_path, text) == records
 
 
 def test_a_file_is_a_source_of_documents_and_packed_too(tmp_path: pathlib.Path) -> None:
@@ -86,14 +90,14 @@ def test_a_file_is_a_source_of_documents_and_packed_too(tmp_path: pathlib.Path) 
     ],
 )
 def test_a_bad_file_is_a_one_line_error(tmp_path: pathlib.Path, content: str | bytes, reason: str) -> None:
-    with pytest.raises(BadRowError, match=reason) as error:
-        rows_of(tmp_path, content, max_line_bytes=1000 if "longer" in reason else 1 << 20)
+    with pytest.raises(BadRecordError, match=reason) as error:
+        records_of(tmp_path, content, max_line_bytes=1000 if "longer" in reason else 1 << 20)
     assert "\n" not in str(error.value)
 
 
 def test_an_item_that_is_no_object_is_skipped_and_counted(tmp_path: pathlib.Path) -> None:
-    bad = BadRows(skip=True)
-    assert rows_of(tmp_path, [1, {"text": "a"}, [], None], bad) == [{"text": "a"}]
+    bad = BadRecords(skip=True)
+    assert records_of(tmp_path, [1, {"text": "a"}, [], None], bad) == [{"text": "a"}]
     assert bad.report()["reasons"]["no JSON object"]["count"] == 3
 
 
@@ -102,7 +106,7 @@ def test_a_long_list_is_not_held(tmp_path: pathlib.Path) -> None:
     with file.open("w") as stream:
         stream.write("[" + ",".join(json.dumps({"text": "word " * 200}) for _ in range(20_000)) + "]")
     tracemalloc.start()
-    count = sum(1 for _ in read_json_file(file, ReadOptions(), BadRows()))
+    count = sum(1 for _ in read_json_file(file, ReadOptions(), BadRecords()))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == 20_000 and file.stat().st_size > 20e6
@@ -112,6 +116,6 @@ def test_a_long_list_is_not_held(tmp_path: pathlib.Path) -> None:
 def test_an_object_of_no_kind_is_named(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.json").write_text('{"name": "x"}')
     with pytest.raises(
-        DataError, match=r"a\.json record 1: expected a row with `text`.* the fields are name"
+        DataError, match=r"a\.json record 1: expected a record with `text`.* the fields are name"
     ):
         list(Files(tmp_path / "a.json").documents())

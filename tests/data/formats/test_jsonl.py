@@ -1,4 +1,4 @@
-"""JSON lines as rows."""
+"""JSON lines as records."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import pathlib
 
 import pytest
 
+from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.formats.jsonl import read_jsonl
-from highnoon.data.records.bad_records import BadRowError, BadRows
 from highnoon.data.records.read_options import ReadOptions
 
 LINES = b'{"a": 1}\n\n{"a": \n[2]\n{"a": "\xff"}\n{"a": 3}'
 
 
-def test_a_row_knows_its_line(tmp_path: pathlib.Path) -> None:
+def test_a_record_knows_its_line(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_bytes(b'{"a": 1}\n \n{"b": null}\r\n')
-    rows = list(read_jsonl(file, ReadOptions(), BadRows()))
-    assert rows == [({"a": 1}, f"{file}:1", 1), ({"b": None}, f"{file}:3", 3)]
+    records = list(read_jsonl(file, ReadOptions(), BadRecords()))
+    assert records == [({"a": 1}, f"{file}:1", 1), ({"b": None}, f"{file}:3", 3)]
 
 
 def test_skipped_lines_are_counted_by_reason(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(LINES)
-    bad = BadRows(skip=True)
-    rows = list(read_jsonl(tmp_path / "a.jsonl", ReadOptions(), bad))
-    assert [row.values for row in rows] == [{"a": 1}, {"a": 3}]
+    bad = BadRecords(skip=True)
+    records = list(read_jsonl(tmp_path / "a.jsonl", ReadOptions(), bad))
+    assert [record.values for record in records] == [{"a": 1}, {"a": 3}]
     assert {reason: found["places"] for reason, found in bad.report()["reasons"].items()} == {
         "not JSON": [f"{tmp_path}/a.jsonl:3"],
         "no JSON object": [f"{tmp_path}/a.jsonl:4"],
@@ -34,14 +34,14 @@ def test_skipped_lines_are_counted_by_reason(tmp_path: pathlib.Path) -> None:
 
 def test_the_first_bad_line_is_an_error(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(LINES)
-    with pytest.raises(BadRowError, match=r"a\.jsonl:3: expected a JSON object; this is not JSON"):
-        list(read_jsonl(tmp_path / "a.jsonl", ReadOptions(), BadRows()))
+    with pytest.raises(BadRecordError, match=r"a\.jsonl:3: expected a JSON object; this is not JSON"):
+        list(read_jsonl(tmp_path / "a.jsonl", ReadOptions(), BadRecords()))
 
 
 def test_brackets_without_end_are_an_error(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.jsonl").write_text("[" * 200_000)
-    with pytest.raises(BadRowError, match=r"a\.jsonl:1: "):
-        list(read_jsonl(tmp_path / "a.jsonl", ReadOptions(), BadRows()))
+    with pytest.raises(BadRecordError, match=r"a\.jsonl:1: "):
+        list(read_jsonl(tmp_path / "a.jsonl", ReadOptions(), BadRecords()))
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_brackets_without_end_are_an_error(tmp_path: pathlib.Path) -> None:
         '{"a":' * 100_000,
     ],
 )
-def test_a_row_nested_too_deep_is_left_out(tmp_path: pathlib.Path, line: str) -> None:
+def test_a_record_nested_too_deep_is_left_out(tmp_path: pathlib.Path, line: str) -> None:
     (tmp_path / "a.jsonl").write_text('{"a": 1}\n' + line + '\n{"a": "[[{{' + "[" * 70 + '"}\n')
-    bad = BadRows(skip=True)
+    bad = BadRecords(skip=True)
     assert len(list(read_jsonl(tmp_path / "a.jsonl", ReadOptions(), bad))) == 2
     assert bad.report()["reasons"]["nested too deep"]["places"] == [f"{tmp_path}/a.jsonl:2"]

@@ -66,7 +66,7 @@ def test_a_file_that_is_no_text_is_refused_with_what_to_do(
     (tmp_path / "z.txt").write_text("fine")
     source = Files([tmp_path / name, tmp_path / "z.txt"], options=ReadOptions(skip_bad=True))
     assert [document.text for document in source.documents()] == ["fine"]
-    assert source.bad_rows.report()["reasons"]["not plain text"]["places"] == [f"{tmp_path}/{name}"]
+    assert source.bad_records.report()["reasons"]["not plain text"]["places"] == [f"{tmp_path}/{name}"]
 
 
 @pytest.mark.parametrize("name", ["a.py", "a.csv.txt", "a.yaml", "README", "a.rst", "a.tex", "a.log"])

@@ -1,4 +1,4 @@
-"""Parquet files as rows."""
+"""Parquet files as records."""
 
 from __future__ import annotations
 
@@ -8,36 +8,38 @@ import sys
 
 import pytest
 
+from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.formats.parquet import read_parquet
-from highnoon.data.records.bad_records import BadRowError, BadRows
 from highnoon.data.records.read_options import ReadOptions
 
 pyarrow = pytest.importorskip("pyarrow", reason="the extra arrow is not installed")
 
 
-def write(file: pathlib.Path, rows: int) -> pathlib.Path:
+def write(file: pathlib.Path, records: int) -> pathlib.Path:
     from pyarrow import parquet
 
-    turns = [[{"role": "user", "content": f"{number}"}] for number in range(rows)]
-    table = pyarrow.table({"text": [f"row {number}" for number in range(rows)], "messages": turns})
+    turns = [[{"role": "user", "content": f"{number}"}] for number in range(records)]
+    table = pyarrow.table({"text": [f"record {number}" for number in range(records)], "messages": turns})
     parquet.write_table(table, file, row_group_size=300)
     return file
 
 
-def test_rows_of_all_groups_come_in_order(tmp_path: pathlib.Path) -> None:
+def test_records_of_all_groups_come_in_order(tmp_path: pathlib.Path) -> None:
     file = write(tmp_path / "a.parquet", 1000)
-    rows = list(read_parquet(file, ReadOptions(), BadRows()))
-    assert [row.values["text"] for row in rows] == [f"row {number}" for number in range(1000)]
-    assert (rows[16].place, rows[16].number) == (f"{file} row 17", 17)
-    assert rows[3].values["messages"] == [{"role": "user", "content": "3"}]
+    records = list(read_parquet(file, ReadOptions(), BadRecords()))
+    assert [record.values["text"] for record in records] == [f"record {number}" for number in range(1000)]
+    assert (records[16].location, records[16].number) == (f"{file} record 17", 17)
+    assert records[3].values["messages"] == [{"role": "user", "content": "3"}]
 
 
 def test_a_packed_file_is_the_same(tmp_path: pathlib.Path) -> None:
     file = write(tmp_path / "a.parquet", 10)
     (tmp_path / "b.parquet.gz").write_bytes(gzip.compress(file.read_bytes()))
-    rows = [list(read_parquet(path, ReadOptions(), BadRows())) for path in (file, tmp_path / "b.parquet.gz")]
-    assert [row.values for row in rows[0]] == [row.values for row in rows[1]]
-    assert rows[1][0].place == f"{tmp_path}/b.parquet.gz row 1"
+    records = [
+        list(read_parquet(path, ReadOptions(), BadRecords())) for path in (file, tmp_path / "b.parquet.gz")
+    ]
+    assert [record.values for record in records[0]] == [record.values for record in records[1]]
+    assert records[1][0].location == f"{tmp_path}/b.parquet.gz record 1"
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "middle"])
@@ -47,8 +49,8 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: pathlib.Path, damage
     if damage == "middle":
         data[4:4000] = bytes(3996)
     file.write_bytes({"cut": data[:-100], "text": b"text" * 99, "middle": data}[damage])
-    with pytest.raises(BadRowError, match=r"a\.parquet row 1: damaged, or no Parquet file"):
-        list(read_parquet(file, ReadOptions(), BadRows()))
+    with pytest.raises(BadRecordError, match=r"a\.parquet record 1: damaged, or no Parquet file"):
+        list(read_parquet(file, ReadOptions(), BadRecords()))
 
 
 def test_without_the_library_the_error_names_the_extra(
@@ -56,17 +58,17 @@ def test_without_the_library_the_error_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"pip install highnoon\[arrow\]"):
-        list(read_parquet(tmp_path / "a.parquet", ReadOptions(), BadRows()))
+        list(read_parquet(tmp_path / "a.parquet", ReadOptions(), BadRecords()))
 
 
-def repeated(file: pathlib.Path, size: int, rows: int, is_nested: bool = False) -> pathlib.Path:
-    """A file of a few hundred bytes whose rows all have the same text of `size` bytes."""
+def repeated(file: pathlib.Path, size: int, records: int, is_nested: bool = False) -> pathlib.Path:
+    """A file of a few hundred bytes whose records all have the same text of `size` bytes."""
     from pyarrow import parquet
 
-    column = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * rows, pyarrow.int32()), ["x" * size])
+    column = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * records, pyarrow.int32()), ["x" * size])
     if is_nested:
         column = pyarrow.ListArray.from_arrays(
-            range(rows + 1), pyarrow.StructArray.from_arrays([column], ["content"])
+            range(records + 1), pyarrow.StructArray.from_arrays([column], ["content"])
         )
     parquet.write_table(
         pyarrow.table({"text": column}), file, compression="zstd", dictionary_pagesize_limit=1 << 30
@@ -75,7 +77,7 @@ def repeated(file: pathlib.Path, size: int, rows: int, is_nested: bool = False) 
 
 
 @pytest.mark.parametrize("is_nested", [False, True])
-def test_a_text_that_a_dictionary_repeats_is_not_held_for_many_rows(
+def test_a_text_that_a_dictionary_repeats_is_not_held_for_many_records(
     tmp_path: pathlib.Path, is_nested: bool
 ) -> None:
     file = repeated(tmp_path / "a.parquet", 2_000_000, 300, is_nested)
@@ -84,28 +86,28 @@ def test_a_text_that_a_dictionary_repeats_is_not_held_for_many_rows(
     usual = pyarrow.default_memory_pool()
     pyarrow.set_memory_pool(pool)
     try:
-        assert sum(1 for _ in read_parquet(file, ReadOptions(), BadRows())) == 300
+        assert sum(1 for _ in read_parquet(file, ReadOptions(), BadRecords())) == 300
     finally:
         pyarrow.set_memory_pool(usual)
     assert pool.max_memory() < 400e6
 
 
-def test_a_row_group_that_unpacks_too_far_is_refused(tmp_path: pathlib.Path) -> None:
+def test_a_record_group_that_unpacks_too_far_is_refused(tmp_path: pathlib.Path) -> None:
     file = repeated(tmp_path / "a.parquet", 70_000_000, 2)
     with pytest.raises(
-        BadRowError, match=r"row 1: a row group unpacks to 70,\d+,\d+ bytes, more than 1,000 times"
+        BadRecordError, match=r"record 1: a row group unpacks to 70,\d+,\d+ bytes, more than 1,000 times"
     ):
-        list(read_parquet(file, ReadOptions(), BadRows()))
+        list(read_parquet(file, ReadOptions(), BadRecords()))
 
 
-def test_a_row_that_is_too_long_is_left_out(tmp_path: pathlib.Path) -> None:
+def test_a_record_that_is_too_long_is_left_out(tmp_path: pathlib.Path) -> None:
     from pyarrow import parquet
 
     parquet.write_table(pyarrow.table({"text": ["a", "x" * 500, "b"]}), tmp_path / "a.parquet")
-    bad = BadRows(skip=True)
-    rows = list(read_parquet(tmp_path / "a.parquet", ReadOptions(max_line_bytes=400), bad))
-    assert [row.values["text"] for row in rows] == ["a", "b"]
-    assert bad.report()["reasons"]["row too long"]["places"] == [f"{tmp_path}/a.parquet row 2"]
+    bad = BadRecords(skip=True)
+    records = list(read_parquet(tmp_path / "a.parquet", ReadOptions(max_line_bytes=400), bad))
+    assert [record.values["text"] for record in records] == ["a", "b"]
+    assert bad.report()["reasons"]["record too long"]["places"] == [f"{tmp_path}/a.parquet record 2"]
 
 
 def test_columns_nested_too_deep_are_refused(tmp_path: pathlib.Path) -> None:
@@ -115,5 +117,5 @@ def test_columns_nested_too_deep_are_refused(tmp_path: pathlib.Path) -> None:
     for _ in range(70):
         kind, value = pyarrow.list_(kind), [value]
     parquet.write_table(pyarrow.table({"text": pyarrow.array([value], kind)}), tmp_path / "a.parquet")
-    with pytest.raises(BadRowError, match="nests its columns more than 64 deep"):
-        list(read_parquet(tmp_path / "a.parquet", ReadOptions(), BadRows()))
+    with pytest.raises(BadRecordError, match="nests its columns more than 64 deep"):
+        list(read_parquet(tmp_path / "a.parquet", ReadOptions(), BadRecords()))

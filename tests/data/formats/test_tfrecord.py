@@ -1,4 +1,4 @@
-"""TFRecord files as rows."""
+"""TFRecord files as records."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import struct
 import pytest
 import tensorflow as tf
 
+from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.formats import tensorflow_example, tfrecord
 from highnoon.data.formats.tfrecord import read_tfrecord
-from highnoon.data.records.bad_records import BadRowError, BadRows
 from highnoon.data.records.read_options import ReadOptions
 
 
@@ -38,17 +38,17 @@ def test_features_are_fields(tmp_path: pathlib.Path) -> None:
     file = write(
         tmp_path / "a.tfrecord", [example(text=["é".encode()], id=[7]), example(text=[], words=[b"a", b"b"])]
     )
-    assert list(read_tfrecord(file, ReadOptions(), BadRows())) == [
-        ({"text": "é".encode(), "id": 7}, f"{file} row 1", 1),
-        ({"text": None, "words": [b"a", b"b"]}, f"{file} row 2", 2),
+    assert list(read_tfrecord(file, ReadOptions(), BadRecords())) == [
+        ({"text": "é".encode(), "id": 7}, f"{file} record 1", 1),
+        ({"text": None, "words": [b"a", b"b"]}, f"{file} record 2", 2),
     ]
 
 
 def test_a_packed_file_is_the_same(tmp_path: pathlib.Path) -> None:
     file = write(tmp_path / "a.tfrecord", [example(text=[b"one"])])
     (tmp_path / "b.tfrecord.gz").write_bytes(gzip.compress(file.read_bytes()))
-    [row] = read_tfrecord(tmp_path / "b.tfrecord.gz", ReadOptions(), BadRows())
-    assert row.values == {"text": b"one"}
+    [record] = read_tfrecord(tmp_path / "b.tfrecord.gz", ReadOptions(), BadRecords())
+    assert record.values == {"text": b"one"}
 
 
 def test_a_damaged_record_is_named(tmp_path: pathlib.Path) -> None:
@@ -56,17 +56,19 @@ def test_a_damaged_record_is_named(tmp_path: pathlib.Path) -> None:
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
-    rows = read_tfrecord(file, ReadOptions(), BadRows())
-    assert next(rows).number == 1
-    with pytest.raises(BadRowError, match=r"a\.tfrecord row 2: damaged, or no TFRecord file \(corrupted"):
-        next(rows)
+    records = read_tfrecord(file, ReadOptions(), BadRecords())
+    assert next(records).number == 1
+    with pytest.raises(
+        BadRecordError, match=r"a\.tfrecord record 2: damaged, or no TFRecord file \(corrupted"
+    ):
+        next(records)
 
 
 def test_a_record_that_is_no_example_is_left_out(tmp_path: pathlib.Path) -> None:
     file = write(tmp_path / "a.tfrecord", [b"\xffno example", example(text=[b"one"])])
-    bad = BadRows(skip=True)
-    assert [row.values for row in read_tfrecord(file, ReadOptions(), bad)] == [{"text": b"one"}]
-    assert bad.report()["reasons"]["no example"]["places"] == [f"{file} row 1"]
+    bad = BadRecords(skip=True)
+    assert [record.values for record in read_tfrecord(file, ReadOptions(), bad)] == [{"text": b"one"}]
+    assert bad.report()["reasons"]["no example"]["places"] == [f"{file} record 1"]
 
 
 def checksum(data: bytes) -> bytes:
@@ -88,28 +90,30 @@ def test_an_absurd_length_is_damage_and_loses_no_record_before(
     file = write(tmp_path / "a.tfrecord", [example(text=[b"some text"])] * before)
     size = struct.pack("<Q", length)
     file.write_bytes(file.read_bytes() + size + checksum(size) + b"x" * 100)
-    rows = read_tfrecord(file, ReadOptions(), BadRows())
-    assert [next(rows).number for _ in range(before)] == list(range(1, before + 1))
-    with pytest.raises(BadRowError, match=rf"a\.tfrecord row {before + 1}: damaged, .*truncated") as error:
-        next(rows)
+    records = read_tfrecord(file, ReadOptions(), BadRecords())
+    assert [next(records).number for _ in range(before)] == list(range(1, before + 1))
+    with pytest.raises(
+        BadRecordError, match=rf"a\.tfrecord record {before + 1}: damaged, .*truncated"
+    ) as error:
+        next(records)
     assert "\n" not in str(error.value)
 
 
 def test_a_record_longer_than_the_bound_is_refused(tmp_path: pathlib.Path) -> None:
     file = write(tmp_path / "a.tfrecord", [example(text=[b"short"]), example(text=[b"x" * 500])])
-    rows = read_tfrecord(file, ReadOptions(max_line_bytes=400), BadRows())
-    assert next(rows).number == 1
-    with pytest.raises(BadRowError, match=r"row 2: .*more than max_line_bytes=400"):
-        next(rows)
+    records = read_tfrecord(file, ReadOptions(max_line_bytes=400), BadRecords())
+    assert next(records).number == 1
+    with pytest.raises(BadRecordError, match=r"record 2: .*more than max_line_bytes=400"):
+        next(records)
 
 
-def test_a_feature_of_too_many_values_is_a_bad_row(
+def test_a_feature_of_too_many_values_is_a_bad_record(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tensorflow_example, "MAX_VALUES", 3)
     file = write(tmp_path / "a.tfrecord", [example(n=[1, 2, 3, 4]), example(n=[1, 2, 3])])
-    with pytest.raises(BadRowError, match="row 1: a feature has at most 3 values; n has 4"):
-        list(read_tfrecord(file, ReadOptions(), BadRows()))
+    with pytest.raises(BadRecordError, match="record 1: a feature has at most 3 values; n has 4"):
+        list(read_tfrecord(file, ReadOptions(), BadRecords()))
 
 
 def test_large_records_are_read_singly_and_in_order(
@@ -119,5 +123,7 @@ def test_large_records_are_read_singly_and_in_order(
     file = write(
         tmp_path / "a.tfrecord", [example(text=[b"%d" % n * (200 if n > 300 else 1)]) for n in range(900)]
     )
-    rows = list(read_tfrecord(file, ReadOptions(), BadRows()))
-    assert [row.values["text"] for row in rows] == [b"%d" % n * (200 if n > 300 else 1) for n in range(900)]
+    records = list(read_tfrecord(file, ReadOptions(), BadRecords()))
+    assert [record.values["text"] for record in records] == [
+        b"%d" % n * (200 if n > 300 else 1) for n in range(900)
+    ]

@@ -7,8 +7,8 @@ import tracemalloc
 
 import pytest
 
+from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.reading.lines import read_lines
-from highnoon.data.records.bad_records import BadRowError, BadRows
 
 
 def test_lines_keep_their_ends_and_are_numbered(tmp_path: pathlib.Path) -> None:
@@ -23,7 +23,7 @@ def test_a_line_of_just_the_bound_is_read(tmp_path: pathlib.Path) -> None:
 
 def test_a_longer_line_is_an_error_with_its_number(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a").write_text("1\n123456\n")
-    with pytest.raises(BadRowError, match=r"a:2: the line is longer than max_line_bytes=5"):
+    with pytest.raises(BadRecordError, match=r"a:2: the line is longer than max_line_bytes=5"):
         list(read_lines(tmp_path / "a", max_line_bytes=5))
 
 
@@ -33,7 +33,7 @@ def test_a_line_of_100_mb_is_passed_over_without_being_held(tmp_path: pathlib.Pa
         file.truncate(100_000_000)
         file.seek(0, 2)
         file.write(b"\nlast\n\xff\n")
-    bad = BadRows(skip=True)
+    bad = BadRecords(skip=True)
     tracemalloc.start()
     lines = list(read_lines(tmp_path / "a", bad, max_line_bytes=1 << 20))
     peak = tracemalloc.get_traced_memory()[1]
@@ -49,10 +49,10 @@ def test_a_line_of_100_mb_is_passed_over_without_being_held(tmp_path: pathlib.Pa
 def test_the_offset_of_bad_bytes_counts_skipped_lines(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a").write_bytes(b"12345678\n\xff\n")
 
-    class OnlyLong(BadRows):
+    class OnlyLong(BadRecords):
         def take(self, error: Exception, place: str = "") -> None:
             if "longer" not in str(error):
                 raise error
 
-    with pytest.raises(BadRowError, match="byte 9 .line 2"):
+    with pytest.raises(BadRecordError, match="byte 9 .line 2"):
         list(read_lines(tmp_path / "a", OnlyLong(), max_line_bytes=4))

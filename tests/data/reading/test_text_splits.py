@@ -8,13 +8,13 @@ import tracemalloc
 import pytest
 
 from highnoon.data import DataError
+from highnoon.data.bad_records import BadRecords
 from highnoon.data.reading.text_splits import (
     LONGEST_PARAGRAPH_BYTES,
     PIECE_BYTES,
     WHOLE_FILE_BYTES,
     split_text,
 )
-from highnoon.data.records.bad_records import BadRows
 
 
 def write(folder: pathlib.Path, data: str | bytes) -> pathlib.Path:
@@ -111,6 +111,6 @@ def test_a_character_of_binary_files_is_no_text(tmp_path: pathlib.Path, split: s
     file = write(tmp_path, "fine\n\nno\0\nfine\n")
     with pytest.raises(DataError, match=r"a\.txt:3: the line holds a NUL character"):
         list(split_text(file, split))
-    bad = BadRows(skip=True)
+    bad = BadRecords(skip=True)
     assert list(split_text(file, "line", bad)) == ["fine", "fine"]
     assert bad.report()["reasons"]["NUL character"]["places"] == [f"{file}:3"]

@@ -1,4 +1,4 @@
-"""Conversations in the forms that rows have them."""
+"""Conversations in the forms that records have them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from highnoon.data.records.bad_records import BadRowError
+from highnoon.data.bad_records import BadRecordError
 from highnoon.data.records.chat_turns import chat_turns
 
 TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
@@ -54,5 +54,5 @@ def test_parts_that_are_not_all_text_stay_for_templates() -> None:
     ],
 )
 def test_what_is_no_conversation_is_named(value: Any, found: str) -> None:
-    with pytest.raises(BadRowError, match=f"a:1: `messages` must be a list of turns .* received {found}"):
+    with pytest.raises(BadRecordError, match=f"a:1: `messages` must be a list of turns .* received {found}"):
         chat_turns(value, "messages", "a:1")

@@ -1,4 +1,4 @@
-"""Options of reading rows."""
+"""Options of reading records."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What a row is, told by its fields."""
+"""What a record is, told by its fields."""
 
 from __future__ import annotations
 
 import pytest
 
-from highnoon.data.records.record_kind import row_kind
+from highnoon.data.records.record_kind import record_kind
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ from highnoon.data.records.record_kind import row_kind
     ],
 )
 def test_the_first_kind_in_the_documented_order_holds(fields: tuple[str, ...], kind: str | None) -> None:
-    assert row_kind(fields) == kind
+    assert record_kind(fields) == kind

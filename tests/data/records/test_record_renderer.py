@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from highnoon.data.records.bad_records import BadRowError
+from highnoon.data.bad_records import BadRecordError
 from highnoon.data.records.read_options import ReadOptions
-from highnoon.data.records.record_renderer import RowRenderer
+from highnoon.data.records.record_renderer import RecordRenderer
 
 ASKED = "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n"
 ANSWERED = "A<|im_end|>\n"
@@ -17,7 +17,7 @@ TURNS = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
 
 
 def render(values: dict[str, Any], **options: Any) -> tuple[str, Any]:
-    return RowRenderer(ReadOptions(**options)).render(values, "a:1")
+    return RecordRenderer(ReadOptions(**options)).render(values, "a:1")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def render(values: dict[str, Any], **options: Any) -> tuple[str, Any]:
         ({"chosen": "", "rejected": ""}, {"kind": "preference"}, ""),
     ],
 )
-def test_plain_text_is_learnt_whole(values: dict[str, Any], options: dict[str, str], text: str) -> None:
+def test_plain_text_is_supervised_whole(values: dict[str, Any], options: dict[str, str], text: str) -> None:
     assert render(values, **options) == (text, None)
 
 
@@ -60,7 +60,7 @@ def test_plain_text_is_learnt_whole(values: dict[str, Any], options: dict[str, s
         },
     ],
 )
-def test_of_what_asks_and_answers_the_answer_is_learnt(values: dict[str, Any]) -> None:
+def test_of_what_asks_and_answers_the_answer_is_supervised(values: dict[str, Any]) -> None:
     assert render(values) == (ASKED + ANSWERED, ((len(ASKED), len(ASKED + ANSWERED)),))
 
 
@@ -68,7 +68,7 @@ def test_of_what_asks_and_answers_the_answer_is_learnt(values: dict[str, Any]) -
     "nothing", [None, "", " \n", b"", b"\t", float("nan"), [], (), {}, np.nan, np.array([])]
 )
 @pytest.mark.parametrize(
-    "row",
+    "record",
     [
         {"text": 0, "messages": TURNS},
         {"text": 0, "conversations": TURNS},
@@ -96,7 +96,7 @@ def test_of_what_asks_and_answers_the_answer_is_learnt(values: dict[str, Any]) -
         },
     ],
 )
-def test_an_alternative_without_content_is_absent(row: dict[str, Any], nothing: Any) -> None:
+def test_an_alternative_without_content_is_absent(record: dict[str, Any], nothing: Any) -> None:
     def filled(value: Any) -> Any:
         if isinstance(value, dict):
             return {name: filled(part) for name, part in value.items()}
@@ -104,13 +104,13 @@ def test_an_alternative_without_content_is_absent(row: dict[str, Any], nothing: 
             [filled(part) for part in value] if isinstance(value, list) else nothing if value == 0 else value
         )
 
-    assert render(filled(row)) == (ASKED + ANSWERED, ((len(ASKED), len(ASKED + ANSWERED)),))
+    assert render(filled(record)) == (ASKED + ANSWERED, ((len(ASKED), len(ASKED + ANSWERED)),))
     assert render({"text": nothing, "content": "words"}) == ("words", None)
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  ", float("nan"), []])
 @pytest.mark.parametrize(
-    ("row", "kind"),
+    ("record", "kind"),
     [
         ({"instruction": "Q", "response": 0}, "instruction"),
         ({"prompt": "Q", "output": 0}, "instruction"),
@@ -123,28 +123,28 @@ def test_an_alternative_without_content_is_absent(row: dict[str, Any], nothing: 
         ({"prompt": "Q", "chosen": 0, "rejected": 0}, "preference"),
     ],
 )
-def test_a_part_without_its_counterpart_is_a_bad_row(
-    row: dict[str, Any], kind: str | None, nothing: Any
+def test_a_part_without_its_counterpart_is_a_bad_record(
+    record: dict[str, Any], kind: str | None, nothing: Any
 ) -> None:
     for given in (None, kind):
-        with pytest.raises(BadRowError, match="a:1: .* null or empty"):
-            render({name: value or nothing for name, value in row.items()}, kind=given)
+        with pytest.raises(BadRecordError, match="a:1: .* null or empty"):
+            render({name: value or nothing for name, value in record.items()}, kind=given)
 
 
 @pytest.mark.parametrize("words", ["", " ", None])
-def test_a_conversation_without_any_answer_is_a_bad_row(words: str | None) -> None:
+def test_a_conversation_without_any_answer_is_a_bad_record(words: str | None) -> None:
     turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": words, "name": "x"}]
-    with pytest.raises(BadRowError, match="every turn of the assistant in `messages` is null or empty"):
+    with pytest.raises(BadRecordError, match="every turn of the assistant in `messages` is null or empty"):
         render({"messages": turns})
-    with pytest.raises(BadRowError, match="the default chat template cannot write `tool_calls`"):
+    with pytest.raises(BadRecordError, match="the default chat template cannot write `tool_calls`"):
         render({"messages": [*turns[:1], {"role": "assistant", "content": "", "tool_calls": [{"id": 1}]}]})
 
 
 def test_an_error_stays_one_short_line_whatever_the_names_of_fields() -> None:
-    row = {f"name\n{number}" + "x" * 1000: 1 for number in range(1000)}
+    record = {f"name\n{number}" + "x" * 1000: 1 for number in range(1000)}
     for options in ({}, {"template": "{a}"}, {"text_field": "a"}):
-        with pytest.raises(BadRowError) as error:
-            render(row, **options)
+        with pytest.raises(BadRecordError) as error:
+            render(record, **options)
         assert len(str(error.value)) < 1000 and "\n" not in str(error.value)
 
 
@@ -154,20 +154,20 @@ def test_input_follows_the_instruction_after_a_blank_line() -> None:
 
 
 def test_a_kind_that_is_given_holds() -> None:
-    row = {"text": "words", "instruction": "Q", "response": "A"}
-    assert render(row)[0] == "words"
-    assert render(row, kind="instruction")[0] == ASKED + ANSWERED
-    with pytest.raises(BadRowError, match="a:1: expected a field `messages` or `conversations`; "):
-        render(row, kind="chat")
+    record = {"text": "words", "instruction": "Q", "response": "A"}
+    assert render(record)[0] == "words"
+    assert render(record, kind="instruction")[0] == ASKED + ANSWERED
+    with pytest.raises(BadRecordError, match="a:1: expected a field `messages` or `conversations`; "):
+        render(record, kind="chat")
 
 
 @pytest.mark.parametrize("prompt", ["Q", [{"role": "user", "content": "Q"}]])
 @pytest.mark.parametrize("is_list", [True, False])
 def test_a_pair_is_one_prompt_and_two_answers(prompt: Any, is_list: bool) -> None:
-    row: dict[str, Any] = {"prompt": prompt, "chosen": "A", "rejected": "B"}
+    record: dict[str, Any] = {"prompt": prompt, "chosen": "A", "rejected": "B"}
     if is_list:
-        row |= {name: [{"role": "assistant", "content": row[name]}] for name in ("chosen", "rejected")}
-    assert RowRenderer(ReadOptions()).pair(row, "a:1") == (ASKED, "A<|im_end|>\n", "B<|im_end|>\n")
+        record |= {name: [{"role": "assistant", "content": record[name]}] for name in ("chosen", "rejected")}
+    assert RecordRenderer(ReadOptions()).pair(record, "a:1") == (ASKED, "A<|im_end|>\n", "B<|im_end|>\n")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_pair_is_one_prompt_and_two_answers(prompt: Any, is_list: bool) -> Non
         (
             {"instruction": "Q", "functions": []},
             {},
-            "expected a row .* the fields are instruction, functions",
+            "expected a record .* the fields are instruction, functions",
         ),
         ({}, {}, "the fields are none"),
         ({"a": "x"}, {"text_field": "body"}, "no field `body`; the fields are a"),
@@ -196,6 +196,8 @@ def test_a_pair_is_one_prompt_and_two_answers(prompt: Any, is_list: bool) -> Non
         ),
     ],
 )
-def test_a_bad_row_says_where_and_why(values: dict[str, Any], options: dict[str, str], reason: str) -> None:
-    with pytest.raises(BadRowError, match=f"a:1: .*{reason}"):
+def test_a_bad_record_says_where_and_why(
+    values: dict[str, Any], options: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(BadRecordError, match=f"a:1: .*{reason}"):
         render(values, **options)

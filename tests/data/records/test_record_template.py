@@ -1,22 +1,22 @@
-"""Documents from several fields of a row."""
+"""Documents from several fields of a record."""
 
 from __future__ import annotations
 
 import pytest
 
 from highnoon.data import DataError
-from highnoon.data.records.bad_records import BadRowError
-from highnoon.data.records.record_template import RowTemplate
+from highnoon.data.bad_records import BadRecordError
+from highnoon.data.records.record_template import RecordTemplate
 
 
 def test_fields_stand_where_the_template_names_them() -> None:
-    template = RowTemplate("{title}\n\n{body} {{{n}}} {tags}")
+    template = RecordTemplate("{title}\n\n{body} {{{n}}} {tags}")
     text, learned = template.render({"title": "T", "body": b"\xc3\xa9", "n": 3, "tags": ["é"]}, "a:1")
     assert (text, learned) == ('T\n\né {3} ["é"]', None)
 
 
 def test_learned_fields_are_stretches_that_join_where_they_touch() -> None:
-    template = RowTemplate("{q} {a}{b} {a}.", learned_fields=("a", "b"))
+    template = RecordTemplate("{q} {a}{b} {a}.", learned_fields=("a", "b"))
     text, learned = template.render({"q": "Q", "a": "AA", "b": "B"}, "a:1")
     assert learned is not None
     assert (text, [text[start:stop] for start, stop in learned]) == ("Q AAB AA.", ["AAB", "AA"])
@@ -30,8 +30,8 @@ def test_learned_fields_are_stretches_that_join_where_they_touch() -> None:
     ],
 )
 def test_a_missing_field_is_named_with_those_there_are(values: dict[str, str], found: str) -> None:
-    with pytest.raises(BadRowError, match=found):
-        RowTemplate("{a} {b}").render(values, "a:7")
+    with pytest.raises(BadRecordError, match=found):
+        RecordTemplate("{a} {b}").render(values, "a:7")
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,10 @@ def test_a_missing_field_is_named_with_those_there_are(values: dict[str, str], f
 )
 def test_a_template_that_is_none_is_an_error(template: str, learned: tuple[str, ...], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
-        RowTemplate(template, learned)
+        RecordTemplate(template, learned)
 
 
 @pytest.mark.parametrize("template", ["{id:05d}", "{text!r}"])
 def test_a_field_is_taken_as_it_is(template: str) -> None:
     with pytest.raises(DataError, match="`template` takes fields as they are, .* without `!` and `:`"):
-        RowTemplate(template)
+        RecordTemplate(template)

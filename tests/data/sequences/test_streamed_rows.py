@@ -18,7 +18,7 @@ MakeSource = Callable[..., DocumentSource]
 
 
 class Spoken(DocumentSource):
-    """Documents of which only a part is learnt."""
+    """Documents of which only a part is supervised."""
 
     name = "spoken"
 
@@ -96,7 +96,7 @@ def test_an_unshuffled_stream_has_the_rows_of_a_store(
     assert streamed.report()["tokens"] == packed.report()["tokens"]
 
 
-def test_what_is_not_learnt_is_read_and_never_supervised(tmp_path: object) -> None:
+def test_what_is_not_supervised_is_read_and_never_supervised(tmp_path: object) -> None:
     store = tokenize(Spoken(), ByteTokenizer(), str(tmp_path), validation_split=0.5)
     packed = PackedRows(store, row_length=16, split="validation").view(0)
     streamed = StreamedRows(Spoken(), ByteTokenizer(), 16, split="validation", validation_split=0.5).view(0)

@@ -65,7 +65,7 @@ def test_a_folder_without_data_is_an_error(tmp_path: pathlib.Path) -> None:
         DomainFolder(tmp_path / "missing")
 
 
-def test_every_format_of_rows_is_read(tmp_path: pathlib.Path) -> None:
+def test_every_format_of_records_is_read(tmp_path: pathlib.Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a.csv").write_text("text\none\n")
     (tmp_path / "d" / "b.tsv").write_text("id\ttext\n1\ttwo\n")
@@ -78,7 +78,7 @@ def test_a_domain_without_files_is_an_error_or_counted(root: pathlib.Path) -> No
         DomainFolder(root)
     source = DomainFolder(root, options=ReadOptions(skip_bad=True))
     list(source.documents())
-    assert source.bad_rows.report()["reasons"]["domain without files"] == {
+    assert source.bad_records.report()["reasons"]["domain without files"] == {
         "count": 1,
         "places": [str(root / "empty")],
     }
@@ -90,12 +90,12 @@ def test_the_parts_are_a_source_for_each_domain(root: pathlib.Path) -> None:
     assert [d.text for d in parts[0].documents()] == ["art/a.txt", "art/c.md"]
 
 
-def test_bad_rows_of_all_domains_are_counted_together(root: pathlib.Path) -> None:
+def test_bad_records_of_all_domains_are_counted_together(root: pathlib.Path) -> None:
     for domain in ("science", "art"):
         (root / domain / "bad.jsonl").write_text("{\n")
     source = DomainFolder(root, domains=["science", "art"], options=ReadOptions(skip_bad=True))
     assert len(list(source.documents())) == 4
-    assert source.bad_rows.report()["reasons"]["not JSON"]["count"] == 2
+    assert source.bad_records.report()["reasons"]["not JSON"]["count"] == 2
 
 
 def test_what_a_folder_leaves_out_is_told_once_and_counted(root: pathlib.Path) -> None:
@@ -119,7 +119,7 @@ def test_what_a_folder_leaves_out_is_told_once_and_counted(root: pathlib.Path) -
         source = DomainFolder(root)
     assert [told in str(warning.message) for warning in caught] == [True]
     assert len(list(source.documents())) == 4
-    reasons = source.bad_rows.report()["reasons"]
+    reasons = source.bad_records.report()["reasons"]
     assert reasons["not read: *.pdf"] == {
         "count": 3,
         "places": [str(root / name) for name in ("e.pdf", "art/a.pdf", "art/b.PDF")],
@@ -131,11 +131,11 @@ def test_what_a_folder_leaves_out_is_told_once_and_counted(root: pathlib.Path) -
 def test_folders_within_a_domain_are_read(root: pathlib.Path) -> None:
     for name in ("art/b/x.rst", "art/b/deep/y.json", "art/d.markdown"):
         (root / name).parent.mkdir(exist_ok=True, parents=True)
-        (root / name).write_text('[{"text": "row"}]' if name.endswith("json") else name)
+        (root / name).write_text('[{"text": "record"}]' if name.endswith("json") else name)
     source = DomainFolder(root, domains=["art"])
     assert [document.text for document in source.documents()] == [
         "art/a.txt",
-        "row",
+        "record",
         "art/b/x.rst",
         "art/c.md",
         "art/d.markdown",
@@ -207,24 +207,26 @@ def test_what_lies_beside_the_data_and_is_none_is_left_out_and_counted(
     with pytest.warns(UserWarning, match=re.escape(f"left out 1 {kind}")):
         source = DomainFolder(root)
     assert [document.text for document in source.documents()] == before
-    assert source.bad_rows.report()["reasons"][f"not read: {kind}"]["count"] == 1
+    assert source.bad_records.report()["reasons"][f"not read: {kind}"]["count"] == 1
 
 
 @pytest.mark.parametrize(
     ("content", "options"),
     [
-        ('[{"body": "row"}, {"body": "row"}]', {"text_field": "body"}),
-        ('{"title": "a", "body": "row"}', {"template": "{title}: {body}"}),
-        ('[{"text": null}, {"text": "row"}]', {}),
-        ('{"question": "a", "answer": "row"}', {}),
-        ('[{"response": "row"}]', {"kind": "instruction"}),
+        ('[{"body": "record"}, {"body": "record"}]', {"text_field": "body"}),
+        ('{"title": "a", "body": "record"}', {"template": "{title}: {body}"}),
+        ('[{"text": null}, {"text": "record"}]', {}),
+        ('{"question": "a", "answer": "record"}', {}),
+        ('[{"response": "record"}]', {"kind": "instruction"}),
     ],
 )
-def test_a_json_file_of_rows_is_read(tmp_path: pathlib.Path, content: str, options: dict[str, str]) -> None:
+def test_a_json_file_of_records_is_read(
+    tmp_path: pathlib.Path, content: str, options: dict[str, str]
+) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.warns(UserWarning, match="1 files directly in"):
         source = DomainFolder(tmp_path, options=ReadOptions(**options, skip_bad=True))
-    assert all("row" in document.text for document in source.documents())
+    assert all("record" in document.text for document in source.documents())
     assert len(source.parts) == 1
 
 
@@ -235,9 +237,9 @@ def test_a_damaged_json_file_is_an_error_and_not_left_out(tmp_path: pathlib.Path
         list(DomainFolder(tmp_path).documents())
 
 
-def test_a_folder_of_unnamed_rows_asks_for_their_fields(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "a.json").write_text('[{"body": "row"}]')
-    with pytest.raises(DataError, match="without known fields; name the fields of rows with"):
+def test_a_folder_of_unnamed_records_asks_for_their_fields(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.json").write_text('[{"body": "record"}]')
+    with pytest.raises(DataError, match="without known fields; name the fields of records with"):
         DomainFolder(tmp_path)
 
 

@@ -13,11 +13,11 @@ from highnoon.data import DataError, Document, Files
 from highnoon.data.records.read_options import ReadOptions
 
 
-def jsonl(*rows: object) -> str:
-    return "".join(json.dumps(row) + "\n" for row in rows)
+def jsonl(*records: object) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
 
 
-def test_jsonl_rows_keep_their_source_and_id(tmp_path: pathlib.Path) -> None:
+def test_jsonl_records_keep_their_source_and_id(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text(jsonl({"text": "one", "source": "book", "id": 7}) + "\n" + jsonl({"text": "two", "x": 1}))
     assert list(Files(file, domain="d").documents()) == [
@@ -51,7 +51,7 @@ def test_packed_jsonl_is_jsonl(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"txt": "a", "id": 3}', "expected a row with `text`, `messages`"),
+        ('{"txt": "a", "id": 3}', "expected a record with `text`, `messages`"),
         ('{"text": 5}', "expected a string `text`; received `text` of type int"),
         ('["text"]', "expected a JSON object; received list"),
         ('{"text": "a"', "this is not JSON"),
@@ -106,7 +106,7 @@ def test_skipping_leaves_out_what_is_bad_and_counts_it(tmp_path: pathlib.Path) -
     source = Files(f"{tmp_path}/*", split="line", options=ReadOptions(skip_bad=True))
     texts = [document.text for document in source.documents()]
     assert texts in (["one", "two", "fine", "last", "end"], ["one", "two", "fine", "last", "three", "end"])
-    assert {reason: found["places"] for reason, found in source.bad_rows.report()["reasons"].items()} == {
+    assert {reason: found["places"] for reason, found in source.bad_records.report()["reasons"].items()} == {
         "no known field": [f"{tmp_path}/a.jsonl:2"],
         "not UTF-8": [f"{tmp_path}/b.txt:2"],
         "empty file": [f"{tmp_path}/c.txt"],
@@ -120,7 +120,7 @@ def test_a_document_is_never_given_without_its_bad_lines(tmp_path: pathlib.Path,
     (tmp_path / "b.txt").write_text("fine")
     source = Files(f"{tmp_path}/*", split=split, options=ReadOptions(skip_bad=True))
     assert [document.text for document in source.documents()] == ["fine"]
-    assert source.bad_rows.report()["reasons"] == {
+    assert source.bad_records.report()["reasons"] == {
         "rest of a file that is not UTF-8": {"count": 1, "places": [f"{tmp_path}/a.txt:2"]}
     }
 
@@ -147,7 +147,7 @@ def test_an_unreadable_file_is_skipped_where_bad_ones_are(
     monkeypatch.setattr(pathlib.Path, "open", refuse_first)
     source = Files(f"{tmp_path}/*", options=ReadOptions(skip_bad=True))
     assert [document.text for document in source.documents()] == ["b.txt"]
-    assert source.bad_rows.report()["reasons"] == {
+    assert source.bad_records.report()["reasons"] == {
         "unreadable file": {"count": 1, "places": [f"{tmp_path}/a.txt"]}
     }
     assert source.fingerprint()
@@ -165,11 +165,11 @@ def test_an_unreadable_file_is_skipped_where_bad_ones_are(
         ("a.tsv", "instruction\tresponse\nQ\tA\n"),
     ],
 )
-def test_rows_of_every_format_go_one_way(tmp_path: pathlib.Path, name: str, data: str) -> None:
+def test_records_of_every_format_go_one_way(tmp_path: pathlib.Path, name: str, data: str) -> None:
     (tmp_path / name).write_text(data)
     [document] = Files(tmp_path / name).documents()
-    assert document.learned is not None
-    [(start, stop)] = document.learned
+    assert document.supervised is not None
+    [(start, stop)] = document.supervised
     assert document.text[start:stop] == "A<|im_end|>\n"
 
 

@@ -17,12 +17,12 @@ from highnoon.tokenization import ByteTokenizer
 class FakeDataset:
     """The part of `datasets.Dataset` that is used."""
 
-    def __init__(self, rows: list[dict[str, Any]]) -> None:
-        self.rows = rows
-        self.column_names = list(rows[0])
+    def __init__(self, records: list[dict[str, Any]]) -> None:
+        self.records = records
+        self.column_names = list(records[0])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self.rows)
+        return iter(self.records)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[Any, FakeDataset]:
     return known
 
 
-def test_rows_with_text_are_documents(hub: dict[Any, FakeDataset]) -> None:
+def test_records_with_text_are_documents(hub: dict[Any, FakeDataset]) -> None:
     hub["org/set", "part", "test"] = FakeDataset(
         [
             {"text": "one", "id": "x"},
@@ -61,7 +61,7 @@ def test_rows_with_text_are_documents(hub: dict[Any, FakeDataset]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "text"),
+    ("record", "text"),
     [
         ({"content": "code"}, "code"),
         ({"content": "code", "text": "words"}, "words"),
@@ -73,9 +73,9 @@ def test_rows_with_text_are_documents(hub: dict[Any, FakeDataset]) -> None:
     ],
 )
 def test_the_text_is_found_in_its_usual_columns(
-    hub: dict[Any, FakeDataset], row: dict[str, Any], text: str
+    hub: dict[Any, FakeDataset], record: dict[str, Any], text: str
 ) -> None:
-    hub["org/set", None, "train"] = FakeDataset([row])
+    hub["org/set", None, "train"] = FakeDataset([record])
     assert [d.text for d in HuggingFaceDataset("org/set").documents()] == [text]
 
 
@@ -132,14 +132,14 @@ def test_a_revision_is_what_the_hub_is_asked_for(hub: dict[Any, FakeDataset]) ->
 
 def test_a_stream_is_read_anew_and_known_by_its_revision(hub: dict[Any, FakeDataset]) -> None:
     for revision in ("v1", "v2"):
-        hub["org/set", None, "train", ("revision", revision), ("streaming", True)] = rows = FakeDataset(
+        hub["org/set", None, "train", ("revision", revision), ("streaming", True)] = records = FakeDataset(
             [{"text": "one"}]
         )
-        rows.column_names = None  # type: ignore[assignment]
+        records.column_names = None  # type: ignore[assignment]
     source = open_source("hf-stream:org/set@v1")
     first = source.fingerprint()
-    rows = hub["org/set", None, "train", ("revision", "v1"), ("streaming", True)]
-    rows.rows.append({"text": "two"})
+    records = hub["org/set", None, "train", ("revision", "v1"), ("streaming", True)]
+    records.records.append({"text": "two"})
     assert [d.text for d in source.documents()] == ["one", "two"]
     assert source.fingerprint() == first != open_source("hf-stream:org/set@v2").fingerprint()
 
@@ -153,7 +153,7 @@ def test_a_stream_without_a_revision_warns(hub: dict[Any, FakeDataset]) -> None:
 def test_a_connection_that_breaks_is_an_error_and_no_end(hub: dict[Any, FakeDataset]) -> None:
     class Broken(FakeDataset):
         def __iter__(self) -> Iterator[dict[str, Any]]:
-            yield self.rows[0]
+            yield self.records[0]
             raise ConnectionError("reset by peer")
 
     hub["org/set", None, "train"] = Broken([{"text": "one"}])
@@ -161,16 +161,16 @@ def test_a_connection_that_breaks_is_an_error_and_no_end(hub: dict[Any, FakeData
         list(HuggingFaceDataset("org/set").documents())
 
 
-def test_rows_of_the_hub_go_the_way_of_rows_of_files(hub: dict[Any, FakeDataset]) -> None:
+def test_records_of_the_hub_go_the_way_of_records_of_files(hub: dict[Any, FakeDataset]) -> None:
     hub["org/set", None, "train"] = FakeDataset([{"title": "A", "body": "b"}, {"title": "C", "body": None}])
     source = open_source("hf:org/set", template="{title}: {body}", skip_bad=True)
     assert [d.text for d in source.documents()] == ["A: b"]
-    assert source.bad_rows.report()["reasons"] == {  # type: ignore[attr-defined]
-        "missing field": {"count": 1, "places": ["hf:org/set row 1"]}
+    assert source.bad_records.report()["reasons"] == {  # type: ignore[attr-defined]
+        "missing field": {"count": 1, "places": ["hf:org/set record 1"]}
     }
 
 
-def test_the_fingerprint_knows_what_is_learnt(hub: dict[Any, FakeDataset]) -> None:
+def test_the_fingerprint_knows_what_is_supervised(hub: dict[Any, FakeDataset]) -> None:
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     hub["a", None, "train"] = FakeDataset([{"messages": turns}])
     hub["b", None, "train"] = FakeDataset(

@@ -190,12 +190,12 @@ def test_what_is_no_name_is_an_error() -> None:
     assert isinstance(open_source("stdlib"), StandardLibrary)
 
 
-def test_options_of_rows_reach_files_and_folders(tmp_path: pathlib.Path) -> None:
+def test_options_of_records_reach_files_and_folders(tmp_path: pathlib.Path) -> None:
     file = put(tmp_path / "data" / "d" / "a.jsonl", '{"body": "one", "n": 1}\n{}\n')
     for name in (tmp_path / "data", file, f"{file.parent}/*.jsonl"):
         source = open_source(name, text_field="body", skip_bad=True)
         assert only_text(source) == "one"
-        assert source.bad_rows.total == 1  # type: ignore[attr-defined]
+        assert source.bad_records.total == 1  # type: ignore[attr-defined]
         assert only_text(open_source(name, template="{n}: {body}", skip_bad=True)) == "1: one"
 
 
@@ -211,7 +211,7 @@ def test_a_local_copy_may_be_of_any_format(tmp_path: pathlib.Path) -> None:
     assert only_text(open_source("set", data_dir=tmp_path)) == "found"
 
 
-def test_a_prepared_folder_has_no_rows_to_check_or_to_skip(tmp_path: pathlib.Path) -> None:
+def test_a_prepared_folder_has_no_records_to_check_or_to_skip(tmp_path: pathlib.Path) -> None:
     prepare(Files(put(tmp_path / "a.txt", "words"), split="line"), ByteTokenizer(), tmp_path / "out", 1, 0.0)
     assert only_text(open_source(tmp_path / "out", check_ids=True, skip_bad=True)) == "words"
     with pytest.raises(DataError, match="is prepared already, and options of reading text change nothing"):

@@ -1,0 +1,144 @@
+"""What the workers of a Beam pipeline do: read, clean, encode and write pieces of a token store."""
+
+from __future__ import annotations
+
+import io
+import json
+import pathlib
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from highnoon.data.bad_records import left_out
+from highnoon.data.cleaning import StatelessStep
+from highnoon.data.cleaning.exact_duplicates import duplicate_hash
+from highnoon.data.cleaning.report import DROPPED, Event, Tally, count_bytes, judge_all, merge_tallies
+from highnoon.data.cleaning.step import Judge
+from highnoon.data.document import Document, DocumentSource
+from highnoon.data.preparation.fill_store import document_batches
+from highnoon.data.tokens.encoding import EncodedBatch, encode_batch
+from highnoon.files.name_path import name_path
+from highnoon.tokenization import Tokenizer
+
+# Part of the source, place in the part: sorts as the source does.
+Place = tuple[int, int]
+Placed = tuple[Place, Document]
+Counted = tuple[tuple[str, int, str], Tally]
+# What a step leaves of a document, and what is counted of it.
+Cleaned = tuple[Placed | None, list[Counted]]
+
+_PIECE_DOCUMENTS = 4096
+
+
+def read_part(numbered: tuple[int, DocumentSource], folder: str) -> Iterator[Placed]:
+    """Yields the documents of one part of the source, and writes what was left out of it."""
+    number, part = numbered
+    for place, document in enumerate(part.documents()):
+        yield (number, place), document
+    if report := left_out(part):
+        _write_whole(pathlib.Path(folder, f"left-out-{number:08d}.json"), json.dumps(report).encode())
+
+
+def read_left_out(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """Yields what `read_part` left out of each part, in the order of the source."""
+    for path in sorted(folder.glob("left-out-*.json")):
+        yield json.loads(path.read_bytes())
+
+
+def count(placed: Placed, event: Event) -> Counted:
+    """Returns the tally of one document, under what can be a key."""
+    place, document = placed
+    examples = ((place, document.source, document.id),) if event.step >= 0 else ()
+    return (event.kind, event.step, event.reason), Tally(1, count_bytes(document.text), examples)
+
+
+class CleanAlone:
+    """Passes each document through stateless steps; what they load is loaded once in a worker."""
+
+    def __init__(self, steps: Sequence[StatelessStep], first_step: int) -> None:
+        self._steps = steps
+        self._first_step = first_step
+        self._judges: list[Judge] | None = None
+
+    def __call__(self, placed: Placed) -> Cleaned:
+        if self._judges is None:
+            self._judges = [step.start() for step in self._steps]
+        place, document = placed
+        kept, events = judge_all(document, self._judges, self._first_step)
+        counted = [count((place, seen), event) for event, seen in events]
+        return (None if kept is None else (place, kept)), counted
+
+
+def by_text(placed: Placed) -> tuple[int, Placed]:
+    """Returns a document under the hash that it shares with its duplicates."""
+    return duplicate_hash(placed[1].text), placed
+
+
+def keep_first(group: tuple[int, Iterable[Placed]], step: int, reason: str) -> Iterator[Cleaned]:
+    """Yields the first of equal documents, and counts the others."""
+    ordered = sorted(group[1], key=lambda placed: placed[0])
+    yield ordered[0], []
+    for placed in ordered[1:]:
+        yield None, [count(placed, Event(DROPPED, step, reason))]
+
+
+def add_up(tallies: Iterable[Tally], num_examples: int) -> Tally:
+    """Returns the sum of some tallies."""
+    return merge_tallies(tallies, num_examples)
+
+
+def write_tallies(counted: Sequence[Counted], path: str) -> None:
+    """Writes all tallies for the process that started the pipeline."""
+    values = [[*event, tally.documents, tally.num_bytes, tally.examples] for event, tally in counted]
+    _write_whole(pathlib.Path(path), json.dumps(values).encode())
+
+
+def read_tallies(path: pathlib.Path) -> dict[Event, Tally]:
+    """Returns what `write_tallies` wrote, nothing where no document was counted."""
+    values = json.loads(path.read_bytes()) if path.is_file() else []
+    return {
+        Event(kind, step, reason): Tally(documents, num_bytes, tuple(map(tuple, examples)))
+        for kind, step, reason, documents, num_bytes, examples in values
+    }
+
+
+def by_piece(placed: Placed) -> tuple[Place, Placed]:
+    """Returns a document under the piece of the store that it belongs to."""
+    (part, place), _ = placed
+    return (part, place // _PIECE_DOCUMENTS), placed
+
+
+def write_piece(group: tuple[Place, Iterable[Placed]], tokenizer: Tokenizer, folder: str) -> None:
+    """Encodes the documents of a piece in their order and writes them, whole or not at all."""
+    (part, number), found = group
+    ordered = [document for _, document in sorted(found, key=lambda placed: placed[0])]
+    for place, batch in enumerate(document_batches(ordered)):
+        encoded = encode_batch(
+            [document.text for document in batch],
+            [document.supervised for document in batch],
+            tokenizer,
+            [document.marks for document in batch],
+        )
+        arrays = {name: values for name, values in encoded._asdict().items() if values is not None}
+        written = io.BytesIO()
+        np.savez(written, domains=np.array([document.domain for document in batch]), **arrays)
+        name = f"{part:08d}-{number:012d}-{place:08d}.npz"
+        _write_whole(pathlib.Path(folder, name), written.getbuffer())
+
+
+def read_pieces(folder: pathlib.Path) -> Iterator[tuple[EncodedBatch, list[str]]]:
+    """Yields the batches that `write_piece` wrote in the order of the source, with their domains."""
+    for path in sorted(folder.glob("[0-9]*.npz")):
+        with np.load(path) as arrays:
+            encoded = EncodedBatch(*(arrays.get(name) for name in EncodedBatch._fields))
+            yield encoded, arrays["domains"].tolist()
+
+
+def _write_whole(path: pathlib.Path, data: bytes | memoryview) -> None:
+    # Two workers may be given one piece, on one machine or two; what they write is the same.
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with name_path(path):
+        beside.write_bytes(data)
+    beside.replace(path)

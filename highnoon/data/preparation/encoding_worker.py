@@ -1,0 +1,36 @@
+"""The other end of `EncodingPool`: a process that encodes batches until its input ends."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+
+from highnoon.data.tokens.encoding import EncodedBatch, encode_batch
+
+
+def main() -> None:
+    """Reads a tokenizer, then batches, from standard input; writes (result, error) of each to its output."""
+    # Ctrl-C goes to all processes of a terminal; the one that reads the source decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    source = sys.stdin.buffer
+    with os.fdopen(os.dup(1), "wb") as target:
+        # Whatever else prints would stand among the results.
+        os.dup2(2, 1)
+        tokenizer = None
+        reply: tuple[EncodedBatch | None, Exception | None]
+        while True:
+            try:
+                if tokenizer is None:
+                    tokenizer = pickle.load(source)
+                texts, supervised, marks = pickle.load(source)
+                reply = (encode_batch(texts, supervised, tokenizer, marks), None)
+            except EOFError:
+                return
+            except Exception as error:
+                reply = (None, error)
+            pickle.dump(reply, target, protocol=pickle.HIGHEST_PROTOCOL)
+            target.flush()
+            if tokenizer is None:
+                return

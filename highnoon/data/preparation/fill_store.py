@@ -1,0 +1,121 @@
+"""Filling a folder with the tokens of a source, in this process or in several."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from highnoon.data.bad_records import left_out, reason_for_nothing
+from highnoon.data.document import DataError, Document, DocumentSource
+from highnoon.data.preparation.encoding_pool import EncodingPool
+from highnoon.data.sources.source_template import source_template
+from highnoon.data.tokens.encoding import EncodedBatch, encode_batch
+from highnoon.data.tokens.store_writer import StoreWriter
+from highnoon.tokenization import Tokenizer
+
+# Batches keep the arrays of the tokenizer small and the processes busy.
+_BATCH_CHARACTERS = 1 << 20
+_BATCH_DOCUMENTS = 4096
+
+# Other processes take about a second to start, in which this one encodes as much.
+_BATCHES_ALONE = 24
+
+# Called with the documents and the bytes of text that are done.
+OnProgress = Callable[[int, int], None]
+
+
+def fill_store(
+    source: DocumentSource,
+    tokenizer: Tokenizer,
+    key: str,
+    folder: pathlib.Path,
+    validation_split: float,
+    num_workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Writes the store of that key into `folder`, going on where an earlier call was stopped.
+
+    The files are the same for any number of workers and any number of stops.
+
+    Args:
+        source: Where the documents come from; the same as in the earlier call.
+        tokenizer: Turns their text into ids.
+        key: What the store is known by.
+        folder: An existing folder.
+        validation_split: What `TokenStore.open` holds out unless it is told otherwise.
+        num_workers: Processes that tokenise. 1 starts none; None starts one a core where the source turns
+            out to be large.
+        on_progress: Called after each batch.
+
+    Raises:
+        DataError: the source has no documents or cannot be read.
+        KeyboardInterrupt: with the folder that the work so far is kept in.
+    """
+    tokenizer = tokenizer.with_chat_template(source_template(source) or tokenizer.chat_template)
+    with StoreWriter(folder, key, tokenizer, source.name, validation_split) as writer:
+        try:
+            documents = _after(source, writer.progress.documents)
+            for batch, encoded in _encoded(document_batches(documents), tokenizer, num_workers):
+                labels = [document.label or "" for document in batch] if source.has_labels else None
+                writer.append(encoded, [document.domain for document in batch], labels)
+                if on_progress is not None:
+                    on_progress(writer.progress.documents, writer.progress.text_bytes)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"stopped; {writer.progress.documents} documents are kept in {folder}, and the same call "
+                f"goes on from there"
+            ) from None
+        if not writer.progress.documents:
+            raise DataError(
+                f"{source.name} has no documents{reason_for_nothing(source)}; give a source that holds text"
+            )
+        writer.finish(left_out(source))
+
+
+def usable_cores() -> int:
+    """Returns how many cores this process may run on."""
+    # Not every system can tell which cores are a process's own.
+    cores = getattr(os, "sched_getaffinity", None)
+    return len(cores(0)) if cores is not None else os.cpu_count() or 1
+
+
+def document_batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Yields documents in lists that are encoded at once: a million characters, 4,096 documents at most."""
+    held: list[Document] = []
+    characters = 0
+    for document in documents:
+        held.append(document)
+        characters += len(document.text)
+        if characters >= _BATCH_CHARACTERS or len(held) >= _BATCH_DOCUMENTS:
+            yield held
+            held, characters = [], 0
+    if held:
+        yield held
+
+
+def _after(source: DocumentSource, count: int) -> Iterator[Document]:
+    """The documents of `source` from the one of number `count` on."""
+    documents = source.documents()
+    skipped = sum(1 for _ in itertools.islice(documents, count))
+    if skipped < count:
+        raise DataError(
+            f"{source.name} gave {count} documents before and gives {skipped} now; its documents "
+            f"must be the same each time it is read"
+        )
+    return documents
+
+
+def _encoded(
+    batches: Iterator[list[Document]], tokenizer: Tokenizer, num_workers: int | None
+) -> Iterator[tuple[Sequence[Document], EncodedBatch]]:
+    workers = usable_cores() if num_workers is None else num_workers
+    alone = None if workers == 1 else _BATCHES_ALONE if num_workers is None else 0
+    for batch in itertools.islice(batches, alone):
+        supervised = [document.supervised for document in batch]
+        marks = [document.marks for document in batch]
+        yield batch, encode_batch([document.text for document in batch], supervised, tokenizer, marks)
+    for first in batches:
+        with EncodingPool(tokenizer, workers) as pool:
+            yield from pool.encoded(itertools.chain([first], batches))

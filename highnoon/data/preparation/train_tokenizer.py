@@ -1,0 +1,114 @@
+"""Training a tokenizer on the text that a model will be trained on."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from highnoon.config import require_count
+from highnoon.data.bad_records import reason_for_nothing
+from highnoon.data.document import DataError, Document, DocumentSource
+from highnoon.data.sources.source_template import source_template
+from highnoon.data.tokens.splitting import split_hash, split_threshold
+from highnoon.tokenization import QWTTextTokenizer
+from highnoon.tokenization.special_tokens import SMALLEST_VOCAB_SIZE, SPECIAL_TOKENS
+
+# Long documents are sampled in pieces, so that a few of them cannot fill or miss the sample.
+_PIECE_CHARACTERS = 16_384
+
+# Names that chat templates give to what begins and ends turns. Other names in brackets are text.
+_RESERVED = re.compile(r"<\|[^|<>]+\|>|<｜[^｜<>]+｜>|</?s>|<(start|end)_of_turn>|\[/?[A-Z_]{3,}\]")
+_MOST_MARKS = 64
+
+
+def train_tokenizer(
+    sources: DocumentSource | Sequence[DocumentSource],
+    vocab_size: int,
+    max_bytes: int = 64_000_000,
+    validation_split: float = 0.1,
+) -> QWTTextTokenizer:
+    """Returns a byte-level BPE trained on the training side of `sources`.
+
+    Where they hold more than `max_bytes`, pieces of documents are sampled by a hash of their text, in
+    proportion over all sources, so that the same text gives the same tokenizer. No held-out document is
+    among them.
+
+    Where documents are conversations, the marks of their chat template, such as `<|im_end|>`, become
+    special tokens within `vocab_size`, and the tokenizer carries the template. Where `vocab_size` has no
+    room for them beside the bytes, they stay text.
+
+    Args:
+        sources: One or several.
+        vocab_size: Most ids, special ids included; at least 263.
+        max_bytes: Most bytes of text to learn from; they are held in memory.
+        validation_split: Share of documents that are held out, as in `tokenize`.
+
+    Raises:
+        DataError: there is no training text, or `max_bytes` is below 1.
+        TokenizerError: `vocab_size` is too small.
+
+    Example:
+
+    ```python
+    from highnoon.data import StandardLibrary, train_tokenizer
+    tokenizer = train_tokenizer(StandardLibrary(("docs",)), vocab_size=300, max_bytes=20_000)
+    assert tokenizer.vocab_size == 300
+    ```
+    """
+    require_count("max_bytes", max_bytes, error=DataError)
+    chosen = [sources] if isinstance(sources, DocumentSource) else list(sources)
+    marks: dict[str, None] = {}
+    texts = _sample(_training_pieces(chosen, split_threshold(validation_split), marks), max_bytes)
+    if not texts:
+        names = ", ".join(f"{source.name}{reason_for_nothing(source)}" for source in chosen) or "no source"
+        raise DataError(f"no training text to learn a tokenizer from in {names}; add documents")
+    reserved = sorted(marks)[: max(0, vocab_size - SMALLEST_VOCAB_SIZE)]
+    tokenizer = QWTTextTokenizer(vocab_size).train_from_texts(
+        texts, chat_marks=reserved if len(reserved) == len(marks) else ()
+    )
+    templates = [template for template in map(source_template, chosen) if template is not None]
+    return tokenizer.with_chat_template(templates[-1] if templates else None)
+
+
+def _training_pieces(
+    sources: Sequence[DocumentSource], threshold: int, marks: dict[str, None] | None = None
+) -> Iterator[tuple[int, str]]:
+    """Pieces of the documents that are not held out, each with a hash of its own.
+
+    Adds the names of special tokens that chat templates wrote to `marks`, at most 64, and leaves them out of
+    the pieces.
+    """
+    marks = {} if marks is None else marks
+    for source in sources:
+        for document in source.documents():
+            if split_hash(document.text) >= threshold:
+                text = _without_marks(document, marks) if document.marks else document.text
+                for start in range(0, len(text), _PIECE_CHARACTERS):
+                    piece = text[start : start + _PIECE_CHARACTERS]
+                    yield split_hash(piece), piece
+
+
+def _without_marks(document: Document, marks: dict[str, None]) -> str:
+    pieces, place = [], 0
+    for start, stop in document.marks:
+        name = document.text[start:stop]
+        if name in marks or (
+            len(marks) < _MOST_MARKS and _RESERVED.fullmatch(name) and name not in SPECIAL_TOKENS
+        ):
+            marks[name] = None
+            pieces.append(document.text[place:start])
+            place = stop
+    return "".join([*pieces, document.text[place:]])
+
+
+def _sample(pieces: Iterable[tuple[int, str]], max_bytes: int) -> list[str]:
+    """The pieces of the smallest hashes, as many as `max_bytes` hold and at least one."""
+    kept: list[tuple[int, str]] = []
+    size = 0
+    for place, piece in pieces:
+        heapq.heappush(kept, (-place, piece))
+        size += len(piece.encode())
+        while size > max_bytes and len(kept) > 1:
+            size -= len(heapq.heappop(kept)[1].encode())
+    return [piece for _, piece in sorted(kept)]
