@@ -420,7 +420,7 @@ class Trainer(TrainerStages):
         """Runs to the end and returns the summary."""
         self._run = run
         # Keras callbacks read `model.optimizer`; `model.save_weights` later must not include its slots.
-        own_optimizer = self.model.optimizer
+        own_optimizer = getattr(self.model, "optimizer", None)
         self.model.optimizer = run.learner.optimizer
         try:
             with watch_peers(self.replicas):

@@ -47,7 +47,7 @@ class LabeledDocuments(DocumentSource):
                 self.bad_records.take(self._error(document))
             else:
                 yield document
-        inner = _bad_rows(self.source)
+        inner = _bad_records(self.source)
         if inner is not None:
             self.bad_records.add(inner.report())
 
@@ -96,7 +96,7 @@ def _skips_bad(source: Any) -> bool:
     return bool(getattr(_options(source), "skip_bad", False))
 
 
-def _bad_rows(source: Any) -> BadRecords | None:
+def _bad_records(source: Any) -> BadRecords | None:
     while source is not None:
         bad_records = getattr(source, "bad_records", None)
         if bad_records is not None:
