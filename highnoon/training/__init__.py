@@ -11,6 +11,7 @@ _HOMES = {
     "Classification": "objectives.classification",
     "CurriculumScheduler": "curricula.curriculum",
     "CurriculumStage": "plans.stages",
+    "Recipe": "recipes.recipe",
     "Distillation": "objectives.distillation",
     "NextToken": "objective",
     "Objective": "objective",

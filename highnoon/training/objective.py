@@ -74,9 +74,12 @@ class Objective:
 
     Attributes:
         columns: The arrays of a batch by name.
+        alerts_off: Names of alert rules that make no sense for the loss: `high_loss` compares it with that of
+            guessing a token.
     """
 
     columns: Mapping[str, Column] = NEXT_TOKEN_COLUMNS
+    alerts_off: Sequence[str] = ("high_loss",)
 
     def frozen_models(self) -> Mapping[str, keras.Model]:
         """Returns the models that `terms` reads and training never changes, by name; they are not saved."""
@@ -189,6 +192,8 @@ class NextToken(Objective):
     A model with a `loss_terms` method computes the sums itself. Any other model is called with `token_ids`
     and `padding_mask` and must return logits (rows, tokens, vocabulary).
     """
+
+    alerts_off = ()
 
     def weight(self, batch: Mapping[str, Any]) -> Any:
         return ops.sum(batch["loss_weights"])

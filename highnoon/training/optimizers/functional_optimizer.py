@@ -58,6 +58,7 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
             learning_rate, weight_decay=None, use_ema=use_ema, ema_momentum=ema_momentum, name=name, **options
         )
         self.decay = weight_decay
+        self._slots_since: list[int] = []
         self.learning_rate_factor = self.add_variable(
             (),
             initializer="ones",
@@ -112,6 +113,43 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
     def slots_of(self, variable: keras.Variable) -> dict[str, keras.Variable]:
         """Returns the slots of a variable, by name; the optimizer must be built."""
         return self._slots[self._get_variable_index(variable)]
+
+    def age(self, variable: keras.Variable) -> int:
+        """Returns how many updates the optimizer had done when a weight's slots were made."""
+        return self._slots_since[self._get_variable_index(variable)] if any(self._slots_since) else 0
+
+    def slots_since(self) -> list[int]:
+        """Returns `age` of each weight; empty if all slots were made at the beginning."""
+        return list(self._slots_since) if any(self._slots_since) else []
+
+    def set_slots_since(self, ages: Sequence[int]) -> None:
+        """Sets what `slots_since` returns."""
+        self._slots_since = list(ages)
+
+    def carry_over(self, before: FunctionalOptimizer) -> None:
+        """Takes over the count of updates from an optimizer, and the slots of the weights that both train.
+
+        The slots of the other weights are new: their bias correction counts from here.
+
+        Args:
+            before: Of the same class and options, for other weights of the same model.
+        """
+        self.iterations.assign(before.iterations)
+        self.learning_rate_factor.assign(before.learning_rate_factor)
+        known = {id(variable): index for index, variable in enumerate(before._trainable_variables)}
+        now = int(keras.ops.convert_to_numpy(before.iterations))
+        ages = []
+        for index, variable in enumerate(self._trainable_variables):
+            is_known = id(variable) in known
+            ages.append(before.age(variable) if is_known else now)
+            if is_known:
+                for name, slot in before.slots_of(variable).items():
+                    self._slots[index][name].assign(slot)
+            if self.use_ema:
+                averages = before._model_variables_moving_average
+                average = averages[known[id(variable)]] if is_known else variable
+                self._model_variables_moving_average[index].assign(average)
+        self._slots_since = ages
 
     def averages(self) -> list[keras.Variable]:
         """Returns the averaged weights, in the order of the weights; empty without `use_ema`."""
