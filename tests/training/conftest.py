@@ -70,8 +70,8 @@ class ScriptedLearner(Learner):
     """A learner without compiled functions; everything else of a run is real.
 
     A good step adds a number that depends on its batch and learning rate to the first weight. `faults`
-    says which steps are skipped (`"skip"`) or leave an infinite weight (`"inf"`). Evaluations give the next of
-    `losses`, or a loss that falls with the weights.
+    says which steps are skipped (`"skip"`) or leave an infinite weight (`"inf"`). Evaluations give the next
+    of `losses`, or a loss that falls with the weights.
     """
 
     faults: dict[int, str]

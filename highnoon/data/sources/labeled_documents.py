@@ -52,13 +52,13 @@ class LabeledDocuments(DocumentSource):
             self.bad_records.add(inner.report())
 
     def _error(self, document: Document) -> BadRecordError:
-        place = f"{document.source} record {document.id}"
+        location = f"{document.source} record {document.id}"
         field = getattr(_options(self.source), "label_field", "label")
         return BadRecordError(
-            f"{place}: expected a label, a string or an integer in the field `{field}`; received none; give "
+            f"{location}: expected a label, a string or an integer in the field `{field}`; received none; give "
             "it one, name another field with `label_field`, or leave the record out with skip_bad",
             "no label",
-            place,
+            location,
         )
 
     def _describe(self, digest: hashlib.blake2b) -> None:
