@@ -28,6 +28,7 @@ _HOMES = {
     "load_tokenizer": "tokenization",
     "AdaptiveCurriculumScheduler": "training",
     "CurriculumScheduler": "training",
+    "Recipe": "training.recipes",
     "Trainer": "training",
 }
 

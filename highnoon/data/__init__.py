@@ -20,6 +20,7 @@ from highnoon.data.cleaning import CleanedSource
 from highnoon.data.cleaning.contamination import find_contamination
 from highnoon.data.cleaning.filtered import FilteredSource
 from highnoon.data.document import DataError, Document, DocumentSource, SourceNotFoundError
+from highnoon.data.preparation.derive_columns import Derivation, derive_columns
 from highnoon.data.preparation.prepare import prepare
 from highnoon.data.preparation.tokenize import tokenize
 from highnoon.data.preparation.train_tokenizer import train_tokenizer
@@ -40,7 +41,6 @@ from highnoon.data.sources.prepared_tokens import PreparedTokens
 from highnoon.data.sources.standard_library import StandardLibrary
 from highnoon.data.sources.tfds_source import TfdsDataset
 from highnoon.data.text_dataset import TextDataset
-from highnoon.data.tokens.derive_columns import Derivation, derive_columns
 from highnoon.data.tokens.derived_columns import DerivedColumn, DerivedColumns
 from highnoon.data.tokens.token_store import TokenStore
 

@@ -8,11 +8,17 @@ from typing import Any
 _HOMES = {
     "AdaptiveCurriculumScheduler": "curricula.adaptive_curriculum",
     "CheckpointError": "checkpoints.checkpoint",
+    "Classification": "objectives.classification",
     "CurriculumScheduler": "curricula.curriculum",
     "CurriculumStage": "plans.stages",
+    "Recipe": "recipes.recipe",
+    "Distillation": "objectives.distillation",
+    "NextToken": "objective",
+    "Objective": "objective",
     "Trainer": "trainer",
     "TrainingPlan": "plans.plan",
     "create_curriculum_batches": "curricula.curriculum_batches",
+    "register_objective": "objective",
 }
 
 __all__ = list(_HOMES)

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from highnoon.cli.launch_plan import LOOPBACK, LaunchPlan, is_this_host
+from highnoon.training.distributed.launching.launch_plan import LOOPBACK, LaunchPlan, is_this_host
 
 ANSWER_SECONDS = 30.0
 CONNECT_SECONDS = 5.0

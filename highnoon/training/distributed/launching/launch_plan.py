@@ -11,10 +11,10 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from highnoon.cli.worker_group import WorkerCommand
 from highnoon.config import ConfigError, shown
 from highnoon.files.foreign import read_text
 from highnoon.training.distributed.cluster_config import TOKEN_VARIABLE, ClusterConfig
+from highnoon.training.distributed.launching.worker_group import WorkerCommand
 
 LOOPBACK = "127.0.0.1"
 REMOTE_BASE_PORT = 20000

@@ -1,4 +1,4 @@
-"""Run files with any mistake: one line that names the file, within bounded time, or a run that can start."""
+"""Recipes with any mistake: one line that names the file, within bounded time, or a run that can start."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from highnoon.cli.run_checks import check_run
-from highnoon.cli.run_file import RunFile
 from highnoon.config import ConfigError
+from highnoon.training.recipes.check_recipe import check_recipe
+from highnoon.training.recipes.recipe import Recipe
 
 DATASET = {
     "name": "y",
@@ -55,8 +55,14 @@ STAGE = {
 RULE = {"when": "train/loss > 4", "for": 2, "action": "stop", "severity": "info", "name": "n", "advice": "b"}
 RUN: dict[str, Any] = {
     "preset": "highnoon-nano",
-    "model": {"embedding_dim": 64, "num_heads": 2, "block_pattern": "attention+moe"},
-    "training": {"learning_rate": 1e-3, "fault_ladder": ["go_back"], "seed": 3},
+    "model": {
+        "embedding_dim": 64,
+        "num_heads": 2,
+        "block_pattern": "attention+moe",
+        "dtype": "mixed_bfloat16",
+        "lora": {"rank": 2},
+    },
+    "training": {"learning_rate": 1e-3, "on_repeated_faults": ["go_back"], "seed": 3},
     "stages": [STAGE],
     "tasks": {"t": "x.txt"},
     "curriculum": {
@@ -78,6 +84,22 @@ RUN: dict[str, Any] = {
     "alerts": {"rules": ["train/loss > 4 for 2 -> stop", RULE], "actions": {"plateau": None}},
     "wandb": {"project": "p", "name": "n", "config": {"a": 1}, "tags": ["x"], "mode": "offline"},
     "sample_prompts": ["Once"],
+    "cache_dir": "cache",
+    "log_dir": "l",
+    "save_checkpoints": True,
+    "restore_best": True,
+    "verbose": False,
+    "weight_mode": "loss",
+    "strategy": "one_device",
+    "on_callback_error": "warn",
+    "jit_compile": False,
+    "auto_batch": True,
+    "steps_per_execution": 2,
+    "allow_oversize": True,
+    "resume_from": True,
+    "extend": True,
+    "allow_plan_change": True,
+    "objective": {"name": "next_token"},
 }
 WRONG = [
     None,
@@ -124,12 +146,12 @@ def changed(path: tuple[Any, ...], change: str, value: Any) -> dict[str, Any]:
 
 
 def problem_of(content: str | bytes) -> str | None:
-    """Returns the error of a run file, after checking its form and the time it took; None for a sound one."""
+    """Returns the error of a recipe, after checking its form and the time it took; None for a sound one."""
     file = pathlib.Path("run.yaml")
     file.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
     start = time.perf_counter()
     try:
-        check_run(RunFile.load(file))
+        check_recipe(Recipe.load(file))
         message = None
     except ConfigError as error:
         message = str(error)
@@ -159,7 +181,7 @@ def test_the_run_that_is_changed_is_sound():
     change=st.sampled_from(["set"] * 8 + ["remove", "rename"]),
     value=st.sampled_from(WRONG),
 )
-def test_a_changed_run_file_is_refused_in_one_line_or_can_run(path, change, value):
+def test_a_changed_recipe_is_refused_in_one_line_or_can_run(path, change, value):
     problem_of(yaml.safe_dump(changed(path, change, value)))
 
 
@@ -221,15 +243,15 @@ def test_a_wrong_value_is_named_with_its_key_and_what_was_expected(path, value, 
     place[path[-1]] = value
     pathlib.Path("run.yaml").write_text(yaml.safe_dump(run))
     with pytest.raises(ConfigError, match=words):
-        check_run(RunFile.load("run.yaml"))
+        check_recipe(Recipe.load("run.yaml"))
 
 
-def test_epochs_of_a_run_file_count_under_either_name():
+def test_epochs_of_a_recipe_count_under_either_name():
     stage = "stages: [{name: a, datasets: x}]\n"
     assert int(_load(stage + "training: {epochs: 100}").config().training.epochs) == 100
     assert _load(stage + "epochs_per_stage: 10").epochs_per_stage == 10
 
 
-def _load(text: str) -> RunFile:
+def _load(text: str) -> Recipe:
     pathlib.Path("run.yaml").write_text(text)
-    return RunFile.load("run.yaml")
+    return Recipe.load("run.yaml")
