@@ -1,4 +1,4 @@
-"""Text to ids and back: a trainable byte-level BPE, a byte tokenizer, and published tokenizers."""
+"""Tokenizers: a trainable byte-level BPE, a byte tokenizer, and published ones; chat templates."""
 
 from highnoon.tokenization.byte_pair.bpe_tokenizer import QWTTextTokenizer
 from highnoon.tokenization.byte_tokenizer import ByteStreamTokenizer, ByteTokenizer
