@@ -1,5 +1,6 @@
 """From a configuration to a `keras.Model`: presets, patterns, backbone, language model, saving."""
 
+from highnoon.files.former_names import former_names
 from highnoon.models.backbone import ReasoningBackbone
 from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.create import create_model
@@ -7,11 +8,7 @@ from highnoon.models.memory import LimitExceededError, ModelSize, count_paramete
 from highnoon.models.saving import ModelFolderError, load_model, save_model
 from highnoon.models.upcycling import upcycle
 
-HSMN = HSMNLanguageModel = LanguageModel
-
 __all__ = [
-    "HSMN",
-    "HSMNLanguageModel",
     "LanguageModel",
     "LimitExceededError",
     "ModelFolderError",
@@ -24,3 +21,5 @@ __all__ = [
     "save_model",
     "upcycle",
 ]
+
+__getattr__ = former_names(__name__)

@@ -9,13 +9,12 @@ import numpy as np
 
 
 def create_curriculum_batches(
-    samples: Sequence[Any] | None = None,
+    samples: Sequence[Any],
     labels: Sequence[Any] | None = None,
     curriculum_indices: Sequence[int] | np.ndarray | None = None,
     batch_size: int = 32,
     shuffle: bool = True,
     seed: int | None = None,
-    molecules: Sequence[Any] | None = None,
 ) -> list[tuple[Any, Any]]:
     """Cuts the chosen samples and their labels into batches.
 
@@ -27,14 +26,12 @@ def create_curriculum_batches(
         batch_size: Samples a batch, at least 1; the last batch may hold fewer.
         shuffle: Whether the order is drawn anew; without it, it is that of the indices.
         seed: Fixes the drawn order.
-        molecules: Another name for `samples`, kept for old code.
 
     Returns:
         Pairs of samples and labels; arrays where arrays were given, else lists.
 
     Raises:
-        ValueError: both or neither of `samples` and `molecules`, as many labels as there are
-            not samples, or a batch size below 1.
+        ValueError: another number of labels than of samples, or a batch size below 1.
         IndexError: an index outside the samples.
 
     Example:
@@ -44,22 +41,15 @@ def create_curriculum_batches(
     assert batches == [(["c"], [1]), (["a"], [0])]
     ```
     """
-    if (samples is None) == (molecules is None):
-        raise ValueError(
-            "give the data as `samples` (or as `molecules`, its old name); "
-            f"received {'neither' if samples is None else 'both'}"
-        )
-    data = samples if samples is not None else molecules
-    assert data is not None
-    if labels is not None and len(labels) != len(data):
-        raise ValueError(f"`labels` must hold one label a sample, {len(data)}; received {len(labels)}")
+    if labels is not None and len(labels) != len(samples):
+        raise ValueError(f"`labels` must hold one label a sample, {len(samples)}; received {len(labels)}")
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1; received {batch_size}")
-    order = _order(curriculum_indices, len(data))
+    order = _order(curriculum_indices, len(samples))
     if shuffle:
         order = np.random.default_rng(seed).permutation(order)
     chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [(_take(data, chunk), None if labels is None else _take(labels, chunk)) for chunk in chunks]
+    return [(_take(samples, chunk), None if labels is None else _take(labels, chunk)) for chunk in chunks]
 
 
 def _order(indices: Sequence[int] | np.ndarray | None, num_samples: int) -> np.ndarray:
