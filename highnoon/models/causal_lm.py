@@ -26,8 +26,6 @@ from highnoon.models.retracing import retraces_when_changed
 class LanguageModel(keras_hub.models.CausalLM):
     """A causal language model of reasoning blocks. It is built when it is constructed.
 
-    `HSMN` and `HSMNLanguageModel` are other names of this class.
-
     Args:
         vocab_size: Number of token ids.
         embedding_dim: Width of the residual stream.
@@ -60,9 +58,9 @@ class LanguageModel(keras_hub.models.CausalLM):
 
     ```python
     import numpy as np
-    from highnoon import HSMN
+    from highnoon import LanguageModel
 
-    model = HSMN(vocab_size=50, embedding_dim=32, num_reasoning_blocks=1)
+    model = LanguageModel(vocab_size=50, embedding_dim=32, num_reasoning_blocks=1)
     logits = model(np.array([[2, 7, 9]]), training=False)
     ```
     """
@@ -95,7 +93,7 @@ class LanguageModel(keras_hub.models.CausalLM):
         }
         given = {key: value for key, value in given.items() if value is not None}
         if backbone is None:
-            config = dataclasses.replace(_HSMN_DEFAULTS, **given)
+            config = dataclasses.replace(_DEFAULTS, **given)
             config = override(Config(model=config), **fields).model
             backbone = ReasoningBackbone(dtype=dtype, **config.to_dict())
         elif given or fields:
@@ -317,7 +315,7 @@ class LanguageModel(keras_hub.models.CausalLM):
         return {**super().get_config(), "training_config": training}
 
 
-_HSMN_DEFAULTS = ModelConfig(vocab_size=32000, embedding_dim=768, num_reasoning_blocks=4)
+_DEFAULTS = ModelConfig(vocab_size=32000, embedding_dim=768, num_reasoning_blocks=4)
 _INPUTS = ("token_ids", "padding_mask", "segment_ids", "positions")
 _WEIGHTS_SUFFIX = ".weights.h5"
 
