@@ -1,4 +1,4 @@
-"""Leaving out documents that teach nothing: duplicates, and texts too short, too long or hardly text."""
+"""Filters duplicates and texts that are too short, too long or hardly text, under a former name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FilteredSource(DocumentSource):
         source: What is filtered.
         min_characters: Shortest text to keep.
         max_characters: Longest text to keep; None sets no bound.
-        min_letter_share: Least share of letters among a text's characters that are not whitespace, in
+        min_letter_share: Lowest fraction of letters among a text's characters that are not whitespace, in
             [0, 1]; tables, dumps and markup have few.
         drop_duplicates: Keep the first of texts that differ in case and whitespace only.
 

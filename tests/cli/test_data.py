@@ -47,7 +47,7 @@ def test_text_is_prepared_inspected_and_counted(texts, tmp_path, capsys):
     assert TokenStore.open(folder).tokenizer.vocab_size == 280
     assert main(["data", "inspect", folder, "--documents", "1"]) == 0
     shown = capsys.readouterr().out
-    assert "land, sea" in shown and "(20% asked)" in shown and "every token" in shown
+    assert "land, sea" in shown and "(20% requested)" in shown and "every token" in shown
     assert "--- document 0, land" in shown and "The land, part 0. The land" in shown
     assert main(["data", "stats", folder, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -97,7 +97,7 @@ def test_statistics_of_text_need_no_tokens(texts, capsys):
     assert figures["documents"] == 42 and figures["duplicates"] == 21
     assert figures["lengths"]["100"] == max(path.stat().st_size for path in texts.rglob("*.txt"))
     assert main(["data", "stats", str(texts)]) == 0
-    assert "share of bytes" in capsys.readouterr().out
+    assert "fraction of bytes" in capsys.readouterr().out
 
 
 def test_options_of_reading_are_refused_for_a_prepared_folder(texts, tmp_path, capsys):
@@ -197,7 +197,11 @@ def test_a_step_of_a_run_is_shown(
     capsys.readouterr()
     assert main(["data", "replay", "out", "--step", "2", "--rows", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "step 2: stage `train`, epoch" in printed and "--- row 1 of 2" in printed and "learnt (" in printed
+    assert (
+        "step 2: stage `train`, epoch" in printed
+        and "--- row 1 of 2" in printed
+        and "supervised (" in printed
+    )
     assert main(["data", "replay", "out", "--step", "2", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["rows"]) == 2
     assert main(["data", "replay", "out", "--step", "9"]) == 1
@@ -291,7 +295,7 @@ def test_lines_and_kinds_are_read_as_asked(rows, capsys):
         (["--workers", "0"], "`num_workers` must be at least 1"),
         (["--validation-split", "1.5"], "`validation_split`"),
         (["--output", "taken"], "taken is not empty and holds no tokens (mine.txt)"),
-        (["--clean", "empty.yaml"], "empty.yaml holds no cleaning steps"),
+        (["--clean", "empty.yaml"], "empty.yaml has no cleaning steps"),
         (["--clean", "bad.yaml"], "bad.yaml is not valid YAML"),
     ],
 )
