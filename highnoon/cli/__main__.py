@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import highnoon
 from highnoon.cli import (
@@ -30,6 +30,7 @@ from highnoon.cli import (
     train,
 )
 from highnoon.cli.error_line import abort_line, error_line, is_out_of_memory, memory_limit
+from highnoon.cli.recipe_words import take_recipe_words
 from highnoon.cli.supervised import can_supervise, run_supervised
 from highnoon.files.nearest_name import nearest_name
 from highnoon.files.printable import printable
@@ -104,8 +105,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parses; what the verb's parser does not know is a usage error, unless it is a dotted field."""
-    arguments, leftover = build_parser().parse_known_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    recipe: str | None = None
+    overrides: list[str] = []
+    parser = build_parser()
+    if words and getattr(VERBS.get(words[0]), "TAKES_FIELDS", False):
+        verb_parser = _parser_of(parser, words[0])
+        left, recipe, overrides = take_recipe_words(words[1:], verb_parser)
+        words = [words[0], *left]
+    arguments, leftover = parser.parse_known_args(words)
     takes_fields = getattr(VERBS[arguments.verb], "TAKES_FIELDS", False)
+    if recipe is not None and arguments.config is not None:
+        arguments.verb_parser.error(f"the recipe is given twice: {recipe} and --config {arguments.config}")
+    if takes_fields:
+        arguments.config = recipe if recipe is not None else arguments.config
+        arguments.overrides = overrides
     if leftover and not (takes_fields and "." in leftover[0]):
         known = [option for action in arguments.verb_parser._actions for option in action.option_strings]
         near = nearest_name(leftover[0].split("=")[0], known)
@@ -113,6 +127,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         arguments.verb_parser.error(f"unrecognized arguments: {' '.join(leftover)}{hint}")
     arguments.leftover = leftover
     return arguments
+
+
+def _parser_of(parser: argparse.ArgumentParser, verb: str) -> argparse.ArgumentParser:
+    subparsers = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return cast(argparse.ArgumentParser, subparsers.choices[verb])
 
 
 def _quieten() -> None:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from highnoon.cli.evaluate import measure, open_rows, print_figures
 from highnoon.cli.quiet_start import load_tensorflow
-from highnoon.cli.run_checks import require_writable
 from highnoon.cli.train import print_next_commands
 from highnoon.config import (
     Config,
@@ -26,6 +25,7 @@ from highnoon.config import (
     require_path,
 )
 from highnoon.files.folder_lock import folder_lock
+from highnoon.training.recipes.check_recipe import require_writable
 
 if TYPE_CHECKING:
     from highnoon.models import LanguageModel

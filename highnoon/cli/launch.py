@@ -17,9 +17,6 @@ import argparse
 import shlex
 import sys
 
-from highnoon.cli.cluster_check import check_cluster
-from highnoon.cli.launch_plan import MAX_PORT, MAX_WORKERS, LaunchPlan, read_hosts, shell_line, worker_words
-from highnoon.cli.worker_group import WorkerGroup
 from highnoon.config import (
     ConfigError,
     require_count,
@@ -28,6 +25,16 @@ from highnoon.config import (
     require_text,
     shown,
 )
+from highnoon.training.distributed.launching.cluster_check import check_cluster
+from highnoon.training.distributed.launching.launch_plan import (
+    MAX_PORT,
+    MAX_WORKERS,
+    LaunchPlan,
+    read_hosts,
+    shell_line,
+    worker_words,
+)
+from highnoon.training.distributed.launching.worker_group import WorkerGroup
 
 LONGEST_GRACE = 86_400.0
 SUMMARY = "start a command as several workers that train together"

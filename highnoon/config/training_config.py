@@ -55,8 +55,8 @@ class TrainingConfig:
             like one whose loss is not finite; None does not look.
         max_skipped_steps: Steps skipped in a row before the next of `on_repeated_faults` is done.
         on_repeated_faults: What to do at the first, second, ... repeated fault: `"cut_learning_rate"` (by
-            half) or `"go_back"` (to the newest checkpoint, skipping the batches since). After the last one the run
-            stops. Also accepted as `fault_ladder`.
+            half) or `"go_back"` (to the newest checkpoint, skipping the batches since). After the last one
+            the run stops. Also accepted as `fault_ladder`.
         learning_rate_scaling: How the learning rate grows with the number of replicas: `"none"`, `"linear"`
             or `"sqrt"`.
         seed: Seed of data order and dropout.

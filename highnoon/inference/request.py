@@ -15,6 +15,7 @@ from highnoon.inference.decoding.continuation import Continuation
 from highnoon.inference.decoding.decoder import padded_length
 from highnoon.inference.decoding.sampling import Sampling, resolve_seed, uniforms_for
 from highnoon.inference.decoding.session import Drawing, Session
+from highnoon.inference.logits_processors.logits_processor import LogitsProcessor
 from highnoon.inference.prompts import Prompts
 from highnoon.inference.require_number import require_whole
 from highnoon.tokenization import Tokenizer
@@ -55,16 +56,21 @@ class Request:
         tokenizer: Any = None,
         seed: int | None = None,
         max_new_tokens: int | None = None,
+        logits_processors: Sequence[LogitsProcessor] | None = None,
     ) -> Request:
         """Checks the arguments of a generation."""
-        sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
+        sampling = Sampling(temperature, top_k, top_p, repetition_penalty, logits_processors or ())
         tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
         _check_tokenizer(tokenizer, model)
         read = Prompts.read(prompts, tokenizer, model.vocab_size)
         stop_ids, stop_texts, marked = _read_stops(stop_sequences, tokenizer)
         room = _resolve_length(max_length, max_new_tokens)
         limits = [min(room, left) for left in _room_left(read.rows, context_limit(model))]
-        return cls(model, read, tokenizer, sampling, limits, stop_ids, stop_texts, marked, resolve_seed(seed))
+        seed = resolve_seed(seed)
+        request = cls(model, read, tokenizer, sampling, limits, stop_ids, stop_texts, marked, seed)
+        # Refuses a processor that does not fit before anything is computed.
+        sampling.values(request.num_ids)
+        return request
 
     def start(self, places: Sequence[int], batch_size: int) -> Drawing:
         """Reads some of the prompts into a cache and returns the drawing that continues them.

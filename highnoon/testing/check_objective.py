@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from highnoon.models.weights_hash import weights_hash
 from highnoon.testing.objective_runs import (
     TermValues,
     continue_training,
@@ -21,6 +20,7 @@ from highnoon.testing.objective_runs import (
     train,
 )
 from highnoon.testing.other_process import in_other_process
+from highnoon.training.frozen_models import weights_hash
 from highnoon.training.objective import Objective, describe_objective, objective_from_config
 from highnoon.training.steps.batch_columns import pad_rows, row_shapes
 from highnoon.training.steps.evaluation import EvaluationStep
@@ -309,14 +309,14 @@ def _row(batch: Batch, row: int) -> dict[str, np.ndarray]:
 
 
 def _sum(parts: list[TermValues], *, has_row_metrics: bool) -> TermValues:
-    totals: list[Any] = [
-        sum(getattr(part, name) for part in parts) for name in ("loss_sum", "weight", "aux_weight")
-    ]
+    def total(name: str) -> float:
+        return sum(getattr(part, name) for part in parts)
+
     metrics: dict[str, Any] = {
         name: [sum(part.metrics[name][index] for part in parts) for index in (0, 1)]
-        for name in parts[0].metrics
+        for name in (parts[0].metrics if has_row_metrics else ())
     }
-    return TermValues(*totals, aux_loss=None, metrics=metrics if has_row_metrics else {})
+    return TermValues(total("loss_sum"), total("weight"), total("aux_weight"), None, metrics)
 
 
 def _assert_equal(actual: TermValues, expected: TermValues, tolerance: float, what: str) -> None:

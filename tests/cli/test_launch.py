@@ -15,12 +15,12 @@ import time
 
 import pytest
 
-from highnoon.cli import cluster_check, launch_plan
 from highnoon.cli.__main__ import VERBS, main
-from highnoon.cli.cluster_check import ClusterError, check_cluster
-from highnoon.cli.launch_plan import LaunchPlan, parse_hosts, worker_words
 from highnoon.config import ConfigError
 from highnoon.training.distributed.cluster_config import ClusterConfig
+from highnoon.training.distributed.launching import cluster_check, launch_plan
+from highnoon.training.distributed.launching.cluster_check import ClusterError, check_cluster
+from highnoon.training.distributed.launching.launch_plan import LaunchPlan, parse_hosts, worker_words
 
 # Says what it found, then obeys its rank's word: `exit CODE`, `sleep`, `deaf` (to SIGTERM) or `save`.
 WORKER = """

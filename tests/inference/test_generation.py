@@ -35,6 +35,7 @@ def test_the_documented_arguments_and_defaults() -> None:
         "seed": None,
         "max_new_tokens": None,
         "strip_prompt": False,
+        "logits_processors": None,
     }
 
 

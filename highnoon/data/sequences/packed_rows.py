@@ -164,10 +164,10 @@ class PackedRows:
         pools, shares = [chosen], [1.0]
         if self.weights is not None and self.split == "train":
             pools, shares = self._pools(chosen, self.weights)
-        return self._make_view(pools, shares, epoch)
+        return self._make_view(pools, Mixture(shares), epoch)
 
-    def _make_view(self, pools: list[Ints], shares: list[float], epoch: int) -> RowsView:
-        return RowsView(self._documents, pools, Mixture(shares), epoch, self._cut, self.row_length)
+    def _make_view(self, pools: list[Ints], mixture: Mixture, epoch: int) -> RowsView:
+        return RowsView(self._documents, pools, mixture, epoch, self._cut, self.row_length)
 
     def only(self, store: TokenStore) -> PackedRows:
         """Returns the same rows of one of the stores alone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 _LARGEST = 3.4028234663852886e38  # of float32
@@ -94,3 +95,8 @@ def draw(logits: Any, uniforms: Any) -> Any:
     # The last mass is 1 but for rounding; the factor keeps a uniform near 1 inside.
     is_below = mass <= uniforms[:, None] * mass[:, -1:]
     return ops.where(ops.isnan(mass[:, -1]), -1, ops.sum(ops.cast(is_below, "int32"), axis=-1))
+
+
+def normal_float32(value: float) -> np.ndarray:
+    """Returns a float32 whose reciprocal is a normal number too: processors flush smaller ones to 0."""
+    return np.clip(value, np.finfo(np.float32).tiny, 1e37).astype(np.float32)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from highnoon.inference.decoding.decoder import decoder_for, padded_length
+from highnoon.inference.decoding.decoder import DrawingInputs, DrawingState, decoder_for, padded_length
 from highnoon.inference.decoding.sampling import Sampling
 
 _SMALLEST_CAPACITY = 256
@@ -87,48 +87,49 @@ class Drawing:
         uniforms: np.ndarray,
         num_ids: int,
     ):
-        batch_size = session.batch_size
         self._session, self._form = session, sampling.form(num_ids)
         self._max_steps = max(limits)
-        self._given = sampling.values | {
-            "limits": np.asarray(limits, np.int32),
-            "padding": session.padding,
-            "stop_ids": padded_stop_ids(stop_ids),
-            "uniforms": _widened(uniforms, session.capacity),
-        }
-        self._state: dict[str, Any] = {
-            "step": np.asarray(0, np.int32),
-            "index": np.asarray(session.length, np.int32),
-            "last": np.asarray([row[-1] for row in prompts], np.int32),
-            "is_done": np.asarray(limits) < 1,
-            "counts": np.zeros(batch_size, np.int32),
-            "tokens": np.zeros((batch_size, session.capacity), np.int32),
-            "seen": seen_tokens(prompts, session.model.vocab_size if sampling.uses_penalty else 0),
-            "cache": session.cache,
-        }
+        self._inputs = DrawingInputs(
+            end=np.asarray(0, np.int32),
+            padding=session.padding,
+            limits=np.asarray(limits, np.int32),
+            stop_ids=padded_stop_ids(stop_ids),
+            uniforms=_widened(uniforms, session.capacity),
+            sampling=sampling.values(num_ids),
+        )
+        self._state = DrawingState(
+            step=np.asarray(0, np.int32),
+            index=np.asarray(session.length, np.int32),
+            last=np.asarray([row[-1] for row in prompts], np.int32),
+            is_done=np.asarray(limits) < 1,
+            counts=np.zeros(session.batch_size, np.int32),
+            tokens=np.zeros((session.batch_size, session.capacity), np.int32),
+            processors=sampling.processors.initial_state(prompts, num_ids),
+            cache=session.cache,
+        )
 
     @property
     def is_done(self) -> bool:
         """Whether every sequence has ended."""
-        return bool(np.all(self._state["is_done"])) or self._step >= self._max_steps
+        return bool(np.all(self._state.is_done)) or self._step >= self._max_steps
 
     @property
     def cache_bytes(self) -> int:
         """Bytes of the cache of all sequences."""
-        leaves = keras.tree.flatten(self._state["cache"])
+        leaves = keras.tree.flatten(self._state.cache)
         return sum(math.prod(leaf.shape) * ops.convert_to_numpy(leaf[:0]).itemsize for leaf in leaves)
 
     def advance(self, steps: int | None = None) -> None:
         """Draws up to `steps` more tokens for each sequence; None draws all."""
         end = self._max_steps if steps is None else min(self._max_steps, self._step + steps)
-        given = self._given | {"end": np.asarray(end, np.int32)}
-        self._state = decoder_for(self._session.model).draw(self._form, self._state, given)
-        self._session.cache = self._state["cache"]
-        self._session.length = int(self._state["index"])
+        inputs = self._inputs._replace(end=np.asarray(end, np.int32))
+        self._state = decoder_for(self._session.model).draw(self._form, self._state, inputs)
+        self._session.cache = self._state.cache
+        self._session.length = int(self._state.index)
 
     def end(self, is_ended: Sequence[bool]) -> None:
         """Ends the sequences where `is_ended` holds."""
-        self._state["is_done"] = np.asarray(self._state["is_done"]) | np.asarray(is_ended)
+        self._state = self._state._replace(is_done=np.asarray(self._state.is_done) | np.asarray(is_ended))
 
     def drawn(self) -> list[list[int]]:
         """Returns the tokens drawn so far for each sequence, a stop id included.
@@ -136,13 +137,13 @@ class Drawing:
         Raises:
             FloatingPointError: as `require_drawn`.
         """
-        tokens, counts = np.asarray(self._state["tokens"]), np.asarray(self._state["counts"])
+        tokens, counts = np.asarray(self._state.tokens), np.asarray(self._state.counts)
         rows = [row[:count].tolist() for row, count in zip(tokens, counts, strict=True)]
         return require_drawn(rows)
 
     @property
     def _step(self) -> int:
-        return int(self._state["step"])
+        return int(self._state.step)
 
 
 def _widened(uniforms: np.ndarray, width: int) -> np.ndarray:
@@ -162,7 +163,8 @@ def require_drawn(rows: list[list[int]]) -> list[list[int]]:
         if -1 in row:
             raise FloatingPointError(
                 f"no token can be chosen after {row.index(-1)} new tokens of prompt {index}: the model's "
-                "logits are NaN or all -inf; its weights may be damaged, load an earlier checkpoint"
+                "logits are NaN or all -inf; its weights may be damaged, load an earlier checkpoint, or "
+                "a logits processor forbids every token"
             )
     return rows
 
@@ -174,12 +176,3 @@ def padded_stop_ids(stop_ids: Sequence[int]) -> np.ndarray:
     """
     room = -(-(len(stop_ids) + 1) // _STOP_IDS_STEP) * _STOP_IDS_STEP
     return np.asarray([*stop_ids, *[-1] * (room - len(stop_ids))], np.int32)
-
-
-def seen_tokens(prompts: Sequence[Sequence[int]], vocab_size: int) -> np.ndarray:
-    """Returns (b, v) bool, the tokens of each prompt; v is 0 where nobody asks for them."""
-    seen = np.zeros((len(prompts), vocab_size), bool)
-    if vocab_size:
-        for place, row in enumerate(prompts):
-            seen[place, np.asarray(row)] = True
-    return seen

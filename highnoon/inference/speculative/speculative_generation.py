@@ -12,11 +12,17 @@ import numpy as np
 from highnoon.inference.decoding.cache_layout import grows_with_length
 from highnoon.inference.decoding.decoder import decoder_for, padded_length
 from highnoon.inference.decoding.sampling import uniforms_for
-from highnoon.inference.decoding.session import Session, padded_stop_ids, require_drawn, seen_tokens
+from highnoon.inference.decoding.session import Session, padded_stop_ids, require_drawn
 from highnoon.inference.request import Request
 from highnoon.inference.require_number import require_whole
 from highnoon.inference.speculative.model_pair import ModelPair
-from highnoon.inference.speculative.speculation import SpeculationForm, speculate
+from highnoon.inference.speculative.speculation import speculate
+from highnoon.inference.speculative.window import (
+    SpeculationCounts,
+    SpeculationForm,
+    SpeculationInputs,
+    SpeculationState,
+)
 
 _PASSES_BETWEEN_CHECKS = 16
 _LONGEST_DRAFT = 2  # times num_speculative_tokens
@@ -171,49 +177,45 @@ class _Speculation:
         models = {"target": pair.target, "draft": pair.draft}
         grows = {name: grows_with_length(models[name], session.capacity) for name in caches}
         self._grows = tuple(keras.tree.flatten(grows))
-        self._given = (
-            self._sampling.values
-            | self._random_numbers(pair.draft is not None)
-            | {
-                "padding": session.padding,
-                "ends": np.asarray([self._start + limit for limit in request.limits], np.int32),
-                "stop_ids": padded_stop_ids(request.stop_ids),
-            }
+        zero, num_ids = np.asarray(0, np.int32), request.num_ids
+        self._inputs = SpeculationInputs(
+            end=zero,
+            padding=session.padding,
+            ends=np.asarray([self._start + limit for limit in request.limits], np.int32),
+            stop_ids=padded_stop_ids(request.stop_ids),
+            sampling=self._sampling.values(num_ids),
+            random=self._random_numbers(has_draft_model=pair.draft is not None),
         )
-        uses_penalty = self._sampling.uses_penalty
-        zero = np.asarray(0, np.int32)
-        self._state: dict[str, Any] = {
-            "passes": zero,
-            "index": np.asarray(session.length, np.int32),
-            "text": self._text(rows),
-            "length": np.full(len(rows), self._start, np.int32),
-            "is_done": np.zeros(len(rows), bool),
-            "cache": caches,
-            "seen": seen_tokens(rows, pair.target.vocab_size if uses_penalty else 0),
-            "num_proposed": zero,
-            "num_accepted": zero,
-            "num_row_passes": zero,
-        }
+        self._state = SpeculationState(
+            passes=zero,
+            index=np.asarray(session.length, np.int32),
+            text=self._text(rows),
+            length=np.full(len(rows), self._start, np.int32),
+            is_done=np.zeros(len(rows), bool),
+            processors=self._sampling.processors.initial_state(rows, num_ids),
+            counts=SpeculationCounts(zero, zero, zero),
+            caches=caches,
+        )
 
     @property
     def is_done(self) -> bool:
-        return bool(np.all(self._state["is_done"]))
+        return bool(np.all(self._state.is_done))
 
     def form(self, window: int) -> SpeculationForm:
         return SpeculationForm(self._sampling.form(self._request.num_ids), window, self._grows)
 
     def advance(self, function: Callable[..., Any], passes: int | None) -> None:
         """Runs up to `passes` passes; None runs all."""
-        end = int(self._state["passes"]) + (self._capacity if passes is None else passes)
-        self._state = function(self._state, self._given | {"end": np.asarray(end, np.int32)})
+        end = int(self._state.passes) + (self._capacity if passes is None else passes)
+        self._state = function(self._state, self._inputs._replace(end=np.asarray(end, np.int32)))
 
     def counts(self) -> dict[str, int]:
-        counts = {name: int(self._state[name]) for name in ("num_proposed", "num_accepted", "num_row_passes")}
-        return counts | {"num_tokens": int(np.sum(np.asarray(self._state["length"]) - self._start))}
+        sums = {f"num_{name}": int(value) for name, value in self._state.counts._asdict().items()}
+        return sums | {"num_tokens": int(np.sum(np.asarray(self._state.length) - self._start))}
 
     def new_ids(self) -> list[list[int]]:
         """The new tokens of each row, up to those that complete a stop text."""
-        text, length = np.asarray(self._state["text"]), np.asarray(self._state["length"])
+        text, length = np.asarray(self._state.text), np.asarray(self._state.length)
         rows = require_drawn([row[self._start : end].tolist() for row, end in zip(text, length, strict=True)])
         if not self._request.stop_texts:
             return rows
@@ -223,7 +225,7 @@ class _Speculation:
         """Ends the rows in which a stop text occurs."""
         rows = self.new_ids()
         is_stopped = [self._request.continuation(place).is_stopped(ids) for place, ids in enumerate(rows)]
-        self._state["is_done"] = np.asarray(self._state["is_done"]) | np.asarray(is_stopped)
+        self._state = self._state._replace(is_done=np.asarray(self._state.is_done) | np.asarray(is_stopped))
 
     def _text(self, rows: list[list[int]]) -> np.ndarray:
         text = np.zeros((len(rows), self._capacity), np.int32)

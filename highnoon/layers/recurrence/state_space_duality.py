@@ -227,7 +227,7 @@ class StateSpaceDuality(Mixer):
         return ops.reshape(y + skip * x, (*lead, self.inner_dim)), state
 
     def get_config(self):
-        return {**super().get_config(), "time_step_limit": list(self.time_step_limit)}
+        return {**super().get_config(), "time_step_limit": self.time_step_limit}
 
 
 def _split(x, sizes):

@@ -30,6 +30,8 @@ from highnoon.training.steps.step_state import StepState
 OPTIMIZER_FILE = "optimizer.safetensors"
 TRAINED = "trained/"
 """How the names of weights begin from which training continues, where the model's own file has others."""
+OPTIMIZER, OBJECTIVE = "optimizer/", "objective/"
+"""How the names of the optimizer's arrays and of the objectives' random states begin."""
 TOKENIZER_FILE = "tokenizer.json"
 _SCHEDULERS: dict[str, type[curriculum.CurriculumScheduler]] = {
     "CurriculumScheduler": curriculum.CurriculumScheduler,
@@ -44,13 +46,27 @@ def capture(
     tokenizer: Any | None,
     state: dict[str, Any],
     trained_weights: Mapping[str, np.ndarray] | None = None,
+    objective_states: Mapping[str, keras.Variable] | None = None,
 ) -> Callable[[pathlib.Path], None]:
     """Copies all that a checkpoint holds to the host and returns what writes it into an existing folder.
 
-    The copy is made between two steps; the writing may be done in another thread while steps go on.
+    The copy is made between two steps; another thread may write it while further steps run.
+
+    Args:
+        model: The model.
+        optimizer: Its slots; None before training.
+        step_state: What the step remembers; None before training.
+        tokenizer: Written next to the model; None for none.
+        state: Where the run stands, as JSON values.
+        trained_weights: The weights that training continues with, if the model's are others.
+        objective_states: Random states of the objectives, by name.
     """
     write_model = capture_model(model)
     arrays = _training_arrays(model, optimizer, step_state)
+    arrays |= {
+        OBJECTIVE + name: keras.ops.convert_to_numpy(variable)
+        for name, variable in (objective_states or {}).items()
+    }
     arrays |= {TRAINED + name: array for name, array in (trained_weights or {}).items()}
     versions = {"highnoon": __version__, "keras": keras.version(), "numpy": np.__version__}
     text = json.dumps({"format": 1, "versions": versions, **state}, indent=1)
@@ -66,9 +82,13 @@ def capture(
 
 
 def restore(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, step_state: StepState, folder: pathlib.Path
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    step_state: StepState,
+    folder: pathlib.Path,
+    objective_states: Mapping[str, keras.Variable] | None = None,
 ) -> None:
-    """Gives model, optimizer and step the arrays of a checkpoint.
+    """Gives model, optimizer, step and objectives the arrays of a checkpoint.
 
     Raises:
         CheckpointError: they belong to another model or optimizer.
@@ -76,8 +96,16 @@ def restore(
     arrays = load_arrays(folder / OPTIMIZER_FILE)
     weights = load_arrays(folder / WEIGHTS_FILE) | under(TRAINED, arrays)
     _assign(model.weights, weights, f"the model saved in {folder}")
+    states = objective_states or {}
+    for name, variable in states.items():
+        if OBJECTIVE + name not in arrays or arrays[OBJECTIVE + name].shape != variable.shape:
+            raise CheckpointError(
+                f"{folder} has no random state {name} of an objective: the run's objectives had others; "
+                "resume with the objectives that it began with"
+            )
+        variable.assign(arrays[OBJECTIVE + name])
     for prefix, variables, owner in (
-        ("optimizer/", optimizer.variables, "optimizer"),
+        (OPTIMIZER, optimizer.variables, "optimizer"),
         ("random/", _random_states(model), "random states"),
         ("step/", step_state.variables, "state of the step"),
     ):
@@ -159,7 +187,7 @@ def _training_arrays(
     model: keras.Model, optimizer: keras.optimizers.Optimizer | None, step_state: StepState | None
 ) -> dict[str, np.ndarray]:
     owners = {
-        "optimizer/": optimizer.variables if optimizer is not None else [],
+        OPTIMIZER: optimizer.variables if optimizer is not None else [],
         "random/": _random_states(model),
         "step/": step_state.variables if step_state is not None else [],
     }

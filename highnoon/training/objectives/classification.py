@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from highnoon.config import require_count, require_flag
+from highnoon.config import ConfigError, require_count, require_flag
+from highnoon.data import ClassificationRows
+from highnoon.data.sources.labeled_documents import labeled
 from highnoon.training.objective import Column, Metric, Objective, Terms, register_objective
 from highnoon.training.objectives.classifier_inputs import (
     class_log_probs,
@@ -18,6 +22,9 @@ from highnoon.training.objectives.classifier_inputs import (
 )
 from highnoon.training.objectives.label_map import label_map, require_labels
 from highnoon.training.objectives.token_logits import added_losses
+
+if TYPE_CHECKING:
+    from highnoon.training.plans.run_data import RowPreparation, StageRows, StageSources
 
 _CONFUSION = "classification/confusion"
 
@@ -34,7 +41,7 @@ class Classification(Objective):
     A record has its label, a string or an integer, in the field `label`. Labels are numbered once, from the
     first training data: integers below `num_labels` stand for themselves, others are sorted. The numbers are
     in `labels`, saved with the run, and a later record with another label is an error. Texts longer than
-    `max_seq_length` are cut; the plan says how many.
+    `max_seq_length` are cut; a warning says how many.
 
     Reports `accuracy`, and `macro_f1`: the mean over labels of `2 tp / (2 tp + fp + fn)`, without labels that
     neither occur nor are predicted. Both come from a confusion matrix that is summed over the entire split.
@@ -110,6 +117,44 @@ class Classification(Objective):
         if self.labels is None:
             self.labels = label_map(found, self.num_labels)
         return self.labels
+
+    def sequences(self, sources: StageSources, preparation: RowPreparation) -> StageRows:
+        """Returns one labeled record a row.
+
+        Raises:
+            ConfigError: a source is a stream, or the training data have other labels than the objective.
+            DataError: a record has no label, or the data were prepared without labels.
+        """
+        if sources.streamed:
+            raise ConfigError(
+                f"stage `{preparation.stage.name}` reads {sources.streamed[0]} as a stream, and a "
+                "classification must know all labels beforehand; read it without `stream`"
+            )
+        opened = dataclasses.replace(sources, sources=[labeled(source) for source in sources.sources])
+        stores = preparation.stores(opened)
+        labels = self.number_labels(
+            [
+                store.label_names[number]
+                for store in stores
+                for number in np.unique(store.labels[~store.is_validation])
+            ]
+        )
+        config = preparation.config
+
+        def rows(split: str, weights: list[float] | None) -> ClassificationRows:
+            return ClassificationRows(
+                stores, labels, config.max_seq_length, preparation.seed, split, weights=weights
+            )
+
+        made = preparation.split_rows(opened, stores, rows)
+        truncated = sum(side.num_truncated for side in (made.train, made.validation) if side is not None)
+        if truncated:
+            warnings.warn(
+                f"stage `{preparation.stage.name}`: {truncated:,} texts are longer than "
+                f"max_seq_length={config.max_seq_length} and are cut there",
+                stacklevel=2,
+            )
+        return made
 
     def get_config(self) -> dict[str, Any]:
         return {"num_labels": self.num_labels, "labels": self.labels, "from_logits": self.from_logits}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from highnoon.config import ConfigError, require_count, require_number
-from highnoon.data import Derivation, DerivedColumn
+from highnoon.data import Derivation, DerivedColumn, derive_columns
+from highnoon.data.preparation.derive_columns import columns_folder
 from highnoon.training.objective import (
     NEXT_TOKEN_COLUMNS,
     Column,
@@ -21,7 +24,10 @@ from highnoon.training.objective import (
     register_objective,
 )
 from highnoon.training.objectives.teacher import Teacher
-from highnoon.training.objectives.token_logits import token_logits
+from highnoon.training.objectives.token_logits import separates_segments, token_logits
+
+if TYPE_CHECKING:
+    from highnoon.training.plans.run_data import RowPreparation, StageRows, StageSources
 
 _BATCH_SIZE = 8
 
@@ -126,6 +132,37 @@ class Distillation(Objective):
         values = self.metric_values(metrics)
         perplexity = math.exp(min(values["distillation/hard_loss"], 700.0))
         return {"loss": loss, "perplexity": perplexity, **values}
+
+    def sequences(self, sources: StageSources, preparation: RowPreparation) -> StageRows:
+        """Returns packed rows, with `top_k` after computing what the teacher says of them.
+
+        Raises:
+            ConfigError: `top_k`, and a source is a stream.
+        """
+        if self.top_k is None:
+            if preparation.packing and not separates_segments(self._teacher.model):
+                # The teacher would read across the documents of a row.
+                preparation = copy.copy(preparation)
+                preparation.packing = False
+            return preparation.packed(sources)
+        if sources.streamed:
+            raise ConfigError(
+                f"stage `{preparation.stage.name}` reads {sources.streamed[0]} as a stream, over which a "
+                "teacher cannot run beforehand; leave out `top_k`, or read it without `stream`"
+            )
+        stores = preparation.stores(sources)
+        derivation = self.derivation(preparation.config.max_seq_length)
+        derived = [
+            derive_columns(
+                store,
+                derivation,
+                columns_folder(store, preparation.cache_dir),
+                show_progress=sys.stderr.isatty(),
+            )
+            for store in stores
+        ]
+        self._teacher.release()
+        return preparation.packed_stores(sources, stores, derived)
 
     def derivation(self, window: int) -> Derivation:
         """Returns what computes the teacher's likeliest tokens.

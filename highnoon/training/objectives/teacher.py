@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from highnoon.config import ConfigError, shown
-from highnoon.models.weights_hash import weights_hash
+from highnoon.training.frozen_models import weights_hash
 
 
 class Teacher:
@@ -45,7 +45,7 @@ class Teacher:
             return self._reference
         from highnoon.models import load_model
 
-        return load_model(self._reference)
+        return load_model(os.fspath(self._reference))
 
     @functools.cached_property
     def hash(self) -> str:

@@ -56,7 +56,9 @@ def test_tabs_cut_a_tsv(tmp_path: pathlib.Path) -> None:
         (b"a,b\n1,2\nx,\xe9\n", r"a\.csv:3: the record is not UTF-8"),
     ],
 )
-def test_a_bad_record_is_named_by_file_and_line(tmp_path: pathlib.Path, text: str | bytes, reason: str) -> None:
+def test_a_bad_record_is_named_by_file_and_line(
+    tmp_path: pathlib.Path, text: str | bytes, reason: str
+) -> None:
     with pytest.raises(BadRecordError, match=reason):
         list(read_csv(write(tmp_path, text), ReadOptions(), BadRecords()))
 
@@ -88,7 +90,12 @@ def test_reading_goes_on_after_a_line_too_long(tmp_path: pathlib.Path) -> None:
     file = write(tmp_path, f'a,b\n1,2\n{long}\n3,4\n"open,5\n6,7\n{long}\n8,9\n{long}')
     bad = BadRecords(skip=True)
     records = list(read_csv(file, ReadOptions(max_line_bytes=50), bad))
-    assert [(record.values["b"], record.number) for record in records] == [("2", 2), ("4", 4), ("7", 6), ("9", 8)]
+    assert [(record.values["b"], record.number) for record in records] == [
+        ("2", 2),
+        ("4", 4),
+        ("7", 6),
+        ("9", 8),
+    ]
     assert {reason: found["places"] for reason, found in bad.report()["reasons"].items()} == {
         "line too long": [f"{file}:{number}" for number in (3, 7, 9)],
         "bad quotes": [f"{file}:5"],

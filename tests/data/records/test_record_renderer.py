@@ -196,6 +196,8 @@ def test_a_pair_is_one_prompt_and_two_answers(prompt: Any, is_list: bool) -> Non
         ),
     ],
 )
-def test_a_bad_record_says_where_and_why(values: dict[str, Any], options: dict[str, str], reason: str) -> None:
+def test_a_bad_record_says_where_and_why(
+    values: dict[str, Any], options: dict[str, str], reason: str
+) -> None:
     with pytest.raises(BadRecordError, match=f"a:1: .*{reason}"):
         render(values, **options)

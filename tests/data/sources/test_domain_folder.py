@@ -220,7 +220,9 @@ def test_what_lies_beside_the_data_and_is_none_is_left_out_and_counted(
         ('[{"response": "record"}]', {"kind": "instruction"}),
     ],
 )
-def test_a_json_file_of_records_is_read(tmp_path: pathlib.Path, content: str, options: dict[str, str]) -> None:
+def test_a_json_file_of_records_is_read(
+    tmp_path: pathlib.Path, content: str, options: dict[str, str]
+) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.warns(UserWarning, match="1 files directly in"):
         source = DomainFolder(tmp_path, options=ReadOptions(**options, skip_bad=True))
