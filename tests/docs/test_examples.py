@@ -31,9 +31,9 @@ def run_example(tmp_path, monkeypatch, capsys):
 def saved_model(tmp_path) -> str:
     """A folder in the form of Hugging Face, whose tokenizer knows the marks of conversations."""
     import highnoon as hn
-    from highnoon.tokenization import QWTTextTokenizer
+    from highnoon.tokenization import BytePairTokenizer
 
-    tokenizer = QWTTextTokenizer(300).train_from_texts(
+    tokenizer = BytePairTokenizer(300).train_from_texts(
         ["The sun stands at noon over house 7."] * 9, chat_marks=["<|im_end|>", "<|im_start|>"]
     )
     model = hn.create_model(
