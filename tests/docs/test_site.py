@@ -70,7 +70,11 @@ def test_extras_of_getting_started_are_those_of_the_package():
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     text = (DOCS / "getting-started.md").read_text(encoding="utf-8")
     table = text[text.index("| extra |") : text.index("## The demo")]
-    listed = {name for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall("`(.+?)`", cell)}
+    listed = {
+        name
+        for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+        for name in re.findall("`(.+?)`", cell)
+    }
     assert listed == set(setup["options.extras_require"])
 
 
