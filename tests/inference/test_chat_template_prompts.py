@@ -167,7 +167,7 @@ def test_a_model_without_a_template_says_so_and_keeps_plain_lines() -> None:
 def test_a_template_that_fails_is_an_error_of_the_wrapper() -> None:
     model = ScriptedModel([], 263)
     model.tokenizer = ByteTokenizer().with_chat_template(ChatTemplate.unchecked("{% for %}", {}))
-    with pytest.raises(ValueError, match="no Jinja template"):
+    with pytest.raises(ValueError, match="not a Jinja template"):
         StatefulWrapper(model)
 
 

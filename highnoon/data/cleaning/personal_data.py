@@ -36,7 +36,7 @@ ACTIONS = ("mask", "drop")
 class PersonalData(StatelessStep):
     """Masks what identifies people, or drops the texts that hold it.
 
-    The patterns would rather miss one than take a version number for an address:
+    The patterns prefer misses to false alarms, such as a version number that looks like an address:
 
     - `email`: addresses with a top-level domain of letters.
     - `phone`: numbers with `+` and a country code, North American ones written 3-3-4, and those after a word
@@ -101,7 +101,7 @@ class PersonalData(StatelessStep):
 
     def find(self, text: str) -> list[tuple[int, int, str]]:
         """Returns `(start, stop, kind)` of all that is found, in order and apart."""
-        rank = {kind: place for place, kind in enumerate(self.kinds)}
+        rank = {kind: index for index, kind in enumerate(self.kinds)}
         zones = number_zones(text)
         found = [(start, stop, kind) for kind in self.kinds for start, stop in FINDERS[kind](text, zones)]
         kept: list[tuple[int, int, str]] = []
@@ -114,7 +114,7 @@ class PersonalData(StatelessStep):
 
 
 def replace_spans(document: Document, spans: Sequence[tuple[int, int, str]]) -> Document:
-    """Returns a document with other text at some places, its supervised stretches moved along.
+    """Returns a document with some spans replaced, and its supervised spans and marks moved accordingly.
 
     Args:
         document: What is changed.
@@ -142,28 +142,30 @@ def replace_spans(document: Document, spans: Sequence[tuple[int, int, str]]) -> 
 def _moved(
     supervised: tuple[tuple[int, int], ...] | None, spans: Sequence[tuple[int, int, str]]
 ) -> tuple[tuple[int, int], ...] | None:
-    """Stretches of the changed text: one that began or ended within a span takes all of what replaces it."""
+    """Returns the spans in the changed text: one that began or ended within a replaced span covers all of its
+    replacement.
+    """
     if supervised is None:
         return None
     moved: list[tuple[int, int]] = []
     for start, stop in supervised:
-        begin = _place_after(start, spans, is_stop=False)
+        begin = _position_after(start, spans, is_stop=False)
         begin = max(begin, moved[-1][1]) if moved else begin
-        end = _place_after(stop, spans, is_stop=True)
+        end = _position_after(stop, spans, is_stop=True)
         if begin < end:
             moved.append((begin, end))
     return tuple(moved)
 
 
-def _place_after(place: int, spans: Sequence[tuple[int, int, str]], is_stop: bool) -> int:
+def _position_after(position: int, spans: Sequence[tuple[int, int, str]], is_stop: bool) -> int:
     shift = 0
     for start, stop, new in spans:
-        if place <= start:
+        if position <= start:
             break
-        if place < stop:
+        if position < stop:
             return start + shift + (len(new) if is_stop else 0)
         shift += len(new) - (stop - start)
-    return place + shift
+    return position + shift
 
 
 def _is_placeholder(text: Any) -> bool:

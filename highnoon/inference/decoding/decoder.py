@@ -1,4 +1,4 @@
-"""The two compiled functions of decoding: reading tokens into the cache, and the loop that draws."""
+"""The compiled functions of a model: reading tokens into the cache, and the loop that draws."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from highnoon.inference.model_structure import ModelStructure
 from highnoon.inference.speculative.model_pair import ModelPair
 
 PIECES = (512, 64, 16, 1)
-"""Lengths in which tokens are read into the cache: few shapes to compile, for any number of tokens."""
+"""Lengths of the pieces in which tokens are read into the cache: few shapes to compile, for any prompt."""
 
 _DECODERS: weakref.WeakKeyDictionary[Any, Decoder] = weakref.WeakKeyDictionary()
 
@@ -68,7 +68,7 @@ class DrawingInputs(NamedTuple):
 def decoder_for(model: Any) -> Decoder:
     """Returns the decoder of a model, the same one as long as the model keeps its structure.
 
-    A model that got LoRA factors, was quantized, or holds other layers or variables than before gets a
+    A model that received LoRA factors, was quantized, or has other layers or variables than before gets a
     new decoder. New values of the same variables need none.
     """
     decoder = _DECODERS.get(model)
@@ -78,7 +78,7 @@ def decoder_for(model: Any) -> Decoder:
 
 
 class Decoder:
-    """What is compiled for one model.
+    """The compiled functions of one model.
 
     Each function is compiled once for each shape of its arguments: the batch size and the
     cache's length for both, the piece's length for `read`, the form of the sampling for `draw`.
@@ -123,11 +123,11 @@ class Decoder:
         return self.compiled(("draw", form), lambda model, *args: _draw(model, form, *args))(state, inputs)
 
     def compiled(self, key: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns `lambda *args: function(model, *args)`, compiled and kept under its key.
+        """Returns `lambda *args: function(model, *args)`, compiled once for each key.
 
         Args:
-            key: Names the function and all that it closes over.
-            function: Takes the model and nested structures of arrays; it must not hold the model.
+            key: Names the function and everything that it closes over.
+            function: Takes the model and nested structures of arrays; it must not refer to the model.
         """
         if key not in self._compiled:
             self._compiled[key] = compile_for(self._model(), function, jit_compile=True)
@@ -139,7 +139,7 @@ def _parts(model: Any) -> list[Any]:
 
 
 def padded_length(length: int) -> int:
-    """Returns the length to which prompts are padded on the left: whole pieces of more than one token."""
+    """Returns the length to which prompts are padded on the left: complete pieces of more than one token."""
     smallest = PIECES[-2]
     return -(-length // smallest) * smallest
 

@@ -1,4 +1,4 @@
-"""How the next token is chosen."""
+"""Sampling: how the next token is chosen."""
 
 from __future__ import annotations
 
@@ -172,8 +172,8 @@ class SamplingForm:
 def uniforms_for(seed: int, rows: Sequence[int], length: int) -> np.ndarray:
     """Returns (rows, length) float32 in [0, 1), the random numbers of these rows.
 
-    A row's numbers depend on the seed and its own number alone, and a longer `length` only adds
-    to them, so neither batch mates nor the room kept for tokens change what is drawn.
+    The numbers of a row depend on the seed and the row's index alone, and a longer `length` only adds
+    to them, so neither the other rows nor the space reserved for tokens change what is drawn.
     """
     return np.stack([np.random.default_rng([seed, row]).random(length, np.float32) for row in rows])
 
@@ -182,7 +182,7 @@ def resolve_seed(seed: int | None) -> int:
     """Returns `seed`, or one from NumPy's global generator, which `keras.utils.set_random_seed` sets.
 
     Raises:
-        ValueError: the seed is negative or not whole.
+        ValueError: the seed is negative or not an integer.
     """
     return int(np.random.randint(2**31)) if seed is None else require_whole("seed", seed, at_least=0)
 
@@ -201,7 +201,7 @@ def _processors(given: Any) -> tuple[LogitsProcessor, ...]:
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "temperature": ("a number of at least 0", lambda value: value >= 0),
     "top_k": (
-        "a whole number of at least 1, or 0 or None for all tokens",
+        "an integer of at least 1, or 0 or None for all tokens",
         lambda value: value >= 0 and value == int(value),
     ),
     "top_p": ("in (0, 1]", lambda value: 0 < value <= 1),

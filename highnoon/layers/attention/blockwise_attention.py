@@ -230,7 +230,7 @@ def _backward(chunks: _Chunks, forward: _Forward, inputs, grad_output):
     grad_key   = grad_S^T query
     ```
 
-    Where the forward pass kept W, `grad_output / sum(W)` takes the place of `grad_output` and W that of P.
+    If the forward pass kept W, it replaces P, and `grad_output / sum(W)` replaces `grad_output`.
 
     Args:
         chunks: The chunks.
