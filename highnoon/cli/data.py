@@ -6,7 +6,7 @@
   highnoon data contamination my_texts/ --against benchmark.jsonl
   highnoon data replay runs/first --step 1200
 
-A preparation that is stopped or killed goes on when the same command is given again.
+Run the same command again to resume a preparation that was stopped or killed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=2,
         metavar="K",
-        help="documents to show, what is only read and not learnt in brackets (default: %(default)s)",
+        help="documents to show, with text that is not supervised in brackets (default: %(default)s)",
     )
     stats = actions.add_parser("stats", help="count documents, bytes, tokens, domains and duplicates")
     stats.add_argument("source", metavar="DIR|SOURCE", help="a prepared folder, or what `prepare` takes")
@@ -79,10 +79,10 @@ def run_inspect(arguments: argparse.Namespace) -> None:
         "tokens": f"{int(store.offsets[-1]):,} of {manifest['token_type']}",
         "domains": ", ".join(store.domain_names),
         "size": f"{sum(manifest['sizes'].values()) / 1e6:,.1f} MB",
-        "learnt": "every token" if store.all_learned is None else "the tokens that learned.bin marks",
+        "supervised": "all tokens" if store.all_supervised is None else "the tokens that learned.bin marks",
     }
     if "left_out" in manifest:
-        facts["left out"] = describe_left_out(manifest["left_out"])
+        facts["skipped"] = describe_left_out(manifest["left_out"])
     for name, value in facts.items():
         print(f"{name:10} {value}")
     console = TerminalConsole()
@@ -95,15 +95,15 @@ def run_inspect(arguments: argparse.Namespace) -> None:
 
 
 def marked_text(store: Any, document: int, most_characters: int = 2000) -> str:
-    """Returns a document's text, what is only read in ⟦brackets⟧, cut where it is long."""
+    """Returns a document's text, truncated, with text that is not supervised in ⟦brackets⟧."""
     from highnoon.data.sources.prepared_tokens import stored_text
 
-    text, stretches, _ = stored_text(store, document)
-    marked, place = "", 0
-    for begin, end in ((0, len(text)),) if stretches is None else stretches:
-        marked += (f"⟦{text[place:begin]}⟧" if place < begin else "") + text[begin:end]
-        place = end
-    marked += f"⟦{text[place:]}⟧" if place < len(text) else ""
+    text, spans, _ = stored_text(store, document)
+    marked, position = "", 0
+    for begin, end in ((0, len(text)),) if spans is None else spans:
+        marked += (f"⟦{text[position:begin]}⟧" if position < begin else "") + text[begin:end]
+        position = end
+    marked += f"⟦{text[position:]}⟧" if position < len(text) else ""
     return marked if len(marked) <= most_characters else f"{marked[:most_characters]} ..."
 
 

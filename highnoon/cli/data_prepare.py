@@ -1,11 +1,11 @@
-"""Tokenises sources into folders that runs take as datasets.
+"""Tokenizes sources into folders that runs use as datasets.
 
   highnoon data prepare my_texts/ --output prepared/ --vocab-size 8192
-  highnoon data prepare rows.jsonl --output prepared/ --template '{title}: {body}' --skip-bad
+  highnoon data prepare records.jsonl --output prepared/ --template '{title}: {body}' --skip-bad
 
-A preparation that is stopped or killed goes on when the same command is given again. Several sources make
-one store each, in folders of their names below --output, all with one tokenizer, so that a run can mix them
-by weight.
+Run the same command again to resume a preparation that was stopped or killed. Several sources become one
+store each, in subfolders of --output with their names, all with one tokenizer, so that a run can mix them by
+weight.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from highnoon.data import DocumentSource
     from highnoon.tokenization import Tokenizer
 
-SUMMARY = "tokenise sources into a folder"
+SUMMARY = "tokenize sources into a folder"
 DEFAULT_VOCAB_SIZE = 8192
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="files, folders, globs, dataset names")
-    parser.add_argument("--output", required=True, metavar="DIR", help="new folder, or one to go on in")
+    parser.add_argument("--output", required=True, metavar="DIR", help="new folder, or one to resume")
     tokenizer = parser.add_mutually_exclusive_group()
-    tokenizer.add_argument("--tokenizer", metavar="PATH", help="tokenizer.json, or a folder that holds one")
+    tokenizer.add_argument("--tokenizer", metavar="PATH", help="tokenizer.json, or a folder with one")
     tokenizer.add_argument(
         "--vocab-size",
         type=int,
@@ -40,15 +40,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="train a tokenizer of N ids on the sources (default: %(default)s)",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes; by default one a core")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; by default one per core")
     parser.add_argument(
         "--validation-split",
         type=float,
         default=0.1,
         metavar="S",
-        help="share of documents to hold out (default: %(default)s)",
+        help="fraction of documents to hold out (default: %(default)s)",
     )
-    parser.add_argument("--no-check-ids", action="store_true", help="let several rows have one `id`")
+    parser.add_argument("--no-check-ids", action="store_true", help="allow duplicate record ids")
     parser.add_argument("--clean", metavar="FILE", help="YAML list of cleaning steps; the report is printed")
     add_reading_options(parser)
 
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
         for folder in folders:
             _prepare_next(unreported, tokenizer, folder, arguments)
     except DataError:
-        # Where a chain drops everything, its report says why.
+        # If the steps drop all documents, the report says why.
         for source in unreported:
             _report_cleaning(source, is_whole=False)
         raise
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _require_sound(arguments: argparse.Namespace, folders: Sequence[pathlib.Path]) -> None:
-    """Checks before the tokenizer is trained what the preparation would refuse after it."""
+    """Checks, before the tokenizer is trained, what the preparation would reject later."""
     from highnoon.data.preparation.prepare import require_free
     from highnoon.data.preparation.tokenize import require_workers
     from highnoon.data.tokens.splitting import split_threshold
@@ -93,7 +93,7 @@ def _require_sound(arguments: argparse.Namespace, folders: Sequence[pathlib.Path
 def _prepare_next(
     sources: list[DocumentSource], tokenizer: Tokenizer, folder: pathlib.Path, arguments: argparse.Namespace
 ) -> None:
-    """Prepares the first of `sources`, says what came of it, and takes it off the list."""
+    """Prepares the first of `sources`, prints the result, and removes it from the list."""
     from highnoon.data import prepare
     from highnoon.data.bad_records import describe_left_out
 
@@ -129,21 +129,21 @@ def _cleaned(sources: Sequence[DocumentSource], file: str) -> list[DocumentSourc
     try:
         entries = read_yaml(file, expected=object)
     except ForeignDataError as error:
-        raise ValueError(f"{file} is not YAML of cleaning steps: {error}; repair it") from None
+        raise ValueError(f"{file} is not a YAML list of cleaning steps: {error}; fix it") from None
     if not entries:
         raise ValueError(
-            f"{file} holds no cleaning steps; write a list, as in `- step: exact_duplicates`, "
-            f"or leave out --clean"
+            f"{file} has no cleaning steps; write a list, as in `- step: exact_duplicates`, or leave out "
+            f"--clean"
         )
     steps = from_config(entries)
     return [CleanedSource(source, steps) for source in sources]
 
 
 def store_folders(output: pathlib.Path, names: list[str]) -> list[pathlib.Path]:
-    """Returns the folder of each source's store: `output` for one, folders of their names for several.
+    """Returns the folder of each store: `output` for one source, subfolders with their names for several.
 
     Raises:
-        ValueError: two sources would share a folder.
+        ValueError: If two sources would have the same folder.
     """
     if len(names) == 1:
         return [output]
@@ -162,5 +162,5 @@ def _tokenizer(arguments: argparse.Namespace, sources: list[DocumentSource]) -> 
 
     if arguments.tokenizer is not None:
         return load_tokenizer(arguments.tokenizer)
-    print(f"learning a tokenizer of {arguments.vocab_size} ids", file=sys.stderr)
+    print(f"training a tokenizer of {arguments.vocab_size} ids", file=sys.stderr)
     return train_tokenizer(sources, arguments.vocab_size, validation_split=arguments.validation_split)
