@@ -2,7 +2,8 @@
 
 The rooms, from the bottom; each imports only from those above it in this list (an import contract checks it):
 
-- `document`: `Document`, `DocumentSource` and `DataError`. `bad_records`: raises or counts what cannot be used.
+- `document`: `Document`, `DocumentSource` and `DataError`. `bad_records`: raises or counts what cannot be
+  used.
 - `reading`: files, local or remote, to bytes, lines and texts.
 - `records`: records (rows of files) to documents.
 - `formats`: file formats to records. `tokens`: tokenized documents on disk.
@@ -26,7 +27,7 @@ from highnoon.data.preparation.train_tokenizer import train_tokenizer
 from highnoon.data.records.preference_pair import PreferencePair
 from highnoon.data.records.read_options import ReadOptions
 from highnoon.data.sequences.classification_rows import ClassificationRows
-from highnoon.data.sequences.mixture import balanced_shares
+from highnoon.data.sequences.mixture import balanced_shares, balanced_weights
 from highnoon.data.sequences.packed_rows import PackedRows
 from highnoon.data.sequences.rows_view import RowsView
 from highnoon.data.sequences.streamed_rows import StreamedRows
@@ -70,6 +71,7 @@ __all__ = [
     "TfdsDataset",
     "TokenStore",
     "balanced_shares",
+    "balanced_weights",
     "derive_columns",
     "find_contamination",
     "open_source",
