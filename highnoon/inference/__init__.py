@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from highnoon.files.former_names import former_names
 from highnoon.inference.batch_generation import generate_batch
 from highnoon.inference.decoding.beam import generate_beam
 from highnoon.inference.decoding.contrastive import generate_contrastive
@@ -15,7 +16,6 @@ from highnoon.inference.logits_processors import (
     PresencePenalty,
     RepetitionPenalty,
 )
-from highnoon.inference.speculative.qsg import QSGGenerator
 from highnoon.inference.speculative.speculative_generation import SpeculativeGenerator
 from highnoon.inference.stateful import StatefulWrapper
 from highnoon.inference.streaming import StreamingGenerator
@@ -25,7 +25,6 @@ __all__ = [
     "LogitBias",
     "LogitsProcessor",
     "PresencePenalty",
-    "QSGGenerator",
     "RepetitionPenalty",
     "Sampling",
     "SpeculativeGenerator",
@@ -37,3 +36,5 @@ __all__ = [
     "generate_contrastive",
     "log_probabilities",
 ]
+
+__getattr__ = former_names(__name__)

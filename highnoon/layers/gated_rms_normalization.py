@@ -6,10 +6,11 @@ import keras
 from keras import ops
 
 from highnoon.config import require_count, require_number
+from highnoon.layers.configured_layer import ConfiguredLayer
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class GatedRMSNormalization(keras.layers.Layer):
+class GatedRMSNormalization(ConfiguredLayer):
     """Normalizes and gates.
 
     ```
@@ -82,11 +83,3 @@ class GatedRMSNormalization(keras.layers.Layer):
 
     def compute_output_spec(self, x, gate):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_groups": self.num_groups,
-            "norm_before_gate": self.norm_before_gate,
-            "epsilon": self.epsilon,
-        }

@@ -29,8 +29,8 @@ _SPECIAL_IDS = {name: token_id for token_id, name in enumerate(SPECIAL_TOKENS)}
 class ByteTokenizer(Tokenizer):
     """One token per byte: id = byte + 7, after the seven special ids.
 
-    Any text and any bytes round-trip. Its ids are those of an untrained `QWTTextTokenizer`, which has
-    the same fingerprint. `ByteStreamTokenizer` is another name of this class.
+    Any text and any bytes round-trip. Its ids are those of an untrained `BytePairTokenizer`, so the
+    two share a fingerprint.
 
     Example:
 
@@ -97,6 +97,3 @@ class ByteTokenizer(Tokenizer):
     def _decode_ids(self, ids: list[int]) -> str:
         pieces = (_SPECIAL_BYTES[i] if i < FIRST_BYTE_ID else bytes((i - FIRST_BYTE_ID,)) for i in ids)
         return b"".join(pieces).decode("utf-8", errors="replace")
-
-
-ByteStreamTokenizer = ByteTokenizer

@@ -7,7 +7,7 @@ import pathlib
 from typing import Any
 
 from highnoon.files.folder_manifest import damage_of_file
-from highnoon.tokenization.byte_pair.bpe_tokenizer import QWTTextTokenizer, is_highnoon_definition
+from highnoon.tokenization.byte_pair.byte_pair_tokenizer import BytePairTokenizer, is_highnoon_definition
 from highnoon.tokenization.byte_tokenizer import ByteTokenizer
 from highnoon.tokenization.chat.chat_template_file import (
     chat_template_file,
@@ -58,4 +58,4 @@ def _tokenizer_of(values: Any, file: pathlib.Path) -> Tokenizer:
         return PretrainedTokenizer.load(file)
     if not values["model"]["merges"] and len(values["added_tokens"]) == len(SPECIAL_TOKENS):
         return ByteTokenizer()
-    return QWTTextTokenizer.load(file)
+    return BytePairTokenizer.load(file)

@@ -110,8 +110,8 @@ def test_a_prompt_has_the_ids_of_the_training_row_up_to_the_answer(
 ) -> None:
     turns = TURNS[:num_turns]
     prompt = talk(tokenizer, template, turns)._context(10**6, 1)
-    text, learned, marks = template.render([*turns, ANSWER])
-    batch = encode_batch([text], [learned], tokenizer, [marks])
+    text, supervised, marks = template.render([*turns, ANSWER])
+    batch = encode_batch([text], [supervised], tokenizer, [marks])
     assert batch.supervised is not None
     assert batch.tokens[: len(prompt)].tolist() == prompt
     assert not batch.supervised[len(prompt) - 1] and batch.supervised[len(prompt) :].all()

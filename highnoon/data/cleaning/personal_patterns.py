@@ -1,4 +1,4 @@
-"""High-precision patterns for what identifies people in a text: they prefer misses to false alarms."""
+"""High-precision patterns of personal data; they prefer misses to false alarms."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 Zones = Sequence[tuple[int, int]]
 Finder = Callable[[str, Zones], Iterator[tuple[int, int]]]
 
-# Spans that may contain a number of seven digits: everything except e-mail addresses is around one, and
-# finding these spans first is ten times as fast.
+# Spans that may have a number of seven digits: all kinds but e-mail addresses are near one, and searching for
+# these first is ten times as fast.
 _ZONE = re.compile(r"\d[\d ().:/-]{5,}\d", re.ASCII)
 
 _EMAIL_DOMAIN = re.compile(
@@ -19,9 +19,9 @@ _EMAIL_DOMAIN = re.compile(
 _EMAIL_NAME = re.compile(r"(?<![\w.%+-])[A-Za-z0-9](?:[\w.%+-]{0,62}[\w%+-])?$", re.ASCII)
 _LONGEST_NAME = 64
 
-# A country code and groups of digits; ten digits and more where nothing parts them. North American numbers
-# begin with 2 to 9 after the code, and need no code where they are written 3-3-4. A leading 0 is taken for
-# a telephone's only where a word before it says so.
+# A country code and groups of digits; ten or more digits if they are not separated. North American numbers
+# begin with 2 to 9 after the code, and need no code if they are written 3-3-4. A number with a leading 0
+# counts only after a word such as "phone".
 _INTERNATIONAL = re.compile(
     r"(?<![\w+.)])(?<!\d )\+(?:1[ .-]?\(?[2-9]|[2-9]\d)"
     r"(?:\d{8,13}|\d{0,3}(?:(?:\)[ .-]?|[ .-])\(?\d{1,9}){1,6})(?![\w]|[.,-]\d)",
@@ -58,7 +58,7 @@ _CARD_KIND = re.compile(
 )
 
 _IBAN = re.compile(r"(?<![\w-])[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![\w-])", re.ASCII)
-# Characters of an account number by country, from the registry that SWIFT keeps for ISO 13616.
+# Length of an account number by country, from the registry that SWIFT maintains for ISO 13616.
 _IBAN_LENGTHS = {
     "AD": 24,
     "AE": 23,
@@ -142,7 +142,7 @@ _IBAN_LENGTHS = {
 
 
 def number_zones(text: str) -> Zones:
-    """Returns the spans that may contain numbers of seven and more digits, which the finders below search."""
+    """Returns the spans that may have numbers of seven or more digits; the finders below take them."""
     return [match.span() for match in _ZONE.finditer(text)]
 
 
@@ -156,7 +156,7 @@ def find_emails(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
 
 
 def find_phones(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
-    """Yields the spans of telephone numbers: international, North American, or announced by a word."""
+    """Yields the spans of phone numbers: international, North American, or after a word such as "phone"."""
     for match in _near(_INTERNATIONAL, text, zones):
         if 8 <= sum(map(str.isdigit, match[0])) <= 15:
             yield match.span()
@@ -167,9 +167,9 @@ def find_phones(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
 
 
 def find_ip_addresses(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
-    """Yields the spans of addresses that a machine in the public internet can have.
+    """Yields the spans of public IP addresses.
 
-    Four small numbers are more likely a version or a section than an address: one of them must have three
+    Four small numbers are more often a version or a section than an address: one of them must have three
     digits, as in 98 of 100 addresses, and no word or sign before them may indicate something else.
     """
     for match in _near(_IP_4, text, zones):
@@ -188,7 +188,7 @@ def find_ip_addresses(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
 
 
 def find_cards(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
-    """Yields the spans of payment card numbers: a known kind, and a check digit that fits."""
+    """Yields the spans of payment card numbers: a known issuer and a valid check digit."""
     for match in _near(_CARD, text, zones):
         digits = re.sub("[ -]", "", match[0])
         if _CARD_KIND.fullmatch(digits) and _has_luhn_digit(digits):
@@ -196,10 +196,10 @@ def find_cards(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
 
 
 def find_ibans(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
-    """Yields the spans of account numbers: a country's length, and check digits that fit (ISO 7064)."""
+    """Yields the spans of account numbers: the length of the country and valid check digits (ISO 7064)."""
     for match in _near(_IBAN, text, zones, before=24, after=32):
         length = _IBAN_LENGTHS.get(match[0][:2])
-        # What follows a number, such as another in capitals, may look like its last groups.
+        # A word in capitals after a number may look like its last groups.
         ends = [
             end
             for end in range(len(match[0]) + 1)

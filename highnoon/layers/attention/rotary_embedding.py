@@ -10,10 +10,11 @@ from keras import ops
 
 from highnoon.config import require_number
 from highnoon.layers.attention.rope_frequencies import rope_frequencies
+from highnoon.layers.configured_layer import ConfiguredLayer
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class RotaryEmbedding(keras.layers.Layer):
+class RotaryEmbedding(ConfiguredLayer):
     """Rotates pairs of features by an angle that grows with the position.
 
     ```
@@ -76,6 +77,3 @@ class RotaryEmbedding(keras.layers.Layer):
 
     def compute_output_spec(self, x, positions):
         return keras.KerasTensor(x.shape, dtype=x.dtype)
-
-    def get_config(self):
-        return {**super().get_config(), "theta": self.theta, "scaling": self.scaling}

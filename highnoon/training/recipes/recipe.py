@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SECTIONS = ("model", "training")
 MODEL_SOURCES = ("path", "hf")
 MODEL_KEYS = frozenset({*MODEL_SOURCES, "dtype", "lora"})
-"""Keys of `model` beside the fields of `ModelConfig`."""
+"""Keys of `model` in addition to the fields of `ModelConfig`."""
 PATHS = ("tokenizer", "data_dir", "cache_dir", "output", "checkpoint_dir", "log_dir")
 INVOCATION_KEYS = ("resume_from", "extend", "allow_plan_change")
 """What concerns one start of a run and is not saved with it."""
@@ -74,7 +74,7 @@ class Recipe:
         output: Folder for `model/`, `checkpoints/`, `logs/` and `recipe.yaml`.
         checkpoint_dir: Folder of the checkpoints, in place of `output/checkpoints`.
         log_dir: Folder of the logs, in place of `output/logs`.
-        epochs_per_stage: Passes over the data of a stage that sets neither epochs nor steps; another name for
+        epochs_per_stage: Epochs of a stage that sets neither epochs nor steps; another name for
             `epochs` of `training`.
         save_checkpoints: Whether to write checkpoints.
         checkpoint_interval: Steps between checkpoints.

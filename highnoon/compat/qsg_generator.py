@@ -1,4 +1,4 @@
-"""`QSGGenerator`: speculative decoding with prompt look-up, under HighNoon's own name."""
+"""Speculative decoding with drafts from the text itself, under its former name."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _STRATEGIES = ("greedy", "sample", "beam")
 
 
 class QSGGenerator:
-    """Generates with `SpeculativeGenerator` and prompt look-up, or with `generate_beam`.
+    """A wrapper of `SpeculativeGenerator` with prompt lookup, and of `generate_beam`.
 
-    There is nothing quantum in it. "Quantum superposition generation" is speculative decoding: it guesses
-    the next tokens from what followed earlier in the text, and one pass of the model checks them all. The
-    output equals plain decoding; the speed-up depends only on the text: code, tables, quotations and other
-    repetitive text gain, prose may even lose. `measure` times it.
+    There is nothing quantum in it. "Quantum superposition generation" is speculative decoding: the next
+    tokens are guessed from what followed in the text before, and one pass of the model checks them all.
+    The output equals plain decoding; the speed-up depends only on the text: repetitive text such as code and
+    tables is faster, prose may even be slower. `measure` times it.
 
     Args:
         model: A language model with a cache, see `generate`.
-        num_superposition_states: Next tokens that one pass checks; with `"beam"`, the beams.
+        num_superposition_states: Tokens that one forward pass checks; with `"beam"`, the number of beams.
         collapse_strategy: `"greedy"` takes the most likely token, `"sample"` draws, and `"beam"` searches
             with `generate_beam`, without drafts.
-        quality_threshold: `acceptance_rate_target` of `SpeculativeGenerator`, in (0, 1) or None: the
-            fraction of guesses that should be right. It changes their number, never the output.
+        quality_threshold: `acceptance_rate_target` of `SpeculativeGenerator`, in (0, 1) or None: the target
+            fraction of accepted guesses. It changes their number, never the output.
 
     Raises:
         ValueError: an argument out of its range.
@@ -70,7 +70,7 @@ class QSGGenerator:
 
     @property
     def acceptance_rate(self) -> float:
-        """Fraction of the guesses that were right in the last generation; NaN if there were none."""
+        """Fraction of guesses accepted in the last generation; NaN if there were none."""
         return self._speculative.acceptance_rate
 
     @property
