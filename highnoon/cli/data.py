@@ -6,7 +6,7 @@
   highnoon data contamination my_texts/ --against benchmark.jsonl
   highnoon data replay runs/first --step 1200
 
-A preparation that was stopped or killed is resumed by the same command.
+Run the same command again to resume a preparation that was stopped or killed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=2,
         metavar="K",
-        help="documents to show, with unsupervised text in brackets (default: %(default)s)",
+        help="documents to show, with text that is not supervised in brackets (default: %(default)s)",
     )
     stats = actions.add_parser("stats", help="count documents, bytes, tokens, domains and duplicates")
     stats.add_argument("source", metavar="DIR|SOURCE", help="a prepared folder, or a source as for `prepare`")
@@ -79,10 +79,10 @@ def run_inspect(arguments: argparse.Namespace) -> None:
         "tokens": f"{int(store.offsets[-1]):,} of {manifest['token_type']}",
         "domains": ", ".join(store.domain_names),
         "size": f"{sum(manifest['sizes'].values()) / 1e6:,.1f} MB",
-        "supervised": "every token" if store.all_learned is None else "the tokens that learned.bin marks",
+        "supervised": "all tokens" if store.all_supervised is None else "the tokens that learned.bin marks",
     }
     if "left_out" in manifest:
-        facts["left out"] = describe_left_out(manifest["left_out"])
+        facts["skipped"] = describe_left_out(manifest["left_out"])
     for name, value in facts.items():
         print(f"{name:10} {value}")
     console = TerminalConsole()
@@ -95,7 +95,7 @@ def run_inspect(arguments: argparse.Namespace) -> None:
 
 
 def marked_text(store: Any, document: int, most_characters: int = 2000) -> str:
-    """Returns a document's text with unsupervised spans in ⟦brackets⟧, truncated if it is long."""
+    """Returns a document's text, truncated, with text that is not supervised in ⟦brackets⟧."""
     from highnoon.data.sources.prepared_tokens import stored_text
 
     text, spans, _ = stored_text(store, document)

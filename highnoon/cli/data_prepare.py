@@ -1,7 +1,7 @@
 """Tokenizes sources into folders that runs use as datasets.
 
   highnoon data prepare my_texts/ --output prepared/ --vocab-size 8192
-  highnoon data prepare rows.jsonl --output prepared/ --template '{title}: {body}' --skip-bad
+  highnoon data prepare records.jsonl --output prepared/ --template '{title}: {body}' --skip-bad
 
 A preparation that was stopped or killed is resumed by the same command. Each of several sources becomes one
 store, in a folder of its name below --output, all with one tokenizer, so that a run can mix them by weight.
@@ -134,7 +134,7 @@ def _cleaned(sources: Sequence[DocumentSource], file: str) -> list[DocumentSourc
     try:
         entries = read_yaml(file, expected=object)
     except ForeignDataError as error:
-        raise ValueError(f"{file} is not YAML of cleaning steps: {error}; repair it") from None
+        raise ValueError(f"{file} is not a YAML list of cleaning steps: {error}; fix it") from None
     if not entries:
         raise ValueError(
             f"{file} has no cleaning steps; write a list, as in `- step: exact_duplicates`, "
@@ -145,7 +145,7 @@ def _cleaned(sources: Sequence[DocumentSource], file: str) -> list[DocumentSourc
 
 
 def store_folders(output: pathlib.Path, names: list[str]) -> list[pathlib.Path]:
-    """Returns the folder of each source's store: `output` for one, folders of their names for several.
+    """Returns the folder of each store: `output` for one source, subfolders with their names for several.
 
     Raises:
         ValueError: two sources would be written to one folder.

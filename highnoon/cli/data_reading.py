@@ -47,7 +47,7 @@ def listed(names: str) -> list[str]:
 
 
 def given_reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns those of the options that were given, as they were written."""
+    """Returns the options that were given."""
     values = {option: getattr(arguments, option) for option in READING_OPTIONS}
     return {option: value for option, value in values.items() if value is not None and value is not False}
 
@@ -56,10 +56,10 @@ def open_with_options(name: str, arguments: argparse.Namespace) -> DocumentSourc
     """Opens a source with the options of reading.
 
     Raises:
-        ConfigError: --domains or --learned-fields without a name.
-        DataError: as `open_source` does.
-        ForeignDataError: the file of --chat-template is no text, or larger than a MiB.
-        OSError: the file of --chat-template cannot be read.
+        ConfigError: If --domains or --learned-fields has no name.
+        DataError: As for `open_source`.
+        ForeignDataError: If the file of --chat-template is not text, or larger than 1 MiB.
+        OSError: If the file of --chat-template cannot be read.
     """
     from highnoon.data import open_source
 

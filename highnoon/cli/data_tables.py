@@ -22,8 +22,8 @@ def _totals(figures: DataStatistics) -> Table:
     table.add_row("bytes of text", f"{figures.num_bytes:,}")
     if figures.tokens is not None:
         table.add_row("tokens", f"{figures.tokens:,}")
-        table.add_row("supervised tokens", f"{figures.learned_tokens:,}")
-        table.add_row("bytes a token", f"{figures.bytes_per_token:.3f}")
+        table.add_row("supervised tokens", f"{figures.supervised_tokens:,}")
+        table.add_row("bytes per token", f"{figures.bytes_per_token:.3f}")
     table.add_row("duplicates", f"{figures.duplicates:,} ({figures.duplicates / figures.documents:.1%})")
     return table
 

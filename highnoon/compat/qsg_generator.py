@@ -75,7 +75,7 @@ class QSGGenerator:
 
     @property
     def tokens_per_pass(self) -> float:
-        """New tokens of a row for each pass of the model in the last generation; NaN with `"beam"`."""
+        """New tokens per row and pass of the model in the last generation; NaN with `"beam"`."""
         return self._speculative.tokens_per_pass
 
     def generate(self, prompt: Any, **options: Any) -> Any:
@@ -90,26 +90,31 @@ class QSGGenerator:
             As `generate`.
 
         Raises:
-            ValueError: as `generate`; a temperature above 0 with `"greedy"`.
+            ValueError: as `generate`; a temperature above 0 with `"greedy"`; logits processors with `"beam"`.
         """
         if self.collapse_strategy == "beam":
+            if options.pop("logits_processors", None):
+                raise ValueError(
+                    "`logits_processors` do not act in a beam search; use collapse_strategy='greedy' or "
+                    "'sample'"
+                )
             return generate_beam(self.model, prompt, num_beams=self.num_superposition_states, **options)
         return self._speculative.generate(prompt, **self._with_temperature(options))
 
     def measure(self, prompt: Any, rounds: int = 3, **options: Any) -> dict[str, float]:
-        """Times this against plain decoding of the same prompt, in turns, after one call that compiles.
+        """Times this and plain decoding of the same prompt, in turns, after one call that compiles.
 
         Args:
             prompt: As for `generate`.
             rounds: Timed calls of each, at least 1; the fastest counts.
-            **options: As for `generate`. A seed is 0 where none is given, so that both say the same.
+            **options: As for `generate`. The default seed is 0, so that both generate the same.
 
         Returns:
             `speed_up` (seconds of plain decoding over seconds of this), `acceptance_rate`,
             `tokens_per_pass`.
 
         Raises:
-            ValueError: the strategy is `"beam"`, which plain decoding does not do, or `rounds` below 1.
+            ValueError: the strategy is `"beam"`, which has no plain counterpart, or `rounds` is below 1.
         """
         if self.collapse_strategy == "beam" or rounds < 1:
             raise ValueError(

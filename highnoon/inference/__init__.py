@@ -1,4 +1,4 @@
-"""Cached decoding: from a model and prompts to text, whole, in pieces, or as a conversation."""
+"""Cached decoding: from a model and prompts to text, complete, in pieces, or as a conversation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,23 @@ from highnoon.inference.decoding.contrastive import generate_contrastive
 from highnoon.inference.decoding.log_probabilities import log_probabilities
 from highnoon.inference.decoding.sampling import Sampling
 from highnoon.inference.generation import generate
+from highnoon.inference.logits_processors import (
+    FrequencyPenalty,
+    LogitBias,
+    LogitsProcessor,
+    PresencePenalty,
+    RepetitionPenalty,
+)
 from highnoon.inference.speculative.speculative_generation import SpeculativeGenerator
 from highnoon.inference.stateful import StatefulWrapper
 from highnoon.inference.streaming import StreamingGenerator
 
 __all__ = [
+    "FrequencyPenalty",
+    "LogitBias",
+    "LogitsProcessor",
+    "PresencePenalty",
+    "RepetitionPenalty",
     "Sampling",
     "SpeculativeGenerator",
     "StatefulWrapper",

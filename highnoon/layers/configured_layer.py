@@ -45,7 +45,11 @@ class ConfiguredLayer(keras.layers.Layer):
         return layer
 
     def get_config(self) -> dict[str, Any]:
-        arguments = {name: _plain(value) for name, value in self._given_arguments.items()}
+        arguments = {}
+        for name, value in self._given_arguments.items():
+            # An initializer given by its name is described in full, as Keras does it.
+            made = getattr(self, name, None) if isinstance(value, str) else None
+            arguments[name] = _plain(made if hasattr(made, "get_config") else value)
         return {**keras.layers.Layer.get_config(self), **arguments}
 
 
@@ -65,7 +69,7 @@ def _bind(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (np.generic,)):
+    if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]

@@ -43,8 +43,8 @@ class Mixer(ConfiguredLayer):
             return {"sum": ops.zeros((batch_size, width)), "count": ops.zeros((batch_size, 1))}
 
         def step(self, x, cache, index, padding=None):
-            places = index + ops.arange(x.shape[1])
-            seen = ops.ones(x.shape[:2]) if padding is None else ops.cast(places >= padding[:, None], x.dtype)
+            slots = index + ops.arange(x.shape[1])
+            seen = ops.ones(x.shape[:2]) if padding is None else ops.cast(slots >= padding[:, None], x.dtype)
             sums = cache["sum"][:, None] + ops.cumsum(x * seen[..., None], axis=1)
             counts = cache["count"][:, None] + ops.cumsum(seen, axis=1)[..., None]
             new = {"sum": sums[:, -1], "count": counts[:, -1]}

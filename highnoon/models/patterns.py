@@ -38,7 +38,7 @@ from highnoon.models.parts import (
 )
 from highnoon.models.pattern_text import MAX_LAYERS, NAMED_PATTERNS, PartText, split_pattern
 
-__all__ = ["MAX_LAYERS", "NAMED_PATTERNS", "bind_pattern", "parse_pattern"]
+__all__ = ["MAX_LAYERS", "NAMED_PATTERNS", "bind_pattern", "parse_pattern", "require_causal"]
 
 
 def parse_pattern(pattern: str) -> list[tuple[str, str | None]]:
@@ -71,6 +71,20 @@ def bind_pattern(config: ModelConfig) -> list[tuple[BoundPart, BoundPart | None]
         (bind(mixer), bind(feed_forward) if feed_forward else None)
         for mixer, feed_forward in _checked_pairs(config.block_pattern)
     ]
+
+
+def require_causal(config: ModelConfig) -> None:
+    """Checks that no mixer of a model lets a token see later ones.
+
+    Raises:
+        ConfigError: one does.
+    """
+    for mixer, _ in bind_pattern(config):
+        if not mixer.part.is_causal:
+            raise ConfigError(
+                f"the mixer `{mixer.name}` lets tokens see later ones, so a model with it cannot generate; "
+                'use a causal mixer, or pass task="classification", "embedding" or "block_diffusion"'
+            )
 
 
 def _checked_pairs(pattern: str) -> list[tuple[PartText, PartText | None]]:
@@ -111,7 +125,9 @@ def _split_options(text: PartText, cls: type[Part]) -> tuple[dict[str, Any], dic
         field = name if name in cls.fields else ALIASES.get(name, name)
         if name in own_names:
             own[name] = value
-        elif field in cls.fields and field not in fields:
+        elif field in fields:
+            raise ConfigError(f"`{text.name}` has `{field}` twice in a block pattern; write it once")
+        elif field in cls.fields:
             fields[field] = value
         else:
             known = [*own_names, *cls.fields]

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from highnoon.config import ModelConfig
+from highnoon.config import ConfigError, ModelConfig
 from highnoon.layers.report import Report, split_report
 from highnoon.models.parts import BoundPart
 from highnoon.models.patterns import bind_pattern, parse_pattern
@@ -44,7 +44,7 @@ class ReasoningBlock(keras.layers.Layer):
 
     ```python
     import numpy as np
-    from highnoon.config import ModelConfig
+    from highnoon.config import ConfigError, ModelConfig
     from highnoon.models.reasoning_block import ReasoningBlock
 
     block = ReasoningBlock(ModelConfig(embedding_dim=32, block_pattern="attention+moe, attention+mlp"))
@@ -89,6 +89,11 @@ class ReasoningBlock(keras.layers.Layer):
     def _layer(self, bound: BoundPart, index: int, x_shape):
         name = f"pair_{index}_{bound.name}"
         layer = bound.part.build(bound.config, dtype=self.dtype_policy, name=name)
+        if getattr(layer, "is_causal", True) != getattr(bound.part, "is_causal", True):
+            raise ConfigError(
+                f"the part `{bound.name}` and its layer {type(layer).__name__} must have the same "
+                f"`is_causal`; received {bound.part.is_causal} and {layer.is_causal}"
+            )
         layer.build(x_shape)
         return layer
 

@@ -44,7 +44,7 @@ class Registry(Generic[_Class]):
         self._classes: dict[str, _Class] = {}
 
     def register(self, name: str, cls: _Class) -> None:
-        """Gives a class a name; the same class, defined again, takes the place of the earlier one.
+        """Gives a class a name; the same class, defined again, replaces the earlier one.
 
         Raises:
             ConfigError: `name` is no identifier, or another class has it.
@@ -83,6 +83,10 @@ class Registry(Generic[_Class]):
         paths = self._ours | {name: point.value for name, point in self._entry_points().items()}
         return next((name for name, path in paths.items() if path == _path(cls)), None)
 
+    def loaded(self) -> list[str]:
+        """Returns the names whose classes are imported."""
+        return list(self._classes)
+
     def names(self) -> list[str]:
         """Returns all names: ours first, then those of others."""
         return list(dict.fromkeys([*self._ours, *self._classes, *self._entry_points()]))
@@ -94,8 +98,8 @@ class Registry(Generic[_Class]):
         point = self._entry_points().get(name)
         if point is None:
             raise ConfigError(
-                f"{unknown_name(self.kind, name, self.names())} One of another package is known once that "
-                f"package is installed with an entry point in `{self.group}`, or once the module that "
+                f"{unknown_name(self.kind, name, self.names())}; a name of another package is known once "
+                f"that package is installed with an entry point in `{self.group}`, or once the module that "
                 "registers it is imported"
             )
         cls = point.load()

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from highnoon.layers.report import split_report
 from highnoon.testing.gradients import layer_gradients
 
 
@@ -19,7 +20,8 @@ def check_mixer(
 
     Checked are causality, isolation of segments and of batch mates, decoding against the full pass
     with and without left padding, eager against compiled, gradients of every weight, and the way
-    through JSON.
+    through JSON. A mixer that declares `is_causal = False` has no decoding; for it, in place of causality,
+    padding must change no token, and a later token must change an earlier one.
 
     Args:
         mixer: A layer that has not been built; its dtype must be float32.
@@ -46,10 +48,15 @@ def check_mixer(
     _enliven(mixer, random)
     whole = _numpy(mixer(x))
     assert whole.shape == x.shape, f"expected shape {x.shape}; came {whole.shape}"
-    _check_causality(mixer, x, whole, random, tolerance)
+    is_causal = getattr(mixer, "is_causal", True)
+    if is_causal:
+        _check_causality(mixer, x, whole, random, tolerance)
+    else:
+        _check_padding(mixer, x, random, tolerance)
     _check_segments(mixer, x, whole, random, tolerance)
-    _check_decoding(mixer, x, whole, tolerance)
-    _check_left_padding(mixer, x, whole, random, tolerance)
+    if is_causal:
+        _check_decoding(mixer, x, whole, tolerance)
+        _check_left_padding(mixer, x, whole, random, tolerance)
     _check_compiled(mixer, x, whole, random, tolerance)
     _check_config(mixer, x, whole)
 
@@ -62,6 +69,7 @@ def _enliven(mixer: keras.Layer, random: np.random.Generator) -> None:
 
 
 def _numpy(x: Any) -> np.ndarray:
+    x, _ = split_report(x)
     return ops.convert_to_numpy(ops.cast(x, "float32"))
 
 
@@ -82,6 +90,25 @@ def _check_causality(mixer: Any, x: np.ndarray, whole: np.ndarray, random: Any, 
     assert np.abs(_numpy(mixer(x[:, 1:]))[:, 0] - whole[:, 1]).max() > 1e-5, "nothing passes between tokens"
 
 
+def _check_padding(mixer: Any, x: np.ndarray, random: Any, tolerance: float) -> None:
+    """For a mixer that is not causal: what stands at padding is seen by no token, but later tokens are."""
+    time = x.shape[1]
+    end = time - 3
+    segment_ids = np.ones((2, time), "int32")
+    segment_ids[:, end:] = 0
+    y = _numpy(mixer(x, segment_ids=segment_ids))
+    changed = x.copy()
+    changed[:, end:] = random.standard_normal(changed[:, end:].shape)
+    again = _numpy(mixer(changed, segment_ids=segment_ids))
+    _assert_close(again[:, :end], y[:, :end], tolerance, "padding changes tokens")
+    changed = x.copy()
+    changed[:, end - 1] = random.standard_normal(changed[:, end - 1].shape)
+    again = _numpy(mixer(changed, segment_ids=segment_ids))
+    assert np.abs(again[:, : end - 1] - y[:, : end - 1]).max() > 1e-5, (
+        "no earlier output depends on a later token: the mixer is causal and should say so"
+    )
+
+
 def _check_segments(mixer: Any, x: np.ndarray, whole: np.ndarray, random: Any, tolerance: float) -> None:
     time = x.shape[1]
     first, second = time // 3, time - 2
@@ -93,7 +120,9 @@ def _check_segments(mixer: Any, x: np.ndarray, whole: np.ndarray, random: Any, t
     y = _numpy(mixer(x, segment_ids=segment_ids, positions=positions))
     assert np.isfinite(y).all(), "outputs at padding are not finite"
     _assert_close(y[1], whole[1], tolerance, "a batch mate's segments change a row")
-    _assert_close(y[0, :first], whole[0, :first], tolerance, "a later segment changes an earlier one")
+    is_causal = getattr(mixer, "is_causal", True)
+    first_alone = whole[:1, :first] if is_causal else mixer(x[:1, :first])
+    _assert_close(y[:1, :first], first_alone, tolerance, "a later segment changes an earlier one")
     alone = mixer(x[:1, first:second])
     _assert_close(y[:1, first:second], alone, tolerance, "an earlier segment passes into the next")
 

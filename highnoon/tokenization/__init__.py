@@ -1,4 +1,4 @@
-"""Text to ids and back: a trainable byte-level BPE, a byte tokenizer, and published tokenizers."""
+"""Tokenizers: a trainable byte-level BPE, a byte tokenizer, and published ones; chat templates."""
 
 from highnoon.files.former_names import former_names
 from highnoon.tokenization.byte_pair.byte_pair_tokenizer import BytePairTokenizer

@@ -27,7 +27,7 @@ _SPECIAL_IDS = {name: token_id for token_id, name in enumerate(SPECIAL_TOKENS)}
 
 
 class ByteTokenizer(Tokenizer):
-    """One token a byte: id = byte + 7, after the seven special ids.
+    """One token per byte: id = byte + 7, after the seven special ids.
 
     Any text and any bytes round-trip. Its ids are those of an untrained `BytePairTokenizer`, so the
     two share a fingerprint.
@@ -65,10 +65,10 @@ class ByteTokenizer(Tokenizer):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ByteTokenizer:
-        """Returns the tokenizer, after checking that `path` holds the definition of this one.
+        """Returns the tokenizer, after checking that `path` contains the definition of this one.
 
         Raises:
-            TokenizerError: `path` holds no tokenizer or another one.
+            TokenizerError: `path` contains no tokenizer or another one.
         """
         tokenizer, file = cls(), tokenizer_file(path)
         if not file.is_file():

@@ -23,11 +23,11 @@ from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     """Returns the tokenizer in a folder or a `tokenizer.json`, HighNoon's own or a Hugging Face one.
 
-    A HighNoon tokenizer without merges comes back as `ByteTokenizer`, which has the same ids. A chat template
-    that lies beside the file comes along; that of a Hugging Face folder too.
+    A HighNoon tokenizer without merges is returned as `ByteTokenizer`, which has the same ids. A chat
+    template next to the file is loaded too, as is that of a Hugging Face folder.
 
     Raises:
-        TokenizerError: there is no tokenizer at `path`, or one without an end token.
+        TokenizerError: `path` has no tokenizer, or one without an end token.
         ChatTemplateError: the chat template is damaged.
 
     Example:
@@ -42,7 +42,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     """
     file = tokenizer_file(path)
     if not file.is_file():
-        raise TokenizerError(f"no tokenizer at {file}; give a tokenizer.json or the folder that holds one")
+        raise TokenizerError(f"no tokenizer at {file}; give a tokenizer.json or the folder that contains one")
     if reason := damage_of_file(file):
         raise TokenizerError(f"{file} is damaged: {reason} since it was saved; take another copy")
     values = read_definition(file)

@@ -10,11 +10,16 @@ from highnoon.files.former_names import former_names
 _HOMES = {
     "AdaptiveCurriculumScheduler": "curricula.adaptive_curriculum",
     "CheckpointError": "checkpoints.checkpoint",
+    "Classification": "objectives.classification",
     "CurriculumScheduler": "curricula.curriculum",
     "CurriculumStage": "plans.stages",
     "Recipe": "recipes.recipe",
+    "Distillation": "objectives.distillation",
+    "NextToken": "objective",
+    "Objective": "objective",
     "Trainer": "trainer",
     "TrainingPlan": "plans.plan",
+    "register_objective": "objective",
 }
 
 __all__ = [*_HOMES, "create_curriculum_batches"]

@@ -47,7 +47,7 @@ def test_text_is_prepared_inspected_and_counted(texts, tmp_path, capsys):
     assert TokenStore.open(folder).tokenizer.vocab_size == 280
     assert main(["data", "inspect", folder, "--documents", "1"]) == 0
     shown = capsys.readouterr().out
-    assert "land, sea" in shown and "(20% requested)" in shown and "every token" in shown
+    assert "land, sea" in shown and "(20% requested)" in shown and "all tokens" in shown
     assert "--- document 0, land" in shown and "The land, part 0. The land" in shown
     assert main(["data", "stats", folder, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -57,7 +57,7 @@ def test_text_is_prepared_inspected_and_counted(texts, tmp_path, capsys):
     counts = {name: values["documents"] for name, values in figures["domains"].items()}
     assert counts == {"land": 12, "sea": 30}
     assert main(["data", "stats", folder]) == 0
-    assert "bytes a token" in capsys.readouterr().out
+    assert "bytes per token" in capsys.readouterr().out
 
 
 def test_the_same_command_again_changes_nothing(texts, tmp_path):
@@ -226,7 +226,7 @@ def test_what_is_left_out_is_said(tmp_path: pathlib.Path, capsys: pytest.Capture
     assert main(command) == 1
     assert f"{path}:2" in capsys.readouterr().err
     assert main([*command, "--skip-bad"]) == 0
-    said = f"2 left out: not JSON 1 ({path}:2), doubled id 1 ({path}:3)"
+    said = f"2 skipped: not JSON 1 ({path}:2), duplicate id 1 ({path}:3)"
     assert said in capsys.readouterr().out
     assert main(["data", "inspect", str(tmp_path / "out")]) == 0
     assert said in capsys.readouterr().out
@@ -294,7 +294,7 @@ def test_lines_and_kinds_are_read_as_asked(rows, capsys):
     [
         (["--workers", "0"], "`num_workers` must be at least 1"),
         (["--validation-split", "1.5"], "`validation_split`"),
-        (["--output", "taken"], "taken is not empty and holds no tokens (mine.txt)"),
+        (["--output", "taken"], "taken is not empty and has no tokens (mine.txt)"),
         (["--clean", "empty.yaml"], "empty.yaml has no cleaning steps"),
         (["--clean", "bad.yaml"], "bad.yaml is not valid YAML"),
     ],
@@ -335,7 +335,7 @@ def test_statistics_say_what_was_left_out(rows, capsys):
         stream.write("not JSON\n")
     words = ["data", "stats", str(rows), "--text-field", "body", "--skip-bad"]
     assert main(words) == 0
-    assert f"1 left out: not JSON 1 ({rows}:21)" in capsys.readouterr().out
+    assert f"1 skipped: not JSON 1 ({rows}:21)" in capsys.readouterr().out
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["left_out"]["left_out"] == 1
 
@@ -360,4 +360,4 @@ def test_nobody_is_told_to_remove_a_folder_that_holds_no_tokens(tmp_path, capsys
     (tmp_path / "novel.txt").write_text("mine")
     for folder in (tmp_path, tmp_path / "none"):
         assert main(["data", "inspect", str(folder)]) == 1
-        assert "; give a folder that `highnoon data prepare` wrote" in capsys.readouterr().err
+        assert "; use a folder that `highnoon data prepare` wrote" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Mamba: selective state spaces alone."""
+"""Mamba: models of selective state spaces alone."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from highnoon.models.parts.mamba import Mamba
 
 
 def read_state_space(settings: Settings, tied: bool) -> dict[str, Any]:
-    """Returns the fields that both Mambas share; `tied` where the file does not say."""
+    """Returns the fields that both Mambas share; `tied` is the default of `tie_embeddings`."""
     settings.require("hidden_act", "silu")
     settings.require("use_bias", False)
     settings.require("use_conv_bias", True)
     settings.require("rms_norm", True)
-    # What starts a training, or chooses among equal computations, or repeats another setting.
+    # Initialization, choices among equal computations, and repetitions of other settings.
     settings.ignore(
         "time_step_min",
         "time_step_max",

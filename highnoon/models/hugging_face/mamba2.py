@@ -1,4 +1,4 @@
-"""Mamba-2: state space duality alone."""
+"""Mamba-2: models of state space duality alone."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _NO_LIMIT = [0.0, math.inf]
 
 def _read(settings: Settings) -> dict[str, Any]:
     fields = read_state_space(settings, tied=False)
-    # `transformers` gates before the norm whatever `norm_before_gate` says; the chunks' size changes no
-    # result, and the step has no bottleneck here.
+    # `transformers` gates before the norm whatever `norm_before_gate` says, the chunk size changes no
+    # result, and the time step has no bottleneck here.
     settings.ignore("chunk_size", "norm_before_gate", "time_step_rank")
     settings.require(
         "time_step_limit", _NO_LIMIT, [0.0, {"__float__": "Infinity"}], [0.0, None], (0.0, math.inf)

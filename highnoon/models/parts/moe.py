@@ -9,6 +9,7 @@ from keras import ops
 
 from highnoon.config import ModelConfig
 from highnoon.layers import GatedFeedForward, MoELayer, Report
+from highnoon.layers.experts.routers.router_names import router_class
 from highnoon.layers.experts.routing import METRICS
 from highnoon.models.initializers import initializers
 from highnoon.models.parts.part import Activations, FeedForwardPart
@@ -57,7 +58,7 @@ class MixtureOfExperts(FeedForwardPart):
 
     def _parameters(self, config: ModelConfig, num_experts: int) -> int:
         width = config.embedding_dim
-        has_bias = config.router_type in ("sigmoid", "causal_expert_choice")
+        has_bias = router_class(config.router_type).has_bias
         router = (width + has_bias) * config.num_moe_experts
         return router + 3 * width * config.resolved_expert_dim * (num_experts + config.num_shared_experts)
 

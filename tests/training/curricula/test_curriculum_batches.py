@@ -59,11 +59,11 @@ def test_arrays_stay_arrays() -> None:
 @pytest.mark.parametrize(
     "kwargs, error, message",
     [
-        ({"samples": SAMPLES, "labels": [1]}, ValueError, "one label a sample, 10; received 1"),
+        ({"samples": SAMPLES, "labels": [1]}, ValueError, "one label for each of 10 samples; received 1"),
         ({"samples": SAMPLES, "batch_size": 0}, ValueError, "`batch_size`"),
         ({"samples": SAMPLES, "curriculum_indices": [10]}, IndexError, "between 0 and 9"),
         ({"samples": SAMPLES, "curriculum_indices": [-1]}, IndexError, "between 0 and 9"),
-        ({"samples": SAMPLES, "curriculum_indices": [0.5]}, ValueError, "whole numbers"),
+        ({"samples": SAMPLES, "curriculum_indices": [0.5]}, ValueError, "sequence of integers"),
     ],
 )
 def test_bad_arguments_are_named(kwargs: dict, error: type[Exception], message: str) -> None:

@@ -276,3 +276,11 @@ def test_a_key_that_an_option_and_a_word_set_is_refused(write):
         read_recipe(parse(words))
     with pytest.raises(SystemExit):
         parse(["train", write(RUN), "--config", write(RUN)])
+
+
+def test_a_family_has_the_arguments_of_its_class(tmp_path):
+    stage = {"name": "a", "datasets": "x.txt"}
+    recipe = Recipe(model={"family": "mine", "num_gates": 3}, stages=[stage]).with_overrides({"model.lr": 2})
+    assert recipe.model == {"family": "mine", "num_gates": 3, "lr": 2}
+    recipe.save(tmp_path / "recipe.yaml")
+    assert Recipe.load(tmp_path / "recipe.yaml").model == recipe.model

@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from highnoon.config import require_choice, require_count
 from highnoon.data.document import DataError
+from highnoon.data.preparation.derivation_progress import derivation_progress
+from highnoon.data.preparation.tokenize import default_cache_dir
 from highnoon.data.tokens.checked_array import DamagedStoreError
 from highnoon.data.tokens.derived_columns import (
     DERIVED_MANIFEST,
@@ -90,6 +92,8 @@ def derive_columns(
     derivation: Derivation,
     folder: str | os.PathLike[str] | None = None,
     on_progress: OnProgress | None = None,
+    *,
+    show_progress: bool = False,
 ) -> DerivedColumns:
     """Returns derived columns of a store, from disk where they have been computed before.
 
@@ -103,6 +107,7 @@ def derive_columns(
         derivation: What is computed.
         folder: Where columns are kept; None keeps them next to the store.
         on_progress: Called with the windows that are done, and all.
+        show_progress: Show the progress and the time left on standard error.
 
     Raises:
         DataError: `compute` returned other shapes or columns than the derivation says, or a value that is
@@ -129,7 +134,7 @@ def derive_columns(
     ```
     """
     key = derivation.key(store)
-    parent = store.folder.with_name(f"{store.folder.name}.columns") if folder is None else expand_home(folder)
+    parent = columns_folder(store) if folder is None else expand_home(folder)
     path = parent / key
     with name_path(path, FULL_DISK, "free disk space there, or keep the columns in another folder"):
         recover_folder(path)
@@ -142,9 +147,21 @@ def derive_columns(
             found = _open(path)
             if found is None:
                 unfinished = path.with_name(f".{path.name}")
-                _fill(unfinished, key, store, derivation, on_progress)
+                title = f"{store.name}: {', '.join(derivation.columns)}"
+                with derivation_progress(title, is_shown=show_progress) as show:
+                    _fill(unfinished, key, store, derivation, on_progress or show)
                 replace_folder(unfinished, path)
     return found or DerivedColumns(path)
+
+
+def columns_folder(store: TokenStore, cache_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Returns where the derived columns of a store are kept.
+
+    That is next to the store; in the cache if that folder cannot be written.
+    """
+    if os.access(store.folder.parent, os.W_OK):
+        return store.folder.with_name(f"{store.folder.name}.columns")
+    return default_cache_dir(cache_dir) / "columns" / store.fingerprint
 
 
 def _open(path: pathlib.Path) -> DerivedColumns | None:
