@@ -20,9 +20,9 @@ from highnoon.data import (
     prepare,
     tokenize,
 )
+from highnoon.data.bad_records import left_out
 from highnoon.data.cleaning import Length
 from highnoon.data.preparation.tokenize import store_key
-from highnoon.data.bad_records import left_out
 from highnoon.data.records.record_label import record_label
 from highnoon.data.sources.labeled_documents import labeled
 from highnoon.tokenization import ByteTokenizer
