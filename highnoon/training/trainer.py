@@ -98,6 +98,7 @@ class Trainer(TrainerStages):
 
     learner_class: type[Learner] = Learner
 
+    # Long for its arguments alone.
     def __init__(
         self,
         model: keras.Model,
@@ -166,6 +167,7 @@ class Trainer(TrainerStages):
         """The optimizer of the last run; None before one."""
         return None if self._run is None else self._run.learner.optimizer
 
+    # Long for its arguments and their documentation alone.
     @releases_folders
     def train(
         self,
