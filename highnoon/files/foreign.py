@@ -65,7 +65,11 @@ def read_json(
 
 
 def parse_yaml(
-    text: str | bytes, owner: str, expected: type | tuple[type, ...] = dict, max_depth: int = MAX_DEPTH
+    text: str | bytes,
+    owner: str,
+    expected: type | tuple[type, ...] = dict,
+    max_depth: int = MAX_DEPTH,
+    loader: type[BoundedLoader] = BoundedLoader,
 ) -> Any:
     """Returns the value of a YAML text of one document, of which JSON is a part; see `BoundedLoader`.
 
@@ -74,6 +78,7 @@ def parse_yaml(
         owner: Where the text is from, with which an error's message begins.
         expected: The type, or types, that the value must have.
         max_depth: How deep sequences and mappings may be nested.
+        loader: `LocatingLoader` keeps the line of each key.
 
     Raises:
         ForeignDataError: the text is no YAML, holds a tag, type or key that JSON has not, gives a key twice,
@@ -90,8 +95,9 @@ def parse_yaml(
     if len(text) > MAX_YAML_BYTES:
         raise ForeignDataError(f"{owner} has more than {MAX_YAML_BYTES} bytes; expected a smaller text")
     try:
-        loader = BoundedLoader(text if isinstance(text, str) else text.decode("utf-8-sig"), max_depth)
-        value = loader.get_single_data()
+        value = loader(
+            text if isinstance(text, str) else text.decode("utf-8-sig"), max_depth
+        ).get_single_data()
     except UnicodeDecodeError as error:
         raise ForeignDataError(f"{owner} is not UTF-8 text: {error.reason}; save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:
@@ -106,6 +112,7 @@ def read_yaml(
     expected: type | tuple[type, ...] = dict,
     max_depth: int = MAX_DEPTH,
     max_bytes: int = MAX_YAML_BYTES,
+    loader: type[BoundedLoader] = BoundedLoader,
 ) -> Any:
     """Returns the value of a YAML or JSON file; see `parse_yaml`.
 
@@ -113,7 +120,7 @@ def read_yaml(
         ForeignDataError: as `parse_yaml`; `path` is no ordinary file, or has more than `max_bytes` bytes.
         OSError: the file cannot be read.
     """
-    return parse_yaml(_read_bytes(path, max_bytes), str(path), expected, max_depth)
+    return parse_yaml(_read_bytes(path, max_bytes), str(path), expected, max_depth, loader)
 
 
 def read_text(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -73,9 +74,12 @@ class Objective:
 
     Attributes:
         columns: The arrays of a batch by name.
+        alerts_off: Names of alert rules that make no sense for the loss: `high_loss` compares it with that of
+            guessing a token.
     """
 
     columns: Mapping[str, Column] = NEXT_TOKEN_COLUMNS
+    alerts_off: Sequence[str] = ("high_loss",)
 
     def frozen_models(self) -> Mapping[str, keras.Model]:
         """Returns the models that `terms` reads and training never changes, by name; they are not saved."""
@@ -157,6 +161,12 @@ class Objective:
 
 _OBJECTIVES: dict[str, type[Objective]] = {}
 
+# Objectives of this package that are imported, and so registered, when they are first asked for.
+_SHIPPED = {
+    "classification": "highnoon.training.objectives.classification",
+    "distillation": "highnoon.training.objectives.distillation",
+}
+
 
 def register_objective(name: str) -> Callable[[type[Objective]], type[Objective]]:
     """Registers an objective's class under the name that recipes and saved runs use.
@@ -182,6 +192,8 @@ class NextToken(Objective):
     A model with a `loss_terms` method computes the sums itself. Any other model is called with `token_ids`
     and `padding_mask` and must return logits (rows, tokens, vocabulary).
     """
+
+    alerts_off = ()
 
     def weight(self, batch: Mapping[str, Any]) -> Any:
         return ops.sum(batch["loss_weights"])
@@ -236,9 +248,12 @@ def objective_from_config(value: Any) -> Objective:
         dict(value) if isinstance(value, Mapping) else {"name": "next_token" if value is None else value}
     )
     name = described.pop("name", None)
-    if name not in _OBJECTIVES:
+    if isinstance(name, str) and name in _SHIPPED:
+        importlib.import_module(_SHIPPED[name])
+    if not isinstance(name, str) or name not in _OBJECTIVES:
         raise ConfigError(
-            f"`objective` must be an Objective or one of {sorted(_OBJECTIVES)}; received {shown(value)}"
+            f"`objective` must be an Objective or one of {sorted({*_OBJECTIVES, *_SHIPPED})}; received "
+            f"{shown(value)}"
         )
     try:
         return _OBJECTIVES[name].from_config(described)

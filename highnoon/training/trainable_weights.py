@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from highnoon.config import ConfigError, shown
+from highnoon.files.nearest_name import nearest_name
 
 
 def require_patterns(value: Any) -> list[str]:
@@ -57,10 +58,11 @@ class TrainableWeights:
         for pattern in patterns:
             found = [path for path in self._paths if fnmatch.fnmatchcase(path, pattern)]
             if not found:
-                nearest = difflib.get_close_matches(pattern.strip("*"), self._paths, n=1, cutoff=0.0)[0]
+                near = nearest_name(pattern.strip("*"), self._paths)
+                hint = f"the nearest path is {near!r}" if near else f"a path is {self._paths[0]!r}"
                 raise ConfigError(
                     f"`trainable`: the pattern {pattern!r} matches none of the model's {len(self._paths)} "
-                    f"trainable weights; the nearest path is {nearest!r}"
+                    f"trainable weights; {hint}"
                 )
             selected.update(found)
         return [weight for weight, path in zip(self._weights, self._paths, strict=True) if path in selected]
@@ -74,3 +76,20 @@ class TrainableWeights:
         selected = {id(weight) for weight in self.matching(patterns)}
         for weight in self._weights:
             weight.trainable = id(weight) in selected
+
+
+def largest_selection(model: keras.Model, selections: Sequence[Sequence[str] | None]) -> list[keras.Variable]:
+    """Returns the weights of the stage that trains most numbers.
+
+    Args:
+        model: Its weights, all `trainable` flags as the model declares them.
+        selections: The patterns of each stage.
+
+    Raises:
+        ConfigError: a pattern selects no weight.
+    """
+    weights = TrainableWeights(model)
+    return max(
+        (weights.matching(patterns) for patterns in selections),
+        key=lambda selected: sum(math.prod(weight.shape) for weight in selected),
+    )

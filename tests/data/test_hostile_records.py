@@ -170,7 +170,9 @@ def damaged(content: bytes) -> st.SearchStrategy[bytes]:
     )
 
 
-LINES = b"".join(json.dumps({"text": f"record {number}", "id": number}).encode() + b"\n" for number in range(20))
+LINES = b"".join(
+    json.dumps({"text": f"record {number}", "id": number}).encode() + b"\n" for number in range(20)
+)
 
 
 def packed_gzip() -> bytes:

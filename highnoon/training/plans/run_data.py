@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +14,7 @@ import keras
 from highnoon.config import ConfigError, TrainingConfig
 from highnoon.data import (
     DataError,
+    DerivedColumns,
     DocumentSource,
     PackedRows,
     PreparedTokens,
@@ -283,12 +284,15 @@ class RowPreparation:
             return self._streamed(opened.sources)
         return self.packed_stores(opened, self.stores(opened))
 
-    def packed_stores(self, opened: StageSources, stores: Sequence[Any]) -> StageRows:
-        """Returns rows of packed documents of token stores, which may have derived columns.
+    def packed_stores(
+        self, opened: StageSources, stores: Sequence[Any], derived: Sequence[DerivedColumns] | None = None
+    ) -> StageRows:
+        """Returns rows of packed documents of token stores.
 
         Args:
             opened: The stage's sources.
             stores: The store of each.
+            derived: For each store the derived columns that batches get; None for none.
         """
 
         def rows(split: str, weights: list[float] | None) -> PackedRows:
@@ -299,8 +303,24 @@ class RowPreparation:
                 split=split,
                 weights=weights,
                 packing=self.packing,
+                derived=derived,
             )
 
+        return self.split_rows(opened, stores, rows)
+
+    def split_rows(
+        self,
+        opened: StageSources,
+        stores: Sequence[Any],
+        rows: Callable[[str, list[float] | None], Any],
+    ) -> StageRows:
+        """Returns the rows of both splits of token stores.
+
+        Args:
+            opened: The stage's sources.
+            stores: The store of each.
+            rows: Returns the rows of a split, `"train"` or `"validation"`, by the weights of the stores.
+        """
         return StageRows(
             train=rows("train", self.weights(opened, stores)),
             validation=rows("validation", None) if any(s.is_validation.any() for s in stores) else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
@@ -43,3 +44,19 @@ def measure_peak_flops(dtype: str) -> float:
             float(tf.linalg.matmul(matrix, matrix)[0, 0])
             fastest = min(fastest, time.perf_counter() - began)
     return 2.0 * side**3 / fastest
+
+
+def seconds_per_token(model: keras.Model, row_lengths: Iterable[int], num_replicas: int) -> dict[int, float]:
+    """Returns what a token would take if nothing but its products cost time, by row length.
+
+    Args:
+        model: The model; of one whose layers are not known nothing is returned.
+        row_lengths: Tokens in rows.
+        num_replicas: Devices that share the tokens.
+    """
+    flops = {length: flops_per_token(model, length) for length in set(row_lengths)}
+    known = {length: count for length, count in flops.items() if count is not None}
+    if not known:
+        return {}
+    peak = num_replicas * measure_peak_flops(model.compute_dtype)
+    return {length: count / peak for length, count in known.items()}

@@ -19,6 +19,7 @@ from highnoon.training.plans.plan import TrainingPlan
 from highnoon.training.plans.stage_data import StageData
 from highnoon.training.preflight.activation_memory import activation_bytes
 from highnoon.training.preflight.data_checks import StageCheck, check_stage, tokenizer_problems
+from highnoon.training.trainable_weights import largest_selection
 
 _BYTES_OF_TOKEN = 16  # token id, position, segment and loss weight in a batch
 _TIGHT = 0.9  # share of the free memory above which a warning is due
@@ -120,9 +121,9 @@ def preflight(
         tokenizer: The run's tokenizer.
         num_replicas: Devices that share a step, on all machines.
     """
-    weights = list(model.trainable_weights)
+    weights = largest_selection(model, [row.trainable for row in plan.stages])
     gradient = sum(_bytes(weight) for weight in weights)
-    slots = _slot_bytes(model, config)
+    slots = _slot_bytes(model, config, weights)
     averages = gradient if config.ema_momentum is not None else 0
     estimates = [
         (activation_bytes(model, data.config.batch_size, data.config.max_seq_length), data)
@@ -132,7 +133,7 @@ def preflight(
     device, available, local_devices = _device()
     checks = [check_stage(data, row, tokenizer) for data, row in zip(stage_data, plan.stages, strict=True)]
     report = Preflight(
-        parameters=model.count_params(),
+        parameters=num_parameters(model),
         weight_bytes=sum(_bytes(weight) for weight in model.weights),
         gradient_bytes=2 * gradient,
         slot_bytes=slots,
@@ -169,18 +170,31 @@ def require_trainable(model: keras.Model) -> None:
         raise ConfigError(problem)
 
 
-def require_memory(model: keras.Model, config: TrainingConfig, allow_oversize: bool = False) -> None:
-    """Checks, before any data is read, that gradients and the optimizer's slots can fit beside the weights.
+def require_memory(
+    model: keras.Model,
+    config: TrainingConfig,
+    allow_oversize: bool = False,
+    trainable: Sequence[Sequence[str] | None] = (None,),
+) -> None:
+    """Checks, before any data is read, that gradients and the optimizer's slots fit next to the weights.
+
+    Args:
+        model: The model.
+        config: Names the optimizer.
+        allow_oversize: Whether to check nothing.
+        trainable: Patterns of the weights that each stage trains.
 
     Raises:
-        LimitExceededError: they cannot, and `allow_oversize` is false.
+        ConfigError: a pattern selects no weight.
+        LimitExceededError: they do not fit, and `allow_oversize` is false.
     """
-    needed = sum(_bytes(weight) for weight in model.trainable_weights) + _slot_bytes(model, config)
+    weights = largest_selection(model, trainable)
+    needed = sum(_bytes(weight) for weight in weights) + _slot_bytes(model, config, weights)
     device, available, _ = _device()
     if needed > available and not allow_oversize:
         raise LimitExceededError(
-            f"training {model.count_params():,} parameters needs {_size(needed)} for gradients and the slots "
-            f"of {config.optimizer} beside the weights; {device} has {_size(available)} free. Choose a "
+            f"training {num_parameters(model):,} parameters needs {_size(needed)} for gradients and the "
+            f"slots of {config.optimizer} beside the weights; {device} has {_size(available)} free. Choose a "
             "smaller preset or an optimizer with fewer slots, or pass allow_oversize=True"
         )
 
@@ -276,10 +290,10 @@ def _memory_warnings(report: Preflight) -> list[str]:
     ]
 
 
-def _slot_bytes(model: keras.Model, config: TrainingConfig) -> int:
+def _slot_bytes(model: keras.Model, config: TrainingConfig, weights: Sequence[keras.Variable]) -> int:
     """Of an optimizer that is not built, so that nothing is allocated."""
     optimizer = _optimizer(model, config)
-    shapes = [s for weight in model.trainable_weights for s in optimizer.slot_shapes(weight).values()]
+    shapes = [shape for weight in weights for shape in optimizer.slot_shapes(weight).values()]
     return sum(4 * math.prod(shape) for shape in shapes)
 
 
@@ -312,3 +326,8 @@ def _size(count: int) -> str:
 
 def _times(replicas: int) -> str:
     return f", for each of {replicas} replicas here" if replicas > 1 else ""
+
+
+def num_parameters(model: keras.Model) -> int:
+    """Returns the number of values in a model's weights, also of one that was loaded and not called yet."""
+    return sum(math.prod(weight.shape) for weight in model.weights)

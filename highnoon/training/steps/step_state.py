@@ -71,6 +71,10 @@ class StepState:
         """The number that a variable holds; this waits for the step."""
         return self._by_name[name].numpy().item()
 
+    def assign(self, name: str, value: float) -> None:
+        """Sets the number that a variable holds."""
+        self._by_name[name].assign(value)
+
     def start_epoch(self, loss_total: float = 0.0, token_total: float = 0.0) -> None:
         """Sets the epoch's sums: to zero at its start, to saved values on resuming."""
         self._by_name["loss_total"].assign(loss_total)

@@ -18,7 +18,9 @@ from highnoon.data.records.read_options import ReadOptions
 TURNS = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
 
 
-def records_of(folder: pathlib.Path, content: Any, bad: BadRecords | None = None, **options: Any) -> list[Any]:
+def records_of(
+    folder: pathlib.Path, content: Any, bad: BadRecords | None = None, **options: Any
+) -> list[Any]:
     file = folder / "a.json"
     text = content if isinstance(content, (str, bytes)) else json.dumps(content)
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -43,7 +45,9 @@ def records_of(folder: pathlib.Path, content: Any, bad: BadRecords | None = None
         ('\ufeff[\n {"text": "\u00e9"}\n]\n', [{"text": "é"}]),
     ],
 )
-def test_lists_objects_and_columns_are_records(tmp_path: pathlib.Path, content: Any, records: list[Any]) -> None:
+def test_lists_objects_and_columns_are_records(
+    tmp_path: pathlib.Path, content: Any, records: list[Any]
+) -> None:
     assert records_of(tmp_path, content) == records
 
 

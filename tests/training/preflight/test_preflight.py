@@ -22,7 +22,7 @@ def prepared(model, corpus, epochs=1, **options):
     trainer = hn.Trainer(model, **options)
     trainer.add_curriculum_stage("one", datasets=[corpus], epochs=epochs)
     plan = trainer.plan()
-    return trainer, plan, trainer._prepared[1]
+    return trainer, plan, trainer.stage_data()
 
 
 def report(model, corpus, replicas=1, **options):
