@@ -63,8 +63,8 @@ def check_slopes(
             expected = float(np.sum(gradient * direction, dtype="float64"))
             is_equal, slope = _compare(along, middle, direction, expected, tolerance * typical)
             assert is_equal or slope is None, (
-                f"the gradient of {names[number]} has the slope {expected:.4g} along a direction in which the "
-                f"function has {slope:.4g}"
+                f"the gradient of {names[number]} has the slope {expected:.4g} along a direction in which "
+                f"the function has {slope:.4g}"
             )
             num_compared += is_equal
             if num_compared == _NUM_DIRECTIONS:
@@ -80,7 +80,7 @@ def _compare(
     expected: float,
     allowed: float,
 ) -> tuple[bool, float | None]:
-    """Whether the slope is as expected at some step; else the slope on which two steps without a jump agree."""
+    """Whether the slope is as expected at some step; if not, the slope on which two smooth steps agree."""
     smooth: list[float] = []
     for step in _STEPS:
         more, less = along(step * direction), along(-step * direction)
