@@ -50,7 +50,7 @@ class Ranking(Objective):
 
 
 class PairRows:
-    """Pairs of a row and the same row with its tokens sorted, which is the worse one."""
+    """Pairs of a row and a worse one, which has other tokens."""
 
     def __init__(self, rows):
         self._rows = rows
@@ -75,7 +75,7 @@ class PairView:
     def read(self, start, count):
         better = self._view.read(start, count)["token_ids"]
         weight = np.ones(len(better), np.float32)
-        return {"better": better, "worse": np.sort(better, axis=1), "weight": weight}
+        return {"better": better, "worse": worse_than(better), "weight": weight}
 
 
 @register_objective("test/own_distillation")
@@ -107,6 +107,10 @@ class OwnDistillation(Objective):
         return cls(make_teacher())
 
 
+def worse_than(better):
+    return np.where(better > 0, VOCAB - better, 0).astype("int32")
+
+
 def make_ranking():
     return Ranking()
 
@@ -118,10 +122,11 @@ def make_distillation():
 def make_scorer(seed=0):
     keras.utils.set_random_seed(seed)
     ids = keras.Input((None,), dtype="int32", name="token_ids")
-    vectors = keras.layers.Embedding(VOCAB, 8)(ids)
+    vectors = keras.layers.Embedding(
+        VOCAB, 8, embeddings_initializer=keras.initializers.RandomNormal(0.0, 1.0)
+    )(ids)
     mask = ops.expand_dims(ops.cast(ids > 0, "float32"), -1)
-    positions = ops.expand_dims(ops.cast(ops.cumsum(ops.ones_like(ids), axis=1), "float32"), -1)
-    mean = ops.sum(vectors * mask * positions, axis=1) / ops.maximum(ops.sum(mask * positions, axis=1), 1.0)
+    mean = ops.sum(vectors * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
     hidden = keras.layers.Dense(8, activation="tanh")(mean)
     return keras.Model(ids, keras.layers.Dense(1, bias_initializer="ones")(hidden))
 
@@ -130,7 +135,10 @@ def make_language_model(seed):
     keras.utils.set_random_seed(seed)
     ids = keras.Input((None,), dtype="int32", name="token_ids")
     mask = keras.Input((None,), dtype="int32", name="padding_mask")
-    hidden = keras.layers.Embedding(VOCAB, 8)(ids) * ops.expand_dims(ops.cast(mask, "float32"), -1)
+    hidden = keras.layers.Embedding(
+        VOCAB, 8, embeddings_initializer=keras.initializers.RandomNormal(0.0, 1.0)
+    )(ids)
+    hidden = hidden * ops.expand_dims(ops.cast(mask, "float32"), -1)
     hidden = keras.layers.Dense(8, activation="gelu")(hidden)
     return keras.Model({"token_ids": ids, "padding_mask": mask}, keras.layers.Dense(VOCAB)(hidden))
 
@@ -158,7 +166,7 @@ def token_batch():
 
 def pair_batch():
     ids = token_batch()["token_ids"]
-    return {"better": ids, "worse": np.sort(ids, axis=1), "weight": np.ones(8, "float32")}
+    return {"better": ids, "worse": worse_than(ids), "weight": np.ones(8, "float32")}
 
 
 def main():
