@@ -64,10 +64,10 @@ def main(folder: str) -> None:
     """Does the task that `in_other_process` wrote into a folder."""
     path = pathlib.Path(folder)
     job = json.loads((path / _JOB).read_text(encoding="utf-8"))
-    with np.load(path / _BATCH) as arrays:
-        batch = dict(arrays)
-    with np.load(path / _WEIGHTS) as arrays:
-        weights = [arrays[name] for name in arrays.files]
+    with np.load(path / _BATCH) as columns:
+        batch = dict(columns)
+    with np.load(path / _WEIGHTS) as saved:
+        weights = [saved[name] for name in saved.files]
     if job["task"] == "train":
         import tensorflow as tf
 
@@ -88,8 +88,8 @@ def _train(
     from highnoon.testing.objective_runs import train
 
     _take_over(objective, model, batch, weights)
-    gradient, weights = train(objective, model, batch, 4, num_replicas=2)
-    return {"gradient": gradient, "weights": weights}
+    gradient, ends = train(objective, model, batch, 4, num_replicas=2)
+    return {"gradient": gradient, "weights": ends}
 
 
 def _terms(

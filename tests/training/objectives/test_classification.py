@@ -13,7 +13,7 @@ import highnoon as hn
 from highnoon.config import ConfigError
 from highnoon.data import DataError
 from highnoon.models.arrays import load_arrays
-from highnoon.testing.check_objective import check_objective
+from highnoon.testing.check_objective import ObjectiveCase, check_jax, check_objective
 from highnoon.tokenization import ByteTokenizer
 from highnoon.training import Classification
 from highnoon.training.objectives.classifier_inputs import classifier_inputs, gives_probabilities
@@ -294,5 +294,5 @@ def test_classification_passes_the_battery():
 
 
 @pytest.mark.slow
-def test_classification_passes_the_battery_on_replicas_and_jax():
-    check_objective(make_objective, make_probabilities, make_batch())
+def test_classification_is_the_same_under_jax():
+    check_jax(ObjectiveCase(make_objective, make_probabilities, make_batch()))

@@ -13,7 +13,7 @@ import highnoon as hn
 from highnoon.config import ConfigError
 from highnoon.data import PackedRows, derive_columns, open_source, tokenize
 from highnoon.models.arrays import load_arrays
-from highnoon.testing.check_objective import check_objective
+from highnoon.testing.check_objective import ObjectiveCase, check_jax, check_objective
 from highnoon.tokenization import ByteTokenizer
 from highnoon.training import Distillation
 from highnoon.training.frozen_models import weights_hash
@@ -268,5 +268,5 @@ def test_distillation_passes_the_battery():
 
 
 @pytest.mark.slow
-def test_distillation_passes_the_battery_on_replicas_and_jax():
-    check_objective(make_objective, make_plain_model, make_batch(), reloads=False)
+def test_distillation_is_the_same_under_jax():
+    check_jax(ObjectiveCase(make_objective, make_plain_model, make_batch()))
