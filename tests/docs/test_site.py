@@ -79,10 +79,9 @@ def test_extras_of_getting_started_are_those_of_the_package():
 
 
 def one_line_sections(text: str) -> list[str]:
-    """Lines that mkdocstrings prints as plain text, since a section's text must be on the next line, indented."""
-    return [
-        line.strip() for line in text.splitlines() if re.match(rf"\s+(?:{'|'.join(SECTIONS)}): +\S", line)
-    ]
+    """Sections that mkdocstrings prints as plain text: the text must be on the next line, indented."""
+    section = re.compile(rf"\s+(?:{'|'.join(SECTIONS)}): +\S")
+    return [line.strip() for line in text.splitlines() if section.match(line)]
 
 
 def test_sections_of_docstrings_are_rendered():
