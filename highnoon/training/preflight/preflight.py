@@ -199,8 +199,8 @@ def require_memory(
     if needed > available and not allow_oversize:
         raise LimitExceededError(
             f"training {num_parameters(model):,} parameters needs {_size(needed)} for gradients and the "
-            f"slots of {config.optimizer} in addition to the weights; {device} has {_size(available)} free. Choose a "
-            "smaller preset or an optimizer with fewer slots, or pass allow_oversize=True"
+            f"slots of {config.optimizer} in addition to the weights; {device} has {_size(available)} free. "
+            "Choose a smaller preset or an optimizer with fewer slots, or pass allow_oversize=True"
         )
 
 
