@@ -17,8 +17,8 @@ import argparse
 import pathlib
 from typing import Any
 
-from highnoon.cli.data_reading import listed
-from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.cli.data_actions.reading_options import listed
+from highnoon.cli.process.quiet_start import load_tensorflow
 from highnoon.cli.recipe_words import dotted_words
 from highnoon.config import PRESETS, ConfigError, require_path
 from highnoon.training.recipes.check_recipe import check_recipe
