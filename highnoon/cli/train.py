@@ -14,6 +14,7 @@ train together.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -40,6 +41,7 @@ _OPTIONS = (
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "highnoon train [RECIPE] [KEY=VALUE ...] [options]"
     parser.set_defaults(overrides=[])
     parser.add_argument(
         "--config",
@@ -103,6 +105,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="start even if the run exceeds the memory of this machine",
     )
+    keys = ", ".join(field.name for field in dataclasses.fields(Recipe))
+    parser.add_argument_group("keys of a recipe", f"KEY=VALUE, of: {keys}")
     for section in SECTIONS:
         parser.add_argument_group(
             f"{section} fields",
