@@ -15,7 +15,6 @@ import tensorflow as tf
 from highnoon.config import TrainingConfig
 from highnoon.models.arrays import variable_names
 from highnoon.training.checkpoints import snapshot
-from highnoon.training.checkpoints.checkpoint import read_state
 from highnoon.training.objective import Objective, describe_objective
 from highnoon.training.optimizers import make_optimizer
 from highnoon.training.steps.averaged_weights import averaged_weights
@@ -240,8 +239,7 @@ class Learner:
         Raises:
             CheckpointError: it belongs to another model, optimizer or objective.
         """
-        state = read_state(folder)
-        saved = state.get("learner") or {"trainable": None, "slots_since": []}
+        saved = read_learner_state(folder)
         self.select_trainable(saved["trainable"])
         snapshot.restore(
             self.model,
@@ -249,7 +247,7 @@ class Learner:
             self.state,
             folder,
             self._random_states(),
-            state.get("weight_paths"),
+            saved["weight_paths"],
         )
         self.optimizer.set_slots_since(saved["slots_since"])
 
