@@ -53,7 +53,7 @@ def measure_here(name: str, rows: int) -> None:
     from highnoon.training.preflight.activation_memory import activation_bytes
     from highnoon.training.steps.step import TrainStep
 
-    model = hn.HSMN(**{**SHAPE, **CASES[name]})
+    model = hn.LanguageModel(**{**SHAPE, **CASES[name]})
     if name == "checkpointing":
         model.gradient_checkpointing_enable()
     schedule = keras.optimizers.schedules.PolynomialDecay(1e-3, 10)

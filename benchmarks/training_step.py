@@ -34,7 +34,7 @@ Step = Callable[[np.ndarray], float]
 
 
 def highnoon_step(jit_compile: bool | None) -> Step:
-    model = hn.HSMN(
+    model = hn.LanguageModel(
         vocab_size=VOCAB_SIZE,
         embedding_dim=WIDTH,
         num_reasoning_blocks=LAYERS,

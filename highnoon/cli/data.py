@@ -1,4 +1,4 @@
-"""Prepares text once, and shows what it holds.
+"""Tokenizes text once, and shows what it contains.
 
   highnoon data prepare my_texts/ --output prepared/ --vocab-size 8192
   highnoon data inspect prepared/ --documents 3
@@ -6,7 +6,7 @@
   highnoon data contamination my_texts/ --against benchmark.jsonl
   highnoon data replay runs/first --step 1200
 
-A preparation that is stopped or killed goes on when the same command is given again.
+Run the same command again to resume a preparation that was stopped or killed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from highnoon.cli import data_contamination, data_prepare, data_replay
 from highnoon.cli.data_reading import add_reading_options, given_reading_options, open_with_options
 from highnoon.config import require_count, require_path
 
-SUMMARY = "tokenise text into a folder, and look at what is there"
+SUMMARY = "tokenize text into a folder, and inspect it"
 
 ACTIONS: dict[str, Any] = {
     "prepare": data_prepare,
@@ -37,10 +37,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=2,
         metavar="K",
-        help="documents to show, what is only read and not learnt in brackets (default: %(default)s)",
+        help="documents to show, with text that is not supervised in brackets (default: %(default)s)",
     )
     stats = actions.add_parser("stats", help="count documents, bytes, tokens, domains and duplicates")
-    stats.add_argument("source", metavar="DIR|SOURCE", help="a prepared folder, or what `prepare` takes")
+    stats.add_argument("source", metavar="DIR|SOURCE", help="a prepared folder, or a source as for `prepare`")
     stats.add_argument("--json", action="store_true", help="print JSON")
     add_reading_options(stats)
     for name, action in ACTIONS.items():
@@ -75,14 +75,14 @@ def run_inspect(arguments: argparse.Namespace) -> None:
         "key": manifest["key"],
         "format": manifest["version"],
         "tokenizer": manifest["tokenizer"],
-        "documents": f"{len(store):,}, of them {held_out:,} held out ({store.validation_split:.0%} asked)",
+        "documents": f"{len(store):,}, {held_out:,} held out ({store.validation_split:.0%} requested)",
         "tokens": f"{int(store.offsets[-1]):,} of {manifest['token_type']}",
         "domains": ", ".join(store.domain_names),
         "size": f"{sum(manifest['sizes'].values()) / 1e6:,.1f} MB",
-        "learnt": "every token" if store.all_learned is None else "the tokens that learned.bin marks",
+        "supervised": "all tokens" if store.all_supervised is None else "the tokens that learned.bin marks",
     }
     if "left_out" in manifest:
-        facts["left out"] = describe_left_out(manifest["left_out"])
+        facts["skipped"] = describe_left_out(manifest["left_out"])
     for name, value in facts.items():
         print(f"{name:10} {value}")
     console = TerminalConsole()
@@ -95,15 +95,15 @@ def run_inspect(arguments: argparse.Namespace) -> None:
 
 
 def marked_text(store: Any, document: int, most_characters: int = 2000) -> str:
-    """Returns a document's text, what is only read in ⟦brackets⟧, cut where it is long."""
+    """Returns a document's text, truncated, with text that is not supervised in ⟦brackets⟧."""
     from highnoon.data.sources.prepared_tokens import stored_text
 
-    text, stretches, _ = stored_text(store, document)
-    marked, place = "", 0
-    for begin, end in ((0, len(text)),) if stretches is None else stretches:
-        marked += (f"⟦{text[place:begin]}⟧" if place < begin else "") + text[begin:end]
-        place = end
-    marked += f"⟦{text[place:]}⟧" if place < len(text) else ""
+    text, spans, _ = stored_text(store, document)
+    marked, position = "", 0
+    for begin, end in ((0, len(text)),) if spans is None else spans:
+        marked += (f"⟦{text[position:begin]}⟧" if position < begin else "") + text[begin:end]
+        position = end
+    marked += f"⟦{text[position:]}⟧" if position < len(text) else ""
     return marked if len(marked) <= most_characters else f"{marked[:most_characters]} ..."
 
 
@@ -116,7 +116,7 @@ def run_stats(arguments: argparse.Namespace) -> None:
     if is_prepared(arguments.source):
         if given := list(given_reading_options(arguments)):
             raise ValueError(
-                f"{arguments.source} is prepared already, and --{given[0].replace('_', '-')} is "
+                f"{arguments.source} is already prepared, and --{given[0].replace('_', '-')} is "
                 f"for reading text; leave it out"
             )
         store = TokenStore.open(arguments.source)

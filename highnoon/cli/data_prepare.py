@@ -1,11 +1,10 @@
-"""Tokenises sources into folders that runs take as datasets.
+"""Tokenizes sources into folders that runs use as datasets.
 
   highnoon data prepare my_texts/ --output prepared/ --vocab-size 8192
-  highnoon data prepare rows.jsonl --output prepared/ --template '{title}: {body}' --skip-bad
+  highnoon data prepare records.jsonl --output prepared/ --template '{title}: {body}' --skip-bad
 
-A preparation that is stopped or killed goes on when the same command is given again. Several sources make
-one store each, in folders of their names below --output, all with one tokenizer, so that a run can mix them
-by weight.
+A preparation that was stopped or killed is resumed by the same command. Each of several sources becomes one
+store, in a folder of its name below --output, all with one tokenizer, so that a run can mix them by weight.
 """
 
 from __future__ import annotations
@@ -24,15 +23,17 @@ if TYPE_CHECKING:
     from highnoon.data import DocumentSource
     from highnoon.tokenization import Tokenizer
 
-SUMMARY = "tokenise sources into a folder"
+SUMMARY = "tokenize sources into a folder"
 DEFAULT_VOCAB_SIZE = 8192
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="files, folders, globs, dataset names")
-    parser.add_argument("--output", required=True, metavar="DIR", help="new folder, or one to go on in")
+    parser.add_argument("--output", required=True, metavar="DIR", help="new folder, or one to resume")
     tokenizer = parser.add_mutually_exclusive_group()
-    tokenizer.add_argument("--tokenizer", metavar="PATH", help="tokenizer.json, or a folder that holds one")
+    tokenizer.add_argument(
+        "--tokenizer", metavar="PATH", help="tokenizer.json, or a folder that contains one"
+    )
     tokenizer.add_argument(
         "--vocab-size",
         type=int,
@@ -40,15 +41,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="train a tokenizer of N ids on the sources (default: %(default)s)",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes; by default one a core")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="number of processes; by default one for each core"
+    )
     parser.add_argument(
         "--validation-split",
         type=float,
         default=0.1,
         metavar="S",
-        help="share of documents to hold out (default: %(default)s)",
+        help="fraction of documents to hold out (default: %(default)s)",
     )
-    parser.add_argument("--no-check-ids", action="store_true", help="let several rows have one `id`")
+    parser.add_argument(
+        "--no-check-ids", action="store_true", help="accept several records with the same `id`"
+    )
     parser.add_argument("--clean", metavar="FILE", help="YAML list of cleaning steps; the report is printed")
     add_reading_options(parser)
 
@@ -69,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
         for folder in folders:
             _prepare_next(unreported, tokenizer, folder, arguments)
     except DataError:
-        # Where a chain drops everything, its report says why.
+        # If the cleaning steps drop everything, their report says why.
         for source in unreported:
             _report_cleaning(source, is_whole=False)
         raise
@@ -79,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _require_sound(arguments: argparse.Namespace, folders: Sequence[pathlib.Path]) -> None:
-    """Checks before the tokenizer is trained what the preparation would refuse after it."""
+    """Makes the checks of the preparation before the tokenizer is trained."""
     from highnoon.data.preparation.prepare import require_free
     from highnoon.data.preparation.tokenize import require_workers
     from highnoon.data.tokens.splitting import split_threshold
@@ -93,7 +98,7 @@ def _require_sound(arguments: argparse.Namespace, folders: Sequence[pathlib.Path
 def _prepare_next(
     sources: list[DocumentSource], tokenizer: Tokenizer, folder: pathlib.Path, arguments: argparse.Namespace
 ) -> None:
-    """Prepares the first of `sources`, says what came of it, and takes it off the list."""
+    """Prepares the first of `sources`, prints the result, and removes it from the list."""
     from highnoon.data import prepare
     from highnoon.data.bad_records import describe_left_out
 
@@ -115,7 +120,7 @@ def _prepare_next(
 
 
 def _report_cleaning(source: DocumentSource, is_whole: bool = True) -> None:
-    """Prints the report of a cleaned source; where the work is not whole, only one that is there already."""
+    """Prints the report of a cleaned source; of unfinished work, only a report that exists already."""
     from highnoon.data.cleaning import CleanedSource, print_report
 
     if isinstance(source, CleanedSource) and (is_whole or source.is_read):
@@ -129,10 +134,10 @@ def _cleaned(sources: Sequence[DocumentSource], file: str) -> list[DocumentSourc
     try:
         entries = read_yaml(file, expected=object)
     except ForeignDataError as error:
-        raise ValueError(f"{file} is not YAML of cleaning steps: {error}; repair it") from None
+        raise ValueError(f"{file} is not a YAML list of cleaning steps: {error}; fix it") from None
     if not entries:
         raise ValueError(
-            f"{file} holds no cleaning steps; write a list, as in `- step: exact_duplicates`, "
+            f"{file} has no cleaning steps; write a list, as in `- step: exact_duplicates`, "
             f"or leave out --clean"
         )
     steps = from_config(entries)
@@ -140,10 +145,10 @@ def _cleaned(sources: Sequence[DocumentSource], file: str) -> list[DocumentSourc
 
 
 def store_folders(output: pathlib.Path, names: list[str]) -> list[pathlib.Path]:
-    """Returns the folder of each source's store: `output` for one, folders of their names for several.
+    """Returns the folder of each store: `output` for one source, subfolders with their names for several.
 
     Raises:
-        ValueError: two sources would share a folder.
+        ValueError: two sources would be written to one folder.
     """
     if len(names) == 1:
         return [output]
@@ -162,5 +167,5 @@ def _tokenizer(arguments: argparse.Namespace, sources: list[DocumentSource]) -> 
 
     if arguments.tokenizer is not None:
         return load_tokenizer(arguments.tokenizer)
-    print(f"learning a tokenizer of {arguments.vocab_size} ids", file=sys.stderr)
+    print(f"training a tokenizer of {arguments.vocab_size} ids", file=sys.stderr)
     return train_tokenizer(sources, arguments.vocab_size, validation_split=arguments.validation_split)

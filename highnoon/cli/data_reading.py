@@ -1,4 +1,4 @@
-"""The options of `highnoon data` that say how text and rows are read."""
+"""The options of `highnoon data` that say how text and records are read."""
 
 from __future__ import annotations
 
@@ -26,14 +26,18 @@ MAX_TEMPLATE_BYTES = 2**20
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--text-field", metavar="FIELD", help="the field of a row that holds its text")
-    parser.add_argument("--template", metavar="TEXT", help="text with fields of a row in braces")
-    parser.add_argument("--learned-fields", metavar="A,B", help="fields of --template that are learnt")
-    parser.add_argument("--kind", metavar="KIND", help="what rows are: text, chat, instruction, preference")
+    parser.add_argument("--text-field", metavar="FIELD", help="the field of a record that contains its text")
+    parser.add_argument("--template", metavar="TEXT", help="text with fields of a record in braces")
+    parser.add_argument("--learned-fields", metavar="A,B", help="fields of --template that are supervised")
+    parser.add_argument("--kind", metavar="KIND", help="kind of records: text, chat, instruction, preference")
     parser.add_argument("--chat-template", metavar="FILE", help="Jinja template of conversations")
     parser.add_argument("--max-line-bytes", type=int, metavar="N", help="longest line that is read")
-    parser.add_argument("--skip-bad", action="store_true", help="pass over what cannot be read, and count it")
-    parser.add_argument("--split", metavar="HOW", help="how text files are cut: auto, file, line, blank-line")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="skip records that cannot be read, and count them"
+    )
+    parser.add_argument(
+        "--split", metavar="HOW", help="how text files are split: auto, file, line, blank-line"
+    )
     parser.add_argument("--domains", metavar="A,B", help="read these domains only")
 
 
@@ -43,19 +47,19 @@ def listed(names: str) -> list[str]:
 
 
 def given_reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns those of the options that were given, as they were written."""
+    """Returns the options that were given."""
     values = {option: getattr(arguments, option) for option in READING_OPTIONS}
     return {option: value for option, value in values.items() if value is not None and value is not False}
 
 
 def open_with_options(name: str, arguments: argparse.Namespace) -> DocumentSource:
-    """Opens a source as the options of reading say.
+    """Opens a source with the options of reading.
 
     Raises:
-        ConfigError: --domains or --learned-fields without a name.
-        DataError: as `open_source` does.
-        ForeignDataError: the file of --chat-template is no text, or larger than a MiB.
-        OSError: the file of --chat-template cannot be read.
+        ConfigError: If --domains or --learned-fields has no name.
+        DataError: As for `open_source`.
+        ForeignDataError: If the file of --chat-template is not text, or larger than 1 MiB.
+        OSError: If the file of --chat-template cannot be read.
     """
     from highnoon.data import open_source
 

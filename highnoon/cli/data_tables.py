@@ -22,8 +22,8 @@ def _totals(figures: DataStatistics) -> Table:
     table.add_row("bytes of text", f"{figures.num_bytes:,}")
     if figures.tokens is not None:
         table.add_row("tokens", f"{figures.tokens:,}")
-        table.add_row("tokens learnt", f"{figures.learned_tokens:,}")
-        table.add_row("bytes a token", f"{figures.bytes_per_token:.3f}")
+        table.add_row("supervised tokens", f"{figures.supervised_tokens:,}")
+        table.add_row("bytes per token", f"{figures.bytes_per_token:.3f}")
     table.add_row("duplicates", f"{figures.duplicates:,} ({figures.duplicates / figures.documents:.1%})")
     return table
 
@@ -39,7 +39,7 @@ def _lengths(figures: DataStatistics) -> Table:
 
 def _domains(figures: DataStatistics) -> Table:
     columns = list(next(iter(figures.domains.values())))
-    table = Table("domain", *columns, "share of bytes", title="domains", title_justify="left")
+    table = Table("domain", *columns, "fraction of bytes", title="domains", title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     for name, values in figures.domains.items():

@@ -51,7 +51,8 @@ def _show(name: str) -> None:
     print(f"{f'embedding  {config.vocab_size:,} x {config.embedding_dim:,}':56}{parts['embedding']:>16,}")
     print(blocks)
     for bound, (text, count) in zip(block_parts(config), parts["block"], strict=True):
-        print(f"    {f'{text}  ({bound.part.describe(bound.config)})':52}{count:>16,}")
+        sizes = bound.part.describe(bound.config)
+        print(f"    {f'{text}  ({sizes})' if sizes else text:52}{count:>16,}")
     head = "the embedding, transposed" if config.tie_embeddings else "of its own"
     print(f"{f'norm, head ({head})':56}{parts['head']:>16,}")
     print(f"\nto run {_gib(size.bytes_to_run)}, to train {_gib(size.bytes_to_train)}, activations on top")

@@ -54,13 +54,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="files, folders, globs or dataset names for a run of one stage, in place of a recipe's stages",
     )
     parser.add_argument(
-        "--data_dir", "--data-dir", metavar="DIR", help="where datasets are looked for by name"
+        "--data_dir", "--data-dir", metavar="DIR", help="folder of local copies of named datasets"
     )
     parser.add_argument(
         "--domains",
         nargs="+",
         metavar="NAME",
-        help="sub-folders of --data to read, with spaces or commas between",
+        help="sub-folders of --data to read, separated by spaces or commas",
     )
     parser.add_argument(
         "--balance",
@@ -78,7 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="read the first N documents of --data, a prepared folder; an unfinished one has N ready",
     )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=int, metavar="N", help="passes over --data")
+    length.add_argument("--epochs", type=int, metavar="N", help="epochs over --data")
     length.add_argument("--steps", type=int, metavar="N", help="optimizer steps over --data")
     parser.add_argument("--output", metavar="DIR", help="folder for model/, checkpoints/ and logs/")
     parser.add_argument(
@@ -86,20 +86,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=True,
         metavar="CHECKPOINT",
-        help="resume from a checkpoint, or from the highest step in the output folder; with none, start",
+        help="resume from a checkpoint, or from the highest step in the output folder, if any",
     )
-    parser.add_argument("--extend", action="store_true", help="let a resumed run become longer than it began")
+    parser.add_argument("--extend", action="store_true", help="allow a resumed run to be longer than it was")
     parser.add_argument(
-        "--allow-plan-change", action="store_true", help="let a resumed run differ from what it began as"
+        "--allow-plan-change", action="store_true", help="allow a resumed run to differ in any way"
     )
     parser.add_argument(
         "--restore-best",
         action="store_true",
-        help="end with the weights of the lowest held-out loss, not with those of the last step",
+        help="end with the weights of the lowest held-out loss, not of the last step",
     )
-    parser.add_argument("--dry-run", action="store_true", help="check memory, data and plan, and stop there")
+    parser.add_argument("--dry-run", action="store_true", help="check memory, data and plan, and exit")
     parser.add_argument(
-        "--allow-oversize", action="store_true", help="try even what exceeds the memory of this machine"
+        "--allow-oversize",
+        action="store_true",
+        help="start even if the run exceeds the memory of this machine",
     )
     for section in SECTIONS:
         parser.add_argument_group(
@@ -193,7 +195,7 @@ def _refuse_options_of_data(arguments: argparse.Namespace) -> None:
 
 
 def _datasets(arguments: argparse.Namespace) -> list[Any]:
-    """The names of --data, with the options of reading where any were given."""
+    """The names of --data, with the given options of reading."""
     options: dict[str, Any] = {}
     if arguments.domains is not None:
         options["domains"] = listed(",".join(arguments.domains))

@@ -26,7 +26,7 @@ class TrainingConfig:
     Args:
         learning_rate: Peak learning rate.
         batch_size: Rows in one micro-batch on one device.
-        epochs: Passes over a stage's data, unless the stage or `train` says otherwise.
+        epochs: Epochs of a stage, unless the stage or `train` says otherwise.
         warmup_steps: Optimizer steps of linear warm-up; None takes a tenth of the run, at
             most 1000.
         gradient_clip: Largest global norm of the gradient; None does not clip.

@@ -2,7 +2,8 @@
 
 The rooms, from the bottom; each imports only from those above it in this list (an import contract checks it):
 
-- `document`: `Document`, `DocumentSource` and `DataError`. `bad_records`: raises or counts what cannot be used.
+- `document`: `Document`, `DocumentSource` and `DataError`. `bad_records`: raises or counts what cannot be
+  used.
 - `reading`: files, local or remote, to bytes, lines and texts.
 - `records`: records (rows of files) to documents.
 - `formats`: file formats to records. `tokens`: tokenized documents on disk.
@@ -18,7 +19,6 @@ A *record* is a row of a file; a *row*, or packed sequence, is a row of a batch.
 from highnoon.data.bad_records import BadRecords
 from highnoon.data.cleaning import CleanedSource
 from highnoon.data.cleaning.contamination import find_contamination
-from highnoon.data.cleaning.filtered import FilteredSource
 from highnoon.data.document import DataError, Document, DocumentSource, SourceNotFoundError
 from highnoon.data.preparation.derive_columns import Derivation, derive_columns
 from highnoon.data.preparation.prepare import prepare
@@ -27,7 +27,7 @@ from highnoon.data.preparation.train_tokenizer import train_tokenizer
 from highnoon.data.records.preference_pair import PreferencePair
 from highnoon.data.records.read_options import ReadOptions
 from highnoon.data.sequences.classification_rows import ClassificationRows
-from highnoon.data.sequences.mixture import balanced_shares
+from highnoon.data.sequences.mixture import balanced_shares, balanced_weights
 from highnoon.data.sequences.packed_rows import PackedRows
 from highnoon.data.sequences.rows_view import RowsView
 from highnoon.data.sequences.streamed_rows import StreamedRows
@@ -43,13 +43,10 @@ from highnoon.data.sources.tfds_source import TfdsDataset
 from highnoon.data.text_dataset import TextDataset
 from highnoon.data.tokens.derived_columns import DerivedColumn, DerivedColumns
 from highnoon.data.tokens.token_store import TokenStore
-
-# The former name of `BadRecords`.
-BadRows = BadRecords
+from highnoon.files.former_names import former_names
 
 __all__ = [
     "BadRecords",
-    "BadRows",
     "ClassificationRows",
     "CleanedSource",
     "DataError",
@@ -60,7 +57,6 @@ __all__ = [
     "DocumentSource",
     "DomainFolder",
     "Files",
-    "FilteredSource",
     "HuggingFaceDataset",
     "LabeledDocuments",
     "PackedRows",
@@ -75,6 +71,7 @@ __all__ = [
     "TfdsDataset",
     "TokenStore",
     "balanced_shares",
+    "balanced_weights",
     "derive_columns",
     "find_contamination",
     "open_source",
@@ -83,3 +80,5 @@ __all__ = [
     "tokenize",
     "train_tokenizer",
 ]
+
+__getattr__ = former_names(__name__)

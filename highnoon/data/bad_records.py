@@ -1,4 +1,4 @@
-"""What becomes of records, lines and files that cannot be used: the first is an error, or all are counted."""
+"""Records, lines and files that cannot be used: the first raises an error, or all are skipped and counted."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class BadRecordError(DataError):
     """A record, line or file that cannot be used.
 
     Args:
-        message: What was expected, what came, what to do.
-        reason: Its kind in a few words, under which it is counted.
-        location: Where it is: `file:line`, `file record 17` or a file.
+        message: What was expected, what was received, what to do.
+        reason: A few words under which it is counted.
+        location: `file:line`, `file record 17` or a file.
     """
 
     def __init__(self, message: str, reason: str, location: str) -> None:
@@ -27,10 +27,10 @@ class BadRecordError(DataError):
 
 
 class BadRecords:
-    """Raises what is bad, or counts it by reason and keeps its first 20 places.
+    """Raises bad records, or counts them by reason with the first 20 locations of each.
 
     Args:
-        skip: Count instead of raising.
+        skip: Skip and count bad records instead of raising.
 
     Example:
 
@@ -50,15 +50,15 @@ class BadRecords:
 
     @property
     def total(self) -> int:
-        """Records, lines and files that were left out."""
+        """The number of records, lines and files that were skipped."""
         return sum(self._counts.values())
 
     def take(self, error: DataError, location: str = "") -> None:
-        """Raises `error`, or counts it where bad records are skipped.
+        """Raises `error`, or counts it if bad records are skipped.
 
         Args:
-            error: What is wrong; a `BadRecordError` knows its own reason and location.
-            location: Where, for an error that does not say it.
+            error: The error; a `BadRecordError` has its own reason and location.
+            location: The location of any other error.
         """
         if not self.skip:
             raise error
@@ -68,21 +68,21 @@ class BadRecords:
             self.count("unreadable file", location)
 
     def count(self, reason: str, location: str) -> None:
-        """Counts what is left out without being an error, as an empty document is."""
+        """Counts something that is skipped without being an error, such as an empty document."""
         self._counts[reason] = self._counts.get(reason, 0) + 1
         places = self._locations.setdefault(reason, [])
         if len(places) < KEPT_LOCATIONS:
             places.append(location)
 
     def add(self, report: Mapping[str, Any]) -> None:
-        """Counts what the report of a later part of the same reading counts."""
+        """Adds the counts of a report, which covers a later part of the same source."""
         for reason, found in report["reasons"].items():
             self._counts[reason] = self._counts.get(reason, 0) + found["count"]
             places = self._locations.setdefault(reason, [])
             places += found["places"][: KEPT_LOCATIONS - len(places)]
 
     def report(self) -> dict[str, Any]:
-        """Returns `left_out`, how many in all, and `reasons`: for each its `count` and first `places`."""
+        """Returns `left_out`, the total, and `reasons`: for each, `count` and first locations (`places`)."""
         return {
             "left_out": self.total,
             "reasons": {
@@ -93,7 +93,10 @@ class BadRecords:
 
 
 def left_out(source: Any) -> dict[str, Any]:
-    """Returns what the last reading of a source, or of what it filters, left out; empty if nothing."""
+    """Returns the report of what the last reading of a source skipped, or of the source that it wraps.
+
+    It is empty if nothing was skipped.
+    """
     while source is not None:
         bad_records = getattr(source, "bad_records", None)
         if bad_records is not None:
@@ -103,15 +106,15 @@ def left_out(source: Any) -> dict[str, Any]:
 
 
 def reason_for_nothing(source: Any) -> str:
-    """Returns what an error adds where a source gave no document: what was left out, in brackets."""
+    """Returns the end of an error about a source without documents: what was skipped, in parentheses."""
     report = left_out(source)
     return f" ({describe_left_out(report)})" if report else ""
 
 
 def describe_left_out(report: Mapping[str, Any]) -> str:
-    """Returns one line for a person, such as `3 left out: not JSON 2 (a.jsonl:3, a.jsonl:9), ...`."""
+    """Returns one readable line, such as `3 skipped: not JSON 2 (a.jsonl:3, a.jsonl:9), ...`."""
     reasons = []
     for reason, found in report["reasons"].items():
         more = ", ..." if found["count"] > _SHOWN_LOCATIONS else ""
         reasons.append(f"{reason} {found['count']:,} ({', '.join(found['places'][:_SHOWN_LOCATIONS])}{more})")
-    return f"{report['left_out']:,} left out: {', '.join(reasons)}"
+    return f"{report['left_out']:,} skipped: {', '.join(reasons)}"

@@ -1,4 +1,4 @@
-"""One document, the error of all of data, and what every source of documents promises."""
+"""A document, the base class of document sources, and the errors of the data package."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 
 class DataError(ValueError):
-    """Data that is missing, damaged or too small, or a request that does not fit it."""
+    """Data that is missing, damaged or too small, or an option that does not fit it."""
 
 
 class SourceNotFoundError(DataError):
-    """A name, path or glob that stands for no data."""
+    """A name, path or glob that matches no data."""
 
 
 # Spans of characters (start, stop), in order and without overlap.
@@ -23,16 +23,16 @@ Spans = tuple[tuple[int, int], ...]
 
 @dataclasses.dataclass(frozen=True, init=False)
 class Document:
-    """A text, and where it comes from.
+    """A text and its origin.
 
     Args:
-        text: The document itself, never empty.
-        source: The file, collection or module that it was read from.
+        text: The text, never empty.
+        source: The file, dataset or module that it was read from.
         id: Its name or number within `source`.
-        domain: The kind of text it is, `"default"` where nothing says.
+        domain: The kind of text; `"default"` if not specified.
         supervised: Spans of characters `(start, stop)` whose tokens count in the loss, in order and without
-            overlap; the other characters are context only. None supervises the whole text. The token that ends
-            the document is supervised if the last span reaches the end of the text.
+            overlap; the other characters are context only. None supervises the whole text. The token that
+            ends the document is supervised if the last span reaches the end of the text.
         marks: Spans of characters that a chat template wrote and that become single tokens if the tokenizer
             has them as special tokens, in order and without overlap.
         label: The class of the document, for a classifier; None if it has none.
@@ -82,13 +82,13 @@ class SupervisedText(NamedTuple):
 
 
 class DocumentSource(abc.ABC):
-    """Documents in a fixed order.
+    """Base class of sources: documents in a fixed order.
 
-    A subclass sets `name` and gives `documents` and `_describe`, which feeds into the hash all that
-    decides the documents: the bytes of the files and the way they are cut.
+    A subclass sets `name` and implements `documents` and `_describe`. `_describe` adds everything that
+    determines the documents to the hash: the bytes of the files and the way they are split.
 
-    `is_streamed` asks a run to read the source forward while it trains, and to keep no tokens. Where
-    `has_labels`, every document has a label, and its tokens are stored with it.
+    `is_streamed` tells a run to read the source during training and to store no tokens. If `has_labels`,
+    every document has a label, which is stored with its tokens.
     """
 
     name: str
@@ -101,10 +101,10 @@ class DocumentSource(abc.ABC):
 
     @abc.abstractmethod
     def _describe(self, digest: hashlib.blake2b) -> None:
-        """Updates `digest` with everything that decides the documents."""
+        """Updates `digest` with everything that determines the documents."""
 
     def fingerprint(self) -> str:
-        """Returns a hex hash of the content: a changed byte is another fingerprint, a moved file is not."""
+        """Returns a hex hash of the content: a changed byte changes it, moving a file does not."""
         digest = hashlib.blake2b(type(self).__name__.encode(), digest_size=16)
         self._describe(digest)
         return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Text and a tokenizer as one object: what the training guide hands to a Trainer."""
+"""Text and a tokenizer as one object."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from highnoon.tokenization import Tokenizer
 
 
 class TextDataset:
-    """Documents cut into rows of at most `max_length` tokens.
+    """Documents packed into rows of `max_length` tokens.
 
-    A Trainer takes it as one of a stage's `datasets`: it then reads `source`, and tokenises and packs with
-    the run's own tokenizer and row length. By itself it gives batches of the training side of the split;
-    `len(dataset)` is the number of rows an epoch.
+    Pass it to a Trainer as one of a stage's `datasets`: the Trainer then reads `source` and uses the run's
+    own tokenizer and row length. Used directly, it yields batches of the training split; `len(dataset)` is
+    the number of rows per epoch.
 
     Args:
-        source: Where the documents come from.
-        tokenizer: Turns text into ids; may be None where only a Trainer reads the dataset.
-        max_length: Tokens of a row.
-        cache_dir: Where tokens are kept, see `tokenize`.
+        source: The source of the documents.
+        tokenizer: The tokenizer; may be None if only a Trainer reads the dataset.
+        max_length: Tokens per row.
+        cache_dir: The token cache, see `tokenize`.
 
     Example:
 
@@ -67,17 +67,17 @@ class TextDataset:
         split: str = "auto",
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> TextDataset:
-        """Returns a dataset of text and JSON-lines files.
+        """Returns a dataset of files of text or records.
 
         Args:
             paths: A file, a glob, a folder of domains, or a list of files and globs.
-            tokenizer: Turns text into ids.
-            max_length: Tokens of a row.
-            split: How text files are cut into documents: `"auto"`, `"file"`, `"line"`, `"blank-line"`.
-            cache_dir: Where tokens are kept, see `tokenize`.
+            tokenizer: The tokenizer.
+            max_length: Tokens per row.
+            split: How text files are split into documents: `"auto"`, `"file"`, `"line"` or `"blank-line"`.
+            cache_dir: The token cache, see `tokenize`.
 
         Raises:
-            DataError: a path is missing, or a glob matches nothing.
+            DataError: If a path is missing or a glob matches nothing.
         """
         is_folder = isinstance(paths, (str, os.PathLike)) and os.path.isdir(paths)
         source = open_source(paths, split=split) if is_folder else Files(paths, split)
@@ -92,38 +92,38 @@ class TextDataset:
         max_length: int = 2048,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> TextDataset:
-        """Returns a dataset of the Hugging Face hub.
+        """Returns a dataset from the Hugging Face hub.
 
         Args:
             name: `org/name`, `org/name:configuration`, a folder that `save_to_disk` wrote, or one of the
                 documented short names, such as `"pile"`.
-            split: Which of its splits; `"train[:1%]"` takes a part.
-            tokenizer: Turns text into ids.
-            max_length: Tokens of a row.
-            cache_dir: Where tokens are kept, see `tokenize`.
+            split: The split to read; `"train[:1%]"` reads a part of it.
+            tokenizer: The tokenizer.
+            max_length: Tokens per row.
+            cache_dir: The token cache, see `tokenize`.
 
         Raises:
-            ImportError: the extra `hf` is not installed.
-            DataError: it cannot be opened, or has no column of text.
+            ImportError: If the extra `hf` is not installed.
+            DataError: If the dataset cannot be opened or has no text column.
         """
         hub_name = next((hub for names, hub in ALIASES.items() if name in names), name)
         return cls(HuggingFaceDataset(hub_name, split), tokenizer, max_length, cache_dir)
 
     @functools.cached_property
     def rows(self) -> PackedRows:
-        """The training side, packed; tokenised on first use."""
+        """The packed rows of the training split; tokenized on first use."""
         if self.tokenizer is None:
-            raise DataError(f"{self.name} has no tokenizer to make rows with; give `tokenizer=`")
+            raise DataError(f"{self.name} has no tokenizer; pass `tokenizer=`")
         return PackedRows(tokenize(self.source, self.tokenizer, self._cache_dir), self.max_length)
 
     def __len__(self) -> int:
         return self.rows.view(0).num_rows
 
     def batches(self, batch_size: int = 8, epoch: int = 0) -> Iterator[Batch]:
-        """Yields an epoch's batches, the last perhaps smaller; see "A batch" in docs/architecture.md.
+        """Yields the batches of an epoch; the last may be smaller. See "A batch" in docs/architecture.md.
 
         Raises:
-            DataError: `batch_size` is below 1, or there is no tokenizer.
+            DataError: If `batch_size` is below 1 or there is no tokenizer.
         """
         if batch_size < 1:
             raise DataError(f"`batch_size` must be at least 1; received {batch_size}")

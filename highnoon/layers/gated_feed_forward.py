@@ -22,8 +22,11 @@ class GatedFeedForward(ConfiguredLayer):
         kernel_initializer: Of the gate and up kernels.
         output_initializer: Of the down kernel; None takes `kernel_initializer`.
 
-    Inputs: x (.., d).
-    Returns: (.., d).
+    Inputs:
+        x (.., d).
+
+    Returns:
+        (.., d).
 
     Raises:
         ValueError: `hidden_dim` is below 1.

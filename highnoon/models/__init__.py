@@ -1,5 +1,6 @@
 """From a configuration to a `keras.Model`: block patterns and their parts, families, saving, loading."""
 
+from highnoon.files.former_names import former_names
 from highnoon.models.backbone import ReasoningBackbone
 from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.create import create_model
@@ -10,12 +11,8 @@ from highnoon.models.parts import register_part
 from highnoon.models.saving import ModelFolderError, save_model
 from highnoon.models.upcycling import upcycle
 
-HSMN = HSMNLanguageModel = LanguageModel
-
 __all__ = [
-    "HSMN",
     "Family",
-    "HSMNLanguageModel",
     "LanguageModel",
     "LimitExceededError",
     "ModelFolderError",
@@ -30,3 +27,5 @@ __all__ = [
     "save_model",
     "upcycle",
 ]
+
+__getattr__ = former_names(__name__)

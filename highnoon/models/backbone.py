@@ -28,6 +28,7 @@ class ReasoningBackbone(Backbone):
         dtype: A dtype policy, such as `"mixed_bfloat16"`; None for Keras's own.
         name: The model's name.
         trainable: Whether the weights are trained.
+        config: A `ModelConfig`, in place of its fields.
         **fields: The fields of `highnoon.config.ModelConfig`.
 
     Inputs:
@@ -53,8 +54,19 @@ class ReasoningBackbone(Backbone):
     ```
     """
 
-    def __init__(self, dtype=None, name: str | None = None, trainable: bool = True, **fields) -> None:
-        config = ModelConfig(**fields)
+    def __init__(
+        self,
+        dtype=None,
+        name: str | None = None,
+        trainable: bool = True,
+        *,
+        config: ModelConfig | None = None,
+        **fields,
+    ) -> None:
+        if config is None:
+            config = ModelConfig(**fields)
+        elif fields:
+            raise ValueError(f"give `config` or its fields; received `config` and {', '.join(fields)}")
         embedding_initializer = initializers(config)["kernel_initializer"]
         self.token_embedding = keras.layers.ReversibleEmbedding(
             config.vocab_size,

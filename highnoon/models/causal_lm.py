@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from contextlib import AbstractContextManager
 from functools import partial
@@ -26,15 +25,14 @@ from highnoon.models.retracing import retraces_when_changed
 class LanguageModel(keras_hub.models.CausalLM):
     """A causal language model of reasoning blocks. It is built when it is constructed.
 
-    `HSMN` and `HSMNLanguageModel` are other names of this class.
-
     Args:
         vocab_size: Number of token ids.
         embedding_dim: Width of the residual stream.
         max_seq_length: Longest sequence, in tokens, that the model supports.
         num_reasoning_blocks: Number of times that `block_pattern` is repeated.
         block_pattern: The residual pairs of one block, see `highnoon.models.patterns`.
-        backbone: A `ReasoningBackbone` to wrap; then no field of it is given.
+        backbone: A `ReasoningBackbone` to wrap, in place of its fields.
+        config: A `ModelConfig`, in place of its fields.
         preprocessor: A KerasHub preprocessor for `fit`; None takes ready batches.
         training_config: The `TrainingConfig` that is saved with the model.
         tokenizer: The tokenizer that is saved with the model.
@@ -60,9 +58,9 @@ class LanguageModel(keras_hub.models.CausalLM):
 
     ```python
     import numpy as np
-    from highnoon import HSMN
+    from highnoon import LanguageModel
 
-    model = HSMN(vocab_size=50, embedding_dim=32, num_reasoning_blocks=1)
+    model = LanguageModel(vocab_size=50, embedding_dim=32, num_reasoning_blocks=1)
     logits = model(np.array([[2, 7, 9]]), training=False)
     ```
     """
@@ -79,6 +77,7 @@ class LanguageModel(keras_hub.models.CausalLM):
         block_pattern: str | None = None,
         *,
         backbone: ReasoningBackbone | None = None,
+        config: ModelConfig | None = None,
         preprocessor: Any = None,
         training_config: TrainingConfig | None = None,
         tokenizer: Any = None,
@@ -94,14 +93,17 @@ class LanguageModel(keras_hub.models.CausalLM):
             "block_pattern": block_pattern,
         }
         given = {key: value for key, value in given.items() if value is not None}
-        if backbone is None:
-            config = dataclasses.replace(_HSMN_DEFAULTS, **given)
-            config = override(Config(model=config), **fields).model
-            backbone = ReasoningBackbone(dtype=dtype, **config.to_dict())
-        elif given or fields:
+        whole = "backbone" if backbone is not None else "config"
+        if (backbone is not None or config is not None) and (given or fields):
             raise ValueError(
-                f"a backbone has its own {', '.join([*given, *fields])}; give a backbone or its fields"
+                f"a {whole} has its own {', '.join([*given, *fields])}; give a {whole} or its fields"
             )
+        if backbone is None:
+            if config is None:
+                config = override(Config(model=_DEFAULTS), **given, **fields).model
+            backbone = ReasoningBackbone(dtype=dtype, config=config)
+        elif config is not None:
+            raise ValueError("a backbone has its own configuration; give a backbone or `config`")
         self.backbone = backbone
         self.preprocessor = preprocessor
         super().__init__(inputs=backbone.input, outputs=self._logits(backbone.output), name=name)
@@ -265,6 +267,7 @@ class LanguageModel(keras_hub.models.CausalLM):
         stop_sequences=None,
         tokenizer=None,
         seed: int | None = None,
+        logits_processors=None,
     ):
         """Continues a prompt; see `highnoon.inference.generation.generate`."""
         from highnoon.inference.generation import generate
@@ -280,6 +283,7 @@ class LanguageModel(keras_hub.models.CausalLM):
             stop_sequences=stop_sequences,
             tokenizer=tokenizer,
             seed=seed,
+            logits_processors=logits_processors,
         )
 
     def generate_batch(
@@ -315,7 +319,7 @@ class LanguageModel(keras_hub.models.CausalLM):
         return {**super().get_config(), "training_config": training}
 
 
-_HSMN_DEFAULTS = ModelConfig(vocab_size=32000, embedding_dim=768, num_reasoning_blocks=4)
+_DEFAULTS = ModelConfig(vocab_size=32000, embedding_dim=768, num_reasoning_blocks=4)
 _INPUTS = ("token_ids", "padding_mask", "segment_ids", "positions")
 _WEIGHTS_SUFFIX = ".weights.h5"
 

@@ -72,7 +72,7 @@ def create_model(
         require_causal(config.model)
     require_memory(config.model, allow_oversize)
     return LanguageModel(
-        **config.model.to_dict(),
+        config=config.model,
         dtype=resolve_dtype(dtype),
         training_config=config.training if carries_training else None,
     )

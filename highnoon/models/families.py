@@ -107,7 +107,10 @@ class Family:
         """
         model = self.model_class.from_config(_with_dtype(description["config"], dtype))
         if not model.built and description.get("build"):
-            model.build_from_config(_with_tuples(description["build"]))
+            # The scope that a call opens, in which the saved weights were named.
+            with keras.name_scope(model.name):
+                model.build_from_config(_with_tuples(description["build"]))
+            model.built = True
         apply_layer_changes(model, description)
         return model
 

@@ -27,7 +27,7 @@ class LanguageModelFamily(Family):
     def create(self, dtype: Any = "auto", allow_oversize: bool = False, **fields: Any) -> LanguageModel:
         config = override(Config(), **fields)
         require_memory(config.model, allow_oversize)
-        return self.model_class(**config.model.to_dict(), dtype=resolve_dtype(dtype))
+        return self.model_class(config=config.model, dtype=resolve_dtype(dtype))
 
     def describe(self, model: keras.Model) -> dict[str, Any]:
         description = {
@@ -51,7 +51,7 @@ class LanguageModelFamily(Family):
     def make(self, description: dict[str, Any], dtype: Any = "auto") -> LanguageModel:
         training = description.get("training")
         model = self.model_class(
-            **ModelConfig(**description["model"]).to_dict(),
+            config=ModelConfig(**description["model"]),
             dtype=dtype_of_changes(description) or resolve_dtype(dtype),
             training_config=TrainingConfig.of_model(training) if training else None,
         )

@@ -73,7 +73,7 @@ def upcycle(
     ).model
     _require_same_stack(model.config, config)
     sparse = LanguageModel(
-        **config.to_dict(),
+        config=config,
         dtype=model.backbone.dtype_policy,
         training_config=model.training_config,
         tokenizer=model.tokenizer,

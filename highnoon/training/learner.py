@@ -223,7 +223,11 @@ class Learner:
             self.optimizer,
             self.state,
             tokenizer,
-            {**(state or {}), "learner": learner},
+            {
+                **(state or {}),
+                "learner": learner,
+                "weight_paths": [weight.path for weight in self.model.weights],
+            },
             trained_weights,
             self._random_states(),
         )
@@ -234,9 +238,17 @@ class Learner:
         Raises:
             CheckpointError: it belongs to another model, optimizer or objective.
         """
-        saved = read_state(folder).get("learner") or {"trainable": None, "slots_since": []}
+        state = read_state(folder)
+        saved = state.get("learner") or {"trainable": None, "slots_since": []}
         self.select_trainable(saved["trainable"])
-        snapshot.restore(self.model, self.optimizer, self.state, folder, self._random_states())
+        snapshot.restore(
+            self.model,
+            self.optimizer,
+            self.state,
+            folder,
+            self._random_states(),
+            state.get("weight_paths"),
+        )
         self.optimizer.set_slots_since(saved["slots_since"])
 
     def _step_of(self, objective: Objective) -> TrainStep:

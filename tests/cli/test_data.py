@@ -47,7 +47,7 @@ def test_text_is_prepared_inspected_and_counted(texts, tmp_path, capsys):
     assert TokenStore.open(folder).tokenizer.vocab_size == 280
     assert main(["data", "inspect", folder, "--documents", "1"]) == 0
     shown = capsys.readouterr().out
-    assert "land, sea" in shown and "(20% asked)" in shown and "every token" in shown
+    assert "land, sea" in shown and "(20% asked)" in shown and "all tokens" in shown
     assert "--- document 0, land" in shown and "The land, part 0. The land" in shown
     assert main(["data", "stats", folder, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -57,7 +57,7 @@ def test_text_is_prepared_inspected_and_counted(texts, tmp_path, capsys):
     counts = {name: values["documents"] for name, values in figures["domains"].items()}
     assert counts == {"land": 12, "sea": 30}
     assert main(["data", "stats", folder]) == 0
-    assert "bytes a token" in capsys.readouterr().out
+    assert "bytes per token" in capsys.readouterr().out
 
 
 def test_the_same_command_again_changes_nothing(texts, tmp_path):
@@ -97,7 +97,7 @@ def test_statistics_of_text_need_no_tokens(texts, capsys):
     assert figures["documents"] == 42 and figures["duplicates"] == 21
     assert figures["lengths"]["100"] == max(path.stat().st_size for path in texts.rglob("*.txt"))
     assert main(["data", "stats", str(texts)]) == 0
-    assert "share of bytes" in capsys.readouterr().out
+    assert "fraction of bytes" in capsys.readouterr().out
 
 
 def test_options_of_reading_are_refused_for_a_prepared_folder(texts, tmp_path, capsys):
@@ -197,7 +197,11 @@ def test_a_step_of_a_run_is_shown(
     capsys.readouterr()
     assert main(["data", "replay", "out", "--step", "2", "--rows", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "step 2: stage `train`, epoch" in printed and "--- row 1 of 2" in printed and "learnt (" in printed
+    assert (
+        "step 2: stage `train`, epoch" in printed
+        and "--- row 1 of 2" in printed
+        and "supervised (" in printed
+    )
     assert main(["data", "replay", "out", "--step", "2", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["rows"]) == 2
     assert main(["data", "replay", "out", "--step", "9"]) == 1
@@ -222,7 +226,7 @@ def test_what_is_left_out_is_said(tmp_path: pathlib.Path, capsys: pytest.Capture
     assert main(command) == 1
     assert f"{path}:2" in capsys.readouterr().err
     assert main([*command, "--skip-bad"]) == 0
-    said = f"2 left out: not JSON 1 ({path}:2), doubled id 1 ({path}:3)"
+    said = f"2 skipped: not JSON 1 ({path}:2), duplicate id 1 ({path}:3)"
     assert said in capsys.readouterr().out
     assert main(["data", "inspect", str(tmp_path / "out")]) == 0
     assert said in capsys.readouterr().out
@@ -290,8 +294,8 @@ def test_lines_and_kinds_are_read_as_asked(rows, capsys):
     [
         (["--workers", "0"], "`num_workers` must be at least 1"),
         (["--validation-split", "1.5"], "`validation_split`"),
-        (["--output", "taken"], "taken is not empty and holds no tokens (mine.txt)"),
-        (["--clean", "empty.yaml"], "empty.yaml holds no cleaning steps"),
+        (["--output", "taken"], "taken is not empty and has no tokens (mine.txt)"),
+        (["--clean", "empty.yaml"], "empty.yaml has no cleaning steps"),
         (["--clean", "bad.yaml"], "bad.yaml is not valid YAML"),
     ],
 )
@@ -331,7 +335,7 @@ def test_statistics_say_what_was_left_out(rows, capsys):
         stream.write("not JSON\n")
     words = ["data", "stats", str(rows), "--text-field", "body", "--skip-bad"]
     assert main(words) == 0
-    assert f"1 left out: not JSON 1 ({rows}:21)" in capsys.readouterr().out
+    assert f"1 skipped: not JSON 1 ({rows}:21)" in capsys.readouterr().out
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["left_out"]["left_out"] == 1
 
@@ -356,4 +360,4 @@ def test_nobody_is_told_to_remove_a_folder_that_holds_no_tokens(tmp_path, capsys
     (tmp_path / "novel.txt").write_text("mine")
     for folder in (tmp_path, tmp_path / "none"):
         assert main(["data", "inspect", str(folder)]) == 1
-        assert "; give a folder that `highnoon data prepare` wrote" in capsys.readouterr().err
+        assert "; use a folder that `highnoon data prepare` wrote" in capsys.readouterr().err

@@ -45,7 +45,7 @@ def test_a_flipped_bit_in_the_cache_is_named_and_made_again(source, tmp_path, na
     store = tokenize(source, ByteTokenizer(), tmp_path / "cache")
     whole = (store.folder / name).read_bytes()
     flip(store.folder / name)
-    with pytest.warns(UserWarning, match=f"making the cached tokens of .* again: .*{name}"):
+    with pytest.warns(UserWarning, match=f"writing the cached tokens of .* again: .*{name}"):
         again = tokenize(source, ByteTokenizer(), tmp_path / "cache")
     assert (again.folder / name).read_bytes() == whole
     assert [path.name for path in again.folder.parent.iterdir()] == [again.folder.name]
@@ -55,7 +55,7 @@ def test_a_flipped_bit_in_the_cache_is_named_and_made_again(source, tmp_path, na
 def test_a_flipped_bit_in_a_prepared_folder_is_refused_with_what_mends_it(source, tmp_path, name):
     folder = prepare(source, ByteTokenizer(), tmp_path / "prepared", num_workers=1).folder
     flip(folder / name)
-    words = f"{name}.*remove .*prepared and make it .*highnoon data prepare"
+    words = f"{name}.*remove .*prepared and create it .*highnoon data prepare"
     with pytest.raises(DamagedStoreError, match=words):
         store = TokenStore.open(folder)
         PackedRows([store], row_length=8).view(0).read(0, 200)
@@ -89,7 +89,7 @@ def test_a_domain_that_has_no_name_is_damage_in_a_store_without_hashes(source, t
     del manifest["hashes"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     np.full(len(TEXTS), 9, "<u2").tofile(folder / "domains.bin")
-    with pytest.raises(DamagedStoreError, match="a domain beyond the 1 that there are"):
+    with pytest.raises(DamagedStoreError, match="a domain index of 1 or more"):
         TokenStore.open(folder)
 
 
@@ -102,7 +102,7 @@ def test_a_large_cache_is_checked_by_block_when_it_is_read(source, tmp_path, mon
     flip(store.folder / "tokens.bin", byte=2 * int(store.offsets[20]))
     store = tokenize(source, ByteTokenizer(), tmp_path / "cache")
     assert store.text(3) == TEXTS[3]
-    with pytest.raises(DamagedStoreError, match="tokens.bin is damaged: of its bytes .* some have changed"):
+    with pytest.raises(DamagedStoreError, match="tokens.bin is damaged: some of its bytes .* have changed"):
         store.tokens(20)
     assert store.text(39) == TEXTS[39]
 
@@ -130,9 +130,9 @@ def test_damaged_unfinished_work_is_started_again_in_the_cache_and_refused_in_a_
     (unfinished,) = (tmp_path / "cache" / "tokens").iterdir()
     for folder in (tmp_path / "prepared", unfinished):
         flip(folder / name, byte=-3 if name != "progress.json" else 20)
-    with pytest.raises(DataError, match="remove .*prepared and prepare anew"):
+    with pytest.raises(DataError, match="remove .*prepared and prepare again"):
         prepare(source, ByteTokenizer(), tmp_path / "prepared", num_workers=1)
-    with pytest.warns(UserWarning, match="starting again with tokens that are damaged"):
+    with pytest.warns(UserWarning, match="the tokens of an earlier call are damaged; starting again"):
         store = tokenize(source, ByteTokenizer(), tmp_path / "cache", num_workers=1)
     assert [store.text(number) for number in range(len(store))] == TEXTS
 

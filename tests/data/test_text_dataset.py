@@ -52,7 +52,7 @@ def test_without_a_tokenizer_it_has_a_source_but_no_rows(folder: pathlib.Path) -
     dataset = TextDataset.from_files([f"{folder}/a.txt"])
     assert dataset.max_length == 2048 and dataset.tokenizer is None
     assert len(list(dataset.source.documents())) == 1
-    with pytest.raises(DataError, match="give `tokenizer=`"):
+    with pytest.raises(DataError, match="pass `tokenizer=`"):
         len(dataset)
 
 

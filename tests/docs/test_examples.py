@@ -31,9 +31,9 @@ def run_example(tmp_path, monkeypatch, capsys):
 def saved_model(tmp_path) -> str:
     """A folder in the form of Hugging Face, whose tokenizer knows the marks of conversations."""
     import highnoon as hn
-    from highnoon.tokenization import QWTTextTokenizer
+    from highnoon.tokenization import BytePairTokenizer
 
-    tokenizer = QWTTextTokenizer(300).train_from_texts(
+    tokenizer = BytePairTokenizer(300).train_from_texts(
         ["The sun stands at noon over house 7."] * 9, chat_marks=["<|im_end|>", "<|im_start|>"]
     )
     model = hn.create_model(
@@ -89,9 +89,26 @@ def test_a_saved_model_is_finetuned_on_chats_continued_and_exported(run_example,
     assert (tmp_path / "continued" / "generation_config.json").is_file()
 
 
+@pytest.mark.slow
+def test_a_mixer_of_ones_own_trains_and_keeps_the_protocol(run_example):
+    from highnoon.config import ModelConfig
+    from highnoon.models.parts import PARTS
+    from highnoon.testing.check_mixer import check_mixer
+
+    printed = run_example("custom_mixer.py", "--data", "*.txt", "--steps", "2")
+    assert "step 1/2" in printed and "The " in printed
+    check_mixer(PARTS["decaying_sum"]().build(ModelConfig()), width=16)
+
+
+@pytest.mark.slow
+def test_an_objective_of_ones_own_trains(run_example):
+    printed = run_example("custom_objective.py", "--data", "*.txt", "--steps", "2", "--gamma", "1")
+    assert "'focal/cross_entropy'" in printed
+
+
 def test_examples_are_short():
     lengths = {script.name: len(script.read_text().splitlines()) for script in EXAMPLES.glob("*.py")}
-    assert lengths and max(lengths.values()) <= 52, lengths
+    assert len(lengths) >= 8 and max(lengths.values()) <= 70, lengths
 
 
 def test_every_example_is_tested():

@@ -196,8 +196,8 @@ def test_the_three_names_are_one_class_with_the_documented_defaults(monkeypatch)
     assert HSMN is HSMNLanguageModel is LanguageModel
     made = {}
 
-    def record(self, dtype=None, **fields):
-        made.update(fields)
+    def record(self, dtype=None, config=None):
+        made.update(config.to_dict())
         raise RuntimeError("seen")
 
     monkeypatch.setattr(ReasoningBackbone, "__init__", record)

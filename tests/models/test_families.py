@@ -46,7 +46,7 @@ def package(tmp_path, monkeypatch) -> pathlib.Path:
     information.mkdir(parents=True)
     (folder / "bigram_package.py").write_text(SOURCE)
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: bigram_package\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[highnoon.families]\nbigram = bigram_package:Bigram\n")
+    (information / "entry_points.txt").write_text("[highnoon.families]\ntwo_layers = bigram_package:Bigram\n")
     monkeypatch.setattr(FAMILIES, "_classes", dict(FAMILIES._classes))
     monkeypatch.syspath_prepend(folder)
     yield folder
@@ -54,11 +54,11 @@ def package(tmp_path, monkeypatch) -> pathlib.Path:
 
 
 def test_a_family_of_an_installed_package_is_created_saved_and_loaded_in_another_process(package, tmp_path):
-    model = hn.create_model("bigram", vocab_size=50)
+    model = hn.create_model("two_layers", vocab_size=50)
     expected = np.asarray(model(IDS))
     folder = hn.save_model(model, tmp_path / "model")
     description = json.loads((folder / "config.json").read_text())
-    assert description["family"] == "bigram" and "bigram_package" not in json.dumps(description)
+    assert description["family"] == "two_layers" and "bigram_package" not in json.dumps(description)
     again = hn.load_model(folder)
     assert type(again) is type(model) and again is not model
     np.testing.assert_array_equal(again(IDS), expected)
@@ -82,20 +82,20 @@ def test_a_family_of_an_installed_package_is_created_saved_and_loaded_in_another
 
 
 def test_a_folder_of_a_family_that_is_not_known_says_what_to_do(package, tmp_path, monkeypatch):
-    model = hn.create_model("bigram", vocab_size=50)
+    model = hn.create_model("two_layers", vocab_size=50)
     model(IDS)
     folder = hn.save_model(model, tmp_path / "model")
     monkeypatch.setattr(FAMILIES, "_classes", {})
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(package)])
     with pytest.raises(
-        ModelFolderError, match="no model family `bigram`.*entry point in `highnoon.families`"
+        ModelFolderError, match="no model family `two_layers`.*entry point in `highnoon.families`"
     ) as caught:
         hn.load_model(folder)
     assert "\n" not in str(caught.value)
 
 
 def test_nothing_is_imported_that_a_folder_names(package, tmp_path):
-    model = hn.create_model("bigram", vocab_size=50)
+    model = hn.create_model("two_layers", vocab_size=50)
     model(IDS)
     file = hn.save_model(model, tmp_path / "model") / "config.json"
     (tmp_path / "model" / "manifest.json").unlink()
@@ -124,7 +124,7 @@ def test_a_family_resumes_with_the_bits_of_a_run_that_was_not_stopped(package, t
 
     def new_model():
         keras.utils.set_random_seed(3)
-        model = hn.create_model("bigram", vocab_size=300)
+        model = hn.create_model("two_layers", vocab_size=300)
         model(IDS)
         return model
 

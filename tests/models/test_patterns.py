@@ -73,7 +73,26 @@ def test_a_pattern_of_any_size_or_type_is_refused_in_one_line(pattern, words):
     message.encode()
 
 
-_PIECES = st.sampled_from([*MIXERS, "mlp", "moe", *NAMED_PATTERNS, "+", ",", ", ", " ", "\n", "\0", "\ud800"])
+_PIECES = st.sampled_from(
+    [
+        *MIXERS,
+        "mlp",
+        "moe",
+        *NAMED_PATTERNS,
+        "+",
+        ",",
+        ", ",
+        " ",
+        "\n",
+        "\0",
+        "\ud800",
+        "(",
+        ")",
+        "(state_dim=",
+        "8",
+        "=",
+    ]
+)
 
 
 @settings(max_examples=500, deadline=None, database=None, derandomize=True)

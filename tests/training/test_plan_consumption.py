@@ -254,7 +254,7 @@ def test_a_stream_that_became_another_is_not_gone_on_with(
         trained(9, resume_from=True, extend=True)
     with pytest.raises(hn.training.CheckpointError, match="is not what the run"):
         Replay("checkpoints").step(1)
-    with pytest.warns(UserWarning, match="1 left out: not JSON 1"):
+    with pytest.warns(UserWarning, match="1 skipped: not JSON 1"):
         trained(40)
 
 

@@ -1,30 +1,30 @@
-"""Texts that are written in another alphabet."""
+"""Drops texts that are written in another alphabet."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from highnoon.data.cleaning.scripts import ALPHABETS, count_letters
-from highnoon.data.cleaning.step import StatelessStep, Verdict, require_shares
+from highnoon.data.cleaning.step import StatelessStep, Verdict, require_fractions
 from highnoon.data.document import DataError, Document
 from highnoon.files.nearest_name import unknown_name
 
 
 @dataclasses.dataclass(frozen=True)
 class AlphabetShare(StatelessStep):
-    """Drops texts too few of whose letters belong to an alphabet.
+    """Drops texts in which too few letters belong to an alphabet.
 
-    A letter belongs to the script in whose Unicode blocks it lies; digits, signs, marks and whitespace are
-    not counted, and a text without letters is kept. This tells alphabets apart, not languages: French is
-    as Latin as English.
+    A letter belongs to a script by its Unicode block; digits, punctuation, marks and whitespace are not
+    counted, and a text without letters is kept. This distinguishes alphabets, not languages: French and
+    English are both Latin.
 
     Args:
         alphabet: A script (`"latin"`, `"cyrillic"`, `"han"`, ...), `"japanese"` (Han, Hiragana and
             Katakana) or `"korean"` (Hangul and Han).
-        least: Least share of the letters, in [0, 1].
+        least: Minimum fraction of the letters, in [0, 1].
 
     Raises:
-        DataError: an unknown alphabet, or `least` out of range.
+        DataError: If the alphabet is unknown, or `least` is out of range.
 
     Example:
 
@@ -39,7 +39,7 @@ class AlphabetShare(StatelessStep):
     least: float = 0.8
 
     def __post_init__(self) -> None:
-        require_shares({"least": self.least})
+        require_fractions({"least": self.least})
         if not isinstance(self.alphabet, str) or self.alphabet not in ALPHABETS:
             raise DataError(unknown_name("alphabet", self.alphabet, ALPHABETS))
 

@@ -1,4 +1,4 @@
-"""The runs of words of some texts, to be found again in others."""
+"""An index of the word n-grams of some texts, to find them in other texts."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from highnoon.config import require_count
 from highnoon.data.cleaning.word_ngrams import Hashes, hash_ngrams, hash_words, split_words, word_pattern
 from highnoon.data.document import DataError, Document
 
-# A shorter text says little by itself: it counts only where it is the whole of another.
+# A shorter example counts only if it equals a complete text.
 SHORTEST_SOUGHT_WORDS = 8
-# Rows of the filter for each run, or up to twice as many: one in eight others passes it at most, and is
+# Slots of the filter per n-gram, or up to twice as many: at most one in eight other n-grams passes it, and is
 # then looked up.
-_FILTER_ROWS = 8
-_MOST_FILTER_ROWS = 1 << 28
+_FILTER_SLOTS = 8
+_MOST_FILTER_SLOTS = 1 << 28
 
 
 @dataclasses.dataclass(frozen=True)
 class Overlap:
-    """A run of words in a text that an example holds too.
+    """An n-gram that a text and an example have in common.
 
     Args:
-        example: Number of the example in the index.
-        example_span: First and last but one character of the run in the example.
-        word: Place of the run's first word in the text.
-        num_words: Its length.
+        example: Index of the example.
+        example_span: Start and stop of the n-gram in the example, in characters.
+        word: Index of the first word of the n-gram in the text.
+        num_words: Words of the n-gram.
     """
 
     example: int
@@ -38,19 +38,19 @@ class Overlap:
 
 
 class BenchmarkIndex:
-    """Every run of `n` words of some examples, as sorted 64-bit hashes.
+    """All n-grams of `n` words of some examples, as sorted 64-bit hashes.
 
-    A run takes 20 bytes, its place in a filter 8 to 16 more; twice that while the index is made. Hashes are
-    taken at their word: among a trillion runs looked up in a benchmark of ten million, about one in two
-    such searches finds one that is not there.
+    An n-gram takes 20 bytes and 8 to 16 more in a filter; twice that while the index is built. Hashes are not
+    verified: a search for a trillion n-grams in a benchmark of ten million finds a false match in about one
+    of two cases.
 
     Args:
-        name: What reports call the examples.
-        examples: They, read once.
-        n: Words of a run, at least 2. An example of fewer words is one run of its own length.
+        name: The name of the examples in reports.
+        examples: The examples, read once.
+        n: Words of an n-gram, at least 2. An example of fewer words is one n-gram of its own length.
 
     Raises:
-        DataError: `n` is out of range.
+        DataError: If `n` is out of range.
     """
 
     def __init__(self, name: str, examples: Iterable[Document], n: int) -> None:
@@ -64,49 +64,49 @@ class BenchmarkIndex:
             if not len(words):
                 continue
             size = min(n, len(words))
-            parts.setdefault(size, []).append(_runs(document.text, words, size, len(self.labels)))
+            parts.setdefault(size, []).append(_ngrams(document.text, words, size, len(self.labels)))
             self.labels.append((document.source, document.id))
-        self._runs = {
-            size: _Runs(*map(np.concatenate, zip(*parts.pop(size), strict=True))) for size in sorted(parts)
+        self._ngrams = {
+            size: _Ngrams(*map(np.concatenate, zip(*parts.pop(size), strict=True))) for size in sorted(parts)
         }
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def require_words(self) -> BenchmarkIndex:
-        """Returns itself.
+        """Returns the index itself.
 
         Raises:
-            DataError: no example has a word.
+            DataError: If no example has a word.
         """
         if not self.labels:
-            raise DataError(f"{self.name} holds no words to look for; give a source of texts")
+            raise DataError(f"{self.name} has no words to search for; use a source with text")
         return self
 
     def holds(self, text: str) -> bool:
-        """Whether the text shares a run with any example."""
+        """Returns whether the text has an n-gram in common with any example."""
         return bool(self.find(text))
 
     def find(self, text: str) -> list[Overlap]:
-        """Returns the first run that the text shares with each example that it shares any with."""
+        """Returns the first common n-gram for each example that has one in common with the text."""
         return self.find_hashed(hash_words(split_words(text)))
 
     def find_hashed(self, words: Hashes) -> list[Overlap]:
-        """As `find`, of the hashes of a text's words."""
+        """Does the same as `find`, from the hashes of a text's words."""
         found: dict[int, Overlap] = {}
-        for size, runs in self._runs.items():
+        for size, ngrams in self._ngrams.items():
             if size < SHORTEST_SOUGHT_WORDS and size < self.n and size != len(words):
                 continue
-            places, rows = runs.find(hash_ngrams(words, size))
-            for place, row in zip(places.tolist(), rows.tolist(), strict=True):
-                example = int(runs.examples[row])
-                span = (int(runs.starts[row]), int(runs.stops[row]))
-                found.setdefault(example, Overlap(example, span, place, size))
+            positions, entries = ngrams.find(hash_ngrams(words, size))
+            for position, entry in zip(positions.tolist(), entries.tolist(), strict=True):
+                example = int(ngrams.examples[entry])
+                span = (int(ngrams.starts[entry]), int(ngrams.stops[entry]))
+                found.setdefault(example, Overlap(example, span, position, size))
         return list(found.values())
 
 
-class _Runs:
-    """Runs of one length: their hashes in order, with the example and the characters of each."""
+class _Ngrams:
+    """N-grams of one length: their sorted hashes, with the example and the characters of each."""
 
     def __init__(
         self, hashes: Hashes, examples: npt.NDArray, starts: npt.NDArray, stops: npt.NDArray
@@ -114,24 +114,24 @@ class _Runs:
         order = np.argsort(hashes, kind="stable")
         self.hashes = hashes[order]
         self.examples, self.starts, self.stops = examples[order], starts[order], stops[order]
-        rows = min(1 << (len(hashes) * _FILTER_ROWS - 1).bit_length(), _MOST_FILTER_ROWS)
-        self._mask = np.uint64(rows - 1)
-        self._filter = np.zeros(rows, bool)
+        slots = min(1 << (len(hashes) * _FILTER_SLOTS - 1).bit_length(), _MOST_FILTER_SLOTS)
+        self._mask = np.uint64(slots - 1)
+        self._filter = np.zeros(slots, bool)
         self._filter[self.hashes & self._mask] = True
 
     def find(self, hashes: Hashes) -> tuple[npt.NDArray, npt.NDArray]:
-        """The places in `hashes` of those that are here, and their rows; a place for each of several."""
-        places = np.flatnonzero(self._filter[hashes & self._mask])
-        if not len(places):
-            return places, places
-        first = np.searchsorted(self.hashes, hashes[places], "left")
-        counts = np.searchsorted(self.hashes, hashes[places], "right") - first
+        """Returns the positions in `hashes` of known n-grams, and their entries; repeated for several."""
+        positions = np.flatnonzero(self._filter[hashes & self._mask])
+        if not len(positions):
+            return positions, positions
+        first = np.searchsorted(self.hashes, hashes[positions], "left")
+        counts = np.searchsorted(self.hashes, hashes[positions], "right") - first
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return np.repeat(places, counts), np.repeat(first, counts) + within
+        return np.repeat(positions, counts), np.repeat(first, counts) + within
 
 
-def _runs(text: str, words: Hashes, size: int, example: int) -> tuple[npt.NDArray, ...]:
-    """Hashes, example, first and last but one character of each run of `size` words."""
+def _ngrams(text: str, words: Hashes, size: int, example: int) -> tuple[npt.NDArray, ...]:
+    """Returns the hash, example, start and stop of each n-gram of `size` words."""
     hashes = hash_ngrams(words, size)
     spans = np.array([match.span() for match in word_pattern(text).finditer(text)], np.uint32)
     return (hashes, np.full(len(hashes), example, np.uint32), spans[: len(hashes), 0], spans[size - 1 :, 1])

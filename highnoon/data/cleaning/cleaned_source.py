@@ -1,4 +1,4 @@
-"""The documents of a source that pass a chain of steps, with an account of those that do not."""
+"""A source whose documents pass a chain of cleaning steps, with a report of those that do not."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from highnoon.data.document import Document, DocumentSource
 
 
 class CleanedSource(DocumentSource):
-    """What steps leave of another source, in its order.
+    """The documents of another source that pass all steps, in its order.
 
-    Each document passes the steps one after another until one drops it. So a step sees only what those
-    before it left: put the cheap ones first, and duplicates after what changes texts.
+    Each document passes the steps one after another until one drops it. A step sees only what the previous
+    steps kept: put cheap steps first, and duplicates after steps that change texts.
 
     Args:
-        source: What is cleaned.
-        steps: The chain; none keeps everything.
+        source: The source to clean.
+        steps: The steps, in order; none keeps everything.
         num_examples: How many documents to name in the report for each reason.
 
     Example:
@@ -63,15 +63,15 @@ class CleanedSource(DocumentSource):
 
     @property
     def is_read(self) -> bool:
-        """Whether all documents have been read once, so that `report` has only to tell."""
+        """Whether all documents have been read once, so that `report` returns at once."""
         return self._report is not None
 
     def report(self) -> dict[str, Any]:
-        """Returns what became of the documents; reads them all if that has not been done yet.
+        """Returns the report; reads all documents first if they have not been read yet.
 
-        `read`, `kept` and `dropped` hold `documents` and `bytes`. `steps` has an entry for each step: its
-        name and options, and under `dropped` and `changed` for each reason `documents`, `bytes` as they
-        came to the step, and `examples`, the first few with `source` and `id`. JSON can hold all of it.
+        `read`, `kept` and `dropped` have `documents` and `bytes`. `steps` has an entry for each step: its
+        name and options, and in `dropped` and `changed` for each reason `documents`, `bytes` (before the
+        step) and `examples`, the first few with `source` and `id`. All values are JSON values.
         """
         if self._report is None:
             collections.deque(self.documents(), maxlen=0)

@@ -1,4 +1,4 @@
-"""Whether a model would train on what it is to be measured by."""
+"""Finds benchmark examples and held-out documents in training data."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ def find_contamination(
     validation_split: float = 0.1,
     num_examples: int = 3,
 ) -> dict[str, Any]:
-    """Returns which examples of benchmarks, and of the held-out documents, are in what would be trained on.
+    """Returns which examples of benchmarks, and which held-out documents, are in the training documents.
 
-    An example is contaminated if a training document holds the same run of `n` words. Words are runs of
-    letters and digits, casefolded, and single characters of Chinese and Japanese; punctuation and spaces
-    do not count. An example of fewer words is sought as a whole, one of fewer than eight only as the whole
-    of a training document.
+    An example is contaminated if a training document has an n-gram of `n` words in common with it. Words are
+    runs of letters and digits, casefolded, and single Chinese and Japanese characters; punctuation and spaces
+    are ignored. An example of fewer words must match completely, and one of fewer than eight words must equal
+    a complete training document.
 
-    The runs of the benchmarks and of the held-out side are kept in memory, at most 36 bytes a word of them.
-    The training documents are read once, one at a time, and only those that the split trains on; for the
-    held-out side the source is read a second time.
+    The n-grams of the benchmarks and of the held-out documents are in memory, at most 36 bytes per word. The
+    training documents are read once, one at a time; for the held-out documents the source is read a second
+    time.
 
     Args:
-        train: What would be trained on: a source, or its name as `open_source` takes it.
-        others: Benchmarks, likewise; each of their documents is an example.
-        n: Words of a run, at least 2.
-        validation_split: Share of `train` that is held out, as `tokenize` takes it, in [0, 1).
-        num_examples: How many contaminated examples of each benchmark to show.
+        train: The training data: a source, or its name for `open_source`.
+        others: Benchmarks: sources, or their names; each of their documents is an example.
+        n: Words of an n-gram, at least 2.
+        validation_split: Fraction of `train` that is held out, as in `tokenize`, in [0, 1).
+        num_examples: How many contaminated examples of each benchmark to return.
 
     Returns:
-        JSON-able: `train` with its name and what was read of it, `n`, and for each of `benchmarks` the
-        number of its examples, of those that are contaminated, their share, the number of training
-        documents that hold any of it, and `found`: the first contaminated examples, each with source, id
-        and characters (`start`, `stop`) on both sides and the words that they share.
+        JSON values: `train` with its name and counts, `n`, and for each of `benchmarks` the number of its
+        examples, of contaminated examples, their fraction (`share`), the number of training documents with a
+        match, and `found`: the first contaminated examples, each with source, id and characters (`start`,
+        `stop`) on both sides and the words in common.
 
     Raises:
-        DataError: a source cannot be read, a benchmark holds no words, or an argument is out of range.
+        DataError: If a source cannot be read, a benchmark has no words, or an argument is out of range.
 
-    Brown et al. (2020), "Language Models are Few-Shot Learners", appendix C. They choose n by benchmark,
-    between 8 and 13, leave out runs that occur more than ten times, and cut the passages out of the
-    training documents; here n is one number, frequent runs count, and `NotIn` drops whole documents.
+    Brown et al. (2020), "Language Models are Few-Shot Learners", appendix C. They choose n per benchmark,
+    between 8 and 13, ignore n-grams that occur more than ten times, and remove the passages from the training
+    documents; here n is one number, frequent n-grams count, and `NotIn` drops complete documents.
 
     Example:
 
@@ -103,7 +103,7 @@ def report_contamination(
     num_examples: int = 3,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Prints and returns what `find_contamination` finds; `console` None takes the standard output."""
+    """Prints and returns the result of `find_contamination`; `console` None uses the standard output."""
     report = find_contamination(train, others, n, validation_split, num_examples)
     console = console or TerminalConsole()
     trained = report["train"]
@@ -111,11 +111,11 @@ def report_contamination(
         "benchmark",
         title_justify="left",
         title=plain_text(
-            f"Runs of {n} words that {trained['source']} shares "
+            f"Runs of {n} words in common with {trained['source']} "
             f"({trained['documents']:,} documents, {trained['words']:,} words)"
         ),
     )
-    for heading in ("examples", "contaminated", "share", "training documents"):
+    for heading in ("examples", "contaminated", "fraction", "training documents"):
         table.add_column(heading, justify="right")
     for entry in report["benchmarks"]:
         table.add_row(
@@ -138,7 +138,7 @@ def report_contamination(
 
 @dataclasses.dataclass
 class _Search:
-    """One benchmark, and what was found of it so far."""
+    """A benchmark, and its matches so far."""
 
     index: BenchmarkIndex
     num_examples: int

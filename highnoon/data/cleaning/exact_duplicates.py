@@ -1,4 +1,4 @@
-"""Texts that came before."""
+"""Drops exact duplicates."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from highnoon.data.tokens.splitting import split_hash
 
 @dataclasses.dataclass(frozen=True)
 class ExactDuplicates(Step):
-    """Drops texts that differ from an earlier one in case and whitespace only; the first stays.
+    """Drops texts that differ from an earlier one only in case and whitespace; the first is kept.
 
-    A 64-bit hash of each text that stays is kept in memory, about 100 bytes a document. Among a billion
-    documents there are 0.03 pairs to be expected that share a hash by chance.
+    A 64-bit hash of each kept text is stored in memory, about 100 bytes per document. Among a billion
+    documents, 0.03 pairs are expected to have the same hash by chance.
     """
 
     reason = "duplicate"
@@ -23,15 +23,15 @@ class ExactDuplicates(Step):
         seen: set[int] = set()
 
         def judge(document: Document) -> Verdict:
-            place = duplicate_hash(document.text)
-            if place in seen:
+            hashed = duplicate_hash(document.text)
+            if hashed in seen:
                 return self.reason
-            seen.add(place)
+            seen.add(hashed)
             return None
 
         return judge
 
 
 def duplicate_hash(text: str) -> int:
-    """Returns the 64-bit hash that texts share which differ in case and whitespace only."""
+    """Returns a 64-bit hash that ignores case and whitespace."""
     return split_hash("".join(text.split()).casefold())

@@ -1,4 +1,4 @@
-"""Cleaning steps as plain data."""
+"""Creates cleaning steps from plain data."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ STEPS: dict[str, type[Step]] = {
 
 
 def from_config(entries: Iterable[Mapping[str, Any]]) -> list[Step]:
-    """Returns the steps that a list of mappings, as YAML or JSON gives it, describes.
+    """Returns the steps that a list of mappings, from YAML or JSON, describes.
 
     Args:
-        entries: For each step `step`, its name, and its options.
+        entries: For each step, a mapping of `step`, its name, and its options.
 
     Raises:
-        DataError: `entries` is no list, an entry is no mapping, lacks `step` or names none, lacks an option
-            that the step needs, or an option is out of range.
-        ConfigError: an unknown option.
+        DataError: If `entries` is not a list, an entry is not a mapping, lacks `step` or names an unknown
+            step, lacks a required option, or an option is out of range.
+        ConfigError: If an option is unknown.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Texts in other languages (extra `clean`)."""
+"""Drops texts in other languages (extra `clean`)."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ import importlib.metadata
 from typing import Any
 
 from highnoon.config import require_count, require_texts
-from highnoon.data.cleaning.step import StatelessStep, Verdict, require_shares
+from highnoon.data.cleaning.step import StatelessStep, Verdict, require_fractions
 from highnoon.data.document import DataError, Document
 
 
 @dataclasses.dataclass(frozen=True)
 class Language(StatelessStep):
-    """Drops texts that the classifier of `py3langid` does not take for one of some languages.
+    """Drops texts that the classifier of `py3langid` does not assign to one of some languages.
 
-    The classifier knows about 100 languages and needs no network. It errs on texts of a few words, on
-    mixtures and on code, and is sure of itself when it does: drop short texts first, and look at the
-    report's examples before trusting it with a language that has close kin.
+    The classifier knows about 100 languages and needs no network access. It makes confident mistakes on texts
+    of a few words, on mixtures and on code: drop short texts first, and check the examples in the report
+    before using it to separate similar languages.
 
     Args:
         languages: ISO 639-1 codes of the languages to keep, as `("en", "de")`.
-        least: Least probability of the language found, in [0, 1].
-        max_characters: How much of a text's beginning to look at.
+        least: Minimum probability of the detected language, in [0, 1].
+        max_characters: How many characters at the beginning of a text to classify.
 
     Raises:
-        ImportError: the extra `clean` is not installed.
-        DataError: no language, one that the classifier does not know, or `least` out of range.
+        ImportError: If the extra `clean` is not installed.
+        DataError: If there is no language, a language is unknown to the classifier, or `least` is out of
+            range.
 
     Lui, Baldwin (2012), "langid.py: An Off-the-shelf Language Identification Tool", in Barbaresi's version.
 
@@ -46,7 +47,7 @@ class Language(StatelessStep):
     max_characters: int = 2000
 
     def __post_init__(self) -> None:
-        require_shares({"least": self.least})
+        require_fractions({"least": self.least})
         require_count("max_characters", self.max_characters, least=1, error=DataError)
         codes = tuple(require_texts("languages", self.languages, DataError))
         object.__setattr__(self, "languages", codes)

@@ -1,4 +1,4 @@
-"""Texts that are too short or too long."""
+"""Drops texts that are too short or too long."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from highnoon.data.document import DataError, Document
 
 @dataclasses.dataclass(frozen=True)
 class Length(StatelessStep):
-    """Drops texts outside of bounds; a bound itself is kept.
+    """Drops texts outside of limits; the limits are inclusive.
 
     Args:
-        min_characters: Fewest characters.
-        max_characters: Most characters; None sets no bound.
-        min_words: Fewest words, as whitespace parts them.
-        max_words: Most words; None sets no bound.
+        min_characters: Minimum number of characters.
+        max_characters: Maximum number of characters; None sets no limit.
+        min_words: Minimum number of words, separated by whitespace.
+        max_words: Maximum number of words; None sets no limit.
 
     Raises:
-        DataError: a bound is negative, or an upper one is below its lower one.
+        DataError: If a limit is negative, or an upper limit is below its lower limit.
 
     Example:
 

@@ -1,23 +1,23 @@
-"""Texts that are hardly text."""
+"""Drops texts with few letters."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from highnoon.data.cleaning.scripts import count_letters
-from highnoon.data.cleaning.step import StatelessStep, Verdict, require_shares
+from highnoon.data.cleaning.step import StatelessStep, Verdict, require_fractions
 from highnoon.data.document import Document
 
 
 @dataclasses.dataclass(frozen=True)
 class LetterShare(StatelessStep):
-    """Drops texts with few letters among their characters; tables, dumps and markup have few.
+    """Drops texts with a small fraction of letters, such as tables, dumps and markup.
 
     Args:
-        least: Least share of letters among the characters that are not whitespace, in [0, 1].
+        least: Minimum fraction of letters among the characters that are not whitespace, in [0, 1].
 
     Raises:
-        DataError: `least` is out of range.
+        DataError: If `least` is out of range.
 
     Example:
 
@@ -31,7 +31,7 @@ class LetterShare(StatelessStep):
     least: float = 0.6
 
     def __post_init__(self) -> None:
-        require_shares({"least": self.least})
+        require_fractions({"least": self.least})
 
     def judge(self, document: Document) -> Verdict:
         num_characters, num_letters, _ = count_letters(document.text)

@@ -1,4 +1,4 @@
-"""Texts that are nearly one that came before (extra `clean`)."""
+"""Drops near duplicates (extra `clean`)."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ import importlib.metadata
 from typing import Any
 
 from highnoon.config import require_count
-from highnoon.data.cleaning.step import Judge, Step, Verdict, require_shares
+from highnoon.data.cleaning.step import Judge, Step, Verdict, require_fractions
 from highnoon.data.cleaning.word_ngrams import hash_ngrams, hash_words, split_words
 from highnoon.data.document import DataError, Document
 
 MAX_HASHES = 1024
-"""The search for bands of the index takes about the square of their number."""
+"""Choosing the bands of the index takes time quadratic in the number of hashes."""
 _SCHEME = "affine32"
-# The library makes tables of shingles by hashes: so many stay in the processor's cache.
+# The library allocates tables of shingles by hashes: this many fit into the processor's cache.
 _SHINGLES_AT_ONCE = 512
 
 
 @dataclasses.dataclass(frozen=True)
 class NearDuplicates(Step):
-    """Drops texts that share most of their shingles with an earlier one that stayed.
+    """Drops texts that have most of their shingles in common with an earlier text that was kept.
 
     A shingle is a run of `shingle_words` casefolded words without punctuation. Each text gets a MinHash of
-    its shingles; those that fall into one band with an earlier one are compared by the estimate of the
-    Jaccard similarity, whose standard error is at most `0.5 / sqrt(num_hashes)`, 0.044 by default. So the
-    result is an estimate, but the same one on each reading, and the first of near-equal texts stays.
+    its shingles. Texts in the same band of the index are compared by the estimated Jaccard similarity, whose
+    standard error is at most `0.5 / sqrt(num_hashes)`, 0.044 by default. The result is an estimate, but it is
+    the same on each reading, and the first of similar texts is kept.
 
-    Memory grows with the documents that stay, by about 4 KB each at the default 128 hashes.
+    Memory grows with the kept documents, by about 4 KB each with the default of 128 hashes.
 
     Args:
-        threshold: Least similarity to drop, in (0, 1]; 0.8 means that of the shingles in either text, four in
-            five are in both.
+        threshold: Minimum similarity of a duplicate, in (0, 1]; 0.8 means that four of five shingles that are
+            in either text are in both.
         shingle_words: Words of a shingle, at least 1; a shorter text is one shingle.
         num_hashes: Size of a MinHash, 16 to 1,024.
-        seed: Decides the hash functions.
+        seed: Seed of the hash functions.
 
     Raises:
-        ImportError: the extra `clean` is not installed.
-        DataError: an argument is out of range.
+        ImportError: If the extra `clean` is not installed.
+        DataError: If an argument is out of range.
 
     Broder (1997), "On the resemblance and containment of documents", with the bands of Leskovec, Rajaraman,
     Ullman, "Mining of Massive Datasets", chapter 3.
@@ -62,7 +62,7 @@ class NearDuplicates(Step):
     seed: int = 42
 
     def __post_init__(self) -> None:
-        require_shares({"threshold": self.threshold})
+        require_fractions({"threshold": self.threshold})
         if not self.threshold:
             raise DataError("`threshold` must be above 0, or every text would be a duplicate; received 0")
         require_count("shingle_words", self.shingle_words, least=1, error=DataError)
@@ -94,7 +94,7 @@ class NearDuplicates(Step):
         return {**super().options(), "datasketch": importlib.metadata.version("datasketch")}
 
     def _shingles(self, text: str) -> list[int]:
-        """The shingles as 32-bit numbers."""
+        """Returns the shingles as 32-bit hashes."""
         words = hash_words(split_words(text))
         hashes = hash_ngrams(words, min(self.shingle_words, max(len(words), 1)))
         return (hashes >> 32).tolist()

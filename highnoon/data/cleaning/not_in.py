@@ -1,4 +1,4 @@
-"""Texts that hold parts of a benchmark."""
+"""Drops texts that have parts of a benchmark."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from highnoon.data.sources.open_source import open_source
 
 @dataclasses.dataclass(frozen=True)
 class NotIn(StatelessStep):
-    """Drops texts that share a run of `n` words with a benchmark, or any other source.
+    """Drops texts that have an n-gram of `n` words in common with a benchmark, or any other source.
 
-    What counts as shared, and what the benchmark takes in memory, `find_contamination` says.
+    `find_contamination` describes matches and memory.
 
     Args:
-        benchmark: A source, or its name as `open_source` takes it. Each document is an example.
-        n: Words of a run, at least 2.
+        benchmark: A source, or its name for `open_source`. Each document is an example.
+        n: Words of an n-gram, at least 2.
 
     Raises:
-        DataError: `n` is out of range, or the benchmark cannot be read or holds no words.
+        DataError: If `n` is out of range, or the benchmark cannot be read or has no words.
     """
 
     reason = "in a benchmark"

@@ -1,4 +1,4 @@
-"""Texts that hold what identifies people."""
+"""Masks personal data, or drops texts that have it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from highnoon.data.cleaning.step import Changed, StatelessStep, Verdict
 from highnoon.data.document import DataError, Document
 from highnoon.files.nearest_name import nearest_name
 
-# Where two find the same characters, the first one names them.
+# If two finders match the same characters, the first one names them.
 FINDERS: dict[str, Finder] = {
     "email": find_emails,
     "iban": find_ibans,
@@ -34,27 +34,28 @@ ACTIONS = ("mask", "drop")
 
 @dataclasses.dataclass(frozen=True)
 class PersonalData(StatelessStep):
-    """Masks what identifies people, or drops the texts that hold it.
+    """Masks personal data, or drops the texts that have it.
 
-    The patterns would rather miss one than take a version number for an address:
+    The patterns have high precision: they prefer misses to false alarms.
 
     - `email`: addresses with a top-level domain of letters.
-    - `phone`: numbers with `+` and a country code, North American ones written 3-3-4, and those after a word
-      such as "tel" or "phone" that begin with 0.
-    - `ip`: addresses of the public internet, version 4 or 6, not those of local networks.
-    - `card`: numbers of the large card issuers with a fitting check digit (Luhn).
-    - `iban`: account numbers of a known country with fitting check digits.
+    - `phone`: numbers with `+` and a country code, North American numbers written 3-3-4, and numbers that
+      begin with 0 after a word such as "tel" or "phone".
+    - `ip`: public IPv4 and IPv6 addresses, not those of local networks.
+    - `card`: numbers of the large card issuers with a valid check digit (Luhn).
+    - `iban`: account numbers of a known country with valid check digits.
 
-    Names and postal addresses are not found. `Document.supervised` moves with the text: a placeholder is
-    supervised where any of what it stands for was.
+    Names and postal addresses are not detected. `Document.supervised` is adjusted: a placeholder is
+    supervised if any of the characters that it replaces was.
 
     Args:
-        action: `"mask"` puts a placeholder in place of each, `"drop"` drops the text.
-        kinds: Which of the kinds above to look for.
-        placeholder: What stands in place of one, `{kind}` being its kind in capitals.
+        action: `"mask"` replaces each match with a placeholder, `"drop"` drops the text.
+        kinds: Which of the kinds above to search for.
+        placeholder: The replacement; `{kind}` is the kind in capitals.
 
     Raises:
-        DataError: an unknown action or kind, no kind, or a placeholder with other braces than `{kind}`.
+        DataError: If an action or kind is unknown, there is no kind, or the placeholder has other braces than
+            `{kind}`.
 
     Example:
 
@@ -84,8 +85,8 @@ class PersonalData(StatelessStep):
                 raise DataError(f"`{name}` must be of {', '.join(known)}; received {shown(value)}{hint}")
         if not _is_placeholder(self.placeholder):
             raise DataError(
-                f"`placeholder` must be text in which `{{kind}}` alone stands in braces; "
-                f"received {shown(self.placeholder)}"
+                f"`placeholder` must be text with no braces other than `{{kind}}`; received "
+                f"{shown(self.placeholder)}"
             )
         object.__setattr__(self, "kinds", tuple(kind for kind in FINDERS if kind in kinds))
 
@@ -100,8 +101,8 @@ class PersonalData(StatelessStep):
         return Changed(replace_spans(document, spans), kinds)
 
     def find(self, text: str) -> list[tuple[int, int, str]]:
-        """Returns `(start, stop, kind)` of all that is found, in order and apart."""
-        rank = {kind: place for place, kind in enumerate(self.kinds)}
+        """Returns `(start, stop, kind)` of all matches, in order and without overlap."""
+        rank = {kind: index for index, kind in enumerate(self.kinds)}
         zones = number_zones(text)
         found = [(start, stop, kind) for kind in self.kinds for start, stop in FINDERS[kind](text, zones)]
         kept: list[tuple[int, int, str]] = []
@@ -114,11 +115,11 @@ class PersonalData(StatelessStep):
 
 
 def replace_spans(document: Document, spans: Sequence[tuple[int, int, str]]) -> Document:
-    """Returns a document with other text at some places, its supervised stretches moved along.
+    """Returns a document with some spans of text replaced and its supervised spans adjusted.
 
     Args:
-        document: What is changed.
-        spans: `(start, stop, new text)` in order and apart.
+        document: The document.
+        spans: `(start, stop, new text)`, in order and without overlap.
     """
     parts: list[str] = []
     end = 0
@@ -142,32 +143,32 @@ def replace_spans(document: Document, spans: Sequence[tuple[int, int, str]]) -> 
 def _moved(
     supervised: tuple[tuple[int, int], ...] | None, spans: Sequence[tuple[int, int, str]]
 ) -> tuple[tuple[int, int], ...] | None:
-    """Stretches of the changed text: one that began or ended within a span takes all of what replaces it."""
+    """Returns the spans in the changed text; a span that overlaps a replaced one covers its new text."""
     if supervised is None:
         return None
     moved: list[tuple[int, int]] = []
     for start, stop in supervised:
-        begin = _place_after(start, spans, is_stop=False)
+        begin = _position_after(start, spans, is_stop=False)
         begin = max(begin, moved[-1][1]) if moved else begin
-        end = _place_after(stop, spans, is_stop=True)
+        end = _position_after(stop, spans, is_stop=True)
         if begin < end:
             moved.append((begin, end))
     return tuple(moved)
 
 
-def _place_after(place: int, spans: Sequence[tuple[int, int, str]], is_stop: bool) -> int:
+def _position_after(position: int, spans: Sequence[tuple[int, int, str]], *, is_stop: bool) -> int:
     shift = 0
     for start, stop, new in spans:
-        if place <= start:
+        if position <= start:
             break
-        if place < stop:
+        if position < stop:
             return start + shift + (len(new) if is_stop else 0)
         shift += len(new) - (stop - start)
-    return place + shift
+    return position + shift
 
 
 def _is_placeholder(text: Any) -> bool:
-    """Whether each field in braces is `{kind}`, with no width, which could ask for any number of blanks."""
+    """Returns whether all fields in braces are `{kind}`, without a width, which could be any number."""
     if not isinstance(text, str):
         return False
     try:

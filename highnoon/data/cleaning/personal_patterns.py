@@ -1,4 +1,4 @@
-"""Finding what identifies people in a text: patterns that would rather miss than cry wolf."""
+"""High-precision patterns of personal data; they prefer misses to false alarms."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 Zones = Sequence[tuple[int, int]]
 Finder = Callable[[str, Zones], Iterator[tuple[int, int]]]
 
-# Stretches in which a number of seven digits may stand: all but addresses of mail lie around one, and
-# to look for these first is ten times as fast.
+# Spans that may have a number of seven digits: all kinds but e-mail addresses are near one, and searching for
+# these first is ten times as fast.
 _ZONE = re.compile(r"\d[\d ().:/-]{5,}\d", re.ASCII)
 
 _EMAIL_DOMAIN = re.compile(
@@ -19,9 +19,9 @@ _EMAIL_DOMAIN = re.compile(
 _EMAIL_NAME = re.compile(r"(?<![\w.%+-])[A-Za-z0-9](?:[\w.%+-]{0,62}[\w%+-])?$", re.ASCII)
 _LONGEST_NAME = 64
 
-# A country code and groups of digits; ten digits and more where nothing parts them. North American numbers
-# begin with 2 to 9 after the code, and need no code where they are written 3-3-4. A leading 0 is taken for
-# a telephone's only where a word before it says so.
+# A country code and groups of digits; ten or more digits if they are not separated. North American numbers
+# begin with 2 to 9 after the code, and need no code if they are written 3-3-4. A number with a leading 0
+# counts only after a word such as "phone".
 _INTERNATIONAL = re.compile(
     r"(?<![\w+.)])(?<!\d )\+(?:1[ .-]?\(?[2-9]|[2-9]\d)"
     r"(?:\d{8,13}|\d{0,3}(?:(?:\)[ .-]?|[ .-])\(?\d{1,9}){1,6})(?![\w]|[.,-]\d)",
@@ -58,7 +58,7 @@ _CARD_KIND = re.compile(
 )
 
 _IBAN = re.compile(r"(?<![\w-])[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![\w-])", re.ASCII)
-# Characters of an account number by country, from the registry that SWIFT keeps for ISO 13616.
+# Length of an account number by country, from the registry that SWIFT maintains for ISO 13616.
 _IBAN_LENGTHS = {
     "AD": 24,
     "AE": 23,
@@ -142,12 +142,12 @@ _IBAN_LENGTHS = {
 
 
 def number_zones(text: str) -> Zones:
-    """Returns where numbers of seven digits and more may stand, which the finders below ask for."""
+    """Returns the spans that may have numbers of seven or more digits; the finders below take them."""
     return [match.span() for match in _ZONE.finditer(text)]
 
 
 def find_emails(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
-    """Yields the places of e-mail addresses."""
+    """Yields the spans of e-mail addresses."""
     for domain in _EMAIL_DOMAIN.finditer(text):
         first = max(domain.start() - _LONGEST_NAME - 1, 0)
         name = _EMAIL_NAME.search(text[first : domain.start()])
@@ -156,7 +156,7 @@ def find_emails(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
 
 
 def find_phones(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
-    """Yields the places of telephone numbers: international, North American, or said to be one."""
+    """Yields the spans of phone numbers: international, North American, or after a word such as "phone"."""
     for match in _near(_INTERNATIONAL, text, zones):
         if 8 <= sum(map(str.isdigit, match[0])) <= 15:
             yield match.span()
@@ -167,10 +167,10 @@ def find_phones(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
 
 
 def find_ip_addresses(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
-    """Yields the places of addresses that a machine in the public internet can have.
+    """Yields the spans of public IP addresses.
 
-    Four small numbers are rather a version or a section than an address: one of them must have three
-    digits, as in 98 of 100 addresses, and no word or sign before them may say what else they are.
+    Four small numbers are more often a version or a section than an address: one of them must have three
+    digits, as in 98 of 100 addresses, and no word or sign before them may indicate something else.
     """
     for match in _near(_IP_4, text, zones):
         address = ipaddress.IPv4Address(match[1])
@@ -188,7 +188,7 @@ def find_ip_addresses(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
 
 
 def find_cards(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
-    """Yields the places of payment card numbers: a known kind, and a check digit that fits."""
+    """Yields the spans of payment card numbers: a known issuer and a valid check digit."""
     for match in _near(_CARD, text, zones):
         digits = re.sub("[ -]", "", match[0])
         if _CARD_KIND.fullmatch(digits) and _has_luhn_digit(digits):
@@ -196,14 +196,14 @@ def find_cards(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
 
 
 def find_ibans(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
-    """Yields the places of account numbers: a country's length, and check digits that fit (ISO 7064)."""
+    """Yields the spans of account numbers: the length of the country and valid check digits (ISO 7064)."""
     for match in _near(_IBAN, text, zones, before=24, after=32):
         length = _IBAN_LENGTHS.get(match[0][:2])
-        # What follows a number, such as another in capitals, may look like its last groups.
+        # A word in capitals after a number may look like its last groups.
         ends = [
-            place
-            for place in range(len(match[0]) + 1)
-            if length and len(match[0][:place].replace(" ", "")) == length
+            end
+            for end in range(len(match[0]) + 1)
+            if length and len(match[0][:end].replace(" ", "")) == length
         ]
         if ends and _has_iban_digits(match[0][: ends[0]].replace(" ", "")):
             yield match.start(), match.start() + ends[0]
@@ -212,7 +212,7 @@ def find_ibans(text: str, zones: Zones) -> Iterator[tuple[int, int]]:
 def _near(
     pattern: re.Pattern[str], text: str, zones: Zones, before: int = 4, after: int = 4
 ) -> Iterator[re.Match[str]]:
-    """Matches in and around the zones, each once."""
+    """Yields the matches in and around the zones, each once."""
     end = 0
     for start, stop in zones:
         for match in pattern.finditer(text, max(start - before, end), stop + after):

@@ -1,4 +1,4 @@
-"""A cleaning report as a table."""
+"""Prints a cleaning report as a table."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from highnoon.files.terminal_console import TerminalConsole, plain_text
 
 
 def print_report(report: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints what `CleanedSource.report` returned, a line for each step and reason.
+    """Prints a report of `CleanedSource.report`, one line for each step and reason.
 
     Args:
         report: The report.
-        console: Where to print; None takes the standard output.
+        console: Where to print; None uses the standard output.
     """
     table = Table("step", "reason", title=plain_text(f"Cleaning of {report['source']}"), title_justify="left")
-    for heading in ("documents", "share", "bytes"):
+    for heading in ("documents", "fraction", "bytes"):
         table.add_column(heading, justify="right")
     table.add_column("examples")
     total = max(report["read"]["documents"], 1)

@@ -1,4 +1,4 @@
-"""Counting what a chain of cleaning steps keeps, changes and drops."""
+"""Counts what a chain of cleaning steps keeps, changes and drops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ READ, KEPT, CHANGED, DROPPED = "read", "kept", "changed", "dropped"
 
 
 class Event(NamedTuple):
-    """What is counted: a document is read, kept, or dropped or changed by a step for a reason."""
+    """A counted event: a document is read, kept, or dropped or changed by a step for a reason."""
 
     kind: str
     step: int = -1
@@ -23,9 +23,9 @@ class Event(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """Documents of one event, their UTF-8 bytes as they came to it, and the first ones.
+    """The documents of one event, their UTF-8 bytes before it, and the first of them as examples.
 
-    An example is `(order, source, id)`, `order` being anything that sorts as the documents do.
+    An example is `(order, source, id)`; `order` is any value that sorts in the order of the documents.
     """
 
     documents: int = 0
@@ -36,12 +36,12 @@ class Tally:
 def judge_all(
     document: Document, judges: Sequence[Judge], first_step: int = 0
 ) -> tuple[Document | None, list[tuple[Event, Document]]]:
-    """Returns what is left of a document after some steps, None if nothing, and the events on the way.
+    """Returns a document after some steps, None if it was dropped, and the events.
 
     Args:
-        document: What comes to the first of the steps.
+        document: The document before the first step.
         judges: What the steps' `start` returned.
-        first_step: Place of the first of them in the whole chain.
+        first_step: Index of the first of them in the complete chain.
     """
     events: list[tuple[Event, Document]] = []
     for step, judge in enumerate(judges, start=first_step):
@@ -58,7 +58,7 @@ def judge_all(
 
 
 def merge_tallies(tallies: Iterable[Tally], num_examples: int) -> Tally:
-    """Returns the sum of tallies, in whatever order they come, with the first examples of all."""
+    """Returns the sum of tallies, in any order, with the first examples of all."""
     documents = num_bytes = 0
     examples: list[tuple[Any, str, str]] = []
     for tally in tallies:
@@ -74,11 +74,11 @@ def count_bytes(text: str) -> int:
 
 
 class CleaningReport:
-    """Tallies of a reading, event by event.
+    """Collects the tallies of one reading.
 
     Args:
         steps: The chain, for names and options.
-        num_examples: How many examples of each reason to keep.
+        num_examples: How many examples to store for each reason.
     """
 
     def __init__(self, steps: Sequence[Step], num_examples: int) -> None:
@@ -88,7 +88,7 @@ class CleaningReport:
         self._examples: dict[Event, list[tuple[str, str]]] = {}
 
     def add(self, event: Event, document: Document) -> None:
-        """Counts one document; examples are the first to come."""
+        """Counts one document; the first ones become examples."""
         counts = self._counts.setdefault(event, [0, 0])
         counts[0] += 1
         counts[1] += count_bytes(document.text)
@@ -96,7 +96,7 @@ class CleaningReport:
             self._examples.setdefault(event, []).append((document.source, document.id))
 
     def put(self, event: Event, tally: Tally) -> None:
-        """Sets the whole of one event."""
+        """Sets the complete tally of one event."""
         self._counts[event] = [tally.documents, tally.num_bytes]
         self._examples[event] = [(source, name) for _, source, name in tally.examples]
 
@@ -112,13 +112,13 @@ class CleaningReport:
                     "step": step.name,
                     "options": step.options(),
                     "drops": step.reason,
-                    "dropped": self._reasons(DROPPED, place),
-                    "changed": self._reasons(CHANGED, place),
+                    "dropped": self._reasons(DROPPED, index),
+                    "changed": self._reasons(CHANGED, index),
                 }
-                for place, step in enumerate(self._steps)
+                for index, step in enumerate(self._steps)
             ],
         }
-        # As it would be read from a file: lists instead of tuples.
+        # As read from a JSON file: lists instead of tuples.
         return json.loads(json.dumps(report))
 
     def _total(self, kind: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Counting letters by the script they belong to."""
+"""Counts letters by script."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-# Blocks of Unicode 16 in which the letters of each script lie, first and last code point.
+# Unicode 16 blocks of the letters of each script: first and last code point.
 SCRIPTS: dict[str, tuple[tuple[int, int], ...]] = {
     "latin": (
         (0x41, 0x5A),
@@ -64,7 +64,7 @@ SCRIPTS: dict[str, tuple[tuple[int, int], ...]] = {
     ),
 }
 
-# Writing systems that mix scripts, beside the scripts themselves.
+# The scripts, and writing systems that mix scripts.
 ALPHABETS: dict[str, tuple[str, ...]] = {
     **{script: (script,) for script in SCRIPTS},
     "japanese": ("han", "hiragana", "katakana"),
@@ -77,9 +77,9 @@ _FIRST_SCRIPT = 3
 
 
 def count_letters(text: str) -> tuple[int, int, dict[str, int]]:
-    """Returns the characters that are not whitespace, the letters, and the letters of each script.
+    """Returns the number of characters that are not whitespace, of letters, and of letters of each script.
 
-    Letters are what `str.isalpha` says; marks, digits and signs belong to no script.
+    Letters are characters for which `str.isalpha` is true; marks, digits and punctuation belong to no script.
     """
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     counts = np.bincount(np.take(_classes(), codes, mode="clip"), minlength=_FIRST_SCRIPT + len(SCRIPTS))
@@ -89,7 +89,7 @@ def count_letters(text: str) -> tuple[int, int, dict[str, int]]:
 
 @functools.lru_cache(maxsize=1)
 def _classes() -> npt.NDArray[np.uint8]:
-    """The class of each code point; the last one stands for all that follow, which hold no letters."""
+    """Returns the class of each code point; the last entry is for all later ones, which are not letters."""
     table = np.full(_TABLE_SIZE, _OTHER, np.uint8)
     is_letter = np.array([chr(code).isalpha() for code in range(_TABLE_SIZE)])
     table[is_letter] = _LETTER

@@ -1,4 +1,4 @@
-"""What a cleaning step is: a judge of documents that says why it drops one."""
+"""The base class of cleaning steps."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from highnoon.data.document import DataError, Document
 
 
 class Changed(NamedTuple):
-    """A document that goes on in another form, and what was changed in it."""
+    """A changed document, and the reasons for the changes."""
 
     document: Document
     reasons: tuple[str, ...]
 
 
 Verdict = Changed | str | None
-"""None keeps a document as it is, a `str` drops it for that reason."""
+"""None keeps a document as it is; a `str` drops it for that reason."""
 
 Judge = Callable[[Document], Verdict]
 
 
 class Step(abc.ABC):
-    """One rule that documents pass in their order.
+    """One step of cleaning, applied to documents in their order.
 
-    A subclass is a frozen dataclass, whose fields are its options. It sets `reason`, and counts `version` up
-    when the same options come to judge otherwise. One whose verdict depends on the document alone is a
+    A subclass is a frozen dataclass whose fields are its options. It sets `reason`, and increases `version`
+    when the same options give other verdicts. A step whose verdict depends only on the document is a
     `StatelessStep`.
     """
 
@@ -38,20 +38,20 @@ class Step(abc.ABC):
 
     @abc.abstractmethod
     def start(self) -> Judge:
-        """Returns a function that judges the documents of one reading, one after another."""
+        """Returns a function that judges the documents of one reading, in order."""
 
     @property
     def name(self) -> str:
-        """The step's name in configurations and reports: `near_duplicates` of `NearDuplicates`."""
+        """The step's name in configurations and reports: `near_duplicates` for `NearDuplicates`."""
         return step_name(type(self))
 
     def options(self) -> dict[str, Any]:
-        """Returns all that decides the verdicts, in a form that JSON can hold."""
+        """Returns everything that determines the verdicts, as JSON values."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore
 
 
 class StatelessStep(Step):
-    """A step that judges each document by itself, in any order and on any machine.
+    """A step that judges each document independently, in any order and on any machine.
 
     Example:
 
@@ -72,22 +72,22 @@ class StatelessStep(Step):
 
     @abc.abstractmethod
     def judge(self, document: Document) -> Verdict:
-        """Returns None to keep the document, why it is dropped, or what it is changed into."""
+        """Returns None to keep the document, the reason to drop it, or the changed document."""
 
     def start(self) -> Judge:
         return self.judge
 
 
 def step_name(step: type[Step]) -> str:
-    """Returns `near_duplicates` of `NearDuplicates`."""
+    """Returns `near_duplicates` for `NearDuplicates`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", step.__name__).lower()
 
 
-def require_shares(values: Mapping[str, Any]) -> None:
+def require_fractions(values: Mapping[str, Any]) -> None:
     """Checks that options are fractions.
 
     Raises:
-        DataError: a value is no number in [0, 1].
+        DataError: If a value is not a number in [0, 1].
     """
     for name, value in values.items():
         require_number(name, value, least=0, most=1, error=DataError)

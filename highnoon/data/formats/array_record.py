@@ -1,4 +1,4 @@
-"""ArrayRecord files: records are JSON objects or `tf.train.Example`."""
+"""ArrayRecord files, whose records are JSON objects or `tf.train.Example`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ _BATCH_BYTES = 64 << 20
 
 
 def read_array_record(path: FilePath, options: ReadOptions, bad: BadRecords) -> Iterator[FileRecord]:
-    """Yields the records of an ArrayRecord file; a remote or packed one is copied to a temporary file first.
+    """Yields the records of an ArrayRecord file.
 
-    A record that begins with a brace is a JSON object in UTF-8, any other a `tf.train.Example`, which never
-    begins so.
+    A remote or compressed file is copied to a temporary file first.
+    A record that begins with a brace is a JSON object in UTF-8; any other is a `tf.train.Example`, which
+    never begins with a brace.
 
     Raises:
-        ImportError: the library array_record is not installed.
-        BadRecordError: the file is damaged; or, unless bad records are skipped, a record is neither.
+        ImportError: If the library array_record is not installed.
+        BadRecordError: If the file is damaged; or, unless bad records are skipped, if a record is neither.
     """
     try:
         from array_record.python import array_record_module  # type: ignore[import-untyped]
@@ -51,12 +52,13 @@ def _records(library: Any, path: FilePath, file: str) -> Iterator[bytes]:
             yield from records
             start += len(records)
             count = max(1, min(_BATCH_RECORDS, 2 * count, _BATCH_BYTES // max(1, *map(len, records))))
-        # What closes tells of damage that reading passed over.
+        # Closing reports damage that reading did not detect.
         reader.close()
     except RuntimeError as error:
         location = f"{path} record {start + 1}"
         raise BadRecordError(
-            f"{location}: damaged, or no ArrayRecord file ({str(error).split(';')[0]}); fetch or write it again",
+            f"{location}: damaged, or not an ArrayRecord file ({str(error).split(';')[0]}); download or "
+            f"write it again",
             "rest of a damaged file",
             location,
         ) from error
@@ -69,7 +71,7 @@ def _values(record: bytes, location: str) -> dict[str, Any]:
         return json_record(record.decode("utf-8"), location)
     except UnicodeDecodeError as error:
         raise BadRecordError(
-            f"{location}: the record begins as JSON and is not UTF-8 ({error.reason}); repair it",
+            f"{location}: the record begins as JSON but is not UTF-8 ({error.reason}); fix it",
             "not UTF-8",
             location,
         ) from None

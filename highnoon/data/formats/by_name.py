@@ -1,4 +1,4 @@
-"""Which reader a file's name asks for."""
+"""The reader of a file, selected by its suffix."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ READERS: dict[str, Reader] = {
     ".json": read_json_file,
 }
 
-# Endings of a local copy that is asked for by its bare name.
+# Suffixes of a local copy that is opened by its bare name.
 DATA_SUFFIXES = (".txt", *READERS)
 
-# Text with another ending than `.txt`.
+# Text with another suffix than `.txt`.
 TEXT_SUFFIXES = (".text", ".md", ".markdown", ".rst", ".adoc", ".asciidoc", ".org", ".tex")
 
-# What a folder is searched for; any other file that is named is text, unless `require_text_file` refuses it.
+# Files that are read from a folder; any other file that is named is text, unless `require_text_file` refuses
+# it.
 FOLDER_SUFFIXES = (*DATA_SUFFIXES, *TEXT_SUFFIXES)
 
-# Every ending that a name of data may have, packed ones too.
+# Every suffix that data may have, compressed or not.
 ALL_SUFFIXES = tuple(suffix + packed for suffix in DATA_SUFFIXES for packed in ("", *COMPRESSED_SUFFIXES))
 
 _SHARD = re.compile(r"-\d{5,}-of-\d{5,}$")
 
 
 def format_of(path: FilePath) -> str:
-    """Returns `.jsonl` of `a.jsonl.gz` and `A.JSONL`, and `.tfrecord` of `a.tfrecord-00000-of-00002`."""
+    """Returns `.jsonl` for `a.jsonl.gz` and `A.JSONL`, `.tfrecord` for `a.tfrecord-00000-of-00002`."""
     return pathlib.PurePath(_SHARD.sub("", uncompressed_name(path))).suffix.lower()
 
 
 def reader_of(path: FilePath) -> Reader | None:
-    """Returns the reader of a file of records, None for text."""
+    """Returns the reader of a file of records, or None for text."""
     return READERS.get(format_of(path))

@@ -1,4 +1,4 @@
-"""Comma and tab separated values, whose first record names the fields."""
+"""Comma and tab separated values with a header that names the fields."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from highnoon.data.reading.remote import FilePath
 from highnoon.data.records.read_options import ReadOptions
 from highnoon.data.records.record_values import shown_names
 
-# Most names in the first record of a file.
+# Maximum number of names in the header.
 MAX_COLUMNS = 10_000
 
-# How writers of tables spell a missing number; an empty value needs no spelling.
+# Spellings of a missing number.
 _NOT_A_NUMBER = frozenset({"NaN", "nan"})
 
 
 def read_delimited(
     path: FilePath, options: ReadOptions, bad: BadRecords, delimiter: str = ","
 ) -> Iterator[FileRecord]:
-    """Yields the records of a file of separated values, every value a text; `NaN` and `nan` are null.
+    """Yields the records of a file of separated values; every value is a string, `NaN` and `nan` are null.
 
-    A first column without a name is left out: it is the index that pandas writes.
+    A first column without a name is skipped: it is the index that pandas writes.
 
-    A value in double quotes may hold the delimiter and line ends; a quote within it is doubled. After a record
-    whose quotes do not close, reading goes on at the line after its first, and so it does after a record that
-    is cut by a line too long.
+    A value in double quotes may contain the delimiter and line ends; a quote in it is doubled. After a record
+    whose quotes do not close, or with a line that is too long, reading continues at the line after the first
+    line of that record.
 
     Raises:
-        BadRecordError: another name is empty, or one is there twice, there are more than 10,000 names, or the
-            line of names is too long; or, unless bad records are skipped, a record has a line too long, quotes that
-            do not close, another number of values, or bytes that are not UTF-8.
+        BadRecordError: If another name is empty or duplicate, there are more than 10,000 names, or the header
+            is too long; or, unless bad records are skipped, if a record has a line that is too long, quotes
+            that do not close, another number of values, or bytes that are not UTF-8.
     """
-    # The library's own bound of 128 KiB a value is a setting of the process; it is only ever raised here.
+    # The library's limit of 128 KiB per value is a setting of the process; it is only increased here.
     csv.field_size_limit(max(csv.field_size_limit(), options.max_line_bytes))
     table = _Table(path, options.max_line_bytes, delimiter)
     names: list[str] | None = None
@@ -51,8 +51,8 @@ def read_delimited(
         elif len(values) != len(names):
             bad.take(
                 BadRecordError(
-                    f"{location}: expected {len(names)} values, as the first record has names; "
-                    f"received {len(values)}; repair the record",
+                    f"{location}: expected {len(names)} values, one for each name in the header; received "
+                    f"{len(values)}; fix the record",
                     "other number of values",
                     location,
                 )
@@ -66,8 +66,8 @@ read_csv: Reader = read_delimited
 read_tsv: Reader = functools.partial(read_delimited, delimiter="\t")
 
 
-class _Kept(BadRecords):
-    """Holds what is wrong with lines until the record is known that they belong to."""
+class _Deferred(BadRecords):
+    """Stores errors of lines until the record that they belong to is known."""
 
     def __init__(self) -> None:
         super().__init__(skip=True)
@@ -78,14 +78,14 @@ class _Kept(BadRecords):
 
 
 class _Table:
-    """Records of a file; the lines of the record being read are kept, to go back to where it does not close."""
+    """Records of a file; stores the lines of the current record to reread them if its quotes do not close."""
 
     def __init__(self, path: FilePath, max_record_bytes: int, delimiter: str) -> None:
         self._path = path
         self._max_record_bytes = max_record_bytes
         self._delimiter = delimiter
         self._bad = BadRecords()
-        self._long_lines = _Kept()
+        self._long_lines = _Deferred()
         self._file = raw_lines(path, self._long_lines, max_record_bytes)
         self._returned: collections.deque[tuple[int, str]] = collections.deque()
         self._held: list[tuple[int, str]] = []
@@ -93,7 +93,7 @@ class _Table:
         self._records = self._reader()
 
     def next_record(self, bad: BadRecords) -> tuple[int, list[str]] | None:
-        """Returns the line where the next record begins, and its values; None at the end."""
+        """Returns the first line number of the next record and its values; None at the end."""
         self._bad = bad
         while True:
             self._held, self._held_bytes = [], 0
@@ -119,7 +119,7 @@ class _Table:
             else:
                 raw = next(self._file, None)
                 if self._long_lines.errors:
-                    self._pass_long_lines(raw)
+                    self._skip_long_lines(raw)
                     continue
                 if raw is None:
                     return
@@ -130,8 +130,8 @@ class _Table:
                 raise csv.Error(f"the record is longer than max_line_bytes={self._max_record_bytes:,}")
             yield line
 
-    def _pass_long_lines(self, following: tuple[int, int, bytes] | None) -> None:
-        """Counts lines too long; the record that they cut, if any, cannot be closed."""
+    def _skip_long_lines(self, following: tuple[int, int, bytes] | None) -> None:
+        """Counts lines that are too long; the record that they interrupt, if any, is bad."""
         if following is not None:
             self._returned.append(_numbered(following))
         errors, self._long_lines.errors = self._long_lines.errors, []
@@ -153,23 +153,23 @@ class _Table:
             return error
         location = f"{self._path}:{self._held[0][0] if self._held else 1}"
         return BadRecordError(
-            f"{location}: the record cannot be cut into values ({error}); check its quotes: a value "
-            f"with quotes or line ends stands in quotes, and those within it are doubled",
+            f"{location}: the record cannot be split into values ({error}); check its quotes: a value with "
+            f"quotes or line ends must be quoted, and quotes in it doubled",
             "bad quotes",
             location,
         )
 
 
 def _numbered(raw: tuple[int, int, bytes]) -> tuple[int, str]:
-    """Number and text of a line; bytes that are no UTF-8 are lone surrogates, found with their record."""
+    """Returns the number and text of a line; bytes that are not UTF-8 become lone surrogates."""
     return raw[0], raw[2].decode("utf-8", "surrogateescape")
 
 
 def _require_names(names: list[str], location: str) -> list[str]:
     if len(names) > MAX_COLUMNS:
         raise BadRecordError(
-            f"{location}: the first record must name at most {MAX_COLUMNS:,} fields; received "
-            f"{len(names):,}; keep the columns that are needed",
+            f"{location}: the header must name at most {MAX_COLUMNS:,} fields; received {len(names):,}; keep "
+            f"only the columns that are needed",
             "bad names",
             location,
         )
@@ -178,8 +178,8 @@ def _require_names(names: list[str], location: str) -> list[str]:
     doubled = sorted(name for name, count in counts.items() if count > 1 or not name.strip())
     if doubled:
         raise BadRecordError(
-            f"{location}: the first record must name each field once; "
-            f"{shown_names(map(repr, doubled))} is empty or there twice",
+            f"{location}: the header must name each field once; {shown_names(map(repr, doubled))} is empty "
+            f"or duplicate",
             "bad names",
             location,
         )

@@ -1,4 +1,4 @@
-"""What every reader of records gives, and what it is given."""
+"""What a reader of records takes and yields."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class FileRecord(NamedTuple):
     """One record of a file.
 
     Args:
-        values: Its fields; text may still be bytes of UTF-8.
+        values: Its fields; text may still be UTF-8 bytes.
         location: `file:line` or `file record 17`.
-        number: Of its line or record, from 1.
+        number: The number of its line or record, from 1.
     """
 
     values: Mapping[str, Any]
@@ -30,13 +30,13 @@ def decoded_records(
     decode: Callable[[bytes, str], Mapping[str, Any]],
     bad: BadRecords,
 ) -> Iterator[FileRecord]:
-    """Yields the records of a file of records.
+    """Yields the decoded records of a binary file.
 
     Args:
         path: The file.
         records: Its records.
-        decode: Returns the fields of a record found at a location, or raises BadRecordError.
-        bad: Takes the records that cannot be decoded.
+        decode: Returns the fields of a record at a location, or raises BadRecordError.
+        bad: Handles the records that cannot be decoded.
     """
     for number, record in enumerate(records, start=1):
         location = f"{path} record {number}"
@@ -48,5 +48,6 @@ def decoded_records(
         yield FileRecord(values, location, number)
 
 
-# A reader hands records that it cannot read to `BadRecords`; damage after which nothing can be read it raises.
+# A reader passes records that it cannot read to `BadRecords`; it raises damage after which it cannot
+# continue.
 Reader = Callable[[FilePath, ReadOptions, BadRecords], Iterator[FileRecord]]

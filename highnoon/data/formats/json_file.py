@@ -16,11 +16,11 @@ from highnoon.data.reading.remote import FilePath
 from highnoon.data.records.read_options import ReadOptions
 from highnoon.files.foreign import MAX_DEPTH
 
-# Fields of an object under which published data sets keep their list of records.
+# Fields of an object in which published datasets have their list of records.
 RECORD_LISTS = ("data", "rows", "records", "examples", "train")
 
 _READ_CHARACTERS = 1 << 16
-# A number, name or escape that is cut at the end of what was read is shorter than this.
+# A number, name or escape that is incomplete at the end of the text read so far is shorter than this.
 _CUT_CHARACTERS = 16
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -28,16 +28,16 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 def read_json_file(path: FilePath, options: ReadOptions, bad: BadRecords) -> Iterator[FileRecord]:
     """Yields the records of a JSON file.
 
-    - A list: each of its objects is a record. The list is read as a stream, one record at a time.
-    - An object with a list of objects under `data`, `rows`, `records`, `examples` or `train`: the objects of
+    - A list: each object in it is a record. The list is read as a stream, one record at a time.
+    - An object with a list of objects in `data`, `rows`, `records`, `examples` or `train`: the objects of
       that list.
-    - An object whose values are lists of one length, none of them a conversation: columns, a record for each
-      index.
-    - Any other object: one record. Several objects one after another, as in JSON lines, are a record each.
+    - An object whose values are lists of equal length, none of them a conversation: columns, with one record
+      per index.
+    - Any other object: one record. Several consecutive objects, as in JSON lines, are one record each.
 
     Raises:
-        BadRecordError: the file is not JSON, or an object is longer than `max_line_bytes`; after that nothing
-            more of the file is read. Unless bad records are skipped, an item of a list that is no object.
+        BadRecordError: If the file is not JSON, or an object is longer than `max_line_bytes`; reading the
+            file ends there. Unless bad records are skipped, also if an item of a list is not an object.
     """
     with open_bytes(path) as stream:
         records = _records(_Text(stream, path, options.max_line_bytes))
@@ -51,12 +51,12 @@ def read_json_file(path: FilePath, options: ReadOptions, bad: BadRecords) -> Ite
             yield FileRecord(record, location, number)
 
 
-# A parsed value, and whether it may be nested too deep.
+# A parsed value, and whether it may be nested too deeply.
 _Parsed = tuple[Any, bool]
 
 
 class _Text:
-    """The text of a file, of which the part that is being parsed is held."""
+    """The text of a file; only the part being parsed is in memory."""
 
     def __init__(self, stream: IO[bytes], path: FilePath, max_bytes: int) -> None:
         self._stream = stream
@@ -69,7 +69,7 @@ class _Text:
         self._is_whole = False
 
     def peek(self) -> str:
-        """Returns the next character that is no white space, "" at the end of the file."""
+        """Returns the next character that is not white space, or "" at the end of the file."""
         while True:
             match = _SPACE.match(self._held, self._start)
             self._start = match.end() if match else self._start
@@ -78,11 +78,11 @@ class _Text:
             self._read_more(_READ_CHARACTERS)
 
     def skip(self) -> None:
-        """Leaves out the character that `peek` returned."""
+        """Skips the character that `peek` returned."""
         self._start += 1
 
     def parse(self) -> _Parsed:
-        """Returns the value that begins here."""
+        """Returns the value at the current position."""
         while True:
             try:
                 value, stop = self._parser.raw_decode(self._held, self._start)
@@ -94,7 +94,7 @@ class _Text:
                 if self._is_whole or not self._may_be_cut(error):
                     raise self.damage(str(error)) from None
             else:
-                # A number that ends where the text that was read ends may go on.
+                # A number at the end of the text read so far may continue.
                 if stop < len(self._held) or self._is_whole:
                     self._require_short(stop - self._start)
                     start, self._start = self._start, stop
@@ -102,14 +102,14 @@ class _Text:
                     return value, brackets > MAX_DEPTH
             held = len(self._held) - self._start
             self._require_short(held)
-            # Twice as much each time, so that a long record is not parsed again and again.
+            # Read twice as much each time, so that a long record is parsed only a few times.
             self._read_more(max(held, _READ_CHARACTERS))
 
     def damage(self, reason: str) -> BadRecordError:
-        """Returns the error of a file that is not JSON from here on."""
+        """Returns the error for a file that is not JSON from the current position."""
         return BadRecordError(
-            f"{self._path} is not valid JSON: {' '.join(reason.split())}; repair it, or write the "
-            f"records as JSON lines (.jsonl)",
+            f"{self._path} is not valid JSON: {' '.join(reason.split())}; fix it, or write the records as "
+            f"JSON lines (.jsonl)",
             "rest of a file that is not JSON",
             str(self._path),
         )
@@ -118,8 +118,8 @@ class _Text:
         if size > self._max_bytes:
             raise BadRecordError(
                 f"{self._path}: a record is longer than max_line_bytes={self._max_bytes:,}; write "
-                f"the records as a list or as JSON lines, or raise `max_line_bytes`",
-                "rest of a file after a record too long",
+                f"the records as a list or as JSON lines, or increase `max_line_bytes`",
+                "rest of a file after a record that is too long",
                 str(self._path),
             )
 
@@ -163,7 +163,7 @@ def _records(text: _Text) -> Iterator[_Parsed]:
 
 
 def _items(text: _Text) -> Iterator[_Parsed]:
-    """The items of a list whose bracket has been read."""
+    """Yields the items of a list after its opening bracket."""
     if text.peek() == "]":
         text.skip()
         return
@@ -189,7 +189,7 @@ def _records_of(value: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _is_table(value: Mapping[str, Any]) -> bool:
-    """Whether every field is a column: a list of one length, whose values are no turns of a conversation."""
+    """Returns whether all fields are columns: lists of equal length that are not conversations."""
     columns = list(value.values())
     if not columns or not all(isinstance(column, list) for column in columns):
         return False

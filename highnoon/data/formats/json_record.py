@@ -1,4 +1,4 @@
-"""The fields of a record that is written as a JSON object."""
+"""A record as a JSON object."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def json_record(text: str, location: str) -> dict[str, Any]:
     """Returns the fields of a JSON object.
 
     Raises:
-        BadRecordError: the text is no JSON, is nested too deep, or is no object.
+        BadRecordError: If the text is not JSON, not an object, or nested too deeply.
     """
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):
         values = _parse_again(text, location)
-    # A text of 64 characters is not nested deeper than that.
+    # A text of up to 64 characters cannot be nested deeper than 64.
     if isinstance(values, dict) and (
         len(text) <= MAX_DEPTH or text.count("[") + text.count("{") <= MAX_DEPTH
     ):
@@ -28,15 +28,15 @@ def json_record(text: str, location: str) -> dict[str, Any]:
 
 
 def require_record(values: Any, may_be_deep: bool, location: str) -> dict[str, Any]:
-    """Returns a parsed value that is the fields of a record.
+    """Returns a parsed value, after checking that it is the fields of a record.
 
     Args:
         values: The value.
-        may_be_deep: Whether its text has more than 64 brackets, so that its depth has to be checked.
-        location: Where it stands, for errors.
+        may_be_deep: Whether its text has more than 64 brackets, so that its depth must be checked.
+        location: Its location, for errors.
 
     Raises:
-        BadRecordError: it is nested too deep, or is no object.
+        BadRecordError: If it is not an object, or nested too deeply.
     """
     if not isinstance(values, dict):
         raise BadRecordError(
@@ -54,7 +54,7 @@ def require_record(values: Any, may_be_deep: bool, location: str) -> dict[str, A
 
 
 def too_deep(error: Exception, location: str) -> BadRecordError:
-    """Returns the error of a record whose lists and objects are nested too deep."""
+    """Returns the error for a record whose lists and objects are nested too deeply."""
     return BadRecordError(
         f"{location}: {str(error).removeprefix(location).lstrip()}; flatten the record",
         "nested too deep",
@@ -63,7 +63,7 @@ def too_deep(error: Exception, location: str) -> BadRecordError:
 
 
 def _parse_again(text: str, location: str) -> Any:
-    """Raises what is wrong with the text, in the words of the one parser of foreign JSON."""
+    """Parses the text with the strict parser, to raise its error."""
     try:
         return parse_json(text, location, object)
     except ForeignDataError as error:

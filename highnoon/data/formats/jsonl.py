@@ -1,4 +1,4 @@
-"""JSON lines: one object a line."""
+"""JSON lines: one object per line."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from highnoon.data.records.read_options import ReadOptions
 
 
 def read_jsonl(path: FilePath, options: ReadOptions, bad: BadRecords) -> Iterator[FileRecord]:
-    """Yields the objects of a file of JSON lines; blank lines are passed over.
+    """Yields the objects of a file of JSON lines; blank lines are skipped.
 
     Raises:
-        BadRecordError: a line that is no JSON object, unless bad records are skipped.
+        BadRecordError: If a line is not a JSON object, unless bad records are skipped.
     """
     for number, line in read_lines(path, bad, options.max_line_bytes):
         if not line.strip():

@@ -1,4 +1,4 @@
-"""Files that are no plain text: told by the end of their names and by their first bytes."""
+"""Detects files that are not plain text by their suffixes and first bytes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _REFUSED_SUFFIXES = {
     **dict.fromkeys((".html", ".htm", ".xhtml", ".xml", ".svg", ".rss", ".rtf"), ("markup", _MARKUP)),
     ".ipynb": (
         "a notebook",
-        "convert it, as with `jupyter nbconvert --to markdown`, or write its cells as records",
+        "convert it, for example with `jupyter nbconvert --to markdown`, or write its cells as records",
     ),
     **dict.fromkeys((".pkl", ".pickle"), ("a pickle", "write its content as .jsonl or .parquet")),
 }
 
 _EXTRACT = "extract its text first"
-_UNPACK = "unpack it, or pack it as .gz or .zst"
+_UNPACK = "decompress it, or compress it as .gz or .zst"
 _WRITE = "write its records as .jsonl or .parquet"
 _FIRST_BYTES = (
     (b"%PDF-", "a PDF", _EXTRACT),
@@ -31,7 +31,7 @@ _FIRST_BYTES = (
     (b"\x89PNG", "an image", _EXTRACT),
     (b"\xff\xd8\xff", "an image", _EXTRACT),
     (b"GIF8", "an image", _EXTRACT),
-    (b"PK\x03\x04", "a ZIP archive or an Office document", "unpack it or extract its text"),
+    (b"PK\x03\x04", "a ZIP archive or an Office document", "extract its files or its text"),
     (b"\x1f\x8b", "a gzip file", "let its name end in .gz"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard file", "let its name end in .zst"),
     (b"\xfd7zXZ", "an xz file", _UNPACK),
@@ -47,20 +47,22 @@ _FIRST_BYTES = (
 
 
 def require_text_file(path: FilePath) -> None:
-    """Checks that a file may be plain text; of a remote one only the name.
+    """Checks that a file may be plain text; for a remote file, only its name is checked.
 
     Raises:
-        BadRecordError: its name or its first bytes say that it is not.
-        DataError: it cannot be read.
+        BadRecordError: If its name or its first bytes are of another format.
+        DataError: If it cannot be read.
     """
     suffix = pathlib.PurePath(uncompressed_name(path)).suffix.lower()
-    found = _REFUSED_SUFFIXES.get(suffix) or (None if isinstance(path, RemotePath) else _told_by_head(path))
+    found = _REFUSED_SUFFIXES.get(suffix) or (
+        None if isinstance(path, RemotePath) else _from_first_bytes(path)
+    )
     if found is not None:
         raise BadRecordError(f"{path} is {found[0]}, not plain text; {found[1]}", "not plain text", str(path))
 
 
 def is_text_file(path: FilePath) -> bool:
-    """Returns whether `require_text_file` lets a file pass."""
+    """Returns whether `require_text_file` accepts a file."""
     try:
         require_text_file(path)
     except BadRecordError as error:
@@ -68,10 +70,10 @@ def is_text_file(path: FilePath) -> bool:
     return True
 
 
-def _told_by_head(path: FilePath) -> tuple[str, str] | None:
+def _from_first_bytes(path: FilePath) -> tuple[str, str] | None:
     with open_bytes(path) as stream:
         head = stream.read(_HEAD_BYTES)
     for first, what, remedy in _FIRST_BYTES:
         if head.startswith(first):
             return what, remedy
-    return ("a binary file (it holds NUL bytes)", _EXTRACT) if b"\0" in head else None
+    return ("a binary file (it has NUL bytes)", _EXTRACT) if b"\0" in head else None

@@ -1,4 +1,4 @@
-"""Parquet, read batch by batch so that no row group is held whole as records."""
+"""Parquet files, read in batches so that no complete row group is in memory as records."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _BUFFER_BYTES = 1 << 20
 
 
 def read_parquet(path: FilePath, options: ReadOptions, bad: BadRecords) -> Iterator[FileRecord]:
-    """Yields the records of a Parquet file; a packed one is unpacked into a temporary file first.
+    """Yields the records of a Parquet file; a compressed file is decompressed into a temporary file first.
 
     Raises:
-        ImportError: pyarrow is not installed.
-        BadRecordError: the file is damaged, is no Parquet, expands too far, or nests its columns too deep;
-            or, unless bad records are skipped, a record is longer than `max_line_bytes`.
+        ImportError: If pyarrow is not installed.
+        BadRecordError: If the file is damaged, is not Parquet, expands too far, or nests its columns too
+            deeply; or, unless bad records are skipped, if a record is longer than `max_line_bytes`.
     """
     try:
         import pyarrow  # type: ignore[import-untyped]
@@ -52,24 +52,24 @@ def read_parquet(path: FilePath, options: ReadOptions, bad: BadRecords) -> Itera
                                 bad.take(_too_long(location, options.max_line_bytes))
                             else:
                                 yield FileRecord(values, location, number)
-        # The library raises these of values that Python has no type for, and of text that is not UTF-8.
+        # The library raises these errors for values without a Python type, and for text that is not UTF-8.
         except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
             if isinstance(error, DataError):
                 raise
             location = f"{path} record {number + 1}"
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BadRecordError(
-                f"{location}: damaged, or no Parquet file ({reason}); fetch or write it again",
+                f"{location}: damaged, or not a Parquet file ({reason}); download or write it again",
                 "rest of a damaged file",
                 location,
             ) from error
 
 
 def _require_sound(group: Any, location: str) -> int:
-    """Returns the bytes of the columns of a row group whose values a dictionary may repeat.
+    """Returns the size of the dictionary-encoded columns of a row group, in bytes.
 
     Raises:
-        BadRecordError: the columns expand further than any text does.
+        BadRecordError: If the columns expand further than text does.
     """
     packed = unpacked = repeated = 0
     for index in range(group.num_columns):
@@ -80,16 +80,16 @@ def _require_sound(group: Any, location: str) -> int:
             repeated += column.total_uncompressed_size
     if unpacked > FREE_BYTES and unpacked > MAX_EXPANSION * packed:
         raise BadRecordError(
-            f"{location}: a row group unpacks to {unpacked:,} bytes, more than {MAX_EXPANSION:,} times "
-            f"its size, as no text does; write the file again without compression if it is sound",
-            "rest of a file that unpacks too far",
+            f"{location}: a row group expands to {unpacked:,} bytes, more than {MAX_EXPANSION:,} times its "
+            f"size, which text does not; if it is correct, write the file again without compression",
+            "rest of a file that expands too far",
             location,
         )
     return repeated
 
 
 def _dictionary_bytes(table: Any, file: Any, group: int) -> int:
-    """The bytes of a row group's first record with the whole dictionaries: any record may repeat a value."""
+    """Returns the size of a row group's first record with its dictionaries: a bound for any record."""
     schema = table.metadata.schema
     texts = [
         column.path
@@ -108,7 +108,7 @@ def _require_shallow(schema: Any, path: FilePath) -> None:
     while level:
         if depth > MAX_DEPTH:
             raise BadRecordError(
-                f"{path} nests its columns more than {MAX_DEPTH} deep; write it with flat columns",
+                f"{path} nests its columns more than {MAX_DEPTH} levels deep; write it with flat columns",
                 "nested too deep",
                 str(path),
             )
@@ -117,7 +117,7 @@ def _require_shallow(schema: Any, path: FilePath) -> None:
 
 
 def _size(value: Any) -> int:
-    """The bytes, or the characters, of the text in a value."""
+    """Returns the number of bytes, or characters, of the text in a value."""
     if isinstance(value, (str, bytes)):
         return len(value)
     if isinstance(value, dict):
@@ -127,7 +127,7 @@ def _size(value: Any) -> int:
 
 def _too_long(location: str, max_bytes: int) -> BadRecordError:
     return BadRecordError(
-        f"{location}: the record is longer than max_line_bytes={max_bytes:,}; cut its text, or raise "
+        f"{location}: the record is longer than max_line_bytes={max_bytes:,}; shorten its text, or increase "
         f"`max_line_bytes`",
         "record too long",
         location,

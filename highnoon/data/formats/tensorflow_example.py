@@ -1,4 +1,4 @@
-"""Fields of a serialised `tf.train.Example`."""
+"""The fields of a serialized `tf.train.Example`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from highnoon.data.bad_records import BadRecordError
 from highnoon.data.records.record_values import shown_names
 
-# Most values of a feature: each takes far more memory than in the file.
+# Maximum number of values of a feature: each takes far more memory than in the file.
 MAX_VALUES = 1_000_000
 
 
@@ -15,7 +15,7 @@ def example_values(record: bytes, location: str) -> dict[str, Any]:
     """Returns the features of an example: one value as itself, several as a list, none as None.
 
     Raises:
-        BadRecordError: the record is no example, or a feature has more than a million values.
+        BadRecordError: If the record is not an example, or a feature has more than a million values.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -24,7 +24,8 @@ def example_values(record: bytes, location: str) -> dict[str, Any]:
         features = tf.train.Example.FromString(record).features.feature
     except DecodeError:
         raise BadRecordError(
-            f"{location}: the record is no tf.train.Example; write one with a bytes feature for each field",
+            f"{location}: the record is not a tf.train.Example; write one with a bytes feature for each "
+            f"field",
             "no example",
             location,
         ) from None
@@ -36,7 +37,7 @@ def _value(feature: Any, name: str, location: str) -> Any:
     values = getattr(feature, kind).value if kind else ()
     if len(values) > MAX_VALUES:
         raise BadRecordError(
-            f"{location}: a feature has at most {MAX_VALUES:,} values; {shown_names([name])} has "
+            f"{location}: a feature may have at most {MAX_VALUES:,} values; {shown_names([name])} has "
             f"{len(values):,}; write text as one value",
             "too many values",
             location,

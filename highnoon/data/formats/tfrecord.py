@@ -1,4 +1,4 @@
-"""TFRecord files of `tf.train.Example`; TensorFlow is imported when one is read."""
+"""TFRecord files of `tf.train.Example`; TensorFlow is imported when a file is read."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ _FRAME_BYTES = _LENGTH.size + 4 + 4
 
 
 def read_tfrecord(path: FilePath, options: ReadOptions, bad: BadRecords) -> Iterator[FileRecord]:
-    """Yields the examples of a TFRecord file; a remote or packed one is copied to a temporary file first.
+    """Yields the examples of a TFRecord file; a remote or compressed file is copied to a temporary file
+    first.
 
     Raises:
-        BadRecordError: a damaged record, or one longer than `max_line_bytes`, after which the file cannot be
-            read on; or, unless bad records are skipped, a record that is no example.
+        BadRecordError: If a record is damaged or longer than `max_line_bytes`; reading the file ends there.
+            Or, unless bad records are skipped, if a record is not an example.
     """
     with local_file(path) as file:
         records = _records(path, os.fspath(file), options.max_line_bytes)
@@ -36,9 +37,10 @@ def read_tfrecord(path: FilePath, options: ReadOptions, bad: BadRecords) -> Iter
 
 
 def _records(path: FilePath, file: str, max_bytes: int) -> Iterator[bytes]:
-    """The records; those before a damaged one are read again singly, to name it and lose no other.
+    """Yields the records; near damage they are read one by one, to find the damaged one and lose no other.
 
-    TensorFlow reads ahead and allocates what a record says that its length is: the lengths are checked first.
+    TensorFlow prefetches and allocates as many bytes as a record's length field says: the lengths are checked
+    first.
     """
     import tensorflow as tf
 
@@ -63,7 +65,7 @@ def _records(path: FilePath, file: str, max_bytes: int) -> Iterator[bytes]:
 
 
 class _SoundRecords(NamedTuple):
-    """How many records have lengths that fit the file, the longest, and what is wrong with the next."""
+    """The number of records with valid lengths, the longest of them, and what is wrong with the next."""
 
     num_records: int
     longest: int
@@ -80,13 +82,13 @@ def _sound_records(file: str, max_bytes: int) -> _SoundRecords:
             size: int = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else end
             start += size + _FRAME_BYTES
             if start > end:
-                return _SoundRecords(count, longest, "truncated record, or a length that is not one")
+                return _SoundRecords(count, longest, "truncated record, or an invalid length")
             if size > max_bytes:
                 return _SoundRecords(
                     count,
                     longest,
                     f"the record has {size:,} bytes, more than "
-                    f"max_line_bytes={max_bytes:,}; raise it if the record is sound",
+                    f"max_line_bytes={max_bytes:,}; increase it if the record is correct",
                 )
             count += 1
             longest = max(longest, size)
@@ -96,7 +98,7 @@ def _sound_records(file: str, max_bytes: int) -> _SoundRecords:
 def _damaged(path: FilePath, number: int, reason: str) -> BadRecordError:
     location = f"{path} record {number + 1}"
     return BadRecordError(
-        f"{location}: damaged, or no TFRecord file ({reason}); fetch or write it again",
+        f"{location}: damaged, or not a TFRecord file ({reason}); download or write it again",
         "rest of a damaged file",
         location,
     )

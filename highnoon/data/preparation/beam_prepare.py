@@ -1,4 +1,4 @@
-"""The preparation of tokens past one machine, as an Apache Beam pipeline (extra `beam`)."""
+"""Prepares tokens on many machines with Apache Beam (extra `beam`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from highnoon.data.preparation.beam_stages import (
     CleanAlone,
     Cleaned,
     Counted,
-    Placed,
+    Positioned,
     add_up,
     by_piece,
     by_text,
@@ -32,7 +32,7 @@ from highnoon.data.preparation.beam_stages import (
     write_piece,
     write_tallies,
 )
-from highnoon.data.preparation.prepare import is_finished, mendable, preparation_lock
+from highnoon.data.preparation.prepare import is_finished, preparation_lock, restartable
 from highnoon.data.preparation.tokenize import require_training, store_key
 from highnoon.data.records.record_source import RecordSource
 from highnoon.data.sources.domain_folder import DomainFolder
@@ -56,31 +56,32 @@ def beam_prepare(
     num_examples: int = 3,
     pipeline_options: Any = None,
 ) -> tuple[TokenStore, dict[str, Any]]:
-    """Cleans and tokenises a source in a Beam pipeline, and returns the tokens with the cleaning's report.
+    """Cleans and tokenizes a source in a Beam pipeline, and returns the tokens and the cleaning report.
 
-    The folder is byte for byte what `prepare(CleanedSource(source, steps), tokenizer, folder)` writes, and
-    the report is what that source reports. Workers read a file each, clean and tokenise, and write pieces
-    beside `folder`; this process joins them in the order of the source. So the files of the source, and the
-    folder above `folder`, must be reachable by all workers under one path. A source that is not made of
-    files is read by one worker.
+    The folder is byte for byte the one that `prepare(CleanedSource(source, steps), tokenizer, folder)`
+    writes, and the report is the one of that source. Each worker reads a file, cleans and tokenizes it, and
+    writes pieces next to `folder`; this process joins them in the order of the source. So all workers must
+    have access to the files of the source, and to the parent of `folder`, under the same path. A source that
+    is not made of files is read by one worker.
 
-    `ExactDuplicates` groups documents by their hash. Steps that depend on all documents before, such as
-    `NearDuplicates`, are refused, and so is `check_ids` of the source.
+    `ExactDuplicates` groups documents by their hash. Steps that depend on all previous documents, such as
+    `NearDuplicates`, and `check_ids` of the source raise an error.
 
     Args:
-        source: A source, or its name as `open_source` takes it. Workers must be able to unpickle it.
-        tokenizer: Turns the text into ids.
-        folder: New or empty, or what an earlier call left. A finished one is returned with an empty report.
-        steps: What documents pass first.
-        validation_split: Share of documents to hold out, by a hash of their text, in [0, 1).
+        source: A source, or its name for `open_source`. Workers must be able to unpickle it.
+        tokenizer: The tokenizer.
+        folder: A new or empty folder, or one that an earlier call left. A finished one is returned with an
+            empty report.
+        steps: Cleaning steps that documents pass first.
+        validation_split: Fraction of documents to hold out, by a hash of their text, in [0, 1).
         num_examples: How many documents to name in the report for each reason.
-        pipeline_options: `apache_beam` options: runner, workers, temporary places; None runs the pipeline
-            in this process.
+        pipeline_options: `apache_beam` options: runner, workers, temporary folders; None runs the pipeline in
+            this process.
 
     Raises:
-        ImportError: the extra `beam` is not installed.
-        DataError: a step or `check_ids` cannot be divided, nothing is left of the source, it cannot be read,
-            or `folder` holds something else.
+        ImportError: If the extra `beam` is not installed.
+        DataError: If a step or `check_ids` cannot run in parallel, the source cannot be read, no document is
+            left, or `folder` has other content.
     """
     _require_divisible(steps)
     opened = open_source(source)
@@ -92,7 +93,7 @@ def beam_prepare(
     report: dict[str, Any] = {}
     with preparation_lock(path):
         if not is_finished(path, key):
-            with mendable(path, key), _new_folder(path.with_name(f".{path.name}-pieces")) as pieces:
+            with restartable(path, key), _new_folder(path.with_name(f".{path.name}-pieces")) as pieces:
                 _run(_parts(opened), steps, tokenizer, pieces, num_examples, pipeline_options)
                 counts = CleaningReport(steps, num_examples)
                 for event, tally in read_tallies(pieces / _TALLIES_FILE).items():
@@ -106,8 +107,8 @@ def _require_divisible(steps: Sequence[Step]) -> None:
     for step in steps:
         if not isinstance(step, (StatelessStep, ExactDuplicates)):
             raise DataError(
-                f"`{step.name}` judges each document by all before it, which no pipeline of many "
-                f"workers can do; pass its source through `CleanedSource` with `prepare`"
+                f"`{step.name}` compares each document with all previous ones, which cannot run in "
+                f"parallel; use `CleanedSource` with `prepare`"
             )
 
 
@@ -117,14 +118,14 @@ def _require_unchecked_ids(source: DocumentSource) -> None:
         if isinstance(inner, RecordSource) and inner.options.check_ids:
             raise DataError(
                 f"`check_ids` compares each row of {source.name} with all before it, which no "
-                f"pipeline of many workers can do; open it without, or use `prepare`"
+                f"run in parallel; open the source without it, or use `prepare`"
             )
         inner = getattr(inner, "source", None)
 
 
 @contextlib.contextmanager
 def _new_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives an empty folder, which is removed when all went well."""
+    """Yields an empty folder, which is removed if nothing was raised."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     yield folder
@@ -132,7 +133,7 @@ def _new_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _parts(source: DocumentSource) -> list[DocumentSource]:
-    """Sources that give, one after another, the documents of `source`."""
+    """Returns sources that together have the documents of `source`, in order."""
     if isinstance(source, DomainFolder):
         return [part for files in source.parts for part in _parts(files)]
     if not isinstance(source, Files):
@@ -171,7 +172,7 @@ def _run(
             documents
             | "by piece" >> beam.Map(by_piece)
             | "collect pieces" >> beam.GroupByKey()
-            | "tokenise" >> beam.Map(write_piece, tokenizer, os.fspath(pieces))
+            | "tokenize" >> beam.Map(write_piece, tokenizer, os.fspath(pieces))
         )
         _ = (
             counted
@@ -183,14 +184,14 @@ def _run(
 
 
 def _runs(steps: Sequence[Step]) -> Iterator[tuple[int, list[Step]]]:
-    """Steps that one stage can take together, each with the place of its first."""
+    """Yields the groups of steps that one stage can run, each with the index of its first step."""
     start = 0
-    for place, step in enumerate(steps):
+    for index, step in enumerate(steps):
         if not isinstance(step, StatelessStep):
-            if start < place:
-                yield start, list(steps[start:place])
-            yield place, [step]
-            start = place + 1
+            if start < index:
+                yield start, list(steps[start:index])
+            yield index, [step]
+            start = index + 1
     if start < len(steps):
         yield start, list(steps[start:])
 
@@ -207,7 +208,7 @@ def _cleaned(beam: Any, documents: Any, steps: list[Step], first: int) -> Any:
     )
 
 
-def _kept(cleaned: Cleaned) -> list[Placed]:
+def _kept(cleaned: Cleaned) -> list[Positioned]:
     return [] if cleaned[0] is None else [cleaned[0]]
 
 
@@ -223,7 +224,7 @@ def _join(
     folder: pathlib.Path,
     validation_split: float,
 ) -> None:
-    # What was joined before the process was killed is joined again: the pieces are there, and it is quick.
+    # Pieces that were joined before the process was killed are joined again, which is quick.
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
     tokenizer = tokenizer.with_chat_template(source_template(source) or tokenizer.chat_template)
     with StoreWriter(folder, key, tokenizer, source.name, validation_split) as writer:
@@ -233,13 +234,13 @@ def _join(
         if not writer.progress.documents:
             reason = f" ({describe_left_out(left_out)})" if left_out else ""
             raise DataError(
-                f"nothing is left of {source.name}{reason}; give a source that holds text, or milder steps"
+                f"no document of {source.name} is left{reason}; use a source with text, or less strict steps"
             )
         writer.finish(left_out)
 
 
 def _left_out(source: DocumentSource, pieces: pathlib.Path) -> dict[str, Any]:
-    """What the workers left out, as one reading of the whole source would report it."""
+    """Returns what the workers skipped, as one reading of the complete source would report it."""
     whole = BadRecords(skip=True)
     if isinstance(source, DomainFolder):
         for domain in source.empty_domains:

@@ -1,4 +1,4 @@
-"""What the workers of a Beam pipeline do: read, clean, encode and write pieces of a token store."""
+"""The stages of a Beam pipeline: read, clean, encode and write pieces of a token store."""
 
 from __future__ import annotations
 
@@ -22,66 +22,66 @@ from highnoon.data.tokens.encoding import EncodedBatch, encode_batch
 from highnoon.files.name_path import name_path
 from highnoon.tokenization import Tokenizer
 
-# Part of the source, place in the part: sorts as the source does.
-Place = tuple[int, int]
-Placed = tuple[Place, Document]
+# Part of the source, index in the part: sorts in the order of the source.
+Position = tuple[int, int]
+Positioned = tuple[Position, Document]
 Counted = tuple[tuple[str, int, str], Tally]
-# What a step leaves of a document, and what is counted of it.
-Cleaned = tuple[Placed | None, list[Counted]]
+# A document after some steps, None if it was dropped, and its counted events.
+Cleaned = tuple[Positioned | None, list[Counted]]
 
 _PIECE_DOCUMENTS = 4096
 
 
-def read_part(numbered: tuple[int, DocumentSource], folder: str) -> Iterator[Placed]:
-    """Yields the documents of one part of the source, and writes what was left out of it."""
+def read_part(numbered: tuple[int, DocumentSource], folder: str) -> Iterator[Positioned]:
+    """Yields the documents of one part of the source, and writes the report of what was skipped."""
     number, part = numbered
-    for place, document in enumerate(part.documents()):
-        yield (number, place), document
+    for index, document in enumerate(part.documents()):
+        yield (number, index), document
     if report := left_out(part):
         _write_whole(pathlib.Path(folder, f"left-out-{number:08d}.json"), json.dumps(report).encode())
 
 
 def read_left_out(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """Yields what `read_part` left out of each part, in the order of the source."""
+    """Yields the reports of skipped records of all parts, in the order of the source."""
     for path in sorted(folder.glob("left-out-*.json")):
         yield json.loads(path.read_bytes())
 
 
-def count(placed: Placed, event: Event) -> Counted:
-    """Returns the tally of one document, under what can be a key."""
-    place, document = placed
-    examples = ((place, document.source, document.id),) if event.step >= 0 else ()
+def count(positioned: Positioned, event: Event) -> Counted:
+    """Returns the tally of one document, with the event as a key."""
+    position, document = positioned
+    examples = ((position, document.source, document.id),) if event.step >= 0 else ()
     return (event.kind, event.step, event.reason), Tally(1, count_bytes(document.text), examples)
 
 
 class CleanAlone:
-    """Passes each document through stateless steps; what they load is loaded once in a worker."""
+    """Passes each document through stateless steps, which load their resources once per worker."""
 
     def __init__(self, steps: Sequence[StatelessStep], first_step: int) -> None:
         self._steps = steps
         self._first_step = first_step
         self._judges: list[Judge] | None = None
 
-    def __call__(self, placed: Placed) -> Cleaned:
+    def __call__(self, positioned: Positioned) -> Cleaned:
         if self._judges is None:
             self._judges = [step.start() for step in self._steps]
-        place, document = placed
+        position, document = positioned
         kept, events = judge_all(document, self._judges, self._first_step)
-        counted = [count((place, seen), event) for event, seen in events]
-        return (None if kept is None else (place, kept)), counted
+        counted = [count((position, seen), event) for event, seen in events]
+        return (None if kept is None else (position, kept)), counted
 
 
-def by_text(placed: Placed) -> tuple[int, Placed]:
-    """Returns a document under the hash that it shares with its duplicates."""
-    return duplicate_hash(placed[1].text), placed
+def by_text(positioned: Positioned) -> tuple[int, Positioned]:
+    """Returns a document with the hash that its duplicates have too, as a key."""
+    return duplicate_hash(positioned[1].text), positioned
 
 
-def keep_first(group: tuple[int, Iterable[Placed]], step: int, reason: str) -> Iterator[Cleaned]:
+def keep_first(group: tuple[int, Iterable[Positioned]], step: int, reason: str) -> Iterator[Cleaned]:
     """Yields the first of equal documents, and counts the others."""
-    ordered = sorted(group[1], key=lambda placed: placed[0])
+    ordered = sorted(group[1], key=lambda positioned: positioned[0])
     yield ordered[0], []
-    for placed in ordered[1:]:
-        yield None, [count(placed, Event(DROPPED, step, reason))]
+    for positioned in ordered[1:]:
+        yield None, [count(positioned, Event(DROPPED, step, reason))]
 
 
 def add_up(tallies: Iterable[Tally], num_examples: int) -> Tally:
@@ -96,7 +96,7 @@ def write_tallies(counted: Sequence[Counted], path: str) -> None:
 
 
 def read_tallies(path: pathlib.Path) -> dict[Event, Tally]:
-    """Returns what `write_tallies` wrote, nothing where no document was counted."""
+    """Returns the tallies that `write_tallies` wrote; none if no document was counted."""
     values = json.loads(path.read_bytes()) if path.is_file() else []
     return {
         Event(kind, step, reason): Tally(documents, num_bytes, tuple(map(tuple, examples)))
@@ -104,17 +104,17 @@ def read_tallies(path: pathlib.Path) -> dict[Event, Tally]:
     }
 
 
-def by_piece(placed: Placed) -> tuple[Place, Placed]:
-    """Returns a document under the piece of the store that it belongs to."""
-    (part, place), _ = placed
-    return (part, place // _PIECE_DOCUMENTS), placed
+def by_piece(positioned: Positioned) -> tuple[Position, Positioned]:
+    """Returns a document with the piece of the store that it belongs to, as a key."""
+    (part, index), _ = positioned
+    return (part, index // _PIECE_DOCUMENTS), positioned
 
 
-def write_piece(group: tuple[Place, Iterable[Placed]], tokenizer: Tokenizer, folder: str) -> None:
-    """Encodes the documents of a piece in their order and writes them, whole or not at all."""
+def write_piece(group: tuple[Position, Iterable[Positioned]], tokenizer: Tokenizer, folder: str) -> None:
+    """Encodes the documents of a piece in their order and writes them, all or none."""
     (part, number), found = group
-    ordered = [document for _, document in sorted(found, key=lambda placed: placed[0])]
-    for place, batch in enumerate(document_batches(ordered)):
+    ordered = [document for _, document in sorted(found, key=lambda positioned: positioned[0])]
+    for index, batch in enumerate(document_batches(ordered)):
         encoded = encode_batch(
             [document.text for document in batch],
             [document.supervised for document in batch],
@@ -124,12 +124,12 @@ def write_piece(group: tuple[Place, Iterable[Placed]], tokenizer: Tokenizer, fol
         arrays = {name: values for name, values in encoded._asdict().items() if values is not None}
         written = io.BytesIO()
         np.savez(written, domains=np.array([document.domain for document in batch]), **arrays)
-        name = f"{part:08d}-{number:012d}-{place:08d}.npz"
+        name = f"{part:08d}-{number:012d}-{index:08d}.npz"
         _write_whole(pathlib.Path(folder, name), written.getbuffer())
 
 
 def read_pieces(folder: pathlib.Path) -> Iterator[tuple[EncodedBatch, list[str]]]:
-    """Yields the batches that `write_piece` wrote in the order of the source, with their domains."""
+    """Yields the batches that `write_piece` wrote, in the order of the source, with their domains."""
     for path in sorted(folder.glob("[0-9]*.npz")):
         with np.load(path) as arrays:
             encoded = EncodedBatch(*(arrays.get(name) for name in EncodedBatch._fields))
@@ -137,8 +137,8 @@ def read_pieces(folder: pathlib.Path) -> Iterator[tuple[EncodedBatch, list[str]]
 
 
 def _write_whole(path: pathlib.Path, data: bytes | memoryview) -> None:
-    # Two workers may be given one piece, on one machine or two; what they write is the same.
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    # Two workers may process the same piece; they write the same bytes.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with name_path(path):
-        beside.write_bytes(data)
-    beside.replace(path)
+        temporary.write_bytes(data)
+    temporary.replace(path)

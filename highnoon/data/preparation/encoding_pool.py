@@ -1,4 +1,4 @@
-"""Encoding batches in several processes, the results in the order of the batches."""
+"""Encodes batches in several processes, with the results in the order of the batches."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from highnoon.data.document import DataError, Document
 from highnoon.data.tokens.encoding import EncodedBatch
 from highnoon.tokenization import Tokenizer
 
-# The processes are plain interpreters, not children of `multiprocessing`: those would run the caller's
-# script once more where it has no `if __name__ == "__main__"`.
+# The processes are plain interpreters, not children of `multiprocessing`: those would execute the caller's
+# script again if it has no `if __name__ == "__main__"`.
 _START = (
     "import sys; sys.path[:] = {path!r}; from highnoon.data.preparation.encoding_worker import main; main()"
 )
@@ -27,21 +27,21 @@ _AHEAD = 2
 
 
 class WorkerDiedError(DataError):
-    """A process that tokenised ended before its work did; what was written before is kept."""
+    """A tokenizing process died; what was written before is kept."""
 
 
 class EncodingPool:
     """Processes that encode batches of documents; a context manager.
 
-    At most `num_workers + 2` batches are under way, so that memory does not grow with the source.
+    At most `num_workers + 2` batches are in progress, so memory does not grow with the source.
 
     Args:
-        tokenizer: Is pickled into every process.
-        num_workers: How many processes, at least 1.
+        tokenizer: The tokenizer, pickled for every process.
+        num_workers: The number of processes, at least 1.
 
     Raises:
-        DataError: the tokenizer cannot be pickled.
-        WorkerDiedError: while encoding, a process ended.
+        DataError: If the tokenizer cannot be pickled.
+        WorkerDiedError: While encoding, if a process dies.
     """
 
     def __init__(self, tokenizer: Tokenizer, num_workers: int) -> None:
@@ -62,7 +62,7 @@ class EncodingPool:
     def encoded(
         self, batches: Iterable[Sequence[Document]]
     ) -> Iterator[tuple[Sequence[Document], EncodedBatch]]:
-        """Yields each batch with its tokens, in order; reads `batches` a few ahead."""
+        """Yields each batch with its tokens, in order; prefetches a few batches."""
         under_way: collections.deque[tuple[Sequence[Document], concurrent.futures.Future[EncodedBatch]]]
         under_way = collections.deque()
         for batch in batches:
@@ -97,7 +97,7 @@ class _Worker:
     """One process, used by one thread at a time."""
 
     def __init__(self, packed_tokenizer: bytes) -> None:
-        # What it prints is shown where it dies, and must not fill a pipe that nobody reads.
+        # Its output is shown if it dies, and must not fill a pipe that nobody reads.
         self._printed = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START.format(path=sys.path)],
@@ -105,7 +105,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=self._printed,
             bufsize=1 << 16,
-            # Each process is one of many: the engine's own threads would only be in each other's way.
+            # There are many processes: threads of each would compete for the same cores.
             env=os.environ | {"TOKENIZERS_PARALLELISM": "false"},
         )
         self._greeting = packed_tokenizer
@@ -139,8 +139,8 @@ class _Worker:
         printed = self._printed.read().decode(errors="replace").strip()
         reason = f"signal {-code}" if code < 0 else f"exit code {code}"
         return (
-            f"a process that tokenises ended with {reason}{': ' if printed else ''}{printed}; it may "
-            f"have run out of memory: free some, or set a smaller num_workers, and go on"
+            f"a tokenizing process died with {reason}{': ' if printed else ''}{printed}; it may have run "
+            f"out of memory: free memory or decrease num_workers, and resume"
         )
 
     def end(self) -> None:
@@ -153,6 +153,6 @@ class _Worker:
             try:
                 stream.close()
             except BrokenPipeError:
-                # What was left to send has no reader any more.
+                # The process that should read the rest has ended.
                 continue
         self._printed.close()

@@ -1,4 +1,4 @@
-"""The other end of `EncodingPool`: a process that encodes batches until its input ends."""
+"""A worker process of `EncodingPool`: encodes batches until its input ends."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from highnoon.data.tokens.encoding import EncodedBatch, encode_batch
 
 
 def main() -> None:
-    """Reads a tokenizer, then batches, from standard input; writes (result, error) of each to its output."""
-    # Ctrl-C goes to all processes of a terminal; the one that reads the source decides what it means.
+    """Reads a tokenizer, then batches, from standard input, and writes (result, error) to standard output."""
+    # Ctrl-C reaches all processes of a terminal; the main process handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     source = sys.stdin.buffer
     with os.fdopen(os.dup(1), "wb") as target:
-        # Whatever else prints would stand among the results.
+        # Other output would mix with the results.
         os.dup2(2, 1)
         tokenizer = None
         reply: tuple[EncodedBatch | None, Exception | None]

@@ -1,4 +1,4 @@
-"""Filling a folder with the tokens of a source, in this process or in several."""
+"""Writes the tokens of a source into a folder, in this process or in several."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from highnoon.data.tokens.encoding import EncodedBatch, encode_batch
 from highnoon.data.tokens.store_writer import StoreWriter
 from highnoon.tokenization import Tokenizer
 
-# Batches keep the arrays of the tokenizer small and the processes busy.
+# Small enough for the tokenizer's arrays, large enough to keep the processes busy.
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 4096
 
-# Other processes take about a second to start, in which this one encodes as much.
+# Starting other processes takes about a second, in which this process encodes as much.
 _BATCHES_ALONE = 24
 
-# Called with the documents and the bytes of text that are done.
+# Called with the number of documents and bytes of text that are done.
 OnProgress = Callable[[int, int], None]
 
 
@@ -35,23 +35,22 @@ def fill_store(
     num_workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Writes the store of that key into `folder`, going on where an earlier call was stopped.
+    """Writes the token store with a key into `folder`, and resumes an earlier call that was stopped.
 
-    The files are the same for any number of workers and any number of stops.
+    The files are the same for any number of workers and interruptions.
 
     Args:
-        source: Where the documents come from; the same as in the earlier call.
-        tokenizer: Turns their text into ids.
-        key: What the store is known by.
+        source: The source of the documents; the same as in the earlier call.
+        tokenizer: The tokenizer.
+        key: The key of the store.
         folder: An existing folder.
-        validation_split: What `TokenStore.open` holds out unless it is told otherwise.
-        num_workers: Processes that tokenise. 1 starts none; None starts one a core where the source turns
-            out to be large.
+        validation_split: The fraction that `TokenStore.open` holds out by default.
+        num_workers: Processes that tokenize. 1 starts none; None starts one per core if the source is large.
         on_progress: Called after each batch.
 
     Raises:
-        DataError: the source has no documents or cannot be read.
-        KeyboardInterrupt: with the folder that the work so far is kept in.
+        DataError: If the source has no documents or cannot be read.
+        KeyboardInterrupt: After Ctrl-C, with the folder of the work so far.
     """
     tokenizer = tokenizer.with_chat_template(source_template(source) or tokenizer.chat_template)
     with StoreWriter(folder, key, tokenizer, source.name, validation_split) as writer:
@@ -64,25 +63,25 @@ def fill_store(
                     on_progress(writer.progress.documents, writer.progress.text_bytes)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
-                f"stopped; {writer.progress.documents} documents are kept in {folder}, and the same call "
-                f"goes on from there"
+                f"stopped; {writer.progress.documents} documents are stored in {folder}, and the same call "
+                f"resumes there"
             ) from None
         if not writer.progress.documents:
             raise DataError(
-                f"{source.name} has no documents{reason_for_nothing(source)}; give a source that holds text"
+                f"{source.name} has no documents{reason_for_nothing(source)}; use a source with text"
             )
         writer.finish(left_out(source))
 
 
 def usable_cores() -> int:
-    """Returns how many cores this process may run on."""
-    # Not every system can tell which cores are a process's own.
+    """Returns how many cores this process may use."""
+    # Not every system can report the cores of a process.
     cores = getattr(os, "sched_getaffinity", None)
     return len(cores(0)) if cores is not None else os.cpu_count() or 1
 
 
 def document_batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Yields documents in lists that are encoded at once: a million characters, 4,096 documents at most."""
+    """Yields batches of documents: at most about a million characters and 4,096 documents each."""
     held: list[Document] = []
     characters = 0
     for document in documents:
@@ -96,13 +95,13 @@ def document_batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 def _after(source: DocumentSource, count: int) -> Iterator[Document]:
-    """The documents of `source` from the one of number `count` on."""
+    """Returns the documents of `source` after the first `count`."""
     documents = source.documents()
     skipped = sum(1 for _ in itertools.islice(documents, count))
     if skipped < count:
         raise DataError(
-            f"{source.name} gave {count} documents before and gives {skipped} now; its documents "
-            f"must be the same each time it is read"
+            f"{source.name} had at least {count} documents before and has {skipped} now; its documents must "
+            f"be the same each time it is read"
         )
     return documents
 

@@ -1,4 +1,4 @@
-"""The line that says how far a preparation is."""
+"""The progress line of a preparation."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from highnoon.data.reading.remote import RemotePath
 
 
 def expected_bytes(source: DocumentSource) -> int | None:
-    """Returns about how much text `source` holds: the size of its files, None where that says nothing.
+    """Returns the approximate size of the text of `source`: the size of its files, or None if that is no
+    estimate.
 
-    Files elsewhere are not asked for their size: one by one, that may take minutes.
+    Remote files are not queried for their size, which may take minutes.
     """
     size = 0
     for path in getattr(source, "paths", ()):
         if isinstance(path, RemotePath) or is_packed(path) or path.suffix.lower() == ".parquet":
             return None
-        # A file that has gone meanwhile is for the reader to report.
+        # If a file was removed in the meantime, the reader reports it.
         size += path.stat().st_size if path.is_file() else 0
     return size or None
 
 
 @contextlib.contextmanager
 def preparation_progress(name: str, total: int | None, is_shown: bool) -> Iterator[OnProgress | None]:
-    """Shows megabytes done, megabytes a second and time left; gives what to call after each batch."""
+    """Shows megabytes, speed and remaining time; yields the function to call after each batch."""
     if not is_shown:
         yield None
         return
@@ -50,7 +51,7 @@ def preparation_progress(name: str, total: int | None, is_shown: bool) -> Iterat
         def update(documents: int, text_bytes: int) -> None:
             nonlocal first
             if first:
-                # What an earlier call has done is no speed of this one.
+                # The work of an earlier call does not count for the speed of this one.
                 shown.reset(task, total=total, completed=text_bytes, documents=documents)
                 first = False
             shown.update(task, completed=text_bytes, documents=documents)

@@ -1,4 +1,4 @@
-"""Tokenising a source into a folder that the user names, in several processes."""
+"""Tokenizes a source into a folder that the user names, in several processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from highnoon.files.folder_lock import LOCK_FILE, FolderLockedError, folder_lock
 from highnoon.tokenization import Tokenizer
 from highnoon.tokenization.chat.chat_template_file import CHAT_TEMPLATE_FILE
 
-# Says that the source was at fault where the work in the folder ends.
+# Marks a folder in which an error of the source ended the preparation.
 _FAULT_FILE = "fault.txt"
 
 
@@ -43,24 +43,23 @@ def prepare(
 ) -> TokenStore:
     """Writes the tokens of `source` into `folder` and returns them.
 
-    The files are the same for any number of workers. A call that was stopped or killed is taken up by the
-    next one with the same arguments, and one that was finished returns at once. After an error in the source,
-    a mended source, or other ways of reading it, begin anew in the same folder. The tokenizer is saved
-    with the tokens: `TokenStore.open(folder)` needs nothing else, and `PreparedTokens(folder)` is a
-    dataset.
+    The files are the same for any number of workers. A call with the same arguments resumes one that was
+    stopped or killed, and returns at once if it was finished. After an error in the source, the fixed source,
+    or other reading options, start again in the same folder. The tokenizer is saved with the tokens:
+    `TokenStore.open(folder)` needs nothing else, and `PreparedTokens(folder)` is a dataset.
 
     Args:
-        source: Where the documents come from.
-        tokenizer: Turns their text into ids.
-        folder: New or empty, or what an earlier call left.
-        num_workers: Processes that tokenise. 1 starts none; None starts one a core for large sources.
-        validation_split: Share of documents to hold out, by a hash of their text, in [0, 1).
-        show_progress: Show megabytes, speed and time left on standard error.
+        source: The source of the documents.
+        tokenizer: The tokenizer.
+        folder: A new or empty folder, or one that an earlier call left.
+        num_workers: Processes that tokenize. 1 starts none; None starts one per core for large sources.
+        validation_split: Fraction of documents to hold out, by a hash of their text, in [0, 1).
+        show_progress: Whether to show megabytes, speed and remaining time on standard error.
 
     Raises:
-        DataError: the source has no documents or cannot be read, the split leaves none to train on, or
-            `folder` holds something else or is being written by another process.
-        KeyboardInterrupt: after Ctrl-C, with how to go on.
+        DataError: If the source has no documents or cannot be read, the split leaves no training documents,
+            or `folder` has other content or is being written by another process.
+        KeyboardInterrupt: After Ctrl-C, with how to resume.
 
     Example:
 
@@ -80,41 +79,40 @@ def prepare(
     with preparation_lock(path):
         if not is_finished(path, key):
             shown = preparation_progress(source.name, expected_bytes(source), show_progress)
-            with mendable(path, key), shown as on_progress:
+            with restartable(path, key), shown as on_progress:
                 fill_store(source, tokenizer, key, path, validation_split, num_workers, on_progress)
     return require_training(TokenStore(path, tokenizer, source.name, validation_split))
 
 
 @contextlib.contextmanager
 def preparation_lock(folder: pathlib.Path) -> Iterator[None]:
-    """Holds the lock of a folder that is being prepared.
+    """Holds the lock of a folder while it is prepared.
 
     Raises:
-        DataError: another process or thread prepares it, or it is a file.
+        DataError: If another process or thread prepares it, or it is a file.
     """
     if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file; give a new or empty folder")
+        raise DataError(f"{folder} is a file; choose a new or empty folder")
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(folder_lock(folder, "wait until it ends, or give another folder"))
+            stack.enter_context(folder_lock(folder, "wait until it ends, or choose another folder"))
         except FolderLockedError as error:
             raise DataError(f"another process is preparing {folder}: {error}") from None
         yield
 
 
 def is_finished(folder: pathlib.Path, key: str) -> bool:
-    """Returns whether `folder` holds the tokens of that key.
+    """Returns whether `folder` has the tokens of a key.
 
     Raises:
-        DataError: it holds anything else.
+        DataError: If it has other content.
     """
     if (folder / MANIFEST_FILE).is_file():
         manifest = read_manifest(folder)
         if manifest["key"] != key:
             raise DataError(
-                f"{folder} holds the tokens of other text or another tokenizer "
-                f"({manifest['source']}, {manifest['tokenizer']}); give another folder, or "
-                f"remove it"
+                f"{folder} has the tokens of another source or tokenizer ({manifest['source']}, "
+                f"{manifest['tokenizer']}); choose another folder, or remove it"
             )
         return True
     require_free(folder)
@@ -122,26 +120,28 @@ def is_finished(folder: pathlib.Path, key: str) -> bool:
 
 
 def require_free(folder: pathlib.Path) -> None:
-    """Raises:
-    DataError: `folder` is no folder, or holds what no preparation wrote.
+    """Checks that a preparation may write into `folder`.
+
+    Raises:
+        DataError: If it is not a folder, or has content that no preparation wrote.
     """
     if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file; give a new or empty folder")
+        raise DataError(f"{folder} is a file; choose a new or empty folder")
     entries = folder.iterdir() if folder.exists() else ()
     others = [entry.name for entry in entries if entry.name != LOCK_FILE]
     if others and not {MANIFEST_FILE, PROGRESS_FILE} & set(others) and not set(others) <= _own_files():
         raise DataError(
-            f"{folder} is not empty and holds no tokens ({', '.join(sorted(others)[:3])}); give "
-            f"a new or empty folder"
+            f"{folder} is not empty and has no tokens ({', '.join(sorted(others)[:3])}); choose a new or "
+            f"empty folder"
         )
 
 
 @contextlib.contextmanager
-def mendable(folder: pathlib.Path, key: str) -> Iterator[None]:
-    """Marks the folder where the source is at fault while it is read, and clears one so marked.
+def restartable(folder: pathlib.Path, key: str) -> Iterator[None]:
+    """Marks the folder if the source raises an error while it is read, and clears a marked folder.
 
-    What was done is kept for the same key, for the fault may have been a connection that was lost. Any other
-    key, as that of a mended source, begins anew.
+    The work so far is kept for the same key, because the error may be a lost connection. Another key, such as
+    that of the fixed source, starts again.
     """
     fault = folder / _FAULT_FILE
     if fault.is_file():
@@ -161,7 +161,7 @@ def mendable(folder: pathlib.Path, key: str) -> Iterator[None]:
 
 
 def _own_files() -> set[str]:
-    """What a preparation leaves that was killed before its first entry in the journal."""
+    """Returns the files that a preparation leaves if it is killed before its first journal entry."""
     return {
         TOKENS_FILE,
         *OPTIONAL_FILES,

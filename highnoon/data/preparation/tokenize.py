@@ -1,4 +1,4 @@
-"""Tokenising a source once, into a cache keyed by all that decides the result."""
+"""Tokenizes a source once, into a cache keyed by everything that determines the result."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from highnoon.tokenization import Tokenizer
 
 MAX_WORKERS = 1024
 
-# Files of the cache up to this size are checked when they are opened, in a third of a second; larger ones a
-# block at a time when they are read.
+# Stores in the cache up to this size are checked when they are opened, in a third of a second; larger ones
+# block by block when they are read.
 _CHECKED_BYTES = 1 << 28
 
 
@@ -40,24 +40,25 @@ def tokenize(
     validation_split: float = 0.1,
     num_workers: int | None = None,
 ) -> TokenStore:
-    """Returns the tokens of `source`, from the cache where they are there already.
+    """Returns the tokens of `source`, from the cache if they are there already.
 
-    The cache's key is a hash of the source's content, the tokenizer and the format, so that a changed
-    byte is tokenised anew. A folder of the cache is whole or absent; one that is damaged is made
-    again with a warning. Memory is bounded by the longest document and a few batches. A call that was
-    killed is taken up where it was by the next.
+    The cache key is a hash of the source's content, the tokenizer and the format, so a changed byte causes a
+    new tokenization. A folder of the cache is complete or absent; a damaged one is written again with a
+    warning. Memory is bounded by the longest document and a few batches. A call resumes an earlier one that
+    was killed.
 
     Args:
-        source: Where the documents come from. The tokens of `PreparedTokens` are taken as they are if they
-            were made by an equal tokenizer.
-        tokenizer: Turns their text into ids.
-        cache_dir: Where to keep the result; None takes the environment variable `HIGHNOON_CACHE`, or
+        source: The source of the documents. The tokens of `PreparedTokens` are used as they are if their
+            tokenizer is equal.
+        tokenizer: The tokenizer.
+        cache_dir: The cache folder; None uses the environment variable `HIGHNOON_CACHE`, or
             `~/.cache/highnoon`.
-        validation_split: Share of documents to hold out, by a hash of their text, in [0, 1).
-        num_workers: Processes that tokenise. 1 starts none; None starts one a core for large sources.
+        validation_split: Fraction of documents to hold out, by a hash of their text, in [0, 1).
+        num_workers: Processes that tokenize. 1 starts none; None starts one per core for large sources.
 
     Raises:
-        DataError: the source has no documents, cannot be read, or the split leaves none to train on.
+        DataError: If the source has no documents or cannot be read, or the split leaves no training
+            documents.
 
     Example:
 
@@ -79,8 +80,8 @@ def tokenize(
                 TokenStore(source.folder, tokenizer, source.name, validation_split, source.num_documents)
             )
         warnings.warn(
-            f"{source.name} was prepared with {source.tokenizer}, and its text is tokenised again "
-            f"with {tokenizer}; prepare it with the tokenizer of the model",
+            f"{source.name} was prepared with {source.tokenizer}, and its text is tokenized again with "
+            f"{tokenizer}; prepare it with the tokenizer of the model",
             stacklevel=2,
         )
     key = store_key(source, tokenizer)
@@ -90,61 +91,67 @@ def tokenize(
         try:
             return require_training(_open_cached(folder, key, tokenizer, source.name, validation_split))
         except DamagedStoreError as error:
-            warnings.warn(f"making the cached tokens of {source.name} again: {error}", stacklevel=2)
+            warnings.warn(f"writing the cached tokens of {source.name} again: {error}", stacklevel=2)
     advice = "free disk space there, or set HIGHNOON_CACHE to a folder with more room"
-    with name_path(folder, FULL_DISK, advice), _written_whole(folder) as beside:
-        _require_resumable(beside, key)
-        fill_store(source, tokenizer, key, beside, validation_split, num_workers)
+    with name_path(folder, FULL_DISK, advice), _written_whole(folder) as unfinished:
+        _require_resumable(unfinished, key)
+        fill_store(source, tokenizer, key, unfinished, validation_split, num_workers)
     return require_training(TokenStore(folder, tokenizer, source.name, validation_split))
 
 
 def _open_cached(
     folder: pathlib.Path, key: str, tokenizer: Tokenizer, name: str, validation_split: float
 ) -> TokenStore:
-    """Opens a folder of the cache. A small one is checked whole, so that damage can be mended here."""
+    """Opens a folder of the cache; a small one is checked completely, so that damage can be repaired here."""
     store = TokenStore(folder, tokenizer, name, validation_split)
     if store.manifest["key"] != key:
-        raise DamagedStoreError(f"{folder} holds the tokens of another key, {store.manifest['key']}")
+        raise DamagedStoreError(f"{folder} has the tokens of another key, {store.manifest['key']}")
     if sum(store.manifest["sizes"].values()) <= _CHECKED_BYTES:
         store.check()
     return store
 
 
-def _require_resumable(beside: pathlib.Path, key: str) -> None:
-    """Removes what a killed call left, with a warning, where it is damaged."""
+def _require_resumable(unfinished: pathlib.Path, key: str) -> None:
+    """Removes the work of a killed call, with a warning, if it is damaged."""
     try:
-        read_progress(beside, key)
+        read_progress(unfinished, key)
     except DamagedStoreError as error:
-        warnings.warn(f"starting again with tokens that are damaged: {error}", stacklevel=3)
-        (beside / PROGRESS_FILE).unlink()
+        warnings.warn(f"the tokens of an earlier call are damaged; starting again: {error}", stacklevel=3)
+        (unfinished / PROGRESS_FILE).unlink()
 
 
 def default_cache_dir(cache_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:
-    """Returns `cache_dir`, or what `HIGHNOON_CACHE` names, or `~/.cache/highnoon`."""
+    """Returns `cache_dir`, or the folder that `HIGHNOON_CACHE` names, or `~/.cache/highnoon`."""
     if cache_dir is not None:
         return expand_home(require_path("cache_dir", cache_dir))
     return expand_home(os.environ.get("HIGHNOON_CACHE") or "~/.cache/highnoon")
 
 
 def store_key(source: DocumentSource, tokenizer: Tokenizer) -> str:
-    """Returns the hash of all that decides a store: format, text and tokenizer."""
+    """Returns the hash of everything that determines a store: format, text and tokenizer."""
     parts = [STORE_VERSION, source.fingerprint(), tokenizer.fingerprint()]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
 def require_workers(num_workers: int | None) -> None:
-    """Raises:
-    DataError: `num_workers` is neither None nor 1 to 1,024.
+    """Checks the number of processes.
+
+    Raises:
+        DataError: If `num_workers` is neither None nor 1 to 1,024.
     """
     if num_workers is not None:
         require_count("num_workers", num_workers, most=MAX_WORKERS, error=DataError)
 
 
 def require_training(store: TokenStore) -> TokenStore:
-    """Returns `store`, after checking that its split leaves documents to train on."""
+    """Returns `store`, after checking that its split leaves training documents.
+
+    Raises:
+        DataError: If all documents are held out.
+    """
     if store.is_validation.all():
         raise DataError(
-            f"all {len(store)} documents of {store.name} fall into the {store.validation_split:.0%} that are "
+            f"all {len(store)} documents of {store.name} are in the {store.validation_split:.0%} that are "
             f"held out, and none is left to train on; add documents or set validation_split=0"
         )
     return store
@@ -152,35 +159,35 @@ def require_training(store: TokenStore) -> TokenStore:
 
 @contextlib.contextmanager
 def _written_whole(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a folder beside `folder` to fill, which becomes `folder` when all went well.
+    """Yields a folder next to `folder` to fill, which replaces `folder` if nothing was raised.
 
-    Its name is the same each time, so that the next call finds what a killed one left there.
+    Its name is the same each time, so that the next call finds the work of a killed one.
     """
-    beside = folder.with_name(f".{folder.name}")
+    unfinished = folder.with_name(f".{folder.name}")
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(path_lock(folder))
         except FolderLockedError:
-            # Another process makes the same tokens at this moment: this one works by itself.
-            beside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-            stack.enter_context(path_lock(beside))
-            stack.callback(shutil.rmtree, beside, ignore_errors=True)
+            # Another process is writing the same tokens: this one writes a private folder.
+            unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+            stack.enter_context(path_lock(unfinished))
+            stack.callback(shutil.rmtree, unfinished, ignore_errors=True)
         else:
             _clear_private_folders(folder)
-        beside.mkdir(exist_ok=True)
+        unfinished.mkdir(exist_ok=True)
         try:
-            yield beside
+            yield unfinished
         except DataError as error:
             if not isinstance(error, WorkerDiedError):
-                # The source is at fault, and once mended it has another key.
-                shutil.rmtree(beside, ignore_errors=True)
+                # It is an error of the source, which has another key once it is fixed.
+                shutil.rmtree(unfinished, ignore_errors=True)
             raise
-        # Another process may have the old files mapped: they are moved aside, never written into.
-        replace_folder(beside, folder)
+        # Another process may have mapped the old files: they are moved, never overwritten.
+        replace_folder(unfinished, folder)
 
 
 def _clear_private_folders(folder: pathlib.Path) -> None:
-    """Removes what calls left that worked by themselves and were killed."""
+    """Removes the private folders of calls that were killed."""
     for private in folder.parent.glob(f".{folder.name}-*"):
         if private.name.endswith("highnoon-lock") or not private.is_dir():
             continue

@@ -1,4 +1,4 @@
-"""Training a tokenizer on the text that a model will be trained on."""
+"""Trains a tokenizer on the training split of sources."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from highnoon.data.bad_records import reason_for_nothing
 from highnoon.data.document import DataError, Document, DocumentSource
 from highnoon.data.sources.source_template import source_template
 from highnoon.data.tokens.splitting import split_hash, split_threshold
-from highnoon.tokenization import QWTTextTokenizer
+from highnoon.tokenization import BytePairTokenizer
 from highnoon.tokenization.special_tokens import SMALLEST_VOCAB_SIZE, SPECIAL_TOKENS
 
-# Long documents are sampled in pieces, so that a few of them cannot fill or miss the sample.
+# Long documents are sampled in pieces, so that a few of them do not dominate the sample.
 _PIECE_CHARACTERS = 16_384
 
-# Names that chat templates give to what begins and ends turns. Other names in brackets are text.
+# Names that chat templates use for the start and end of turns. Other names in brackets are text.
 _RESERVED = re.compile(r"<\|[^|<>]+\|>|<｜[^｜<>]+｜>|</?s>|<(start|end)_of_turn>|\[/?[A-Z_]{3,}\]")
 _MOST_MARKS = 64
 
@@ -27,26 +27,25 @@ def train_tokenizer(
     vocab_size: int,
     max_bytes: int = 64_000_000,
     validation_split: float = 0.1,
-) -> QWTTextTokenizer:
-    """Returns a byte-level BPE trained on the training side of `sources`.
+) -> BytePairTokenizer:
+    """Returns a byte-level BPE tokenizer trained on the training split of `sources`.
 
-    Where they hold more than `max_bytes`, pieces of documents are sampled by a hash of their text, in
-    proportion over all sources, so that the same text gives the same tokenizer. No held-out document is
-    among them.
+    If they have more than `max_bytes` of text, pieces of documents are sampled by a hash of their text, in
+    proportion over all sources, so that the same text gives the same tokenizer. No held-out document is used.
 
-    Where documents are conversations, the marks of their chat template, such as `<|im_end|>`, become
-    special tokens within `vocab_size`, and the tokenizer carries the template. Where `vocab_size` has no
-    room for them beside the bytes, they stay text.
+    If documents are conversations, the marks of their chat template, such as `<|im_end|>`, become special
+    tokens within `vocab_size`, and the tokenizer has the template. If `vocab_size` has no room for them
+    besides the bytes, they remain text.
 
     Args:
-        sources: One or several.
-        vocab_size: Most ids, special ids included; at least 263.
-        max_bytes: Most bytes of text to learn from; they are held in memory.
-        validation_split: Share of documents that are held out, as in `tokenize`.
+        sources: One or several sources.
+        vocab_size: Maximum number of ids, including special ids; at least 263.
+        max_bytes: Maximum bytes of text to train on; they are held in memory.
+        validation_split: Fraction of documents that are held out, as in `tokenize`.
 
     Raises:
-        DataError: there is no training text, or `max_bytes` is below 1.
-        TokenizerError: `vocab_size` is too small.
+        DataError: If there is no training text, or `max_bytes` is below 1.
+        TokenizerError: If `vocab_size` is too small.
 
     Example:
 
@@ -62,9 +61,9 @@ def train_tokenizer(
     texts = _sample(_training_pieces(chosen, split_threshold(validation_split), marks), max_bytes)
     if not texts:
         names = ", ".join(f"{source.name}{reason_for_nothing(source)}" for source in chosen) or "no source"
-        raise DataError(f"no training text to learn a tokenizer from in {names}; add documents")
+        raise DataError(f"no text to train a tokenizer on in {names}; add documents")
     reserved = sorted(marks)[: max(0, vocab_size - SMALLEST_VOCAB_SIZE)]
-    tokenizer = QWTTextTokenizer(vocab_size).train_from_texts(
+    tokenizer = BytePairTokenizer(vocab_size).train_from_texts(
         texts, chat_marks=reserved if len(reserved) == len(marks) else ()
     )
     templates = [template for template in map(source_template, chosen) if template is not None]
@@ -74,9 +73,9 @@ def train_tokenizer(
 def _training_pieces(
     sources: Sequence[DocumentSource], threshold: int, marks: dict[str, None] | None = None
 ) -> Iterator[tuple[int, str]]:
-    """Pieces of the documents that are not held out, each with a hash of its own.
+    """Yields pieces of the documents that are not held out, each with its hash.
 
-    Adds the names of special tokens that chat templates wrote to `marks`, at most 64, and leaves them out of
+    Adds the names of special tokens that chat templates wrote to `marks`, at most 64, and removes them from
     the pieces.
     """
     marks = {} if marks is None else marks
@@ -90,24 +89,24 @@ def _training_pieces(
 
 
 def _without_marks(document: Document, marks: dict[str, None]) -> str:
-    pieces, place = [], 0
+    pieces, end = [], 0
     for start, stop in document.marks:
         name = document.text[start:stop]
         if name in marks or (
             len(marks) < _MOST_MARKS and _RESERVED.fullmatch(name) and name not in SPECIAL_TOKENS
         ):
             marks[name] = None
-            pieces.append(document.text[place:start])
-            place = stop
-    return "".join([*pieces, document.text[place:]])
+            pieces.append(document.text[end:start])
+            end = stop
+    return "".join([*pieces, document.text[end:]])
 
 
 def _sample(pieces: Iterable[tuple[int, str]], max_bytes: int) -> list[str]:
-    """The pieces of the smallest hashes, as many as `max_bytes` hold and at least one."""
+    """Returns the pieces with the smallest hashes, up to `max_bytes` and at least one."""
     kept: list[tuple[int, str]] = []
     size = 0
-    for place, piece in pieces:
-        heapq.heappush(kept, (-place, piece))
+    for hashed, piece in pieces:
+        heapq.heappush(kept, (-hashed, piece))
         size += len(piece.encode())
         while size > max_bytes and len(kept) > 1:
             size -= len(heapq.heappop(kept)[1].encode())

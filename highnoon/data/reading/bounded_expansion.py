@@ -1,4 +1,4 @@
-"""Refuses packed files that unpack to far more than any text does: decompression bombs."""
+"""Refuses compressed files that expand far more than text does: decompression bombs."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import IO, Any
 
 from highnoon.data.bad_records import BadRecordError
 
-# Text shrinks to a tenth, logs and tables to a hundredth; a bomb shrinks to a thirty-thousandth.
+# Text compresses to a tenth, logs and tables to a hundredth, a bomb to a thirty-thousandth.
 MAX_EXPANSION = 1_000
 FREE_BYTES = 64 << 20
 
 
 class BoundedExpansion(io.RawIOBase):
-    """The bytes of a packed stream, while they are at most 64 MiB or 1,000 times its packed bytes.
+    """The bytes of a compressed stream, up to 64 MiB or 1,000 times its compressed size.
 
     Args:
-        unpacked: The stream that unpacks.
-        packed: The stream that it reads, for its position.
-        name: Of the file, for errors.
+        unpacked: The decompressed stream.
+        packed: The compressed stream that it reads, for its position.
+        name: The name of the file, for errors.
 
     Raises:
-        BadRecordError: while reading, there are more.
+        BadRecordError: While reading, if there are more bytes.
     """
 
     def __init__(self, unpacked: Any, packed: IO[bytes], name: str) -> None:
@@ -38,9 +38,9 @@ class BoundedExpansion(io.RawIOBase):
         self._given += size
         if self._given > FREE_BYTES and self._given > MAX_EXPANSION * self._packed.tell():
             raise BadRecordError(
-                f"{self._name} unpacks to more than {MAX_EXPANSION:,} times its size, as no text does; if "
-                f"it is sound, unpack it and give the unpacked file",
-                "rest of a file that unpacks too far",
+                f"{self._name} expands to more than {MAX_EXPANSION:,} times its size, which text does not; "
+                f"if it is correct, decompress it and use the decompressed file",
+                "rest of a file that expands too far",
                 self._name,
             )
         return size

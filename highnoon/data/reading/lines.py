@@ -1,4 +1,4 @@
-"""Lines of a file, with their numbers; long ones are found without being held."""
+"""Numbered lines of a file; lines that are too long are detected without loading them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SKIP_BYTES = 1 << 20
 def raw_lines(
     path: FilePath, bad: BadRecords, max_line_bytes: int = MAX_LINE_BYTES
 ) -> Iterator[tuple[int, int, bytes]]:
-    """Yields number (from 1), offset in bytes (of the unpacked file) and bytes of each line, end included.
+    """Yields the number (from 1), byte offset (in the decompressed file) and bytes of each line with its end.
 
-    A byte order mark at the start of the file is left out.
+    A byte order mark at the start of the file is removed.
 
     Raises:
-        BadRecordError: a line is longer than `max_line_bytes`, unless bad records are skipped.
+        BadRecordError: If a line is longer than `max_line_bytes`, unless bad records are skipped.
     """
     offset, number = 0, 0
     with open_bytes(path) as stream:
@@ -34,7 +34,7 @@ def raw_lines(
                 bad.take(
                     BadRecordError(
                         f"{path}:{number}: the line is longer than max_line_bytes={max_line_bytes:,}; "
-                        f"cut it, or raise `max_line_bytes`",
+                        f"shorten it, or increase `max_line_bytes`",
                         "line too long",
                         f"{path}:{number}",
                     )
@@ -49,7 +49,7 @@ def decoded(path: FilePath, number: int, offset: int, line: bytes) -> str:
     """Returns a line of `raw_lines` as text.
 
     Raises:
-        BadRecordError: bytes that are not UTF-8, named by file, offset and line.
+        BadRecordError: If it is not UTF-8; the error names file, offset and line.
     """
     try:
         return line.decode("utf-8")
@@ -65,15 +65,15 @@ def decoded(path: FilePath, number: int, offset: int, line: bytes) -> str:
 def read_lines(
     path: FilePath, bad: BadRecords | None = None, max_line_bytes: int = MAX_LINE_BYTES
 ) -> Iterator[tuple[int, str]]:
-    """Yields number and text of each line of a UTF-8 file, its line end included.
+    """Yields the number and text of each line of a UTF-8 file, including its line end.
 
     Args:
-        path: The file, perhaps packed.
-        bad: What becomes of lines that cannot be read; None raises.
-        max_line_bytes: Longest line.
+        path: The file, which may be compressed.
+        bad: Handles lines that cannot be read; None raises.
+        max_line_bytes: Maximum size of a line.
 
     Raises:
-        BadRecordError: bytes that are not UTF-8, or a line too long, unless bad records are skipped.
+        BadRecordError: If a line is not UTF-8 or too long, unless bad records are skipped.
     """
     bad = bad or BadRecords()
     for number, offset, line in raw_lines(path, bad, max_line_bytes):
@@ -86,7 +86,7 @@ def read_lines(
 
 
 def _skip_line(stream: IO[bytes]) -> int:
-    """Reads to the end of the line; returns how many bytes that were."""
+    """Reads to the end of the line and returns the number of bytes."""
     skipped = 0
     while part := stream.readline(_SKIP_BYTES):
         skipped += len(part)

@@ -1,4 +1,4 @@
-"""Opening plain and compressed files as streams of bytes, damage found rather than passed over."""
+"""Opens plain and compressed files as streams of bytes and detects damage."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _READ_BYTES = 1 << 17
 
 @contextlib.contextmanager
 def open_bytes(path: FilePath) -> Iterator[IO[bytes]]:
-    """Opens a local or remote file for reading; `.gz` and `.zst` are unpacked.
+    """Opens a local or remote file for reading; `.gz` and `.zst` are decompressed.
 
-    A plain file can be read in any order, a packed one forward.
+    A plain file is seekable; a compressed file can only be read forward.
 
     Raises:
-        DataError: the file is missing, cannot be read, is damaged or cut short, changed while it was
-            read, or unpacks to absurdly many bytes, see `BoundedExpansion`.
-        ImportError: the file ends in `.zst` and the extra `zstd` is not installed.
+        DataError: If the file is missing, cannot be read, is damaged or truncated, changed while it was read,
+            or expands too far, see `BoundedExpansion`.
+        ImportError: If the name ends in `.zst` and the extra `zstd` is not installed.
     """
     try:
         before = file_version(path)
@@ -42,7 +42,7 @@ def open_bytes(path: FilePath) -> Iterator[IO[bytes]]:
         after = file_version(path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BadRecordError(
-            f"{path} is damaged or cut short ({error}); fetch or pack it again",
+            f"{path} is damaged or truncated ({error}); download or compress it again",
             "rest of a damaged file",
             str(path),
         ) from error
@@ -50,19 +50,19 @@ def open_bytes(path: FilePath) -> Iterator[IO[bytes]]:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     if after != before:
         raise DataError(
-            f"{path} changed while it was read (from {before[0]} to {after[0]} bytes); let it be "
-            f"finished, then read it again"
+            f"{path} changed while it was read (from {before[0]} to {after[0]} bytes); wait until it is "
+            f"complete, then read it again"
         )
 
 
 @contextlib.contextmanager
 def local_file(path: FilePath) -> Iterator[pathlib.Path]:
-    """Gives a plain local file for libraries that read nothing else: a remote or packed one is copied.
+    """Yields a plain local file, for libraries that need one: a remote or compressed file is copied.
 
-    The copy lies in the system's folder for temporary files until it is read.
+    The copy is in the system's folder for temporary files until the block ends.
 
     Raises:
-        DataError: as `open_bytes` does.
+        DataError: As for `open_bytes`.
     """
     if not isinstance(path, RemotePath) and not is_packed(path):
         with open_bytes(path):
@@ -76,7 +76,7 @@ def local_file(path: FilePath) -> Iterator[pathlib.Path]:
 
 
 def is_packed(path: FilePath) -> bool:
-    """Whether the end of a file's name, in small or capital letters, says that it is packed."""
+    """Returns whether a file's suffix, in any case, is one of a compressed file."""
     return path.name.lower().endswith(COMPRESSED_SUFFIXES)
 
 

@@ -1,4 +1,4 @@
-"""Files elsewhere: `gs://`, `s3://`, `https://` and whatever else fsspec reaches."""
+"""Remote files: `gs://`, `s3://`, `https://` and other URLs that fsspec opens."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+://")
 
 
 def is_remote(name: Any) -> bool:
-    """Tells a URL from a path."""
+    """Returns whether a name is a URL, not a path."""
     return isinstance(name, str) and _URL.match(name) is not None
 
 
 class RemotePath:
-    """A file behind a URL, with the part of `pathlib.Path` that readers use.
+    """A file at a URL, with the part of the interface of `pathlib.Path` that readers use.
 
     Args:
-        url: As the user wrote it.
+        url: The URL, as the user wrote it.
         system: The fsspec file system.
-        path: The file's path there.
+        path: The path of the file in that file system.
     """
 
     def __init__(self, url: str, system: Any, path: str) -> None:
@@ -41,17 +41,18 @@ class RemotePath:
         """Opens the file for reading.
 
         Raises:
-            OSError: it cannot be opened.
+            OSError: If it cannot be opened.
         """
         stream: IO[bytes] = _as_os_error(self._system.open, self._path, "rb")
         return stream
 
     def version(self) -> tuple[int | None, str]:
-        """Returns the size in bytes, None where nobody says it, and fsspec's checksum of what the service
-        tells about the file: etag, hash or time of change.
+        """Returns the size in bytes, None if unknown, and fsspec's checksum of the service's metadata.
+
+        The metadata is an etag, a hash or the modification time.
 
         Raises:
-            OSError: the file cannot be asked about.
+            OSError: If the metadata cannot be read.
         """
         self._system.invalidate_cache()
         size = _as_os_error(self._system.info, self._path).get("size")
@@ -65,11 +66,11 @@ class RemotePath:
 
 
 def expand_remote(url: str) -> list[RemotePath]:
-    """Returns the files that a URL or a glob of URLs names, sorted.
+    """Returns the files that a URL or a glob of URLs matches, sorted.
 
     Raises:
-        ImportError: fsspec, or its driver for this kind of URL, is not installed.
-        DataError: there are none, or they cannot be listed.
+        ImportError: If fsspec, or its driver for this kind of URL, is not installed.
+        DataError: If there are none, or they cannot be listed.
     """
     kind = url.partition("://")[0]
     try:
@@ -82,7 +83,7 @@ def expand_remote(url: str) -> list[RemotePath]:
         ) from None
     except ValueError as error:
         raise DataError(f"cannot read {url}: {error}") from None
-    # A question mark in a link begins its query; in a bucket it is a wildcard.
+    # A question mark in an HTTP URL begins the query; in a bucket it is a wildcard.
     wildcards = "*[" if kind.startswith("http") else "*?["
     try:
         if set(wildcards) & set(url):
@@ -105,7 +106,7 @@ def expand_remote(url: str) -> list[RemotePath]:
 
 
 def _as_os_error(call: Any, *arguments: Any) -> Any:
-    """Drivers raise errors of many unrelated classes where a file cannot be had."""
+    """Calls a driver and raises any of its errors, which are of many unrelated classes, as `OSError`."""
     try:
         return call(*arguments)
     except OSError:
@@ -118,10 +119,10 @@ FilePath = pathlib.Path | RemotePath
 
 
 def file_version(path: FilePath) -> tuple[int | None, Any]:
-    """Returns the size of a file in bytes and what changes with its content: time of change or checksum.
+    """Returns the size of a file in bytes and its modification time or checksum.
 
     Raises:
-        OSError: there is no such file, or it may not be read.
+        OSError: If the file does not exist or cannot be read.
     """
     if isinstance(path, RemotePath):
         return path.version()

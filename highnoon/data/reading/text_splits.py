@@ -1,4 +1,4 @@
-"""Cutting a text file into documents: by file, line, blank line, or as its size asks."""
+"""Splits a text file into documents: by file, line, blank line, or depending on its size."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _BLOCK_LINES = 1024
 def split_text(
     path: FilePath, split: str, bad: BadRecords | None = None, max_line_bytes: int = MAX_LINE_BYTES
 ) -> Iterator[str]:
-    """Returns the documents of a text file, in order, blank ones left out.
+    """Returns the documents of a text file, in order, without blank ones.
 
     Args:
-        path: A UTF-8 file, perhaps compressed; a byte order mark at its start is left out.
-        split: `"file"`: the whole file. `"line"`: each line that is not blank. `"blank-line"`: each
-            paragraph. `"auto"`: a file of up to 64 KiB whole; a longer one in pieces of at least
-            4 KiB cut after blank lines, or after a line where 16 KiB hold no blank one. The pieces
-            of `"auto"` joined are the file, so nothing is lost.
-        bad: What becomes of lines that cannot be read where each is a document; None raises. A longer
-            document with such a line is never given without it: the file cannot be read on.
-        max_line_bytes: Most bytes of a line, and of a document of several lines.
+        path: A UTF-8 file, which may be compressed; a byte order mark at its start is removed.
+        split: `"file"`: the complete file. `"line"`: each line that is not blank. `"blank-line"`: each
+            paragraph. `"auto"`: a file of up to 64 KiB is one document; a longer file is split into pieces of
+            at least 4 KiB after blank lines, or after any line if 16 KiB have no blank one. The pieces of
+            `"auto"` joined are the file, so nothing is lost.
+        bad: Handles lines that cannot be read if each line is a document; None raises. A document of several
+            lines is never returned without such a line: reading the file ends there.
+        max_line_bytes: Maximum size of a line, and of a document of several lines, in bytes.
 
     Raises:
-        BadRecordError: bytes that are not UTF-8, named by file and offset, a NUL character, or a line or
-            document too long.
+        BadRecordError: If bytes are not UTF-8 (the error names file and offset), there is a NUL character, or
+            a line or document is too long.
     """
     lines = _plain_lines(path, bad if split == "line" else None, max_line_bytes)
     if split == "line":
@@ -48,7 +48,7 @@ def split_text(
 
 
 class _Joined:
-    """Lines of one document, joined as they come so that short ones take no more memory than their text."""
+    """Joins the lines of one document in blocks, so that short lines take no more memory than their text."""
 
     def __init__(self, path: FilePath, max_bytes: int) -> None:
         self._path = path
@@ -61,8 +61,8 @@ class _Joined:
         self._size += len(line) if line.isascii() else len(line.encode())
         if self._size > self._max_bytes:
             raise BadRecordError(
-                f"{self._path}: a document is longer than max_line_bytes={self._max_bytes:,}; cut the "
-                f"file another way with `split`, or raise `max_line_bytes`",
+                f"{self._path}: a document is longer than max_line_bytes={self._max_bytes:,}; split the "
+                f"file another way with `split`, or increase `max_line_bytes`",
                 "rest of a file after a document too long",
                 str(self._path),
             )
@@ -72,7 +72,7 @@ class _Joined:
             self._lines = []
 
     def take(self) -> str:
-        """Returns the document, and begins the next."""
+        """Returns the document and starts the next one."""
         text = "".join(self._blocks) + "".join(self._lines)
         self._size, self._blocks, self._lines = 0, [], []
         return text
@@ -84,8 +84,8 @@ def _plain_lines(path: FilePath, bad: BadRecords | None, max_line_bytes: int) ->
             yield line
             continue
         error = BadRecordError(
-            f"{path}:{number}: the line holds a NUL character, as binary files do; remove the "
-            f"character or the file",
+            f"{path}:{number}: the line has a NUL character, as binary files do; remove the character or the "
+            f"file",
             "NUL character",
             f"{path}:{number}",
         )
@@ -122,7 +122,7 @@ def _by_size(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _pieces(lines: Iterable[str]) -> Iterator[str]:
-    """Pieces of at least `PIECE_BYTES`; a short last one joins the one before."""
+    """Yields pieces of at least `PIECE_BYTES`; a short last piece is joined to the one before."""
     held: list[str] = []
     previous, size = "", 0
     for line in lines:

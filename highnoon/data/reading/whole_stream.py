@@ -1,4 +1,4 @@
-"""The bytes of a file, which say when they end too soon."""
+"""A stream that raises an error if its file is truncated."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from highnoon.data.reading.remote import FilePath, RemotePath
 
 
 class WholeStream(io.RawIOBase):
-    """Reads a local or remote file to the size it had when it was opened.
+    """Reads a local or remote file up to the size it had when it was opened.
 
     Args:
         path: The file.
-        size: Its size in bytes; None where nobody says it.
+        size: Its size in bytes; None if unknown.
 
     Raises:
-        EOFError: while reading, the file ends before its size.
-        OSError: the file cannot be read.
+        EOFError: While reading, if the file ends before its size.
+        OSError: If the file cannot be read.
     """
 
     def __init__(self, path: FilePath, size: int | None) -> None:

@@ -1,27 +1,27 @@
-"""Unpacking Zstandard; the library's own reader ends a cut file without a word."""
+"""Decompresses Zstandard; unlike the library's own reader, raises an error if the file is truncated."""
 
 from __future__ import annotations
 
 import io
 from typing import IO, Any
 
-# A block of four bytes unpacks to 128 KiB at most: this many bytes give 64 MiB in the worst case.
+# A block of four bytes expands to at most 128 KiB: this many bytes give 64 MiB in the worst case.
 _INPUT_BYTES = 1 << 11
 _OUTPUT_BYTES = 1 << 15
 
 
 class ZstdStream(io.RawIOBase):
-    """The content of Zstandard frames one after another.
+    """The content of consecutive Zstandard frames.
 
     Memory is bounded, however far the frames expand.
 
     Args:
-        packed: The frames.
-        name: Of the file, for errors.
+        packed: The compressed stream.
+        name: The name of the file, for errors.
 
     Raises:
-        ImportError: the extra `zstd` is not installed.
-        EOFError: while reading, a frame is damaged or not complete.
+        ImportError: If the extra `zstd` is not installed.
+        EOFError: While reading, if a frame is damaged or incomplete.
     """
 
     def __init__(self, packed: IO[bytes], name: str) -> None:
@@ -52,11 +52,11 @@ class ZstdStream(io.RawIOBase):
         return size
 
     def _unpack_some(self) -> bool:
-        """Unpacks a little; False at the end of the file."""
+        """Decompresses some bytes; returns False at the end of the file."""
         self._input = self._input or self._packed.read(_INPUT_BYTES)
         if not self._input:
             if self._frame is not None:
-                raise EOFError("the last Zstandard frame is not complete")
+                raise EOFError("the last Zstandard frame is incomplete")
             return False
         self._frame = self._frame or self._library.ZstdDecompressor().decompressobj(write_size=_OUTPUT_BYTES)
         try:

@@ -1,4 +1,4 @@
-"""Conversations as records hold them, in one form: a list of `{"role": ..., "content": ...}`."""
+"""Conversations of records in one form: a list of `{"role": ..., "content": ...}`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from highnoon.files.foreign import ForeignDataError, parse_json, require_depth
 
 Message = dict[str, Any]
 
-# Names of each role in published data sets, in lower case with `_` between words.
+# Names of each role in published datasets, in lower case with `_` between words.
 _NAMES = {
     "user": ("user", "human", "prompter", "usr", "person", "customer", "questioner", "asker", "instruction"),
     "assistant": (
@@ -56,7 +56,7 @@ _BETWEEN_WORDS = re.compile(r"[\s_-]+")
 _ROLE_FIELDS = ("role", "from", "speaker", "author", "sender")
 _WORDS_FIELDS = ("content", "value", "text", "message", "parts", "utterance")
 
-# Fields of a turn that say whether it is supervised, as data sets of OpenAI and of Axolotl have them.
+# Fields of a turn that say whether it is supervised, as in the formats of OpenAI and Axolotl.
 LEARN_FIELDS = ("learn", "weight", "train", "train_on", "training", "loss", "trainable")
 _SHOWN = 40
 
@@ -64,20 +64,19 @@ _SHOWN = 40
 def chat_turns(value: Any, field: str, location: str) -> list[Message]:
     """Returns the turns of a conversation.
 
-    A turn has its role under `role`, `from`, `speaker`, `author` or `sender`, and its words under `content`,
-    `value`, `text`, `message`, `parts` or `utterance`; null counts as absent. Words that are a list of
-    parts of text are joined. Names of roles are folded to `user`, `assistant`, `system` and `tool`, whatever
-    their case. A column of lists, `{"role": [...], "content": [...]}`, and JSON text are taken too. A flag of
-    an assistant's turn, such as `weight: 0` or `train: false`, becomes `learn`. What else a turn has stays
-    with it, for templates.
+    The role of a turn is in `role`, `from`, `speaker`, `author` or `sender`; its text is in `content`,
+    `value`, `text`, `message`, `parts` or `utterance`; null counts as absent. A list of text parts is joined.
+    Role names map to `user`, `assistant`, `system` and `tool`, in any case. Columns,
+    `{"role": [...], "content": [...]}`, and JSON text are accepted too. A flag of an assistant turn, such as
+    `weight: 0` or `train: false`, becomes `learn`. Other fields of a turn are kept for chat templates.
 
     Args:
         value: The conversation.
-        field: Its name in the record, for errors.
-        location: Where the record is, for errors.
+        field: The name of its field, for errors.
+        location: The location of the record, for errors.
 
     Raises:
-        BadRecordError: it is no list of such turns, has none, or has an unknown role or flag.
+        BadRecordError: If the value is not a list of such turns, is empty, or has an unknown role or flag.
     """
     try:
         if isinstance(value, str):
@@ -108,8 +107,8 @@ def _message(turn: Any, field: str, location: str) -> Message:
     roles = {_role(_role_name(turn[name], name, field, location), location) for name in named}
     if len(roles) > 1:
         raise BadRecordError(
-            f"{location}: a turn is of {' and of '.join(sorted(roles))} at once, by `role` and "
-            f"`from`; keep one of them",
+            f"{location}: a turn has two roles, {' and '.join(sorted(roles))}, in `role` and `from`; keep "
+            f"one of them",
             "two roles",
             location,
         )
@@ -128,7 +127,7 @@ def _message(turn: Any, field: str, location: str) -> Message:
 
 
 def _first_with_value(turn: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    """The first of the fields that is not null, else the first that there is."""
+    """Returns the first field that is present and not null, or else the first that is present."""
     there = [name for name in names if name in turn]
     return next((name for name in there if not is_absent(turn[name])), there[0] if there else None)
 
@@ -154,13 +153,13 @@ def _role(name: str, location: str) -> str:
 
 
 def _is_to_learn(turn: Mapping[str, Any], role: str, location: str) -> bool | None:
-    """What the flags of a turn say; None where it has none, or none that matters."""
+    """Returns whether the flags of a turn supervise it; None if it has no relevant flag."""
     flags = [(name, turn[name]) for name in LEARN_FIELDS if turn.get(name) is not None]
     for name, flag in flags:
         if not isinstance(flag, (bool, int, float)) or flag not in (0, 1):
             raise BadRecordError(
-                f"{location}: `{name}` of a turn says whether it is supervised and must be true, "
-                f"false, 1 or 0; received {str(flag)[:_SHOWN]!r}",
+                f"{location}: `{name}` of a turn, which says whether it is supervised, must be true, false, "
+                f"1 or 0; received {str(flag)[:_SHOWN]!r}",
                 "unknown flag",
                 location,
             )
@@ -175,8 +174,8 @@ def _is_to_learn(turn: Mapping[str, Any], role: str, location: str) -> bool | No
     if role != "assistant":
         if True in values:
             raise BadRecordError(
-                f"{location}: `{flags[0][0]}` asks to learn a turn of {role}; only turns of the "
-                f"assistant are supervised; remove it",
+                f"{location}: `{flags[0][0]}` supervises a {role} turn, but only assistant turns can be "
+                f"supervised; remove it",
                 "unknown flag",
                 location,
             )
@@ -185,7 +184,7 @@ def _is_to_learn(turn: Mapping[str, Any], role: str, location: str) -> bool | No
 
 
 def _is_text_parts(words: Any) -> bool:
-    """Whether words are a list of texts, as OpenAI's content parts are; a part with an image is none."""
+    """Returns whether the content is a list of text parts, as in OpenAI's format; an image part is not."""
     return (
         isinstance(words, list)
         and bool(words)
@@ -197,7 +196,7 @@ def _is_text_parts(words: Any) -> bool:
 
 
 def _joined(parts: Any, location: str) -> str:
-    """The words of a turn that are given in parts, as those of Gemini and OpenAI are."""
+    """Joins the text parts of a turn, as in the formats of Gemini and OpenAI."""
     texts = [
         part.get("text") if isinstance(part, Mapping) else part
         for part in (parts if isinstance(parts, list) else [parts])
@@ -205,7 +204,8 @@ def _joined(parts: Any, location: str) -> str:
     words = [text for text in texts if isinstance(text, str)]
     if len(words) < len(texts):
         raise BadRecordError(
-            f"{location}: the `parts` of a turn must be texts, or objects with `text`; received others",
+            f"{location}: the `parts` of a turn must be strings or objects with `text`; received other "
+            f"values",
             "not text",
             location,
         )

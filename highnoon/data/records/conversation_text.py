@@ -1,4 +1,4 @@
-"""Conversations of records as text."""
+"""The text of a conversation, written by a chat template."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["DEFAULT_CHAT_TEMPLATE", "ChatTemplate", "ConversationText", "Convers
 
 
 class ConversationText(SupervisedText):
-    """The text of a conversation, what of it is supervised, and the marks that its template wrote.
+    """The text of a conversation, with its supervised spans and marks.
 
     Args:
         text: The text.
-        supervised: As of a `Document`.
-        marks: As of a `Document`.
+        supervised: As in `Document`.
+        marks: As in `Document`.
     """
 
     marks: tuple[tuple[int, int], ...]
@@ -32,10 +32,10 @@ class ConversationText(SupervisedText):
 
 
 class ConversationWriter:
-    """Writes conversations of records by a chat template; what cannot be written is a bad record.
+    """Writes conversations with a chat template; a conversation that cannot be written is a bad record.
 
     Args:
-        template: How conversations are written.
+        template: The chat template.
     """
 
     def __init__(self, template: ChatTemplate) -> None:
@@ -46,10 +46,10 @@ class ConversationWriter:
 
         Args:
             messages: Turns, each with `role` and `content`.
-            location: Where they are, for errors.
+            location: The location of the record, for errors.
 
         Raises:
-            BadRecordError: the template cannot write them, or a model would learn nothing from them.
+            BadRecordError: If the template cannot write the turns, or none of them is supervised.
         """
         try:
             text, supervised, marks = self.template.render(messages)
@@ -58,9 +58,9 @@ class ConversationWriter:
         if not supervised:
             roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
             raise BadRecordError(
-                f"{location}: nothing of this conversation would be supervised: expected a turn of the assistant "
-                f"with words; received turns of {roles}; add an answer or leave the record out with skip_bad",
-                "nothing to learn",
+                f"{location}: nothing in this conversation would be supervised: expected an assistant turn "
+                f"with text; received turns of {roles}; add an answer, or skip the record with skip_bad",
+                "nothing supervised",
                 location,
             )
         return ConversationText(text, supervised, marks)

@@ -1,4 +1,4 @@
-"""Finding records that have one id."""
+"""Detects duplicate ids."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ MAX_IDS = 1_000_000
 
 
 class IdCheck:
-    """Remembers the ids of a source, as hashes of 64 bits.
+    """Stores the ids of a source as 64-bit hashes.
 
-    Memory is bounded: the first million ids are remembered, about 100 MB, and later ones are only compared
-    with these, with a warning.
+    Memory is bounded: the first million ids are stored, about 100 MB. Later ids are only compared with these,
+    with a warning.
     """
 
     def __init__(self) -> None:
@@ -20,10 +20,10 @@ class IdCheck:
         self._is_full = False
 
     def is_doubled(self, *key: str) -> bool:
-        """Returns whether an id came before, and remembers it.
+        """Returns whether an id was seen before, and stores it.
 
         Args:
-            key: All that tells an id from others, such as file, source and the id itself.
+            key: Everything that identifies the record, such as file, source and the id itself.
         """
         joined = "\0".join(key).encode("utf-8", "surrogatepass")
         number = int.from_bytes(hashlib.blake2b(joined, digest_size=8).digest(), "little")
@@ -34,8 +34,8 @@ class IdCheck:
         elif not self._is_full:
             self._is_full = True
             warnings.warn(
-                f"the first {MAX_IDS:,} ids are remembered, and later records are compared with these "
-                f"alone; to check all, prepare the source in parts",
+                f"the first {MAX_IDS:,} ids are stored, and later records are compared with these only; to "
+                f"check all, prepare the source in parts",
                 stacklevel=2,
             )
         return False

@@ -9,16 +9,16 @@ from highnoon.data.document import Document
 
 @dataclasses.dataclass(frozen=True)
 class PreferencePair:
-    """A prompt and two ways to go on, written as a model reads them.
+    """A prompt and two answers, as the chat template writes them.
 
     Args:
-        prompt: Everything before the answers, the head of the assistant's turn included.
-        chosen: The better answer, what ends its turn included.
-        rejected: The worse answer, likewise.
-        source: The file or collection that it was read from.
+        prompt: The text before the answers, including the start of the assistant turn.
+        chosen: The better answer, including the end of its turn.
+        rejected: The worse answer, including the end of its turn.
+        source: The file or dataset that it was read from.
         id: Its name or number within `source`.
-        domain: As of a `Document`.
-        marks: As of a `Document`, of the prompt with the better answer.
+        domain: As in `Document`.
+        marks: As in `Document`, for the prompt with the better answer.
     """
 
     prompt: str
@@ -30,6 +30,6 @@ class PreferencePair:
     marks: tuple[tuple[int, int], ...] = dataclasses.field(default=(), compare=False)
 
     def document(self) -> Document:
-        """Returns the prompt with the better answer, of which the answer is supervised."""
+        """Returns the prompt with the better answer; the answer is supervised."""
         text = self.prompt + self.chosen
         return Document(text, self.source, self.id, self.domain, ((len(self.prompt), len(text)),), self.marks)

@@ -1,4 +1,4 @@
-"""How records become documents, and what is done with those that cannot."""
+"""Options of reading records."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from highnoon.data.records.record_kind import KINDS
 from highnoon.data.records.record_template import RecordTemplate
 from highnoon.tokenization.chat.chat_template import ChatTemplate, ChatTemplateError
 
-# Goes up when the same records give other documents than before.
+# Increase it when the same records give other documents than before.
 _RENDERING_VERSION = 1
 
-# Goes up when records whose fields say what they are give other documents than before.
+# Increase it when records whose kind is told by their fields give other documents than before.
 _FOUND_FIELDS_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-    """What a source does with its records.
+    """How records become documents, and what happens to records that cannot.
 
     Args:
-        text_field: Field that holds the text; None finds what a record is from its fields, see `record_kind`.
-        template: Text with fields in braces, `"{title}\\n\\n{body}"`; `{{` and `}}` are braces.
-        learned_fields: Fields of `template` that a model learns to write; empty learns the whole text.
-        kind: What every record is: `"text"`, `"chat"`, `"instruction"` or `"preference"`.
-        chat_template: How conversations are written, a Jinja template or a `ChatTemplate`; None takes the
-            default of `ChatTemplate`.
-        skip_bad: Leave out records, lines and files that cannot be used and count them, instead of raising.
-        check_ids: Whether a record whose `id` another record has is bad.
-        max_line_bytes: Longest line, or record of several lines, in bytes.
+        text_field: Field that holds the text; None infers the kind of record from its fields, see
+            `record_kind`.
+        template: Text with field names in braces, `"{title}\\n\\n{body}"`; `{{` and `}}` are literal braces.
+        learned_fields: Fields of `template` that are supervised; empty supervises the whole text.
+        kind: The kind of every record: `"text"`, `"chat"`, `"instruction"` or `"preference"`.
+        chat_template: A Jinja template or a `ChatTemplate` that writes conversations; None uses the default
+            of `ChatTemplate`.
+        skip_bad: Skip and count records, lines and files that cannot be used, instead of raising.
+        check_ids: Whether a record with a duplicate `id` is bad.
+        max_line_bytes: Maximum size of a line, or of a record of several lines, in bytes.
         label_field: Field that holds the class of a record, a string or an integer; see `LabeledDocuments`.
 
     Raises:
-        DataError: an option is out of its range, or two contradict each other.
+        DataError: If an option is out of range, or two options contradict each other.
     """
 
     text_field: str | None = None
@@ -66,23 +67,21 @@ class ReadOptions:
         ways = {"text_field": self.text_field, "template": self.template}
         given = [name for name, value in ways.items() if value is not None]
         if len(given) > 1:
-            raise DataError("give `text_field` or `template`, not both")
+            raise DataError("`text_field` and `template` exclude each other; pass one of them")
         if given and self.kind not in (None, "text"):
-            raise DataError(
-                f"`{given[0]}` makes plain text of a record; it does not go with kind={self.kind!r}"
-            )
+            raise DataError(f"`{given[0]}` makes a record plain text; remove it, or kind={self.kind!r}")
         fields = self.learned_fields
         object.__setattr__(self, "learned_fields", (fields,) if isinstance(fields, str) else tuple(fields))
         if self.learned_fields and self.template is None:
-            raise DataError("`learned_fields` names fields of a `template`; give one")
+            raise DataError("`learned_fields` names fields of a `template`; pass `template` too")
         if self.template is not None:
             RecordTemplate(self.template, self.learned_fields)
 
     def chat(self) -> ChatTemplate:
-        """Returns how conversations are written.
+        """Returns the chat template.
 
         Raises:
-            DataError: `chat_template` is not Jinja.
+            DataError: If `chat_template` is not valid Jinja.
         """
         if isinstance(self.chat_template, ChatTemplate):
             return self.chat_template
@@ -93,16 +92,16 @@ class ReadOptions:
 
     @property
     def may_write_conversations(self) -> bool:
-        """Whether a record may become a conversation, and not only a field or a template."""
+        """Whether a record may be a conversation, not only a field or a template."""
         return self.text_field is None and self.template is None and self.kind != "text"
 
     def describe_records(self) -> str:
-        """Returns `describe` with the version of what is made of fields, for a fingerprint of records."""
+        """Returns `describe` and the version of how fields are interpreted, for a fingerprint of records."""
         is_given = self.text_field is not None or self.template is not None
         return self.describe() if is_given else f"{self.describe()}, fields {_FOUND_FIELDS_VERSION}"
 
     def describe(self) -> str:
-        """Returns everything here that decides documents, for a fingerprint."""
+        """Returns all options that affect the documents, for a fingerprint."""
         return json.dumps(
             [
                 _RENDERING_VERSION,

@@ -1,4 +1,4 @@
-"""What a record of named fields is: text, a conversation, an instruction or a preference."""
+"""The kind of a record: text, conversation, instruction or preference."""
 
 from __future__ import annotations
 
@@ -33,12 +33,11 @@ KNOWN_FIELDS = (
 
 
 def record_kind(fields: Collection[str]) -> str | None:
-    """Returns the kind of a record with these fields, None where they tell nothing.
+    """Returns the kind of a record with these fields, or None if it is unknown.
 
-    Asked in this order: `text`; `messages` or `conversations` (chat); one of `instruction`, `prompt`,
+    The first that matches: `text`; `messages` or `conversations` (chat); one of `instruction`, `prompt`,
     `question` with one of `response`, `output`, `answer`, `completion` (instruction); `chosen` with
-    `rejected` (preference); `content` (text). Of a record, give the fields that hold something, see
-    `present_fields`.
+    `rejected` (preference); `content` (text). Pass only the fields that are not empty, see `present_fields`.
     """
     if "text" in fields:
         return "text"
@@ -52,9 +51,9 @@ def record_kind(fields: Collection[str]) -> str | None:
 
 
 def present_fields(values: Mapping[str, Any]) -> list[str]:
-    """Returns the known fields of a record that hold something: not null, NaN, blank or empty.
+    """Returns the known fields of a record that are not null, NaN, blank or empty.
 
-    An instruction may stand in `input` alone: the instruction's own field then counts as present.
+    An instruction may be in `input` alone: then the instruction's own field counts as present.
     """
     present = [name for name in KNOWN_FIELDS if name in values and not is_absent(values[name])]
     if "input" in present and not first_field(present, INSTRUCTION_FIELDS):
@@ -63,5 +62,5 @@ def present_fields(values: Mapping[str, Any]) -> list[str]:
 
 
 def first_field(fields: Collection[str], names: Collection[str]) -> str | None:
-    """Returns the first of `names` that is among `fields`."""
+    """Returns the first of `names` that is in `fields`."""
     return next((name for name in names if name in fields), None)

@@ -1,4 +1,4 @@
-"""From a record of named fields to a text and what of it is supervised: the one path for every kind of source."""
+"""Renders a record of any kind as text with supervised spans."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ Values = Mapping[str, Any]
 
 _NOTHING = SupervisedText("")
 
-# What a turn has besides its words without saying anything.
+# Fields of a turn that are not content.
 _NO_WORDS = frozenset({"role", "from", "name", "id", "weight"})
 
 
 class RecordRenderer:
-    """Writes records as text.
+    """Renders records as text.
 
-    - Text: the field itself, all of it supervised.
-    - Chat: the conversation as the chat template writes it, the assistant's words supervised.
-    - Instruction: a conversation of two turns. The user says the instruction and, after a blank line,
-      `input` where there is one; the assistant's response is supervised.
-    - Preference: a conversation of the prompt and the better answer, the answer supervised.
+    - Text: the field itself; all of it is supervised.
+    - Chat: the conversation, written by the chat template; the assistant turns are supervised.
+    - Instruction: a conversation of two turns. The user turn is the instruction and, after a blank line,
+      `input` if present; the assistant turn is the response and is supervised.
+    - Preference: a conversation of the prompt and the better answer; the answer is supervised.
 
-    A field that is null, NaN, blank or an empty list is absent: the record is what its other fields say. A record
-    whose fields are all absent gives `""`; a request without an answer, or an answer without a request, is a
-    bad record.
+    A field that is null, NaN, blank or an empty list is absent, and the kind follows from the other fields. A
+    record whose fields are all absent gives `""`. A request without an answer, or an answer without a
+    request, is a bad record.
 
     Args:
         options: Fields, template, kind and chat template.
@@ -72,7 +72,8 @@ class RecordRenderer:
         """Returns the text of a record.
 
         Raises:
-            BadRecordError: the record is of no kind, lacks a field, or its values cannot be used.
+            BadRecordError: If the record is of no known kind, lacks a field, or has values that cannot be
+                used.
         """
         text = values.get("text")
         if self._finds_text and isinstance(text, str) and text and not text.isspace():
@@ -91,28 +92,28 @@ class RecordRenderer:
         return self._writers[kind](values, present, location)
 
     def pair(self, values: Values, location: str) -> tuple[str, str, str]:
-        """Returns prompt, better and worse answer of a preference record, as the chat template writes them.
+        """Returns the prompt, better answer and worse answer of a record, as the chat template writes them.
 
         Raises:
-            BadRecordError: the record is no preference, or its two conversations differ before the answer.
+            BadRecordError: If the record is not a preference, or its conversations differ before the answer.
         """
         chosen, rejected = self.pair_of_texts(values, location)
         start = _answer_start(chosen)
         return chosen.text[:start], chosen.text[start:], rejected.text[_answer_start(rejected) :]
 
     def pair_of_texts(self, values: Values, location: str) -> tuple[ConversationText, ConversationText]:
-        """Returns the conversations with the better and the worse answer, of which the answers are supervised.
+        """Returns the conversations with the better and with the worse answer; the answers are supervised.
 
         Raises:
-            BadRecordError: as `pair`.
+            BadRecordError: As for `pair`.
         """
         texts = []
         for field in PREFERENCE_FIELDS:
             turns = self._answered(values, field, location)
             if turns[-1]["role"] != "assistant":
                 raise BadRecordError(
-                    f"{location}: `{field}` must end with an answer of the assistant; received a "
-                    f"turn of {turns[-1]['role']}",
+                    f"{location}: `{field}` must end with an assistant turn; received a "
+                    f"{turns[-1]['role']} turn",
                     "no answer",
                     location,
                 )
@@ -121,8 +122,8 @@ class RecordRenderer:
         chosen, rejected = texts
         if chosen.text[: _answer_start(chosen)] != rejected.text[: _answer_start(rejected)]:
             raise BadRecordError(
-                f"{location}: `chosen` and `rejected` must answer one prompt; what stands before "
-                f"the answers differs",
+                f"{location}: `chosen` and `rejected` must answer the same prompt; the text before the "
+                f"answers differs",
                 "two prompts",
                 location,
             )
@@ -137,7 +138,7 @@ class RecordRenderer:
         return _NOTHING if is_absent(value) else SupervisedText(require_text(value, field, location))
 
     def _of_no_kind(self, values: Values, present: Sequence[str], location: str) -> SupervisedText:
-        """Nothing, where the known fields of a record are all absent."""
+        """Returns an empty text if the known fields of a record are all absent; raises otherwise."""
         if record_kind(values) is None:
             raise BadRecordError(
                 f"{location}: expected a record with `text`, `messages`, an instruction and its "
@@ -159,8 +160,8 @@ class RecordRenderer:
         answers = [turn for turn in turns if turn["role"] == "assistant"]
         if answers and all(map(_says_nothing, answers)):
             raise BadRecordError(
-                f"{location}: every turn of the assistant in `{field}` is null or empty; fill in the "
-                f"answers, or leave the record out with skip_bad",
+                f"{location}: every assistant turn in `{field}` is null or empty; fill in the answers, or "
+                f"skip the record with skip_bad",
                 "no answer",
                 location,
             )
@@ -190,12 +191,12 @@ class RecordRenderer:
         return self.pair_of_texts(values, location)[0]
 
     def _answered(self, values: Values, field: str, location: str) -> Sequence[Message]:
-        """The conversation that ends with the answer in `field`."""
+        """Returns the conversation that ends with the answer in `field`."""
         answer = values[self._require(values, (field,), location)]
         if is_absent(answer):
             raise BadRecordError(
-                f"{location}: `{field}` is null or empty; give a better and a worse answer, or leave "
-                f"the record out with skip_bad",
+                f"{location}: `{field}` is null or empty; fill in a better and a worse answer, or skip the "
+                f"record with skip_bad",
                 "no answer",
                 location,
             )
@@ -213,7 +214,8 @@ class RecordRenderer:
         field = first_field(values, names)
         if field is None:
             raise BadRecordError(
-                f"{location}: expected a field {' or '.join(f'`{name}`' for name in names)}; {_fields(values)}",
+                f"{location}: expected a field {' or '.join(f'`{name}`' for name in names)}; "
+                f"{_fields(values)}",
                 "missing field",
                 location,
             )
@@ -225,18 +227,18 @@ def _exchange(asked: str, answered: str) -> list[Message]:
 
 
 def _answer_start(text: SupervisedText) -> int:
-    """Where the last answer begins in a conversation that has one."""
+    """Returns the index at which the last answer begins."""
     return (text.supervised or ((0, 0),))[-1][0]
 
 
 def _asked(prompt: Any, location: str) -> list[Message]:
-    """The turns before an answer, of which the last asks for it."""
+    """Returns the turns before an answer."""
     if isinstance(prompt, list):
         return chat_turns(prompt, "prompt", location)
     if prompt is None:
         raise BadRecordError(
-            f"{location}: expected a string `prompt` that `chosen` and `rejected` answer; received none; give "
-            f"one, or conversations that hold it",
+            f"{location}: expected a string `prompt` that `chosen` and `rejected` answer; received none; "
+            f"add it, or use conversations that include it",
             "missing field",
             location,
         )
@@ -244,17 +246,17 @@ def _asked(prompt: Any, location: str) -> list[Message]:
 
 
 def _says_nothing(turn: Message) -> bool:
-    """Whether a turn has no words, and nothing else, such as tool calls, that a template could write."""
+    """Returns whether a turn has no content, such as text or tool calls, that a template could write."""
     return all(is_absent(value) for name, value in turn.items() if name not in _NO_WORDS)
 
 
 def _incomplete(values: Values, present: Sequence[str], location: str) -> BadRecordError:
-    """The error of a record of which one part is there and its counterpart is null or empty."""
+    """Returns the error for a record that has one part but not its counterpart."""
     absent = shown_names(f"`{name}`" for name in KNOWN_FIELDS if name in values and name not in present)
     is_unanswered = first_field(present, INSTRUCTION_FIELDS) and not first_field(present, RESPONSE_FIELDS)
     return BadRecordError(
         f"{location}: {shown_names(f'`{name}`' for name in present)} needs its counterpart, and "
-        f"{absent or 'it'} is null or empty; fill it in, or leave the record out with skip_bad",
+        f"{absent or 'it'} is null or empty; fill it in, or skip the record with skip_bad",
         "no answer" if is_unanswered else "missing field",
         location,
     )

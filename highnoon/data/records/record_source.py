@@ -1,4 +1,4 @@
-"""What sources of records share: records to documents or to preference pairs, and what happens to bad ones."""
+"""Base class of sources that read records."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ T = TypeVar("T")
 
 
 class Record(NamedTuple):
-    """One record, and where it is.
+    """A record and its location.
 
     Args:
         values: Its fields.
-        location: `file:line`, `file record 17` or another location that a person finds.
-        id: Its name where it has no field `id`.
-        source: What it was read from, where it has no field `source`.
+        location: `file:line`, `file record 17` or another location that a person can find.
+        id: Its name, unless it has a field `id`.
+        source: What it was read from, unless it has a field `source`.
         domain: Its domain.
-        file: The whole path or URL of its file, empty where it is of none.
+        file: The complete path or URL of its file; empty if it is not from a file.
     """
 
     values: Mapping[str, Any]
@@ -39,17 +39,17 @@ class Record(NamedTuple):
     file: str = ""
 
 
-# Makes of a record, or of a document that was never one, what is asked for; None leaves it out.
+# Converts a record, or a document that is not from a record, to the requested type; None skips it.
 Convert = Callable[[Record | Document, BadRecords], T | None]
 
 
 class RecordSource(DocumentSource):
-    """A source that reads records; `bad_records` tells what the last reading left out.
+    """A source that reads records; `bad_records` reports what the last reading skipped.
 
-    A subclass gives `_read`.
+    A subclass implements `_read`.
 
     Args:
-        options: How records become documents, and what is done with bad ones.
+        options: How records become documents, and what happens to bad ones.
     """
 
     def __init__(self, options: ReadOptions | None = None) -> None:
@@ -69,15 +69,15 @@ class RecordSource(DocumentSource):
             document = record if isinstance(record, Document) else _document(record, renderer, bad)
             if ids is None or document is None or not isinstance(record, Record) or not _own(record, "id"):
                 return document
-            # Files that are alike are numbered alike: an id is one of its file and domain.
+            # Records without ids are numbered in each file, so an id is unique within its file and domain.
             if not ids.is_doubled(record.file, record.domain, document.source, document.id):
                 return document
             bad.take(
                 BadRecordError(
-                    f"{record.location}: another record of {record.file or document.source} has the id {document.id!r} "
-                    f"already; give each record its own, leave the later ones out with skip_bad (--skip-bad), "
-                    f"or read them all without check_ids (--no-check-ids)",
-                    "doubled id",
+                    f"{record.location}: another record of {record.file or document.source} has the id "
+                    f"{document.id!r} already; give each record its own id, skip the later ones with "
+                    f"skip_bad (--skip-bad), or do not check ids (--no-check-ids)",
+                    "duplicate id",
                     record.location,
                 )
             )
@@ -86,10 +86,10 @@ class RecordSource(DocumentSource):
         return self._read(self._new_bad_records(), convert)
 
     def preference_pairs(self) -> Iterator[PreferencePair]:
-        """Yields the pairs of a source of preference records (`prompt`, `chosen`, `rejected`).
+        """Yields the pairs of preference records (`prompt`, `chosen`, `rejected`).
 
         Raises:
-            DataError: a record is none, unless bad records are skipped.
+            DataError: If a record is not a preference, unless bad records are skipped.
         """
         renderer = RecordRenderer(self.options)
 
@@ -100,7 +100,7 @@ class RecordSource(DocumentSource):
 
     @abc.abstractmethod
     def _read(self, bad: BadRecords, convert: Convert[T]) -> Iterator[T]:
-        """Yields what `convert` makes of each record, in the same order each time."""
+        """Yields the result of `convert` for each record, in the same order each time."""
 
     def _new_bad_records(self) -> BadRecords:
         self.bad_records = BadRecords(self.options.skip_bad)
@@ -126,8 +126,8 @@ def _pair(record: Record | Document, renderer: RecordRenderer, bad: BadRecords) 
         if isinstance(record, Document):
             location = f"{record.source} document {record.id}"
             raise BadRecordError(
-                f"{location}: a text file holds no preference records; give records with `prompt`, "
-                f"`chosen` and `rejected`",
+                f"{location}: a text file has no preference records; use records with `prompt`, `chosen` and "
+                f"`rejected`",
                 "no preference",
                 location,
             )
@@ -141,12 +141,12 @@ def _pair(record: Record | Document, renderer: RecordRenderer, bad: BadRecords) 
 
 
 def _origin(record: Record) -> tuple[str, str]:
-    """Source and id of a record, its own where it names them."""
+    """Returns the source and id of a record: its own fields, or else where it was read from."""
     return _own(record, "source") or record.source, _own(record, "id") or record.id
 
 
 def _own(record: Record, field: str) -> str:
-    """What a record says of itself, empty where that is missing, null, NaN or blank."""
+    """Returns a field of a record as a string; empty if it is missing, null, NaN or blank."""
     value = record.values.get(field)
     if value is None or is_absent(value):
         return ""

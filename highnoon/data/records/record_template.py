@@ -1,4 +1,4 @@
-"""A document from several fields of a record."""
+"""Several fields of a record as one text."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 
 from highnoon.config import shown
 from highnoon.data.bad_records import BadRecordError
-from highnoon.data.document import DataError, SupervisedText
+from highnoon.data.document import DataError, Spans, SupervisedText
 from highnoon.data.records.record_values import plain_value, shown_names
 
 
 class RecordTemplate:
-    """Text with the fields of a record in it.
+    """A text template with the fields of a record.
 
-    A field that is text stands as it is, a number as Python writes it, a list or an object as JSON.
+    A string is inserted as it is, a number as Python formats it, a list or an object as JSON.
 
     Args:
-        template: Fields stand in braces, `{{` and `}}` are braces.
-        learned_fields: Fields that a model learns to write; empty learns the whole text.
+        template: Text with field names in braces; `{{` and `}}` are literal braces.
+        learned_fields: Fields that are supervised; empty supervises the whole text.
 
     Raises:
-        DataError: the template has no field, a brace without its partner, a conversion or format of a field,
-            or not all of `learned_fields`.
+        DataError: If the template has no field, an unmatched brace, or a conversion or format of a field, or
+            does not contain all of `learned_fields`.
 
     Example:
 
@@ -42,13 +42,13 @@ class RecordTemplate:
             parts = list(string.Formatter().parse(template))
         except ValueError as error:
             raise DataError(
-                f"`template` {shown(template)} is no template: {error}; write {{{{ and }}}} for "
-                f"braces that are text"
+                f"`template` {shown(template)} is not a valid template: {error}; write {{{{ and }}}} for "
+                f"literal braces"
             ) from None
         if formed := [field for _, field, form, conversion in parts if form or conversion]:
             raise DataError(
-                f"`template` takes fields as they are, as in {{{formed[0]}}}, without `!` and "
-                f"`:` after the name; received {shown(template)}"
+                f"`template` takes plain field names, as in {{{formed[0]}}}, without `!` or `:`; received "
+                f"{shown(template)}"
             )
         self._parts = [(words, field) for words, field, _, _ in parts]
         self.fields = [field for _, field in self._parts if field is not None]
@@ -58,14 +58,14 @@ class RecordTemplate:
             )
         if missing := [field for field in self.learned_fields if field not in self.fields]:
             raise DataError(
-                f"`learned_fields` must stand in the template; {shown(', '.join(missing))} does not"
+                f"`learned_fields` must be fields of the template; {shown(', '.join(missing))} is not"
             )
 
     def render(self, values: Mapping[str, Any], location: str) -> SupervisedText:
         """Returns the text of a record.
 
         Raises:
-            BadRecordError: a field is missing or null.
+            BadRecordError: If a field is missing or null.
         """
         pieces: list[str] = []
         supervised: list[tuple[int, int]] = []
@@ -89,10 +89,10 @@ class RecordTemplate:
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _joined(stretches: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Stretches that touch become one."""
+def _joined(spans: list[tuple[int, int]]) -> Spans:
+    """Joins adjacent spans."""
     joined: list[tuple[int, int]] = []
-    for start, stop in stretches:
+    for start, stop in spans:
         if joined and joined[-1][1] == start:
             start = joined.pop()[0]
         joined.append((start, stop))

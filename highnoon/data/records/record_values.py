@@ -1,4 +1,4 @@
-"""Values of records as plain Python: readers give bytes and arrays where others give text and lists."""
+"""Values of records as plain Python values: some readers yield bytes and arrays, others text and lists."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ _SHOWN_CHARACTERS = 40
 
 
 def plain_value(value: Any, location: str) -> Any:
-    """Returns `value` with bytes as text and arrays as lists, whatever it is nested in.
+    """Returns `value` with bytes as text and arrays as lists, at any depth.
 
     Raises:
-        BadRecordError: bytes that are not UTF-8.
+        BadRecordError: If bytes are not UTF-8.
     """
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError as error:
             raise BadRecordError(
-                f"{location}: not UTF-8 at byte {error.start} of a value ({error.reason}); convert it to UTF-8",
+                f"{location}: a value is not UTF-8 at byte {error.start} ({error.reason}); convert it to "
+                f"UTF-8",
                 "not UTF-8",
                 location,
             ) from None
@@ -39,11 +40,11 @@ def plain_value(value: Any, location: str) -> Any:
 
 
 def is_absent(value: Any) -> bool:
-    """Returns whether a value holds nothing: null, NaN, blank text, or a list or mapping without content.
+    """Returns whether a value is empty: null, NaN, blank text, or a list or mapping without content.
 
     A mapping whose values are all null or empty lists is a conversation in columns without turns.
     """
-    # The frequent types come first: this is asked of every record.
+    # The frequent types come first: this is called for every record.
     if value is None:
         return True
     if isinstance(value, (str, bytes)):
@@ -63,7 +64,7 @@ def is_absent(value: Any) -> bool:
 
 
 def shown_names(names: Iterable[Any]) -> str:
-    """Returns names of fields for a one-line error, at most ten and each cut at 40 characters."""
+    """Returns field names for a one-line error, at most ten, each truncated to 40 characters."""
     shown = [_shown(str(name)) for name in itertools.islice(names, _SHOWN_NAMES + 1)]
     return ", ".join(shown[:_SHOWN_NAMES]) + (", ..." if len(shown) > _SHOWN_NAMES else "") or "none"
 
@@ -77,7 +78,7 @@ def require_text(value: Any, field: str, location: str) -> str:
     """Returns `value` as text that can be encoded.
 
     Raises:
-        BadRecordError: it is no text, or has a lone surrogate.
+        BadRecordError: If it is not text, or has a lone surrogate.
     """
     if not isinstance(value, str):
         value = plain_value(value, location)
@@ -94,15 +95,15 @@ def require_unicode(text: str, name: str, location: str) -> str:
     """Returns `text`, after checking that it has no lone surrogate.
 
     Raises:
-        BadRecordError: it has one.
+        BadRecordError: If it has one.
     """
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise BadRecordError(
-                f"{location}: {name} has a lone surrogate at character {error.start}, which is "
-                f"no Unicode text; repair the line",
+                f"{location}: {name} has a lone surrogate at character {error.start}, which is not valid "
+                f"Unicode; fix the line",
                 "lone surrogate",
                 location,
             ) from None

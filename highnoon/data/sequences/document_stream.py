@@ -1,4 +1,4 @@
-"""A source read forward: tokenised as it comes, one side of the split, shuffled through a buffer."""
+"""The documents of one side of the split, tokenized as a source is read and shuffled through a buffer."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _BATCH_DOCUMENTS = 64
 _DRAWS = 1024
 
 
-class TokenisedDocument(NamedTuple):
-    """One document as a model reads it.
+class TokenizedDocument(NamedTuple):
+    """A tokenized document.
 
     Args:
-        number: Its place within the split, in the order of the source.
+        number: Its index in the split, in the order of the source.
         tokens: Framed ids.
-        supervised: For each token whether a model learns to write it.
+        supervised: Whether each token is supervised.
         num_bytes: UTF-8 bytes of its text.
     """
 
@@ -35,14 +35,14 @@ class TokenisedDocument(NamedTuple):
 
 
 class DocumentStream:
-    """Documents of one side of the split of a source, tokenised as they are read.
+    """Documents of one side of the split of a source, tokenized as they are read.
 
     Args:
-        source: Where they come from; each pass reads it from its beginning.
-        tokenizer: Turns their text into ids.
+        source: The source; each pass reads it from the beginning.
+        tokenizer: The tokenizer.
         split: `"train"` or `"validation"`.
-        validation_split: Share of documents held out by a hash of their text.
-        buffer_documents: Documents held for shuffling; 1 keeps the source's order.
+        validation_split: Fraction of documents that are held out, by a hash of their text.
+        buffer_documents: Documents in the shuffle buffer; 1 keeps the order of the source.
     """
 
     def __init__(
@@ -59,27 +59,27 @@ class DocumentStream:
         self._threshold = split_threshold(validation_split)
         self._buffer_documents = buffer_documents
 
-    def read(self, *seeds: int) -> Iterator[TokenisedDocument]:
-        """Yields a pass of the documents, in an order fixed by `seeds` and the source.
+    def read(self, *seeds: int) -> Iterator[TokenizedDocument]:
+        """Yields one pass over the documents, in an order determined by `seeds` and the source.
 
-        A full buffer gives up the document at a drawn place for the next one read; when the source ends, what
-        is left comes out by the same draws.
+        When the buffer is full, the document at a random index is yielded and replaced by the next one; when
+        the source ends, the rest is yielded in random order.
         """
         draws = _draws(seeds)
-        held: list[TokenisedDocument] = []
-        for document in self._tokenised():
+        held: list[TokenizedDocument] = []
+        for document in self._tokenized():
             if len(held) < self._buffer_documents:
                 held.append(document)
                 continue
-            place = next(draws) % len(held)
-            yield held[place]
-            held[place] = document
+            index = next(draws) % len(held)
+            yield held[index]
+            held[index] = document
         while held:
-            place = next(draws) % len(held)
-            held[place], held[-1] = held[-1], held[place]
+            index = next(draws) % len(held)
+            held[index], held[-1] = held[-1], held[index]
             yield held.pop()
 
-    def _tokenised(self) -> Iterator[TokenisedDocument]:
+    def _tokenized(self) -> Iterator[TokenizedDocument]:
         own = (
             document
             for document in self.source.documents()
@@ -92,7 +92,7 @@ class DocumentStream:
 
 def _encoded(
     batch: Sequence[Document], tokenizer: Tokenizer, numbers: Iterator[int]
-) -> Iterator[TokenisedDocument]:
+) -> Iterator[TokenizedDocument]:
     encoded = encode_batch(
         [document.text for document in batch],
         [document.supervised for document in batch],
@@ -103,11 +103,11 @@ def _encoded(
     supervised = np.ones(len(tokens), np.bool_) if encoded.supervised is None else encoded.supervised
     stops: list[int] = np.cumsum(encoded.lengths).tolist()
     for start, stop, num_bytes in zip([0, *stops], stops, encoded.num_bytes.tolist(), strict=False):
-        yield TokenisedDocument(next(numbers), tokens[start:stop], supervised[start:stop], num_bytes)
+        yield TokenizedDocument(next(numbers), tokens[start:stop], supervised[start:stop], num_bytes)
 
 
 def _draws(seeds: Sequence[int]) -> Iterator[int]:
-    """Endless numbers of 64 bits, fixed by the seeds; NumPy promises that raw bits stay the same."""
+    """Yields 64-bit random numbers without end; NumPy guarantees that raw bits do not change."""
     generator: Any = np.random.Philox(np.random.SeedSequence([seed % 2**64 for seed in seeds]))
     while True:
         yield from generator.random_raw(_DRAWS).tolist()

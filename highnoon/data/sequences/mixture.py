@@ -1,4 +1,4 @@
-"""Mixing sources by weight: a fixed cycle of turns, so that any place in it is found at once."""
+"""Mixes sources by weight: a fixed cycle of turns, so that any position is computed in constant time."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from highnoon.config import require_number, shown
 from highnoon.data.document import DataError
 
 CYCLE_TURNS = 10_000
-SMALLEST_SHARE = 1.0 / CYCLE_TURNS
+SMALLEST_WEIGHT = 1.0 / CYCLE_TURNS
 _SUM_TOLERANCE = 1e-6
 
 
 class Mixture:
-    """Turns shared out by weight.
+    """Assigns turns to sources by weight.
 
-    Each turn goes to the source that lags most behind its share:
-    `turn[k] = argmax_i(weights[i] * (k + 1) - taken[i])`, for a cycle of 10,000 turns that then
-    repeats. So any window of 1,000 turns holds each source's share to within 1 percent of the window.
+    Each turn goes to the source that is furthest behind its weight:
+    `turn[k] = argmax_i(weights[i] * (k + 1) - taken[i])`, for a cycle of 10,000 turns that then repeats. So
+    in any window of 1,000 turns, the turns of each source differ from its weight by at most 1 percent of the
+    window.
 
     Args:
-        weights: Share of each source, above 0; their sum is 1.
+        weights: The weight of each source, above 0; their sum is 1.
 
     Raises:
-        DataError: a weight is not above 0, or they do not sum to 1 within 1e-6.
+        DataError: If a weight is not above 0, or they do not sum to 1 within 1e-6.
     """
 
     def __init__(self, weights: Sequence[float]) -> None:
@@ -35,7 +36,7 @@ class Mixture:
         self._turns, self._taken = _cycle(self.weights)
 
     def sources(self, turns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Returns which source each of `turns` goes to."""
+        """Returns the source of each of `turns`."""
         return self._turns[turns % CYCLE_TURNS]
 
     def taken(self, turns: npt.NDArray[np.int64], source: int) -> npt.NDArray[np.int64]:
@@ -45,15 +46,19 @@ class Mixture:
 
 
 def require_weights(weights: Sequence[float]) -> tuple[float, ...]:
-    """Returns `weights` as floats, after checking that they are shares of a whole."""
+    """Returns `weights` as floats, after checking that they are positive and sum to 1.
+
+    Raises:
+        DataError: If they are not.
+    """
     if not isinstance(weights, (list, tuple, np.ndarray)):
         raise DataError(f"`weights` must be a list of numbers; received {shown(weights)}")
     values = tuple(require_number("weight", weight, above=0, error=DataError) for weight in weights)
     if not values:
         raise DataError("every weight must be above 0; received none")
-    if min(values) < SMALLEST_SHARE:
+    if min(values) < SMALLEST_WEIGHT:
         raise DataError(
-            f"no weight may be below {SMALLEST_SHARE:g}, one turn of {CYCLE_TURNS:,}; received "
+            f"weights must be at least {SMALLEST_WEIGHT:g}, one of {CYCLE_TURNS:,} turns; received "
             f"{min(values):g}"
         )
     if abs(sum(values) - 1.0) > _SUM_TOLERANCE:
@@ -61,21 +66,21 @@ def require_weights(weights: Sequence[float]) -> tuple[float, ...]:
     return values
 
 
-def balanced_shares(tokens: Sequence[int], temperature: float, max_repeats: float) -> list[float]:
-    """Returns shares between those of the sources' sizes and equal ones.
+def balanced_weights(tokens: Sequence[int], temperature: float, max_repeats: float) -> list[float]:
+    """Returns weights of sources between proportional to their sizes and equal.
 
-        share_i ~ tokens_i^(1/temperature),    at most max_repeats * tokens_i / sum(tokens)
+        weight_i ~ tokens_i^(1/temperature),    at most max_repeats * tokens_i / sum(tokens)
 
-    What a source may not take is shared out among the others in the same proportions. No share is below
-    that of one turn of a `Mixture`.
+    The weight above a source's maximum is distributed over the others in the same proportions. No weight is
+    below that of one turn of a `Mixture`.
 
     Args:
-        tokens: Of each source, above 0.
-        temperature: At least 1, which gives shares in proportion to tokens; infinite gives equal ones.
-        max_repeats: Passes over one source in the time of one pass over all, at most; at least 1.
+        tokens: Tokens of each source, above 0.
+        temperature: At least 1; 1 gives weights proportional to tokens, infinity gives equal weights.
+        max_repeats: Maximum passes over one source during one pass over all; at least 1.
 
     Raises:
-        DataError: an argument out of its range.
+        DataError: If an argument is out of range.
 
     Conneau, Lample 2019, "Cross-lingual language model pretraining", section 3.1, where the exponent is
     written alpha = 1 / temperature.
@@ -88,28 +93,32 @@ def balanced_shares(tokens: Sequence[int], temperature: float, max_repeats: floa
         )
     wanted = (sizes / sizes.sum()) ** (1.0 / temperature)
     most = max_repeats * sizes / sizes.sum()
-    shares = np.zeros(len(sizes))
+    weights = np.zeros(len(sizes))
     is_free = np.ones(len(sizes), bool)
     while is_free.any():
-        # Those at their bound are settled; each round settles one more at least.
-        shares[is_free] = wanted[is_free] / wanted[is_free].sum() * (1.0 - shares[~is_free].sum())
-        is_over = is_free & (shares > most)
+        # Weights at their maximum are final; each round makes at least one more of them final.
+        weights[is_free] = wanted[is_free] / wanted[is_free].sum() * (1.0 - weights[~is_free].sum())
+        is_over = is_free & (weights > most)
         if not is_over.any():
             break
-        shares[is_over] = most[is_over]
+        weights[is_over] = most[is_over]
         is_free &= ~is_over
-    shares = np.maximum(shares, 2 * SMALLEST_SHARE)
-    return [float(share) for share in shares / shares.sum()]
+    weights = np.maximum(weights, 2 * SMALLEST_WEIGHT)
+    return [float(weight) for weight in weights / weights.sum()]
+
+
+# The former name of `balanced_weights`.
+balanced_shares = balanced_weights
 
 
 @functools.lru_cache(maxsize=32)
 def _cycle(weights: tuple[float, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The source of each turn of a cycle, and how many turns each source took before it."""
-    shares = np.array(weights)
+    """Returns the source of each turn of a cycle, and how many turns each source has before it."""
+    increments = np.array(weights)
     turns = np.zeros(CYCLE_TURNS, np.int64)
     deficit = np.zeros(len(weights))
     for turn in range(CYCLE_TURNS):
-        deficit += shares
+        deficit += increments
         turns[turn] = chosen = int(np.argmax(deficit))
         deficit[chosen] -= 1.0
     taken = np.zeros((CYCLE_TURNS + 1, len(weights)), np.int64)

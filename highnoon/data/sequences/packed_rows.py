@@ -1,4 +1,4 @@
-"""Rows of tokens for training and evaluation, as a function of (seed, epoch, row)."""
+"""Packed rows of tokens for training and evaluation, as a function of (seed, epoch, row)."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from highnoon.data.tokens.token_store import TokenStore
 
 
 class PackedRows:
-    """One side of the split of some stores, cut into rows of `row_length` tokens.
+    """One side of the split of token stores, packed into rows of `row_length` tokens.
 
-    The documents of an epoch are laid one after another in an order computed from (seed, epoch), cut
-    into rows, and the rows are shuffled by the same seed. Every token that has a predecessor in its
-    document is supervised exactly once an epoch, but for those that `Document.supervised` leaves out. The
-    validation side is read in its stored order.
+    The documents of an epoch are concatenated in an order computed from (seed, epoch) and split into rows,
+    and the rows are shuffled with the same seed. Every token that has a predecessor in its document is
+    supervised exactly once per epoch, except those that `Document.supervised` excludes. The validation split
+    is read in stored order.
 
-    With `weights`, each store has an order of its own and rows are drawn from the stores by turns,
-    exact over any window of 1,000 rows. An epoch has as many rows as all stores together; a store that
-    is used up starts again in a new order, one that is cut goes on in the next epoch. The validation
-    side takes every document once, whatever the weights.
+    With `weights`, each store has an order of its own and each row is from one store, in proportions that are
+    exact over any window of 1,000 rows. An epoch has as many rows as all stores together. A store that is
+    exhausted starts again in a new order; a store that is not continues in the next epoch. The validation
+    split uses every document once, whatever the weights.
 
     Args:
-        stores: What `tokenize` returned, one or several, all of one tokenizer.
-        row_length: Input tokens of a row, at least 1.
-        seed: Decides every order.
+        stores: One or several token stores with the same tokenizer.
+        row_length: Input tokens per row, at least 1.
+        seed: Seed of all orders.
         split: `"train"` or `"validation"`.
-        weights: Share of the rows of each store, above 0, their sum 1; None takes each store in
-            proportion to its tokens.
-        packing: False gives each row one piece of one document, padded, for models that cannot see
-            `segment_ids`.
+        weights: Fraction of the rows from each store, above 0, with sum 1; None uses each store in proportion
+            to its tokens.
+        packing: Whether a row may have several documents. False gives each row one piece of one document,
+            padded, for models without `segment_ids`.
         derived: For each store what frozen models said of its tokens, see `derive_columns`; batches get
             these columns, too.
 
@@ -91,16 +91,16 @@ class PackedRows:
                 f"`weights` must have one value for each of {len(self.stores)} stores; "
                 f"received {len(self.weights)}"
             )
-        self._say_if_small()
+        self._check_size()
 
     @property
     def num_documents(self) -> int:
-        """Documents of the split."""
+        """The number of documents in the split."""
         return len(self._documents)
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the split, framing included."""
+        """The number of tokens in the split, including framing."""
         return int(self.lengths.sum())
 
     @property
@@ -110,77 +110,76 @@ class PackedRows:
 
     @property
     def lengths(self) -> Ints:
-        """Tokens of each of the split's documents, framing included."""
+        """The number of tokens of each document in the split, including framing."""
         return self._documents.lengths
 
     @property
     def store_of(self) -> Ints:
-        """Index in `stores` of the store that each of the split's documents belongs to."""
+        """The index in `stores` of the store of each document in the split."""
         return self._documents.store_of
 
     def tokens(self, document: int) -> npt.NDArray[np.int32]:
-        """Returns the ids of one of the split's documents, framing included."""
-        store, place = self._documents.locate(document)
-        return store.tokens(place)
+        """Returns the ids of a document in the split, including framing."""
+        store, index = self._documents.locate(document)
+        return store.tokens(index)
 
     def supervised(self, document: int) -> npt.NDArray[np.bool_]:
-        """Returns for each id of one of the split's documents whether a model learns to write it."""
-        store, place = self._documents.locate(document)
-        return store.supervised(place)
+        """Returns for each id of a document in the split whether it is supervised."""
+        store, index = self._documents.locate(document)
+        return store.supervised(index)
 
     def learned(self, document: int) -> npt.NDArray[np.bool_]:
         """The former name of `supervised`."""
         return self.supervised(document)
 
     def text(self, document: int) -> str:
-        """Returns the text of one of the split's documents."""
-        store, place = self._documents.locate(document)
-        return store.text(place)
+        """Returns the text of a document in the split."""
+        store, index = self._documents.locate(document)
+        return store.text(index)
 
     def domain(self, document: int) -> str:
-        """Returns the domain of one of the split's documents."""
-        store, place = self._documents.locate(document)
-        return store.domain(place)
+        """Returns the domain of a document in the split."""
+        store, index = self._documents.locate(document)
+        return store.domain(index)
 
     def texts(self) -> Sequence[str]:
-        """Returns the split's texts as a sequence that decodes each when it is asked for."""
+        """Returns the texts of the split as a sequence that decodes each text when it is accessed."""
         return Texts(self._documents)
 
     def view(self, epoch: int, documents: Sequence[int] | npt.NDArray[Any] | None = None) -> RowsView:
         """Returns the rows of an epoch.
 
         Args:
-            epoch: Which pass, from 0; the validation split has one order for all.
-            documents: Indices of the split's documents to read; what order they come in changes
-                nothing. None reads all. With weights, a store left without documents gives its share
-                to the others, with a warning.
+            epoch: The epoch, from 0; the validation split has the same order in all epochs.
+            documents: Indices of the documents of the split to read, in any order. None reads all. With
+                weights, the rows of a store without documents are drawn from the others, with a warning.
 
         Raises:
-            DataError: `epoch` is negative, or `documents` is empty, doubled or out of range.
+            DataError: If `epoch` is negative, or `documents` is empty, has duplicates or is out of range.
         """
         if epoch < 0:
             raise DataError(f"`epoch` must not be negative; received {epoch}")
         chosen = np.arange(self.num_documents) if documents is None else self._require_documents(documents)
-        pools, shares = [chosen], [1.0]
+        pools, weights = [chosen], [1.0]
         if self.weights is not None and self.split == "train":
-            pools, shares = self._pools(chosen, self.weights)
-        return self._make_view(pools, Mixture(shares), epoch)
+            pools, weights = self._pools(chosen, self.weights)
+        return self._make_view(pools, Mixture(weights), epoch)
 
     def _make_view(self, pools: list[Ints], mixture: Mixture, epoch: int) -> RowsView:
         return RowsView(self._documents, pools, mixture, epoch, self._cut, self.row_length)
 
     def only(self, store: TokenStore) -> PackedRows:
-        """Returns the same rows of one of the stores alone."""
+        """Returns rows with the same settings from one of the stores."""
         derived = None if self.derived is None else [self.derived[self.stores.index(store)]]
         return PackedRows(store, self.row_length, self.seed, self.split, None, self.packing, derived)
 
     def report(self) -> dict[str, Any]:
-        """Returns what the split holds and how it is read.
+        """Returns what the split has and how it is read.
 
-        `documents`, `tokens`, `bytes`, `rows` (an epoch), `row_length`, `efficiency` (tokens over places
-        in rows), and `stores`: for each, `name`, `documents`, `tokens`, `share_asked` (None without
-        weights) and `share_actual`, its share of the rows of the first epoch (of the tokens without
-        weights).
+        `documents`, `tokens`, `bytes`, `rows` (per epoch), `row_length`, `efficiency` (the fraction of row
+        positions with tokens), and `stores`: for each, `name`, `documents`, `tokens`, `share_asked` (its
+        weight; None without weights) and `share_actual`, its fraction of the rows of the first epoch (of the
+        tokens without weights).
         """
         view = self.view(0)
         is_weighted = self.weights is not None and self.split == "train"
@@ -188,7 +187,7 @@ class PackedRows:
         tokens = np.bincount(self._documents.store_of, self.lengths, len(self.stores))
         counts = np.bincount(self._documents.store_of, minlength=len(self.stores))
         actual = np.zeros(len(self.stores))
-        actual[counts > 0] = view.shares if is_weighted else (tokens / tokens.sum())[counts > 0]
+        actual[counts > 0] = view.fractions if is_weighted else (tokens / tokens.sum())[counts > 0]
         return {
             "split": self.split,
             "documents": self.num_documents,
@@ -210,7 +209,7 @@ class PackedRows:
         }
 
     def _cut(self, documents: Ints, number: int) -> tuple[RowLayout, Ints]:
-        """The layout of a pool's pass of that number, and the order in which its rows are read."""
+        """Returns the layout of one pass over a pool, and the order in which its rows are read."""
         is_shuffled = self.split == "train"
         order = shuffled(documents, self.seed, number, 0) if is_shuffled else documents
         layout = self._layout_class(order, self.lengths[order], self.row_length)
@@ -223,7 +222,7 @@ class PackedRows:
         if len(kept) < len(pools):
             missing = ", ".join(store.name for number, store in enumerate(self.stores) if number not in kept)
             warnings.warn(
-                f"no document of {missing} is among those to read; the other stores share its rows",
+                f"no document of {missing} is among those to read; its rows are drawn from the other stores",
                 stacklevel=3,
             )
         total = sum(weights[store] for store in kept)
@@ -233,8 +232,8 @@ class PackedRows:
         chosen = np.unique(np.asarray(documents, np.int64))
         if not len(chosen) or len(chosen) != len(documents):
             raise DataError(
-                f"`documents` must be distinct and at least one; received {len(documents)}, of "
-                f"them {len(chosen)} distinct"
+                f"`documents` must be distinct and at least one; received {len(documents)}, {len(chosen)} "
+                f"of them distinct"
             )
         if chosen[0] < 0 or chosen[-1] >= self.num_documents:
             raise DataError(
@@ -247,12 +246,11 @@ class PackedRows:
         names = ", ".join(store.name for store in self.stores)
         if not self.num_documents:
             raise DataError(
-                f"the {self.split} split of {names} is empty: none of its "
-                f"{sum(map(len, self.stores))} documents falls into it; add documents or change "
-                f"`validation_split`"
+                f"the {self.split} split of {names} is empty: none of its {sum(map(len, self.stores))} "
+                f"documents is in it; add documents or change `validation_split`"
             )
 
-    def _say_if_small(self) -> None:
+    def _check_size(self) -> None:
         self._require_some()
         if self.num_tokens <= self.row_length:
             names = ", ".join(store.name for store in self.stores)

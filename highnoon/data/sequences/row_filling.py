@@ -1,4 +1,4 @@
-"""Writing the tokens of documents into rows, wherever the tokens come from."""
+"""Writes the tokens of documents into the rows of a batch."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _DTYPES = {
 }
 
 
-class TokenPlaces(NamedTuple):
-    """The tokens of pieces one after another; arrays of one value a token.
+class TokenPositions(NamedTuple):
+    """Positions of the tokens of pieces; arrays with one value per token.
 
     Args:
-        which: The piece that the token is of.
-        within: Its place in the piece.
-        target: Its place in the rows, laid end to end.
-        source: Its place among the tokens of all documents.
-        label: That of the token after it, or its own where it is the last of its document.
-        has_label: Whether one follows it in its document.
+        which: The piece of the token.
+        within: Its index in the piece.
+        target: Its index in the concatenated rows.
+        source: Its index among the tokens of all documents.
+        label: The index of the next token, or its own index if it is the last of its document.
+        has_label: Whether there is a next token in its document.
     """
 
     which: Ints
@@ -46,49 +46,50 @@ def empty_batch(num_rows: int, row_length: int) -> Batch:
     return {name: np.zeros((num_rows, row_length), dtype) for name, dtype in _DTYPES.items()}
 
 
-def token_places(pieces: Pieces, starts: Ints, lengths: Ints, row_length: int) -> TokenPlaces:
-    """Returns where the tokens of pieces stand and where they go.
+def token_positions(pieces: Pieces, starts: Ints, lengths: Ints, row_length: int) -> TokenPositions:
+    """Returns the positions of the tokens of pieces, in the documents and in the rows.
 
     Args:
-        pieces: What stands in some rows.
-        starts: Place of the first token of each document among all tokens.
+        pieces: The pieces of some rows.
+        starts: Index of the first token of each document among all tokens.
         lengths: Tokens of each document.
-        row_length: Input tokens of a row.
+        row_length: Input tokens per row.
     """
     which = np.repeat(np.arange(len(pieces.row)), pieces.length)
     within = np.arange(len(which)) - np.repeat(np.cumsum(pieces.length) - pieces.length, pieces.length)
     target = (pieces.row * row_length + pieces.column)[which] + within
     source = (starts[pieces.document] + pieces.begin)[which] + within
     room = lengths[pieces.document] - pieces.begin - 1
-    # The token after the last of a document is another's: it is neither read nor supervised.
+    # The token after the last of a document belongs to another: it is neither read nor supervised.
     has_label = within < room[which]
-    return TokenPlaces(which, within, target, source, source + has_label, has_label)
+
+    return TokenPositions(which, within, target, source, source + has_label, has_label)
 
 
 def fill_rows(
     batch: Batch,
     pieces: Pieces,
-    places: TokenPlaces,
+    positions: TokenPositions,
     tokens: npt.NDArray,
     following: npt.NDArray,
     is_supervised: npt.NDArray[np.bool_],
 ) -> None:
-    """Writes tokens into the rows of `batch`, whose other places are left alone.
+    """Writes tokens into the rows of `batch`; other positions do not change.
 
     Args:
-        batch: As `empty_batch` gave it.
-        pieces: What the rows hold.
-        places: Of the pieces' tokens.
-        tokens: The ids at `places.source`.
-        following: The ids at `places.label`.
-        is_supervised: Whether a model learns to write `following`.
+        batch: A batch of `empty_batch`.
+        pieces: The pieces of the rows.
+        positions: The positions of their tokens.
+        tokens: The ids at `positions.source`.
+        following: The ids at `positions.label`.
+        is_supervised: Whether `following` is supervised.
     """
     columns = {
         "token_ids": tokens,
         "labels": following * is_supervised,
         "loss_weights": is_supervised,
-        "segment_ids": pieces.segment[places.which],
-        "positions": places.within,
+        "segment_ids": pieces.segment[positions.which],
+        "positions": positions.within,
     }
     for name, values in columns.items():
-        batch[name].reshape(-1)[places.target] = values
+        batch[name].reshape(-1)[positions.target] = values

@@ -1,4 +1,4 @@
-"""Which piece of which document stands where in a row."""
+"""The layout of documents in rows."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from highnoon.data.ints import Ints
 
 
 class Pieces(NamedTuple):
-    """Stretches of documents within rows; arrays of one value a piece, in the order of rows and columns.
+    """Pieces of documents in rows; arrays with one value per piece, in the order of rows and columns.
 
     Args:
-        row: Which of the rows asked for.
-        column: Where in the row the piece begins.
-        segment: 1, 2, ... within the row.
-        document: Which document.
-        begin: First token of the document that the piece holds.
-        length: Tokens that the piece holds.
+        row: Index of the row among the requested rows.
+        column: Index in the row at which the piece begins.
+        segment: 1, 2, ... in the row.
+        document: Index of the document.
+        begin: Index of the first token of the piece in its document.
+        length: Tokens of the piece.
     """
 
     row: Ints
@@ -31,12 +31,12 @@ class Pieces(NamedTuple):
 
 
 class RowLayout(abc.ABC):
-    """A fixed cut of documents into rows of `row_length` input tokens.
+    """A fixed assignment of documents to rows of `row_length` input tokens.
 
     Args:
-        documents: The documents, in the order they are laid out.
+        documents: The documents, in the order of the layout.
         lengths: Tokens of each.
-        row_length: Input tokens of a row.
+        row_length: Input tokens per row.
     """
 
     num_rows: int
@@ -49,20 +49,20 @@ class RowLayout(abc.ABC):
     @property
     @abc.abstractmethod
     def num_inputs(self) -> int:
-        """Input tokens in all rows together."""
+        """The number of input tokens in all rows."""
 
     @abc.abstractmethod
     def pieces(self, rows: Ints) -> Pieces:
-        """Returns what stands in each of `rows`."""
+        """Returns the pieces in each of `rows`."""
 
 
 class PackedLayout(RowLayout):
-    """Documents one after another, cut every `row_length` tokens: rows are full but for the last."""
+    """Concatenated documents, split every `row_length` tokens: all rows except the last are full."""
 
     def __init__(self, documents: Ints, lengths: Ints, row_length: int) -> None:
         super().__init__(documents, lengths, row_length)
         self._ends = np.cumsum(lengths)
-        # The very last token has no successor, so that it needs no place as an input.
+        # The last token has no successor, so it need not be an input.
         self.num_rows = max(1, -(-(int(self._ends[-1]) - 1) // row_length))
 
     @property
@@ -75,22 +75,22 @@ class PackedLayout(RowLayout):
         first = np.searchsorted(self._ends, row_starts, side="right")
         last = np.searchsorted(self._ends, row_stops - 1, side="right")
         row, segment = _counted(last - first + 1)
-        place = first[row] + segment
-        document_starts = self._ends[place] - self.lengths[place]
+        index = first[row] + segment
+        document_starts = self._ends[index] - self.lengths[index]
         starts = np.maximum(document_starts, row_starts[row])
-        stops = np.minimum(self._ends[place], row_stops[row])
+        stops = np.minimum(self._ends[index], row_stops[row])
         return Pieces(
             row,
             starts - row_starts[row],
             segment + 1,
-            self.documents[place],
+            self.documents[index],
             starts - document_starts,
             stops - starts,
         )
 
 
 class SingleLayout(RowLayout):
-    """One piece of one document a row, for models that cannot tell documents of a row apart."""
+    """One piece of one document per row, for models that cannot separate the documents of a row."""
 
     def __init__(self, documents: Ints, lengths: Ints, row_length: int) -> None:
         super().__init__(documents, lengths, row_length)
@@ -102,12 +102,12 @@ class SingleLayout(RowLayout):
         return int(np.maximum(1, self.lengths - 1).sum())
 
     def pieces(self, rows: Ints) -> Pieces:
-        place = np.searchsorted(self._ends, rows, side="right")
-        before = np.where(place > 0, self._ends[place - 1], 0)
+        index = np.searchsorted(self._ends, rows, side="right")
+        before = np.where(index > 0, self._ends[index - 1], 0)
         begin = (rows - before) * self.row_length
-        length = np.minimum(self.row_length, np.maximum(1, self.lengths[place] - 1) - begin)
+        length = np.minimum(self.row_length, np.maximum(1, self.lengths[index] - 1) - begin)
         zeros = np.zeros_like(rows)
-        return Pieces(np.arange(len(rows)), zeros, zeros + 1, self.documents[place], begin, length)
+        return Pieces(np.arange(len(rows)), zeros, zeros + 1, self.documents[index], begin, length)
 
 
 class TruncatedLayout(RowLayout):
@@ -128,6 +128,6 @@ class TruncatedLayout(RowLayout):
 
 
 def _counted(counts: Ints) -> tuple[Ints, Ints]:
-    """For counts (2, 1): the owners (0, 0, 1) and the places (0, 1, 0)."""
+    """For counts (2, 1), returns the owners (0, 0, 1) and the indices (0, 1, 0)."""
     owner = np.repeat(np.arange(len(counts)), counts)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)

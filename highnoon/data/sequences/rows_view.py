@@ -1,4 +1,4 @@
-"""The rows of one epoch, any of them found at once."""
+"""The rows of one epoch, with random access."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from highnoon.data.sequences.row_filling import Batch
 from highnoon.data.sequences.row_layout import Pieces, RowLayout
 from highnoon.data.sequences.split_documents import SplitDocuments
 
-# Cuts a pool's documents for its pass of a number; returns the layout and the order of its rows.
+# Lays out one pass over a pool's documents; returns the layout and the order of its rows.
 Cut = Callable[[Ints, int], tuple[RowLayout, Ints]]
 
 # Rows are gathered in blocks whose index arrays stay in the processor's cache.
@@ -22,18 +22,18 @@ _BLOCK_TOKENS = 1 << 15
 
 
 class RowsView:
-    """Rows of an epoch, fixed by (seed, epoch, documents); made by `PackedRows.view`.
+    """The rows of an epoch, determined by (seed, epoch, documents); created by `PackedRows.view`.
 
-    Row `r` of epoch `e` is turn `e * num_rows + r` of the mixture of the pools, and takes the next row
-    of its pool's endless passes, each pass in an order of its own. With one pool, a pass is an epoch.
+    Row `r` of epoch `e` is turn `e * num_rows + r` of the mixture of the pools. It is the next row of its
+    pool, which is passed over again and again, in another order each time. With one pool, a pass is an epoch.
 
     Args:
-        documents: Where the tokens are.
-        pools: Documents of each pool, drawn from by turns.
-        mixture: Whose turn it is.
-        epoch: From 0.
-        cut: Lays out a pool for one of its passes.
-        row_length: Input tokens of a row.
+        documents: The documents of the split.
+        pools: Documents of each pool.
+        mixture: The pool of each turn.
+        epoch: The epoch, from 0.
+        cut: Lays out one pass over a pool.
+        row_length: Input tokens per row.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RowsView:
         self._cut = cut
         self._lock = threading.Lock()
         self._cuts: dict[tuple[int, int], tuple[RowLayout, Ints]] = {}
-        # How many rows a pool has does not depend on the order, so any pass tells.
+        # The number of rows of a pool does not depend on the order, so any pass will do.
         first = [
             self._layout(pool, epoch if len(self._pools) == 1 else 0)[0] for pool in range(len(self._pools))
         ]
@@ -70,7 +70,7 @@ class RowsView:
             there are any, have the shape (rows, row_length, *shape).
 
         Raises:
-            DataError: `start` is not in [0, num_rows], or `count` is negative.
+            DataError: If `start` is not in [0, num_rows], or `count` is negative.
         """
         if not 0 <= start <= self.num_rows or count < 0:
             raise DataError(
@@ -86,13 +86,13 @@ class RowsView:
         return batch
 
     def documents_of(self, row: int) -> Ints:
-        """Returns the split's documents that a row holds, from left to right."""
+        """Returns the indices of the documents in a row, from left to right."""
         if not 0 <= row < self.num_rows:
             raise IndexError(f"rows are 0 to {self.num_rows - 1}; received {row}")
         return np.concatenate([pieces.document for pieces in self._pieces(np.array([row]))])
 
     def rows_by_store(self, start: int, count: int) -> Ints | None:
-        """Returns how many of some rows are of each store; None where rows hold several stores' documents."""
+        """Returns how many of some rows are from each store; None if rows mix documents of several stores."""
         if len(self._pools) == 1:
             return None
         turns = self.epoch * self.num_rows + np.arange(start, min(start + count, self.num_rows))
@@ -101,40 +101,45 @@ class RowsView:
         return np.bincount(of_rows, minlength=len(self._documents.stores))
 
     @property
-    def shares(self) -> list[float]:
-        """Share of the epoch's rows that each pool has."""
+    def fractions(self) -> list[float]:
+        """The fraction of the epoch's rows from each pool."""
         ends = np.array([self.epoch, self.epoch + 1]) * self.num_rows
         taken = [self._mixture.taken(ends, pool) for pool in range(len(self._pools))]
         return [float(end - begin) / self.num_rows for begin, end in taken]
 
     @property
+    def shares(self) -> list[float]:
+        """The former name of `fractions`."""
+        return self.fractions
+
+    @property
     def efficiency(self) -> float:
-        """Share of the places of rows that hold tokens."""
+        """The fraction of row positions that have tokens."""
         full = [
             inputs / (rows * self.row_length)
             for inputs, rows in zip(self._inputs_of_pools, self._rows_of_pools, strict=True)
         ]
-        return sum(share * of_pool for share, of_pool in zip(self.shares, full, strict=True))
+        return sum(fraction * of_pool for fraction, of_pool in zip(self.fractions, full, strict=True))
 
     def _pieces(self, rows: Ints) -> list[Pieces]:
-        """The pieces of `rows`, a part for each pool and pass that they touch."""
+        """Returns the pieces of `rows`, in one part for each pool and pass."""
         parts = []
         turns = self.epoch * self.num_rows + rows
         pool_of = self._mixture.sources(turns)
         for pool in np.unique(pool_of).tolist():
             here = np.flatnonzero(pool_of == pool)
-            passes, places = np.divmod(self._mixture.taken(turns[here], pool), self._rows_of_pools[pool])
+            passes, positions = np.divmod(self._mixture.taken(turns[here], pool), self._rows_of_pools[pool])
             for number in np.unique(passes).tolist():
                 now = passes == number
                 layout, order = self._layout(pool, number)
-                pieces = layout.pieces(order[places[now]])
+                pieces = layout.pieces(order[positions[now]])
                 parts.append(pieces._replace(row=here[now][pieces.row]))
         return parts
 
     def _layout(self, pool: int, number: int) -> tuple[RowLayout, Ints]:
         with self._lock:
             if (pool, number) not in self._cuts:
-                # Passes are read in order: the one before is kept for a read that spans two.
+                # Passes are read in order: the previous one is kept for a read that spans two.
                 self._cuts.pop((pool, number - 2), None)
                 self._cuts[pool, number] = self._cut(self._pools[pool], number)
             return self._cuts[pool, number]

@@ -1,4 +1,4 @@
-"""A shuffle that is a formula of its seed, the same under every version of every library."""
+"""A shuffle computed from its seed, the same with every version of every library."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def shuffled(values: npt.NDArray[np.int64], *seeds: int) -> npt.NDArray[np.int64]:
-    """Returns `values`, which are distinct and not negative, in the order of their hashes under `seeds`.
+    """Returns `values`, which are distinct and not negative, sorted by their hashes under `seeds`.
 
-    The order of two values does not depend on which others are there.
+    The order of two values does not depend on the other values.
 
     Steele, Lea, Flood (2014), "Fast Splittable Pseudorandom Number Generators": the mixer of SplitMix64.
     """
     state = np.zeros(1, np.uint64)
     for seed in seeds:
         state = _mix(state + np.uint64(seed % 2**64))
-    # The mixer maps no two values to one, so that keys never tie and any sort gives the same order.
+    # The mixer is a bijection, so keys are distinct and any sort gives the same order.
     keys = _mix(_mix(values.astype(np.uint64)) ^ state)
     return values[np.argsort(keys)]
 

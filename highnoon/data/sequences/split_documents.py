@@ -1,4 +1,4 @@
-"""The documents on one side of the split of some stores, under one numbering."""
+"""The documents on one side of the split of several stores, with one index."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from highnoon.data.document import DataError
 from highnoon.data.ints import Ints
-from highnoon.data.sequences.row_filling import Batch, empty_batch, fill_rows, token_places
+from highnoon.data.sequences.row_filling import Batch, empty_batch, fill_rows, token_positions
 from highnoon.data.sequences.row_layout import Pieces
 from highnoon.data.tokens.derived_columns import DerivedColumns, require_columns_of
 from highnoon.data.tokens.token_store import TokenStore
@@ -19,12 +19,12 @@ SPLITS = ("train", "validation")
 
 
 class SplitDocuments:
-    """The split's documents of the first store, then those of the second, and so on.
+    """The documents of the split: those of the first store, then those of the second, and so on.
 
     `lengths` (tokens), `num_bytes` and `store_of` are arrays of shape (documents,).
 
     Args:
-        stores: At least one, all of one tokenizer.
+        stores: At least one store, all with the same tokenizer.
         split: `"train"` or `"validation"`.
         derived: For each store the derived columns of its tokens; None for none.
 
@@ -43,7 +43,7 @@ class SplitDocuments:
             require_columns_of(self.stores, self.derived)
         own = [np.flatnonzero(store.is_validation == (split == "validation")) for store in self.stores]
         self.store_of: Ints = np.repeat(np.arange(len(own)), [len(documents) for documents in own])
-        self._place_in_store = np.concatenate(own)
+        self._index_in_store = np.concatenate(own)
         pairs = list(zip(self.stores, own, strict=True))
         self._starts: Ints = np.concatenate([store.offsets[:-1][places] for store, places in pairs])
         self.lengths: Ints = np.concatenate([store.lengths[places] for store, places in pairs])
@@ -63,33 +63,33 @@ class SplitDocuments:
         """Returns the store of a document and its index there."""
         if not 0 <= document < len(self):
             raise IndexError(f"the split has documents 0 to {len(self) - 1}; received {document}")
-        return self.stores[self.store_of[document]], int(self._place_in_store[document])
+        return self.stores[self.store_of[document]], int(self._index_in_store[document])
 
     def indices_in_store(self, documents: Ints) -> Ints:
         """Returns the index of each of `documents` in its store."""
-        indices: Ints = self._place_in_store[documents]
+        indices: Ints = self._index_in_store[documents]
         return indices
 
     def gather(self, pieces: Pieces, row_length: int, batch: Batch) -> None:
-        """Writes the tokens of `pieces` into the rows of `batch`, whose other places are left alone."""
-        places = token_places(pieces, self._starts, self.lengths, row_length)
-        stores = self._places_of_stores(pieces, places.which)
-        is_supervised = self._supervised(places.has_label, places.label, stores)
+        """Writes the tokens of `pieces` into the rows of `batch`; other positions do not change."""
+        positions = token_positions(pieces, self._starts, self.lengths, row_length)
+        stores = self._tokens_of_stores(pieces, positions.which)
+        is_supervised = self._supervised(positions.has_label, positions.label, stores)
         fill_rows(
             batch,
             pieces,
-            places,
-            self._tokens_at(places.source, stores),
-            self._tokens_at(places.label, stores),
+            positions,
+            self._tokens_at(positions.source, stores),
+            self._tokens_at(positions.label, stores),
             is_supervised,
         )
         for number, chosen in stores if self.derived else ():
             for name in self.derived[number].columns:
                 array = batch[name].reshape(-1, *batch[name].shape[2:])
-                array[places.target[chosen]] = self.derived[number].read(name, places.source[chosen])
+                array[positions.target[chosen]] = self.derived[number].read(name, positions.source[chosen])
 
-    def _places_of_stores(self, pieces: Pieces, which: Ints) -> list[tuple[int, Ints | slice]]:
-        """The stores that `pieces` come from, each with the tokens that are its own."""
+    def _tokens_of_stores(self, pieces: Pieces, which: Ints) -> list[tuple[int, Ints | slice]]:
+        """Returns the stores of `pieces`, each with the indices of its tokens."""
         store_of = self.store_of[pieces.document]
         present = np.unique(store_of).tolist()
         if len(present) == 1:
@@ -99,22 +99,22 @@ class SplitDocuments:
     def _supervised(
         self, has_next: npt.NDArray[np.bool_], label: Ints, stores: list[tuple[int, Ints | slice]]
     ) -> npt.NDArray[np.bool_]:
-        """Where there is a label and a model learns to write it."""
-        for number, places in stores:
+        """Returns where there is a label that is supervised."""
+        for number, chosen in stores:
             supervised = self.stores[number].all_supervised
             if supervised is not None:
-                has_next[places] &= supervised[label[places]]
+                has_next[chosen] &= supervised[label[chosen]]
         return has_next
 
     def _tokens_at(self, source: Ints, stores: list[tuple[int, Ints | slice]]) -> npt.NDArray[np.int32]:
         tokens = np.zeros(len(source), np.int32)
-        for number, places in stores:
-            tokens[places] = self.stores[number].all_tokens[source[places]]
+        for number, chosen in stores:
+            tokens[chosen] = self.stores[number].all_tokens[source[chosen]]
         return tokens
 
 
 class Texts(Sequence[str]):
-    """The texts of a split, each decoded when it is asked for."""
+    """The texts of a split, each decoded when it is accessed."""
 
     def __init__(self, documents: SplitDocuments, chosen: range | None = None) -> None:
         self._documents = documents
@@ -130,8 +130,8 @@ class Texts(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | Texts:
         if isinstance(index, slice):
             return Texts(self._documents, self._chosen[index])
-        store, place = self._documents.locate(self._chosen[index])
-        return store.text(place)
+        store, number = self._documents.locate(self._chosen[index])
+        return store.text(number)
 
     def __iter__(self) -> Iterator[str]:
         return (self[index] for index in range(len(self)))
@@ -144,4 +144,4 @@ def _require_stores(stores: Sequence[TokenStore], split: str) -> None:
         raise DataError(f"`split` must be one of {', '.join(SPLITS)}; received {split!r}")
     if len({store.tokenizer.fingerprint() for store in stores}) > 1:
         names = ", ".join(store.name for store in stores)
-        raise DataError(f"all stores must be of one tokenizer; {names} are of several")
+        raise DataError(f"all stores must have the same tokenizer; those of {names} differ")

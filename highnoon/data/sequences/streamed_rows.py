@@ -1,4 +1,4 @@
-"""Rows for training from a source that can only be read forward."""
+"""Rows from a source that can only be read forward."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ class _Counts:
 
 
 class StreamedRows:
-    """One side of the split of a source, tokenised, shuffled and cut into rows while it is read.
+    """One side of the split of a source, tokenized, shuffled and packed into rows while it is read.
 
-    Has the face of `PackedRows` and gives the same batches, but nothing is written to disk. Prefer
-    `tokenize` and `PackedRows` where the text can be kept; what a stream costs:
+    Has the interface of `PackedRows` and yields the same batches, but writes nothing to disk. Prefer
+    `tokenize` and `PackedRows` if the tokens fit on the disk. The costs of a stream:
 
-    - Documents are shuffled through a buffer of `buffer_documents`, seeded by (seed, epoch), so that one is
-      rarely read long before its place in the source. Rows are not shuffled again.
-    - A row is found by reading up to it. A resumed run reads and tokenises the part of the epoch that was
-      done, and throws it away; nothing but the count of rows need be saved.
-    - Every epoch tokenises again, and the validation side reads the whole source for its share.
-    - The number of rows is known after a pass. Without `num_rows` a first pass counts it. With it, the
-      training side's epoch has just that many: a longer source is cut, a shorter one begins again in another
-      order, with a warning. The validation side is never repeated: it is counted, up to `num_rows`.
+    - Documents are shuffled in a buffer of `buffer_documents`, seeded by (seed, epoch), so a document rarely
+      moves far from its position in the source. Rows are not shuffled again.
+    - A row is found by reading up to it. A resumed run reads and tokenizes the finished part of the epoch
+      again and discards it; only the number of rows is saved.
+    - Every epoch tokenizes again, and the validation split reads the complete source.
+    - The number of rows is known after a pass. Without `num_rows`, a first pass counts it. With it, an epoch
+      of the training split has exactly that many: a longer source is truncated, a shorter one starts again in
+      another order, with a warning. The validation split is never repeated: it is counted, up to `num_rows`.
 
     Args:
-        source: Where the documents come from.
-        tokenizer: Turns their text into ids.
-        row_length: Input tokens of a row, at least 1.
-        seed: Decides every order.
-        split: `"train"` or `"validation"`, which is read in the source's order.
-        num_rows: Rows of an epoch, at least 1; None counts them.
-        validation_split: Share of documents to hold out by a hash of their text, in [0, 1).
-        buffer_documents: Documents held for shuffling, at least 1.
+        source: The source of the documents.
+        tokenizer: The tokenizer.
+        row_length: Input tokens per row, at least 1.
+        seed: Seed of all orders.
+        split: `"train"` or `"validation"`; the latter is read in the order of the source.
+        num_rows: Rows per epoch, at least 1; None counts them.
+        validation_split: Fraction of documents to hold out, by a hash of their text, in [0, 1).
+        buffer_documents: Documents in the shuffle buffer, at least 1.
 
     Raises:
-        DataError: an argument is out of its range; or, when the first row is read, the split is empty.
+        DataError: If an argument is out of range; or, when the first row is read, if the split is empty.
 
     Example:
 
@@ -102,44 +102,44 @@ class StreamedRows:
 
     @property
     def is_counted(self) -> bool:
-        """Whether the numbers are those of a pass, not derived from `num_rows`."""
+        """Whether the counts are from a pass over the source, not derived from `num_rows`."""
         return self._asked_rows is None or self.split == "validation"
 
     @property
     def num_rows(self) -> int:
-        """Rows of an epoch."""
+        """The number of rows per epoch."""
         return self._counts.rows
 
     @property
     def num_documents(self) -> int:
-        """Documents of the split; where `num_rows` spares counting them, that number stands for it."""
+        """The number of documents in the split; `num_rows` if they are not counted."""
         return self._counts.documents
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the split, framing included; what `num_rows` rows hold, where they are not counted."""
+        """The number of tokens in the split, including framing; those of `num_rows` rows if not counted."""
         return self._counts.tokens
 
     @property
     def num_bytes(self) -> int:
-        """UTF-8 bytes of the split's text.
+        """UTF-8 bytes of the text in the split.
 
         Raises:
-            DataError: `num_rows` spares counting them.
+            DataError: If they are not counted because of `num_rows`.
         """
         if not self.is_counted:
-            raise DataError(f"the bytes of {self.source.name} are not counted; leave `num_rows` out for that")
+            raise DataError(f"the bytes of {self.source.name} are not counted; leave out `num_rows`")
         return self._counts.num_bytes
 
     def view(self, epoch: int, documents: Sequence[int] | None = None) -> StreamedView:
-        """Returns the rows of an epoch; asked for the same one again, what it has read stays read.
+        """Returns the rows of an epoch; a view of the same epoch is reused with its position.
 
         Args:
-            epoch: Which pass, from 0; the validation split has one order for all.
-            documents: None; a stream reads all.
+            epoch: The epoch, from 0; the validation split has the same order in all epochs.
+            documents: None; a stream reads all documents.
 
         Raises:
-            DataError: `epoch` is negative, or `documents` are chosen.
+            DataError: If `epoch` is negative, or `documents` is not None.
         """
         if epoch < 0:
             raise DataError(f"`epoch` must not be negative; received {epoch}")
@@ -150,15 +150,17 @@ class StreamedRows:
         return self._view
 
     def texts(self) -> NoReturn:
-        """Raises:
-        DataError: always; what sorts texts needs a source whose documents can be found.
+        """Raises an error, because sorting texts needs random access to documents.
+
+        Raises:
+            DataError: Always.
         """
         self._refuse_choice()
 
     def report(self) -> dict[str, Any]:
-        """Returns what the split holds and how it is read, as `PackedRows.report` does, and `is_counted`."""
+        """Returns what the split has and how it is read, as `PackedRows.report`, and `is_counted`."""
         counts = self._counts
-        places = counts.rows * self.row_length
+        positions = counts.rows * self.row_length
         return {
             "split": self.split,
             "documents": counts.documents,
@@ -166,7 +168,7 @@ class StreamedRows:
             "bytes": counts.num_bytes,
             "rows": counts.rows,
             "row_length": self.row_length,
-            "efficiency": min(1.0, counts.tokens / places),
+            "efficiency": min(1.0, counts.tokens / positions),
             "is_counted": self.is_counted,
             "stores": [
                 {
@@ -193,12 +195,12 @@ class StreamedRows:
                 break
         if not counts.documents:
             self._refuse_empty()
-        # As in `PackedLayout`: the very last token needs no place.
+        # As in `PackedLayout`: the last token need not be an input.
         counts.rows = min(bound or counts.tokens, max(1, -(-(counts.tokens - 1) // self.row_length)))
         return counts
 
     def _blocks(self, epoch: int) -> Iterator[RowBlock]:
-        """The rows of an epoch: a pass, and where `num_rows` asks for more, further ones."""
+        """Yields the rows of an epoch: one pass, and more passes if `num_rows` needs them."""
         number = given = 0
         while True:
             before = given
@@ -210,8 +212,8 @@ class StreamedRows:
                 self._refuse_empty()
             if number == 0 and given < self.num_rows:
                 warnings.warn(
-                    f"{self.source.name} ends after {given:,} rows, before "
-                    f"num_rows={self.num_rows:,}; it begins again in another order",
+                    f"{self.source.name} ends after {given:,} rows, before num_rows={self.num_rows:,}; it "
+                    f"starts again in another order",
                     stacklevel=2,
                 )
             number += 1
@@ -224,6 +226,6 @@ class StreamedRows:
 
     def _refuse_choice(self) -> NoReturn:
         raise DataError(
-            f"{self.source.name} is read as a stream, whose documents cannot be chosen or "
-            f"sorted; tokenise it to use a scheduler"
+            f"{self.source.name} is a stream, whose documents cannot be selected or sorted; tokenize it to "
+            f"use a scheduler"
         )

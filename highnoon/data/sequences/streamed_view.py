@@ -25,15 +25,15 @@ class _Placed(NamedTuple):
 
 
 class StreamedView:
-    """Rows of an epoch; made by `StreamedRows.view`.
+    """The rows of an epoch; created by `StreamedRows.view`.
 
-    A read beyond the present place reads what lies between; one before the last million tokens begins the
-    source again.
+    A read after the current position reads everything in between; a read before the last million tokens reads
+    the source from the beginning.
 
     Args:
-        blocks: Begins the epoch's rows, without end.
+        blocks: Starts an endless iterator over the rows of the epoch.
         num_rows: Rows of the epoch.
-        epoch: From 0.
+        epoch: The epoch, from 0.
     """
 
     def __init__(self, blocks: Callable[[], Iterator[RowBlock]], num_rows: int, epoch: int) -> None:
@@ -41,15 +41,15 @@ class StreamedView:
         self.epoch = epoch
         self._begin = blocks
         self._stop = 0
-        # One thread reads ahead while another asks which documents it was given.
+        # One thread prefetches while another asks for the documents of a row.
         self._lock = threading.Lock()
         self._restart()
 
     def read(self, start: int, count: int) -> Batch:
-        """Returns rows `start` to `start + count - 1`, fewer where the epoch ends; as `RowsView.read` does.
+        """Returns rows `start` to `start + count - 1`, fewer at the end of the epoch, as `RowsView.read`.
 
         Raises:
-            DataError: `start` is not in [0, num_rows], `count` is negative, or the source cannot be read.
+            DataError: If `start` is not in [0, num_rows], `count` is negative, or the source cannot be read.
         """
         if not 0 <= start <= self.num_rows or count < 0:
             raise DataError(
@@ -71,9 +71,9 @@ class StreamedView:
             }
 
     def documents_of(self, row: int) -> Ints:
-        """Returns the numbers of the documents that a row holds, from left to right.
+        """Returns the numbers of the documents in a row, from left to right.
 
-        A document's number is its place among those of the split, in the order of the source.
+        A document's number is its index in the split, in the order of the source.
         """
         if not 0 <= row < self.num_rows:
             raise IndexError(f"rows are 0 to {self.num_rows - 1}; received {row}")
@@ -82,7 +82,7 @@ class StreamedView:
         return np.array(placed.block.documents[row - placed.start], np.int64)
 
     def _blocks_of(self, start: int, stop: int) -> list[_Placed]:
-        """The blocks that hold rows `start` to `stop - 1`, at least one."""
+        """Returns the blocks with rows `start` to `stop - 1`, at least one."""
         if self._kept and start < self._kept[0].start:
             self._restart()
         found = [placed for placed in self._kept if placed.stop > start and placed.start < stop]

@@ -1,7 +1,7 @@
-"""Which files of records give other documents than in earlier versions.
+"""Detects files of records that earlier versions read as other documents.
 
-Fields are now chosen by what they hold, not by their names, and turns of a conversation have more names of
-roles and flags of what is supervised.
+Fields are now chosen by their content, not only by their names, and more role names and supervision flags of
+conversations are known.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _LINES = (".jsonl", ".ndjson")
 _TABLES = (".csv", ".tsv")
 _RECORDS = (".tfrecord", ".tfrecords", ".array_record", ".arrayrecord", ".parquet")
 
-# A known field without content, or one that was not known before.
-# One pattern that begins with a quote, which the search then skips to.
-_TOLD = re.compile(
+# A known field without content, or one that was not known before. The pattern begins with a quote, so that
+# the search can skip to quotes.
+_EMPTY = re.compile(
     rb'"(?:(?:' + "|".join((*KNOWN_FIELDS, "role", "value")).encode() + rb')"\s*:\s*'
     rb'(?:null|NaN|"(?:\s|\\[nrtf])*"|\[\s*\]|\{\s*\})|completion"\s*:)'
 )
-# A line with conversations, and what in it may be read otherwise than before: names of roles, words that are
-# blank or no text, and further fields of a turn. Within JSON text the quotes are escaped.
+# A line with conversations, and what in it may be read differently: role names, content that is blank or not
+# text, and further fields of a turn. Within JSON text the quotes are escaped.
 _TURNS_FIELDS = "|".join((*CHAT_FIELDS, *PREFERENCE_FIELDS, "prompt")).encode()
 _CHAT = re.compile(rb'"(?:' + _TURNS_FIELDS + rb')"\s*:\s*[^"\s]')
 _CHAT_TEXT = re.compile(rb'"(?:' + "|".join(CHAT_FIELDS).encode() + rb')"\s*:')
@@ -61,9 +61,9 @@ _SUSPECT = re.compile(
 _ANSWER = re.compile(rb'\\?"(?:role|from)\\?"\s*:\s*\\?"(?:assistant|gpt|chatgpt|bot|chatbot|model)\\?"')
 _ROLE_FORM = re.compile(rb'\\?"(?:role|content)\\?"\s*:')
 _FROM_FORM = re.compile(rb'\\?"(?:from|value)\\?"\s*:')
-_TOLD_OR_CHAT = re.compile(_TOLD.pattern + rb"|" + _CHAT.pattern + rb"|" + _CHAT_TEXT.pattern)
+_EMPTY_OR_CHAT = re.compile(_EMPTY.pattern + rb"|" + _CHAT.pattern + rb"|" + _CHAT_TEXT.pattern)
 
-# Reasons for which a record was bad before, too, where it was read as what it is read as now.
+# Reasons for which a record was already bad in earlier versions.
 _STILL_BAD = ("not text", "lone surrogate", "not UTF-8")
 _NOT_A_NUMBER = re.compile(rb'(?:^|[,\t"])(?:nan|NaN)(?:$|[,\t"\r\n])')
 _NAMELESS_INDEX = re.compile(rb'(?:"")?[,\t]')
@@ -72,20 +72,20 @@ _NAMELESS_INDEX = re.compile(rb'(?:"")?[,\t]')
 def is_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
     """Returns whether a file of records may give other documents than in earlier versions.
 
-    The fingerprint of such a file must differ from the one that it had; that of any other must not. Lines of
-    JSON are searched for a field without content. Of tables and records, the names of the first records tell
-    whether a field without content could give way to another.
+    The fingerprint of such a file must change; the fingerprint of any other file must not. JSON lines are
+    searched for a field without content. For tables and binary records, the field names of the first records
+    show whether another field could replace an empty one.
 
     Args:
         path: A file of records.
         options: How its records are read.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: If the file cannot be read.
     """
     form = format_of(path)
     if form == ".json":
-        # It was text: its fingerprint differs by the name of its form, and its records need no look.
+        # It was read as text: its fingerprint differs by its format, whatever its records are.
         return False
     if form in _TABLES and not isinstance(path, RemotePath) and _is_table_read_otherwise(path, options):
         return True
@@ -93,16 +93,16 @@ def is_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
         return False
     if form in _LINES and not isinstance(path, RemotePath):
         renderer = RecordRenderer(options)
-        lines = _found_lines(path, options, _TOLD_OR_CHAT)
+        lines = _found_lines(path, options, _EMPTY_OR_CHAT)
         return any(_may_change(line) and _changes(line, renderer) for line in lines)
     if form in _RECORDS and (is_packed(path) or (isinstance(path, RemotePath) and form != ".parquet")):
-        # They would be copied whole for their first records.
+        # The complete file would be copied for its first records.
         return True
     return _is_ambiguous(_first_names(path, options))
 
 
 def _is_table_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
-    """Whether a table has a cell that counts as null now, or an index for which it was refused."""
+    """Returns whether a table has a cell that is null now, or an unnamed index that was an error."""
     names = next(raw_lines(path, BadRecords(skip=True), options.max_line_bytes), None)
     if names is not None and _NAMELESS_INDEX.match(names[2]):
         return True
@@ -127,12 +127,12 @@ def _first_names(path: FilePath, options: ReadOptions) -> set[str]:
             if name in KNOWN_FIELDS
         }
     except BadRecordError:
-        # Reading raises or counts it, and gives no document before it.
+        # Reading the file raises or counts this error, and no document precedes it.
         return set()
 
 
 def _is_ambiguous(names: Collection[str]) -> bool:
-    """Whether a record with these fields could be read another way when one of them is without content."""
+    """Returns whether a record with these fields could be read differently if one of them is empty."""
     kinds = [
         any(name in names for name in TEXT_FIELDS),
         any(name in names for name in CHAT_FIELDS),
@@ -141,15 +141,15 @@ def _is_ambiguous(names: Collection[str]) -> bool:
     ]
     groups = (TEXT_FIELDS, CHAT_FIELDS, INSTRUCTION_FIELDS, RESPONSE_FIELDS)
     if kinds[1]:
-        # Which roles and flags the turns of a column have is not looked for.
+        # The roles and flags of turns in a column are not inspected.
         return True
     is_doubled = any(sum(name in names for name in group) > 1 for group in groups)
     return sum(kinds) > 1 or is_doubled or (kinds[2] and "completion" in names)
 
 
 def _may_change(line: bytes) -> bool:
-    """Whether a line has to be parsed: most lines of conversations are ordinary."""
-    if _TOLD.search(line):
+    """Returns whether a line must be parsed: most lines of conversations need not be."""
+    if _EMPTY.search(line):
         return True
     return bool(
         _SUSPECT.search(line)
@@ -186,7 +186,7 @@ def _changes(line: bytes, renderer: RecordRenderer) -> bool:
 
 
 def _chosen_by_name(values: Mapping[str, Any], options: ReadOptions) -> tuple[Any, ...] | None:
-    """The kind and the fields of a record by the names alone; None where that gave no document."""
+    """Returns the kind and fields of a record by names alone; None if that gave no document."""
     names = [name for name in values if name != "completion"]
     kind = options.kind or record_kind(names)
     if kind is None:
@@ -204,9 +204,9 @@ def _chosen_by_name(values: Mapping[str, Any], options: ReadOptions) -> tuple[An
 
 
 def _was_read(kind: str, held: Sequence[Any], further_input: Any) -> bool:
-    """Whether the values of the chosen fields gave a document, turns of a conversation aside."""
+    """Returns whether the values of the chosen fields gave a document, apart from conversation turns."""
     if kind == "preference":
-        # An empty answer was one.
+        # An empty answer was accepted.
         return all(isinstance(value, (str, list, dict)) for value in held)
     if kind == "instruction":
         is_text = all(isinstance(value, (str, type(None))) for value in (held[0], further_input))
@@ -217,7 +217,7 @@ def _was_read(kind: str, held: Sequence[Any], further_input: Any) -> bool:
 def _conversation_fields(
     kind: str | None, fields: Sequence[str | None], values: Mapping[str, Any]
 ) -> list[str]:
-    """The fields of a record that hold conversations; an answer that is text is none."""
+    """Returns the fields of a record that hold conversations; a string answer does not."""
     if kind == "chat":
         return [field for field in fields if field is not None]
     answers = [*fields, "prompt"] if kind == "preference" else []

@@ -1,4 +1,4 @@
-"""Some domains of a source."""
+"""Selects domains of a source."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from highnoon.data.document import DataError, Document, DocumentSource
 
 
 class ChosenDomains(DocumentSource):
-    """The documents of `source` that are of one of `domains`, in their order.
+    """The documents of `source` in some domains, in their order.
 
     Args:
-        source: Is read whole; the rest is passed over.
-        domains: Names, at least one.
+        source: The source; all of it is read, and documents of other domains are skipped.
+        domains: Names of domains, at least one.
 
     Raises:
-        DataError: no domain; while reading, one of which the source has no document.
+        DataError: If there is no domain; after reading, if the source has no document of a domain.
     """
 
     def __init__(self, source: DocumentSource, domains: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Sources that stand together need names that tell them apart."""
+"""Checks that sources used together have distinct names."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from highnoon.data.document import DataError, DocumentSource
 
 
 def require_distinct_names(sources: Iterable[DocumentSource]) -> None:
-    """Checks that no two sources go by one name, by which reports and weights could not tell them apart.
+    """Checks that no two sources have the same name, so that reports and weights can distinguish them.
 
     Raises:
-        DataError: two do.
+        DataError: If two sources have the same name.
     """
     numbers: dict[str, int] = {}
     for number, source in enumerate(sources, start=1):
         if (first := numbers.setdefault(source.name, number)) != number:
             raise DataError(
-                f"sources {first} and {number} are both called `{source.name}`; open one of them "
-                f"with another name (`name=` of Files and DomainFolder), or give it once"
+                f"sources {first} and {number} are both called `{source.name}`; open one of them with "
+                f"another name (`name=` of Files and DomainFolder), or use it once"
             )

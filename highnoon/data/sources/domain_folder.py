@@ -1,4 +1,4 @@
-"""A folder of domains: one sub-folder a domain."""
+"""A folder with one subfolder per domain."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ T = TypeVar("T")
 
 
 class DomainFolder(RecordSource):
-    """Documents of `root/<domain>/`: every file of records and of text; a folder's name is the domain.
+    """Documents of `root/<domain>/`: all files of records and of text; the name of the subfolder is the
+    domain.
 
-    Text is `.txt`, `.text`, `.md`, `.markdown`, `.rst`, `.adoc`, `.asciidoc`, `.org` and `.tex`. Folders
-    within a domain are read, too. Domains and files are read in the order of their names. Files directly in
-    `root` are the domain `"default"`, with a warning; a sub-folder without data is an error, or counted where
-    bad records are skipped. Any other file, a link to a folder within a domain, and a folder that a run or a
-    preparation wrote is left out, and so is a `.json` file whose first record has no known field, such as a
-    configuration: one warning says how many of which kind, and `bad_records` counts them. Hidden files and
-    folders are ignored.
+    Text files are `.txt`, `.text`, `.md`, `.markdown`, `.rst`, `.adoc`, `.asciidoc`, `.org` and `.tex`.
+    Folders in a domain are read too. Domains and files are read in the order of their names. Files directly
+    in `root` have the domain `"default"`, with a warning. A subfolder without data is an error, or counted if
+    bad records are skipped. Skipped are other files, links to folders in a domain, folders that a run or a
+    preparation wrote, and `.json` files whose first record has no known field, such as configurations: one
+    warning says how many of which kind, and `bad_records` counts them. Hidden files and folders are ignored.
 
     Args:
         root: The folder.
-        domains: Names of the sub-folders to read; None reads all.
-        split: How text files are cut into documents, see `split_text`.
-        name: What reports call the source; None takes the folder's.
-        options: How records become documents, and what is done with bad ones.
+        domains: Names of the subfolders to read; None reads all.
+        split: How text files are split into documents, see `split_text`.
+        name: The name of the source in reports; None uses the name of the folder.
+        options: How records become documents, and what happens to bad ones.
 
     Raises:
-        DataError: `root` is no folder, cannot be listed, holds no such file, or lacks one of `domains`.
+        DataError: If `root` is not a folder, cannot be listed, has no such file, or lacks one of `domains`.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class DomainFolder(RecordSource):
         there = describe_files_left_out(self.files_left_out)
         if not found:
             is_unnamed = NO_RECORDS in self.files_left_out.report()["reasons"]
-            hint = "; name the fields of records with `text_field` or `template`" if is_unnamed else ""
+            hint = "; name the field of the text with `text_field`, or use `template`" if is_unnamed else ""
             raise DataError(
-                f"{self.root} holds no *{', *'.join(FOLDER_SUFFIXES)}, neither itself nor in its "
-                f"sub-folders; it holds {there or 'nothing'}{hint}"
+                f"{self.root} and its subfolders have no *{', *'.join(FOLDER_SUFFIXES)}; found "
+                f"{there or 'nothing'}{hint}"
             )
         if there:
             warnings.warn(
-                f"{self.root}: left out {there}; convert them to text or records, or move them elsewhere",
+                f"{self.root}: skipped {there}; convert them to text or records, or move them elsewhere",
                 stacklevel=2,
             )
         self._parts = [Files(files, split, domain, domain, self.options) for domain, files in found.items()]
@@ -89,11 +89,11 @@ class DomainFolder(RecordSource):
 
     @property
     def parts(self) -> list[Files]:
-        """A source for each domain, named after it, in the order they are read."""
+        """One source per domain, named after it, in the order they are read."""
         return list(self._parts)
 
     def _files_of(self, domains: Sequence[str] | None) -> dict[str, list[pathlib.Path]]:
-        """The files of each domain that is read; `empty_domains` and `files_left_out` get the rest."""
+        """Returns the files of each domain; sets `empty_domains` and counts skipped files."""
         everything = {folder.name: find_files(folder, self.options) for folder in self._domain_folders()}
         found = {domain: held.files for domain, held in everything.items() if held.files}
         self.empty_domains = [domain for domain in everything if domains is None and domain not in found]
@@ -105,12 +105,12 @@ class DomainFolder(RecordSource):
         self._leave_out([direct, *everything.values()])
         if direct.files:
             warnings.warn(
-                f"{len(direct.files)} files directly in {self.root} are read as the domain `default`; "
-                f"move them into a sub-folder named after their domain",
+                f"{len(direct.files)} files directly in {self.root} are read as the domain `default`; move "
+                f"them into a subfolder named after their domain",
                 stacklevel=3,
             )
             found["default"] = [*direct.files, *found.get("default", [])]
-        # Without any domain that has files, a sub-folder is no domain.
+        # If no subfolder has files, subfolders are not domains.
         if (
             any(held.files for held in everything.values())
             and self.empty_domains
@@ -118,13 +118,13 @@ class DomainFolder(RecordSource):
         ):
             names = ", ".join(_with_content(domain, everything[domain]) for domain in self.empty_domains)
             raise DataError(
-                f"{self.root} has sub-folders without data: {names}; fill or remove them, "
-                f"choose `domains` (--domains), or leave them out with skip_bad (--skip-bad)"
+                f"{self.root} has subfolders without data: {names}; fill or remove them, choose `domains` "
+                f"(--domains), or skip them with skip_bad (--skip-bad)"
             )
         return found
 
     def _domain_folders(self) -> list[pathlib.Path]:
-        """The sub-folders; one that links back to a folder around them would be read without end."""
+        """Returns the subfolders, without links to a parent, which would be read without end."""
         root = self.root.resolve()
         folders = []
         for folder in visible_entries(self.root):

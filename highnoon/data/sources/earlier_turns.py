@@ -1,4 +1,4 @@
-"""Conversations as earlier versions read them, for the fingerprints of files."""
+"""Conversation turns as earlier versions read them, for the fingerprints of files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from highnoon.data.bad_records import BadRecordError
 from highnoon.data.records.chat_turns import chat_turns
 from highnoon.data.records.record_values import plain_value
-from highnoon.tokenization.chat.chat_template import TOOL_FIELDS, has_words, is_learned
+from highnoon.tokenization.chat.chat_template import TOOL_FIELDS, has_words, is_supervised
 
 # (role, content, whether it is supervised) of each turn.
 Turns = list[tuple[str, Any, bool]]
@@ -21,11 +21,11 @@ _ROLES = {
 
 
 def earlier_turns(value: Any, is_default: bool) -> Turns | None:
-    """Returns the turns that earlier versions read, None where they raised an error.
+    """Returns the turns that earlier versions read, or None if they raised an error.
 
     Args:
         value: A conversation of a record, as parsed from JSON.
-        is_default: Whether the default template writes it, which takes text alone.
+        is_default: Whether the default template writes it, which accepts text only.
     """
     if isinstance(value, str):
         try:
@@ -44,14 +44,14 @@ def earlier_turns(value: Any, is_default: bool) -> Turns | None:
 
 
 def present_turns(value: Any, is_default: bool) -> Turns | None:
-    """Returns the turns that are read now, None where they are an error; see `earlier_turns`."""
+    """Returns the turns that are read now, or None if they are an error; see `earlier_turns`."""
     try:
         turns = chat_turns(plain_value(value, ""), "", "")
     except BadRecordError:
         return None
     if is_default and not all(map(_is_text_alone, turns)):
         return None
-    return [(turn["role"], turn["content"], is_learned(turn)) for turn in turns]
+    return [(turn["role"], turn["content"], is_supervised(turn)) for turn in turns]
 
 
 def _earlier_turn(turn: Any, is_default: bool) -> tuple[str, Any, bool] | None:
@@ -61,7 +61,7 @@ def _earlier_turn(turn: Any, is_default: bool) -> tuple[str, Any, bool] | None:
     name = turn.get(role_field)
     if not isinstance(name, str) or words_field not in turn:
         return None
-    # What else a turn had was kept, and `content` beside `value` took its location.
+    # Other fields of a turn were kept, so a `content` next to `value` replaced it.
     role, words = _ROLES.get(name, name), turn.get("content", turn[words_field])
     if is_default and not isinstance(words, str):
         return None

@@ -1,4 +1,4 @@
-"""Documents in files of text and of records."""
+"""Documents from files of text and of records."""
 
 from __future__ import annotations
 
@@ -25,40 +25,41 @@ from highnoon.files.expand_home import expand_home
 GLOB_CHARACTERS = frozenset("*?[")
 _HASH_BYTES = 1 << 20
 
-# Counts up when skipping what is bad in the same files comes to leave other documents.
+# Changes when skipping bad records of the same files gives other documents.
 _SKIPPING_VERSION = b"skipping 2"
 
-# What is counted where one bad line ends the reading of its file.
+# Reasons counted if a bad line ends the reading of its file.
 _REASONS_OF_THE_REST = {
     "not UTF-8": "rest of a file that is not UTF-8",
-    "line too long": "rest of a file after a line too long",
+    "line too long": "rest of a file after a line that is too long",
     "NUL character": "rest of a file after a NUL character",
 }
 
-# Marks files whose documents changed when fields came to be chosen by what they hold.
+# Marks files whose documents changed when fields were first chosen by their content.
 _BY_CONTENT = b"fields by content"
 
 T = TypeVar("T")
 
 
 class Files(RecordSource):
-    """Documents of files of text and of records, in the order of their names.
+    """Documents from files of text and of records, in the order of the file names.
 
-    The end of a file's name says what it is: `.jsonl`, `.csv`, `.tsv`, `.parquet`, `.tfrecord` and
-    `.array_record` hold records, whose `source` and `id` are kept; any other file is text. Each may be packed
-    (`.gz`, `.zst`). Documents that are empty or blank are left out, and counted in `bad_records`.
+    The suffix determines the format: `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.tfrecord` and
+    `.array_record` files have records, whose `source` and `id` become those of the documents; any other file
+    is text. Each may be compressed (`.gz`, `.zst`). Empty or blank documents are skipped and counted in
+    `bad_records`.
 
     Args:
-        paths: A file, a glob (`**` goes into folders), a URL that fsspec reaches, or a list of them.
-        split: How text files are cut into documents, see `split_text`.
-        name: What reports call the source; None takes the first path's.
-        domain: The domain of every document.
-        options: How records become documents, and what is done with bad ones.
+        paths: A file, a glob (`**` matches folders at any depth), a URL that fsspec opens, or a list of them.
+        split: How text files are split into documents, see `split_text`.
+        name: The name of the source in reports; None uses the first path.
+        domain: The domain of all documents.
+        options: How records become documents, and what happens to bad ones.
 
     Raises:
-        ImportError: an extra that a URL needs is not installed.
-        DataError: a path is missing, a glob matches nothing, or `split` is unknown; while reading, unless bad
-            records are skipped, an empty file, bytes that are not UTF-8, or a record that is no document.
+        ImportError: If an extra that a URL needs is not installed.
+        DataError: If a path is missing, a glob matches nothing, or `split` is unknown; while reading, unless
+            bad records are skipped, if a file is empty or not UTF-8, or a record is not a document.
 
     Example:
 
@@ -100,9 +101,7 @@ class Files(RecordSource):
                         is_empty = False
                         yield item
                 if is_empty and (bad.total == before or not bad.skip):
-                    raise BadRecordError(
-                        f"{path} holds no text; remove it or fill it", "empty file", str(path)
-                    )
+                    raise BadRecordError(f"{path} has no text; remove it or fill it", "empty file", str(path))
             except DataError as error:
                 bad.take(_of_the_rest(error), str(path))
 
@@ -111,9 +110,7 @@ class Files(RecordSource):
         if reader is None:
             require_text_file(path)
             texts = split_text(path, self.split, bad, self.options.max_line_bytes)
-            return (
-                Document(text, path.name, str(location), self.domain) for location, text in enumerate(texts)
-            )
+            return (Document(text, path.name, str(index), self.domain) for index, text in enumerate(texts))
         return (
             Record(values, location, str(number), path.name, self.domain, str(path))
             for values, location, number in reader(path, self.options, bad)
@@ -130,18 +127,18 @@ class Files(RecordSource):
                 digest.update(_BY_CONTENT)
 
     def _text_form(self, path: FilePath) -> str:
-        """How a text file is cut, or that it is refused, so that a cache made when it was not is not used."""
+        """Returns how a text file is split, or that it is refused, for the fingerprint."""
         try:
             return f"text/{self.split}" if is_text_file(path) else "not text"
         except DataError:
-            # What cannot be opened says so when its content is hashed.
+            # A file that cannot be opened raises an error when its content is hashed.
             return f"text/{self.split}"
 
     def _is_read_otherwise(self, path: FilePath) -> bool:
         try:
             return is_read_otherwise(path, self.options)
         except DataError:
-            # What cannot be read to its end raises or is counted when it is read.
+            # A file that cannot be read to its end raises or is counted when it is read.
             return False
 
     def _content_key(self, path: FilePath) -> str:
@@ -154,10 +151,10 @@ class Files(RecordSource):
 
 
 def expand(pattern: str | os.PathLike[str]) -> Sequence[FilePath]:
-    """Returns the files that a path, a glob or a URL names, sorted.
+    """Returns the files that a path, a glob or a URL matches, sorted.
 
     Raises:
-        DataError: there are none.
+        DataError: If there are none.
     """
     if is_remote(pattern):
         return expand_remote(os.fspath(pattern))
@@ -174,7 +171,7 @@ def expand(pattern: str | os.PathLike[str]) -> Sequence[FilePath]:
 
 
 def _of_the_rest(error: DataError) -> DataError:
-    """The error under a reason that says that the rest of the file is lost with it."""
+    """Returns the error with a reason that says that the rest of the file is skipped too."""
     if not isinstance(error, BadRecordError) or error.reason not in _REASONS_OF_THE_REST:
         return error
     renamed = BadRecordError(str(error), _REASONS_OF_THE_REST[error.reason], error.location)
@@ -183,7 +180,7 @@ def _of_the_rest(error: DataError) -> DataError:
 
 
 def _content_key(path: FilePath) -> str:
-    """A hash of a local file's bytes; of a remote file, what its service says of them."""
+    """Returns a hash of a local file's bytes; for a remote file, the metadata of its service."""
     suffix = pathlib.PurePath(path.name).suffix
     if isinstance(path, RemotePath):
         return f"{suffix}:remote:{file_version(path)}"

@@ -1,4 +1,4 @@
-"""The files of a folder that can be read, and what is left out of it."""
+"""Finds the files of a folder that can be read, and counts those that are skipped."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ OWN_OUTPUT = f"{_NOT_READ}folder of a model, checkpoints, logs or tokens"
 
 
 class FolderFiles(NamedTuple):
-    """What a search of a folder found.
+    """The files of a folder.
 
     Args:
-        files: The files to read, in the order of their names; those of a nested folder stand where its
-            name does.
-        left_out: Counts the rest by the end of its name; hidden files and folders are not counted.
+        files: The files to read, in the order of their names; those of a nested folder are in the position of
+            its name.
+        left_out: Counts the skipped files by suffix; hidden files and folders are not counted.
     """
 
     files: list[pathlib.Path]
@@ -35,19 +35,19 @@ class FolderFiles(NamedTuple):
 
 
 def find_files(folder: pathlib.Path, options: ReadOptions, is_nested: bool = True) -> FolderFiles:
-    """Returns the files of a folder and, unless told otherwise, of the folders in it.
+    """Returns the files of a folder and, if `is_nested`, of the folders in it.
 
-    Links to files are followed. Links to folders are left out, as they may lead back, and so are models,
-    checkpoints, logs and prepared tokens, see `is_own_output`. So are `.json` files that hold no records, as
-    configurations and indexes beside the data do not, and empty files of formatted text, such as `.md`.
+    Links to files are followed. Skipped are links to folders, which may lead back; models, checkpoints, logs
+    and prepared tokens, see `is_own_output`; `.json` files without records, such as configurations and
+    indexes; and empty files of formatted text, such as `.md`.
 
     Args:
-        folder: Where to look.
-        options: How records are read, which decides what a record is.
-        is_nested: Whether to look into folders, too; else they are not counted either.
+        folder: The folder.
+        options: How records are read, which determines what a record is.
+        is_nested: Whether to search nested folders; if not, they are not counted either.
 
     Raises:
-        DataError: a folder cannot be listed.
+        DataError: If a folder cannot be listed.
     """
     found = FolderFiles([], BadRecords(skip=True))
     waiting = visible_entries(folder)[::-1]
@@ -69,17 +69,17 @@ def find_files(folder: pathlib.Path, options: ReadOptions, is_nested: bool = Tru
 
 
 def is_own_output(folder: pathlib.Path, depth: int = 3) -> bool:
-    """Whether a folder is what a run or a preparation wrote: its JSON is no data.
+    """Returns whether a run or a preparation wrote a folder, so that its JSON files are not data.
 
     These are a saved model or checkpoint, a folder of checkpoints, logs, prepared tokens, an empty folder
-    that a run has locked, and a folder that holds such folders alone, as the output of `highnoon train`.
+    that a run has locked, and a folder with only such folders in it, as the output of `highnoon train`.
 
     Args:
         folder: The folder.
-        depth: How many levels of folders are looked into.
+        depth: How many levels of folders to search.
 
     Raises:
-        DataError: the folder cannot be listed.
+        DataError: If the folder cannot be listed.
     """
     entries = visible_entries(folder)
     if not entries:
@@ -92,10 +92,10 @@ def is_own_output(folder: pathlib.Path, depth: int = 3) -> bool:
 
 
 def visible_entries(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns what lies in a folder and is not hidden, sorted by name.
+    """Returns the entries of a folder that are not hidden, sorted by name.
 
     Raises:
-        DataError: the folder cannot be listed.
+        DataError: If the folder cannot be listed.
     """
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -104,14 +104,14 @@ def visible_entries(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def describe_files_left_out(left_out: BadRecords) -> str:
-    """Returns the counts in a few words, such as `2 *.pdf, 1 *.html`, most frequent first."""
+    """Returns the counts as text, such as `2 *.pdf, 1 *.html`, the most frequent first."""
     counts = {reason: found["count"] for reason, found in left_out.report()["reasons"].items()}
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {reason.removeprefix(_NOT_READ)}" for reason, count in ordered)
 
 
 def _reason_to_leave_out(path: pathlib.Path, options: ReadOptions) -> str:
-    """Why a file with a known suffix is no data, empty where it is."""
+    """Returns why a file with a known suffix is not data, or an empty string if it is."""
     suffix = format_of(path)
     if suffix == ".json":
         return "" if holds_records(path, options) else NO_RECORDS

@@ -1,4 +1,4 @@
-"""Whether a JSON file in a folder holds records, or is a configuration or an index that lies among the data."""
+"""Tells JSON files of records from configurations and indexes in the same folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from highnoon.data.records.record_template import RecordTemplate
 def holds_records(path: pathlib.Path, options: ReadOptions) -> bool:
     """Returns whether the first record of a file has fields that a document is made of.
 
-    A file that cannot be read as far as its first record counts as one of records: reading it raises the error.
+    A file whose first record cannot be read counts as a file of records: reading it raises the error.
 
     Args:
         path: A file of records.

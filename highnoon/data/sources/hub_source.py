@@ -1,4 +1,4 @@
-"""What collections of records share: records to documents, and a fingerprint of what they give."""
+"""Base class of datasets from hubs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 class HubSource(RecordSource):
-    """Documents in the records of a collection that is fixed once it is opened.
+    """Documents from the records of a dataset that does not change once it is opened.
 
-    Records become documents as those of files do. The fingerprint hashes every text, what of it is supervised, and
-    the options.
+    Records become documents in the same way as those of files. The fingerprint hashes all texts with their
+    supervised spans, and the options.
     """
 
     @abc.abstractmethod
@@ -53,17 +53,17 @@ class HubSource(RecordSource):
 
 
 def require_known_columns(columns: Sequence[str], options: ReadOptions, name: str) -> None:
-    """Checks before anything is read that records with these columns can be documents.
+    """Checks, before anything is read, that records with these columns can be documents.
 
     Raises:
-        DataError: they cannot.
+        DataError: If they cannot.
     """
     there = f"{name} has the columns {', '.join(columns) or 'none'}"
     if options.text_field is not None and options.text_field not in columns:
-        raise DataError(f"{there}; `text_field` {options.text_field!r} is not among them")
+        raise DataError(f"{there}; `text_field` {options.text_field!r} is not one of them")
     is_told = options.text_field or options.template or options.kind
     if not is_told and record_kind(columns) is None:
         raise DataError(
-            f"{there}, none of them text, messages, an instruction with its response or chosen "
-            f"with rejected; name one with `text_field` or several with `template`"
+            f"{there}, none of them text, messages, an instruction with its response or chosen with "
+            f"rejected; name one with `text_field` or several with `template`"
         )

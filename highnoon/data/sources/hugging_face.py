@@ -1,4 +1,4 @@
-"""Documents of Hugging Face datasets (extra `hf`)."""
+"""Documents from Hugging Face datasets (extra `hf`)."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from highnoon.data.sources.hub_source import HubSource, require_known_columns
 
 
 class HuggingFaceDataset(HubSource):
-    """A dataset of the hub, or a folder that `Dataset.save_to_disk` wrote.
+    """A dataset from the hub, or a folder that `Dataset.save_to_disk` wrote.
 
-    Opening it downloads it into the library's own cache, unless it is streamed: then each reading fetches
-    its records anew, and the fingerprint is of name, split and revision instead of the texts. A stream without
-    a revision may change unnoticed, which is warned of.
+    Opening it downloads it to the library's own cache. If it is streamed, each reading fetches the records
+    again, and the fingerprint is of name, split and revision instead of the texts. A stream without a
+    revision may change without notice, so it raises a warning.
 
     Args:
-        name: `org/name`, `org/name:configuration`, either with `@revision` (a commit, branch or tag), or a
-            folder.
-        split: Which of its splits, `"train[:1%]"` for a part of one.
-        options: How records become documents, and what is done with bad ones.
-        is_streamed: Fetch records as they are read.
+        name: `org/name` or `org/name:configuration`, optionally with `@revision` (a commit, branch or tag),
+            or a folder.
+        split: The split to read; `"train[:1%]"` reads a part of it.
+        options: How records become documents, and what happens to bad ones.
+        is_streamed: Whether to fetch records as they are read.
 
     Raises:
-        ImportError: the extra `hf` is not installed.
-        DataError: it cannot be opened, has no column of text, or a folder is to be streamed.
+        ImportError: If the extra `hf` is not installed.
+        DataError: If it cannot be opened, has no text column, or is a folder and streamed.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class HuggingFaceDataset(HubSource):
         self.split = split
         self.is_streamed = is_streamed
         self._dataset = _load(name, split, is_streamed)
-        # A stream knows its columns only where the hub tells them.
+        # The columns of a stream are known only if the hub provides them.
         if self._dataset.column_names is not None:
             require_known_columns(self._dataset.column_names, self.options, self.name)
         if is_streamed and "@" not in name:
             warnings.warn(
-                f"{self.name} may change between two runs unnoticed; name a commit, as in "
+                f"{self.name} may change between two runs without notice; name a commit, as in "
                 f"{self.name}@<commit>",
                 stacklevel=2,
             )
@@ -53,7 +53,7 @@ class HuggingFaceDataset(HubSource):
     def _records(self) -> Iterator[Mapping[str, Any]]:
         records = iter(self._dataset)
         while True:
-            # What reaches the network raises errors of many unrelated classes.
+            # Network access raises errors of many unrelated classes.
             try:
                 record = next(records, None)
             except Exception as error:
@@ -76,7 +76,7 @@ def _load(name: str, split: str, is_streamed: bool) -> Any:
         raise ImportError(f"hf:{name} needs the library `datasets`: pip install highnoon[hf]") from None
     is_folder = pathlib.Path(name).is_dir()
     if is_folder and is_streamed:
-        raise DataError(f"{name} is a folder, which needs no streaming; open hf:{name}")
+        raise DataError(f"{name} is a folder and cannot be streamed; open hf:{name}")
     address, _, revision = name.partition("@")
     path, _, configuration = address.partition(":")
     choices: dict[str, Any] = {"revision": revision} if revision else {}
@@ -95,6 +95,6 @@ def _load(name: str, split: str, is_streamed: bool) -> Any:
 def _cannot(do: str, name: str, split: str, error: Exception) -> DataError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return DataError(
-        f"cannot {do} {name} split {split!r}: {reason}; check the name, the split and the "
-        f"network, or put a copy under data_dir"
+        f"cannot {do} {name} split {split!r}: {reason}; check the name, the split and the network, or put a "
+        f"copy in data_dir"
     )

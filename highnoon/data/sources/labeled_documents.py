@@ -47,7 +47,7 @@ class LabeledDocuments(DocumentSource):
                 self.bad_records.take(self._error(document))
             else:
                 yield document
-        inner = _bad_records(self.source)
+        inner = _inner_bad_records(self.source)
         if inner is not None:
             self.bad_records.add(inner.report())
 
@@ -55,8 +55,9 @@ class LabeledDocuments(DocumentSource):
         location = f"{document.source} record {document.id}"
         field = getattr(_options(self.source), "label_field", "label")
         return BadRecordError(
-            f"{location}: expected a label, a string or an integer in the field `{field}`; received none; give "
-            "it one, name another field with `label_field`, or leave the record out with skip_bad",
+            f"{location}: expected a label, a string or an integer in the field `{field}`; received none; "
+            f"add "
+            "it, name another field with `label_field`, or skip the record with skip_bad",
             "no label",
             location,
         )
@@ -96,7 +97,7 @@ def _skips_bad(source: Any) -> bool:
     return bool(getattr(_options(source), "skip_bad", False))
 
 
-def _bad_records(source: Any) -> BadRecords | None:
+def _inner_bad_records(source: Any) -> BadRecords | None:
     while source is not None:
         bad_records = getattr(source, "bad_records", None)
         if bad_records is not None:

@@ -1,4 +1,4 @@
-"""Finding data by name: embedded, local, TensorFlow Datasets, Hugging Face."""
+"""Opens data by name: the embedded corpus, local files, TensorFlow Datasets or Hugging Face."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from highnoon.data.sources.tfds_source import TfdsDataset
 from highnoon.files.expand_home import expand_home
 from highnoon.files.nearest_name import nearest_names
 
-# Names in use for one collection, and where the hub has it. Local copies under any of them come first.
+# Common names of a dataset, and its name on the hub. A local copy with any of these names takes precedence.
 ALIASES: dict[tuple[str, ...], str] = {
     ("pile", "pile_subset"): "monology/pile-uncopyrighted",
     ("the_stack", "the_stack_v2"): "bigcode/the-stack-smol",
@@ -67,34 +67,35 @@ def open_source(
     domains: Sequence[str] | None = None,
     documents: int | None = None,
 ) -> DocumentSource:
-    """Returns the documents that a name stands for.
+    """Returns the source with a name.
 
-    Tried in this order: the embedded corpus (`"stdlib"`, `"stdlib:docs"`, `"stdlib:code"`); a URL that
-    fsspec reaches; a local copy (`name`, `name.txt`, `name.jsonl` or another format, also packed, or a folder
-    of domains) under `data_dir`, then under what the environment variable `HIGHNOON_DATA` names; a path or
-    glob; `"tfds:name"`; `"hf:name"` and `"hf-stream:name"`, the first of which `"org/name"` and the
-    documented names (pile, the_stack, oasst, toolbench) also mean. A bare word that is none of these fails at
-    once, without asking the network.
+    The first that matches: the embedded corpus (`"stdlib"`, `"stdlib:docs"`, `"stdlib:code"`); a URL that
+    fsspec opens; a local copy (`name`, `name.txt`, `name.jsonl` or another format, also compressed, or a
+    folder of domains) in `data_dir`, then in the folder that the environment variable `HIGHNOON_DATA` names;
+    a path or glob; `"tfds:name"`; `"hf:name"` or `"hf-stream:name"`. `"org/name"` and the documented names
+    (pile, the_stack, oasst, toolbench) also open the hub. Any other word raises an error without network
+    access.
 
     Args:
-        name: A name, a path, a URL, or a `DocumentSource` or `TextDataset`, which is taken as it is.
+        name: A name, a path, a URL, or a `DocumentSource` or `TextDataset`, which is returned as it is.
         data_dir: A folder of local copies.
-        split: How text files are cut into documents, see `highnoon.data.reading.text_splits.split_text`.
-        text_field: This and the following: see `highnoon.data.records.read_options.ReadOptions`.
-        template: Text with the names of fields in braces.
-        learned_fields: Fields of `template` that a model learns to write.
-        kind: What every record is: `"text"`, `"chat"`, `"instruction"` or `"preference"`.
-        chat_template: How conversations are written.
-        skip_bad: Leave out and count what cannot be used; `source.bad_records.report()` tells.
-        check_ids: Whether a record whose `id` another record has is bad.
-        max_line_bytes: Longest line, in bytes.
+        split: How text files are split into documents, see `highnoon.data.reading.text_splits.split_text`.
+        text_field: For this and the following options, see `highnoon.data.records.read_options.ReadOptions`.
+        template: Text with field names in braces.
+        learned_fields: Fields of `template` that are supervised.
+        kind: The kind of every record: `"text"`, `"chat"`, `"instruction"` or `"preference"`.
+        chat_template: The chat template that writes conversations.
+        skip_bad: Skip and count bad records; `source.bad_records.report()` returns the counts.
+        check_ids: Whether a record with a duplicate `id` is bad.
+        max_line_bytes: Maximum size of a line, in bytes.
         label_field: Field that holds the label of a record, for classification.
-        domains: Read these domains only.
-        documents: How many to read of a folder that `prepare` wrote, or still writes, see `TokenStore`.
+        domains: Read only these domains.
+        documents: How many documents to read from a folder that `prepare` wrote or is writing, see
+            `TokenStore`.
 
     Raises:
-        SourceNotFoundError: nothing goes by that name.
-        DataError: what does cannot be read, or options are given that mean nothing for it.
+        SourceNotFoundError: If no data has that name.
+        DataError: If the data cannot be read, or an option does not apply to it.
 
     Example:
 
@@ -121,7 +122,8 @@ def open_source(
         if isinstance(opened, DocumentSource):
             if options != ReadOptions() or documents is not None:
                 raise DataError(
-                    f"{opened.name} is open already and its options cannot change; give them where it is made"
+                    f"{opened.name} is open already and its options cannot change; pass them where it is "
+                    f"created"
                 )
             return opened
     if not isinstance(name, (str, os.PathLike)):
@@ -133,28 +135,28 @@ def open_source(
     source = _open_by_name(os.fspath(name), _data_folders(data_dir), how)
     if documents is not None and not isinstance(source, PreparedTokens):
         raise DataError(
-            f"`documents` counts those of a folder that `highnoon data prepare` wrote, and "
-            f"{name} is none; prepare it first"
+            f"`documents` applies to folders that `highnoon data prepare` wrote, and {name} is not one; "
+            f"prepare it first"
         )
-    # A folder of domains opens no others; of any other source they are passed over.
+    # A folder of domains opens only these; from any other source the rest is skipped while reading.
     return source if domains is None or isinstance(source, DomainFolder) else ChosenDomains(source, domains)
 
 
 def require_source_options(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks a dataset given as a mapping as far as that needs no data.
+    """Checks a dataset given as a mapping, without opening it.
 
     Args:
         entry: `name`, options of `open_source`, and `stream`.
 
     Returns:
-        The mapping under the canonical names of its keys.
+        The mapping with the canonical names of its keys.
 
     Raises:
-        ConfigError: a key that is not known.
-        DataError: no name, or an option of another type or out of its range.
+        ConfigError: If a key is unknown.
+        DataError: If there is no name, or an option has the wrong type or is out of range.
     """
     if "name" not in entry:
-        raise DataError(f"a dataset given as a mapping needs its `name`; received {shown(entry)}")
+        raise DataError(f"a dataset given as a mapping needs a `name`; received {shown(entry)}")
     known = {*inspect.signature(open_source).parameters, "stream"} - {"data_dir"}
     options = resolve_keys(entry, known, f"dataset {shown(entry['name'])}")
     if not isinstance(options["name"], (str, os.PathLike, DocumentSource)):
@@ -214,7 +216,7 @@ def _data_folders(data_dir: str | os.PathLike[str] | None) -> list[pathlib.Path]
 
 
 def _spellings(name: str) -> list[str]:
-    """`name`, and its other documented names."""
+    """Returns `name` and its other documented names."""
     group = next((names for names in ALIASES if name in names), ())
     return [name, *(other for other in group if other != name)]
 
@@ -222,7 +224,7 @@ def _spellings(name: str) -> list[str]:
 def _open_local_copy(
     name: str, folders: list[pathlib.Path], how: _Reading, tried: list[str]
 ) -> DocumentSource | None:
-    # "." and "./data" are paths, whatever lies in the folders of local copies.
+    # "." and "./data" are always paths.
     if pathlib.Path(name).is_absolute() or name.startswith("."):
         return None
     for folder in folders:
@@ -230,7 +232,7 @@ def _open_local_copy(
             for suffix in _LOCAL_SUFFIXES:
                 if source := _open_existing(folder / (spelling + suffix), name, how):
                     return source
-        tried.append(f"{folder / name} and {name}{{{','.join(DATA_SUFFIXES)}}} there, each also .gz and .zst")
+        tried.append(f"{folder / name} and {name}{{{','.join(DATA_SUFFIXES)}}} in it, each also .gz and .zst")
     return None
 
 
@@ -245,11 +247,11 @@ def _open_existing(path: pathlib.Path, name: str, how: _Reading) -> DocumentSour
 
 
 def _open_prepared(path: pathlib.Path, name: str, how: _Reading) -> DocumentSource:
-    # What would be checked or passed over in records has been: there is none of it in tokens.
+    # Bad records and ids were handled when the tokens were prepared.
     if dataclasses.replace(how.options, check_ids=False, skip_bad=False) != ReadOptions():
         raise DataError(
-            f"{path} is prepared already, and options of reading text change nothing there; give "
-            f"them to `highnoon data prepare`"
+            f"{path} is prepared already, so options of reading text have no effect; pass them to `highnoon "
+            f"data prepare`"
         )
     return PreparedTokens(path, name, how.documents)
 
@@ -277,7 +279,7 @@ def _open_hub(name: str, folders: list[pathlib.Path], how: _Reading, tried: list
     hint = (
         f"did you mean {' or '.join(f'`{other}`' for other in near)}?"
         if near
-        else ("give a path, or a folder of local copies as data_dir or HIGHNOON_DATA")
+        else ("pass a path, or a folder of local copies as data_dir or HIGHNOON_DATA")
     )
     raise SourceNotFoundError(f"no data is called `{name}`; tried {'; '.join(tried)}; {hint}") from reason
 

@@ -1,4 +1,4 @@
-"""A folder of prepared tokens as a source of documents."""
+"""A folder of prepared tokens as a source."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from highnoon.tokenization.marked_text import MarkedText
 
 
 class PreparedTokens(DocumentSource):
-    """What `prepare` wrote, wherever a dataset is asked for.
+    """A folder that `prepare` wrote, for use as a dataset.
 
-    `tokenize` with an equal tokenizer takes the tokens as they are, without reading them; with another it
-    tokenises the decoded text again. Source and id of the documents are not kept, their number is their id.
+    `tokenize` with an equal tokenizer uses the tokens as they are, without reading them; with another
+    tokenizer it tokenizes the decoded text again. The source and id of the documents are not stored; their
+    number is their id.
 
     Args:
-        folder: What `prepare` wrote.
-        name: What reports call it; None takes the name of the source it was made from.
-        documents: How many to read from the first on; see `TokenStore`.
+        folder: A folder that `prepare` wrote.
+        name: The name in reports; None uses the name of the original source.
+        documents: How many documents to read, starting with the first; see `TokenStore`.
 
     Raises:
-        DamagedStoreError: there is no manifest, a file of another size than it says, or no tokenizer.
-        DataError: there are fewer `documents`, or the folder is unfinished and none was named.
+        DamagedStoreError: If there is no manifest, a file has the wrong size, or there is no tokenizer.
+        DataError: If there are fewer documents, or the folder is unfinished and `documents` is None.
 
     Example:
 
@@ -66,7 +67,7 @@ class PreparedTokens(DocumentSource):
 
     @functools.cached_property
     def store(self) -> TokenStore:
-        """The tokens themselves."""
+        """The token store."""
         return TokenStore(self.folder, self.tokenizer, self.name, documents=self.num_documents)
 
     def fingerprint(self) -> str:
@@ -88,7 +89,7 @@ def is_prepared(path: str | os.PathLike[str]) -> bool:
 
 
 def stored_text(store: TokenStore, document: int) -> MarkedText:
-    """Returns the text of a document, what of it is supervised, and its special tokens as marks."""
+    """Returns the text of a document with its supervised spans, and its special tokens as marks."""
     supervised = store.supervised(document)
     if supervised.all():
         return MarkedText(store.text(document))
@@ -99,7 +100,7 @@ def stored_text(store: TokenStore, document: int) -> MarkedText:
     is_special = np.isin(tokens, [*tokenizer.special_ids])
     cuts = np.flatnonzero(np.diff(supervised) | np.diff(is_special) | (is_special[1:] & is_special[:-1])) + 1
     text = ""
-    stretches: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     marks = []
     for ids in np.split(np.arange(len(tokens)), cuts) if len(tokens) else []:
         piece = tokenizer.decode(tokens[ids], skip_special_tokens=False)
@@ -107,8 +108,8 @@ def stored_text(store: TokenStore, document: int) -> MarkedText:
         text += piece
         if is_special[ids[0]]:
             marks.append(span)
-        if supervised[ids[0]] and stretches and stretches[-1][1] == span[0]:
-            span = (stretches.pop()[0], span[1])
+        if supervised[ids[0]] and spans and spans[-1][1] == span[0]:
+            span = (spans.pop()[0], span[1])
         if supervised[ids[0]] and span[0] < span[1]:
-            stretches.append(span)
-    return MarkedText(text, tuple(stretches), tuple(marks))
+            spans.append(span)
+    return MarkedText(text, tuple(spans), tuple(marks))

@@ -1,4 +1,4 @@
-"""Which chat template the conversations of a source are written in."""
+"""The chat template that a source's conversations are written with."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MOST_DOCUMENTS, _FEWEST_DOCUMENTS, _MOST_CHARACTERS = 1000, 16, 4_000_000
 
 
 def source_template(source: DocumentSource) -> ChatTemplate | None:
-    """Returns the chat template of a source, None where its documents are not conversations.
+    """Returns the chat template of a source, or None if its documents are not conversations.
 
-    Where nothing but the records themselves says what they are, the first documents of each file of records are
-    read: of each domain up to 1,000, or 16 of each file, and up to 4 million characters. A record that cannot be
-    used ends the look at its file: who reads the source reports it.
+    If only the records show their kind, the first documents of each file are read: up to 1,000 per domain, or
+    16 per file, and up to 4 million characters. A bad record ends the search in its file; it is reported when
+    the source is read.
     """
     inner: Any = source
     while inner is not None and not isinstance(inner, (RecordSource, PreparedTokens)):
@@ -38,7 +38,7 @@ def source_template(source: DocumentSource) -> ChatTemplate | None:
 
 
 def _parts(source: RecordSource) -> Sequence[RecordSource]:
-    """The domains of a source, or the source itself."""
+    """Returns the sources of the domains of a source, or the source itself."""
     return source.parts if isinstance(source, DomainFolder) else [source]
 
 
@@ -63,7 +63,7 @@ def _has_conversation(source: RecordSource) -> bool:
 
 
 def _only(source: Files, path: FilePath) -> Files:
-    """The source with one of its files."""
+    """Returns a copy of the source with one of its files."""
     part = copy.copy(source)
     part.paths = [path]
     return part

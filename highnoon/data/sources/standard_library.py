@@ -1,4 +1,4 @@
-"""The embedded corpus: documentation and source of the running Python's own standard library."""
+"""The embedded corpus: documentation and source code of the running Python's standard library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from highnoon.data.document import DataError, Document, DocumentSource
 
 STDLIB_DOMAINS = ("docs", "code")
 
-# Tests, bundled packages, and tables of numbers or characters are not what the library's text is like.
+# Tests, bundled packages, and tables of numbers or characters are not typical text.
 _SKIPPED_FOLDERS = frozenset(
     {
         "__pycache__",
@@ -37,17 +37,17 @@ _SKIPPED_FOLDERS = frozenset(
 
 
 class StandardLibrary(DocumentSource):
-    """Real text that every Python has, read where it stands: nothing is downloaded.
+    """Real text that every Python installation has: nothing is downloaded.
 
-    Domain `docs`: the docstrings of each module, one document a module, then each help topic of
-    `pydoc`. Domain `code`: the source of each module, one document a module. Nothing is imported or
-    run; the modules are parsed. The text differs between Python versions, and so does the fingerprint.
+    Domain `docs`: the docstrings of each module, one document per module, then each help topic of `pydoc`.
+    Domain `code`: the source code of each module, one document per module. Modules are parsed, not imported
+    or executed. The text and the fingerprint differ between Python versions.
 
     Args:
         domains: Which of `"docs"` and `"code"` to read.
 
     Raises:
-        DataError: an unknown domain, or this Python carries no sources.
+        DataError: If a domain is unknown, or this Python has no source files.
 
     Example:
 
@@ -70,8 +70,8 @@ class StandardLibrary(DocumentSource):
         self._files = _module_files(self._root)
         if not self._files:
             raise DataError(
-                f"this Python has no sources of its standard library at {self._root}; "
-                f"give text files of your own"
+                f"this Python has no source files of its standard library at {self._root}; use text files of "
+                f"your own"
             )
 
     def documents(self) -> Iterator[Document]:
@@ -89,7 +89,7 @@ class StandardLibrary(DocumentSource):
 
 @functools.lru_cache(maxsize=1)
 def _docs(root: pathlib.Path) -> tuple[Document, ...]:
-    """Kept for the life of the process: two megabytes that take seconds to parse."""
+    """Returns the documentation, cached for the process: two megabytes that take seconds to parse."""
     texts = (
         (name, _docstrings(name, _read_source(path)))
         for path in _module_files(root)
@@ -114,10 +114,10 @@ def _module_name(root: pathlib.Path, path: pathlib.Path) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _module_files(root: pathlib.Path) -> tuple[pathlib.Path, ...]:
-    """The library's modules, sorted; what only this machine's build wrote is left out."""
+    """Returns the library's modules, sorted, without files that the build of this machine generated."""
     found: list[pathlib.Path] = []
     for folder, folders, files in os.walk(root):
-        # Pruned while walking: installed packages often stand under the library's own folder.
+        # Pruned while walking: installed packages are often in a subfolder of the library.
         folders[:] = [name for name in folders if not _is_skipped(name)]
         found += [
             pathlib.Path(folder, name)
@@ -142,7 +142,7 @@ def _topics() -> dict[str, str]:
 
 
 def _docstrings(module: str, source: str) -> str:
-    """The docstrings of a module and of what it defines, each under its dotted name."""
+    """Returns the docstrings of a module and of its definitions, each after its dotted name."""
     pieces: list[str] = []
 
     def visit(node: ast.AST, name: str) -> None:

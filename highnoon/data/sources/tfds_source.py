@@ -1,4 +1,4 @@
-"""Documents of TensorFlow Datasets; TensorFlow is imported when one is opened."""
+"""Documents from TensorFlow Datasets; TensorFlow is imported when a dataset is opened."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from highnoon.data.sources.hub_source import HubSource, require_known_columns
 
 
 class TfdsDataset(HubSource):
-    """A dataset of TensorFlow Datasets, prepared in the library's own folder if it is not yet there.
+    """A dataset of TensorFlow Datasets, prepared in the library's own folder if it is not there yet.
 
     Args:
-        name: As in its catalogue, `name`, `name/config` or `name/config:version`.
-        split: Which of its splits, `"train[:1%]"` for a part of one.
-        options: How records become documents, and what is done with bad ones.
+        name: The name in its catalog: `name`, `name/config` or `name/config:version`.
+        split: The split to read; `"train[:1%]"` reads a part of it.
+        options: How records become documents, and what happens to bad ones.
 
     Raises:
-        DataError: it cannot be opened, or has no feature of text.
+        DataError: If it cannot be opened or has no text feature.
     """
 
     def __init__(self, name: str, split: str = "train", options: ReadOptions | None = None) -> None:
@@ -35,8 +35,8 @@ class TfdsDataset(HubSource):
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise DataError(
-                f"cannot open tfds:{name} split {split!r}: {reason}; check the name, the split "
-                f"and the network"
+                f"cannot open tfds:{name} split {split!r}: {reason}; check the name, the split and the "
+                f"network"
             ) from error
         spec = self._dataset.element_spec
         require_known_columns(list(spec) if isinstance(spec, dict) else [], self.options, self.name)

@@ -1,4 +1,4 @@
-"""Memory-mapped values that are checked when they are first read."""
+"""A memory-mapped array whose blocks are checked when they are first read."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from highnoon.files.block_hashes import BLOCK_BYTES, changed_block, num_blocks
 
 
 class DamagedStoreError(DataError):
-    """A folder of tokens that is not whole."""
+    """A folder of tokens that is damaged or incomplete."""
 
 
 class CheckedArray:
     """The values of a file, memory-mapped and read-only.
 
-    A block of 1 MiB is compared with its hash, and its values with `bound`, when it is first read; after that
-    reading it costs nothing more. Indexing takes what a NumPy array of one dimension takes.
+    A block of 1 MiB is compared with its hash, and its values with `bound`, when it is first read; later
+    reads cost nothing more. It is indexed like a one-dimensional NumPy array.
 
     Args:
         path: The file.
-        dtype: Of its values.
-        length: How many are read; the file may have more.
-        size: Bytes of the file that `hashes` describe.
-        hashes: Of its blocks, see `BlockHasher`; None where they are not known.
+        dtype: The type of its values.
+        length: How many values to read; the file may have more.
+        size: Bytes of the file that `hashes` cover.
+        hashes: Hashes of its blocks, see `BlockHasher`; None if unknown.
         bound: Values must be below it.
-        remedy: What to do where a block is damaged.
+        remedy: What to do if a block is damaged.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class CheckedArray:
     ) -> None:
         self.path = path
         self.dtype = np.dtype(dtype)
-        # Up to the end of the described bytes: hashes are of whole blocks.
+        # Up to the end of the hashed bytes: hashes are of complete blocks.
         self._bytes = np.memmap(path, np.uint8, mode="r", shape=(size,))
         self._values = self._bytes[: length * self.dtype.itemsize].view(self.dtype)
         self._hashes, self._bound, self._remedy = hashes, bound, remedy
@@ -72,7 +72,7 @@ class CheckedArray:
         """Checks all blocks that were not read yet.
 
         Raises:
-            DamagedStoreError: one is damaged.
+            DamagedStoreError: If a block is damaged.
         """
         self._check(np.arange(len(self._is_unchecked)))
 
@@ -98,13 +98,12 @@ class CheckedArray:
     def _check_block(self, block: int) -> None:
         start = block * BLOCK_BYTES
         data = self._bytes[start : start + BLOCK_BYTES]
-        where = f"{self.path} is damaged: of its bytes {start} to {start + len(data) - 1}"
+        where = f"{self.path} is damaged: some of its bytes {start} to {start + len(data) - 1}"
         if self._hashes is not None and changed_block(data.data, self._hashes, block) is not None:
-            raise DamagedStoreError(f"{where} some have changed since they were written; {self._remedy}")
+            raise DamagedStoreError(f"{where} have changed since they were written; {self._remedy}")
         unsigned = f"<u{self.dtype.itemsize}"
         values = self._values[block * self._per_block : (block + 1) * self._per_block].view(unsigned)
         if len(values) and (highest := int(values.max())) >= self._bound:
             raise DamagedStoreError(
-                f"{where} some give the value {highest}, and values must be below "
-                f"{self._bound}; {self._remedy}"
+                f"{where} are the value {highest}, and values must be below {self._bound}; {self._remedy}"
             )

@@ -1,4 +1,4 @@
-"""From texts to the bytes of a token store, a batch at a time."""
+"""Encodes texts as the arrays of a token store, a batch at a time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from highnoon.tokenization.marked_text import MarkedText, Piece, text_pieces
 
 
 class EncodedBatch(NamedTuple):
-    """What a store keeps of some documents.
+    """What a store has of some documents.
 
     Args:
-        tokens: The framed ids of all, one after another, in the store's type.
+        tokens: The framed ids of all documents, concatenated, in the store's type.
         lengths: Tokens of each document.
         num_bytes: UTF-8 bytes of each text.
         split_hashes: `split_hash` of each text.
-        supervised: For each token whether a model learns to write it; None where all are.
+        supervised: Whether each token is supervised; None if all are.
     """
 
     tokens: npt.NDArray[Any]
@@ -34,7 +34,7 @@ class EncodedBatch(NamedTuple):
 
 
 def token_type(tokenizer: Tokenizer) -> str:
-    """Returns the NumPy type that holds every id of `tokenizer`."""
+    """Returns the smallest NumPy type for the ids of `tokenizer`."""
     return "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4"
 
 
@@ -46,17 +46,17 @@ def encode_batch(
 ) -> EncodedBatch:
     """Returns the framed tokens of documents.
 
-    A text with stretches is tokenized in pieces, cut where a stretch or a special token begins or ends, so
-    that the ids of what stands before a stretch are those that a model sees when it is asked to continue.
+    A text with supervised spans is tokenized in pieces, split where a span or a special token begins or ends,
+    so that the ids before a span are those that a model sees at inference when it continues the text.
 
     Args:
         texts: The text of each document.
         supervised: `Document.supervised` of each.
-        tokenizer: Turns text into ids.
-        marks: `Document.marks` of each; None where no document has any.
+        tokenizer: The tokenizer.
+        marks: `Document.marks` of each; None if no document has any.
 
     Raises:
-        DataError: stretches that are out of order, empty, or beyond the text.
+        DataError: If spans are out of order, empty, or beyond the text.
     """
     if any(spans is not None for spans in supervised) or any(marks or ()):
         return _encode_in_pieces(texts, supervised, marks or [()] * len(texts), tokenizer)
@@ -76,7 +76,7 @@ def _encode_in_pieces(
             raise DataError(str(error)) from None
         owners += [owner] * (len(pieces) - len(owners))
     ids, counts = _encode_pieces(texts, pieces, owners, tokenizer)
-    is_supervised = [piece.is_learned for piece in pieces]
+    is_supervised = [piece.is_supervised for piece in pieces]
     batch, is_text, starts = _framed(
         texts, ids, np.bincount(owners, counts, len(texts)).astype(np.int64), tokenizer
     )
@@ -95,7 +95,7 @@ def _encode_in_pieces(
 def _encode_pieces(
     texts: Sequence[str], pieces: Sequence[Piece], owners: Sequence[int], tokenizer: Tokenizer
 ) -> tuple[npt.NDArray[np.int32], Ints]:
-    """The ids of all pieces one after another, and how many each has."""
+    """Returns the concatenated ids of all pieces, and the number of ids of each."""
     special = np.array([-1 if piece.special_id is None else piece.special_id for piece in pieces], np.int32)
     is_text = special < 0
     ids, counts = tokenizer.encode_packed(
@@ -118,17 +118,17 @@ def _encode_pieces(
 def _framed(
     texts: Sequence[str], ids: npt.NDArray[np.int32], counts: Ints, tokenizer: Tokenizer
 ) -> tuple[EncodedBatch, npt.NDArray[np.bool_], Ints]:
-    """The batch, which of its tokens are text, and where each document begins."""
+    """Returns the batch, which of its tokens are text, and the first index of each document."""
     head, tail = tokenizer.bos_token_id, tokenizer.eos_token_id
     lengths = counts + ((head is not None) + (tail is not None))
     stops = np.cumsum(lengths)
     starts = stops - lengths
     tokens = np.empty(int(lengths.sum()), token_type(tokenizer))
     is_text = np.ones(len(tokens), np.bool_)
-    for token_id, places in ((head, starts), (tail, stops - 1)):
+    for token_id, positions in ((head, starts), (tail, stops - 1)):
         if token_id is not None:
-            is_text[places] = False
-            tokens[places] = token_id
+            is_text[positions] = False
+            tokens[positions] = token_id
     tokens[is_text] = ids
     num_bytes = np.array([len(text) if text.isascii() else len(text.encode()) for text in texts], np.int64)
     hashes = np.array([split_hash(text) for text in texts], np.uint64)

@@ -1,4 +1,4 @@
-"""How much a source or a store holds, of which domains, how long and how often twice."""
+"""Statistics of a source or a store: sizes, domains, lengths and duplicates."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ PERCENTILES = (5, 25, 50, 75, 95, 99, 100)
 
 @dataclasses.dataclass(frozen=True)
 class DataStatistics:
-    """What documents amount to.
+    """Statistics of documents.
 
     Args:
-        name: Of the source or store.
-        documents: How many.
+        name: The name of the source or store.
+        documents: The number of documents.
         num_bytes: UTF-8 bytes of their text.
-        tokens: Their tokens, framing included; None where they are not tokenised.
-        supervised_tokens: Tokens that a model learns to write; None where they are not tokenised.
-        duplicates: Documents whose text an earlier one has too, by a 64-bit hash.
+        tokens: Their tokens, including framing; None if they are not tokenized.
+        supervised_tokens: Their supervised tokens; None if they are not tokenized.
+        duplicates: Documents with the same text as an earlier one, by a 64-bit hash.
         lengths: Percentile (5 to 100) to bytes of a document.
-        token_lengths: Percentile to tokens of a document; empty where they are not tokenised.
-        domains: Name to documents, bytes and, where known, tokens.
+        token_lengths: Percentile to tokens of a document; empty if they are not tokenized.
+        domains: Domain to documents, bytes and, if known, tokens.
     """
 
     name: str
@@ -46,7 +46,7 @@ class DataStatistics:
 
     @property
     def bytes_per_token(self) -> float | None:
-        """UTF-8 bytes of text that one token stands for."""
+        """UTF-8 bytes of text per token."""
         return self.num_bytes / self.tokens if self.tokens else None
 
     @property
@@ -55,16 +55,16 @@ class DataStatistics:
         return self.supervised_tokens
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns all figures as JSON can hold them."""
+        """Returns all statistics as JSON values."""
         derived = {"bytes_per_token": self.bytes_per_token, "learned_tokens": self.learned_tokens}
         return dataclasses.asdict(self) | derived
 
 
 def source_statistics(source: DocumentSource) -> DataStatistics:
-    """Returns what the documents of `source` amount to; reads it once and holds 18 bytes a document.
+    """Returns the statistics of a source; reads it once and uses 18 bytes of memory per document.
 
     Raises:
-        DataError: it has no documents or cannot be read.
+        DataError: If it has no documents or cannot be read.
     """
     names: dict[str, int] = {}
     rows = (
@@ -78,12 +78,12 @@ def source_statistics(source: DocumentSource) -> DataStatistics:
     table = np.fromiter(rows, [("bytes", "<i8"), ("hash", "<u8"), ("domain", "<u2")])
     if not len(table):
         reason = reason_for_nothing(source)
-        raise DataError(f"{source.name} has no documents{reason}; give a source that holds text")
+        raise DataError(f"{source.name} has no documents{reason}; use a source with text")
     return _statistics(source.name, table["bytes"], table["hash"], table["domain"], list(names))
 
 
 def store_statistics(store: TokenStore) -> DataStatistics:
-    """Returns what the documents of `store` amount to, tokens included."""
+    """Returns the statistics of a store, including tokens."""
     supervised = store.all_supervised
     tokens = int(store.offsets[-1])
     return dataclasses.replace(

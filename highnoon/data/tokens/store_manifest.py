@@ -1,4 +1,4 @@
-"""The form of a token store's manifest, and of its journal."""
+"""Checks the manifest and the journal of a token store."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _MANIFEST: dict[str, tuple[type, ...]] = {
 
 
 def progress_problem(values: Mapping[str, Any], files: Set[str], optional_files: Set[str]) -> str | None:
-    """Returns what does not fit in a journal, or None; see `manifest_problem`."""
+    """Returns what is wrong with a journal, or None; see `manifest_problem`."""
     return next(_progress_problems(values, files, optional_files), None)
 
 
 def manifest_problem(values: Mapping[str, Any], files: Set[str], optional_files: Set[str]) -> str | None:
-    """Returns what does not fit in a manifest or a journal, or None.
+    """Returns what is wrong with a manifest, or None.
 
     Args:
         values: Its values.
-        files: The files that a store has, beside its tokenizer.
-        optional_files: Those that it may have.
+        files: The files that a store must have, besides its tokenizer.
+        optional_files: The files that it may have.
     """
     problems = [*_wrong_types(values, _MANIFEST), *_progress_problems(values, files, optional_files)]
     if problems:
@@ -50,7 +50,7 @@ def manifest_problem(values: Mapping[str, Any], files: Set[str], optional_files:
     if not 0 <= values["validation_split"] < 1:
         return f"`validation_split` is {values['validation_split']}"
     if not isinstance(values.get("left_out", {}), dict):
-        return "`left_out` is no object"
+        return "`left_out` is not an object"
     return None
 
 
@@ -70,9 +70,9 @@ def _progress_problems(values: Mapping[str, Any], files: Set[str], optional_file
     if not files <= set(sizes) <= files | optional_files | {tokenizer_file}:
         yield f"`sizes` names {shown(sorted(sizes))}"
     if not all(type(size) is int and size >= 0 for size in sizes.values()):
-        yield "`sizes` has something that is no size"
+        yield "`sizes` has a value that is not a size"
     elif "hashes" in values and DIGEST not in values:
-        yield "it has no hash of its own"
+        yield "it has no hash of its own content"
     elif "hashes" in values:
         hashes = values["hashes"]
         if (
@@ -80,12 +80,12 @@ def _progress_problems(values: Mapping[str, Any], files: Set[str], optional_file
             or set(hashes) != set(sizes)
             or not all(are_block_hashes(hashes[name], size) for name, size in sizes.items())
         ):
-            yield "`hashes` does not fit `sizes`"
+            yield "`hashes` does not match `sizes`"
     label_names = values.get("label_names", [])
     if not isinstance(label_names, list) or not all(isinstance(name, str) for name in label_names):
         yield "`label_names` is no list of texts"
     if not all(isinstance(name, str) for name in values["domain_names"]):
-        yield "`domain_names` has something that is no text"
+        yield "`domain_names` has a value that is not a string"
     if any(values[name] < 0 for name in ("documents", "tokens", "text_bytes")):
         yield "a number is negative"
     if values["documents"] and not values["domain_names"]:

@@ -1,4 +1,4 @@
-"""Writing a token store so that a preparation that was killed goes on where it was."""
+"""Writes a token store so that a killed preparation can resume."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from highnoon.files.shown import shown
 from highnoon.files.sync_to_disk import sync_to_disk
 from highnoon.tokenization import Tokenizer
 
-# Text between two entries of the journal: seconds of work that a kill may cost.
+# Text between two journal entries: a kill loses at most some seconds of work.
 _COMMIT_BYTES = 64_000_000
 _FILL_BYTES = 1 << 24
 MAX_LABELS = 1 << 16
@@ -48,16 +48,16 @@ _MAKE_ROOM = (
 
 @dataclasses.dataclass
 class Progress:
-    """How far a store has come: what `progress.json` holds of it.
+    """The progress of a store, as in `progress.json`.
 
     Args:
-        key: The key of the store that is being made.
+        key: The key of the store.
         documents: Documents written.
         tokens: Their tokens.
         text_bytes: UTF-8 bytes of their texts.
         domain_names: Their domains, in the order of their first documents.
-        sizes: Bytes of each file that belong to them; what a file has beyond is cut off.
-        hashes: Of the blocks of each file, see `BlockHasher`; None in a journal of an older version.
+        sizes: Bytes of each file that belong to them; more bytes are truncated.
+        hashes: Hashes of the blocks of each file, see `BlockHasher`; None in a journal of an older version.
         label_names: Labels of labeled documents, in the order of their first documents.
     """
 
@@ -76,19 +76,19 @@ class Progress:
 class StoreWriter:
     """Appends documents to the files of a store; a context manager.
 
-    Every 64 MB of text, and where it is left by an exception, all files are synced and `progress.json`,
-    the manifest so far, is replaced. A writer of the same folder and key cuts the files to what that says
-    and goes on; in the meantime its documents can be read already.
+    Every 64 MB of text, and when an exception ends the block, all files are synced and `progress.json`, the
+    journal, is replaced. A later writer with the same folder and key truncates the files to the sizes in the
+    journal and resumes. The documents in the journal can be read in the meantime.
 
     Args:
         folder: An existing folder.
         key: The key of the store.
-        tokenizer: What the documents are encoded with; is saved beside them.
-        source: The source's name.
-        validation_split: What is held out unless a reader is told otherwise.
+        tokenizer: The tokenizer of the documents, which is saved with them.
+        source: The name of the source.
+        validation_split: The fraction that readers hold out by default.
 
     Raises:
-        DamagedStoreError: a journal of another key, or a file shorter than it says.
+        DamagedStoreError: If the journal has another key, or a file is shorter than in the journal.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class StoreWriter:
     def _open(self, name: str, size: int) -> None:
         path = self.folder / name
         if not size:
-            # Who still reads an earlier preparation keeps what it has.
+            # A process that still reads an earlier preparation keeps the old file.
             path.unlink(missing_ok=True)
         stream = path.open("r+b" if path.exists() else "w+b")
         stream.truncate(size)
@@ -138,12 +138,12 @@ class StoreWriter:
             self._write_labels(labels)
         names = self.progress.domain_names
         names += [domain for domain in dict.fromkeys(domains) if domain not in names]
-        place = {name: number for number, name in enumerate(names)}
+        numbers = {name: number for number, name in enumerate(names)}
         self._write_supervised(encoded)
         self._write("lengths.bin", encoded.lengths, COLUMNS["lengths.bin"])
         self._write("num_bytes.bin", encoded.num_bytes, COLUMNS["num_bytes.bin"])
         self._write("split_hashes.bin", encoded.split_hashes, COLUMNS["split_hashes.bin"])
-        self._write("domains.bin", np.array([place[d] for d in domains]), COLUMNS["domains.bin"])
+        self._write("domains.bin", np.array([numbers[d] for d in domains]), COLUMNS["domains.bin"])
         self._write(TOKENS_FILE, encoded.tokens, token_type(self._tokenizer))
         progress = self.progress
         self.progress = dataclasses.replace(
@@ -158,7 +158,7 @@ class StoreWriter:
             self.commit()
 
     def _hash_marks(self) -> dict[str, tuple[int, str]]:
-        """What was appended whole: an error may leave a part of a batch behind that."""
+        """Returns the state of the hashers after the last complete batch."""
         return {name: hasher.mark() for name, hasher in self._hashers.items()}
 
     def _write(self, name: str, values: np.ndarray[Any, Any], dtype: str) -> None:
@@ -200,16 +200,16 @@ class StoreWriter:
         self._write(LABELS_FILE, np.array([index[label] for label in labels]), LABELS_TYPE)
 
     def commit(self) -> None:
-        """Makes what was appended safe against a kill or a loss of power."""
+        """Makes the appended documents safe against a kill or a power failure."""
         self._sync()
         _write_sealed(self.folder / PROGRESS_FILE, self._manifest())
         self._committed_bytes = self.progress.text_bytes
 
     def finish(self, left_out: Mapping[str, Any] | None = None) -> None:
-        """Writes the manifest, with which the store is whole.
+        """Writes the manifest, which completes the store.
 
         Args:
-            left_out: The report of bad rows, where there were any.
+            left_out: The report of bad records, if there were any.
         """
         self._sync()
         _write_sealed(
@@ -262,10 +262,10 @@ class StoreWriter:
 
 
 def read_progress(folder: pathlib.Path, key: str) -> Progress | None:
-    """Returns how far the store of that key in `folder` has come, None where nothing is kept of it.
+    """Returns the progress of the store with a key in `folder`, or None if there is none.
 
     Raises:
-        DamagedStoreError: the journal is of another key, or no journal, or the files are not what it says.
+        DamagedStoreError: If the journal has another key or is not a journal, or the files do not match it.
     """
     file = folder / PROGRESS_FILE
     if not file.is_file():
@@ -277,7 +277,7 @@ def read_progress(folder: pathlib.Path, key: str) -> Progress | None:
     except (OSError, ForeignDataError) as error:
         problem = str(error)
     if problem:
-        raise DamagedStoreError(f"{file} cannot be read ({problem}); remove {folder} and prepare anew")
+        raise DamagedStoreError(f"{file} cannot be read ({problem}); remove {folder} and prepare again")
     names = {field.name for field in dataclasses.fields(Progress)} - {"hashes", "label_names"}
     progress = Progress(
         **{name: values[name] for name in names},
@@ -289,8 +289,8 @@ def read_progress(folder: pathlib.Path, key: str) -> Progress | None:
         return None
     if progress.key != key:
         raise DamagedStoreError(
-            f"{folder} holds an unfinished preparation of other text or another "
-            f"tokenizer; remove it, or give another folder"
+            f"{folder} has an unfinished preparation of another source or tokenizer; remove it, or choose "
+            f"another folder"
         )
     for name, size in progress.sizes.items():
         _require_unchanged(folder / name, size, progress.hashes[name] if progress.hashes else None)
@@ -298,8 +298,8 @@ def read_progress(folder: pathlib.Path, key: str) -> Progress | None:
 
 
 def _require_unchanged(path: pathlib.Path, size: int, hashes: str | None) -> None:
-    """Raises DamagedStoreError where the first `size` bytes of a file are not those that were written."""
-    remedy = f"remove {path.parent} and prepare anew"
+    """Raises DamagedStoreError if the first `size` bytes of a file have changed since they were written."""
+    remedy = f"remove {path.parent} and prepare again"
     if size and (not path.is_file() or path.stat().st_size < size):
         raise DamagedStoreError(
             f"{path} should have at least {size} bytes of an unfinished preparation; {remedy}"
@@ -310,9 +310,8 @@ def _require_unchanged(path: pathlib.Path, size: int, hashes: str | None) -> Non
                 data = stream.read(min(BLOCK_BYTES, size - block * BLOCK_BYTES))
                 if changed_block(data, hashes, block) is not None:
                     raise DamagedStoreError(
-                        f"{path} of an unfinished preparation is damaged: of its bytes "
-                        f"from {block * BLOCK_BYTES} on some have changed since they "
-                        f"were written; {remedy}"
+                        f"{path} of an unfinished preparation is damaged: some of its bytes from "
+                        f"{block * BLOCK_BYTES} have changed since they were written; {remedy}"
                     )
 
 
@@ -323,12 +322,12 @@ def _hash_file(path: pathlib.Path) -> str:
 
 
 def _write_sealed(path: pathlib.Path, values: dict[str, Any]) -> None:
-    """Replaces a manifest, with a hash of its own content, once the disk has it."""
-    beside = path.with_name(f".{path.name}")
+    """Writes a manifest with a hash of its own content to disk, and replaces the old one."""
+    temporary = path.with_name(f".{path.name}")
     with name_path(path, advice=_MAKE_ROOM):
-        with beside.open("w", encoding="utf-8") as stream:
+        with temporary.open("w", encoding="utf-8") as stream:
             json.dump(seal(values), stream, indent=1)
             stream.flush()
             os.fsync(stream.fileno())
-        beside.replace(path)
+        temporary.replace(path)
         sync_to_disk(path.parent)

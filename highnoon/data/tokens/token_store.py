@@ -25,19 +25,19 @@ STORE_VERSION = 2
 MAX_MANIFEST_BYTES = 1 << 30
 MANIFEST_FILE = "manifest.json"
 
-# The manifest so far, of a store that is being written.
+# The journal of a store that is being written: the manifest so far.
 PROGRESS_FILE = "progress.json"
 TOKENS_FILE = "tokens.bin"
 
-# One byte a token, 1 where it is supervised; absent where all are.
+# One byte per token, 1 if it is supervised; absent if all are.
 SUPERVISED_FILE = "learned.bin"
 
-# One number a document, the index of its label in `label_names`; in stores of labeled documents alone.
+# One number per document, the index of its label in `label_names`; only in stores of labeled documents.
 LABELS_FILE = "labels.bin"
 LABELS_TYPE = "<i4"
 OPTIONAL_FILES = frozenset({SUPERVISED_FILE, LABELS_FILE})
 
-# One value a document in each, beside the tokens themselves.
+# Files with one value per document.
 COLUMNS: dict[str, str] = {
     "lengths.bin": "<i8",
     "num_bytes.bin": "<i8",
@@ -54,22 +54,22 @@ class TokenStore:
     of labeled documents `labels` is one, too: indices in `label_names`; else it is None.
 
     Manifest and columns are compared with their hashes when the store is opened, tokens a block of 1 MiB at a
-    time when they are first read. Stores of older versions have no hashes: there only sizes and the range of
-    the values are checked.
+    time when they are first read. Stores of older versions have no hashes: for these, only sizes and the
+    range of values are checked.
 
     Args:
-        folder: What `tokenize` wrote.
+        folder: A folder that `tokenize` wrote.
         tokenizer: The tokenizer that it was written with.
-        name: What reports call the store.
-        validation_split: Share of documents to hold out by `split_hash`, in [0, 1).
-        documents: How many to read from the first on; None reads all of a finished store. With a number,
-            the documents that an unfinished preparation has ready can be read while it goes on, and stay
-            the same when it ends.
+        name: The name of the store in reports.
+        validation_split: Fraction of documents to hold out by `split_hash`, in [0, 1).
+        documents: How many documents to read, starting with the first; None reads all of a finished store.
+            With a number, the finished documents of an unfinished preparation can be read while it continues,
+            and do not change when it ends.
 
     Raises:
-        DamagedStoreError: no manifest, or a file of another size or content than it says; for tokens, when
-            they are read.
-        DataError: `validation_split` is out of range, or there are fewer `documents`.
+        DamagedStoreError: If there is no manifest, or a file has another size or content than in the
+            manifest; for tokens, when they are read.
+        DataError: If `validation_split` is out of range, or there are fewer documents.
     """
 
     def __init__(
@@ -118,14 +118,14 @@ class TokenStore:
         """Returns the tokens that `prepare` wrote to `folder`, with the tokenizer that was saved there.
 
         Args:
-            folder: What `prepare` wrote.
-            name: What reports call the store; by default the name of the source it was made from.
-            validation_split: Share of documents to hold out; None takes what `prepare` was given.
-            documents: How many to read from the first on, see the class.
+            folder: A folder that `prepare` wrote.
+            name: The name of the store in reports; by default the name of its source.
+            validation_split: Fraction of documents to hold out; None uses the value passed to `prepare`.
+            documents: How many documents to read, see the class.
 
         Raises:
-            DamagedStoreError: the folder is not whole.
-            DataError: there are fewer `documents`.
+            DamagedStoreError: If the folder is damaged or incomplete.
+            DataError: If there are fewer documents.
         """
         path = expand_home(folder)
         manifest = read_manifest(path, documents)
@@ -137,18 +137,18 @@ class TokenStore:
 
     @functools.cached_property
     def all_tokens(self) -> CheckedArray:
-        """Every document's tokens one after another, memory-mapped."""
+        """The concatenated tokens of all documents, memory-mapped."""
         return self._map(TOKENS_FILE, self.manifest["token_type"], self.tokenizer.vocab_size)
 
     @functools.cached_property
     def all_supervised(self) -> CheckedArray | None:
-        """Whether a model learns to write each of `all_tokens`, memory-mapped; None where all are supervised."""
+        """Whether each of `all_tokens` is supervised, memory-mapped; None if all are."""
         if SUPERVISED_FILE not in self.manifest["sizes"]:
             return None
         return self._map(SUPERVISED_FILE, np.bool_, 2)
 
     def _map(self, name: str, dtype: npt.DTypeLike, bound: int) -> CheckedArray:
-        # Of its own length: what lies beyond may be half of a token that is being written.
+        # Only the stored length: later bytes may be part of a token that is being written.
         hashes = self.manifest.get("hashes", {}).get(name)
         return CheckedArray(
             self.folder / name,
@@ -166,10 +166,10 @@ class TokenStore:
         return self.all_supervised
 
     def check(self) -> None:
-        """Compares all tokens with their hashes now rather than when they are first read.
+        """Compares all tokens with their hashes now instead of when they are first read.
 
         Raises:
-            DamagedStoreError: some have changed.
+            DamagedStoreError: If some have changed.
         """
         for values in (self.all_tokens, self.all_supervised):
             if values is not None:
@@ -179,12 +179,12 @@ class TokenStore:
         return len(self.lengths)
 
     def tokens(self, document: int) -> npt.NDArray[np.int32]:
-        """Returns the ids of a document, framing included."""
+        """Returns the ids of a document, including framing."""
         self._require(document)
         return self.all_tokens[self.offsets[document] : self.offsets[document + 1]].astype(np.int32)
 
     def supervised(self, document: int) -> npt.NDArray[np.bool_]:
-        """Returns for each id of a document whether a model learns to write it."""
+        """Returns for each id of a document whether it is supervised."""
         self._require(document)
         if self.all_supervised is None:
             return np.ones(int(self.lengths[document]), np.bool_)
@@ -195,7 +195,7 @@ class TokenStore:
         return self.supervised(document)
 
     def text(self, document: int) -> str:
-        """Returns the text of a document: exactly, where the tokenizer is exact."""
+        """Returns the text of a document, exactly if the tokenizer is lossless."""
         return self.tokenizer.decode_document(self.tokens(document).tolist())
 
     def domain(self, document: int) -> str:
@@ -217,15 +217,15 @@ class TokenStore:
 
 
 def read_manifest(folder: pathlib.Path, documents: int | None = None) -> dict[str, Any]:
-    """Returns the manifest of a folder of tokens, after checking that its files have the sizes it says.
+    """Returns the manifest of a folder of tokens, after checking the sizes of its files.
 
     Args:
         folder: The folder.
-        documents: How many are wanted; with a number, the manifest so far of an unfinished one will do.
+        documents: How many documents to read; with a number, the journal of an unfinished folder is enough.
 
     Raises:
-        DamagedStoreError: they have not, or there is no manifest.
-        DataError: there are fewer `documents`, or none was named where the folder is unfinished.
+        DamagedStoreError: If a size is wrong, or there is no manifest.
+        DataError: If there are fewer documents, or the folder is unfinished and `documents` is None.
     """
     is_finished = (folder / MANIFEST_FILE).is_file()
     file = folder / (MANIFEST_FILE if is_finished or not is_unfinished(folder) else PROGRESS_FILE)
@@ -238,23 +238,24 @@ def read_manifest(folder: pathlib.Path, documents: int | None = None) -> dict[st
                 f"{folder / name} should have {size} bytes and has {actual}; {_remedy(folder)}"
             )
     if is_finished and not ready:
-        raise DamagedStoreError(f"{folder} holds no document; {_remedy(folder)}")
+        raise DamagedStoreError(f"{folder} has no document; {_remedy(folder)}")
     if documents is None and not is_finished:
-        take_those = (
+        use_these = (
             (
-                f"; or take those, by documents={ready} beside the dataset's name or `highnoon train "
+                f"; or use these, with documents={ready} in the dataset's options or `highnoon train "
                 f"--documents {ready}`"
             )
             if ready
             else ""
         )
         raise DataError(
-            f"{folder} is still being prepared, or was stopped: {ready:,} documents of {source} "
-            f"are ready. Wait, or give `highnoon data prepare` again to finish it{take_those}"
+            f"{folder} is still being prepared, or was stopped: {ready:,} documents of {source} are ready. "
+            f"Wait, or run `highnoon data prepare` again to finish it{use_these}"
         )
     if documents is not None and not 1 <= documents <= ready:
         raise DataError(
-            f"`documents` must be from 1 to {ready}, which {folder} has ready; received {documents}"
+            f"`documents` must be from 1 to {ready}, the documents of {folder} that are ready; received "
+            f"{documents}"
         )
     return manifest
 
@@ -269,10 +270,10 @@ def _read_values(folder: pathlib.Path, file: pathlib.Path) -> dict[str, Any]:
         found = manifest_problem(values, {TOKENS_FILE, *COLUMNS}, OPTIONAL_FILES)
         problem = found and f"{file}: {found}"
     if problem:
-        # What holds no tokens may be anything of the user's, which nobody should be told to remove.
+        # A folder without tokens may be the user's own: do not advise to remove it.
         is_ours = (folder / TOKENS_FILE).is_file()
-        remedy = _remedy(folder) if is_ours else "give a folder that `highnoon data prepare` wrote"
-        raise DamagedStoreError(f"{folder} holds no whole set of tokens ({problem}); {remedy}")
+        remedy = _remedy(folder) if is_ours else "use a folder that `highnoon data prepare` wrote"
+        raise DamagedStoreError(f"{folder} has no complete set of tokens ({problem}); {remedy}")
     return values
 
 
@@ -280,18 +281,18 @@ def read_column(path: pathlib.Path, manifest: dict[str, Any], dtype: str, length
     """Returns the first values of a column, after comparing them with their hashes.
 
     Raises:
-        DamagedStoreError: they have changed, or cannot be read.
+        DamagedStoreError: If they have changed or cannot be read.
     """
     needed = length * np.dtype(dtype).itemsize
-    # Hashes are of whole blocks, as far as the manifest describes the file.
+    # Hashes are of complete blocks, up to the size in the manifest.
     described = min(manifest["sizes"][path.name], -(-needed // BLOCK_BYTES) * BLOCK_BYTES)
     with path.open("rb") as stream:
         data = bytearray(stream.read(described))
     hashes = manifest.get("hashes", {}).get(path.name)
     if hashes is not None and (block := changed_block(data, hashes)) is not None:
         raise DamagedStoreError(
-            f"{path} is damaged: of the bytes from {block * BLOCK_BYTES} on some have "
-            f"changed since they were written; {_remedy(path.parent)}"
+            f"{path} is damaged: some of its bytes from {block * BLOCK_BYTES} have changed since they were "
+            f"written; {_remedy(path.parent)}"
         )
     if len(data) < needed:
         raise DamagedStoreError(
@@ -302,29 +303,29 @@ def read_column(path: pathlib.Path, manifest: dict[str, Any], dtype: str, length
 
 def _remedy(folder: pathlib.Path) -> str:
     return (
-        f"remove {folder} and make it again: with `highnoon data prepare`, or, where it lies in the "
-        f"cache, with the same run"
+        f"remove {folder} and create it again: with `highnoon data prepare`, or, if it is in the cache, "
+        f"with the same run"
     )
 
 
 def is_unfinished(folder: pathlib.Path) -> bool:
-    """Returns whether `folder` was begun to be filled with tokens, and is not whole."""
+    """Returns whether `folder` has an unfinished preparation."""
     is_begun = (folder / PROGRESS_FILE).is_file() and (folder / TOKENS_FILE).is_file()
     return is_begun and not (folder / MANIFEST_FILE).is_file()
 
 
 def store_fingerprint(key: str, documents: int | None) -> str:
-    """Returns what tells a store, or its first documents, from any other."""
+    """Returns the fingerprint of a store, or of its first documents."""
     if documents is None:
         return key
     return hashlib.blake2b(f"{key}, first {documents}".encode(), digest_size=16).hexdigest()
 
 
 def saved_tokenizer(folder: pathlib.Path, manifest: dict[str, Any]) -> Tokenizer:
-    """Returns the tokenizer that was saved beside the tokens of `folder`.
+    """Returns the tokenizer that was saved with the tokens of `folder`.
 
     Raises:
-        DamagedStoreError: there is none, or it is not the one that the manifest names.
+        DamagedStoreError: If there is none, or it is not the one in the manifest.
     """
     try:
         tokenizer = load_tokenizer(folder / manifest["tokenizer_file"])
@@ -341,12 +342,12 @@ def saved_tokenizer(folder: pathlib.Path, manifest: dict[str, Any]) -> Tokenizer
 
 
 def _check_columns(store: TokenStore) -> None:
-    """What would be noticed late or never in a store without hashes."""
+    """Checks what a store without hashes would not detect otherwise."""
     names = store.manifest["domain_names"]
     if store.lengths.min() < 0 or store.num_bytes.min() < 0 or store.domains.max() >= len(names):
         raise DamagedStoreError(
-            f"{store.folder} is damaged: a document has a negative length, or a domain "
-            f"beyond the {len(names)} that there are; {_remedy(store.folder)}"
+            f"{store.folder} is damaged: a document has a negative length, or a domain index of "
+            f"{len(names)} or more; {_remedy(store.folder)}"
         )
 
 
@@ -359,11 +360,11 @@ def _check_labels(folder: pathlib.Path, labels: npt.NDArray[np.int32], names: li
 
 
 def _check_totals(store: TokenStore) -> None:
-    """Opens the tokens, so that they are those of now, after checking that the lengths add up to them."""
+    """Checks that the lengths add up to the number of tokens, and opens the token file."""
     held = store.manifest["sizes"][TOKENS_FILE] // np.dtype(store.manifest["token_type"]).itemsize
     is_all = len(store) == store.manifest["documents"]
     if held < store.offsets[-1] or is_all and held > store.offsets[-1]:
         raise DamagedStoreError(
-            f"{store.folder} should hold {store.offsets[-1]} tokens and holds {held}; {_remedy(store.folder)}"
+            f"{store.folder} should have {store.offsets[-1]} tokens and has {held}; {_remedy(store.folder)}"
         )
     assert len(store.all_tokens) == store.offsets[-1]

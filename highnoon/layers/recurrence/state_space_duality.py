@@ -30,8 +30,8 @@ class StateSpaceDuality(Mixer):
     y           = rms_norm(w * silu(z)) Wout
     ```
 
-    Time is linear in the length, a decoded token costs the same at any context. The recurrence is
-    taken in float32 under any dtype policy. Weights have the names and, but for Dense kernels
+    Time is linear in the length, and a decoded token costs the same at any context. The recurrence is
+    computed in float32 under any dtype policy. Weights have the names and, except for Dense kernels
     (inputs, outputs) and the convolution's (kernel, channels), the shapes of the published models.
 
     Args:
@@ -39,22 +39,25 @@ class StateSpaceDuality(Mixer):
         head_dim: Channels k of one head, a divisor of `expand * d`.
         expand: Inner width as a multiple of the model's.
         num_groups: Groups of heads that share B and C, a divisor of the number of heads.
-        conv_kernel_size: Places that the convolution sees.
-        chunk_length: Places in one chunk of matrix products, at least 1.
+        conv_kernel_size: Positions that the convolution covers.
+        chunk_length: Positions in one chunk of matrix products, at least 1.
         use_bias: Whether the projections have biases.
         use_conv_bias: Whether the convolution has one.
         norm_epsilon: Added to the mean square inside the norm.
         time_step_min: Smallest step at the start.
         time_step_max: Largest step at the start.
         time_step_floor: No step starts below it.
-        time_step_limit: Two bounds (low, high) that steps are held to, None for no bound.
+        time_step_limit: Two bounds (low, high) to which steps are clipped, None for no bound.
         dropout: Rate on the output while training, in [0, 1).
         kernel_initializer: Of the input kernel; None takes uniform within 1 / sqrt(d), as published.
         output_initializer: Of the output kernel; None takes `kernel_initializer`.
 
-    Inputs: x (b, t, d); segment_ids (b, t), the convolution and the state restart where they
-        change; positions are not used.
-    Returns: (b, t, d). Rows of padding are finite and mean nothing.
+    Inputs:
+        x (b, t, d); segment_ids (b, t), the convolution and the state restart where they change; positions
+        are not used.
+
+    Returns:
+        (b, t, d). Padding gives finite values without meaning.
 
     Raises:
         ValueError: a size below 1, sizes that do not divide, a rate or bounds out of their range.
@@ -184,12 +187,13 @@ class StateSpaceDuality(Mixer):
         """Continues with new tokens.
 
         Args:
-            x: (b, t, d), the tokens at places index .. index+t-1.
+            x: (b, t, d), the tokens at positions index .. index+t-1.
             cache: What `initial_cache` or an earlier step returned.
-            index: Place of the first new token, a scalar, static or not.
-            padding: (b,) whole numbers, how many places at the front hold padding; None for 0.
+            index: Position of the first new token, a scalar, static or not.
+            padding: (b,) integers, how many positions at the front are padding; None for 0.
 
-        Returns: y (b, t, d) and the new cache.
+        Returns:
+            y (b, t, d) and the new cache.
         """
         gate, mixed, step = self._project(x)
         mixed, inputs = self.conv1d.step(mixed, {"inputs": cache["inputs"]}, index, padding)
@@ -240,7 +244,7 @@ def _split(x, sizes):
 
 
 def _bounds(limit) -> tuple[float | None, float | None]:
-    """Published configurations write an absent upper bound as infinity, which JSON does not hold."""
+    """Published configurations write an absent upper bound as infinity, which JSON cannot represent."""
     low, high = limit
     low, high = low or None, None if high in (None, math.inf) else high
     if (low or 0) < 0 or (high is not None and high <= (low or 0)):

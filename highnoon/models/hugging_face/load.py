@@ -67,7 +67,7 @@ def load_hugging_face(
     files = TensorFiles(path)
     _require_enough(path, files, config)
     try:
-        model = LanguageModel(**config.to_dict(), dtype=resolve_dtype(dtype))
+        model = LanguageModel(config=config, dtype=resolve_dtype(dtype))
     except ValueError as error:  # sizes that do not fit each other, which the layers check
         raise ModelFolderError(f"{source} describes a model that cannot be built: {error}") from error
     weights = list(family.weights(model))

@@ -45,23 +45,19 @@ class Part:
     from highnoon.models import LanguageModel
     from highnoon.models.parts import FeedForwardPart, register_part
 
-    @register_part("relu_mlp")
-    class ReluMlp(FeedForwardPart):
-        def __init__(self, factor=2):
-            self.factor = factor
+    @register_part("one_layer")
+    class OneLayer(FeedForwardPart):
+        def __init__(self, activation="relu"):
+            self.activation = activation
 
         def build(self, config, **kwargs):
-            width = config.embedding_dim
-            return keras.Sequential(
-                [keras.layers.Dense(self.factor * width, "relu"), keras.layers.Dense(width)], **kwargs
-            )
+            return keras.layers.Dense(config.embedding_dim, self.activation, **kwargs)
 
         def parameters(self, config):
-            width = config.embedding_dim
-            return (2 * self.factor * width + self.factor + 1) * width
+            return (config.embedding_dim + 1) * config.embedding_dim
 
     shape = {"vocab_size": 50, "embedding_dim": 32, "num_reasoning_blocks": 1}
-    model = LanguageModel(**shape, block_pattern="attention+relu_mlp(factor=4)")
+    model = LanguageModel(**shape, block_pattern="attention+one_layer(activation=gelu)")
     ```
     """
 

@@ -22,7 +22,12 @@ _FORM: dict[str, tuple[type, ...]] = {
     "plan": (dict, type(None)),
     "run": (dict, type(None)),
 }
-_OPTIONAL: dict[str, tuple[type, ...]] = {"versions": (dict,), "format": (int,), "learner": (dict,)}
+_OPTIONAL: dict[str, tuple[type, ...]] = {
+    "versions": (dict,),
+    "format": (int,),
+    "learner": (dict,),
+    "weight_paths": (list,),
+}
 _PLANNED_STAGE: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "steps": (int,),
@@ -78,6 +83,11 @@ def _problems(values: Mapping[str, Any], is_complete: bool) -> Iterator[str]:
         f"`versions` has {shown(value, 40)}"
         for value in values.get("versions", {}).values()
         if not isinstance(value, str)
+    )
+    yield from (
+        f"`weight_paths` has {shown(path, 40)}"
+        for path in values.get("weight_paths", [])
+        if not isinstance(path, str)
     )
     yield from _learner_problems(values.get("learner"))
     yield from _entries(values.get("stages") or [], {"name": (str,)}, "stages")

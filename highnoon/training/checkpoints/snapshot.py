@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -87,13 +87,23 @@ def restore(
     step_state: StepState,
     folder: pathlib.Path,
     objective_states: Mapping[str, keras.Variable] | None = None,
+    weight_paths: Sequence[str] | None = None,
 ) -> None:
     """Gives model, optimizer, step and objectives the arrays of a checkpoint.
+
+    Args:
+        model: The model.
+        optimizer: Built for the weights that were trained.
+        step_state: What the step remembers.
+        folder: The checkpoint.
+        objective_states: Random states of objectives, by name.
+        weight_paths: Paths of the model's weights when the checkpoint was written. Keras numbers layers
+            without a name differently in each process, and slots are named after these paths.
 
     Raises:
         CheckpointError: they belong to another model or optimizer.
     """
-    arrays = load_arrays(folder / OPTIMIZER_FILE)
+    arrays = _follow_paths(load_arrays(folder / OPTIMIZER_FILE), weight_paths, model)
     weights = load_arrays(folder / WEIGHTS_FILE) | under(TRAINED, arrays)
     _assign(model.weights, weights, f"the model saved in {folder}")
     states = objective_states or {}
@@ -110,6 +120,27 @@ def restore(
         ("step/", step_state.variables, "state of the step"),
     ):
         _assign(variables, under(prefix, arrays), f"the {owner} saved in {folder}")
+
+
+def _follow_paths(
+    arrays: dict[str, np.ndarray], weight_paths: Sequence[str] | None, model: keras.Model
+) -> dict[str, np.ndarray]:
+    """Names the optimizer's slots after the paths that the model's weights have in this process."""
+    if weight_paths is None or len(weight_paths) != len(model.weights):
+        return arrays
+    pairs = zip(weight_paths, (weight.path for weight in model.weights), strict=True)
+    changed = {OPTIMIZER + _flat(old) + "_": OPTIMIZER + _flat(new) + "_" for old, new in pairs if old != new}
+    starts = sorted(changed, key=len, reverse=True)
+
+    def name_now(name: str) -> str:
+        start = next((start for start in starts if name.startswith(start)), None)
+        return name if start is None else changed[start] + name.removeprefix(start)
+
+    return {name_now(name): array for name, array in arrays.items()}
+
+
+def _flat(path: str) -> str:
+    return path.replace("/", "_")
 
 
 def restore_model(model: keras.Model, folder: pathlib.Path) -> None:

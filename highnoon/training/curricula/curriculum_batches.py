@@ -9,13 +9,12 @@ import numpy as np
 
 
 def create_curriculum_batches(
-    samples: Sequence[Any] | None = None,
+    samples: Sequence[Any],
     labels: Sequence[Any] | None = None,
     curriculum_indices: Sequence[int] | np.ndarray | None = None,
     batch_size: int = 32,
     shuffle: bool = True,
     seed: int | None = None,
-    molecules: Sequence[Any] | None = None,
 ) -> list[tuple[Any, Any]]:
     """Splits the selected samples and their labels into batches.
 
@@ -27,14 +26,12 @@ def create_curriculum_batches(
         batch_size: Samples in a batch, at least 1; the last batch may be smaller.
         shuffle: Whether to shuffle; otherwise the order is that of the indices.
         seed: Seed of the shuffle.
-        molecules: The former name of `samples`.
 
     Returns:
         Pairs of samples and labels: arrays if arrays were given, else lists.
 
     Raises:
-        ValueError: Both or neither of `samples` and `molecules` are given, the number of labels differs from
-            the number of samples, or the batch size is below 1.
+        ValueError: The number of labels differs from the number of samples, or the batch size is below 1.
         IndexError: An index is out of range.
 
     Example:
@@ -44,24 +41,17 @@ def create_curriculum_batches(
     assert batches == [(["c"], [1]), (["a"], [0])]
     ```
     """
-    if (samples is None) == (molecules is None):
+    if labels is not None and len(labels) != len(samples):
         raise ValueError(
-            "give the data as `samples` (or `molecules`, its former name); "
-            f"received {'neither' if samples is None else 'both'}"
-        )
-    data = samples if samples is not None else molecules
-    assert data is not None
-    if labels is not None and len(labels) != len(data):
-        raise ValueError(
-            f"`labels` must hold one label for each of {len(data)} samples; received {len(labels)}"
+            f"`labels` must hold one label for each of {len(samples)} samples; received {len(labels)}"
         )
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1; received {batch_size}")
-    order = _order(curriculum_indices, len(data))
+    order = _order(curriculum_indices, len(samples))
     if shuffle:
         order = np.random.default_rng(seed).permutation(order)
     chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [(_take(data, chunk), None if labels is None else _take(labels, chunk)) for chunk in chunks]
+    return [(_take(samples, chunk), None if labels is None else _take(labels, chunk)) for chunk in chunks]
 
 
 def _order(indices: Sequence[int] | np.ndarray | None, num_samples: int) -> np.ndarray:

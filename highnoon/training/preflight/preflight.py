@@ -138,7 +138,7 @@ def preflight(
     device, available, local_devices = _device()
     checks = [check_stage(data, row, tokenizer) for data, row in zip(stage_data, plan.stages, strict=True)]
     report = Preflight(
-        parameters=model.count_params(),
+        parameters=num_parameters(model),
         weight_bytes=sum(_bytes(weight) for weight in model.weights),
         gradient_bytes=2 * gradient,
         slot_bytes=slots,
@@ -198,9 +198,9 @@ def require_memory(
     device, available, _ = _device()
     if needed > available and not allow_oversize:
         raise LimitExceededError(
-            f"training {model.count_params():,} parameters needs {_size(needed)} for gradients and the slots "
-            f"of {config.optimizer} in addition to the weights; {device} has {_size(available)} free. Choose "
-            "a smaller preset or an optimizer with fewer slots, or pass allow_oversize=True"
+            f"training {num_parameters(model):,} parameters needs {_size(needed)} for gradients and the "
+            f"slots of {config.optimizer} in addition to the weights; {device} has {_size(available)} free. "
+            "Choose a smaller preset or an optimizer with fewer slots, or pass allow_oversize=True"
         )
 
 
@@ -329,3 +329,8 @@ def _size(count: int) -> str:
 
 def _times(replicas: int) -> str:
     return f", for each of {replicas} replicas here" if replicas > 1 else ""
+
+
+def num_parameters(model: keras.Model) -> int:
+    """Returns the number of values in a model's weights, also of one that was loaded and not called yet."""
+    return sum(math.prod(weight.shape) for weight in model.weights)

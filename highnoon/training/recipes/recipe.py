@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SECTIONS = ("model", "training")
 MODEL_SOURCES = ("path", "hf")
 MODEL_KEYS = frozenset({*MODEL_SOURCES, "dtype", "lora"})
-"""Keys of `model` beside the fields of `ModelConfig`."""
+"""Keys of `model` in addition to the fields of `ModelConfig`."""
 PATHS = ("tokenizer", "data_dir", "cache_dir", "output", "checkpoint_dir", "log_dir")
 INVOCATION_KEYS = ("resume_from", "extend", "allow_plan_change")
 """What concerns one start of a run and is not saved with it."""
@@ -74,7 +74,7 @@ class Recipe:
         output: Folder for `model/`, `checkpoints/`, `logs/` and `recipe.yaml`.
         checkpoint_dir: Folder of the checkpoints, in place of `output/checkpoints`.
         log_dir: Folder of the logs, in place of `output/logs`.
-        epochs_per_stage: Passes over the data of a stage that sets neither epochs nor steps; another name for
+        epochs_per_stage: Epochs of a stage that sets neither epochs nor steps; another name for
             `epochs` of `training`.
         save_checkpoints: Whether to write checkpoints.
         checkpoint_interval: Steps between checkpoints.
@@ -189,7 +189,9 @@ class Recipe:
         Raises:
             ConfigError: as the class.
         """
-        return cls(**resolve_keys(values, {field.name for field in dataclasses.fields(cls)}, owner))
+        known = {field.name for field in dataclasses.fields(cls)}
+        _refuse_keys_of_sections(values, known, owner)
+        return cls(**resolve_keys(values, known, owner))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], overrides: Mapping[str, Any] | Sequence[str] = ()) -> Recipe:
@@ -317,6 +319,24 @@ class Recipe:
         return run_recipe(self, self.make_trainer(), callbacks)
 
 
+def _refuse_keys_of_sections(values: Any, known: set[str], owner: str) -> None:
+    """Says where a key belongs that stands at the top of a recipe and is one of a section or of a stage.
+
+    Raises:
+        ConfigError: there is such a key.
+    """
+    for name in values if isinstance(values, Mapping) else ():
+        if name in known or not isinstance(name, str):
+            continue
+        homes = [f"{section}.{name}" for section in SECTIONS if name in section_keys(section)]
+        if name in ("data", "dataset", "datasets"):
+            homes = ["stages: [{name: train, datasets: PATH}]"]
+        if homes:
+            line = getattr(values, "lines", {}).get(name)
+            location = "" if line is None else f"line {line}: "
+            raise ConfigError(f"{location}{owner} has no key `{name}` at its top; write `{homes[0]}`")
+
+
 def section_keys(section: str) -> set[str]:
     """Returns the keys that `model` or `training` may have."""
     kind: Any = {"model": ModelConfig, "training": TrainingConfig}[section]
@@ -337,7 +357,9 @@ def with_overrides(
     if not overrides:
         return values
     known = {field.name for field in dataclasses.fields(Recipe)}
-    resolve_keys({name.split(".")[0]: None for name in overrides}, known, "the recipe")
+    tops = {name.split(".")[0]: None for name in overrides}
+    _refuse_keys_of_sections(tops, known, "the recipe")
+    resolve_keys(tops, known, "the recipe")
     values = copied(values)
     canonical: dict[str, Any] = {}
     for section in SECTIONS:

@@ -46,6 +46,8 @@ def run_recipe(recipe: Recipe, trainer: Trainer, callbacks: Sequence[Any] = ()) 
             "log_dir": recipe.log_folder,
             "callbacks": [*recipe_callbacks(recipe, is_chief), *callbacks, *save],
         }
+        if is_chief and recipe.resume_from is None and (output / "model").exists():
+            print_text(f"note: {output / 'model'} is of an earlier run; this run replaces it when it ends")
         summary = trainer.train(**arguments)
         if is_chief:
             trainer.save(output / "model")

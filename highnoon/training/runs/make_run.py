@@ -103,7 +103,11 @@ class RunParts:
         progress, learner, arguments = self.progress, self.learner, self.arguments
         best = self._best_weights() if arguments.restore_best else None
         if arguments.save_checkpoints and self.is_chief:
-            checkpoint.set_aside_older_run(arguments.directory, self.run_id)
+            moved_to = checkpoint.set_aside_older_run(arguments.directory, self.run_id)
+            if moved_to is not None:
+                print_text(
+                    f"note: {arguments.directory} had checkpoints of another run; they are in {moved_to} now"
+                )
         self._show_start()
         is_over = progress.stage == len(self.stages) and progress.ended_with == "callback"
         folder = self.log_folder

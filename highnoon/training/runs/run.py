@@ -25,7 +25,7 @@ from highnoon.training.plans.mix_shares import MixShares
 from highnoon.training.plans.plan import TrainingPlan
 from highnoon.training.plans.stage_data import StageData
 from highnoon.training.plans.stage_plan import StagePlan
-from highnoon.training.preflight.preflight import describe_out_of_memory
+from highnoon.training.preflight.preflight import describe_out_of_memory, num_parameters
 from highnoon.training.runs.ending import Ending
 from highnoon.training.runs.evaluations import Evaluations
 from highnoon.training.runs.faults import Faults
@@ -119,7 +119,7 @@ class TrainingRun:
             run_id=self.settings.run_id,
             step=progress.step,
             total_steps=state.plan.total_steps,
-            num_parameters=state.model.count_params(),
+            num_parameters=num_parameters(state.model),
         )
         while progress.stage < len(state.stages) and not state.model.stop_training:
             self._run_stage(state.stages[progress.stage], state.plan.stages[progress.stage])

@@ -130,9 +130,9 @@ def test_after_cleaning_nothing_is_found(make_source):
 def test_bad_arguments_are_errors(make_source):
     with pytest.raises(DataError, match="`n` must be at least 2; received 1"):
         search(make_source, [QUESTION], QUESTION, n=1)
-    with pytest.raises(DataError, match="benchmark holds no words to look for"):
+    with pytest.raises(DataError, match="benchmark has no words to search for"):
         search(make_source, [QUESTION], "...")
     with pytest.raises(DataError, match="`n` must be at least 2; received 1"):
         NotIn(make_source([QUESTION]), n=1)
-    with pytest.raises(DataError, match="benchmark holds no words"):
+    with pytest.raises(DataError, match="benchmark has no words"):
         NotIn(make_source(["!"], "benchmark")).judge(Document("a"))

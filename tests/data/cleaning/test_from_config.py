@@ -60,9 +60,13 @@ def test_options_of_a_step_make_it_again():
         (
             {"step": "personal_data", "placeholder": "{kind:>99999999999}"},
             DataError,
-            "`{kind}` alone stands in",
+            "no braces other than `{kind}`",
         ),
-        ({"step": "personal_data", "placeholder": "{kind.__class__}"}, DataError, "`{kind}` alone stands in"),
+        (
+            {"step": "personal_data", "placeholder": "{kind.__class__}"},
+            DataError,
+            "no braces other than `{kind}`",
+        ),
         ({"step": "alphabet_share", "alphabet": ["latin"]}, DataError, "there is no alphabet `..latin'.`"),
         ({"step": "near_duplicates", "num_hashes": 10**9}, DataError, "`num_hashes` must be at most 1,024"),
         ({"step": "near_duplicates", "seed": 2**32}, DataError, "`seed` must be at most 4,294,967,295"),

@@ -145,5 +145,5 @@ def test_an_unknown_option_is_an_error_with_the_nearest():
 
 @pytest.mark.parametrize("placeholder", ["[{name}]", "[{}]", "{", "{kind.no}", 3])
 def test_a_placeholder_that_cannot_be_filled_is_an_error(placeholder):
-    with pytest.raises(DataError, match="`placeholder` must be text in which `{kind}` alone"):
+    with pytest.raises(DataError, match="`placeholder` must be text with no braces other than `{kind}`"):
         PersonalData(placeholder=placeholder)

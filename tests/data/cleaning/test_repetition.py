@@ -9,7 +9,7 @@ import pytest
 
 from highnoon.data import DataError, Document
 from highnoon.data.cleaning import Repetition
-from highnoon.data.cleaning.repetition import duplicate_shares, ngram_shares
+from highnoon.data.cleaning.repetition import duplicate_fractions, ngram_fractions
 
 OPEN = {
     "lines": 1.0,
@@ -42,21 +42,21 @@ def naive_shares(words):
 
 
 @pytest.mark.parametrize("vocabulary", [1, 2, 3, 30])
-def test_ngram_shares_equal_a_naive_count(vocabulary):
+def test_ngram_fractions_equal_a_naive_count(vocabulary):
     chooser = random.Random(vocabulary)
     for length in (1, 2, 9, 10, 11, 60, 200):
         words = ["w" * (1 + chooser.randrange(vocabulary)) for _ in range(length)]
         words += words[: length // 3]
-        top, duplicate = ngram_shares(words)
+        top, duplicate = ngram_fractions(words)
         assert (top, duplicate) == tuple(map(pytest.approx, naive_shares(words)))
 
 
 def test_a_text_without_words_repeats_nothing():
-    assert ngram_shares([]) == ([0.0] * 3, [0.0] * 6)
+    assert ngram_fractions([]) == ([0.0] * 3, [0.0] * 6)
 
 
-def test_duplicate_shares_are_of_what_came_before():
-    assert duplicate_shares(["long line", "b", "b", "b"]) == (0.5, pytest.approx(2 / 12))
+def test_duplicate_fractions_are_of_what_came_before():
+    assert duplicate_fractions(["long line", "b", "b", "b"]) == (0.5, pytest.approx(2 / 12))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_defaults_are_the_published_ones_and_keep_prose():
 
 
 def test_a_wrong_number_of_bounds_is_an_error():
-    with pytest.raises(DataError, match="`top_ngrams` must be 3 shares, for n of 2 to 4; received"):
+    with pytest.raises(DataError, match="`top_ngrams` must be 3 fractions, for n of 2 to 4; received"):
         Repetition(top_ngrams=(0.2, 0.1))
     with pytest.raises(DataError, match=r"`duplicate_ngrams\[1\]` must be in \[0, 1\]; received 14"):
         Repetition(duplicate_ngrams=(0.15, 14, 0.13, 0.12, 0.11, 0.1))

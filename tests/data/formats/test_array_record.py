@@ -46,7 +46,9 @@ def test_more_records_than_are_read_at_once_come_in_order(tmp_path: pathlib.Path
 def test_a_cut_file_is_an_error_that_names_it(tmp_path: pathlib.Path, keep: int) -> None:
     file = write(tmp_path / "a.array_record", [b'{"n": %d}' % number for number in range(10)])
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(BadRecordError, match=r"a\.array_record record 1: damaged, or no ArrayRecord file"):
+    with pytest.raises(
+        BadRecordError, match=r"a\.array_record record 1: damaged, or not an ArrayRecord file"
+    ):
         list(read_array_record(file, ReadOptions(), BadRecords()))
 
 

@@ -44,15 +44,15 @@ def test_tabs_cut_a_tsv(tmp_path: pathlib.Path) -> None:
     [
         (
             'a,b\n1,2\n"open,2\n3,4\n',
-            r"a\.csv:3: the record cannot be cut into values \(unexpected end of data\)",
+            r"a\.csv:3: the record cannot be split into values \(unexpected end of data\)",
         ),
-        ('a,b\n1,2\n"x"y,2\n', r"a\.csv:3: the record cannot be cut into values"),
-        ("a,b\n1,2\n1,2,3\n", r"a\.csv:3: expected 2 values, as the first record has names; received 3"),
+        ('a,b\n1,2\n"x"y,2\n', r"a\.csv:3: the record cannot be split into values"),
+        ("a,b\n1,2\n1,2,3\n", r"a\.csv:3: expected 2 values, one for each name in the header; received 3"),
         ("a,b\n1,2\n1\n", r"a\.csv:3: expected 2 values"),
-        ("a,a\n1,2\n", r"a\.csv:1: the first record must name each field once; 'a' is"),
-        (",a,\n1,2,3\n", r"a\.csv:1: the first record must name each field once; '' is"),
-        (",\n1,2\n", r"a\.csv:1: the first record must name each field once; '' is"),
-        ("a,\n1,2\n", r"a\.csv:1: the first record must name each field once; '' is"),
+        ("a,a\n1,2\n", r"a\.csv:1: the header must name each field once; 'a' is"),
+        (",a,\n1,2,3\n", r"a\.csv:1: the header must name each field once; '' is"),
+        (",\n1,2\n", r"a\.csv:1: the header must name each field once; '' is"),
+        ("a,\n1,2\n", r"a\.csv:1: the header must name each field once; '' is"),
         (b"a,b\n1,2\nx,\xe9\n", r"a\.csv:3: the record is not UTF-8"),
     ],
 )
@@ -113,7 +113,7 @@ def test_missing_numbers_are_null(tmp_path: pathlib.Path) -> None:
 def test_a_head_of_many_names_is_refused_at_once(tmp_path: pathlib.Path, head: str) -> None:
     started = time.monotonic()
     with pytest.raises(
-        BadRecordError, match=r"a\.csv:1: the first record must name at most 10,000 fields; received"
+        BadRecordError, match=r"a\.csv:1: the header must name at most 10,000 fields; received"
     ):
         list(read_csv(write(tmp_path, f"{head}\n"), ReadOptions(), BadRecords()))
     assert time.monotonic() - started < 2

@@ -38,7 +38,7 @@ def archive(kind: str) -> bytes:
         ("a.tar", archive("tar"), "a binary file"),
         ("a.bin", b"words\0words", "a binary file"),
         ("a.txt", gzip.compress(b"text", mtime=0), "a gzip file, not plain text; let its name end in .gz"),
-        ("a.jsonl.xz", lzma.compress(b"text"), "an xz file, not plain text; unpack it"),
+        ("a.jsonl.xz", lzma.compress(b"text"), "an xz file, not plain text; decompress it"),
         ("a.bz2", bz2.compress(b"text"), "a bzip2 file"),
         ("a.dat", pickle.dumps(["text"]), "a pickle"),
         ("a.pkl", pickle.dumps(["text"], protocol=0), "a pickle"),

@@ -49,7 +49,7 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: pathlib.Path, damage
     if damage == "middle":
         data[4:4000] = bytes(3996)
     file.write_bytes({"cut": data[:-100], "text": b"text" * 99, "middle": data}[damage])
-    with pytest.raises(BadRecordError, match=r"a\.parquet record 1: damaged, or no Parquet file"):
+    with pytest.raises(BadRecordError, match=r"a\.parquet record 1: damaged, or not a Parquet file"):
         list(read_parquet(file, ReadOptions(), BadRecords()))
 
 
@@ -95,7 +95,7 @@ def test_a_text_that_a_dictionary_repeats_is_not_held_for_many_records(
 def test_a_record_group_that_unpacks_too_far_is_refused(tmp_path: pathlib.Path) -> None:
     file = repeated(tmp_path / "a.parquet", 70_000_000, 2)
     with pytest.raises(
-        BadRecordError, match=r"record 1: a row group unpacks to 70,\d+,\d+ bytes, more than 1,000 times"
+        BadRecordError, match=r"record 1: a row group expands to 70,\d+,\d+ bytes, more than 1,000 times"
     ):
         list(read_parquet(file, ReadOptions(), BadRecords()))
 
@@ -117,5 +117,5 @@ def test_columns_nested_too_deep_are_refused(tmp_path: pathlib.Path) -> None:
     for _ in range(70):
         kind, value = pyarrow.list_(kind), [value]
     parquet.write_table(pyarrow.table({"text": pyarrow.array([value], kind)}), tmp_path / "a.parquet")
-    with pytest.raises(BadRecordError, match="nests its columns more than 64 deep"):
+    with pytest.raises(BadRecordError, match="nests its columns more than 64 levels deep"):
         list(read_parquet(tmp_path / "a.parquet", ReadOptions(), BadRecords()))

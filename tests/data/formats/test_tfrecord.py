@@ -59,7 +59,7 @@ def test_a_damaged_record_is_named(tmp_path: pathlib.Path) -> None:
     records = read_tfrecord(file, ReadOptions(), BadRecords())
     assert next(records).number == 1
     with pytest.raises(
-        BadRecordError, match=r"a\.tfrecord record 2: damaged, or no TFRecord file \(corrupted"
+        BadRecordError, match=r"a\.tfrecord record 2: damaged, or not a TFRecord file \(corrupted"
     ):
         next(records)
 
@@ -112,7 +112,7 @@ def test_a_feature_of_too_many_values_is_a_bad_record(
 ) -> None:
     monkeypatch.setattr(tensorflow_example, "MAX_VALUES", 3)
     file = write(tmp_path / "a.tfrecord", [example(n=[1, 2, 3, 4]), example(n=[1, 2, 3])])
-    with pytest.raises(BadRecordError, match="record 1: a feature has at most 3 values; n has 4"):
+    with pytest.raises(BadRecordError, match="record 1: a feature may have at most 3 values; n has 4"):
         list(read_tfrecord(file, ReadOptions(), BadRecords()))
 
 

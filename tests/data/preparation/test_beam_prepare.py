@@ -85,13 +85,13 @@ def test_a_finished_folder_is_returned_as_it_is(folder, tmp_path):
 
 @pytest.mark.slow
 def test_nothing_left_is_an_error(folder, tmp_path):
-    with pytest.raises(DataError, match="nothing is left of .*; give a source that holds text, or milder"):
+    with pytest.raises(DataError, match="nothing is left of .*; use a source that holds text, or milder"):
         beam_prepare(Files(folder / "tales" / "0.txt"), ByteTokenizer(), tmp_path / "many", [Length(10_000)])
 
 
 def test_a_step_that_looks_at_all_before_is_refused(make_source, tmp_path):
     source: DocumentSource = make_source(["one", "two"])
-    with pytest.raises(DataError, match="`near_duplicates` judges each document by all before it"):
+    with pytest.raises(DataError, match="`near_duplicates` compares each document with all previous ones"):
         beam_prepare(source, ByteTokenizer(), tmp_path / "many", [NearDuplicates()])
 
 

@@ -39,7 +39,7 @@ NUM_DOCUMENTS = 90
 
 
 class Numbered(DocumentSource):
-    """Documents made from their numbers; of some only a part is supervised. Raises `stop` where it is told to."""
+    """Documents made from their numbers; some are supervised in part. Raises `stop` at number `stop_at`."""
 
     name = "numbered"
 
@@ -127,7 +127,7 @@ def test_what_is_ready_can_be_read_and_stays_the_same(tmp_path: pathlib.Path, bp
         prepare(Numbered(stop_at=60, stop=KeyboardInterrupt), bpe, tmp_path, num_workers=1)
     with pytest.raises(DataError, match=r"still being prepared.*: \d+ documents of numbered are"):
         TokenStore.open(tmp_path)
-    with pytest.raises(DataError, match=r"from 1 to \d+, which .* has ready; received 90"):
+    with pytest.raises(DataError, match=r"from 1 to \d+, the documents of .* that are ready; received 90"):
         open_source(tmp_path, documents=90)
     # What lies beyond, as of a batch that is being written, is nobody's.
     for name in ("tokens.bin", "lengths.bin"):
@@ -150,7 +150,7 @@ def test_what_is_ready_can_be_read_and_stays_the_same(tmp_path: pathlib.Path, bp
 
 def test_documents_are_counted_of_prepared_folders_alone(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(DataError, match="`documents` counts those of a folder that `highnoon data prepare`"):
+    with pytest.raises(DataError, match="`documents` applies to folders that `highnoon data prepare`"):
         open_source(tmp_path / "a.txt", documents=1)
 
 
@@ -158,7 +158,7 @@ def test_documents_are_counted_of_prepared_folders_alone(tmp_path: pathlib.Path)
 def test_a_stopped_preparation_does_not_encode_again_what_it_kept(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(KeyboardInterrupt, match=r"stopped; \d+ documents are kept in .*goes on from there"):
+    with pytest.raises(KeyboardInterrupt, match=r"stopped; \d+ documents are stored in .*resumes there"):
         prepare(Numbered(stop_at=80, stop=KeyboardInterrupt), ByteTokenizer(), tmp_path / "a", num_workers=1)
     kept = json.loads((tmp_path / "a" / "progress.json").read_text())["documents"]
     assert kept > 60
@@ -207,11 +207,11 @@ def test_a_finished_preparation_is_opened_and_not_made_again(
 
 def test_a_folder_of_something_else_is_an_error(tmp_path: pathlib.Path, bpe: QWTTextTokenizer) -> None:
     prepare(Numbered(), ByteTokenizer(), tmp_path / "a")
-    with pytest.raises(DataError, match="holds the tokens of other text or another tokenizer"):
+    with pytest.raises(DataError, match="has the tokens of another source or tokenizer"):
         prepare(Numbered(), bpe, tmp_path / "a")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.txt").write_text("mine")
-    with pytest.raises(DataError, match=r"is not empty and holds no tokens \(thesis.txt\)"):
+    with pytest.raises(DataError, match=r"is not empty and has no tokens \(thesis.txt\)"):
         prepare(Numbered(), bpe, tmp_path / "b")
     with folder_lock(tmp_path / "c"), pytest.raises(DataError, match="another process is preparing"):
         prepare(Numbered(), bpe, tmp_path / "c")
@@ -223,7 +223,7 @@ def test_a_folder_of_something_else_is_an_error(tmp_path: pathlib.Path, bpe: QWT
 def test_unfinished_work_of_another_source_is_an_error(tmp_path: pathlib.Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         prepare(Numbered(stop_at=50, stop=KeyboardInterrupt), ByteTokenizer(), tmp_path, num_workers=1)
-    with pytest.raises(DataError, match="unfinished preparation of other text or another tokenizer"):
+    with pytest.raises(DataError, match="unfinished preparation of another source or tokenizer"):
         prepare(Numbered(count=91), ByteTokenizer(), tmp_path, num_workers=1)
     shrunk = Numbered()
     shrunk.documents = lambda: iter([Document("a")])  # type: ignore[method-assign]
@@ -269,7 +269,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], object]:
 def test_a_worker_that_dies_is_an_error_with_its_reason(importable: Callable[[type], object]) -> None:
     tokenizer = importable(Deadly)
     with EncodingPool(tokenizer, 1) as pool:  # type: ignore[arg-type]
-        with pytest.raises(WorkerDiedError, match="ended with signal 9; it may have run out of memory"):
+        with pytest.raises(WorkerDiedError, match="died with signal 9; it may have run out of memory"):
             list(pool.encoded([[Document("a")], [Document("b")]]))
 
 
@@ -366,16 +366,16 @@ def test_a_fault_that_passes_by_itself_costs_no_work(tmp_path: pathlib.Path) -> 
         prepare(Numbered(stop_at=80, stop=KeyboardInterrupt), ByteTokenizer(), tmp_path, num_workers=1)
     assert json.loads((tmp_path / "progress.json").read_text())["documents"] == kept > 60
     # The fault is over: what another source would find is unfinished work again.
-    with pytest.raises(DamagedStoreError, match="unfinished preparation of other text"):
+    with pytest.raises(DamagedStoreError, match="unfinished preparation of another source"):
         prepare(Numbered(count=91), ByteTokenizer(), tmp_path, num_workers=1)
 
 
 def test_where_nothing_is_left_the_error_says_why(tmp_path: pathlib.Path) -> None:
     source = Files(rows_file(tmp_path, "not JSON"), options=ReadOptions(skip_bad=True))
-    said = rf"\(1 left out: not JSON 1 \({tmp_path}/a.jsonl:1\)\)"
-    with pytest.raises(DataError, match=f"has no documents {said}; give a source"):
+    said = rf"\(1 skipped: not JSON 1 \({tmp_path}/a.jsonl:1\)\)"
+    with pytest.raises(DataError, match=f"has no documents {said}; use a source"):
         prepare(source, ByteTokenizer(), tmp_path / "out")
-    with pytest.raises(DataError, match=f"has no documents {said}; give a source"):
+    with pytest.raises(DataError, match=f"has no documents {said}; use a source"):
         source_statistics(source)
-    with pytest.raises(DataError, match=f"no training text .* {said}; add documents"):
+    with pytest.raises(DataError, match=f"no text to train a tokenizer on .* {said}; add documents"):
         train_tokenizer(source, 300)

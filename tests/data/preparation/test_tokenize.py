@@ -91,7 +91,7 @@ def test_a_cut_cache_file_is_noticed_and_made_again(
     file = store.folder / name
     whole = file.read_bytes()
     file.write_bytes(whole[:-3])
-    with pytest.warns(UserWarning, match="making the cached tokens of texts again"):
+    with pytest.warns(UserWarning, match="writing the cached tokens of texts again"):
         again = tokenize(make_source(TEXTS), ByteTokenizer(), tmp_path, 0.0)
     assert file.read_bytes() == whole
     assert [again.text(i) for i in range(4)] == TEXTS
@@ -103,7 +103,7 @@ def test_a_store_of_a_damaged_folder_is_an_error(make_source: MakeSource, tmp_pa
     (store.folder / "domains.bin").unlink()
     with pytest.raises(DataError, match=r"domains\.bin should have 8 bytes and has 0"):
         TokenStore(store.folder, ByteTokenizer())
-    with pytest.raises(DataError, match="holds no whole set of tokens"):
+    with pytest.raises(DataError, match="has no complete set of tokens"):
         TokenStore(tmp_path, ByteTokenizer())
 
 
@@ -159,7 +159,7 @@ def test_a_split_that_leaves_nothing_to_train_on_is_an_error(
     make_source: MakeSource, tmp_path: pathlib.Path
 ) -> None:
     held_out = next(text for text in map(str, range(99)) if split_hash(text) < split_threshold(0.1))
-    with pytest.raises(DataError, match="all 1 documents of texts fall into the 10% that are held out"):
+    with pytest.raises(DataError, match="all 1 documents of texts are in the 10% that are held out"):
         tokenize(make_source([held_out]), ByteTokenizer(), tmp_path)
     assert len(tokenize(make_source([held_out]), ByteTokenizer(), tmp_path, 0.0)) == 1
 

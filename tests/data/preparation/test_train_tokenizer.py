@@ -47,7 +47,7 @@ def test_the_sample_is_bounded_even_and_never_empty(make_source: MakeSource) -> 
 
 
 def test_nothing_to_learn_from_is_an_error(make_source: MakeSource) -> None:
-    with pytest.raises(DataError, match="no training text to learn a tokenizer from in texts"):
+    with pytest.raises(DataError, match="no text to train a tokenizer on in texts"):
         train_tokenizer(make_source([]), 300)
     with pytest.raises(DataError, match="in no source"):
         train_tokenizer([], 300)

@@ -53,13 +53,13 @@ def test_packed_files_one_after_another_are_one(path: pathlib.Path) -> None:
 def test_a_cut_file_is_an_error_that_names_it(packed_path: pathlib.Path) -> None:
     packed = pack(packed_path, DATA)
     packed_path.write_bytes(packed[: len(packed) // 2])
-    with pytest.raises(DataError, match=r"a\.txt\.\w+ is damaged or cut short"):
+    with pytest.raises(DataError, match=r"a\.txt\.\w+ is damaged or truncated"):
         read(packed_path)
 
 
 def test_a_file_that_is_not_packed_is_an_error(packed_path: pathlib.Path) -> None:
     packed_path.write_bytes(b"plain text, whatever the name says")
-    with pytest.raises(DataError, match="is damaged or cut short"):
+    with pytest.raises(DataError, match="is damaged or truncated"):
         read(packed_path)
 
 
@@ -90,7 +90,7 @@ def test_a_file_that_grows_while_it_is_read_is_an_error(tmp_path: pathlib.Path) 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "a.txt"
     file.write_bytes(DATA)
-    with pytest.raises(DataError, match=rf"cut short \(ended after [\d,]+ of {len(DATA):,} bytes\)"):
+    with pytest.raises(DataError, match=rf"truncated \(ended after [\d,]+ of {len(DATA):,} bytes\)"):
         with open_bytes(file) as stream:
             stream.readline()
             with file.open("r+b") as end:
@@ -122,7 +122,7 @@ def test_what_unpacks_too_far_is_refused_in_bounded_memory(packed_path: pathlib.
     packed_path.write_bytes(pack(packed_path, content * 70_000_000))
     assert packed_path.stat().st_size < 80_000
     tracemalloc.start()
-    with pytest.raises(DataError, match="unpacks to more than 1,000 times its size") as error:
+    with pytest.raises(DataError, match="expands to more than 1,000 times its size") as error:
         with open_bytes(packed_path) as stream:
             while stream.read(1 << 16):
                 pass

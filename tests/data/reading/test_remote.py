@@ -103,7 +103,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(memory: Any) -> None:
     documents = open_source(url, split="line").documents()
     next(documents)
     put(memory, "a.txt", b"three\n")
-    with pytest.raises(DataError, match=r"a\.txt changed while it was read|a\.txt is damaged or cut short"):
+    with pytest.raises(DataError, match=r"a\.txt changed while it was read|a\.txt is damaged or truncated"):
         list(documents)
 
 

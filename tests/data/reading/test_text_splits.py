@@ -109,7 +109,7 @@ def test_a_document_of_many_short_lines_takes_memory_in_proportion_to_its_text(
 @pytest.mark.parametrize("split", ["file", "auto", "blank-line", "line"])
 def test_a_character_of_binary_files_is_no_text(tmp_path: pathlib.Path, split: str) -> None:
     file = write(tmp_path, "fine\n\nno\0\nfine\n")
-    with pytest.raises(DataError, match=r"a\.txt:3: the line holds a NUL character"):
+    with pytest.raises(DataError, match=r"a\.txt:3: the line has a NUL character"):
         list(split_text(file, split))
     bad = BadRecords(skip=True)
     assert list(split_text(file, "line", bad)) == ["fine", "fine"]

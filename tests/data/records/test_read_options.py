@@ -15,8 +15,8 @@ from highnoon.data.records.read_options import ReadOptions
     ("options", "reason"),
     [
         ({"kind": "chats"}, "`kind` must be one of text, chat, instruction, preference; received 'chats'"),
-        ({"text_field": "a", "template": "{a}"}, "give `text_field` or `template`, not both"),
-        ({"template": "{a}", "kind": "chat"}, "`template` makes plain text"),
+        ({"text_field": "a", "template": "{a}"}, "`text_field` and `template` exclude each other"),
+        ({"template": "{a}", "kind": "chat"}, "`template` makes a record plain text"),
         ({"learned_fields": "a"}, "`learned_fields` names fields of a `template`"),
         ({"template": "no field"}, "`template` must name fields"),
         ({"max_line_bytes": 0}, "`max_line_bytes` must be at least 1; received 0"),

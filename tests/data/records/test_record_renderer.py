@@ -134,7 +134,7 @@ def test_a_part_without_its_counterpart_is_a_bad_record(
 @pytest.mark.parametrize("words", ["", " ", None])
 def test_a_conversation_without_any_answer_is_a_bad_record(words: str | None) -> None:
     turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": words, "name": "x"}]
-    with pytest.raises(BadRecordError, match="every turn of the assistant in `messages` is null or empty"):
+    with pytest.raises(BadRecordError, match="every assistant turn in `messages` is null or empty"):
         render({"messages": turns})
     with pytest.raises(BadRecordError, match="the default chat template cannot write `tool_calls`"):
         render({"messages": [*turns[:1], {"role": "assistant", "content": "", "tool_calls": [{"id": 1}]}]})
@@ -185,14 +185,18 @@ def test_a_pair_is_one_prompt_and_two_answers(prompt: Any, is_list: bool) -> Non
         ({"text": "a\ud800"}, {}, "lone surrogate at character 1"),
         ({"prompt": "Q", "chosen": 3, "rejected": "B"}, {}, "must be a list of turns"),
         ({"chosen": "A", "rejected": "B"}, {}, "expected a string `prompt`"),
-        ({"chosen": [{"role": "user", "content": "Q"}], "rejected": "B"}, {}, "must end with an answer"),
+        (
+            {"chosen": [{"role": "user", "content": "Q"}], "rejected": "B"},
+            {},
+            "must end with an assistant turn",
+        ),
         (
             {
                 "chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}],
                 "rejected": [{"role": "user", "content": "P"}, {"role": "assistant", "content": "A"}],
             },
             {},
-            "must answer one prompt",
+            "must answer the same prompt",
         ),
     ],
 )

@@ -73,7 +73,7 @@ def test_doubled_ids_are_bad_records_where_asked(tmp_path: pathlib.Path) -> None
         list(Files(path, options=ReadOptions(check_ids=True)).documents())
     source = Files(path, options=ReadOptions(check_ids=True, skip_bad=True))
     assert [document.text for document in source.documents()] == ["a", "b", "c", "e"]
-    assert source.bad_records.report()["reasons"]["doubled id"]["places"] == [f"{path}:4"]
+    assert source.bad_records.report()["reasons"]["duplicate id"]["places"] == [f"{path}:4"]
     assert len(list(Files(path).documents())) == 5
 
 

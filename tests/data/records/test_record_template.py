@@ -39,8 +39,8 @@ def test_a_missing_field_is_named_with_those_there_are(values: dict[str, str], f
     [
         ("words", (), "must name fields"),
         ("{} {a}", (), "must name fields"),
-        ("{a", (), "is no template"),
-        ("{a}", ("b",), "'b' does not"),
+        ("{a", (), "is not a valid template"),
+        ("{a}", ("b",), "'b' is not"),
     ],
 )
 def test_a_template_that_is_none_is_an_error(template: str, learned: tuple[str, ...], reason: str) -> None:
@@ -50,5 +50,5 @@ def test_a_template_that_is_none_is_an_error(template: str, learned: tuple[str, 
 
 @pytest.mark.parametrize("template", ["{id:05d}", "{text!r}"])
 def test_a_field_is_taken_as_it_is(template: str) -> None:
-    with pytest.raises(DataError, match="`template` takes fields as they are, .* without `!` and `:`"):
+    with pytest.raises(DataError, match="`template` takes plain field names, .* without `!` or `:`"):
         RecordTemplate(template)

@@ -187,7 +187,7 @@ def test_a_mixture_takes_chosen_documents_from_each_store(stores: list[TokenStor
     assert abs((rows.store_of[first] == 0).mean() - 0.25) < 0.02
     only_second = np.flatnonzero(rows.store_of == 1)
     with pytest.warns(UserWarning, match="no document of ab is among those to read"):
-        assert rows.view(0, documents=only_second).shares == [1.0]
+        assert rows.view(0, documents=only_second).fractions == [1.0]
 
 
 def rows_of_store(rows: PackedRows, view: RowsView, store: int) -> list[int]:
@@ -266,9 +266,9 @@ def test_bad_arguments_are_one_line_errors(stores: list[TokenStore], make_store:
         PackedRows([], 8)
     with pytest.raises(DataError, match="`epoch` must not be negative"):
         rows.view(-1)
-    with pytest.raises(DataError, match="received 0, of them 0 distinct"):
+    with pytest.raises(DataError, match="received 0, 0 of them distinct"):
         rows.view(0, documents=[])
-    with pytest.raises(DataError, match="received 2, of them 1 distinct"):
+    with pytest.raises(DataError, match="received 2, 1 of them distinct"):
         rows.view(0, documents=[1, 1])
     with pytest.raises(DataError, match=rf"in \[0, {rows.num_documents}\); received {rows.num_documents}"):
         rows.view(0, documents=[0, rows.num_documents])
@@ -285,7 +285,7 @@ def test_bad_arguments_are_one_line_errors(stores: list[TokenStore], make_store:
 def test_stores_of_different_tokenizers_do_not_mix(make_store: MakeStore) -> None:
     other = make_store(["abc"])
     other.tokenizer = type("Other", (type(other.tokenizer),), {"to_json": lambda self: "other"})()
-    with pytest.raises(DataError, match="must be of one tokenizer"):
+    with pytest.raises(DataError, match="must have the same tokenizer"):
         PackedRows([make_store(["abc"]), other], 4)
 
 

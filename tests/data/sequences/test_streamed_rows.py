@@ -126,7 +126,7 @@ def test_a_bound_on_rows_spares_the_counting(make_rows: Callable[..., StreamedRo
     counted, bound = make_rows(), make_rows(num_rows=5)
     assert equal(bound.view(0).read(3, 9), counted.view(0).read(3, 2))
     assert (bound.num_rows, bound.num_documents, bound.report()["is_counted"]) == (5, 5, False)
-    with pytest.raises(DataError, match="leave `num_rows` out"):
+    with pytest.raises(DataError, match="leave out `num_rows`"):
         _ = bound.num_bytes
 
 
@@ -178,9 +178,9 @@ def test_bad_arguments_say_what_is_expected(make_rows: Callable[..., StreamedRow
         _ = make_rows(split="validation").num_rows
     with pytest.raises(DataError, match="the train split of texts is empty"):
         make_rows([], num_rows=3).view(0).read(0, 1)
-    with pytest.raises(DataError, match="cannot be chosen or sorted"):
+    with pytest.raises(DataError, match="cannot be selected or sorted"):
         make_rows().view(0, documents=[1])
-    with pytest.raises(DataError, match="cannot be chosen or sorted"):
+    with pytest.raises(DataError, match="cannot be selected or sorted"):
         make_rows().texts()
     with pytest.raises(DataError, match="`start` must be in"):
         make_rows().view(0).read(-1, 1)

@@ -59,7 +59,7 @@ def test_the_fingerprint_knows_the_domain(root: pathlib.Path) -> None:
 
 
 def test_a_folder_without_data_is_an_error(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(DataError, match=r"holds no \*\.txt, \*\.jsonl, "):
+    with pytest.raises(DataError, match=r"have no \*\.txt, \*\.jsonl, "):
         DomainFolder(tmp_path)
     with pytest.raises(DataError, match="no folder at"):
         DomainFolder(tmp_path / "missing")
@@ -74,7 +74,7 @@ def test_every_format_of_records_is_read(tmp_path: pathlib.Path) -> None:
 
 def test_a_domain_without_files_is_an_error_or_counted(root: pathlib.Path) -> None:
     (root / "empty").mkdir()
-    with pytest.raises(DataError, match="sub-folders without data: empty; fill or remove"):
+    with pytest.raises(DataError, match="subfolders without data: empty; fill or remove"):
         DomainFolder(root)
     source = DomainFolder(root, options=ReadOptions(skip_bad=True))
     list(source.documents())
@@ -112,7 +112,7 @@ def test_what_a_folder_leaves_out_is_told_once_and_counted(root: pathlib.Path) -
         (root / name).write_text("x")
     (root / "art" / "gone").symlink_to(root / "nowhere")
     told = (
-        "left out 3 *.pdf, 1 *.html, 1 *.ipynb, 1 broken link or special file, "
+        "skipped 3 *.pdf, 1 *.html, 1 *.ipynb, 1 broken link or special file, "
         "1 without a known suffix; convert"
     )
     with pytest.warns(UserWarning) as caught:
@@ -124,7 +124,7 @@ def test_what_a_folder_leaves_out_is_told_once_and_counted(root: pathlib.Path) -
         "count": 3,
         "places": [str(root / name) for name in ("e.pdf", "art/a.pdf", "art/b.PDF")],
     }
-    with pytest.warns(UserWarning, match="left out 1 .*ipynb, 1 without a known suffix"):
+    with pytest.warns(UserWarning, match="skipped 1 .*ipynb, 1 without a known suffix"):
         DomainFolder(root, domains=["science"])
 
 
@@ -145,7 +145,7 @@ def test_folders_within_a_domain_are_read(root: pathlib.Path) -> None:
 def test_links_that_lead_back_are_left_out(root: pathlib.Path) -> None:
     (root / "up").symlink_to(root.parent)
     (root / "art" / "again").symlink_to(root)
-    with pytest.warns(UserWarning, match="left out 2 linked folder"):
+    with pytest.warns(UserWarning, match="skipped 2 linked folder"):
         source = DomainFolder(root)
     assert source.domains == ["art", "science"]
     assert len(list(source.documents())) == 4
@@ -155,11 +155,11 @@ def test_a_folder_in_which_nothing_is_readable_says_what_it_holds(tmp_path: path
     (tmp_path / "d").mkdir()
     for name in ("a.pdf", "d/b.html", "d/c.html"):
         (tmp_path / name).write_text("x")
-    with pytest.raises(DataError, match=r"holds no \*\.txt, .* it holds 2 \*\.html, 1 \*\.pdf$"):
+    with pytest.raises(DataError, match=r"have no \*\.txt, .* found 2 \*\.html, 1 \*\.pdf$"):
         DomainFolder(tmp_path)
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "a.txt").write_text("x")
-    with pytest.raises(DataError, match=r"sub-folders without data: d \(2 \*\.html\); fill"):
+    with pytest.raises(DataError, match=r"subfolders without data: d \(2 \*\.html\); fill"):
         DomainFolder(tmp_path)
 
 
@@ -182,7 +182,7 @@ def test_what_a_run_wrote_into_the_folder_of_its_data_is_no_data(
     file.parent.mkdir(parents=True)
     file.write_text("{}")
     (file.parent / "config.json").write_text("{}")
-    with pytest.warns(UserWarning, match="left out 1 folder of a model, checkpoints, logs or tokens"):
+    with pytest.warns(UserWarning, match="skipped 1 folder of a model, checkpoints, logs or tokens"):
         source = DomainFolder(root)
     assert [document.text for document in source.documents()] == before
 
@@ -204,7 +204,7 @@ def test_what_lies_beside_the_data_and_is_none_is_left_out_and_counted(
 ) -> None:
     before = [document.text for document in DomainFolder(root).documents()]
     (root / parent / name).write_text(content)
-    with pytest.warns(UserWarning, match=re.escape(f"left out 1 {kind}")):
+    with pytest.warns(UserWarning, match=re.escape(f"skipped 1 {kind}")):
         source = DomainFolder(root)
     assert [document.text for document in source.documents()] == before
     assert source.bad_records.report()["reasons"][f"not read: {kind}"]["count"] == 1
@@ -239,7 +239,7 @@ def test_a_damaged_json_file_is_an_error_and_not_left_out(tmp_path: pathlib.Path
 
 def test_a_folder_of_unnamed_records_asks_for_their_fields(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.json").write_text('[{"body": "record"}]')
-    with pytest.raises(DataError, match="without known fields; name the fields of records with"):
+    with pytest.raises(DataError, match="without known fields; name the field of the text with"):
         DomainFolder(tmp_path)
 
 
@@ -247,9 +247,9 @@ def test_a_folder_of_unnamed_records_asks_for_their_fields(tmp_path: pathlib.Pat
 def test_the_output_that_a_run_has_locked_is_no_empty_domain(root: pathlib.Path, output: str) -> None:
     with (
         folder_lock(root / output),
-        pytest.warns(UserWarning, match="left out 1 folder of a model, checkpoints, logs or tokens"),
+        pytest.warns(UserWarning, match="skipped 1 folder of a model, checkpoints, logs or tokens"),
     ):
         assert DomainFolder(root).domains == ["art", "science"]
     (root / "empty").mkdir()
-    with pytest.raises(DataError, match="sub-folders without data: empty"):
+    with pytest.raises(DataError, match="subfolders without data: empty"):
         DomainFolder(root)

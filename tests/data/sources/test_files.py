@@ -69,7 +69,7 @@ def test_a_bad_jsonl_line_is_named_by_file_and_line(tmp_path: pathlib.Path, line
 def test_empty_files_and_missing_paths_are_errors(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "b.txt").write_text(" \n")
-    with pytest.raises(DataError, match=r"b\.txt holds no text"):
+    with pytest.raises(DataError, match=r"b\.txt has no text"):
         list(Files(f"{tmp_path}/*.txt").documents())
     with pytest.raises(DataError, match=r"no file at .*c\.txt"):
         Files(tmp_path / "c.txt")

@@ -214,7 +214,7 @@ def test_a_local_copy_may_be_of_any_format(tmp_path: pathlib.Path) -> None:
 def test_a_prepared_folder_has_no_records_to_check_or_to_skip(tmp_path: pathlib.Path) -> None:
     prepare(Files(put(tmp_path / "a.txt", "words"), split="line"), ByteTokenizer(), tmp_path / "out", 1, 0.0)
     assert only_text(open_source(tmp_path / "out", check_ids=True, skip_bad=True)) == "words"
-    with pytest.raises(DataError, match="is prepared already, and options of reading text change nothing"):
+    with pytest.raises(DataError, match="is prepared already, so options of reading text have no effect"):
         open_source(tmp_path / "out", text_field="body")
 
 

@@ -59,5 +59,5 @@ def test_an_unknown_domain_is_an_error() -> None:
 
 def test_a_python_without_sources_says_so(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(tmp_path)})
-    with pytest.raises(DataError, match="no sources of its standard library at"):
+    with pytest.raises(DataError, match="no source files of its standard library at"):
         StandardLibrary()

@@ -276,3 +276,21 @@ def test_a_key_that_an_option_and_a_word_set_is_refused(write):
         read_recipe(parse(words))
     with pytest.raises(SystemExit):
         parse(["train", write(RUN), "--config", write(RUN)])
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("epochs: 3\n", "line 1: the recipe has no key `epochs` at its top; write `training.epochs`"),
+        ("dropout: 0.1\n", "no key `dropout` at its top; write `model.dropout`"),
+        ("data: texts\n", "no key `data` at its top; write `stages: \\[{name: train, datasets: PATH}\\]`"),
+    ],
+)
+def test_a_key_at_the_wrong_level_is_answered_with_the_right_one(write, text, message):
+    with pytest.raises(ConfigError, match=message):
+        Recipe.load(write(text))
+
+
+def test_a_word_at_the_wrong_level_is_answered_with_the_right_one(write):
+    with pytest.raises(ConfigError, match="write `training.epochs`"):
+        Recipe.load(write(RUN), ["epochs=3"])

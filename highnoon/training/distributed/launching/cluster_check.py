@@ -1,4 +1,4 @@
-"""Looks before a launch whether the workers can be reached."""
+"""Checks before a launch that the workers can be reached."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ sys.stdin.read()
 
 
 class ClusterError(OSError):
-    """A host of the cluster cannot do its part."""
+    """A host of the cluster cannot be used."""
 
 
 def check_cluster(plan: LaunchPlan, ssh: Sequence[str]) -> None:
@@ -36,7 +36,7 @@ def check_cluster(plan: LaunchPlan, ssh: Sequence[str]) -> None:
     Raises:
         ClusterError: names the host, the port and the reason.
     """
-    for host in dict.fromkeys(place.host for place in plan.places):
+    for host in dict.fromkeys(worker.host for worker in plan.workers):
         ports = plan.ports_of(host)
         if is_this_host(host):
             for port in ports:
@@ -65,13 +65,13 @@ def _check_remote(host: str, ports: Sequence[int], ssh: Sequence[str]) -> None:
     try:
         assert probe.stdout is not None
         if probe.stdout.readline().strip() != "ready":
-            _, told = probe.communicate()
-            silence = (
+            _, output = probe.communicate()
+            no_output = (
                 f"no answer in {ANSWER_SECONDS:g} seconds"
                 if probe.returncode < 0
-                else f"the command ended with exit code {probe.returncode} and said nothing"
+                else f"the command ended with exit code {probe.returncode} and printed nothing"
             )
-            last = told.strip().splitlines()[-1:] or [silence]
+            last = output.strip().splitlines()[-1:] or [no_output]
             tried = shlex.join([*ssh, host, sys.executable])
             raise ClusterError(f"{host} is not ready: {last[0]}; tried: {tried}")
         for port in ports:

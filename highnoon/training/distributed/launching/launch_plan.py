@@ -1,4 +1,4 @@
-"""Which worker runs where, under which address, started by which words."""
+"""Which worker runs on which host, at which address, started by which command."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ MAX_PORT = 65535
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-    """Where one worker runs."""
+class Worker:
+    """The host and the address of one worker."""
 
     host: str
     port: int
@@ -38,26 +38,26 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class LaunchPlan:
-    """All workers of a launch, by rank, the port over which they watch each other, and their secret.
+    """The workers of a launch by rank, the port on which they watch each other, and their secret.
 
-    The token is random. It reaches a worker by its environment, or by its standard input through `ssh`, and
-    is never part of a command line or of what is printed.
+    The token is random. A worker receives it in its environment, or on its standard input through `ssh`; it
+    is never part of a command line or of the output.
 
     Example:
 
     ```python
     plan = LaunchPlan.on_this_host(2)
-    assert [place.local_rank for place in plan.places] == [0, 1]
+    assert [worker.local_rank for worker in plan.workers] == [0, 1]
     ```
     """
 
-    places: tuple[Place, ...]
+    workers: tuple[Worker, ...]
     watch_port: int
     token: str = dataclasses.field(default_factory=lambda: secrets.token_hex(32), repr=False, compare=False)
 
     @classmethod
     def on_this_host(cls, num_workers: int, base_port: int | None = None) -> LaunchPlan:
-        """Places all workers on loopback, at `base_port` and those that follow, or at free ports.
+        """Puts all workers on loopback, at `base_port` and those that follow, or at free ports.
 
         Raises:
             ConfigError: fewer than one worker or more than `MAX_WORKERS`, or ports beyond 65535.
@@ -69,21 +69,21 @@ class LaunchPlan:
         number = num_workers + 1
         _require_ports(base_port, number)
         ports = free_ports(number) if base_port is None else range(base_port, base_port + number)
-        places = tuple(Place(LOOPBACK, ports[rank], rank, num_workers) for rank in range(num_workers))
-        return cls(places, watch_port=ports[num_workers])
+        workers = tuple(Worker(LOOPBACK, ports[rank], rank, num_workers) for rank in range(num_workers))
+        return cls(workers, watch_port=ports[num_workers])
 
     @classmethod
     def on_hosts(cls, text: str, num_workers: int | None = None, base_port: int | None = None) -> LaunchPlan:
-        """Places workers on the hosts of a file, one `host [slots]` a line, the first host first.
+        """Puts workers on the hosts of a file, one `host [slots]` a line, the first host first.
 
         Args:
-            text: Of the file; what follows a `#` is left out.
+            text: Of the file; what follows a `#` is ignored.
             num_workers: None fills every slot.
             base_port: First port on every host; None takes 20000.
 
         Raises:
             ConfigError: a line that cannot be read, a host twice, more workers than slots, or a loopback
-                name beside other hosts.
+                name next to other hosts.
         """
         base_port = REMOTE_BASE_PORT if base_port is None else base_port
         hosts = parse_hosts(text)
@@ -99,28 +99,28 @@ class LaunchPlan:
         if len(taken) > 1 and (loopback := [host for host in taken if _is_loopback(host)]):
             raise ConfigError(f"name {loopback[0]} as other hosts reach it; each has its own loopback")
         _require_ports(base_port, max(taken.values()) + 1)
-        places = tuple(
-            Place(host, base_port + local_rank, local_rank, number)
+        workers = tuple(
+            Worker(host, base_port + local_rank, local_rank, number)
             for host, number in taken.items()
             for local_rank in range(number)
         )
-        return cls(places, watch_port=base_port + max(taken.values()))
+        return cls(workers, watch_port=base_port + max(taken.values()))
 
     def ports_of(self, host: str) -> list[int]:
         """Returns the ports that the workers of a host listen at, that of the watch among them."""
-        ports = [place.port for place in self.places if place.host == host]
-        return [*ports, self.watch_port] if host == self.places[0].host else ports
+        ports = [worker.port for worker in self.workers if worker.host == host]
+        return [*ports, self.watch_port] if host == self.workers[0].host else ports
 
     def environment(self, rank: int) -> dict[str, str]:
-        """Returns what one worker finds in its environment, beside what is there anyway and the token."""
-        place, first = self.places[rank], self.places[0]
-        addresses = [f"[{p.host}]:{p.port}" if ":" in p.host else f"{p.host}:{p.port}" for p in self.places]
+        """Returns the variables that are added to the environment of one worker, except the token."""
+        worker, first = self.workers[rank], self.workers[0]
+        addresses = [f"[{p.host}]:{p.port}" if ":" in p.host else f"{p.host}:{p.port}" for p in self.workers]
         return {
             "TF_CONFIG": ClusterConfig(addresses, task_index=rank).to_json(),
             "RANK": str(rank),
-            "WORLD_SIZE": str(len(self.places)),
-            "LOCAL_RANK": str(place.local_rank),
-            "LOCAL_WORLD_SIZE": str(place.num_local),
+            "WORLD_SIZE": str(len(self.workers)),
+            "LOCAL_RANK": str(worker.local_rank),
+            "LOCAL_WORLD_SIZE": str(worker.num_local),
             "MASTER_ADDR": first.host,
             "MASTER_PORT": str(first.port),
             "HIGHNOON_WATCH_PORT": str(self.watch_port),
@@ -130,24 +130,24 @@ class LaunchPlan:
     def command(
         self, rank: int, words: Sequence[str], ssh: Sequence[str], grace_seconds: float
     ) -> WorkerCommand:
-        """Returns what starts one worker: `words` themselves, or `ssh` and a line for a remote shell."""
-        place, environment = self.places[rank], self.environment(rank)
-        if place.is_here:
-            # Elsewhere the number of cores is not known; TensorFlow then takes them all.
-            threads = max(1, num_cores() // place.num_local)
+        """Returns the command of one worker: `words` themselves, or `ssh` and a line for a remote shell."""
+        worker, environment = self.workers[rank], self.environment(rank)
+        if worker.is_here:
+            # On another host the number of cores is not known; TensorFlow uses all of them.
+            threads = max(1, num_cores() // worker.num_local)
             environment["TF_NUM_INTRAOP_THREADS"] = os.environ.get("TF_NUM_INTRAOP_THREADS", str(threads))
             return WorkerCommand(rank, words, {**environment, TOKEN_VARIABLE: self.token})
         line = remote_line(shell_line(words, environment), grace_seconds, secret_variable=TOKEN_VARIABLE)
         return WorkerCommand(
-            rank, [*ssh, place.host, line], {}, place=place.host, ends_with_stdin=True, secret=self.token
+            rank, [*ssh, worker.host, line], {}, host=worker.host, ends_with_stdin=True, secret=self.token
         )
 
 
 def worker_words(command: Sequence[str], verbs: Sequence[str]) -> list[str]:
-    """Returns the words to start: `train ...` is this package's verb, `x.py ...` a program of this Python.
+    """Returns the command: `train ...` is a verb of this package, `x.py ...` a program for this Python.
 
     Raises:
-        ConfigError: there is no command, it cannot be one, or it is `launch` itself.
+        ConfigError: there is no command, it is not possible, or it is `launch` itself.
     """
     words = list(command[1:] if command[:1] == ["--"] else command)
     if not words:
@@ -169,16 +169,16 @@ def shell_line(words: Sequence[str], environment: dict[str, str]) -> str:
 
 
 def remote_line(line: str, grace_seconds: float, *, secret_variable: str | None = None) -> str:
-    """Returns a line that runs `line` until it ends by itself or standard input closes.
+    """Returns a line that runs `line` until it ends or standard input closes.
 
-    The launcher holds that standard input through `ssh`: when it lets go, or is killed, the worker gets a
-    SIGTERM, and after the grace a SIGKILL.
+    The launcher holds that standard input through `ssh`: when it closes it, or is killed, the worker gets a
+    SIGTERM, and after the grace period a SIGKILL.
 
     Args:
         line: What to run.
         grace_seconds: From the SIGTERM to the SIGKILL.
         secret_variable: Variable of the environment that is set to the first line of standard input, or None:
-            what stands in `line` can be read by every user of both hosts.
+            every user of both hosts can read `line`.
     """
     name = secret_variable
     secret = f"IFS= read -r {name} <&3; export {name}; " if name is not None else ""
@@ -251,7 +251,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def free_ports(number: int) -> list[int]:
-    """Returns ports of loopback at which nobody listens at the moment."""
+    """Returns ports of loopback that are free at the moment."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(number)]
         return [one.getsockname()[1] for one in sockets]

@@ -1,4 +1,4 @@
-"""Several processes that live and end together."""
+"""A group of processes that end together."""
 
 from __future__ import annotations
 
@@ -20,38 +20,39 @@ from highnoon.files.name_path import name_path
 from highnoon.training.distributed.peer_watch import EXIT_CODE as LOST_ANOTHER
 
 _POLL_SECONDS = 0.2
-_NOTICE_SECONDS = 3.0  # in which the worker that another has lost may tell why it ended
+_NOTICE_SECONDS = 3.0  # in which a worker that another has lost may report why it ended
 _NEVER = float("inf")
 _ENDED_BY_GROUP = (128 + signal.SIGTERM, 128 + signal.SIGKILL)
 
 
 @dataclasses.dataclass(frozen=True)
 class WorkerCommand:
-    """What starts one worker: its words, its environment beside the launcher's, and how it is told to end.
+    """The command of one worker, the variables added to its environment, and how to stop it.
 
-    A worker on another host is the `ssh` that runs it there, which ends it when its standard input is closed.
-    The secret, where there is one, is the first line of that input.
+    A worker on another host is the `ssh` that runs it, which ends it when its standard input is closed.
+    The secret, if any, is the first line of that input.
     """
 
     rank: int
     words: Sequence[str]
     environment: Mapping[str, str]
-    place: str = "this host"
+    host: str = "this host"
     ends_with_stdin: bool = False
     secret: str | None = dataclasses.field(default=None, repr=False)
 
 
 class WorkerGroup:
-    """Runs workers until all have ended, and ends all when one fails.
+    """Runs workers until all have ended, and stops all when one fails.
 
     Each line that a worker writes is printed after `[worker RANK]`, and kept as it is in
-    `log_dir/worker_RANK.log`. SIGINT and SIGTERM are passed on to all, once for each time they come; the
-    third kills.
+    `log_dir/worker_RANK.log`. SIGINT and SIGTERM are forwarded to all workers, once for each time they
+    arrive; the third kills.
 
     Args:
-        commands: One a worker.
-        log_dir: Folder of the logs, made where it is missing, or None.
-        grace_seconds: From the first failure, or the first end after a signal, to the kill of those left.
+        commands: One for each worker.
+        log_dir: Folder of the logs, created if it is missing; None writes none.
+        grace_seconds: Seconds from the first failure, or the first end after a signal, until the workers
+            that still run are killed.
 
     Example:
 
@@ -76,7 +77,7 @@ class WorkerGroup:
         self._ends: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
         self._printing = threading.Lock()
         self._signals: list[int] = []
-        self._num_passed_on = 0
+        self._num_forwarded = 0
 
     def run(self) -> int:
         """Starts all, waits for all, and returns the exit code of the first that failed, or 0.
@@ -85,7 +86,7 @@ class WorkerGroup:
         another (exit code 75) is not the first where another failed too.
 
         Raises:
-            OSError: a command cannot be started; those that were are ended.
+            OSError: a command cannot be started; those that were started are stopped.
         """
         if self.log_dir is not None:
             self.log_dir.mkdir(parents=True, exist_ok=True)
@@ -131,7 +132,7 @@ class WorkerGroup:
                 if keeps_log:
                     self._write_log(rank, line, is_first=number == 0)
             except OSError as error:
-                # The worker would wait for ever where nobody reads what it prints.
+                # A worker blocks forever if nobody reads its output.
                 keeps_log = False
                 self._say(f"[launch] {error}; the lines of worker {rank} are only printed from here on")
             self._say(f"[worker {rank}] {line.rstrip()}")
@@ -146,26 +147,26 @@ class WorkerGroup:
         self._ends.put((rank, process.wait()))
 
     def _wait(self) -> list[int]:
-        """Returns the exit codes of failures in their order, less those of workers that this group ended."""
+        """Returns the exit codes of failures in order, without those of workers that this group stopped."""
         failures: list[int] = []
-        num_ended, tell_at, kill_at, has_told = 0, _NEVER, _NEVER, False
+        num_ended, stop_at, kill_at, has_stopped_all = 0, _NEVER, _NEVER, False
         while num_ended < len(self._processes):
-            self._pass_on()
+            self._forward_signals()
             with contextlib.suppress(queue.Empty):
                 rank, status = self._ends.get(timeout=_POLL_SECONDS)
                 num_ended += 1
                 self._say(f"[launch] worker {rank} {_how_it_ended(status)}")
                 code = status if status >= 0 else 128 - status
-                if code and not (has_told and code in _ENDED_BY_GROUP):
+                if code and not (has_stopped_all and code in _ENDED_BY_GROUP):
                     failures.append(code)
                 if code and code != LOST_ANOTHER:
-                    tell_at = min(tell_at, time.monotonic())
+                    stop_at = min(stop_at, time.monotonic())
                 elif code or self._signals:
-                    tell_at = min(tell_at, time.monotonic() + _NOTICE_SECONDS)
-            if time.monotonic() >= tell_at and not has_told and num_ended < len(self._processes):
-                has_told, kill_at = True, time.monotonic() + self.grace_seconds
+                    stop_at = min(stop_at, time.monotonic() + _NOTICE_SECONDS)
+            if time.monotonic() >= stop_at and not has_stopped_all and num_ended < len(self._processes):
+                has_stopped_all, kill_at = True, time.monotonic() + self.grace_seconds
                 if not self._signals:
-                    self._say(f"[launch] ends the others, by force in {self.grace_seconds:g} s")
+                    self._say(f"[launch] stops the others, by force in {self.grace_seconds:g} s")
                     self._tell_all(signal.SIGTERM)
             if time.monotonic() >= kill_at:
                 self._kill()
@@ -174,13 +175,13 @@ class WorkerGroup:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._signals.append(number)
 
-    def _pass_on(self) -> None:
-        for number in self._signals[self._num_passed_on :]:
-            self._num_passed_on += 1
-            if self._num_passed_on > 2:
+    def _forward_signals(self) -> None:
+        for number in self._signals[self._num_forwarded :]:
+            self._num_forwarded += 1
+            if self._num_forwarded > 2:
                 self._kill()
                 return
-            self._say(f"[launch] {signal.Signals(number).name} goes to all workers; waits for them")
+            self._say(f"[launch] {signal.Signals(number).name} is forwarded to all workers; waiting for them")
             self._tell_all(number)
 
     def _tell_all(self, number: int) -> None:
@@ -205,7 +206,7 @@ class WorkerGroup:
 
 @contextlib.contextmanager
 def _handlers(note: Callable[[int, FrameType | None], None]) -> Any:
-    """Notes SIGINT and SIGTERM in place of ending, in the main thread; elsewhere nothing changes."""
+    """Records SIGINT and SIGTERM instead of ending, in the main thread; in others nothing changes."""
     previous = {}
     if threading.current_thread() is threading.main_thread():
         previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -226,5 +227,5 @@ def _how_it_ended(status: int) -> str:
         return f"was ended by {signal.Signals(-status).name}"
     return {
         0: "ended well",
-        LOST_ANOTHER: f"stopped since it lost another (exit code {LOST_ANOTHER})",
+        LOST_ANOTHER: f"stopped because it lost another worker (exit code {LOST_ANOTHER})",
     }.get(status, f"failed with exit code {status}")

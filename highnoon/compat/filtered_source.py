@@ -1,4 +1,4 @@
-"""Leaving out documents that teach nothing: duplicates, and texts too short, too long or hardly text."""
+"""Filters duplicates and texts that are too short, too long or hardly text, under a former name."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from highnoon.data.document import DataError, Document, DocumentSource
 
 
 class FilteredSource(DocumentSource):
-    """The documents of another source that pass every test asked for.
+    """The documents of another source that pass some filters.
 
-    The short form of a `CleanedSource` with `Length`, `LetterShare` and `ExactDuplicates`, which says more of
-    each, and of which there are more.
+    A short form of `CleanedSource` with `Length`, `LetterShare` and `ExactDuplicates`; `CleanedSource` has
+    more steps and a more detailed report.
 
     Args:
-        source: What is filtered.
-        min_characters: Shortest text to keep.
-        max_characters: Longest text to keep; None sets no bound.
-        min_letter_share: Least share of letters among a text's characters that are not whitespace, in
-            [0, 1]; tables, dumps and markup have few.
-        drop_duplicates: Keep the first of texts that differ in case and whitespace only.
+        source: The source to filter.
+        min_characters: Minimum length of a text.
+        max_characters: Maximum length of a text; None sets no limit.
+        min_letter_share: Minimum fraction of letters among the characters that are not whitespace, in [0, 1];
+            tables, dumps and markup have few letters.
+        drop_duplicates: Whether to keep only the first of texts that differ only in case and whitespace.
 
     Raises:
-        DataError: a bound is out of its range.
+        DataError: If a limit is out of range.
 
     Example:
 
@@ -63,7 +63,7 @@ class FilteredSource(DocumentSource):
         return self._cleaned.documents()
 
     def report(self) -> dict[str, int]:
-        """Returns how many documents were read, kept, and left out for which reason."""
+        """Returns how many documents were read, kept, and dropped for each reason."""
         report = self._cleaned.report()
         totals = {kind: report[kind]["documents"] for kind in ("read", "kept")}
         dropped = [step["dropped"].items() for step in report["steps"]]

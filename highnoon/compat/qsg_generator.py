@@ -1,4 +1,4 @@
-"""Drafts from the text itself, under the name that HighNoon gave to generation of several tokens at once."""
+"""Speculative decoding with drafts from the text itself, under its former name."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _STRATEGIES = ("greedy", "sample", "beam")
 
 
 class QSGGenerator:
-    """A front of `SpeculativeGenerator` with prompt look-up, and of `generate_beam`.
+    """A wrapper of `SpeculativeGenerator` with prompt lookup, and of `generate_beam`.
 
     There is nothing quantum in it. "Quantum superposition generation" is speculative decoding: the next
     tokens are guessed from what followed in the text before, and one pass of the model checks them all.
-    What it says is what plain decoding says. How much sooner it says it hangs on the text alone: code,
-    tables, quotations and whatever else repeats gain, free prose may even lose. `measure` times it.
+    The output equals plain decoding; the speed-up depends only on the text: repetitive text such as code and
+    tables is faster, prose may even be slower. `measure` times it.
 
     Args:
         model: A language model with a cache, see `generate`.
-        num_superposition_states: Next tokens that one pass checks; with `"beam"`, the beams.
+        num_superposition_states: Tokens that one forward pass checks; with `"beam"`, the number of beams.
         collapse_strategy: `"greedy"` takes the most likely token, `"sample"` draws, and `"beam"` searches
             with `generate_beam`, without drafts.
-        quality_threshold: `acceptance_rate_target` of `SpeculativeGenerator`, in (0, 1) or None: the share
-            of guesses that are to be right. It moves their number, never what is said.
+        quality_threshold: `acceptance_rate_target` of `SpeculativeGenerator`, in (0, 1) or None: the target
+            fraction of accepted guesses. It changes their number, never the output.
 
     Raises:
         ValueError: an argument out of its range.
@@ -70,12 +70,12 @@ class QSGGenerator:
 
     @property
     def acceptance_rate(self) -> float:
-        """Guesses that were right, of all, in the last generation; NaN where there were none."""
+        """Fraction of guesses accepted in the last generation; NaN if there were none."""
         return self._speculative.acceptance_rate
 
     @property
     def tokens_per_pass(self) -> float:
-        """New tokens of a row for each pass of the model in the last generation; NaN with `"beam"`."""
+        """New tokens per row and pass of the model in the last generation; NaN with `"beam"`."""
         return self._speculative.tokens_per_pass
 
     def generate(self, prompt: Any, **options: Any) -> Any:
@@ -90,26 +90,31 @@ class QSGGenerator:
             As `generate`.
 
         Raises:
-            ValueError: as `generate`; a temperature above 0 with `"greedy"`.
+            ValueError: as `generate`; a temperature above 0 with `"greedy"`; logits processors with `"beam"`.
         """
         if self.collapse_strategy == "beam":
+            if options.pop("logits_processors", None):
+                raise ValueError(
+                    "`logits_processors` do not act in a beam search; use collapse_strategy='greedy' or "
+                    "'sample'"
+                )
             return generate_beam(self.model, prompt, num_beams=self.num_superposition_states, **options)
         return self._speculative.generate(prompt, **self._with_temperature(options))
 
     def measure(self, prompt: Any, rounds: int = 3, **options: Any) -> dict[str, float]:
-        """Times this against plain decoding of the same prompt, in turns, after one call that compiles.
+        """Times this and plain decoding of the same prompt, in turns, after one call that compiles.
 
         Args:
             prompt: As for `generate`.
             rounds: Timed calls of each, at least 1; the fastest counts.
-            **options: As for `generate`. A seed is 0 where none is given, so that both say the same.
+            **options: As for `generate`. The default seed is 0, so that both generate the same.
 
         Returns:
             `speed_up` (seconds of plain decoding over seconds of this), `acceptance_rate`,
             `tokens_per_pass`.
 
         Raises:
-            ValueError: the strategy is `"beam"`, which plain decoding does not do, or `rounds` below 1.
+            ValueError: the strategy is `"beam"`, which has no plain counterpart, or `rounds` is below 1.
         """
         if self.collapse_strategy == "beam" or rounds < 1:
             raise ValueError(

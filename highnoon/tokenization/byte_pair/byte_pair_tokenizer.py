@@ -41,7 +41,7 @@ _FEW_CHARACTERS = 4096
 _REMADE = ("_engine", "_words")
 
 
-class QWTTextTokenizer(Tokenizer):
+class BytePairTokenizer(Tokenizer):
     """Byte-level byte-pair encoding: any text, and any bytes, round-trip exactly.
 
     Special ids are PAD 0, UNK 1, BOS 2, EOS 3, SEP 4, CLS 5, MASK 6; then come the 256 bytes in
@@ -59,8 +59,8 @@ class QWTTextTokenizer(Tokenizer):
     Example:
 
     ```python
-    from highnoon.tokenization import QWTTextTokenizer
-    tokenizer = QWTTextTokenizer().train_from_texts(["low lower lowest"] * 9, vocab_size=270)
+    from highnoon.tokenization import BytePairTokenizer
+    tokenizer = BytePairTokenizer().train_from_texts(["low lower lowest"] * 9, vocab_size=270)
     assert tokenizer.decode(tokenizer.encode("lowest, naïve")) == "lowest, naïve"
     assert len(tokenizer.encode("low")) < len(tokenizer.encode("xyz"))
     ```
@@ -136,7 +136,7 @@ class QWTTextTokenizer(Tokenizer):
         return json.dumps(self._definition, ensure_ascii=False)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> QWTTextTokenizer:
+    def load(cls, path: str | os.PathLike[str]) -> BytePairTokenizer:
         """Returns the tokenizer that `save` wrote to a folder or a `tokenizer.json`.
 
         Raises:
@@ -149,7 +149,7 @@ class QWTTextTokenizer(Tokenizer):
         files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         vocab_size: int | None = None,
         min_frequency: int = 2,
-    ) -> QWTTextTokenizer:
+    ) -> BytePairTokenizer:
         """Learns the merges from UTF-8 text files, in place of those it had; returns itself."""
         paths = [files] if isinstance(files, (str, os.PathLike)) else list(files)
         return self.train_from_texts(_read_pieces(paths), vocab_size, min_frequency)
@@ -160,7 +160,7 @@ class QWTTextTokenizer(Tokenizer):
         vocab_size: int | None = None,
         min_frequency: int = 2,
         chat_marks: Sequence[str] = (),
-    ) -> QWTTextTokenizer:
+    ) -> BytePairTokenizer:
         """Learns the merges from texts, in place of those it had; returns itself.
 
         The same texts, in any order, give the same tokenizer.
