@@ -19,7 +19,15 @@ from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parents[1]
 CHECKED = ("highnoon", "docs", "README.md", "CONTRIBUTING.md", "examples", "recipes", "benchmarks")
-NOT_YET: tuple[str, ...] = ("highnoon", "recipes")
+NOT_YET: tuple[str, ...] = (
+    "highnoon/callbacks",
+    "highnoon/data",
+    "highnoon/files",
+    "highnoon/monitoring",
+    "highnoon/testing",
+    "highnoon/tokenization",
+    "highnoon/training",
+)
 ENDINGS = {".py", ".md", ".yaml", ".yml"}
 EXEMPT = re.compile(r"<!-- glossary -->.*?<!-- end of glossary -->", re.DOTALL)
 

@@ -108,3 +108,9 @@ def test_a_wrong_figure_is_found_and_corrected(tmp_path, monkeypatch):
         "1,300<!--speed-->" in written and "90 to 99<!--in range-->" in written and " 100<!--step" in written
     )
     assert all(figure.is_right() for figure in doc_figures.figures_of(written))
+
+
+def test_every_script_is_in_the_index():
+    table = BENCHMARKS.read_text(encoding="utf-8").partition("## A dense")[0]
+    scripts = sorted(path.name for path in (ROOT / "benchmarks").glob("*.py"))
+    assert sorted(re.findall(r"^\| \[?`(\w+\.py)`", table, re.MULTILINE)) == scripts

@@ -11,8 +11,8 @@ import yaml
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
-# Sections that Google docstrings have and mkdocstrings renders as tables.
-SECTIONS = ("Args", "Attributes", "Raises", "Returns", "Yields")
+# Sections of docstrings that mkdocstrings renders.
+SECTIONS = ("Args", "Attributes", "Inputs", "Raises", "Returns", "Yields")
 
 
 def pages_of_navigation() -> list[str]:
@@ -78,9 +78,18 @@ def test_extras_of_getting_started_are_those_of_the_package():
     assert listed == set(setup["options.extras_require"])
 
 
-def docstring_lines() -> list[tuple[str, int, str]]:
-    return [
-        (str(path.relative_to(ROOT)), number, line)
-        for path in sorted((ROOT / "highnoon").rglob("*.py"))
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
-    ]
+def one_line_sections(text: str) -> list[str]:
+    """Sections that mkdocstrings prints as plain text: the text must be on the next line, indented."""
+    section = re.compile(rf"\s+(?:{'|'.join(SECTIONS)}): +\S")
+    return [line.strip() for line in text.splitlines() if section.match(line)]
+
+
+def test_sections_of_docstrings_are_rendered():
+    found = {
+        str(path.relative_to(ROOT)): lines
+        for path in (ROOT / "highnoon").rglob("*.py")
+        if (lines := one_line_sections(path.read_text(encoding="utf-8")))
+    }
+    assert not found
+    assert one_line_sections("    Returns: (b, t, d).") == ["Returns: (b, t, d)."]
+    assert one_line_sections("    Returns:\n        (b, t, d).") == []

@@ -172,7 +172,7 @@ def pair_batch():
 
 
 def train(name, corpus, folder, stop_after=0):
-    """Trains with an objective, resuming what is in the folder; may kill the process after a step."""
+    """Trains with one of the objectives, resumed from the folder; may kill the process after a step."""
     model = make_scorer() if name == "ranking" else make_student()
     trainer = hn.Trainer(
         model,
