@@ -116,7 +116,8 @@ _NAME_PARTS = {
     "stretch": "stretch",
     "stretches": "stretch",
 }
-# Names that users write in their own code and files; each has a plain name beside it or is a key on disk.
+# Names that users write in their own code and files. Keys of reports are exempt too, and so are lines that end
+# with the comment `# former name`.
 PUBLIC_NAMES = {
     "AlphabetShare",
     "LetterShare",
@@ -149,7 +150,10 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 _PATTERNS = [(_compile(r.pattern), _compile(r.allowed) if r.allowed else None, r) for r in RETIRED]
-_PUBLIC = re.compile(r"\b(?:" + "|".join(sorted(PUBLIC_NAMES)) + r")\b")
+_PUBLIC = re.compile(
+    r"\b(?:" + "|".join(sorted(PUBLIC_NAMES)) + r")\b|[\"'`]places[\"'`]|^.*# former name$",
+    re.MULTILINE,
+)
 
 
 def _blank(match: re.Match[str]) -> str:
@@ -166,8 +170,9 @@ def _in_prose(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _in_names(text: str) -> Iterator[tuple[int, str, str]]:
+    exempt = {number for number, line in enumerate(text.splitlines(), 1) if line.endswith("# former name")}
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type != tokenize.NAME or token.string in PUBLIC_NAMES:
+        if token.type != tokenize.NAME or token.string in PUBLIC_NAMES or token.start[0] in exempt:
             continue
         parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", token.string).lower().strip("_").split("_")
         verb = len(parts) > 1 and parts[0] in ("share", "place") and parts[1] not in ("of", "asked", "actual")

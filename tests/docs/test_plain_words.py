@@ -87,9 +87,17 @@ def test_names_in_code_are_checked(source):
 
 
 @pytest.mark.parametrize(
-    "source", ["place_variables(model)", "replace(x)", "shared = share_blocks(model)", "inplace"]
+    "source",
+    [
+        "place_variables(model)",
+        "replace(x)",
+        "shared = share_blocks(model)",
+        "inplace",
+        "def shares(self):  # former name",
+        'report["places"] = 1',
+    ],
 )
-def test_verbs_in_names_are_fine(source):
+def test_verbs_and_former_names_are_fine(source):
     assert words_in(source + "\n", "module.py") == set()
 
 
