@@ -116,8 +116,8 @@ _NAME_PARTS = {
     "stretch": "stretch",
     "stretches": "stretch",
 }
-# Names that users write in their own code and files. Keys of reports are exempt too, and so are lines that end
-# with the comment `# former name`.
+# Names that users write in their own code and files. Keys of reports are exempt too, and so are lines that
+# end with the comment `# former name`.
 PUBLIC_NAMES = {
     "AlphabetShare",
     "LetterShare",
