@@ -32,7 +32,7 @@ class Mixer(ConfiguredLayer):
             self.scale = self.add_weight((x_shape[-1],), initializer="ones", name="scale")
 
         def call(self, x, segment_ids=None, positions=None, training=None):
-            time = ops.arange(x.shape[1])
+            time = ops.arange(ops.shape(x)[1])
             seen = ops.cast(time[None, :, None] >= time[None, None, :], x.dtype)
             if segment_ids is not None:
                 seen = seen * ops.cast(segment_ids[:, :, None] == segment_ids[:, None, :], x.dtype)
@@ -43,12 +43,14 @@ class Mixer(ConfiguredLayer):
             return {"sum": ops.zeros((batch_size, width)), "count": ops.zeros((batch_size, 1))}
 
         def step(self, x, cache, index, padding=None):
-            slots = index + ops.arange(x.shape[1])
-            seen = ops.ones(x.shape[:2]) if padding is None else ops.cast(slots >= padding[:, None], x.dtype)
-            sums = cache["sum"][:, None] + ops.cumsum(x * seen[..., None], axis=1)
+            slots = index + ops.arange(ops.shape(x)[1])
+            seen = ops.ones_like(x[..., 0], "float32")
+            if padding is not None:
+                seen = ops.cast(slots >= padding[:, None], "float32")
+            sums = cache["sum"][:, None] + ops.cumsum(ops.cast(x, "float32") * seen[..., None], axis=1)
             counts = cache["count"][:, None] + ops.cumsum(seen, axis=1)[..., None]
             new = {"sum": sums[:, -1], "count": counts[:, -1]}
-            return self.scale * sums / ops.maximum(counts, 1.0), new
+            return ops.cast(self.scale * sums / ops.maximum(counts, 1.0), self.compute_dtype), new
 
     y = RunningMean()(np.ones((2, 5, 32), "float32"))
     ```
@@ -87,7 +89,8 @@ class Mixer(ConfiguredLayer):
     def step(self, x, cache, index, padding=None):
         """Continues with new tokens: a prompt of many, or one at a time.
 
-        `step` on a prompt and then on each further token gives what `call` gives on all of them.
+        `step` on a prompt and then on each further token gives what `call` gives on all of them. Keras casts
+        weights to the compute dtype in `call` alone; `step` casts them where it needs to.
 
         Args:
             x: (b, t, d), the tokens at positions index .. index+t-1 of the cache.

@@ -33,7 +33,7 @@ class LanguageModel(keras_hub.models.CausalLM):
         block_pattern: The residual pairs of one block, see `highnoon.models.patterns`.
         backbone: A `ReasoningBackbone` to wrap, in place of its fields.
         config: A `ModelConfig`, in place of its fields.
-        preprocessor: A KerasHub preprocessor for `fit`; None takes ready batches.
+        preprocessor: A KerasHub preprocessor for `fit`; None takes prepared batches.
         training_config: The `TrainingConfig` that is saved with the model.
         tokenizer: The tokenizer that is saved with the model.
         dtype: A dtype policy; None for Keras's own.
@@ -93,10 +93,10 @@ class LanguageModel(keras_hub.models.CausalLM):
             "block_pattern": block_pattern,
         }
         given = {key: value for key, value in given.items() if value is not None}
-        whole = "backbone" if backbone is not None else "config"
+        given_as = "backbone" if backbone is not None else "config"
         if (backbone is not None or config is not None) and (given or fields):
             raise ValueError(
-                f"a {whole} has its own {', '.join([*given, *fields])}; give a {whole} or its fields"
+                f"a {given_as} has its own {', '.join([*given, *fields])}; give a {given_as} or its fields"
             )
         if backbone is None:
             if config is None:

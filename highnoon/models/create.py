@@ -85,7 +85,7 @@ def _names_family(name: Any) -> bool:
 
 
 def _resolve(name_or_config: str | Config | ModelConfig) -> tuple[Config, bool]:
-    """The whole configuration, and whether its training part was meant."""
+    """The configuration, and whether its training part was given."""
     if isinstance(name_or_config, str):
         try:
             return get_preset_config(name_or_config), False

@@ -1,4 +1,4 @@
-"""The dtype policy that `"auto"` stands for."""
+"""The dtype policy that `"auto"` selects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FAST_BFLOAT16 = (8, 0)  # compute capability of the first GPUs with bfloat16 ma
 
 
 def resolve_dtype(dtype: Any) -> Any:
-    """Returns the dtype policy that `"auto"` stands for on this machine; other values as they are."""
+    """Returns the dtype policy that `"auto"` selects on this machine; other values unchanged."""
     if not (isinstance(dtype, str) and dtype == "auto"):
         return dtype
     policy = keras.config.dtype_policy()

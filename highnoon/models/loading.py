@@ -73,7 +73,7 @@ def load_model(path: str | pathlib.Path, dtype: Any = "auto", allow_oversize: bo
     try:
         assign_arrays(model.weights, load_arrays(weights), owner=f"the model of {path / CONFIG_FILE}")
     except (FileNotFoundError, ValueError) as error:
-        raise ModelFolderError(f"{path} is no whole model: {error}") from error
+        raise ModelFolderError(f"{path} is no complete model: {error}") from error
     if (path / TOKENIZER_FILE).is_file():
         model.tokenizer = load_tokenizer(path / TOKENIZER_FILE)
     return model
@@ -103,6 +103,6 @@ def _require_whole(
     """Raises ModelFolderError where a file is not what the manifest says."""
     if reason := file_damage(path, entries, names):
         raise ModelFolderError(
-            f"{path} is no whole model: it is damaged: {reason} since it was saved; take another copy, or "
+            f"{path} is no complete model: it is damaged: {reason} since it was saved; take another copy, or "
             f"where the change is yours remove {manifest}"
         )

@@ -1,4 +1,4 @@
-"""The grammar of a block pattern, as text alone: which names stand in it, with which options."""
+"""The grammar of a block pattern, as text alone: the names in it, and their options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from highnoon.config import ConfigError
 from highnoon.files.shown import shown
 
 MAX_LAYERS = 4096
-"""Most residual pairs of a whole stack; each costs time and memory to build, however narrow it is."""
+"""Most residual pairs of a stack; each costs time and memory to build, however narrow it is."""
 
 NAMED_PATTERNS = {
     "transformer": "attention+mlp",
@@ -18,7 +18,7 @@ NAMED_PATTERNS = {
     "mamba_only": "mamba2",
     "mamba_timecrystal_wlam_moe_hybrid": "mamba2+moe, gated_delta_rule+moe, sliding_attention+moe",
 }
-"""The documented names; docs/guides/models.md says what each stands for."""
+"""The documented names; docs/guides/models.md describes each."""
 
 _OPTIONS = re.compile(r"([^()]*)\(([^()]*)\)\s*")
 _WORDS = {"true": True, "false": False, "none": None, "null": None}

@@ -195,7 +195,7 @@ def check_compiled_forms(case: ObjectiveCase) -> None:
         compiled = tf.function(function, autograph=False, jit_compile=jit_compile)
         other_loss, other = compiled(values, batch)
         error = max(_difference([other_loss], [loss]), _difference(other, gradients))
-        assert error <= 1e-5, f"{form} differs from eager by {error:.1e}"
+        assert error <= 1e-4, f"{form} differs from eager by {error:.1e}"
 
 
 def check_finite_differences(case: ObjectiveCase) -> None:
@@ -271,11 +271,16 @@ def check_resuming(case: ObjectiveCase) -> None:
 
 def check_replicas(case: ObjectiveCase) -> None:
     """Two replicas give the gradient of one, and its weights after 20 AdamW steps."""
-    whole = train(case.make_objective(), case.make_model(), case.batch, NUM_ROWS)
+    objective, model = case.make_objective(), case.make_model()
+    evaluate_terms(objective, model, case.batch)
+    weights = _weights(objective, model)
+    whole = train(objective, model, case.batch, NUM_ROWS)
     if len(logical_processors()) > 1:
         two = train(case.make_objective(), case.make_model(), case.batch, NUM_ROWS // 2, num_replicas=2)
     else:
-        arrays = in_other_process("train", case.make_objective, case.make_model, case.batch, "tensorflow")
+        arrays = in_other_process(
+            "train", case.make_objective, case.make_model, case.batch, "tensorflow", weights
+        )
         two = arrays["gradient"], arrays["weights"]
     _assert_same_training(two, whole, "2 replicas")
 
@@ -284,8 +289,7 @@ def check_jax(case: ObjectiveCase) -> None:
     """Terms and gradients under JAX, compiled, equal those under TensorFlow."""
     objective, model = case.make_objective(), case.make_model()
     ours = evaluate_terms(objective, model, case.batch)
-    owners = [model, *objective.frozen_models().values()]
-    weights = [keras.ops.convert_to_numpy(weight) for owner in owners for weight in owner.weights]
+    weights = _weights(objective, model)
     _, gradients = gradient_function(objective, model)(_values(model), dict(case.batch))
     theirs = in_other_process(
         "terms", case.make_objective, case.make_model, case.batch, "jax", weights=weights
@@ -298,6 +302,12 @@ def check_jax(case: ObjectiveCase) -> None:
     flat = np.concatenate([np.reshape(gradient, -1) for gradient in gradients])
     error = _difference([theirs["gradient"]], [flat])
     assert error <= 1e-4, f"the gradient under JAX differs by {error:.1e} of its norm"
+
+
+def _weights(objective: Objective, model: keras.Model) -> list[np.ndarray]:
+    """The weights of the model and then of the frozen models, copied."""
+    owners = [model, *objective.frozen_models().values()]
+    return [np.array(keras.ops.convert_to_numpy(w)) for owner in owners for w in owner.weights]
 
 
 def _values(model: keras.Model) -> list[tf.Tensor]:

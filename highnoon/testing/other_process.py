@@ -64,10 +64,10 @@ def main(folder: str) -> None:
     """Does the task that `in_other_process` wrote into a folder."""
     path = pathlib.Path(folder)
     job = json.loads((path / _JOB).read_text(encoding="utf-8"))
-    with np.load(path / _BATCH) as arrays:
-        batch = dict(arrays)
-    with np.load(path / _WEIGHTS) as arrays:
-        weights = [arrays[name] for name in arrays.files]
+    with np.load(path / _BATCH) as columns:
+        batch = dict(columns)
+    with np.load(path / _WEIGHTS) as saved:
+        weights = [saved[name] for name in saved.files]
     if job["task"] == "train":
         import tensorflow as tf
 
@@ -75,18 +75,21 @@ def main(folder: str) -> None:
         tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
     objective, model = _found(job["objective"])(), _found(job["model"])()
     results: Any = (
-        _train(objective, model, batch)
+        _train(objective, model, batch, weights)
         if job["task"] == "train"
         else _terms(objective, model, batch, weights)
     )
     np.savez(path / _RESULT, **results)
 
 
-def _train(objective: Any, model: Any, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _train(
+    objective: Any, model: Any, batch: Mapping[str, np.ndarray], weights: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
     from highnoon.testing.objective_runs import train
 
-    gradient, weights = train(objective, model, batch, 4, num_replicas=2)
-    return {"gradient": gradient, "weights": weights}
+    _take_over(objective, model, batch, weights)
+    gradient, ends = train(objective, model, batch, 4, num_replicas=2)
+    return {"gradient": gradient, "weights": ends}
 
 
 def _terms(
@@ -96,12 +99,9 @@ def _terms(
     import jax
     import keras
 
-    from highnoon.testing.objective_runs import TermValues, evaluate_terms
+    from highnoon.testing.objective_runs import TermValues
 
-    evaluate_terms(objective, model, batch)
-    owners = [model, *objective.frozen_models().values()]
-    for variable, value in zip((w for owner in owners for w in owner.weights), weights, strict=True):
-        variable.assign(value)
+    _take_over(objective, model, batch, weights)
 
     def loss_and_terms(values: Any, batch: Mapping[str, Any]) -> Any:
         pairs = list(zip(model.trainable_variables, values, strict=True))
@@ -117,6 +117,18 @@ def _terms(
     arrays = {name: (np.asarray(metric.total), float(metric.weight)) for name, metric in metrics.items()}
     named = TermValues(float(loss), float(weight), float(aux_weight), float(aux_loss), arrays).named()
     return {**named, "gradient": np.concatenate([np.asarray(gradient).reshape(-1) for gradient in gradients])}
+
+
+def _take_over(
+    objective: Any, model: Any, batch: Mapping[str, np.ndarray], weights: Sequence[np.ndarray]
+) -> None:
+    """Gives the models the weights that they have in the other process."""
+    from highnoon.testing.objective_runs import evaluate_terms
+
+    evaluate_terms(objective, model, batch)
+    owners = [model, *objective.frozen_models().values()]
+    for variable, value in zip((w for owner in owners for w in owner.weights), weights, strict=True):
+        variable.assign(value)
 
 
 def _reference(function: Callable[[], Any]) -> list[str]:

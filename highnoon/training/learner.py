@@ -125,7 +125,7 @@ class Learner:
         with self.replicas.strategy.scope():
             self.optimizer = make_optimizer(self.model, self.config, self.schedule)
         self.optimizer.carry_over(before)
-        if self.model.optimizer is before:
+        if getattr(self.model, "optimizer", None) is before:
             self.model.optimizer = self.optimizer
         self.trainable = patterns
         self._steps.clear()

@@ -29,7 +29,6 @@ from highnoon.training.objective import objective_from_config
 from highnoon.training.optimizers import FunctionalOptimizer
 from highnoon.training.plans.prepared_run import PreparedRun
 from highnoon.training.plans.stages import CurriculumStage
-from highnoon.training.preflight.preflight import Preflight
 from highnoon.training.runs.held_folders import HeldFolders, releases_folders
 from highnoon.training.runs.make_run import RunParts
 from highnoon.training.runs.progress import Progress
@@ -99,6 +98,7 @@ class Trainer(TrainerStages):
 
     learner_class: type[Learner] = Learner
 
+    # Long for its arguments alone.
     def __init__(
         self,
         model: keras.Model,
@@ -160,8 +160,6 @@ class Trainer(TrainerStages):
         self.steps_per_execution = require_count("steps_per_execution", steps_per_execution)
         self.held_folders = HeldFolders()
         self.progress = Progress()
-        self._run_id = uuid.uuid4().hex[:8]
-        self._loaded: SavedRun | None = None  # what `train` resumes without being told
         self._run: TrainingRun | None = None  # the last one, which `save` writes
 
     @property
@@ -169,35 +167,7 @@ class Trainer(TrainerStages):
         """The optimizer of the last run; None before one."""
         return None if self._run is None else self._run.learner.optimizer
 
-    def preflight(
-        self,
-        epochs_per_stage: int | None = None,
-        *,
-        resume_from: str | os.PathLike[str] | bool | None = None,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        extend: bool = False,
-        allow_plan_change: bool = False,
-    ) -> Preflight:
-        """Checks memory, tokenizer and rows for a run and trains nothing; printing it shows a report.
-
-        With `resume_from` it also checks that the run can be resumed, and takes over its identity, as
-        `Trainer.load` does. The arguments are those of `train`.
-
-        Raises:
-            ConfigError: as `plan`.
-            CheckpointError: `resume_from` is no checkpoint, or one of another model or plan.
-        """
-        arguments = RunArguments(
-            checkpoint_dir=checkpoint_dir,
-            resume_from=resume_from,
-            extend=extend,
-            allow_plan_change=allow_plan_change,
-        )
-        saved = self._resumed(arguments)
-        prepared = self._prepare(asked_epochs(epochs_per_stage), saved)
-        self._accept_changes(prepared, saved, arguments)
-        return self.inspect(prepared)
-
+    # Long for its arguments and their documentation alone.
     @releases_folders
     def train(
         self,
@@ -362,47 +332,6 @@ class Trainer(TrainerStages):
         snapshot.restore_model(model, saved.folder)
         return trainer
 
-    def _resumed(self, arguments: RunArguments) -> SavedRun | None:
-        """Returns the run to resume, whose identity the trainer takes over; None for a new run."""
-        path = arguments.resume_path()
-        saved = self._loaded if path is None else SavedRun.find(path)
-        if saved is not None:
-            snapshot.require_same_model(self.model, saved.folder)
-            self._adopt(saved)
-        return saved
-
-    def _adopt(self, saved: SavedRun) -> None:
-        """Takes over a saved run's identity, tokenizer and, where this trainer has none, its stages."""
-        self._run_id = saved.state["run_id"]
-        self._epochs_per_stage = saved.state["epochs_per_stage"]
-        self._loaded, self._prepared = saved, None
-        if self.tokenizer is None:
-            self.tokenizer = snapshot.read_tokenizer(saved.folder)
-        if not self.stages:
-            self.stages = [snapshot.stage_from_dict(values) for values in saved.state["stages"]]
-
-    def _accept_changes(self, prepared: PreparedRun, saved: SavedRun | None, arguments: RunArguments) -> None:
-        if saved is not None and saved.has_begun:
-            prepared.accept_changes(
-                self.config,
-                saved,
-                extend=arguments.extend,
-                allow_plan_change=arguments.allow_plan_change,
-                is_shown=arguments.verbose and self.replicas.is_chief,
-            )
-
-    def _require_sound(
-        self, prepared: PreparedRun, saved: SavedRun | None, arguments: RunArguments
-    ) -> Preflight:
-        """Checks a run before its first step, and returns what it needs."""
-        self._accept_changes(prepared, saved, arguments)
-        memory = self.inspect(prepared)
-        if memory.problems:
-            raise ConfigError("; ".join(memory.problems))
-        if arguments.restore_best and all(data.validation_rows is None for data in prepared.data):
-            raise ConfigError("`restore_best` compares held-out losses, and no stage holds a document out")
-        return memory
-
     def _make_learner(self, prepared: PreparedRun) -> Learner:
         with self.replicas.strategy.scope():
             schedule = prepared.schedule(self.config)
@@ -427,16 +356,3 @@ class Trainer(TrainerStages):
                 return run.run(saved.callbacks if saved is not None else ())
         finally:
             self.model.optimizer = own_optimizer
-
-    def _identity(self) -> dict[str, Any]:
-        """Returns what a checkpoint says of the run besides its progress, as JSON values."""
-        return {
-            "run_id": self._run_id,
-            "epochs_per_stage": self._epochs_per_stage,
-            "weight_mode": self.weight_mode,
-            "training_config": self.config.to_dict(),
-            "packing": self.packs_rows,
-            "data_dir": None if self.data_dir is None else os.path.abspath(self.data_dir),
-            "stages": [stage.to_dict() for stage in self.stages],
-            "plan": self._prepared.plan.to_dict() if self._prepared else None,
-        }

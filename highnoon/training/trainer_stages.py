@@ -1,9 +1,10 @@
-"""The stages of a trainer, their data, and the plan over them."""
+"""What a trainer knows before a run: stages, their data, the plan, and the run that it resumes."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ import keras
 
 from highnoon.callbacks import CallbackGroup
 from highnoon.config import ConfigError, TrainingConfig, is_given
+from highnoon.training.checkpoints import snapshot
 from highnoon.training.checkpoints.saved_run import SavedRun
 from highnoon.training.curricula.task_mix import sequence_length_stages, task_mix_stages
 from highnoon.training.objective import Objective, describe_objective
@@ -22,7 +24,7 @@ from highnoon.training.plans.stage_data import StageData
 from highnoon.training.plans.stages import CurriculumStage
 from highnoon.training.plans.step_size import StepSize
 from highnoon.training.preflight.preflight import Preflight, preflight
-from highnoon.training.runs.run_arguments import asked_epochs
+from highnoon.training.runs.run_arguments import RunArguments, asked_epochs
 from highnoon.training.steps.replicas import Replicas, all_variables
 from highnoon.training.trainable_weights import TrainableWeights
 
@@ -63,7 +65,9 @@ class TrainerStages:
         self.stages: list[CurriculumStage] = []
         self.callbacks: list[Any] = []
         self._epochs_per_stage = self.default_epochs
+        self._run_id = uuid.uuid4().hex[:8]
         self._prepared: PreparedRun | None = None  # of the stages as they are now
+        self._loaded: SavedRun | None = None  # what `train` resumes without being told
 
     @property
     def default_epochs(self) -> int:
@@ -208,6 +212,35 @@ class TrainerStages:
             return next(iter(figures.values()))
         return {f"{name}/{key}": value for name, group in figures.items() for key, value in group.items()}
 
+    def preflight(
+        self,
+        epochs_per_stage: int | None = None,
+        *,
+        resume_from: str | os.PathLike[str] | bool | None = None,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        extend: bool = False,
+        allow_plan_change: bool = False,
+    ) -> Preflight:
+        """Checks memory, tokenizer and rows for a run and trains nothing; printing it shows a report.
+
+        With `resume_from` it also checks that the run can be resumed, and takes over its identity, as
+        `Trainer.load` does. The arguments are those of `train`.
+
+        Raises:
+            ConfigError: as `plan`.
+            CheckpointError: `resume_from` is no checkpoint, or one of another model or plan.
+        """
+        arguments = RunArguments(
+            checkpoint_dir=checkpoint_dir,
+            resume_from=resume_from,
+            extend=extend,
+            allow_plan_change=allow_plan_change,
+        )
+        saved = self._resumed(arguments)
+        prepared = self._prepare(asked_epochs(epochs_per_stage), saved)
+        self._accept_changes(prepared, saved, arguments)
+        return self.inspect(prepared)
+
     def inspect(self, prepared: PreparedRun) -> Preflight:
         """Returns what a prepared run needs, and what is wrong with it."""
         return preflight(
@@ -242,6 +275,60 @@ class TrainerStages:
             num_replicas=self.replicas.count,
             allow_oversize=self.allow_oversize,
         )
+
+    def _resumed(self, arguments: RunArguments) -> SavedRun | None:
+        """Returns the run to resume, whose identity the trainer takes over; None for a new run."""
+        path = arguments.resume_path()
+        saved = self._loaded if path is None else SavedRun.find(path)
+        if saved is not None:
+            snapshot.require_same_model(self.model, saved.folder)
+            self._adopt(saved)
+        return saved
+
+    def _adopt(self, saved: SavedRun) -> None:
+        """Takes over a saved run's identity, tokenizer and, where this trainer has none, its stages."""
+        self._run_id = saved.state["run_id"]
+        self._epochs_per_stage = saved.state["epochs_per_stage"]
+        self._loaded, self._prepared = saved, None
+        if self.tokenizer is None:
+            self.tokenizer = snapshot.read_tokenizer(saved.folder)
+        if not self.stages:
+            self.stages = [snapshot.stage_from_dict(values) for values in saved.state["stages"]]
+
+    def _accept_changes(self, prepared: PreparedRun, saved: SavedRun | None, arguments: RunArguments) -> None:
+        if saved is not None and saved.has_begun:
+            prepared.accept_changes(
+                self.config,
+                saved,
+                extend=arguments.extend,
+                allow_plan_change=arguments.allow_plan_change,
+                is_shown=arguments.verbose and self.replicas.is_chief,
+            )
+
+    def _require_sound(
+        self, prepared: PreparedRun, saved: SavedRun | None, arguments: RunArguments
+    ) -> Preflight:
+        """Checks a run before its first step, and returns what it needs."""
+        self._accept_changes(prepared, saved, arguments)
+        memory = self.inspect(prepared)
+        if memory.problems:
+            raise ConfigError("; ".join(memory.problems))
+        if arguments.restore_best and all(data.validation_rows is None for data in prepared.data):
+            raise ConfigError("`restore_best` compares held-out losses, and no stage holds a document out")
+        return memory
+
+    def _identity(self) -> dict[str, Any]:
+        """Returns what a checkpoint says of the run besides its progress, as JSON values."""
+        return {
+            "run_id": self._run_id,
+            "epochs_per_stage": self._epochs_per_stage,
+            "weight_mode": self.weight_mode,
+            "training_config": self.config.to_dict(),
+            "packing": self.packs_rows,
+            "data_dir": None if self.data_dir is None else os.path.abspath(self.data_dir),
+            "stages": [stage.to_dict() for stage in self.stages],
+            "plan": self._prepared.plan.to_dict() if self._prepared else None,
+        }
 
 
 def _evaluated(data: StageData) -> tuple[str, str]:

@@ -50,7 +50,7 @@ class Ranking(Objective):
 
 
 class PairRows:
-    """Pairs of a row and the same row with its tokens sorted, which is the worse one."""
+    """Pairs of a row and a worse one, which has other tokens."""
 
     def __init__(self, rows):
         self._rows = rows
@@ -75,7 +75,7 @@ class PairView:
     def read(self, start, count):
         better = self._view.read(start, count)["token_ids"]
         weight = np.ones(len(better), np.float32)
-        return {"better": better, "worse": np.sort(better, axis=1), "weight": weight}
+        return {"better": better, "worse": worse_than(better), "weight": weight}
 
 
 @register_objective("test/own_distillation")
@@ -107,6 +107,16 @@ class OwnDistillation(Objective):
         return cls(make_teacher())
 
 
+def worse_than(better):
+    return np.where(better > 0, VOCAB - better, 0).astype("int32")
+
+
+def embedding():
+    return keras.layers.Embedding(
+        VOCAB, 8, embeddings_initializer=keras.initializers.RandomNormal(stddev=1.0), name="embedding"
+    )
+
+
 def make_ranking():
     return Ranking()
 
@@ -118,21 +128,21 @@ def make_distillation():
 def make_scorer(seed=0):
     keras.utils.set_random_seed(seed)
     ids = keras.Input((None,), dtype="int32", name="token_ids")
-    vectors = keras.layers.Embedding(VOCAB, 8)(ids)
+    vectors = embedding()(ids)
     mask = ops.expand_dims(ops.cast(ids > 0, "float32"), -1)
-    positions = ops.expand_dims(ops.cast(ops.cumsum(ops.ones_like(ids), axis=1), "float32"), -1)
-    mean = ops.sum(vectors * mask * positions, axis=1) / ops.maximum(ops.sum(mask * positions, axis=1), 1.0)
-    hidden = keras.layers.Dense(8, activation="tanh")(mean)
-    return keras.Model(ids, keras.layers.Dense(1, bias_initializer="ones")(hidden))
+    mean = ops.sum(vectors * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
+    hidden = keras.layers.Dense(8, activation="tanh", name="hidden")(mean)
+    return keras.Model(ids, keras.layers.Dense(1, bias_initializer="ones", name="head")(hidden))
 
 
 def make_language_model(seed):
     keras.utils.set_random_seed(seed)
     ids = keras.Input((None,), dtype="int32", name="token_ids")
     mask = keras.Input((None,), dtype="int32", name="padding_mask")
-    hidden = keras.layers.Embedding(VOCAB, 8)(ids) * ops.expand_dims(ops.cast(mask, "float32"), -1)
-    hidden = keras.layers.Dense(8, activation="gelu")(hidden)
-    return keras.Model({"token_ids": ids, "padding_mask": mask}, keras.layers.Dense(VOCAB)(hidden))
+    hidden = embedding()(ids) * ops.expand_dims(ops.cast(mask, "float32"), -1)
+    hidden = keras.layers.Dense(8, activation="gelu", name="hidden")(hidden)
+    logits = keras.layers.Dense(VOCAB, name="head")(hidden)
+    return keras.Model({"token_ids": ids, "padding_mask": mask}, logits)
 
 
 def make_student():
@@ -158,11 +168,11 @@ def token_batch():
 
 def pair_batch():
     ids = token_batch()["token_ids"]
-    return {"better": ids, "worse": np.sort(ids, axis=1), "weight": np.ones(8, "float32")}
+    return {"better": ids, "worse": worse_than(ids), "weight": np.ones(8, "float32")}
 
 
-def main():
-    name, corpus, folder, stop_after = *sys.argv[1:4], int(sys.argv[4])
+def train(name, corpus, folder, stop_after=0):
+    """Trains with one of the objectives, resumed from the folder; may kill the process after a step."""
     model = make_scorer() if name == "ranking" else make_student()
     trainer = hn.Trainer(
         model,
@@ -187,10 +197,10 @@ def main():
         checkpoint_interval=5,
         log_interval=1,
         eval_interval=4,
-        log_dir=f"{folder}/logs",
+        log_dir=None,
         verbose=False,
     )
 
 
 if __name__ == "__main__":
-    main()
+    train(*sys.argv[1:4], stop_after=int(sys.argv[4]))

@@ -58,11 +58,12 @@ class SegmentMean(Mixer):
 
     def step(self, x, cache, index, padding=None):
         positions = index + ops.arange(x.shape[1])
+        x = ops.cast(x, "float32")
         seen = ops.ones(x.shape[:2]) if padding is None else ops.cast(positions >= padding[:, None], x.dtype)
         sums = cache["sum"][:, None] + ops.cumsum(x * seen[..., None], axis=1)
         counts = cache["count"][:, None] + ops.cumsum(seen, axis=1)[..., None]
         y = self.gain * self.scale * sums / ops.maximum(counts, 1.0)
-        return y, {"sum": sums[:, -1], "count": counts[:, -1]}
+        return ops.cast(y, self.compute_dtype), {"sum": sums[:, -1], "count": counts[:, -1]}
 
 
 class SegmentMeanPart(MixerPart):

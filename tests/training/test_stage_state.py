@@ -7,7 +7,7 @@ import pytest
 
 import highnoon as hn
 from highnoon.training.checkpoints import checkpoint
-from highnoon.training.plans.mix_shares import MixShares
+from highnoon.training.plans.mix_fractions import MixFractions
 from highnoon.training.steps.step_state import StepState
 
 QUIET = {"log_dir": None, "verbose": False}
@@ -65,10 +65,10 @@ def make_trainer(model, corpus, other_corpus) -> hn.Trainer:
 
 
 def test_shares_of_a_mixture_are_not_told_of_another_stage():
-    shares = MixShares(["a", "b"])
-    shares.add(View([3, 1]), 0, 4)
-    assert MixShares(["a", "b"], shares.rows).report() == {"mix/a": 0.75, "mix/b": 0.25}
-    assert MixShares(["c"], ()).report() == MixShares(["c", "d"], ()).report() == {}
+    mix = MixFractions(["a", "b"])
+    mix.add(View([3, 1]), 0, 4)
+    assert MixFractions(["a", "b"], mix.rows).report() == {"mix/a": 0.75, "mix/b": 0.25}
+    assert MixFractions(["c"], ()).report() == MixFractions(["c", "d"], ()).report() == {}
 
 
 def test_a_mixture_that_ends_between_log_points_is_followed_by_any_stage(

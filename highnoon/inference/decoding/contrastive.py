@@ -145,17 +145,17 @@ class _Reading(NamedTuple):
 def _search(request: Request, top_k: int, penalty_alpha: float) -> list[list[int]]:
     rows, num_ids = request.prompts.rows, request.num_ids
     # The batch contains every prompt once for each candidate.
-    copies = [row for row in rows for _ in range(top_k)]
-    session = Session(request.model, len(copies), padded_length(max(map(len, rows))) + max(request.limits))
-    length, memory, probabilities = _read_prompts(session, copies, num_ids)
+    batch_size = len(rows) * top_k
+    session = Session(request.model, batch_size, padded_length(max(map(len, rows))) + max(request.limits))
+    length, memory, probabilities = _read_prompts(session, rows, num_ids)
     state = _State(
         step=np.asarray(0, np.int32),
         index=np.asarray(length, np.int32),
         tokens=np.zeros((len(rows), session.capacity), np.int32),
         counts=np.zeros(len(rows), np.int32),
         is_done=np.zeros(len(rows), bool),
-        memory=np.ascontiguousarray(memory[::top_k]),
-        probabilities=probabilities[::top_k],
+        memory=memory,
+        probabilities=probabilities,
         cache=session.cache,
     )
     inputs = _Inputs(
@@ -175,13 +175,14 @@ def _search(request: Request, top_k: int, penalty_alpha: float) -> list[list[int
 def _read_prompts(
     session: Session, rows: Sequence[Sequence[int]], num_ids: int
 ) -> tuple[int, np.ndarray, np.ndarray]:
-    """Reads complete prompts into an empty session.
+    """Reads complete prompts into an empty session, each into as many rows as the session has for it.
 
     Returns:
-        The cache slots in use, the hidden states' directions by slot (b, s, d), and the next-token
-        distribution (b, v).
+        The cache slots in use, the hidden states' directions by slot (r, s, d), and the next-token
+        distribution (r, v).
     """
-    ids, session.padding = _padded(rows)
+    num_copies = session.batch_size // len(rows)
+    ids, session.padding = _padded([row for row in rows for _ in range(num_copies)])
     read = decoder_for(session.model).compiled(
         ("read_hidden", num_ids), lambda model, *args: _read(model, num_ids, *args)
     )
@@ -189,11 +190,11 @@ def _read_prompts(
     for start, stop in _pieces(ids.shape[1]):
         index = np.asarray(start, np.int32)
         reading = read(ids[:, start:stop], session.cache, index, session.padding)
-        directions.append(ops.convert_to_numpy(reading.directions))
+        directions.append(ops.convert_to_numpy(reading.directions)[::num_copies])
         probabilities, session.cache = reading.probabilities, reading.cache
     memory = np.zeros((len(rows), session.capacity, directions[0].shape[-1]), np.float32)
     memory[:, : ids.shape[1]] = np.concatenate(directions, axis=1)
-    return ids.shape[1], memory, ops.convert_to_numpy(probabilities)
+    return ids.shape[1], memory, ops.convert_to_numpy(probabilities)[::num_copies]
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,7 @@ class Family:
 
 
 def layer_kinds(config: ModelConfig) -> list[str]:
-    """Returns the entry of every layer of the whole stack, `"attention+mlp"`, first to last."""
+    """Returns the entry of every layer of the stack, `"attention+mlp"`, first to last."""
     pairs = parse_pattern(config.block_pattern)
     return ["+".join(filter(None, pair)) for pair in pairs] * config.num_reasoning_blocks
 

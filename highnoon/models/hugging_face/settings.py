@@ -168,7 +168,9 @@ class Settings:
             if name in self._values:
                 return name, self._values[name]
         if default is _MISSING:
-            raise ModelFolderError(f"{self._source} has no `{names[0]}`; give the model's whole config.json")
+            raise ModelFolderError(
+                f"{self._source} has no `{names[0]}`; use the model's complete config.json"
+            )
         return names[0], default
 
     def _typed(self, name: str, default: Any, kind: type, words: str) -> Any:

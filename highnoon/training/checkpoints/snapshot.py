@@ -29,9 +29,9 @@ from highnoon.training.steps.step_state import StepState
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 TRAINED = "trained/"
-"""How the names of weights begin from which training continues, where the model's own file has others."""
+"""Prefix of the names of weights from which training continues, where the model's own file has others."""
 OPTIMIZER, OBJECTIVE = "optimizer/", "objective/"
-"""How the names of the optimizer's arrays and of the objectives' random states begin."""
+"""Prefixes of the names of the optimizer's arrays and of the objectives' random states."""
 TOKENIZER_FILE = "tokenizer.json"
 _SCHEDULERS: dict[str, type[curriculum.CurriculumScheduler]] = {
     "CurriculumScheduler": curriculum.CurriculumScheduler,
@@ -57,7 +57,7 @@ def capture(
         optimizer: Its slots; None before training.
         step_state: What the step remembers; None before training.
         tokenizer: Written next to the model; None for none.
-        state: Where the run stands, as JSON values.
+        state: Position of the run, as JSON values.
         trained_weights: The weights that training continues with, if the model's are others.
         objective_states: Random states of the objectives, by name.
     """
@@ -171,7 +171,7 @@ def require_same_model(model: keras.Model, folder: pathlib.Path) -> None:
 
 
 def read_tokenizer(folder: pathlib.Path) -> Any | None:
-    """Returns the tokenizer that lies in a folder, or None."""
+    """Returns the tokenizer in a folder, or None."""
     return load_tokenizer(folder) if (folder / TOKENIZER_FILE).exists() else None
 
 
@@ -194,11 +194,11 @@ def stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
 
 
 def _stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
-    names, shares, scheduler = values["datasets"], values["shares"], values["scheduler"]
+    names, weights, scheduler = values["datasets"], values["shares"], values["scheduler"]
     if scheduler is not None and scheduler["class"] not in _SCHEDULERS:
         raise CheckpointError(
             f"stage `{values['name']}` used a {scheduler['class']}; add the stages to the trainer before "
-            "it goes on"
+            "it resumes"
         )
     same = {
         key: values[key]
@@ -206,7 +206,7 @@ def _stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
     }
     return CurriculumStage(
         **same,
-        datasets=names if shares is None else list(zip(names, shares, strict=True)),
+        datasets=names if weights is None else list(zip(names, weights, strict=True)),
         scheduler=scheduler and _SCHEDULERS[scheduler["class"]].from_config(scheduler["config"]),
         # Runs of older versions predict the next token and train all weights.
         objective=objective_from_config(values.get("objective")),
@@ -236,7 +236,7 @@ def _random_states(model: keras.Model) -> list[keras.Variable]:
 
 
 def under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the arrays whose names begin so, without the beginning."""
+    """Returns the arrays whose names have a prefix, without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 

@@ -23,7 +23,7 @@ def classifier_inputs(model: keras.Model, batch: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: the model has an input of another name.
     """
-    arrays = {name: batch[name] for name in ("token_ids", "padding_mask")}
+    arrays = {name: ops.convert_to_tensor(batch[name]) for name in ("token_ids", "padding_mask")}
     if not isinstance(model, keras.Model) or not _is_functional(model):
         return arrays
     arrays["segment_ids"] = ops.zeros_like(arrays["token_ids"])

@@ -27,11 +27,12 @@ def token_logits(model: keras.Model, batch: Mapping[str, Any], training: bool) -
         Logits (b, t, v), float32, and the sum of the losses that layers added, a scalar.
     """
     if separates_segments(model) and "segment_ids" in batch:
-        inputs = {name: batch[name] for name in ("token_ids", "segment_ids", "positions")}
+        names = ("token_ids", "segment_ids", "positions")
+        inputs = {name: ops.convert_to_tensor(batch[name]) for name in names}
     else:
         mask = batch["padding_mask"] if "padding_mask" in batch else batch["segment_ids"]
         is_token = ops.cast(ops.cast(mask, "int32") > 0, "int32")
-        inputs = {"token_ids": batch["token_ids"], "padding_mask": is_token}
+        inputs = {"token_ids": ops.convert_to_tensor(batch["token_ids"]), "padding_mask": is_token}
     logits = ops.cast(model(inputs, training=training), "float32")
     return logits, added_losses(model)
 

@@ -21,9 +21,9 @@ MAX_AUTOMATIC_WARMUP_STEPS = 1000
 # What plans of older versions mean, which do not say it.
 _BEFORE: dict[str, Any] = {"objective": {"name": "next_token"}, "frozen_models": {}, "trainable": None}
 
-# What follows from the other fields, or from the machine.
+# Derived from the other fields, or from the machine.
 _DERIVED = ("timeline", "least_seconds")
-# A stream is as long as its stage's steps ask.
+# A stream is as long as its stage's steps require.
 _DERIVED_OF_STREAMS = (*_DERIVED, "documents", "tokens", "rows", "mix")
 
 
@@ -111,7 +111,7 @@ def make_plan(
     Args:
         stages: In the order in which they run.
         config: The run's configuration.
-        epochs_per_stage: Of stages that say no length.
+        epochs_per_stage: Of stages that give no length.
         weight_mode: What a stage's weight acts on.
         notes: Lines that begin the plan's notes.
         seconds_per_token: What a token takes at the machine's peak, by row length, where that is known.
@@ -174,7 +174,7 @@ def _order(scheduler: Any) -> str:
 
 def _mix(report: dict[str, Any]) -> list[dict[str, Any]]:
     total = report["tokens"]
-    shares = [
+    fractions = [
         store["share_actual"] if store["share_asked"] is None else store["share_asked"]
         for store in report["stores"]
     ]
@@ -182,15 +182,15 @@ def _mix(report: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "name": store["name"],
             "tokens": store["tokens"],
-            "share": share,
-            "repeats": share * total / store["tokens"] if store["tokens"] else 0.0,
+            "share": fraction,
+            "repeats": fraction * total / store["tokens"] if store["tokens"] else 0.0,
         }
-        for store, share in zip(report["stores"], shares, strict=True)
+        for store, fraction in zip(report["stores"], fractions, strict=True)
     ]
 
 
 def _merged(spans: Sequence[PlannedSpan]) -> list[dict[str, int]]:
-    """Spans as JSON values; neighbors whose epochs read as many documents in as many steps are one."""
+    """Returns spans as JSON values, and merges neighbors with equal epochs."""
     merged: list[dict[str, int]] = []
     for span in spans:
         alike = {"documents": span.num_documents, "steps": span.num_steps}

@@ -70,8 +70,8 @@ def _details(stage: StagePlan) -> list[str]:
     if stage.trainable is not None:
         lines.append(f"{stage.name}: trains only {', '.join(stage.trainable)}")
     if len(stage.mix) > 1:
-        shares = (f"{part['name']} {part['share']:.1%} (x{part['repeats']:.2f})" for part in stage.mix)
-        lines.append(f"{stage.name}: mix by tokens (passes over each in one over all): {', '.join(shares)}")
+        parts = (f"{part['name']} {part['share']:.1%} (x{part['repeats']:.2f})" for part in stage.mix)
+        lines.append(f"{stage.name}: mix by tokens (epochs of each in one of all): {', '.join(parts)}")
     if stage.overrides:
         lines.append(f"{stage.name}: {', '.join(f'{k}={v}' for k, v in stage.overrides.items())}")
     if len({span["documents"] for span in stage.timeline}) > 1:

@@ -45,12 +45,12 @@ class StageSources:
     Args:
         sources: In the order in which they were given; a folder of domains that is to be balanced is one
             source a domain.
-        shares: Their fractions of the rows, where they were given.
+        weights: Their fractions of the rows, where they were given.
         streamed: Names of those that are read as streams, see `StreamedRows`.
     """
 
     sources: list[DocumentSource]
-    shares: list[float] | None
+    weights: list[float] | None
     streamed: list[str]
 
 
@@ -66,31 +66,31 @@ def open_stage_sources(
 
 
 def _open_stage(stage: CurriculumStage, data_dir: str | os.PathLike[str] | None) -> StageSources:
-    names, shares = stage.dataset_names_and_shares()
+    names, weights = stage.dataset_names_and_weights()
     opened: list[DocumentSource] = []
     streamed: list[str] = []
-    kept: list[float] = []
-    for place, name in enumerate(names):
+    present: list[float] = []
+    for index, name in enumerate(names):
         try:
             source, is_streamed = _open_dataset(name, data_dir)
         except SourceNotFoundError as error:
             if name not in stage.optional or len(names) == 1:
                 raise
             warnings.warn(
-                f"stage `{stage.name}` goes without `{name}`, and the others share its part: {error}",
+                f"stage `{stage.name}` goes without `{name}`, and the others take its part: {error}",
                 stacklevel=2,
             )
             continue
         parts = getattr(source, "parts", [source]) if stage.balance is not None else [source]
         opened += parts
         streamed += [part.name for part in parts] if is_streamed else []
-        kept += [shares[place]] if shares is not None else []
+        present += [weights[index]] if weights is not None else []
     if not opened:
         raise DataError(f"all datasets of stage `{stage.name}` are optional, and none of them is there")
     require_distinct_names(opened)
-    if shares is None or len(kept) == len(shares):
-        return StageSources(opened, shares, streamed)
-    return StageSources(opened, [share / sum(kept) for share in kept], streamed)
+    if weights is None or len(present) == len(weights):
+        return StageSources(opened, weights, streamed)
+    return StageSources(opened, [weight / sum(present) for weight in present], streamed)
 
 
 def _open_dataset(entry: Any, data_dir: str | os.PathLike[str] | None) -> tuple[DocumentSource, bool]:
@@ -99,7 +99,7 @@ def _open_dataset(entry: Any, data_dir: str | os.PathLike[str] | None) -> tuple[
     Args:
         entry: A name, an object, or a mapping of `name`, options of `open_source`, and `stream`: true reads
             the source forward while the run trains, see `StreamedRows`.
-        data_dir: Where named datasets lie.
+        data_dir: Where named datasets are.
     """
     if not isinstance(entry, Mapping):
         source = open_source(entry, data_dir=data_dir)
@@ -266,7 +266,7 @@ class RowPreparation:
     def weights(self, opened: StageSources, stores: Sequence[Any]) -> list[float] | None:
         """Returns the weight of each source in the mix, as the stage gives it; None for their sizes."""
         if self.stage.temperature is None:
-            return opened.shares
+            return opened.weights
         tokens = [int(store.lengths[~store.is_validation].sum()) for store in stores]
         return balanced_shares(tokens, self.stage.temperature, self.stage.max_repeats)
 

@@ -18,7 +18,7 @@ from highnoon.training.plans.stages import CurriculumStage
 from highnoon.training.plans.step_size import StepSize
 
 STREAM_KEY = "stream:"
-"""How the `data_key` of a stage begins whose data is read forward."""
+"""Prefix of the `data_key` of a stage whose data is read as a stream."""
 
 
 class PlannedEpoch(NamedTuple):
@@ -72,9 +72,9 @@ class PlannedEpochs(Sequence[PlannedEpoch]):
         if isinstance(epoch, slice):
             return [self[index] for index in range(*epoch.indices(len(self)))]
         epoch = range(len(self))[epoch]
-        place = bisect.bisect_right(self._spans, epoch, key=lambda span: span.first_epoch) - 1
-        span = self._spans[place]
-        first_step = self._first_steps[place] + (epoch - span.first_epoch) * span.num_steps
+        index = bisect.bisect_right(self._spans, epoch, key=lambda span: span.first_epoch) - 1
+        span = self._spans[index]
+        first_step = self._first_steps[index] + (epoch - span.first_epoch) * span.num_steps
         return PlannedEpoch(epoch, span.num_documents, first_step, span.num_steps)
 
 
@@ -87,7 +87,7 @@ class StageData:
         config: The run's configuration with the stage's overrides.
         train_rows: Packed or streamed rows of the training split.
         validation_rows: Those of the validation split, or None where it is empty.
-        data_key: Hash of the tokenised documents.
+        data_key: Hash of the tokenized documents.
         num_replicas: Devices that share a step.
     """
 
@@ -108,7 +108,7 @@ class StageData:
 
     @property
     def validation_key(self) -> str:
-        """Tells whose held-out losses can be compared: those on the same documents in rows as long."""
+        """Equal for stages whose held-out losses can be compared: equal documents in rows of equal length."""
         return f"{self.data_key} in rows of {self.config.max_seq_length}"
 
     @property
@@ -138,7 +138,7 @@ class StageData:
 
     @property
     def counts_steps(self) -> bool:
-        """Whether the stage's scheduler counts optimizer steps or tokens in place of epochs."""
+        """Whether the stage's scheduler counts optimizer steps or tokens instead of epochs."""
         return getattr(self.stage.scheduler, "unit", "epoch") != "epoch"
 
     def clock(self, epoch: int, stage_step: int) -> int:
@@ -153,7 +153,7 @@ class StageData:
         return self.stage.scheduler.num_samples_at(self.clock(epoch, stage_step))
 
     def announce(self, epoch: int, stage_step: int) -> None:
-        """Lets the scheduler say that a stage of its own began."""
+        """Lets the scheduler report that one of its own stages began."""
         if self.stage.scheduler is not None:
             self.stage.scheduler.get_current_subset_indices(epoch=self.clock(epoch, stage_step))
 

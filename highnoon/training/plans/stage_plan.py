@@ -19,21 +19,21 @@ class StagePlan:
         datasets: Names of its datasets.
         documents: Training documents.
         validation_documents: Documents held out.
-        tokens: Training tokens in one pass.
-        rows: Rows in one pass.
+        tokens: Training tokens in one epoch.
+        rows: Rows in one epoch.
         row_length: Tokens a row.
         rows_per_step: Rows in one optimizer step (micro-batch x accumulation).
-        epochs: Passes, or None where the length is given in steps.
+        epochs: Epochs, or None where the length is given in steps.
         steps: Optimizer steps; an upper bound where `is_upper_bound`.
         is_upper_bound: Whether the loss decides how many of the steps are taken.
         learning_rate: Peak.
         loss_weight: Factor on the loss.
         order: What decides which documents come when.
-        data_key: Hash of the tokenised data.
-        mix: For each dataset its `name`, training `tokens`, `share` of the rows, and `repeats`: passes over
-            it in the time of one pass over all.
-        overrides: Options that hold for the stage alone.
-        timeline: Alike epochs in a row: `first_epoch`, `epochs`, `documents` read, `steps` of each.
+        data_key: Hash of the tokenized data.
+        mix: For each dataset its `name`, training `tokens`, `share`, its fraction of the rows, and
+            `repeats`: its epochs in the time of one epoch of all.
+        overrides: Options of the stage alone.
+        timeline: Equal epochs in a row: `first_epoch`, `epochs`, `documents` read, `steps` of each.
         least_seconds: What the stage would take at the machine's peak; None where it is not known.
         objective: Registered name and configuration of what the stage minimizes.
         frozen_models: For each model that the objective reads, the hash of its weights.

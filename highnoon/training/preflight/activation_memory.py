@@ -1,4 +1,4 @@
-"""What a micro-batch stores for the backward pass, as the model estimates it."""
+"""The memory for activations, as the model estimates it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import keras
 
 
 def activation_bytes(model: keras.Model, rows: int, length: int) -> int | None:
-    """Returns about how many bytes one micro-batch takes on one device besides weights and gradients.
+    """Returns the approximate number of bytes that the activations of one micro-batch take on one device.
 
     Args:
         model: Any model.
@@ -14,7 +14,7 @@ def activation_bytes(model: keras.Model, rows: int, length: int) -> int | None:
         length: Tokens in a row.
 
     Returns:
-        Bytes, or None where the model has no `activation_bytes(rows, length)` or does not know them.
+        Bytes, or None if the model has no `activation_bytes(rows, length)` or cannot estimate them.
     """
     estimate = getattr(model, "activation_bytes", None)
     return None if estimate is None else estimate(rows, length)

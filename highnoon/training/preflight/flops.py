@@ -1,4 +1,4 @@
-"""Floating point operations of a model's training, and what the machine could do."""
+"""Floating point operations of training, and the peak of the machine."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _REPEATS = 5
 
 
 def flops_per_token(model: keras.Model, row_length: int) -> float | None:
-    """Returns the operations of forward and backward pass for a token.
+    """Returns the floating point operations of the forward and backward pass for a token.
 
     Args:
         model: Any model.
         row_length: Tokens in a row.
 
     Returns:
-        Operations, or None where the model has no `flops_per_token(row_length)`.
+        Operations, or None if the model has no `flops_per_token(row_length)`.
     """
     count = getattr(model, "flops_per_token", None)
     return None if count is None else count(row_length)
@@ -29,10 +29,10 @@ def flops_per_token(model: keras.Model, row_length: int) -> float | None:
 
 @functools.cache
 def measure_peak_flops(dtype: str) -> float:
-    """Returns the operations a second that a large matrix product reaches on the first device.
+    """Returns the operations per second of a large matrix product on the first device.
 
     Args:
-        dtype: In which the model computes.
+        dtype: The compute dtype of the model.
     """
     device = (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))[0]
     side = _SIDE[device.device_type]

@@ -30,6 +30,7 @@ def check_recipe(recipe: Recipe) -> list[dict[str, Any]]:
         ConfigError: something that the run would refuse, now or in the middle.
     """
     from highnoon.training.curricula.task_mix import task_mix_stages
+    from highnoon.training.evaluators import evaluators_from_config
     from highnoon.training.plans.stages import CurriculumStage
 
     recipe.config()
@@ -38,6 +39,7 @@ def check_recipe(recipe: Recipe) -> list[dict[str, Any]]:
         raise ConfigError("`tasks` are for `curriculum`, which is not given; give it, or leave `tasks` out")
     if recipe.objective is not None:
         make_objective(recipe.objective, "`objective`")
+    evaluators_from_config(recipe.evaluators)
     stages = [stage_arguments(stage) for stage in recipe.stages]
     made = [CurriculumStage(**as_fields(stage)) for stage in stages]
     if recipe.has_task_mix:

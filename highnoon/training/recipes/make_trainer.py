@@ -59,8 +59,13 @@ def make_model(recipe: Recipe) -> Any:
     config, dtype = recipe.config(), recipe.model.get("dtype", "auto")
     # New weights, factors of LoRA and dropout then follow from the recipe, so that a run can be repeated.
     keras.utils.set_random_seed(config.training.seed % 2**32)
-    if recipe.model_source is None:
-        model = create_model(config, allow_oversize=recipe.allow_oversize, dtype=dtype)
+    if "family" in recipe.model:
+        own = ("family", "task", "dtype", "lora")
+        fields = {name: value for name, value in recipe.model.items() if name not in own}
+        model = create_model(recipe.model["family"], recipe.allow_oversize, dtype, **fields)
+    elif recipe.model_source is None:
+        task = recipe.model.get("task", "generation")
+        model = create_model(config, recipe.allow_oversize, dtype, task)
     else:
         model = load_model(recipe.model_source, dtype=dtype, allow_oversize=recipe.allow_oversize)
         model.training_config = config.training

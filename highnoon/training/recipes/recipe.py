@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 SECTIONS = ("model", "training")
 MODEL_SOURCES = ("path", "hf")
-MODEL_KEYS = frozenset({*MODEL_SOURCES, "dtype", "lora"})
+MODEL_KEYS = frozenset({*MODEL_SOURCES, "family", "task", "dtype", "lora"})
 """Keys of `model` in addition to the fields of `ModelConfig`."""
 PATHS = ("tokenizer", "data_dir", "cache_dir", "output", "checkpoint_dir", "log_dir")
 INVOCATION_KEYS = ("resume_from", "extend", "allow_plan_change")
@@ -53,9 +53,10 @@ class Recipe:
     Args:
         preset: Preset that `model` starts from.
         model: `ModelConfig` fields, for a model with new weights; or `path` (or `hf`), the folder of a
-            saved model or of a Hugging Face model whose weights to start from. With either: `dtype`, a Keras
-            dtype policy such as `mixed_bfloat16`, and `lora`, the arguments of `enable_lora`: `rank`, and
-            optionally `target_layer_names`.
+            saved model or of a Hugging Face model whose weights to start from; or `family`, the name of a
+            registered family, with the arguments of its class. In addition: `task`, see `create_model`;
+            `dtype`, a Keras dtype policy such as `mixed_bfloat16`; and `lora`, the arguments of
+            `enable_lora`: `rank`, and optionally `target_layer_names`.
         training: `TrainingConfig` fields.
         stages: A list of mappings with the arguments of `Trainer.add_curriculum_stage`: `name`, `datasets`,
             `epochs`, `steps` or `tokens`, `weight`, `balance`, `max_repeats`, `optional`, ...; with
@@ -82,7 +83,8 @@ class Recipe:
         keep_every: Steps of which every multiple is kept too.
         log_interval: Steps between log points.
         eval_interval: Steps between evaluations on held-out text.
-        evaluators: Figures that need more than the loss, see `Trainer.train`.
+        evaluators: Further figures at each evaluation: names of registered evaluators, or mappings of `name`
+            and arguments.
         restore_best: Whether the model ends with the weights of the lowest held-out loss, see `train`.
         verbose: Whether to print the plan and show progress.
         weight_mode: What the `weight` of a stage multiplies: `loss` or `learning_rate`.
@@ -138,7 +140,7 @@ class Recipe:
     keep_every: int | None = key(None, require_count, is_nullable=True)
     log_interval: int = key(100, require_count)
     eval_interval: int = key(500, require_count)
-    evaluators: Any = key(None, check.anything)
+    evaluators: Sequence[Any] = key((), check.sequence)
     restore_best: bool = key(False, require_flag)
     verbose: bool = key(True, require_flag)
     weight_mode: str = key("loss", check.one_of("loss", "learning_rate"))
@@ -163,14 +165,21 @@ class Recipe:
         object.__setattr__(self, "stages", canonical_stages(self.stages, self.steps))
         object.__setattr__(self, "curriculum", canonical_curriculum(self.curriculum, self.steps))
         for section in SECTIONS:
-            given = resolve_keys(getattr(self, section), section_keys(section), f"`{section}`")
-            object.__setattr__(self, section, given)
+            if section == "training" or "family" not in self.model:
+                given = resolve_keys(getattr(self, section), section_keys(section), f"`{section}`")
+                object.__setattr__(self, section, given)
         object.__setattr__(self, "sample_prompts", list(self.sample_prompts))
+        object.__setattr__(self, "evaluators", list(self.evaluators))
         resolve_keys(self.alerts, {"rules", "actions"}, "`alerts`")
         self._check_model_source()
 
     def _check_model_source(self) -> None:
         sources = [name for name in MODEL_SOURCES if name in self.model]
+        if "family" in self.model:
+            require_text("model.family", self.model["family"])
+            if self.preset is not None or sources:
+                other = f"model.{sources[0]}" if sources else "preset"
+                raise ConfigError(f"`model.family` names the class of a new model; leave `{other}` out")
         if not sources:
             return
         require_path(f"model.{sources[0]}", self.model[sources[0]])
@@ -248,7 +257,7 @@ class Recipe:
     def config(self) -> Config:
         """Returns the configuration of the model and of its training: the preset's, with the fields given.
 
-        With a `model_source` the model's part is of no use.
+        The model's part does not apply to a model of a folder or of a family.
 
         Raises:
             ConfigError: an unknown preset, or a value out of its range.
@@ -257,6 +266,8 @@ class Recipe:
         parts = {}
         for section in SECTIONS:
             given = {name: value for name, value in getattr(self, section).items() if name not in MODEL_KEYS}
+            if section == "model" and "family" in self.model:
+                given = {}
             try:
                 parts[section] = dataclasses.replace(getattr(base, section), **given)
             except ConfigError as error:
@@ -278,7 +289,8 @@ class Recipe:
         training = config.training.to_dict()
         if not is_given(config.training.epochs):
             del training["epochs"]
-        model = dict(self.model) if self.model_source else {**config.model.to_dict(), **self.model}
+        is_other = self.model_source is not None or "family" in self.model
+        model = dict(self.model) if is_other else {**config.model.to_dict(), **self.model}
         left_out = {"preset", "steps", *SECTIONS, *INVOCATION_KEYS}
         values = {
             field.name: getattr(self, field.name)
@@ -363,11 +375,11 @@ def with_overrides(
     values = copied(values)
     canonical: dict[str, Any] = {}
     for section in SECTIONS:
-        if isinstance(values.get(section), Mapping):
+        if isinstance(values.get(section), Mapping) and not _is_free(section, values, overrides):
             values[section] = resolve_keys(values[section], section_keys(section), f"`{section}`")
     for name, value in overrides.items():
         section, _, rest = name.partition(".")
-        if section in SECTIONS and rest:
+        if section in SECTIONS and rest and not _is_free(section, values, overrides):
             first, *others = rest.split(".")
             (first,) = resolve_keys({first: value}, section_keys(section), f"`{section}`")
             name = ".".join([section, first, *others])
@@ -377,3 +389,11 @@ def with_overrides(
             raise ConfigError(f"`{section}` got {names}, which name the same field; give one of them")
         canonical[name] = value
     return apply_overrides(values, canonical)
+
+
+def _is_free(section: str, values: Mapping[str, Any], overrides: Mapping[str, Any]) -> bool:
+    """Whether a section has the arguments of a family's class, whose names are not known here."""
+    model = values.get("model")
+    return section == "model" and (
+        "model.family" in overrides or (isinstance(model, Mapping) and "family" in model)
+    )

@@ -82,6 +82,11 @@ def checkpoint(name: str, value: Any) -> None:
         require_text(name, value)
 
 
+def sequence(name: str, value: Any) -> None:
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"`{name}` must be a list; received {shown(value)}")
+
+
 def anything(name: str, value: Any) -> None:
     """Leaves the check to where the value is used."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -41,7 +42,7 @@ def run_recipe(recipe: Recipe, trainer: Trainer, callbacks: Sequence[Any] = ()) 
         # A function hears events and has no state in a checkpoint.
         save = [functools.partial(_save_at_begin, recipe)] if is_chief else []
         arguments = {
-            **given_arguments(recipe, Trainer.train),
+            **arguments_of_train(recipe),
             "checkpoint_dir": recipe.checkpoint_folder,
             "log_dir": recipe.log_folder,
             "callbacks": [*recipe_callbacks(recipe, is_chief), *callbacks, *save],
@@ -52,6 +53,13 @@ def run_recipe(recipe: Recipe, trainer: Trainer, callbacks: Sequence[Any] = ()) 
         if is_chief:
             trainer.save(output / "model")
     return summary
+
+
+def arguments_of_train(recipe: Recipe) -> dict[str, Any]:
+    """Returns the keys of a recipe that are arguments of `Trainer.train` and not of the constructor."""
+    of_trainer = inspect.signature(Trainer.__init__).parameters
+    given = given_arguments(recipe, Trainer.train)
+    return {name: value for name, value in given.items() if name not in of_trainer}
 
 
 def preflight_recipe(recipe: Recipe, trainer: Trainer) -> None:

@@ -34,7 +34,7 @@ class BestWeights:
         self._in_memory: dict[str, np.ndarray] = {}
 
     def keep(self, step: int) -> None:
-        """Copies the weights of the present step, where no checkpoint will hold them."""
+        """Copies the weights of the current step, where no checkpoint will hold them."""
         if not self._directories:
             with self._learner.averaged():
                 self._in_memory = variable_arrays(self._model.weights)

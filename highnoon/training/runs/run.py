@@ -21,7 +21,7 @@ from highnoon.training.checkpoints import checkpoint
 from highnoon.training.checkpoints.run_checkpoints import Checkpoints
 from highnoon.training.frozen_models import require_unchanged
 from highnoon.training.learner import OUT_OF_MEMORY, Learner
-from highnoon.training.plans.mix_shares import MixShares
+from highnoon.training.plans.mix_fractions import MixFractions
 from highnoon.training.plans.plan import TrainingPlan
 from highnoon.training.plans.stage_data import StageData
 from highnoon.training.plans.stage_plan import StagePlan
@@ -137,7 +137,7 @@ class TrainingRun:
     def _run_stage(self, data: StageData, plan: StagePlan) -> None:
         progress, learner = self.progress, self.learner
         learner.start_stage(progress.micro_batch_size or data.config.batch_size, plan.trainable)
-        self.state.mix = MixShares([part["name"] for part in plan.mix], progress.mix_rows)
+        self.state.mix = MixFractions([part["name"] for part in plan.mix], progress.mix_rows)
         if not (progress.epoch or progress.num_allowed):
             # Which losses are usual is another matter with other data.
             learner.state.forget_losses()

@@ -13,7 +13,7 @@ from highnoon.callbacks import CallbackGroup
 from highnoon.config import TrainingConfig
 from highnoon.training.evaluators import Evaluator
 from highnoon.training.learner import Learner
-from highnoon.training.plans.mix_shares import MixShares
+from highnoon.training.plans.mix_fractions import MixFractions
 from highnoon.training.plans.plan import TrainingPlan
 from highnoon.training.plans.stage_data import StageData
 from highnoon.training.preflight.preflight import Preflight
@@ -85,7 +85,7 @@ class RunState:
         self.callbacks, self.settings = callbacks, settings
         self.model = learner.model
         self.metrics: Mapping[str, Any] | None = None
-        self.mix = MixShares(())
+        self.mix = MixFractions(())
         self.throughput = Throughput(self.model, learner.replicas.count)
         self.trained: TrainedWeights | None = None
 

@@ -123,7 +123,7 @@ class Saving:
         return f"the run is saved in {folder}; continue with train(resume_from={str(folder)!r})"
 
     def best_folder(self) -> str | None:
-        """Returns the folder of the best step's checkpoint, where checkpoints are kept."""
+        """Returns the folder of the best step's checkpoint; None without checkpoints."""
         step = self._state.progress.lowest_val_step
         return str(self.checkpoints.folder(step)) if self.checkpoints.are_kept and step is not None else None
 

@@ -32,8 +32,8 @@ class Updated:
 class WeightUpdate:
     """Computes one update of all weights.
 
-    Weights that the optimizer treats alike share one compiled function, so that a deep model's update is
-    traced as fast as one block's. Where a step is not good every value stays, but for the count of steps.
+    Weights that the optimizer treats equally share one compiled function, so that a deep model's update is
+    traced as fast as one block's. Where a step is not good, every value stays except the count of steps.
 
     Args:
         optimizer: Built for the weights.

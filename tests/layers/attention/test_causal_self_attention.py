@@ -149,5 +149,5 @@ def test_bad_arguments_are_named(arguments, words):
 
 
 def test_a_width_that_heads_do_not_divide_is_named():
-    with pytest.raises(ValueError, match="num_heads=10, or `head_dim` be given; received 16"):
+    with pytest.raises(ValueError, match="num_heads=10, or set `head_dim`; received 16"):
         CausalSelfAttention(5)(INPUTS["x"])

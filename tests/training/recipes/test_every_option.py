@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from highnoon.config import ConfigError, TrainingConfig
+from highnoon.training.evaluators import Evaluator, register_evaluator
 from highnoon.training.recipes import Recipe, make_trainer, run_recipe
 from highnoon.training.recipes.recipe_stages import stage_keys
 from highnoon.training.trainer import Trainer
@@ -39,7 +40,7 @@ VALUES: dict[str, Any] = {
     "checkpoint_dir": "elsewhere",
     "log_dir": "my-logs",
     "resume_from": True,
-    "evaluators": ["name"],
+    "evaluators": ["words"],
 }
 
 
@@ -89,6 +90,11 @@ def recorder(monkeypatch, tmp_path) -> type[Recorder]:
     return Recorder
 
 
+@register_evaluator("words")
+class Words(Evaluator):
+    """An evaluator that a recipe names."""
+
+
 @pytest.mark.parametrize("name", options_of(Trainer.__init__))
 def test_an_option_of_the_trainer_reaches_it(recorder, name):
     value = other_than_default(name)
@@ -102,10 +108,11 @@ def test_an_option_of_the_trainer_reaches_it(recorder, name):
         assert received == value
 
 
-@pytest.mark.parametrize("name", options_of(Trainer.train))
+@pytest.mark.parametrize("name", sorted({*options_of(Trainer.train)} - {*options_of(Trainer.__init__)}))
 def test_an_option_of_a_run_reaches_it(recorder, name):
     value = other_than_default(name)
     run_recipe.run_recipe(Recipe.from_dict({name: value}), recorder())
+    assert not set(recorder.given) & {*options_of(Trainer.__init__)}
     assert str(recorder.given[name]) == str(value)
 
 
@@ -140,6 +147,9 @@ def test_every_field_of_the_training_configuration_is_a_key():
             "a saved model.*leave `model.embedding_dim` out",
         ),
         ({"model": {"path": "a", "hf": "b"}}, "leave `model.hf` out"),
+        ({"evaluators": "words"}, "`evaluators` must be a list; received 'words'"),
+        ({"model": {"family": "f"}, "preset": "highnoon-nano"}, "leave `preset` out"),
+        ({"model": {"family": "f", "path": "a"}}, "leave `model.path` out"),
         ({"model": {"hf": "a"}, "preset": "highnoon-nano"}, "leave `preset` out"),
     ],
 )

@@ -294,3 +294,11 @@ def test_a_key_at_the_wrong_level_is_answered_with_the_right_one(write, text, me
 def test_a_word_at_the_wrong_level_is_answered_with_the_right_one(write):
     with pytest.raises(ConfigError, match="write `training.epochs`"):
         Recipe.load(write(RUN), ["epochs=3"])
+
+
+def test_a_family_has_the_arguments_of_its_class(tmp_path):
+    stage = {"name": "a", "datasets": "x.txt"}
+    recipe = Recipe(model={"family": "mine", "num_gates": 3}, stages=[stage]).with_overrides({"model.lr": 2})
+    assert recipe.model == {"family": "mine", "num_gates": 3, "lr": 2}
+    recipe.save(tmp_path / "recipe.yaml")
+    assert Recipe.load(tmp_path / "recipe.yaml").model == recipe.model

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 
-class MixShares:
+class MixFractions:
     """Counts the rows of each dataset since the last report.
 
     Each stage has its own counts: another stage mixes other datasets.
