@@ -26,7 +26,6 @@ NOT_YET: tuple[str, ...] = (
     "highnoon/monitoring",
     "highnoon/testing",
     "highnoon/tokenization",
-    "highnoon/training",
 )
 ENDINGS = {".py", ".md", ".yaml", ".yml"}
 EXEMPT = re.compile(r"<!-- glossary -->.*?<!-- end of glossary -->", re.DOTALL)
