@@ -19,7 +19,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 
-from report import write_report
+from lib.report import write_report
 
 from highnoon.data import Document, DocumentSource, open_source
 from highnoon.data.cleaning import (

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import pathlib
 import statistics
 import tempfile
@@ -20,7 +21,7 @@ import time
 from typing import Any
 
 import keras
-from report import write_report
+from lib.report import write_report
 
 import highnoon as hn
 from highnoon.data import DomainFolder, open_source, train_tokenizer
@@ -41,7 +42,7 @@ ORDERS = ("none", "size", "difficulty", "mixed", "reference loss", "adaptive")
 def datasets(data: pathlib.Path) -> list[Any]:
     found: list[Any] = [str(data / "domains")]
     for folder in sorted((data / "tasks").glob("*")) if (data / "tasks").is_dir() else []:
-        with contextlib.suppress(hn.data.DataError):  # rows that need a template are no part of this
+        with contextlib.suppress(hn.data.DataError):  # rows that need a template are left out
             source = open_source(f"{folder}/*.jsonl")
             next(source.documents())
             found.append(f"{folder}/*.jsonl")
@@ -89,12 +90,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=pathlib.Path, required=True)
+    default = os.environ.get("HIGHNOON_DATA")
+    parser.add_argument("--data", type=pathlib.Path, default=default and pathlib.Path(default))
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--vocab-size", type=int, default=1024)
     parser.add_argument("--orders", nargs="+", choices=ORDERS, default=ORDERS)
     arguments = parser.parse_args()
+    if not arguments.data or not (arguments.data / "domains").is_dir():
+        parser.error("give a folder that holds `domains/` with --data, or set HIGHNOON_DATA")
     found = datasets(arguments.data)
     tokenizer = train_tokenizer([open_source(name) for name in found], arguments.vocab_size)
     figures: dict[str, Any] = {

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from report import write_report
+from lib.report import write_report
 
 import highnoon as hn
 from highnoon.inference import SpeculativeGenerator, generate
@@ -35,8 +35,8 @@ PARTS = ["plain", "speculative", "contexts"]
 Generate = Callable[[np.ndarray, int], object]
 
 
-def own_model(pattern: str, layers: int = LAYERS) -> hn.HSMN:
-    return hn.HSMN(
+def own_model(pattern: str, layers: int = LAYERS) -> hn.LanguageModel:
+    return hn.LanguageModel(
         vocab_size=VOCAB_SIZE,
         embedding_dim=WIDTH,
         num_reasoning_blocks=layers,
@@ -137,7 +137,7 @@ def measure(runs: dict[str, Generate], batch_size: int, new_tokens: int, rounds:
     return figures
 
 
-def first_layer_of(model: hn.HSMN) -> hn.HSMN:
+def first_layer_of(model: hn.LanguageModel) -> hn.LanguageModel:
     """Returns a model of one block with the weights that `model` has in its first, its embedding and norm."""
     draft = own_model(model.config.block_pattern, layers=1)
     own = {weight.path: weight for weight in model.backbone.weights}

@@ -1,4 +1,4 @@
-"""What `import highnoon` costs beside `import keras`: medians of fresh processes, taken by turns.
+"""What `import highnoon` costs compared with `import keras`: medians of fresh processes, taken by turns.
 
 python benchmarks/import_time.py --runs 7
 """

@@ -1,4 +1,4 @@
-"""What one mixer layer costs, forward and backward, beside what PyTorch has.
+"""What one mixer layer costs, forward and backward, compared with PyTorch.
 
     python benchmarks/mixers.py
     python benchmarks/mixers.py --lengths 1024 4096 16384 65536 --mixers mamba2 --memory
@@ -27,8 +27,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import tensorflow as tf
-from peak_rise import peak_rise
-from report import write_report
+from lib.peak_rise import peak_rise
+from lib.report import write_report
 
 from highnoon.layers.attention.causal_self_attention import CausalSelfAttention
 from highnoon.layers.attention.latent_attention import LatentAttention

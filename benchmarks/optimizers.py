@@ -12,12 +12,12 @@ import argparse
 import tempfile
 
 import keras
-from report import write_report
+from lib.report import write_report
 
 import highnoon as hn
 from highnoon.tokenization import ByteTokenizer
 
-SHARE_OF_STEPS = 0.75
+FRACTION_OF_STEPS = 0.75
 RATES = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
 MODEL = {
     "vocab_size": 263,
@@ -37,7 +37,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=400, help="of AdamW")
     arguments = parser.parse_args()
-    lengths = {"adamw": arguments.steps, "muon": int(SHARE_OF_STEPS * arguments.steps)}
+    lengths = {"adamw": arguments.steps, "muon": int(FRACTION_OF_STEPS * arguments.steps)}
     figures: dict[str, object] = {f"{name}_steps": steps for name, steps in lengths.items()}
     for name, steps in lengths.items():
         losses = {rate: held_out_loss(name, rate, steps) for rate in RATES}

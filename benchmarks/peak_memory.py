@@ -1,4 +1,4 @@
-"""Peak memory of long attention and of the loss over a large vocabulary, beside their plain forms.
+"""Peak memory of long attention and of the loss over a large vocabulary, compared with their plain forms.
 
     python benchmarks/peak_memory.py
 
@@ -20,8 +20,8 @@ from collections.abc import Callable
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from peak_rise import peak_rise
-from report import write_report
+from lib.peak_rise import peak_rise
+from lib.report import write_report
 
 HEADS, HEAD_DIM = 2, 64
 TOKENS, WIDTH, VOCAB_SIZE = 16384, 256, 32768
@@ -36,8 +36,8 @@ def attention_case(length: int, is_chunked: bool) -> Callable[[], object]:
 
     def plain(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
         scores = tf.einsum("bthk,bshk->bhts", query, key) * HEAD_DIM**-0.5
-        places = tf.range(length)
-        scores = tf.where(places[:, None] >= places[None, :], scores, -1e30)
+        positions = tf.range(length)
+        scores = tf.where(positions[:, None] >= positions[None, :], scores, -1e30)
         return tf.einsum("bhts,bshk->bthk", tf.nn.softmax(scores), value)
 
     def chunked(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,7 @@
     python benchmarks/pipeline.py --rounds 5
 
 Rows of 1,024 tokens of the embedded corpus, in shuffled order, in batches of 8 and of 64; medians over the
-rounds. `packing_efficiency` is the share of the places of rows that hold tokens.
+rounds. `packing_efficiency` is the fraction of the slots of rows that hold tokens.
 
 The large set has a billion tokens in two million documents of drawn lengths. Its tokens are a sparse file,
 which takes no disk; its columns are real. `start` runs from `TokenStore.open` to the first batch, once as the
@@ -22,7 +22,7 @@ import tempfile
 import time
 
 import numpy as np
-from report import write_report
+from lib.report import write_report
 
 from highnoon.data import PackedRows, StandardLibrary, TokenStore, tokenize, train_tokenizer
 from highnoon.data.tokens.token_store import COLUMNS, MANIFEST_FILE, STORE_VERSION, TOKENS_FILE

@@ -6,7 +6,7 @@ The corpus is written to a temporary folder by a formula: the embedded corpus ov
 copy changes one word in 40 to a new one and gives one document in four accents, so that neither the memory
 of words nor the disk's cache has seen it all. The tokenizer is trained before the clock starts, on the
 embedded corpus. The figure runs from a new process's first line to the finished store, fingerprint of the
-file, start of the processes and last sync included. Peak memory is the proportional share (PSS) of the
+file, start of the processes and last sync included. Peak memory is the proportional set size (PSS) of the
 process and its children, sampled five times a second.
 
 The peer is Hugging Face `tokenizers` as it comes: the same tokenizer, the same file read with `json`, batches
@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import psutil
-from report import write_report
+from lib.report import write_report
 
 VOCAB_SIZE = 8192
 _ACCENTS = str.maketrans("eau", "éàü")
@@ -50,8 +50,8 @@ def write_corpus(path: pathlib.Path, num_bytes: int) -> int:
         while written < num_bytes:
             for text in documents:
                 words = text.split(" ")
-                for place in range(chooser.randrange(40), len(words), 40):
-                    words[place] = f"{words[place]}{chooser.getrandbits(20):x}"
+                for index in range(chooser.randrange(40), len(words), 40):
+                    words[index] = f"{words[index]}{chooser.getrandbits(20):x}"
                 noisy = " ".join(words)
                 if chooser.random() < 0.25:
                     noisy = noisy.translate(_ACCENTS)

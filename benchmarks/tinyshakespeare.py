@@ -15,7 +15,7 @@ import tempfile
 import time
 
 import keras
-from report import write_report
+from lib.report import write_report
 
 import highnoon as hn
 from highnoon.callbacks import EventCallback

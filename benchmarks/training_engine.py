@@ -4,10 +4,10 @@
 
 Three measurements of one model, each in a process of its own:
 
-- stall: the time of a step during which a checkpoint is written, beside the median of the others;
+- stall: the time of a step during which a checkpoint is written, compared with the median of the others;
 - scaling: tokens a second of one device, of two replicas in one process, and of two processes, each with
   the same global batch on the same cores, in turns;
-- resume: seconds from the start of the process to the end of the first resumed step, beside a new run's.
+- resume: seconds from the start of the process to the end of the first resumed step, compared with a new run.
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ def seconds_a_step(ends: list[float], skip: int = 4) -> float:
 def stall(folder: str) -> dict[str, float]:
     ends = in_own_process("stall", f"{folder}/stall", 5 * INTERVAL + 5)["ends"]
     gaps = [later - earlier for earlier, later in zip(ends, ends[1:], strict=False)]
-    # The gap before step n + 1 holds the copy made after step n, and what is written beside it.
-    during = [gaps[place - 1] for place in range(INTERVAL, len(ends), INTERVAL)]
-    quiet = [gap for place, gap in enumerate(gaps, start=1) if place % INTERVAL > 3]
+    # The gap before step n + 1 holds the copy made after step n, and what is written meanwhile.
+    during = [gaps[step_number - 1] for step_number in range(INTERVAL, len(ends), INTERVAL)]
+    quiet = [gap for step_number, gap in enumerate(gaps, start=1) if step_number % INTERVAL > 3]
     step = statistics.median(quiet)
     delays = [gap - step for gap in during]
     return {
@@ -157,7 +157,7 @@ def main() -> None:
         pathlib.Path(arguments.folder).mkdir(parents=True, exist_ok=True)
         print(json.dumps(train(arguments.kind, arguments.folder, arguments.steps)), flush=True)
         return
-    from report import write_report
+    from lib.report import write_report
 
     with tempfile.TemporaryDirectory() as folder:
         figures = stall(folder) | scaling(folder, arguments.rounds, arguments.steps) | resume(folder)

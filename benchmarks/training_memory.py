@@ -1,4 +1,4 @@
-"""The measured rise of memory in a training step beside the estimate of `activation_memory`.
+"""The measured rise of memory in a training step compared with the estimate of `activation_memory`.
 
     python benchmarks/training_memory.py
 
@@ -17,7 +17,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from peak_rise import peak_rise
+from lib.peak_rise import peak_rise
 
 FEW_ROWS, MANY_ROWS = 4, 12
 CASES = {
@@ -53,7 +53,7 @@ def measure_here(name: str, rows: int) -> None:
     from highnoon.training.preflight.activation_memory import activation_bytes
     from highnoon.training.steps.step import TrainStep
 
-    model = hn.HSMN(**{**SHAPE, **CASES[name]})
+    model = hn.LanguageModel(**{**SHAPE, **CASES[name]})
     if name == "checkpointing":
         model.gradient_checkpointing_enable()
     schedule = keras.optimizers.schedules.PolynomialDecay(1e-3, 10)
@@ -84,7 +84,7 @@ def main() -> None:
     if arguments.one:
         measure_here(arguments.one[0], int(arguments.one[1]))
         return
-    from report import write_report
+    from lib.report import write_report
 
     figures: dict[str, float] = {}
     for name in arguments.case or CASES:

@@ -1,4 +1,4 @@
-"""A training step of a dense decoder of ten million parameters, beside the same network elsewhere.
+"""A training step of a dense decoder of ten million parameters, compared with the same network elsewhere.
 
     python benchmarks/training_step.py
 
@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from report import write_report
+from lib.report import write_report
 
 import highnoon as hn
 from highnoon.training.optimizers import AdamW
@@ -34,7 +34,7 @@ Step = Callable[[np.ndarray], float]
 
 
 def highnoon_step(jit_compile: bool | None) -> Step:
-    model = hn.HSMN(
+    model = hn.LanguageModel(
         vocab_size=VOCAB_SIZE,
         embedding_dim=WIDTH,
         num_reasoning_blocks=LAYERS,
@@ -46,7 +46,7 @@ def highnoon_step(jit_compile: bool | None) -> Step:
     optimizer = AdamW(1e-3)
     optimizer.build(model.trainable_variables)
     step = TrainStep(model, optimizer, micro_batch_size=ROWS, jit_compile=jit_compile)
-    places = np.tile(np.arange(LENGTH, dtype="int32"), (ROWS, 1))
+    positions = np.tile(np.arange(LENGTH, dtype="int32"), (ROWS, 1))
 
     def run(ids: np.ndarray) -> float:
         batch = {
@@ -54,7 +54,7 @@ def highnoon_step(jit_compile: bool | None) -> Step:
             "labels": ids[:, 1:],
             "loss_weights": np.ones((ROWS, LENGTH), "float32"),
             "segment_ids": np.ones((ROWS, LENGTH), "int32"),
-            "positions": places,
+            "positions": positions,
         }
         return float(step(batch)["loss"])
 

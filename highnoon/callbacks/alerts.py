@@ -65,6 +65,7 @@ class Alerts(EventCallback):
         own = [rule if isinstance(rule, AlertRule) else parse_rule(rule) for rule in rules]
         self._engine = AlertEngine(_with_actions([*default_rules(), *own], actions), vocab_size)
         self._logger = logging.getLogger("highnoon.alerts")
+        self._off: set[str] = set()
 
     def state_dict(self) -> dict[str, Any]:
         return self._engine.state_dict()
@@ -78,9 +79,12 @@ class Alerts(EventCallback):
             self._engine.observe({"vocab_size": getattr(self.model, "vocab_size", None), **event})
         elif event["event"] == "fault_answered":
             self._engine.observe(event)
+        elif event["event"] == "stage_begin":
+            self._off = set(event.get("alerts_off", ()))
         elif event["event"] in ("log", "evaluation"):
             for alert in self._engine.observe({**event, **event["metrics"]}):
-                self._act(alert, event.get("stage"))
+                if alert.rule not in self._off:
+                    self._act(alert, event.get("stage"))
 
     def _act(self, alert: Alert, stage: str | None) -> None:
         texts = map(printable, (alert.rule, alert.message, alert.advice))

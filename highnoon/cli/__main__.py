@@ -1,6 +1,6 @@
 """`highnoon VERB ...`: parses, calls the verb, turns errors into exit codes.
 
-0 fine, 1 a mistake that the user can mend (one line on stderr), 2 usage, 130 Ctrl-C.
+0 success, 1 a mistake that the user can fix (one line on stderr), 2 usage, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import highnoon
 from highnoon.cli import (
@@ -30,6 +30,7 @@ from highnoon.cli import (
     train,
 )
 from highnoon.cli.error_line import abort_line, error_line, is_out_of_memory, memory_limit
+from highnoon.cli.recipe_words import take_recipe_words
 from highnoon.cli.supervised import can_supervise, run_supervised
 from highnoon.files.nearest_name import nearest_name
 from highnoon.files.printable import printable
@@ -52,18 +53,18 @@ VERBS = {
 
 EPILOG = """\
 start here:
-  highnoon doctor                     is everything in place?
+  highnoon doctor                     is everything installed?
   highnoon demo                       train a small model on text that Python ships, in minutes
   highnoon train --data my_texts/     train on your own text
-  highnoon VERB --help                what a verb takes
+  highnoon VERB --help                the options of a verb
 """
 
-# What the package raises for a mistake that a user can mend; anything else is a defect and shows where.
+# What the package raises for a mistake that a user can fix; anything else is a defect and shows a traceback.
 USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Takes no abbreviated options: a misspelt one is an error that names the nearest."""
+    """A parser without abbreviations: a misspelled option is an error that names the nearest one."""
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs, allow_abbrev=False)  # type: ignore[arg-type]
@@ -103,9 +104,22 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parses; what the verb's parser does not know is a usage error, unless it is a dotted field."""
-    arguments, leftover = build_parser().parse_known_args(argv)
+    """Parses the command line; an option that the verb does not have is an error, unless it is dotted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    recipe: str | None = None
+    overrides: list[str] = []
+    parser = build_parser()
+    if words and getattr(VERBS.get(words[0]), "TAKES_FIELDS", False):
+        verb_parser = _parser_of(parser, words[0])
+        left, recipe, overrides = take_recipe_words(words[1:], verb_parser)
+        words = [words[0], *left]
+    arguments, leftover = parser.parse_known_args(words)
     takes_fields = getattr(VERBS[arguments.verb], "TAKES_FIELDS", False)
+    if recipe is not None and arguments.config is not None:
+        arguments.verb_parser.error(f"the recipe is given twice: {recipe} and --config {arguments.config}")
+    if takes_fields:
+        arguments.config = recipe if recipe is not None else arguments.config
+        arguments.overrides = overrides
     if leftover and not (takes_fields and "." in leftover[0]):
         known = [option for action in arguments.verb_parser._actions for option in action.option_strings]
         near = nearest_name(leftover[0].split("=")[0], known)
@@ -113,6 +127,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         arguments.verb_parser.error(f"unrecognized arguments: {' '.join(leftover)}{hint}")
     arguments.leftover = leftover
     return arguments
+
+
+def _parser_of(parser: argparse.ArgumentParser, verb: str) -> argparse.ArgumentParser:
+    subparsers = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return cast(argparse.ArgumentParser, subparsers.choices[verb])
 
 
 def _quieten() -> None:
@@ -134,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb and returns its exit code.
 
     Under a memory limit a command of the shell runs in a process of its own: native code that gets no memory
-    ends its process, and no Python is left in it to say why.
+    ends its process, so that no Python code in it can report why.
     """
     if argv is None and can_supervise() and memory_limit() is not None:
         return run_supervised(lambda: _main(argv), abort_line)
@@ -165,7 +184,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _answer_broken_pipe(error: BrokenPipeError, arguments: argparse.Namespace) -> int:
-    """Ends without a word where nobody reads the output any more, as in `highnoon models | head -1`."""
+    """Ends silently when nobody reads the output any more, as in `highnoon models | head -1`."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

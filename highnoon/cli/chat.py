@@ -1,10 +1,10 @@
-"""Talks with a trained model, line by line; Ctrl-D ends, an empty line is passed over.
+"""Talks with a trained model, line by line; Ctrl-D ends, an empty line is skipped.
 
   highnoon chat --model highnoon-demo/model --temperature 0.7
 
 The conversation is written in the chat template that the model was trained with, which its tokenizer carries.
 A model that was never trained on conversations has none and continues lines of `User:` and `Assistant:`. The
-format is printed first. Where a conversation outgrows what the model can see, its oldest lines are left out.
+format is printed first. When a conversation exceeds what the model reads, its oldest lines are dropped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ DEFAULT_ANSWER_TOKENS = 128
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_model_option(parser)
-    parser.add_argument("--system-prompt", metavar="TEXT", help="what the conversation opens with")
+    parser.add_argument(
+        "--system-prompt", metavar="TEXT", help="system message at the start of the conversation"
+    )
     add_sampling_options(parser)
 
 

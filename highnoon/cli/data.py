@@ -1,4 +1,4 @@
-"""Prepares text once, and shows what it holds.
+"""Tokenizes text once, and shows what it contains.
 
   highnoon data prepare my_texts/ --output prepared/ --vocab-size 8192
   highnoon data inspect prepared/ --documents 3
@@ -19,7 +19,7 @@ from highnoon.cli import data_contamination, data_prepare, data_replay
 from highnoon.cli.data_reading import add_reading_options, given_reading_options, open_with_options
 from highnoon.config import require_count, require_path
 
-SUMMARY = "tokenise text into a folder, and look at what is there"
+SUMMARY = "tokenize text into a folder, and inspect it"
 
 ACTIONS: dict[str, Any] = {
     "prepare": data_prepare,
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="documents to show, with text that is not supervised in brackets (default: %(default)s)",
     )
     stats = actions.add_parser("stats", help="count documents, bytes, tokens, domains and duplicates")
-    stats.add_argument("source", metavar="DIR|SOURCE", help="a prepared folder, or what `prepare` takes")
+    stats.add_argument("source", metavar="DIR|SOURCE", help="a prepared folder, or a source as for `prepare`")
     stats.add_argument("--json", action="store_true", help="print JSON")
     add_reading_options(stats)
     for name, action in ACTIONS.items():
@@ -75,7 +75,7 @@ def run_inspect(arguments: argparse.Namespace) -> None:
         "key": manifest["key"],
         "format": manifest["version"],
         "tokenizer": manifest["tokenizer"],
-        "documents": f"{len(store):,}, of them {held_out:,} held out ({store.validation_split:.0%} asked)",
+        "documents": f"{len(store):,}, {held_out:,} held out ({store.validation_split:.0%} requested)",
         "tokens": f"{int(store.offsets[-1]):,} of {manifest['token_type']}",
         "domains": ", ".join(store.domain_names),
         "size": f"{sum(manifest['sizes'].values()) / 1e6:,.1f} MB",
@@ -116,7 +116,7 @@ def run_stats(arguments: argparse.Namespace) -> None:
     if is_prepared(arguments.source):
         if given := list(given_reading_options(arguments)):
             raise ValueError(
-                f"{arguments.source} is prepared already, and --{given[0].replace('_', '-')} is "
+                f"{arguments.source} is already prepared, and --{given[0].replace('_', '-')} is "
                 f"for reading text; leave it out"
             )
         store = TokenStore.open(arguments.source)

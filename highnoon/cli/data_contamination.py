@@ -1,8 +1,8 @@
-"""Finds benchmark examples and held-out documents in training text.
+"""Searches training text for benchmark examples and held-out documents.
 
   highnoon data contamination my_texts/ --against gsm8k_test.jsonl humaneval.jsonl
 
-Two texts overlap if they have 13 consecutive words in common. The exit code is 1 if an overlap is found.
+Two texts overlap if they have 13 consecutive words in common. The exit code is 1 if any overlap was found.
 """
 
 from __future__ import annotations
@@ -12,23 +12,21 @@ import json
 
 from highnoon.config import MAX_SIZE, require_count, require_number
 
-SUMMARY = "find benchmark examples in training text"
+SUMMARY = "search training text for benchmarks"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("train", metavar="DATA", help="training data: a path or dataset name")
     parser.add_argument(
-        "--against", nargs="+", default=(), metavar="FILE", help="benchmarks, one example per record"
+        "--against", nargs="+", default=(), metavar="FILE", help="benchmarks, one example a record"
     )
-    parser.add_argument(
-        "--words", type=int, default=13, metavar="N", help="words of an overlap (default: 13)"
-    )
+    parser.add_argument("--words", type=int, default=13, metavar="N", help="consecutive words (default: 13)")
     parser.add_argument(
         "--validation-split",
         type=float,
         default=0.1,
         metavar="S",
-        help="fraction that is held out and searched for too; 0 for none (default: 0.1)",
+        help="fraction of documents that is held out and searched for too (default: 0.1)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -3,9 +3,8 @@
   highnoon data prepare my_texts/ --output prepared/ --vocab-size 8192
   highnoon data prepare records.jsonl --output prepared/ --template '{title}: {body}' --skip-bad
 
-Run the same command again to resume a preparation that was stopped or killed. Several sources become one
-store each, in subfolders of --output with their names, all with one tokenizer, so that a run can mix them by
-weight.
+A preparation that was stopped or killed is resumed by the same command. Each of several sources becomes one
+store, in a folder of its name below --output, all with one tokenizer, so that a run can mix them by weight.
 """
 
 from __future__ import annotations
@@ -32,7 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="files, folders, globs, dataset names")
     parser.add_argument("--output", required=True, metavar="DIR", help="new folder, or one to resume")
     tokenizer = parser.add_mutually_exclusive_group()
-    tokenizer.add_argument("--tokenizer", metavar="PATH", help="tokenizer.json, or a folder with one")
+    tokenizer.add_argument(
+        "--tokenizer", metavar="PATH", help="tokenizer.json, or a folder that contains one"
+    )
     tokenizer.add_argument(
         "--vocab-size",
         type=int,
@@ -40,7 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="train a tokenizer of N ids on the sources (default: %(default)s)",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes; by default one per core")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="number of processes; by default one for each core"
+    )
     parser.add_argument(
         "--validation-split",
         type=float,
@@ -48,7 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="fraction of documents to hold out (default: %(default)s)",
     )
-    parser.add_argument("--no-check-ids", action="store_true", help="allow duplicate record ids")
+    parser.add_argument(
+        "--no-check-ids", action="store_true", help="accept several records with the same `id`"
+    )
     parser.add_argument("--clean", metavar="FILE", help="YAML list of cleaning steps; the report is printed")
     add_reading_options(parser)
 
@@ -69,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
         for folder in folders:
             _prepare_next(unreported, tokenizer, folder, arguments)
     except DataError:
-        # If the steps drop all documents, the report says why.
+        # If the cleaning steps drop everything, their report says why.
         for source in unreported:
             _report_cleaning(source, is_whole=False)
         raise
@@ -79,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _require_sound(arguments: argparse.Namespace, folders: Sequence[pathlib.Path]) -> None:
-    """Checks, before the tokenizer is trained, what the preparation would reject later."""
+    """Makes the checks of the preparation before the tokenizer is trained."""
     from highnoon.data.preparation.prepare import require_free
     from highnoon.data.preparation.tokenize import require_workers
     from highnoon.data.tokens.splitting import split_threshold
@@ -115,7 +120,7 @@ def _prepare_next(
 
 
 def _report_cleaning(source: DocumentSource, is_whole: bool = True) -> None:
-    """Prints the report of a cleaned source; where the work is not whole, only one that is there already."""
+    """Prints the report of a cleaned source; of unfinished work, only a report that exists already."""
     from highnoon.data.cleaning import CleanedSource, print_report
 
     if isinstance(source, CleanedSource) and (is_whole or source.is_read):
@@ -132,8 +137,8 @@ def _cleaned(sources: Sequence[DocumentSource], file: str) -> list[DocumentSourc
         raise ValueError(f"{file} is not a YAML list of cleaning steps: {error}; fix it") from None
     if not entries:
         raise ValueError(
-            f"{file} has no cleaning steps; write a list, as in `- step: exact_duplicates`, or leave out "
-            f"--clean"
+            f"{file} has no cleaning steps; write a list, as in `- step: exact_duplicates`, "
+            f"or leave out --clean"
         )
     steps = from_config(entries)
     return [CleanedSource(source, steps) for source in sources]
@@ -143,7 +148,7 @@ def store_folders(output: pathlib.Path, names: list[str]) -> list[pathlib.Path]:
     """Returns the folder of each store: `output` for one source, subfolders with their names for several.
 
     Raises:
-        ValueError: If two sources would have the same folder.
+        ValueError: two sources would be written to one folder.
     """
     if len(names) == 1:
         return [output]

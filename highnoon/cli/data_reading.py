@@ -1,4 +1,4 @@
-"""The options of `highnoon data` for reading text and records."""
+"""The options of `highnoon data` that say how text and records are read."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ MAX_TEMPLATE_BYTES = 2**20
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--text-field", metavar="FIELD", help="the field of a record that has its text")
-    parser.add_argument("--template", metavar="TEXT", help="text with field names of a record in braces")
+    parser.add_argument("--text-field", metavar="FIELD", help="the field of a record that contains its text")
+    parser.add_argument("--template", metavar="TEXT", help="text with fields of a record in braces")
     parser.add_argument("--learned-fields", metavar="A,B", help="fields of --template that are supervised")
-    parser.add_argument(
-        "--kind", metavar="KIND", help="kind of the records: text, chat, instruction, preference"
-    )
+    parser.add_argument("--kind", metavar="KIND", help="kind of records: text, chat, instruction, preference")
     parser.add_argument("--chat-template", metavar="FILE", help="Jinja template of conversations")
-    parser.add_argument("--max-line-bytes", type=int, metavar="N", help="maximum size of a line")
-    parser.add_argument("--skip-bad", action="store_true", help="skip and count bad records")
+    parser.add_argument("--max-line-bytes", type=int, metavar="N", help="longest line that is read")
     parser.add_argument(
-        "--split", metavar="HOW", help="how to split text files: auto, file, line, blank-line"
+        "--skip-bad", action="store_true", help="skip records that cannot be read, and count them"
     )
-    parser.add_argument("--domains", metavar="A,B", help="read only these domains")
+    parser.add_argument(
+        "--split", metavar="HOW", help="how text files are split: auto, file, line, blank-line"
+    )
+    parser.add_argument("--domains", metavar="A,B", help="read these domains only")
 
 
 def listed(names: str) -> list[str]:
@@ -53,7 +53,7 @@ def given_reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def open_with_options(name: str, arguments: argparse.Namespace) -> DocumentSource:
-    """Opens a source with the reading options.
+    """Opens a source with the options of reading.
 
     Raises:
         ConfigError: If --domains or --learned-fields has no name.

@@ -1,10 +1,10 @@
-"""Shows the very rows that a step of a run was trained on.
+"""Shows the rows that a step of a run was trained on.
 
   highnoon data replay runs/first --step 1200
   highnoon data replay runs/first --step 1200 --rows 2 --json
 
-A row is shown piece by piece: the dataset and the domain of the document, the text, and below it what of the
-text was learnt where that is not all of it.
+A row is shown piece by piece: the dataset and the domain of the document, its text, and below it the
+supervised part of the text, unless that is all of it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ SUMMARY = "show the rows of a step of a run"
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="a run's output folder, or a checkpoint of it")
     parser.add_argument("--step", type=int, required=True, metavar="N", help="optimizer step, from 1")
-    parser.add_argument("--rows", type=int, metavar="K", help="show the first K rows alone")
-    parser.add_argument("--data_dir", "--data-dir", metavar="DIR", help="where the data lies now")
+    parser.add_argument("--rows", type=int, metavar="K", help="show only the first K rows")
+    parser.add_argument("--data_dir", "--data-dir", metavar="DIR", help="folder of the data, if it was moved")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -42,8 +42,10 @@ def run(arguments: argparse.Namespace) -> None:
     shown = Replay(arguments.run_folder, arguments.data_dir).step(arguments.step)
     rows = shown.rows[: arguments.rows]
     if arguments.json:
-        place = {key: getattr(shown, key) for key in ("step", "stage", "epoch", "step_in_epoch")}
-        print(json.dumps(place | {"rows": [[dataclasses.asdict(p) for p in row] for row in rows]}, indent=1))
+        position = {key: getattr(shown, key) for key in ("step", "stage", "epoch", "step_in_epoch")}
+        print(
+            json.dumps(position | {"rows": [[dataclasses.asdict(p) for p in row] for row in rows]}, indent=1)
+        )
         return
     print_step(shown, rows)
 
@@ -51,8 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
 def print_step(shown: ReplayedStep, rows: list[list[ReplayedPiece]]) -> None:
     supervised = int((shown.batch["loss_weights"] > 0).sum())
     print(
-        f"step {shown.step}: stage `{shown.stage}`, epoch {shown.epoch + 1}, step {shown.step_in_epoch + 1} "
-        f"of it; {len(shown.rows)} rows of {shown.batch['token_ids'].shape[1]} tokens, {supervised:,} learnt"
+        f"step {shown.step}: stage `{shown.stage}`, epoch {shown.epoch + 1}, step {shown.step_in_epoch + 1}; "
+        f"{len(shown.rows)} rows of {shown.batch['token_ids'].shape[1]} tokens, {supervised:,} supervised"
     )
     for number, row in enumerate(rows, start=1):
         print(f"\n--- row {number} of {len(shown.rows)}")
@@ -60,4 +62,4 @@ def print_step(shown: ReplayedStep, rows: list[list[ReplayedPiece]]) -> None:
             origin = "/".join(word for word in (piece.dataset, piece.domain) if word)
             print(f"[{origin}, document {piece.document}, {piece.num_tokens} tokens]\n{piece.text}")
             if piece.num_learned < piece.num_tokens - 1:
-                print(f"  learnt ({piece.num_learned} tokens): {piece.learned!r}")
+                print(f"  supervised ({piece.num_learned} tokens): {piece.learned!r}")

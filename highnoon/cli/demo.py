@@ -1,8 +1,8 @@
-"""Trains a small mixture-of-experts model on text that every Python has, tries it, and says what is next.
+"""Trains a small mixture-of-experts model on text that every Python has, tries it, and prints the next steps.
 
-The text is the documentation and the source of this Python's own standard library, read where it lies;
-nothing is downloaded. The model passes three stages (documentation, source, both), is saved, measured on
-documents that it has not seen beside `gzip -9` on the same bytes, and continues a prompt.
+The text is the documentation and the source of this Python's own standard library, read in place;
+nothing is downloaded. The model is trained in three stages (documentation, source, both), saved, compared on
+held-out documents with `gzip -9` on the same bytes, and continues a prompt.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from highnoon.cli.evaluate import measure, open_rows, print_figures
 from highnoon.cli.quiet_start import load_tensorflow
-from highnoon.cli.run_checks import require_writable
 from highnoon.cli.train import print_next_commands
 from highnoon.config import (
     Config,
@@ -26,6 +25,7 @@ from highnoon.config import (
     require_path,
 )
 from highnoon.files.folder_lock import folder_lock
+from highnoon.training.recipes.check_recipe import require_writable
 
 if TYPE_CHECKING:
     from highnoon.models import LanguageModel
@@ -41,11 +41,11 @@ class DemoSettings:
 
     Args:
         model: The model.
-        training: How it is trained. A small share is held out, since each stage's end evaluates all of it.
-        stages: Name, datasets and share of the steps of each stage; the last one's datasets are all.
-        calibration_steps: Steps of a throw-away model, to learn how many fit into the time.
-        prompts: What the trained model continues.
-        prompt_tokens: In how many tokens.
+        training: How it is trained. A small fraction is held out, since each stage's end evaluates all of it.
+        stages: Name, datasets and fraction of the steps of each stage; the last has all datasets.
+        calibration_steps: Steps of a temporary model that measures how many fit into the time.
+        prompts: Prompts that the trained model continues.
+        prompt_tokens: New tokens of each.
     """
 
     model: ModelConfig = ModelConfig(
@@ -84,7 +84,12 @@ class DemoSettings:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--output", default="highnoon-demo", metavar="DIR", help="where it all goes (default highnoon-demo)")
+    add(
+        "--output",
+        default="highnoon-demo",
+        metavar="DIR",
+        help="folder for all results (default highnoon-demo)",
+    )
     add("--minutes", type=float, default=3.75, metavar="M", help="time for the training steps (default 3.75)")
     add("--seed", type=int, default=42, metavar="N", help="seed of weights and order (default 42)")
 
@@ -108,7 +113,7 @@ def run_demo(settings: DemoSettings, output: pathlib.Path, minutes: float, seed:
     trainer = make_trainer(settings, model, tokenizer, num_steps, seed)
     shape = settings.model
     print(
-        f"model: {model.count_params():,} parameters; a token passes {shape.num_experts_per_tok} of "
+        f"model: {model.count_params():,} parameters; each token uses {shape.num_experts_per_tok} of "
         f"{shape.num_moe_experts} experts in each of {shape.num_reasoning_blocks} layers\n"
     )
     trainer.train(
@@ -143,17 +148,17 @@ def make_model(settings: DemoSettings, seed: int) -> LanguageModel:
 def make_trainer(
     settings: DemoSettings, model: LanguageModel, tokenizer: Any, num_steps: int, seed: int
 ) -> Trainer:
-    """Returns a trainer whose stages share `num_steps` steps."""
+    """Returns a trainer whose stages have `num_steps` steps in all."""
     import highnoon as hn
 
     trainer = hn.Trainer(model, tokenizer=tokenizer, seed=seed)
-    for name, datasets, share in settings.stages:
-        trainer.add_curriculum_stage(name, datasets=list(datasets), steps=max(1, round(share * num_steps)))
+    for name, datasets, fraction in settings.stages:
+        trainer.add_curriculum_stage(name, datasets=list(datasets), steps=max(1, round(fraction * num_steps)))
     return trainer
 
 
 def calibrate(settings: DemoSettings, minutes: float, seed: int) -> tuple[Any, int]:
-    """Trains the tokenizer, and a throw-away model for a few steps to see how fast this machine is.
+    """Trains the tokenizer, and a temporary model for a few steps to measure the speed of this machine.
 
     Returns:
         The tokenizer, and the number of optimizer steps that fit into `minutes`.
@@ -170,7 +175,7 @@ def calibrate(settings: DemoSettings, minutes: float, seed: int) -> tuple[Any, i
     )
     speeds: list[float] = []
 
-    def note_speed(event: dict[str, Any]) -> None:
+    def record_speed(event: dict[str, Any]) -> None:
         if event["event"] == "log":
             speeds.append(event["metrics"]["train/tokens_per_second"])
 
@@ -178,7 +183,7 @@ def calibrate(settings: DemoSettings, minutes: float, seed: int) -> tuple[Any, i
         save_checkpoints=False,
         log_dir=None,
         verbose=False,
-        callbacks=[note_speed],
+        callbacks=[record_speed],
         log_interval=max(1, settings.calibration_steps // 2),
     )
     tokens_per_step = trainer.rows_per_step * settings.training.max_seq_length

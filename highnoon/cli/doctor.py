@@ -1,6 +1,6 @@
-"""Says what is installed, which devices TensorFlow sees, and how to mend what is missing.
+"""Reports what is installed, which devices TensorFlow sees, and how to fix what is missing.
 
-Exits with 1 when something that HighNoon needs is missing or broken.
+Exits with 1 if something that HighNoon needs is missing or broken.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def examine() -> Iterator[Finding]:
-    """Yields every finding, the cheap ones first."""
+    """Yields every finding, the fast ones first."""
     yield from examine_system()
     yield from examine_requirements(_requirements())
     yield from examine_tensorflow()
@@ -182,8 +182,8 @@ def examine_tensorflow() -> Iterator[Finding]:
 
 
 def examine_cache(folder: pathlib.Path) -> Finding:
-    """Says where tokenised data goes and whether there is leave and room to write it."""
-    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    """Reports the folder of tokenized data, whether it can be written, and its free space."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     is_writable = os.access(existing, os.W_OK)
     room = _gib(shutil.disk_usage(existing).free)
     return Finding(
@@ -246,7 +246,7 @@ def _print(findings: list[Finding]) -> None:
         mark = "ok" if finding.is_ok else ("MISSING" if finding.is_needed else "-")
         print(f"  {mark:8}{finding.name:22}{finding.value}")
         if finding.remedy:
-            print(f"  {'':8}{'':22}mend: {finding.remedy}")
+            print(f"  {'':8}{'':22}fix: {finding.remedy}")
     broken = [finding.name for finding in findings if finding.is_needed and not finding.is_ok]
     print()
-    print(f"Not ready: mend {', '.join(broken)}." if broken else "Ready. Try: highnoon demo")
+    print(f"Not ready: fix {', '.join(broken)}." if broken else "Ready. Try: highnoon demo")

@@ -30,23 +30,23 @@ _MEMORY_REMEDY = (
     "`max_seq_length`"
 )
 _NEAR = 0.5
-"""Fraction of a memory limit beyond which an error is put down to it: a failed request may be large."""
+"""Fraction of a memory limit beyond which an error is attributed to it: a failed request may be large."""
 _FULL = 2**20
-"""Free bytes below which a disk may be the full one."""
+"""A disk with fewer free bytes may be the full one."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory, or a limit of it, ended what was done.
+    """Whether a lack of memory, or a limit of it, caused an error.
 
     Native code that gets no memory fails in many ways: under a limit that the process has nearly reached,
-    each error may come of it.
+    any error may be caused by it.
     """
     if isinstance(error, MemoryError):
         return True
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return True
     tensorflow = sys.modules.get("tensorflow")
-    # An import that a limit has stopped may leave a package without its parts.
+    # An import that a limit stopped may leave a package incomplete.
     errors = getattr(tensorflow, "errors", None)
     if errors is not None and isinstance(error, errors.ResourceExhaustedError):
         return True
@@ -54,7 +54,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def abort_line(name: str) -> str:
-    """Returns a line on a process that a signal ended under a memory limit."""
+    """Returns a line about a process that a signal ended under a memory limit."""
     return f"out of memory{_bound()}, most likely: the process was ended by {name}; {_MEMORY_REMEDY}"
 
 
@@ -87,7 +87,7 @@ def error_line(error: BaseException, arguments: argparse.Namespace) -> str:
 
     Args:
         error: The error; its notes follow it.
-        arguments: The command's arguments, whose paths are looked at where a full disk names none.
+        arguments: The command's arguments, whose paths are checked if a full disk is not named.
     """
     parts = [_message(error, arguments), *getattr(error, "__notes__", ())]
     line = printable(" ".join("; ".join(parts).split()))
@@ -115,7 +115,7 @@ def _os_message(error: OSError, arguments: argparse.Namespace) -> str:
         if error.filename is not None and "free" not in reason:
             reason += f" ({free_bytes(error.filename) or 0:,} bytes are free)"
     remedy = _MEMORY_REMEDY if number == errno.ENOMEM else _REMEDIES.get(number)
-    # An error that knows better what to do says so itself.
+    # An error with a `;` has a remedy of its own.
     return f"{where}{reason}" + (f"; {remedy}" if remedy and ";" not in reason else "")
 
 
@@ -126,14 +126,14 @@ def _path(name: object) -> str:
 
 
 def full_folders(arguments: argparse.Namespace) -> list[str]:
-    """Returns the folders that a command may write to whose disk has hardly any room left."""
+    """Returns the folders that a command may write to whose disk is almost full."""
     given = [value for value in vars(arguments).values() if isinstance(value, str) and value]
     cache = os.environ.get("HIGHNOON_CACHE") or os.path.expanduser("~/.cache/highnoon")
     found = []
-    for place in (*given, cache, tempfile.gettempdir(), os.getcwd()):
-        if "\0" in place or place in found:
+    for path in (*given, cache, tempfile.gettempdir(), os.getcwd()):
+        if "\0" in path or path in found:
             continue
-        free = free_bytes(place)
+        free = free_bytes(path)
         if free is not None and free < _FULL:
-            found.append(place)
+            found.append(path)
     return found

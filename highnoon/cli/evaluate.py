@@ -1,10 +1,10 @@
-"""Measures a trained model on text: loss, perplexity, and bits per byte beside `gzip -9` on the same bytes.
+"""Measures a trained model on text: loss, perplexity, and bits per byte, compared with `gzip -9`.
 
   highnoon evaluate --model highnoon-demo/model --data my_texts/
   highnoon evaluate --model highnoon-demo/model --data stdlib:docs --held-out --json
 
-Text that the model was trained on flatters it: `--held-out` takes only the documents that a training on the
-same data leaves out.
+Figures on training text are too good: `--held-out` uses only the documents that a training on the same data
+holds out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from highnoon.data import PackedRows
     from highnoon.models import LanguageModel
 
-SUMMARY = "loss, perplexity and bits per byte on text of yours"
+SUMMARY = "loss, perplexity and bits per byte on your text"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", required=True, nargs="+", metavar="PATH", help="files, folders, globs or dataset names"
     )
-    parser.add_argument("--held-out", action="store_true", help="only the documents that training leaves out")
+    parser.add_argument("--held-out", action="store_true", help="only the documents that training holds out")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="rows at once (default 8)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -65,7 +65,7 @@ def print_figures(figures: dict[str, Any]) -> None:
 
 
 def open_rows(model: LanguageModel, data: list[str], is_held_out: bool) -> PackedRows:
-    """Packs the whole data, or the side of the split that training leaves out."""
+    """Packs all documents, or those that training holds out."""
     from highnoon.data import PackedRows, open_source, tokenize
 
     validation_split = 0.0

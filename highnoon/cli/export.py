@@ -1,9 +1,9 @@
-"""Writes a trained model as a folder that another library loads.
+"""Exports a trained model to a folder that another library loads.
 
   highnoon export --model highnoon-demo/model --format hf --output my-model-hf
 
-`hf` is for `transformers.AutoModelForCausalLM.from_pretrained`; docs/guides/weights.md says which patterns
-have a family there.
+`hf` is for `transformers.AutoModelForCausalLM.from_pretrained`; docs/guides/weights.md lists the patterns
+that can be exported.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""Says what lies in a checkpoint, in a directory of them, or in a saved model; and how two of them differ.
+"""Shows the content of a checkpoint, a directory of checkpoints or a saved model; or how two of them differ.
 
   highnoon inspect my-run/checkpoints
   highnoon inspect my-run/checkpoints/best
   highnoon inspect my-run/checkpoints/latest my-run/checkpoints/best
   highnoon inspect my-run/model --json
 
-Every file is compared with the hashes in its checkpoint's manifest: a damaged folder is shown with what is
-wrong. Of two paths each means one folder; a directory of checkpoints means its highest step. Files are only
-read.
+Every file is compared with the hashes in its checkpoint's manifest: a damaged folder is shown with the
+damage. With two paths, a directory of checkpoints stands for its highest step. Files are only read.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from highnoon.training.checkpoints.checkpoint_differences import ArrayDifferences, CheckpointDifferences
     from highnoon.training.checkpoints.inspection import ArrayTotals, CheckpointFacts
 
-SUMMARY = "say what a checkpoint holds, or how two of them differ"
+SUMMARY = "show a checkpoint, or how two of them differ"
 _PLAIN_WIDTH = 110
 
 
@@ -38,7 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="checkpoint, directory of checkpoints, its latest, best, final or interrupted, or saved model",
     )
     parser.add_argument("other", metavar="OTHER", nargs="?", help="compare PATH with this one")
-    parser.add_argument("--json", action="store_true", help="print JSON: an object, of a directory a list")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON: an object, or a list for a directory"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -90,7 +91,7 @@ def _directory_table(facts: list[CheckpointFacts]) -> Table:
             _decimal(fact.val_loss),
             ", ".join(fact.roles),
             fact.run_id or "-",
-            f"damaged: {fact.damage}" if fact.damage else "whole",
+            f"damaged: {fact.damage}" if fact.damage else "complete",
         )
     return table
 
@@ -104,13 +105,13 @@ def _facts_table(fact: CheckpointFacts) -> Table:
         rate += f", times {factor:g} after faults"
     rows = {
         "folder": fact.folder,
-        "state": f"damaged: {fact.damage}" if fact.damage else "whole",
+        "state": f"damaged: {fact.damage}" if fact.damage else "complete",
         "roles": ", ".join(fact.roles),
         "run": fact.run_id,
         "step": None if fact.step is None else f"{fact.step:,} of {_count(fact.total_steps)}",
         "stage": _stage(fact) if fact.stage_number else None,
-        "place in the stage": _place(fact),
-        "tokens in whole epochs": None if fact.tokens_seen is None else f"{fact.tokens_seen:,.0f}",
+        "position in the stage": _position(fact),
+        "tokens in complete epochs": None if fact.tokens_seen is None else f"{fact.tokens_seen:,.0f}",
         "weights": _size(fact.weights),
         "optimizer": fact.optimizer,
         "slots": _size(fact.slots),
@@ -139,7 +140,7 @@ def _print_differences(differences: CheckpointDifferences, console: Console) -> 
     for arrays in differences.arrays:
         console.print(f"\n{arrays.group}: {_summary(arrays)}")
         if arrays.largest:
-            table = _table("moved farthest", "relative change")
+            table = _table("changed most", "relative change")
             for change in arrays.largest:
                 norm = change.relative_norm
                 table.add_row(change.name, "from zeros, or not finite" if norm is None else f"{norm:.3g}")
@@ -183,7 +184,7 @@ def _epoch(fact: CheckpointFacts) -> str:
     return f"{fact.epoch}" if fact.num_epochs is None else f"{fact.epoch} of {fact.num_epochs}"
 
 
-def _place(fact: CheckpointFacts) -> str | None:
+def _position(fact: CheckpointFacts) -> str | None:
     if fact.epoch is None:
         return None
     return (

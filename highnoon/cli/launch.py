@@ -1,14 +1,14 @@
-"""Starts several workers of one command, gathers what they print, and ends all when one fails.
+"""Starts several workers of one command, prints their output, and stops all when one fails.
 
-  highnoon launch --workers 2 -- train --config run.yaml
+  highnoon launch --workers 2 -- train recipe.yaml
   highnoon launch --workers 4 --log-dir logs -- my_program.py --steps 100
-  highnoon launch --hosts hosts.txt -- train --config run.yaml
+  highnoon launch --hosts hosts.txt -- train recipe.yaml
 
 `train ...` (or another verb) after `--` is this package's; `x.py ...` is a program for the same Python;
-anything else is run as it stands. Each worker finds its cluster in TF_CONFIG, and its place in RANK,
-WORLD_SIZE and LOCAL_RANK; HIGHNOON_TOKEN is a new secret of this launch, with which the workers know each
-other. Ctrl-C and SIGTERM are passed on to all and waited for. The exit code is that of
-the first worker that failed, 75 where workers only lost each other.
+any other command is run unchanged. Each worker finds its cluster in TF_CONFIG, and its rank in RANK,
+WORLD_SIZE and LOCAL_RANK; HIGHNOON_TOKEN is a new secret of this launch, with which the workers authenticate
+each other. Ctrl-C and SIGTERM are forwarded to all workers. The exit code is that of the first worker that
+failed, 75 if workers only lost each other.
 """
 
 from __future__ import annotations
@@ -17,9 +17,6 @@ import argparse
 import shlex
 import sys
 
-from highnoon.cli.cluster_check import check_cluster
-from highnoon.cli.launch_plan import MAX_PORT, MAX_WORKERS, LaunchPlan, read_hosts, shell_line, worker_words
-from highnoon.cli.worker_group import WorkerGroup
 from highnoon.config import (
     ConfigError,
     require_count,
@@ -28,6 +25,16 @@ from highnoon.config import (
     require_text,
     shown,
 )
+from highnoon.training.distributed.launching.cluster_check import check_cluster
+from highnoon.training.distributed.launching.launch_plan import (
+    MAX_PORT,
+    MAX_WORKERS,
+    LaunchPlan,
+    read_hosts,
+    shell_line,
+    worker_words,
+)
+from highnoon.training.distributed.launching.worker_group import WorkerGroup
 
 LONGEST_GRACE = 86_400.0
 SUMMARY = "start a command as several workers that train together"
@@ -40,26 +47,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--base-port",
         type=int,
         metavar="P",
-        help="first of the ports to listen at; free ones on this machine, 20000 with --hosts",
+        help="first port to listen at; by default free ports on this machine, 20000 with --hosts",
     )
-    parser.add_argument("--log-dir", metavar="DIR", help="keep the lines of worker R in DIR/worker_R.log too")
+    parser.add_argument(
+        "--log-dir", metavar="DIR", help="also write the output of worker R to DIR/worker_R.log"
+    )
     parser.add_argument(
         "--grace-seconds",
         type=float,
         default=60.0,
         metavar="S",
-        help="from the first failure to the kill of the workers that are left (default: 60)",
+        help="seconds from the first failure until the other workers are killed (default: 60)",
     )
     parser.add_argument(
         "--ssh",
         default="ssh -o BatchMode=yes",
         metavar="COMMAND",
-        help="what runs a line on another host, as `COMMAND HOST LINE` (default: ssh -o BatchMode=yes)",
+        help="runs a line on another host, as `COMMAND HOST LINE` (default: ssh -o BatchMode=yes)",
     )
     parser.add_argument(
-        "--print-commands", action="store_true", help="print what each host has to run, and start nothing"
+        "--print-commands", action="store_true", help="print the command of each host, and start nothing"
     )
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="what to start")
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="the command to start"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -78,15 +89,15 @@ def run(arguments: argparse.Namespace) -> int:
     words = worker_words(arguments.command, list(VERBS))
     plan = make_plan(arguments)
     if arguments.print_commands:
-        for rank, place in enumerate(plan.places):
-            print(f"# worker {rank} on {place.host}\n{shell_line(words, plan.environment(rank))}")
+        for rank, worker in enumerate(plan.workers):
+            print(f"# worker {rank} on {worker.host}\n{shell_line(words, plan.environment(rank))}")
         print(
-            "set HIGHNOON_TOKEN to one secret in the environment of all workers: it keeps others out",
+            "set HIGHNOON_TOKEN to the same secret in the environment of all workers",
             file=sys.stderr,
         )
         return 0
     check_cluster(plan, ssh)
-    commands = [plan.command(rank, words, ssh, arguments.grace_seconds) for rank in range(len(plan.places))]
+    commands = [plan.command(rank, words, ssh, arguments.grace_seconds) for rank in range(len(plan.workers))]
     return WorkerGroup(commands, arguments.log_dir, arguments.grace_seconds).run()
 
 
@@ -106,10 +117,10 @@ def ssh_words(text: str) -> list[str]:
 
 
 def make_plan(arguments: argparse.Namespace) -> LaunchPlan:
-    """Places the workers as the options say.
+    """Assigns the workers to hosts.
 
     Raises:
-        ConfigError: neither --workers nor --hosts, or values that do not fit.
+        ConfigError: neither --workers nor --hosts, or values that do not fit together.
     """
     if arguments.hosts is not None:
         return LaunchPlan.on_hosts(read_hosts(arguments.hosts), arguments.workers, arguments.base_port)

@@ -1,4 +1,4 @@
-"""The options of verbs that use a trained model; what is left out keeps the API's default."""
+"""The options of verbs that use a trained model; an option that is not given keeps the default of the API."""
 
 from __future__ import annotations
 
@@ -17,10 +17,17 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--max-length", type=int, metavar="N", help="most tokens to generate")
-    add("--temperature", type=float, metavar="T", help="0 takes the likeliest token, 1 samples as learnt")
-    add("--top-k", type=int, metavar="K", help="sample among the K likeliest tokens")
-    add("--top-p", type=float, metavar="P", help="sample among the likeliest tokens that hold P together")
-    add("--repetition-penalty", type=float, metavar="R", help="above 1 avoids tokens already seen")
+    add(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="0 takes the most likely token, 1 samples from the model's distribution",
+    )
+    add("--top-k", type=int, metavar="K", help="sample from the K most likely tokens")
+    add(
+        "--top-p", type=float, metavar="P", help="sample from the most likely tokens with total probability P"
+    )
+    add("--repetition-penalty", type=float, metavar="R", help="above 1 makes repeated tokens less likely")
     add("--seed", type=int, metavar="N", help="the same seed gives the same text")
 
 

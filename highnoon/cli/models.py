@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
 
 from highnoon.cli.quiet_start import load_tensorflow
-
-if TYPE_CHECKING:
-    from highnoon.config import ModelConfig
 
 SUMMARY = "list the presets with their size and the memory they need"
 
@@ -45,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _show(name: str) -> None:
     from highnoon.config import get_preset_config
-    from highnoon.models.memory import model_size, part_parameters
+    from highnoon.models.memory import block_parts, model_size, part_parameters
 
     config = get_preset_config(name).model
     size = model_size(name, config)
@@ -54,27 +50,12 @@ def _show(name: str) -> None:
     print(f"{name}: {size.total:,} parameters, {size.active:,} of them for one token\n")
     print(f"{f'embedding  {config.vocab_size:,} x {config.embedding_dim:,}':56}{parts['embedding']:>16,}")
     print(blocks)
-    for part, count in parts["block"]:
-        print(f"    {_described(config, part):52}{count:>16,}")
+    for bound, (text, count) in zip(block_parts(config), parts["block"], strict=True):
+        sizes = bound.part.describe(bound.config)
+        print(f"    {f'{text}  ({sizes})' if sizes else text:52}{count:>16,}")
     head = "the embedding, transposed" if config.tie_embeddings else "of its own"
     print(f"{f'norm, head ({head})':56}{parts['head']:>16,}")
     print(f"\nto run {_gib(size.bytes_to_run)}, to train {_gib(size.bytes_to_train)}, activations on top")
-
-
-def _described(config: ModelConfig, part: str) -> str:
-    heads = f"{config.resolved_num_heads} heads of {config.resolved_head_dim}"
-    details = {
-        "attention": f"{heads}, {config.resolved_num_kv_heads} of keys and values",
-        "sliding_attention": f"{heads}, window {config.resolved_sliding_window}",
-        "latent_attention": f"{heads}, latent {config.resolved_latent_dims[0]}",
-        "mamba": f"inner {config.ssm_inner_dim}, state {config.state_dim or 16}",
-        "mamba2": f"inner {config.ssm_inner_dim}, state {config.state_dim or 64}",
-        "gated_delta_rule": heads,
-        "mlp": f"inner {config.resolved_ffn_dim}",
-        "moe": f"{config.num_experts_per_tok} of {config.num_moe_experts} experts, "
-        f"inner {config.resolved_expert_dim}",
-    }
-    return f"{part}  ({details[part]})"
 
 
 def _gib(count: int) -> str:

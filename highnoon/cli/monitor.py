@@ -1,11 +1,11 @@
-"""Shows a run at another terminal: where it stands, its figures with their curves, and what looks wrong.
+"""Shows a run in another terminal: its progress, its metrics with their curves, and alerts.
 
   highnoon monitor --log-dir my-run/logs
   highnoon monitor --log-dir my-run/logs --once --plot --export metrics.csv
   highnoon monitor --log-dir my-run/logs --rule "train/grad_norm > 50 for 3"
 
-The page is live until the run ends or Ctrl-C; where the output is no terminal it is printed once. Of several
-runs the one last written is shown. The run is only read: start and stop the monitor as you like.
+The page is live until the run ends or Ctrl-C; if the output is not a terminal it is printed once. Of several
+runs the one written last is shown. The monitor only reads: start and stop it at any time.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-dir", default="logs", metavar="DIR", help="folder of a run or of runs (default logs)"
     )
-    parser.add_argument("--once", action="store_true", help="print one page and end")
+    parser.add_argument("--once", action="store_true", help="print one page and exit")
     parser.add_argument(
         "--refresh",
         type=float,
         default=5.0,
         metavar="S",
-        help="seconds between looks at the file (default 5)",
+        help="seconds between updates (default 5)",
     )
     parser.add_argument(
         "--plot",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="write metrics.png beside the metrics file, at the start and at the end (needs highnoon[plots])",
+        help="write metrics.png next to the metrics file, at the start and the end (needs highnoon[plots])",
     )
     parser.add_argument(
         "--export",
@@ -58,7 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="RULE",
         help='one more alert rule, such as "train/loss > 4 for 3"; may be given again',
     )
-    parser.add_argument("--ascii", action="store_true", help="draw with ASCII characters alone")
+    parser.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -137,7 +137,7 @@ def _print_page(view: RunView, note: str, arguments: argparse.Namespace, console
 
 
 def _page(view: RunView, note: str, arguments: argparse.Namespace, console: Console) -> RenderableType:
-    """Returns the page for a terminal; in ASCII without colours, but whatever the names in it."""
+    """Returns the page for a terminal; in ASCII without colors."""
     from rich.text import Text
 
     from highnoon.monitoring.views.run_page import page_text, run_page

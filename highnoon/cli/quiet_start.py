@@ -1,4 +1,4 @@
-"""Loading TensorFlow without the lines that its C++ side prints before any log level holds."""
+"""Loads TensorFlow without the lines that its C++ side prints before a log level applies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow; what it writes to standard error is shown only where the import fails."""
+    """Imports TensorFlow; its output to standard error is shown only if the import fails."""
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3":
         return
     with standard_error_set_aside():
@@ -19,7 +19,7 @@ def load_tensorflow() -> None:
 
 @contextlib.contextmanager
 def standard_error_set_aside() -> Iterator[None]:
-    """Keeps back what the process writes to standard error, C++ included; shows it if an exception leaves."""
+    """Withholds the output of the process to standard error, C++ included; prints it on an exception."""
     sys.stderr.flush()
     shown = os.dup(2)
     with tempfile.TemporaryFile() as kept:

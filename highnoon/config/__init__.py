@@ -10,6 +10,7 @@ from __future__ import annotations
 from highnoon.config.config import Config, override
 from highnoon.config.config_error import ConfigError
 from highnoon.config.defaults import Default, default, is_given
+from highnoon.config.expert_ranges import require_expert_choice
 from highnoon.config.keys import ALIASES, canonical_keys, resolve_keys
 from highnoon.config.model_config import (
     AUX_LOSS_WEIGHT,
@@ -70,6 +71,7 @@ __all__ = [
     "read_yaml",
     "require_choice",
     "require_count",
+    "require_expert_choice",
     "require_flag",
     "require_number",
     "require_path",

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+from highnoon.config.expert_ranges import require_expert_choice
 from highnoon.config.fields import check_fields, setting, size
 from highnoon.config.keys import with_aliases
 from highnoon.config.ranges import MAX_SIZE, require
@@ -124,31 +125,14 @@ class ModelConfig:
             f"`sliding_window` must be at most max_seq_length={self.max_seq_length}; "
             f"received {self.sliding_window}",
         )
-        self._check_experts()
+        require_expert_choice(
+            self.num_moe_experts,
+            self.num_experts_per_tok,
+            self.num_expert_groups,
+            self.num_groups_per_tok,
+            name="num_moe_experts",
+        )
         self._check_heads()
-
-    def _check_experts(self) -> None:
-        require(
-            self.num_experts_per_tok <= self.num_moe_experts,
-            f"`num_experts_per_tok` must be between 1 and num_moe_experts={self.num_moe_experts}; "
-            f"received {self.num_experts_per_tok}",
-        )
-        require(
-            self.num_moe_experts % self.num_expert_groups == 0,
-            f"`num_expert_groups` must divide num_moe_experts={self.num_moe_experts}; "
-            f"received {self.num_expert_groups}",
-        )
-        require(
-            self.num_groups_per_tok <= self.num_expert_groups,
-            f"`num_groups_per_tok` must be between 1 and num_expert_groups={self.num_expert_groups}; "
-            f"received {self.num_groups_per_tok}",
-        )
-        in_reach = self.num_groups_per_tok * (self.num_moe_experts // self.num_expert_groups)
-        require(
-            self.num_experts_per_tok <= in_reach,
-            f"`num_experts_per_tok` must be at most the {in_reach} experts of num_groups_per_tok="
-            f"{self.num_groups_per_tok} groups; received {self.num_experts_per_tok}",
-        )
 
     def _check_heads(self) -> None:
         heads, kv_heads = self.resolved_num_heads, self.resolved_num_kv_heads

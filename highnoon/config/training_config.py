@@ -26,7 +26,7 @@ class TrainingConfig:
     Args:
         learning_rate: Peak learning rate.
         batch_size: Rows in one micro-batch on one device.
-        epochs: Passes over a stage's data, unless the stage or `train` says otherwise.
+        epochs: Epochs of a stage, unless the stage or `train` says otherwise.
         warmup_steps: Optimizer steps of linear warm-up; None takes a tenth of the run, at
             most 1000.
         gradient_clip: Largest global norm of the gradient; None does not clip.
@@ -55,8 +55,8 @@ class TrainingConfig:
             like one whose loss is not finite; None does not look.
         max_skipped_steps: Steps skipped in a row before the next of `on_repeated_faults` is done.
         on_repeated_faults: What to do at the first, second, ... repeated fault: `"cut_learning_rate"` (by
-            half) or `"go_back"` (to the newest checkpoint, skipping the batches since). After the last one the run
-            stops. Also accepted as `fault_ladder`.
+            half) or `"go_back"` (to the newest checkpoint, skipping the batches since). After the last one
+            the run stops. Also accepted as `fault_ladder`.
         learning_rate_scaling: How the learning rate grows with the number of replicas: `"none"`, `"linear"`
             or `"sqrt"`.
         seed: Seed of data order and dropout.

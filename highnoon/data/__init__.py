@@ -19,8 +19,8 @@ A *record* is a row of a file; a *row*, or packed sequence, is a row of a batch.
 from highnoon.data.bad_records import BadRecords
 from highnoon.data.cleaning import CleanedSource
 from highnoon.data.cleaning.contamination import find_contamination
-from highnoon.data.cleaning.filtered import FilteredSource
 from highnoon.data.document import DataError, Document, DocumentSource, SourceNotFoundError
+from highnoon.data.preparation.derive_columns import Derivation, derive_columns
 from highnoon.data.preparation.prepare import prepare
 from highnoon.data.preparation.tokenize import tokenize
 from highnoon.data.preparation.train_tokenizer import train_tokenizer
@@ -41,16 +41,12 @@ from highnoon.data.sources.prepared_tokens import PreparedTokens
 from highnoon.data.sources.standard_library import StandardLibrary
 from highnoon.data.sources.tfds_source import TfdsDataset
 from highnoon.data.text_dataset import TextDataset
-from highnoon.data.tokens.derive_columns import Derivation, derive_columns
 from highnoon.data.tokens.derived_columns import DerivedColumn, DerivedColumns
 from highnoon.data.tokens.token_store import TokenStore
-
-# The former name of `BadRecords`.
-BadRows = BadRecords
+from highnoon.files.former_names import former_names
 
 __all__ = [
     "BadRecords",
-    "BadRows",
     "ClassificationRows",
     "CleanedSource",
     "DataError",
@@ -61,7 +57,6 @@ __all__ = [
     "DocumentSource",
     "DomainFolder",
     "Files",
-    "FilteredSource",
     "HuggingFaceDataset",
     "LabeledDocuments",
     "PackedRows",
@@ -85,3 +80,5 @@ __all__ = [
     "tokenize",
     "train_tokenizer",
 ]
+
+__getattr__ = former_names(__name__)

@@ -1,4 +1,4 @@
-"""What a general compressor makes of a text: the line that a trained model should stay below."""
+"""Bits per byte of a general-purpose compressor: a baseline that a trained model should beat."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ HIGHEST_LEVEL = 9
 
 
 def gzip_bits_per_byte(texts: Iterable[str]) -> float:
-    """Bits that `gzip -9` needs for each byte of the texts, put in one stream.
+    """Returns the bits per byte of `gzip -9` on the texts, compressed as one stream.
 
-    `8 * compressed_bytes / bytes`, header and checksum included. One stream lets the compressor use
-    what it saw in earlier texts, so it is the strongest form of the baseline.
+    `8 * compressed_bytes / bytes`, header and checksum included. With one stream the compressor uses
+    earlier texts as context, which makes the strongest baseline.
 
     Args:
         texts: Any number of strings; their UTF-8 bytes are joined without a separator, as a model's
             bits per byte counts them.
 
     Raises:
-        ValueError: the texts hold no byte.
+        ValueError: the texts are empty.
 
     Example:
 

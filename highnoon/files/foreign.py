@@ -66,7 +66,11 @@ def read_json(
 
 
 def parse_yaml(
-    text: str | bytes, owner: str, expected: type | tuple[type, ...] = dict, max_depth: int = MAX_DEPTH
+    text: str | bytes,
+    owner: str,
+    expected: type | tuple[type, ...] = dict,
+    max_depth: int = MAX_DEPTH,
+    loader: type[BoundedLoader] = BoundedLoader,
 ) -> Any:
     """Returns the value of a YAML text with one document (JSON is a subset); see `BoundedLoader`.
 
@@ -75,6 +79,7 @@ def parse_yaml(
         owner: The origin of the text, the beginning of error messages.
         expected: The type, or types, that the value must have.
         max_depth: Maximum nesting depth of sequences and mappings.
+        loader: `LocatingLoader` records the line of each key.
 
     Raises:
         ForeignDataError: If the text is not YAML, has a tag, type or key that JSON does not have, has a
@@ -91,8 +96,9 @@ def parse_yaml(
     if len(text) > MAX_YAML_BYTES:
         raise ForeignDataError(f"{owner} has more than {MAX_YAML_BYTES} bytes; expected a smaller text")
     try:
-        loader = BoundedLoader(text if isinstance(text, str) else text.decode("utf-8-sig"), max_depth)
-        value = loader.get_single_data()
+        value = loader(
+            text if isinstance(text, str) else text.decode("utf-8-sig"), max_depth
+        ).get_single_data()
     except UnicodeDecodeError as error:
         raise ForeignDataError(f"{owner} is not UTF-8 text: {error.reason}; save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:
@@ -107,6 +113,7 @@ def read_yaml(
     expected: type | tuple[type, ...] = dict,
     max_depth: int = MAX_DEPTH,
     max_bytes: int = MAX_YAML_BYTES,
+    loader: type[BoundedLoader] = BoundedLoader,
 ) -> Any:
     """Returns the value of a YAML or JSON file; see `parse_yaml`.
 
@@ -115,7 +122,7 @@ def read_yaml(
             bytes.
         OSError: If the file cannot be read.
     """
-    return parse_yaml(_read_bytes(path, max_bytes), str(path), expected, max_depth)
+    return parse_yaml(_read_bytes(path, max_bytes), str(path), expected, max_depth, loader)
 
 
 def read_text(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import yaml
@@ -115,6 +116,27 @@ class BoundedLoader(yaml.SafeLoader):
         return text
 
 
+class LocatedMapping(dict[str, Any]):
+    """A mapping read from a file, with the line on which each key is written.
+
+    Attributes:
+        lines: Line of each key, from 1.
+    """
+
+    lines: dict[str, int]
+
+
+class LocatingLoader(BoundedLoader):
+    """A `BoundedLoader` whose mappings are `LocatedMapping`, so that an error can name a line."""
+
+    def construct_located_mapping(self, node: yaml.MappingNode) -> Iterator[LocatedMapping]:
+        mapping = LocatedMapping()
+        scalars = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        mapping.lines = {key.value: key.start_mark.line + 1 for key in scalars}
+        yield mapping
+        mapping.update(self.construct_mapping(node))
+
+
 def _refuse(mark: yaml.Mark, problem: str) -> NoReturn:
     raise RefusedYamlError(problem=problem, problem_mark=mark)
 
@@ -135,3 +157,4 @@ BoundedLoader.yaml_constructors = {
 BoundedLoader.add_constructor(f"{_PREFIX}int", BoundedLoader.construct_integer)
 BoundedLoader.add_constructor(f"{_PREFIX}float", BoundedLoader.construct_number)
 BoundedLoader.add_constructor(f"{_PREFIX}bool", BoundedLoader.construct_boolean)
+LocatingLoader.add_constructor(f"{_PREFIX}map", LocatingLoader.construct_located_mapping)

@@ -1,4 +1,4 @@
-"""Many prompts, a batch at a time."""
+"""Batch generation: many prompts, a batch at a time."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def generate_batch(
 ) -> Any:
     """Continues any number of prompts in batches of one size.
 
-    Prompts of like length share a batch, and results come in the order of the prompts. They are
-    those of `generate` with all prompts at once: a seed gives the same for every `batch_size`.
+    Prompts of similar length share a batch, and results are in the order of the prompts. They equal those of
+    `generate` with all prompts at once: a seed gives the same text for every `batch_size`.
 
     Args:
         model: A language model with a cache.
         prompts: As for `generate`.
         max_length: New tokens at most for each prompt.
         batch_size: Prompts computed together, at least 1.
-        strip_prompt: Whether to return only what is new.
+        strip_prompt: Whether to return only the new tokens.
         **kwargs: Other arguments of `generate`.
 
     Raises:
-        ValueError: `batch_size` is below 1, or as `generate` says.
+        ValueError: `batch_size` is below 1, or as `generate`.
 
     Example:
 
@@ -47,10 +47,10 @@ def generate_batch(
     batch_size = require_whole("batch_size", batch_size)
     request = Request.read(model, prompts, max_length, **kwargs)
     rows = request.prompts.rows
-    by_length = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+    by_length = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     new_ids: list[list[int]] = [[] for _ in rows]
     for start in range(0, len(rows), batch_size):
-        places = by_length[start : start + batch_size]
-        for place, ids in zip(places, continue_prompts(request, places, batch_size), strict=True):
-            new_ids[place] = ids
+        indices = by_length[start : start + batch_size]
+        for index, ids in zip(indices, continue_prompts(request, indices, batch_size), strict=True):
+            new_ids[index] = ids
     return request.give_back(new_ids, strip_prompt)

@@ -1,10 +1,11 @@
-"""Text or ids that continue prompts."""
+"""Generation: text or ids that continue prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from highnoon.inference.logits_processors.logits_processor import LogitsProcessor
 from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
 
 _STEPS_BETWEEN_STOP_CHECKS = 16
@@ -23,6 +24,7 @@ def generate(
     seed: int | None = None,
     max_new_tokens: int | None = None,
     strip_prompt: bool = False,
+    logits_processors: Sequence[LogitsProcessor] | None = None,
 ) -> Any:
     """Continues prompts, token by token, until an end token, a stop sequence or a limit.
 
@@ -41,19 +43,21 @@ def generate(
             lists of ids of unequal length. A text is framed by the begin token, and an empty
             prompt is that token.
         max_length: New tokens at most; the context of a model with attention is a limit too. A model of
-            recurrent mixers alone goes on past it, in the same memory.
+            recurrent mixers alone has no such limit, and needs no more memory.
         temperature: Divides the logits; 0 always takes the most likely token.
-        top_k: Draws among this many most likely tokens; 0 or None among all.
-        top_p: Draws among the fewest most likely tokens with this mass, in (0, 1].
+        top_k: Draws from this many most likely tokens; 0 or None from all.
+        top_p: Draws from the fewest most likely tokens with this mass, in (0, 1].
         repetition_penalty: Above 1 makes tokens of the prompt and of what was generated less
             likely.
         stop_sequences: Texts and token ids that end a row. A text, matched on what the new
             tokens read as, is cut off. The tokenizer's end token always ends a row.
         tokenizer: None takes the model's. With one, only ids that it can turn into text are drawn.
-        seed: Fixes what is drawn. Each row draws by the seed and its place, whatever the other
-            rows hold. None takes one from NumPy's global generator.
+        seed: Fixes the random numbers. Those of a row depend on the seed and the row's index alone, not on
+            the other rows. None takes a seed from NumPy's global generator.
         max_new_tokens: Another name of `max_length`.
-        strip_prompt: Whether to return only what is new.
+        strip_prompt: Whether to return only the new tokens.
+        logits_processors: Changes of the logits after the repetition penalty and before the temperature, in
+            this order, see `LogitsProcessor`.
 
     Returns:
         The prompt and what continues it, in the form of `prompts`. Ids keep the end token or
@@ -61,8 +65,8 @@ def generate(
 
     Raises:
         ValueError: an argument out of its range, a prompt that fills the model's context, a text
-            without a tokenizer, or both names of the limit.
-        TypeError: prompts in another form.
+            without a tokenizer, both names of the limit, or a processor that does not fit the vocabulary.
+        TypeError: prompts in another form, or something else in `logits_processors`.
 
     Example:
 
@@ -88,22 +92,29 @@ def generate(
         tokenizer,
         seed,
         max_new_tokens,
+        logits_processors,
     )
-    places = range(len(request.prompts.rows))
-    return request.give_back(continue_prompts(request, places, len(places)), strip_prompt)
+    rows = range(len(request.prompts.rows))
+    return request.give_back(continue_prompts(request, rows, len(rows)), strip_prompt)
 
 
-def continue_prompts(request: Request, places: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Returns the new ids of some of a request's prompts, up to the stop sequences."""
-    drawing = request.start(places, batch_size)
+def continue_prompts(request: Request, rows: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Returns the new ids of some of a request's prompts, up to the stop sequences.
+
+    Args:
+        request: What is asked for.
+        rows: The indices of the prompts.
+        batch_size: Rows to compute, at least as many as `rows`.
+    """
+    drawing = request.start(rows, batch_size)
     if not request.stop_texts:
         drawing.advance()
-        return drawing.drawn()[: len(places)]
-    continuations = [request.continuation(place) for place in places]
+        return drawing.drawn()[: len(rows)]
+    continuations = [request.continuation(row) for row in rows]
     while not drawing.is_done:
         drawing.advance(_STEPS_BETWEEN_STOP_CHECKS)
-        drawn = drawing.drawn()[: len(places)]
+        drawn = drawing.drawn()[: len(rows)]
         stopped = [text.is_stopped(ids) for text, ids in zip(continuations, drawn, strict=True)]
-        drawing.end(stopped + [True] * (batch_size - len(places)))
-    drawn = drawing.drawn()[: len(places)]
+        drawing.end(stopped + [True] * (batch_size - len(rows)))
+    drawn = drawing.drawn()[: len(rows)]
     return [text.up_to_stop(ids) for text, ids in zip(continuations, drawn, strict=True)]

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 _SCALARS = frozenset((bool, int, float, str, type(None)))
-# Settings that Keras changes after a layer was constructed, beside its constructor's arguments.
+# Settings that Keras changes after a layer was constructed, besides its constructor's arguments.
 _STATE = ("lora_enabled", "lora_rank", "lora_alpha", "_is_quantized", "_int4_block_size")
 _IGNORED = frozenset(("self", "name", "trainable", "kwargs", "args"))
 
@@ -21,11 +21,11 @@ class ModelStructure:
     """A snapshot of everything in a model that a compiled function reads once, when it is traced.
 
     That is the identity of every layer and variable, each layer's dtype policy, LoRA and quantization
-    state, and the numbers, texts and functions that its constructor took. Values of variables are not
-    part of it: a compiled function reads them anew at every call.
+    state, and the numbers, strings and functions that its constructor received. Values of variables are not
+    part of it: a compiled function reads them at every call.
 
     Args:
-        model: A Keras model, or any object that holds layers or variables. The snapshot does not keep
+        model: A Keras model, or any object that contains layers or variables. The snapshot does not keep
             the model alive.
 
     Example:

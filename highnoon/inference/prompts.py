@@ -1,4 +1,4 @@
-"""Prompts in any of their forms to rows of ids, and results back in the same form."""
+"""Converts prompts in any of their forms to rows of ids, and results back to the same form."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Prompts:
 
     Args:
         rows: The ids of each prompt.
-        texts: The prompts where they were given as text.
-        is_single: Whether one prompt was given and not a batch.
+        texts: The prompts if they were texts.
+        is_single: Whether there was one prompt and not a batch.
         kind: `"text"`, `"list"`, `"array"` or `"tensor"`.
     """
 
@@ -44,7 +44,7 @@ class Prompts:
                 f"received {type(prompts).__name__}"
             )
         if not prompts:
-            raise ValueError("`prompts` must hold at least 1 prompt; received none")
+            raise ValueError("`prompts` must contain at least 1 prompt; received none")
         if all(isinstance(prompt, str) for prompt in prompts):
             return cls([_text_ids(text, tokenizer) for text in prompts], list(prompts), False, "text")
         if all(isinstance(token, (int, np.integer)) for token in prompts):
@@ -55,7 +55,7 @@ class Prompts:
     def give_back(
         self, new_ids: list[list[int]], new_texts: list[str], strip_prompt: bool, pad_id: int
     ) -> Any:
-        """Returns the prompts with what continues them, or the latter alone, in the prompts' form."""
+        """Returns the prompts with their continuations, or the continuations alone, in the prompts' form."""
         if self.texts is not None:
             heads = [""] * len(self.texts) if strip_prompt else self.texts
             texts = [head + text for head, text in zip(heads, new_texts, strict=True)]
@@ -93,14 +93,14 @@ def _read_array(prompts: Any, tokenizer: Any, vocab_size: int) -> Prompts:
     array = ops.convert_to_numpy(prompts)
     if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or not len(array):
         raise TypeError(
-            "an array of prompts must hold whole numbers in 1 or 2 dimensions; "
+            "an array of prompts must contain integers in 1 or 2 dimensions; "
             f"received shape {array.shape} of {array.dtype}"
         )
     rows = [_checked(row, tokenizer, vocab_size) for row in np.atleast_2d(array)]
     pad_id = getattr(tokenizer, "pad_token_id", None)
     if pad_id is not None and any(pad_id in row for row in rows):
         raise ValueError(
-            f"an array of prompts must hold no padding (id {pad_id}); "
+            f"an array of prompts must contain no padding (id {pad_id}); "
             "give prompts of unequal length as a list of lists"
         )
     kind = "array" if isinstance(prompts, np.ndarray) else "tensor"

@@ -1,4 +1,4 @@
-"""What is asked of a generation, read and checked once for every way of asking."""
+"""A request: the arguments of a generation, checked once for every way to generate."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from highnoon.inference.decoding.continuation import Continuation
 from highnoon.inference.decoding.decoder import padded_length
 from highnoon.inference.decoding.sampling import Sampling, resolve_seed, uniforms_for
 from highnoon.inference.decoding.session import Drawing, Session
+from highnoon.inference.logits_processors.logits_processor import LogitsProcessor
 from highnoon.inference.prompts import Prompts
 from highnoon.inference.require_number import require_whole
 from highnoon.tokenization import Tokenizer
@@ -24,7 +25,7 @@ DEFAULT_MAX_LENGTH = default(256)
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A checked generation, see `generate` for the meaning of its parts."""
+    """The checked arguments of a generation, see `generate`."""
 
     model: Any
     prompts: Prompts
@@ -38,7 +39,7 @@ class Request:
 
     @property
     def num_ids(self) -> int:
-        """How many ids may be drawn: those that the tokenizer can turn into text, where there is one."""
+        """How many ids may be drawn: those that the tokenizer, if there is one, can turn into text."""
         return self.model.vocab_size if self.tokenizer is None else self.tokenizer.vocab_size
 
     @classmethod
@@ -55,45 +56,50 @@ class Request:
         tokenizer: Any = None,
         seed: int | None = None,
         max_new_tokens: int | None = None,
+        logits_processors: Sequence[LogitsProcessor] | None = None,
     ) -> Request:
         """Checks the arguments of a generation."""
-        sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
+        sampling = Sampling(temperature, top_k, top_p, repetition_penalty, logits_processors or ())
         tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
         _check_tokenizer(tokenizer, model)
         read = Prompts.read(prompts, tokenizer, model.vocab_size)
         stop_ids, stop_texts, marked = _read_stops(stop_sequences, tokenizer)
         room = _resolve_length(max_length, max_new_tokens)
         limits = [min(room, left) for left in _room_left(read.rows, context_limit(model))]
-        return cls(model, read, tokenizer, sampling, limits, stop_ids, stop_texts, marked, resolve_seed(seed))
+        seed = resolve_seed(seed)
+        request = cls(model, read, tokenizer, sampling, limits, stop_ids, stop_texts, marked, seed)
+        # Refuses a processor that does not fit before anything is computed.
+        sampling.values(request.num_ids)
+        return request
 
-    def start(self, places: Sequence[int], batch_size: int) -> Drawing:
+    def start(self, indices: Sequence[int], batch_size: int) -> Drawing:
         """Reads some of the prompts into a cache and returns the drawing that continues them.
 
         Args:
-            places: Which prompts.
-            batch_size: Rows to compute, at least as many as `places`; the others stay empty.
+            indices: Which prompts.
+            batch_size: Rows to compute, at least as many as `indices`; the others are empty.
         """
-        empty = batch_size - len(places)
-        rows = [self.prompts.rows[place] for place in places] + [[0]] * empty
-        limits = [self.limits[place] for place in places] + [0] * empty
-        # A model without bounds needs no room for its prompt, so its length is no shape to compile for.
+        empty = batch_size - len(indices)
+        rows = [self.prompts.rows[index] for index in indices] + [[0]] * empty
+        limits = [self.limits[index] for index in indices] + [0] * empty
+        # A model without a length limit needs no slots for its prompt, whose length then adds no shape.
         is_bounded = context_limit(self.model) < sys.maxsize
         read = padded_length(max(map(len, rows))) if is_bounded else 0
         session = Session(self.model, batch_size, read + max(limits))
         session.read_prompts(rows)
-        # An empty row is never drawn from, so it takes the numbers of any row.
-        uniforms = uniforms_for(self.seed, [*places, *[0] * empty], max(limits))
+        # Nothing is drawn for an empty row, so it may have the numbers of any row.
+        uniforms = uniforms_for(self.seed, [*indices, *[0] * empty], max(limits))
         return Drawing(session, rows, self.sampling, limits, self.stop_ids, uniforms, self.num_ids)
 
-    def continuation(self, place: int) -> Continuation:
+    def continuation(self, index: int) -> Continuation:
         """Returns what turns the new ids of a prompt into text."""
-        return Continuation(self.tokenizer, self.prompts.rows[place], self.stop_texts, self.marked_stop_texts)
+        return Continuation(self.tokenizer, self.prompts.rows[index], self.stop_texts, self.marked_stop_texts)
 
     def give_back(self, new_ids: list[list[int]], strip_prompt: bool) -> Any:
-        """Returns the results in the form in which the prompts were given."""
+        """Returns the results in the form of the prompts."""
         texts = []
         if self.prompts.texts is not None:
-            texts = [self.continuation(place).text(ids) for place, ids in enumerate(new_ids)]
+            texts = [self.continuation(index).text(ids) for index, ids in enumerate(new_ids)]
         pad_id = getattr(self.tokenizer, "pad_token_id", None) or 0
         return self.prompts.give_back(new_ids, texts, strip_prompt, pad_id)
 
@@ -118,20 +124,20 @@ def _resolve_length(max_length: int, max_new_tokens: int | None) -> int:
 
 
 def _room_left(rows: Sequence[Sequence[int]], limit: int) -> list[int]:
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if len(row) >= limit:
             raise ValueError(
-                f"prompt {place} has {len(row)} tokens and must leave room in the model's context of "
+                f"prompt {index} has {len(row)} tokens and must leave room in the model's context of "
                 f"max_seq_length={limit}; shorten it"
             )
     return [limit - len(row) for row in rows]
 
 
 def _read_stops(stops: Any, tokenizer: Any) -> tuple[list[int], list[str], list[str]]:
-    """Parts stop sequences into ids, with the tokenizer's end token, texts, and texts with a special token.
+    """Sorts stop sequences into ids, with the tokenizer's end token, texts, and texts with a special token.
 
-    The name of a special token stands for its id too: decoding leaves special tokens out, so that no text
-    ever holds the name.
+    The name of a special token also means its id: decoding leaves special tokens out, so no text contains
+    the name.
     """
     stops = [] if stops is None else [stops] if isinstance(stops, (str, int, np.integer)) else list(stops)
     end_id = getattr(tokenizer, "eos_token_id", None)
@@ -144,7 +150,7 @@ def _read_stops(stops: Any, tokenizer: Any) -> tuple[list[int], list[str], list[
             ids.append(int(stop))
         else:
             raise ValueError(f"each of `stop_sequences` must be a text or a token id; received {stop!r}")
-    # What a model that was trained on conversations writes at the end of its turn.
+    # What a model trained on conversations generates at the end of its turn.
     ends = tokenizer.turn_ends() if isinstance(tokenizer, Tokenizer) else []
     ids += [end for end in ends if isinstance(end, int) and end not in ids]
     texts += [end for end in ends if isinstance(end, str) and end not in texts]

@@ -1,4 +1,8 @@
-"""Checks of numbers that a user passes."""
+"""Range checks of numbers that a user passes to a generation, in float64: any finite number is one.
+
+`highnoon.config` has those for numbers that a model is trained with, which are float32, and for integers that
+must not be written as 3.0.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ _MAX_CHARACTERS = 60
 
 
 def require_number(name: str, expected: str, value: Any) -> float:
-    """Returns `value` as a float where it is a finite number and no truth value.
+    """Returns `value` as a float if it is a finite number and no bool.
 
     Args:
         name: The argument's name.
@@ -35,19 +39,19 @@ def require_number(name: str, expected: str, value: Any) -> float:
 def require_whole(
     name: str, value: Any, at_least: int = 1, at_most: int | None = None, expected: str | None = None
 ) -> int:
-    """Returns `value` as an int where it is a whole number within the bounds, such as 3 or 3.0.
+    """Returns `value` as an int if it is an integer within the bounds, such as 3 or 3.0.
 
     Args:
         name: The argument's name.
         value: What was passed.
-        at_least: The least number.
-        at_most: The largest number; None for any.
+        at_least: The smallest value.
+        at_most: The largest value; None for any.
         expected: What the argument must be, for the message; None describes `at_least`.
 
     Raises:
         ValueError: it is not.
     """
-    expected = expected or f"a whole number of at least {at_least}"
+    expected = expected or f"an integer of at least {at_least}"
     number = require_number(name, expected, value)
     if number != math.floor(number) or number < at_least or (at_most is not None and number > at_most):
         raise refusal(name, expected, value)
@@ -55,7 +59,7 @@ def require_whole(
 
 
 def refusal(name: str, expected: str, value: Any) -> ValueError:
-    """Returns the error for an argument that cannot be used."""
+    """Returns the error for an argument out of its range."""
     return ValueError(f"`{name}` must be {expected}; received {shown(value, _MAX_CHARACTERS)}")
 
 

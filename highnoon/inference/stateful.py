@@ -1,4 +1,4 @@
-"""A conversation that stays in the model's cache."""
+"""A conversation whose tokens stay in the model's cache."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class _Message:
 
 
 class StatefulWrapper:
-    """A model with a conversation, of which only what is new is computed at each turn.
+    """A model with a conversation, which computes only the new tokens at each turn.
 
-    Where the tokenizer has a `chat_template`, as that of a model which was trained on conversations, the
+    If the tokenizer has a `chat_template`, as that of a model trained on conversations has, the
     conversation is written in it, token for token as in training, and an answer ends at the template's end
-    of a turn. Otherwise it is plain text, begun by the begin token, and an answer ends before a line that
-    starts with `User:`:
+    of a turn. Otherwise it is plain text that starts with the begin token, and an answer ends before a line
+    that starts with `User:`:
 
     ```
     System: {system_prompt}
@@ -41,16 +41,16 @@ class StatefulWrapper:
     User: ...
     ```
 
-    `chat_format` says which of the two it is. An answer also ends at the end token, or at its limit. An
-    answer that was cut at a text is read again at the next turn; all else is read once. Where the
-    conversation outgrows `max_history`, the oldest messages are left out and the rest is read
-    again; the system prompt stays.
+    `chat_format` tells which of the two it is. An answer also ends at the end token, or at its limit. An
+    answer that was cut at a stop text is read again at the next turn; everything else is read once. If the
+    conversation exceeds `max_history`, the oldest messages are left out and the rest is read again; the
+    system prompt stays.
 
     Args:
         model: A language model with a cache.
-        max_history: Tokens of conversation and answer that are held at most, at least 2; the
+        max_history: Most tokens of conversation and answer together, at least 2; the
             context of a model with attention is a limit too.
-        system_prompt: What the conversation opens with.
+        system_prompt: How the conversation starts.
         tokenizer: None takes the model's.
 
     Raises:
@@ -94,10 +94,10 @@ class StatefulWrapper:
         return f"the chat template of the tokenizer, {self.chat_template!r}"
 
     def reset(self) -> None:
-        """Forgets the conversation; the system prompt stays."""
+        """Deletes the conversation; the system prompt stays."""
         self._messages: list[_Message] = []
-        # What is in which cache, the most recent last. A cache is never changed, only replaced, so
-        # that of the last question can be taken up again.
+        # Which tokens are in which cache, the most recent last. A cache is never changed, only replaced, so
+        # that of the last question can be used again.
         self._cached: list[tuple[list[int], Any]] = []
         self._session: Session | None = None
 
@@ -106,7 +106,7 @@ class StatefulWrapper:
         self._add("user", message)
 
     def add_assistant_message(self, message: str) -> None:
-        """Adds an answer that the model did not give itself."""
+        """Adds an answer that the model did not generate."""
         self._add("assistant", message)
 
     def get_history(self) -> list[dict[str, str]]:
@@ -126,8 +126,8 @@ class StatefulWrapper:
 
         Args:
             max_length: New tokens at most.
-            **kwargs: Other arguments of `highnoon.inference.generate`; `stop_sequences` come on
-                top of those of the conversation.
+            **kwargs: Other arguments of `highnoon.inference.generate`; `stop_sequences` are added to
+                those of the conversation.
 
         Raises:
             ValueError: the last message is not the user's, or it alone is too long.
@@ -175,30 +175,30 @@ class StatefulWrapper:
         return drawn, continuation.text(drawn), is_cut
 
     def _session_with(self, ids: list[int], capacity: int) -> Session:
-        """Returns a session that holds `ids`, reading only those that no cache has."""
+        """Returns a session that contains `ids`, reading only those that no cache contains."""
         if self._session is None:
             self._session = Session(self.model, 1, capacity)
             self._cached = [([], self._session.cache)]
-        held = [(known, cache) for known, cache in self._cached if ids[: len(known)] == known]
-        known, cache = max(held, key=lambda pair: len(pair[0]), default=([], None))
+        fitting = [(known, cache) for known, cache in self._cached if ids[: len(known)] == known]
+        known, cache = max(fitting, key=lambda pair: len(pair[0]), default=([], None))
         self._session.cache = self.model.initial_cache(1, self._session.capacity) if cache is None else cache
         self._session.length = len(known)
         self._session.read(np.asarray([ids[len(known) :]], np.int32))
         return self._session
 
     def _context(self, capacity: int, wanted: int) -> list[int]:
-        """Returns the ids to answer, without the oldest messages where they would leave no room."""
+        """Returns the ids to answer, without the oldest messages if they leave no room for the answer."""
         prompt = self._plain_prompt if self.chat_template is None else self._template_prompt
         turns = self._messages
         ids = prompt(turns)
         while len(turns) > 1 and len(ids) + wanted > capacity:
-            # What is left starts with a question.
+            # The rest starts with a question.
             turns = turns[next(i for i in range(1, len(turns)) if turns[i].role == "user") :]
             ids = prompt(turns)
         if len(ids) >= capacity:
             raise ValueError(
-                f"the last message makes a context of {len(ids)} tokens, and {capacity} are held "
-                "at most (the smaller of max_history and the model's max_seq_length); shorten it"
+                f"the last message makes a context of {len(ids)} tokens, and at most {capacity} fit "
+                "(the smaller of max_history and the model's max_seq_length); shorten it"
             )
         return ids
 

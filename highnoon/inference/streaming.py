@@ -1,4 +1,4 @@
-"""Text as it is generated."""
+"""Streaming: text while it is generated."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ class StreamingGenerator:
 
     Args:
         model: A language model with a cache.
-        chunk_size: Tokens drawn between two pieces, at least 1. More are faster, fewer come
-            sooner.
+        chunk_size: Tokens drawn between two pieces, at least 1. More are faster, fewer arrive sooner.
         tokenizer: None takes the model's.
 
     Raises:
@@ -41,18 +40,18 @@ class StreamingGenerator:
         self.tokenizer = tokenizer
 
     def generate_stream(self, prompt: Any, **kwargs: Any) -> Iterator[str]:
-        """Yields pieces of text that make up what `generate` adds to one prompt with the same seed.
+        """Yields pieces of text that together equal what `generate` adds to one prompt with the same seed.
 
         A piece never ends within a character, nor with the beginning of a stop sequence that the
         next tokens may complete.
 
         Args:
             prompt: One text, or the ids of one prompt.
-            **kwargs: The arguments of `generate` but `strip_prompt`: the prompt is never repeated.
+            **kwargs: The arguments of `generate` except `strip_prompt`: the prompt is never repeated.
 
         Raises:
-            ValueError: more than one prompt, no tokenizer, or as `generate` says. Raised by the
-                call itself, before the first piece is asked for.
+            ValueError: more than one prompt, no tokenizer, or as `generate`. The call itself raises it,
+                before the first piece is requested.
         """
         request = Request.read(self.model, prompt, **({"tokenizer": self.tokenizer} | kwargs))
         if len(request.prompts.rows) != 1:

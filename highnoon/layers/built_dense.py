@@ -1,4 +1,4 @@
-"""A dense projection, built at once under its own name."""
+"""A dense projection, built when it is created."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ def built_dense(name: str, inputs: int, units: int, initializer, dtype, use_bias
         name: The layer's name.
         inputs: Size of its input.
         units: Size of its output.
-        initializer: Of the kernel; None takes uniform within 1 / sqrt(inputs), which the published
-            state space models start from. Each layer gets a copy: one seeded initializer object
-            repeats its values.
+        initializer: Of the kernel; None takes uniform within 1 / sqrt(inputs), as the published state space
+            models. Each layer gets a copy, because one seeded initializer object repeats its values.
         dtype: A dtype policy.
-        use_bias: Whether there is a bias, from zeros.
+        use_bias: Whether there is a bias, initially zeros.
     """
     if initializer is None:
         initializer = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")

@@ -6,10 +6,11 @@ import keras
 from keras import ops
 
 from highnoon.config import require_count
+from highnoon.layers.configured_layer import ConfiguredLayer
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class GatedFeedForward(keras.layers.Layer):
+class GatedFeedForward(ConfiguredLayer):
     """Feed-forward with a SiLU gate (SwiGLU).
 
     ```
@@ -21,8 +22,11 @@ class GatedFeedForward(keras.layers.Layer):
         kernel_initializer: Of the gate and up kernels.
         output_initializer: Of the down kernel; None takes `kernel_initializer`.
 
-    Inputs: x (.., d).
-    Returns: (.., d).
+    Inputs:
+        x (.., d).
+
+    Returns:
+        (.., d).
 
     Raises:
         ValueError: `hidden_dim` is below 1.
@@ -71,13 +75,3 @@ class GatedFeedForward(keras.layers.Layer):
 
     def compute_output_shape(self, x_shape):
         return x_shape
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "hidden_dim": self.hidden_dim,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer
-            else None,
-        }

@@ -1,4 +1,4 @@
-"""RMS norm with a SiLU gate, as state space layers have it before their output."""
+"""RMS norm with a SiLU gate, which state space layers apply before their output projection."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import keras
 from keras import ops
 
 from highnoon.config import require_count, require_number
+from highnoon.layers.configured_layer import ConfiguredLayer
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class GatedRMSNormalization(keras.layers.Layer):
-    """Normalises and gates.
+class GatedRMSNormalization(ConfiguredLayer):
+    """Normalizes and gates.
 
     ```
     rms(u) = u / sqrt(mean over the group of u^2 + epsilon)
@@ -18,15 +19,18 @@ class GatedRMSNormalization(keras.layers.Layer):
     y = rms(x) * scale * silu(gate)          norm_before_gate=True, gated delta rule
     ```
 
-    Taken in float32 under any dtype policy.
+    Computed in float32 under any dtype policy.
 
     Args:
-        num_groups: Parts of the last axis that are normalised each for itself; a divisor of it.
+        num_groups: Parts of the last axis that are normalized separately; a divisor of it.
         norm_before_gate: Whether the gate comes after the norm.
         epsilon: Added to the mean square.
 
-    Inputs: x (.., d), gate (.., d).
-    Returns: (.., d).
+    Inputs:
+        x (.., d), gate (.., d).
+
+    Returns:
+        (.., d).
 
     Raises:
         ValueError: `num_groups` does not divide the last axis, or an argument is out of its range.
@@ -66,10 +70,10 @@ class GatedRMSNormalization(keras.layers.Layer):
     def call(self, x, gate):
         x, gate = ops.cast(x, "float32"), ops.silu(ops.cast(gate, "float32"))
         scale = ops.cast(self.scale, "float32")
-        y = self._normalise(x) * scale * gate if self.norm_before_gate else self._normalise(x * gate) * scale
+        y = self._normalize(x) * scale * gate if self.norm_before_gate else self._normalize(x * gate) * scale
         return ops.cast(y, self.compute_dtype)
 
-    def _normalise(self, x):
+    def _normalize(self, x):
         if self.num_groups == 1:
             return x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + self.epsilon)
         shape = ops.shape(x)
@@ -79,11 +83,3 @@ class GatedRMSNormalization(keras.layers.Layer):
 
     def compute_output_spec(self, x, gate):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_groups": self.num_groups,
-            "norm_before_gate": self.norm_before_gate,
-            "epsilon": self.epsilon,
-        }

@@ -1,4 +1,4 @@
-"""Cross entropy over a large vocabulary without holding (tokens x vocabulary)."""
+"""Cross entropy over a large vocabulary without (tokens x vocabulary) logits in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from keras import ops
 
 from highnoon.layers.experts.ordering import after
 
-_CHUNK_LOGITS = 2**25  # float32 logits held at one time: 128 MiB
+_CHUNK_LOGITS = 2**25  # float32 logits in memory at one time: 128 MiB
 
 
 def token_cross_entropy(
@@ -21,18 +21,25 @@ def token_cross_entropy(
     loss   = sum_n weights[n] * (logsumexp(logits[n]) - logits[n, labels[n]])
     ```
 
-    The gradient is made in the forward pass, while a chunk's logits are there, so that they are
+    The forward pass computes the gradient too, while a chunk's logits are in memory, so that they are
     computed once and never kept. Logits are float32 under any dtype policy.
+
+    ```
+    grad_logits = weights * (softmax(logits) - one_hot(labels))
+    grad_hidden = grad_logits kernel
+    grad_kernel = grad_logits^T hidden
+    ```
 
     Args:
         hidden: (n, d).
         kernel: (v, d), one row a token id.
-        labels: (n,) whole numbers in [0, v).
+        labels: (n,) integers in [0, v).
         weights: (n,) float32; not differentiated.
-        chunk_tokens: Most tokens whose logits are held at one time; None takes what fills 128 MiB.
-        training: Whether a gradient will be asked for; a pass without one costs a third.
+        chunk_tokens: Most tokens whose logits are in memory at one time; None takes as many as fill 128 MiB.
+        training: Whether the gradient is needed; a pass without it costs a third.
 
-    Returns: A float32 scalar.
+    Returns:
+        A float32 scalar.
 
     Example:
 
@@ -46,7 +53,7 @@ def token_cross_entropy(
     """
     chunk_tokens = chunk_tokens or max(1, _CHUNK_LOGITS // kernel.shape[0])
     hidden = ops.convert_to_tensor(hidden)
-    # Sliced, because TensorFlow hands a variable on as it is, and wants its gradient by another door.
+    # TensorFlow's `custom_gradient` treats a Variable specially; slicing makes it a tensor.
     kernel = ops.convert_to_tensor(kernel)[:]
     chunks = _cut(ops.cast(labels, "int32"), ops.cast(weights, "float32"), ops.shape(hidden)[0], chunk_tokens)
     if not training:
@@ -54,12 +61,14 @@ def token_cross_entropy(
 
     @ops.custom_gradient
     def loss_with_gradient(hidden, kernel):
-        loss, by_hidden, by_kernel = _loss_and_gradients(hidden, kernel, chunks)
+        loss, grad_hidden, grad_kernel = _loss_and_gradients(hidden, kernel, chunks)
 
         def gradient(*upstreams, upstream=None):
             if upstream is None:
                 (upstream,) = upstreams
-            return ops.cast(upstream * by_hidden, hidden.dtype), ops.cast(upstream * by_kernel, kernel.dtype)
+            return ops.cast(upstream * grad_hidden, hidden.dtype), ops.cast(
+                upstream * grad_kernel, kernel.dtype
+            )
 
         return loss, gradient
 
@@ -86,7 +95,7 @@ class _Chunks(NamedTuple):
 
 
 def _cut(labels, weights, num_tokens, chunk_tokens: int) -> _Chunks:
-    """As few chunks as fit, of even size; counts are tensors where the number of tokens is not known yet."""
+    """As few chunks as fit, of even size; counts are tensors if the number of tokens is not known yet."""
     count = (num_tokens + chunk_tokens - 1) // chunk_tokens
     count = max(count, 1) if isinstance(count, int) else ops.maximum(count, 1)
     size = (num_tokens + count - 1) // count
@@ -122,34 +131,34 @@ def _loss(hidden, kernel, chunks: _Chunks):
 
 
 def _loss_and_gradients(hidden, kernel, chunks: _Chunks):
-    """`d loss / d logits = weights * (softmax - one_hot)`; the one-hot part is taken without a one-hot."""
+    """Returns the loss and its gradients; one_hot(labels) is never a tensor."""
     kernel = ops.cast(kernel, "float32")
     hidden = chunks.pad(ops.cast(hidden, "float32"))
 
-    def add_chunk(chunk, loss, by_hidden, by_kernel):
-        part = after(chunks.slice(hidden, chunk), by_kernel)
+    def add_chunk(chunk, loss, grad_hidden, grad_kernel):
+        part = after(chunks.slice(hidden, chunk), grad_kernel)
         weights = chunks.slice(chunks.weights, chunk)
         logits = _logits(part, kernel)
         totals = ops.logsumexp(logits, axis=-1)
         mass = ops.exp(logits - totals[:, None]) * weights[:, None]
-        by_part = ops.einsum("nv,vd->nd", mass, kernel)
+        grad_part = ops.einsum("nv,vd->nd", mass, kernel)
         return (
             chunk + 1,
             loss + ops.sum(weights * totals),
-            ops.slice_update(by_hidden, [chunk * chunks.size, 0], by_part),
-            by_kernel + ops.einsum("nv,nd->vd", mass, part),
+            ops.slice_update(grad_hidden, [chunk * chunks.size, 0], grad_part),
+            grad_kernel + ops.einsum("nv,nd->vd", mass, part),
         )
 
-    _, loss, by_hidden, by_kernel = ops.while_loop(
+    _, loss, grad_hidden, grad_kernel = ops.while_loop(
         lambda chunk, *_: chunk < chunks.count,
         add_chunk,
         (*_start(), ops.zeros_like(hidden), ops.zeros_like(kernel)),
     )
     rows, weights = ops.take(kernel, chunks.labels, axis=0), chunks.weights
     loss = loss - _label_logit_sum(hidden, rows, weights)
-    by_hidden = (by_hidden - weights[:, None] * rows)[: chunks.num_tokens]
+    grad_hidden = (grad_hidden - weights[:, None] * rows)[: chunks.num_tokens]
     targets = ops.segment_sum(weights[:, None] * hidden, chunks.labels, num_segments=kernel.shape[0])
-    return loss, by_hidden, by_kernel - targets
+    return loss, grad_hidden, grad_kernel - targets
 
 
 def _start():

@@ -1,4 +1,4 @@
-"""Keras variables to and from named arrays, and such arrays to and from one safetensors file."""
+"""Converts Keras variables to named arrays and back, and stores such arrays as safetensors files."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def variable_names(variables: Sequence[Any]) -> list[str]:
 
     A name is the variable's Keras path without a root that all of them share (a model's or an
     optimizer's own name). Components that Keras numbered by a global counter (`dense_7`) are
-    numbered again from their place among their siblings; a family that was numbered on purpose
-    from 0 (`reasoning_block_0`) stays as it is. Equal names get `#1`, `#2`, ... in list order.
+    numbered again by their position among their siblings; a family that was numbered on purpose
+    from 0 (`reasoning_block_0`) does not change. Equal names get `#1`, `#2`, ... in list order.
     """
     paths = [tuple(variable.path.split("/")) for variable in variables]
     while len(paths) > 1 and all(len(p) > 1 for p in paths) and len({p[0] for p in paths}) == 1:
@@ -37,7 +37,7 @@ def variable_names(variables: Sequence[Any]) -> list[str]:
 
 
 def _number_families(paths: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], dict[str, str]]:
-    """For each parent, what each of its children's names is to be called."""
+    """For each parent, the new name of each of its children."""
     children: dict[tuple[str, ...], dict[str, str]] = collections.defaultdict(dict)
     for path in paths:
         for depth, part in enumerate(path):
@@ -49,8 +49,8 @@ def _number_families(paths: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], 
             families[match.group(1) if match else part].append(part)
         for base, members in families.items():
             if f"{base}_0" not in members:
-                for place, part in enumerate(members):
-                    parts[part] = f"{base}_{place}" if place else base
+                for index, part in enumerate(members):
+                    parts[part] = f"{base}_{index}" if index else base
     return children
 
 
@@ -84,12 +84,12 @@ def variable_arrays(variables: Sequence[Any]) -> dict[str, np.ndarray]:
 
 
 def assign_arrays(variables: Sequence[Any], arrays: Mapping[str, np.ndarray], owner: str) -> None:
-    """Gives each variable its array; nothing is assigned unless all of them fit.
+    """Assigns each variable its array; nothing is assigned unless all of them fit.
 
     Args:
         variables: Keras variables.
         arrays: Values by name, as `variable_arrays` returns them.
-        owner: What the variables belong to, for the message.
+        owner: Whose variables they are, for the message.
 
     Raises:
         ValueError: names are missing or unexpected, or a shape differs; the message lists them.
@@ -124,19 +124,19 @@ def _listing(what: str, names: Sequence[str]) -> str:
 def save_arrays(
     path: str | pathlib.Path, arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None
 ) -> None:
-    """Writes arrays to one safetensors file and waits until the disk has it.
+    """Writes arrays to one safetensors file and syncs it to disk.
 
     Args:
         path: The file.
         arrays: By name.
-        metadata: Words for the file's header; None for none.
+        metadata: Texts for the file's header; None for none.
 
     Raises:
         OSError: the file cannot be written (a full disk is `errno.ENOSPC`).
     """
     path = pathlib.Path(path)
     is_new = not path.exists()
-    path.touch()  # save_file renames a private file onto `path`: keep the permissions of an ordinary one
+    path.touch()  # save_file renames a private file to `path`: keep the permissions of an ordinary one
     mode = path.stat().st_mode
     try:
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path, metadata)
@@ -155,7 +155,7 @@ def array_shapes(path: str | pathlib.Path) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of the arrays in a file of `save_arrays`, from its header alone.
 
     Raises:
-        ValueError: the file is not whole.
+        ValueError: the file is damaged.
     """
     try:
         with safe_open(path, framework="numpy") as arrays:
@@ -165,11 +165,11 @@ def array_shapes(path: str | pathlib.Path) -> dict[str, tuple[int, ...]]:
 
 
 def load_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads what `save_arrays` wrote.
+    """Reads a file that `save_arrays` wrote.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not whole.
+        ValueError: the file is damaged.
     """
     path = pathlib.Path(path)
     if not path.is_file():

@@ -12,8 +12,9 @@ from keras_hub.models import Backbone
 
 from highnoon.config import ModelConfig
 from highnoon.models.block_calls import BlockCalls
+from highnoon.models.initializers import initializers
 from highnoon.models.lora_targets import lora_targets
-from highnoon.models.patterns import initializers
+from highnoon.models.patterns import bind_pattern
 from highnoon.models.reasoning_block import ReasoningBlock
 from highnoon.models.retracing import retraces_when_changed
 
@@ -27,12 +28,16 @@ class ReasoningBackbone(Backbone):
         dtype: A dtype policy, such as `"mixed_bfloat16"`; None for Keras's own.
         name: The model's name.
         trainable: Whether the weights are trained.
+        config: A `ModelConfig`, in place of its fields.
         **fields: The fields of `highnoon.config.ModelConfig`.
 
-    Inputs: token ids (b, t), or a dict of `token_ids` and, where there are any, `padding_mask`
-        (b, t), `segment_ids` (b, t; 0 at padding) and `positions` (t,) or (b, t).
-    Returns: hidden states (b, t, d). With `return_aux=True` also the routers' losses and a dict of
-        metrics, means over the mixtures of experts (empty where there is none).
+    Inputs:
+        Token ids (b, t), or a dict of `token_ids` and, where there are any, `padding_mask` (b, t),
+        `segment_ids` (b, t; 0 at padding) and `positions` (t,) or (b, t).
+
+    Returns:
+        Hidden states (b, t, d). With `return_aux=True` also the layers' losses and a dict of metrics, each
+        the mean over the layers that report it.
 
     Raises:
         ConfigError: a field that cannot be used.
@@ -49,8 +54,19 @@ class ReasoningBackbone(Backbone):
     ```
     """
 
-    def __init__(self, dtype=None, name: str | None = None, trainable: bool = True, **fields) -> None:
-        config = ModelConfig(**fields)
+    def __init__(
+        self,
+        dtype=None,
+        name: str | None = None,
+        trainable: bool = True,
+        *,
+        config: ModelConfig | None = None,
+        **fields,
+    ) -> None:
+        if config is None:
+            config = ModelConfig(**fields)
+        elif fields:
+            raise ValueError(f"give `config` or its fields; received `config` and {', '.join(fields)}")
         embedding_initializer = initializers(config)["kernel_initializer"]
         self.token_embedding = keras.layers.ReversibleEmbedding(
             config.vocab_size,
@@ -65,8 +81,8 @@ class ReasoningBackbone(Backbone):
         self.token_embedding.build((None, None))
         width = (None, None, config.embedding_dim)
         self.reasoning_blocks = []
-        for place in range(config.num_reasoning_blocks):
-            block = ReasoningBlock(config, dtype=dtype, name=f"reasoning_block_{place}")
+        for index in range(config.num_reasoning_blocks):
+            block = ReasoningBlock(config, dtype=dtype, name=f"reasoning_block_{index}")
             block.build(width)
             self.reasoning_blocks.append(block)
         self.final_norm = keras.layers.RMSNormalization(
@@ -85,7 +101,7 @@ class ReasoningBackbone(Backbone):
         self.input_spec = None  # an array of token ids is an input too
 
     def _symbolic_hidden(self, inputs):
-        """What `summary` shows; `call` takes more kinds of inputs and hands on the routers' losses."""
+        """What `summary` shows; `call` accepts more kinds of inputs and returns the layers' losses too."""
         x = self.token_embedding(inputs["token_ids"])
         for block in self.reasoning_blocks:
             x = block(x, segment_ids=inputs["padding_mask"])[0]
@@ -95,22 +111,27 @@ class ReasoningBackbone(Backbone):
         token_ids, segment_ids, positions = read_inputs(inputs)
         x = self.token_embedding(token_ids)
         aux_loss, metrics = ops.zeros((), "float32"), []
-        run = self._way_to_run(training)
+        run = self._block_runner(training)
         for block in self.reasoning_blocks:
             options = {"segment_ids": segment_ids, "positions": positions, "training": training}
-            x, part, loads = run(block, x, **options)
-            aux_loss = aux_loss + part
-            metrics += loads
+            x, block_loss, block_metrics = run(block, x, **options)
+            aux_loss = aux_loss + block_loss
+            metrics += block_metrics
         hidden = self.final_norm(x)
         if return_aux:
             return hidden, aux_loss, _mean_metrics(metrics) | _activation_metrics(x, segment_ids)
         return hidden
 
-    def _way_to_run(self, training) -> Callable[..., Any]:
-        forgets = bool(training and self.gradient_checkpointing)
-        if not (forgets or self.compiles_parts):
+    def _block_runner(self, training) -> Callable[..., Any]:
+        recomputes = bool(training and self.gradient_checkpointing)
+        if not (recomputes or self.compiles_parts):
             return lambda block, x, **options: block(x, **options)
-        return BlockCalls(compiles=self.compiles_parts, forgets=forgets)
+        return BlockCalls(compiles=self.compiles_parts, recomputes=recomputes)
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether no hidden state depends on a later token."""
+        return all(block.is_causal for block in self.reasoning_blocks)
 
     @contextmanager
     def compiled_parts(self) -> Iterator[None]:
@@ -128,7 +149,7 @@ class ReasoningBackbone(Backbone):
         }
 
     def step(self, token_ids, cache, index, padding=None):
-        """Takes new tokens (b, t) at places index .. index+t-1; returns hidden states and the new cache."""
+        """Takes new tokens (b, t) at positions from `index`; returns hidden states and the new cache."""
         x = self.token_embedding(token_ids)
         new_cache = {}
         for block in self.reasoning_blocks:
@@ -143,22 +164,23 @@ class ReasoningBackbone(Backbone):
         return super().compute_output_spec(inputs, training=training, return_aux=True)
 
     def enable_lora(self, rank: int, target_layer_names: str | Sequence[str] | None = None) -> None:
-        """Freezes the model and trains factors of `rank` beside the named layers.
+        """Freezes the model and trains LoRA factors of `rank` on the named layers.
 
-        None takes what each mixer reads by: query and value of attention, their projections in latent
-        attention, and the input projections of the recurrent mixers.
+        None takes the input projections of each mixer: query and value of attention, their projections in
+        latent attention, and the input projections of the recurrent mixers.
 
         Raises:
-            ValueError: `rank` is no whole number of at least 1, a name fits no layer that can have factors,
-                or LoRA is enabled already. Nothing has changed.
+            ValueError: `rank` is no integer of at least 1, a name fits no layer that can have factors,
+                or LoRA is enabled already. The model is unchanged.
         """
         names = lora_targets(self, rank, target_layer_names)
         super().enable_lora(int(rank), names)
         self.lora = {"rank": int(rank), "target_layer_names": None if target_layer_names is None else names}
 
     def default_lora_layer_names(self) -> list[str]:
-        """Returns the names of the layers that `enable_lora` takes by default."""
-        return ["query", "value", "q_proj", "q_b_proj", "kv_b_proj", "in_proj", "in_proj_qkvz"]
+        """Returns the names of the layers that `enable_lora` gives factors by default."""
+        bound = [part for pair in bind_pattern(self.config) for part in pair if part is not None]
+        return list(dict.fromkeys(name for part in bound for name in part.part.lora_layers))
 
     def get_config(self):
         return {**super().get_config(), **self.config.to_dict()}
@@ -183,13 +205,16 @@ def read_inputs(inputs):
 
 
 def _mean_metrics(metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    if not metrics:
-        return {}
-    return {f"router/{name}": sum(load[name] for load in metrics) / len(metrics) for name in metrics[0]}
+    """The mean of each metric over the layers that report it."""
+    values: dict[str, list[Any]] = {}
+    for of_layer in metrics:
+        for name, value in of_layer.items():
+            values.setdefault(name, []).append(value)
+    return {name: sum(given) / len(given) for name, given in values.items()}
 
 
 def _activation_metrics(x, segment_ids) -> dict[str, Any]:
-    """Mean and standard deviation of the last block's output (b, t, d) over tokens that are no padding."""
+    """Mean and standard deviation of the last block's output (b, t, d) over tokens that are not padding."""
     x = ops.cast(ops.stop_gradient(x), "float32")
     mean, square = ops.mean(x, axis=-1), ops.mean(ops.square(x), axis=-1)
     if segment_ids is None:

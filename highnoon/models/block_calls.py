@@ -1,4 +1,4 @@
-"""Ways to run a block in training: compiled once for all blocks, or twice to save memory."""
+"""Runs blocks in training: compiled once for all blocks, or recomputed to save memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class BlockCalls:
     """Runs the blocks of one model as functions of their weights (TensorFlow only).
 
     Blocks that differ in the values of their weights alone share one function, so that a deep model is
-    traced and compiled as fast as one block. What a block changes while it runs, such as the state of
-    its dropout, is changed once a call.
+    traced and compiled as fast as one block. State that a block changes while it runs, such as that of its
+    dropout, changes once a call.
 
     Args:
-        compiles: Whether XLA compiles the block's mixers. Feed-forwards are products that gain nothing
-            by it (on CPU they lose a fifth), and mixtures of experts want shapes that follow the load.
-        forgets: Whether the gradient keeps a block's input alone and runs the block again, which then
-            draws the same dropout as before.
+        compiles: Whether XLA compiles the block's mixers. Feed-forwards are matrix products that gain nothing
+            from it (on CPU they lose a fifth), and mixtures of experts need shapes that depend on the load.
+        recomputes: Whether only a block's input is stored for the gradient, which runs the block again with
+            the same dropout.
 
     Raises:
         NotImplementedError: the backend is not TensorFlow.
@@ -28,19 +28,19 @@ class BlockCalls:
     Recomputation: Chen et al. 2016 (arXiv:1604.06174), section 3, with one segment a block.
     """
 
-    def __init__(self, compiles: bool, forgets: bool) -> None:
+    def __init__(self, compiles: bool, recomputes: bool) -> None:
         if keras.backend.backend() != "tensorflow":
-            # JAX's own checkpoint refuses gradients of ours that close over values, as those of gathers do.
+            # JAX's own checkpoint rejects custom gradients that close over values, such as those of gathers.
             raise NotImplementedError(
                 "gradient checkpointing and compiled blocks run on the tensorflow backend; this is "
                 f"{keras.backend.backend()!r}. Train without them, or set KERAS_BACKEND=tensorflow"
             )
         self._compiles = compiles
-        self._forgets = forgets
+        self._recomputes = recomputes
         self._functions: dict[Any, _PureCall] = {}
 
     def __call__(self, block: keras.layers.Layer, x, training: bool | None = None, **tensors: Any):
-        """Returns what `block(x, training=training, **tensors)` returns, a nest of floating point tensors."""
+        """Returns `block(x, training=training, **tensors)`, a nest of floating point tensors."""
         variables = _variables([block])
         kind = (training, *((tuple(v.shape), v.dtype, v.trainable) for v in variables))
         if kind not in self._functions:
@@ -49,53 +49,53 @@ class BlockCalls:
                 lambda x, tensors: block(x, **options, **tensors),
                 variables,
                 wrap=_graph_function if self._compiles else None,
-                forgets=self._forgets,
+                recomputes=self._recomputes,
             )
         return self._functions[kind](variables, x, tensors)
 
 
 def _compiled_mixer(layers: Sequence[keras.layers.Layer], function: Callable[..., Any], x):
-    """Returns `function(x)`, compiled by XLA; it reads and changes the variables of `layers` alone."""
+    """Returns `function(x)`, compiled by XLA; it reads and changes only the variables of `layers`."""
     variables = _variables(layers)
     return _PureCall(lambda x, _: function(x), variables, wrap=xla_function)(variables, x, {})
 
 
 class _PureCall:
-    """A function that uses some variables, as one of the values of any variables like them."""
+    """A function of the values of some variables, for any variables of the same shapes and dtypes."""
 
-    def __init__(self, function, variables: Sequence[keras.Variable], wrap=None, forgets=False) -> None:
+    def __init__(self, function, variables: Sequence[keras.Variable], wrap=None, recomputes=False) -> None:
         self._function, self._variables = function, variables
-        self._forgets = forgets
+        self._recomputes = recomputes
         self._run = wrap(self._plain) if wrap else self._plain
 
     def __call__(self, variables: Sequence[keras.Variable], x, tensors: dict[str, Any]):
-        """Runs with the values of `variables`, and gives them their new values where these changed."""
-        # Read here: a second run must not see what the first one changed.
+        """Runs with the values of `variables`, and assigns the values that changed."""
+        # Read here: the recomputation must not see what the first run changed.
         values = [ops.copy(variable) for variable in variables]
-        if self._forgets:
+        if self._recomputes:
             outputs, changed = _recomputed(lambda x, *values: self._run(list(values), x, tensors), x, *values)
         else:
             outputs, changed = self._run(values, x, tensors)
-        for place, value in changed.items():
-            variables[place].assign(value)
+        for index, value in changed.items():
+            variables[index].assign(value)
         return outputs
 
     def _plain(self, values: list[Any], x, tensors: dict[str, Any]):
         pairs = zip(self._variables, values, strict=True)
-        # A frozen weight's gradient would be computed, were the function not told that nobody asks for it.
+        # `stop_gradient`: frozen weights need no gradient.
         given = [(v, value if v.trainable else ops.stop_gradient(value)) for v, value in pairs]
         with keras.StatelessScope(state_mapping=given) as scope:
             outputs = self._function(x, tensors)
         after = [scope.get_current_value(variable) for variable in self._variables]
         return outputs, {
-            place: new
-            for place, (new, (_, old)) in enumerate(zip(after, given, strict=True))
+            index: new
+            for index, (new, (_, old)) in enumerate(zip(after, given, strict=True))
             if new is not old
         }
 
 
 def _variables(layers: Sequence[keras.layers.Layer]) -> list[keras.Variable]:
-    """The layers' variables, and those that they count up during a step without owning them as weights."""
+    """The layers' variables, and the counters that they add to during a step, which are no weights."""
     parts = [part for layer in layers for part in layer._flatten_layers()]
     counters = [v for part in parts for v in getattr(part, "step_variables", [])]
     return [v for layer in layers for v in layer.variables] + counters
@@ -117,7 +117,9 @@ def xla_function(function: Callable[..., Any]) -> Callable[..., Any]:
 def _recomputed(run: Callable[..., Any], *inputs):
     import tensorflow as tf
 
-    seen: list[Any] = []  # of the first run: structure, and the changed states, which are not floating point
+    seen: list[
+        Any
+    ] = []  # of the first run: its structure, and the changed state, which is not floating point
 
     def floats(*inputs):
         outputs, changed = run(*inputs)

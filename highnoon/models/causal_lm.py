@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from contextlib import AbstractContextManager
 from functools import partial
@@ -12,9 +11,10 @@ import keras
 import keras_hub
 from keras import ops
 
-from highnoon.config import Config, ModelConfig, TrainingConfig, default, override
+from highnoon.config import Config, ConfigError, ModelConfig, TrainingConfig, default, override
 from highnoon.files.print_text import print_text
 from highnoon.layers import token_cross_entropy
+from highnoon.models import costs
 from highnoon.models.backbone import ReasoningBackbone, read_inputs
 from highnoon.models.block_calls import xla_function
 from highnoon.models.retracing import retraces_when_changed
@@ -23,27 +23,32 @@ from highnoon.models.retracing import retraces_when_changed
 @keras.saving.register_keras_serializable(package="highnoon")
 @retraces_when_changed
 class LanguageModel(keras_hub.models.CausalLM):
-    """A causal language model of reasoning blocks, built when it is made.
-
-    `HSMN` and `HSMNLanguageModel` are this class too.
+    """A causal language model of reasoning blocks. It is built when it is constructed.
 
     Args:
         vocab_size: Number of token ids.
         embedding_dim: Width of the residual stream.
-        max_seq_length: Longest sequence, in tokens, that the model is meant for.
+        max_seq_length: Longest sequence, in tokens, that the model supports.
         num_reasoning_blocks: Number of times that `block_pattern` is repeated.
         block_pattern: The residual pairs of one block, see `highnoon.models.patterns`.
-        backbone: A `ReasoningBackbone` to wrap; then no field of it is given.
-        preprocessor: A KerasHub preprocessor for `fit`; None takes ready batches.
-        training_config: The `TrainingConfig` that travels with the model.
-        tokenizer: The tokenizer that travels with the model.
+        backbone: A `ReasoningBackbone` to wrap, in place of its fields.
+        config: A `ModelConfig`, in place of its fields.
+        preprocessor: A KerasHub preprocessor for `fit`; None takes prepared batches.
+        training_config: The `TrainingConfig` that is saved with the model.
+        tokenizer: The tokenizer that is saved with the model.
         dtype: A dtype policy; None for Keras's own.
         name: The model's name.
         **fields: The other fields of `highnoon.config.ModelConfig`.
 
-    Inputs: token ids (b, t), or a dict of `token_ids` and, where there are any, `padding_mask`,
-        `segment_ids` and `positions`. Nothing passes between different segments.
-    Returns: logits (b, t, v), float32.
+    `generate` and `generate_batch` are HighNoon's, not KerasHub's: `max_length` counts new tokens, and the
+    sampler given to `compile` is not used.
+
+    Inputs:
+        Token ids (b, t), or a dict of `token_ids` and, where there are any, `padding_mask`, `segment_ids` and
+        `positions`. Nothing passes between different segments.
+
+    Returns:
+        Logits (b, t, v), float32.
 
     Raises:
         ConfigError: a field that cannot be used.
@@ -53,9 +58,9 @@ class LanguageModel(keras_hub.models.CausalLM):
 
     ```python
     import numpy as np
-    from highnoon import HSMN
+    from highnoon import LanguageModel
 
-    model = HSMN(vocab_size=50, embedding_dim=32, num_reasoning_blocks=1)
+    model = LanguageModel(vocab_size=50, embedding_dim=32, num_reasoning_blocks=1)
     logits = model(np.array([[2, 7, 9]]), training=False)
     ```
     """
@@ -72,6 +77,7 @@ class LanguageModel(keras_hub.models.CausalLM):
         block_pattern: str | None = None,
         *,
         backbone: ReasoningBackbone | None = None,
+        config: ModelConfig | None = None,
         preprocessor: Any = None,
         training_config: TrainingConfig | None = None,
         tokenizer: Any = None,
@@ -87,14 +93,17 @@ class LanguageModel(keras_hub.models.CausalLM):
             "block_pattern": block_pattern,
         }
         given = {key: value for key, value in given.items() if value is not None}
-        if backbone is None:
-            config = dataclasses.replace(_HSMN_DEFAULTS, **given)
-            config = override(Config(model=config), **fields).model
-            backbone = ReasoningBackbone(dtype=dtype, **config.to_dict())
-        elif given or fields:
+        given_as = "backbone" if backbone is not None else "config"
+        if (backbone is not None or config is not None) and (given or fields):
             raise ValueError(
-                f"a backbone has its own {', '.join([*given, *fields])}; give a backbone or its fields"
+                f"a {given_as} has its own {', '.join([*given, *fields])}; give a {given_as} or its fields"
             )
+        if backbone is None:
+            if config is None:
+                config = override(Config(model=_DEFAULTS), **given, **fields).model
+            backbone = ReasoningBackbone(dtype=dtype, config=config)
+        elif config is not None:
+            raise ValueError("a backbone has its own configuration; give a backbone or `config`")
         self.backbone = backbone
         self.preprocessor = preprocessor
         super().__init__(inputs=backbone.input, outputs=self._logits(backbone.output), name=name)
@@ -141,8 +150,8 @@ class LanguageModel(keras_hub.models.CausalLM):
     def call(self, inputs, training=None):
         hidden, aux_loss, _ = self.backbone(inputs, training=training, return_aux=True)
         if training:
-            # What `fit` adds to the cross entropy. A functional model's own method refuses it, since its
-            # graph has no place for a loss; this model's `call` is not that graph.
+            # `fit` adds this to the cross entropy. A functional model's own method rejects it, since its
+            # graph cannot hold a loss; this model's `call` is not that graph.
             keras.layers.Layer.add_loss(self, aux_loss)
         return self._logits(hidden)
 
@@ -150,17 +159,22 @@ class LanguageModel(keras_hub.models.CausalLM):
         return ops.cast(self.backbone.token_embedding(hidden, reverse=True), "float32")
 
     def loss_terms(self, batch: dict[str, Any], training: bool = True) -> dict[str, Any]:
-        """Returns what a training step needs of one batch.
+        """Returns the sums that a training step needs of one batch.
 
         Args:
             batch: `token_ids`, `labels` and `loss_weights` (b, t), and where there are any
                 `padding_mask`, `segment_ids` and `positions`.
-            training: Whether dropout and expert capacity act, and a gradient will be asked for.
+            training: Whether dropout and expert capacity are active, and a gradient will be computed.
 
-        Returns: `loss_sum`, the sum of `loss_weights * cross entropy`; `aux_loss`, the routers'
-            losses, a mean over the tokens that are not padding, summed over layers; `metrics`, a dict
-            of token means of activations and, with a mixture of experts, routers. All float32 scalars.
+        Returns:
+            `loss_sum`, the sum of `loss_weights * cross entropy`; `aux_loss`, the losses that layers report,
+            a mean over the tokens that are not padding, summed over layers; `metrics`, a dict of token means
+            of activations and of what layers report (routers, for instance). All float32 scalars.
+
+        Raises:
+            ConfigError: a mixer is not causal, so that the next token could be seen.
         """
+        self._require_causal("learn to predict the next token")
         inputs = {key: batch[key] for key in _INPUTS if batch.get(key) is not None}
         hidden, aux_loss, metrics = self.backbone(inputs, training=training, return_aux=True)
         labels, weights = (ops.reshape(batch[key], (-1,)) for key in ("labels", "loss_weights"))
@@ -171,49 +185,72 @@ class LanguageModel(keras_hub.models.CausalLM):
         loss_sum = head_loss(hidden, self._head_kernel(), labels, weights)
         return {"loss_sum": loss_sum, "aux_loss": aux_loss, "metrics": metrics}
 
+    def _require_causal(self, verb: str) -> None:
+        if not self.is_causal:
+            raise ConfigError(
+                f"a model whose mixers see later tokens cannot {verb} (block_pattern="
+                f"{self.config.block_pattern!r}); use it for classification, embedding or block diffusion"
+            )
+
     def _head_kernel(self):
         """The head as (v, d), in float32."""
         embedding = self.backbone.token_embedding
         if embedding.quantization_mode is not None:
-            # The reverse call brings the scales of a quantized head with it.
+            # The reverse call applies the scales of a quantized head.
             return ops.transpose(embedding(ops.eye(self.embedding_dim), reverse=True))
         if self.config.tie_embeddings:
-            return ops.copy(embedding.embeddings)  # as a tensor: a variable cannot be handed to XLA
+            return ops.copy(embedding.embeddings)  # as a tensor: XLA functions take no variables
         return ops.transpose(embedding.reverse_embeddings)
 
     def gradient_checkpointing_enable(self) -> None:
-        """From now on training keeps each block's input alone and makes the rest again for the gradient.
+        """Makes training store each block's input alone and recompute the rest for the gradient.
 
-        Call it before the training step is compiled. Weights come out the same; memory for activations
+        Call it before the training step is compiled. The weights do not change by it; memory for activations
         falls to about one block's, and a step takes about a third longer.
         """
         self.backbone.gradient_checkpointing = True
 
     def gradient_checkpointing_disable(self) -> None:
-        """From now on training keeps every value that the gradient needs."""
+        """Makes training store every value that the gradient needs."""
         self.backbone.gradient_checkpointing = False
 
+    @property
+    def is_causal(self) -> bool:
+        """Whether no logit depends on a later token."""
+        return self.backbone.is_causal
+
+    def flops_per_token(self, row_length: int) -> float:
+        """Returns the operations of forward and backward pass for a token of rows of `row_length`."""
+        return costs.flops_per_token(self.config, row_length)
+
+    def activation_bytes(self, rows: int, length: int) -> int | None:
+        """Returns about how many bytes a micro-batch stores for the gradient; None where it is not known."""
+        dtype = keras.backend.standardize_dtype(self.backbone.compute_dtype)
+        return costs.activation_bytes(self.config, rows, length, dtype, self.backbone.gradient_checkpointing)
+
     def compiled_parts(self) -> AbstractContextManager[None]:
-        """Within it, a graph made from this model has its mixers and its loss compiled by XLA."""
+        """A context in which graphs of this model have their mixers and their loss compiled by XLA."""
         return self.backbone.compiled_parts()
 
     def initial_cache(self, batch_size: int, max_length: int, dtype: str | None = None) -> dict[str, Any]:
-        """Returns an empty decoding state for `max_length` places: a nested dict of static shapes."""
+        """Returns an empty decoding state for `max_length` tokens: a nested dict of static shapes."""
+        self._require_causal("generate")
         return self.backbone.initial_cache(batch_size, max_length, dtype)
 
     def decode(self, token_ids, cache: dict[str, Any], index, padding=None, *, last_only: bool = False):
-        """Takes new tokens into the cache.
+        """Reads new tokens into the cache.
 
         Args:
-            token_ids: (b, t) ids at places index .. index+t-1; many to take in a prompt, one to go on.
+            token_ids: (b, t) ids at positions index .. index+t-1: a prompt, or the next token.
             cache: What `initial_cache` or an earlier call returned.
-            index: Place of the first new token, a scalar, static or not.
-            padding: (b,) places at the front of each row that hold padding; None for none. Rotary
+            index: Position of the first new token, a scalar, static or not.
+            padding: (b,) how many positions at the front of each row hold padding; None for none. Rotary
                 positions count from the end of the padding.
-            last_only: Whether only the logits of the last token are wanted, (b, 1, v).
+            last_only: Whether to return the logits of the last token alone, (b, 1, v).
 
-        Returns: logits (b, t, v) of the given tokens, float32, and the new cache. The logits at
-            padding mean nothing.
+        Returns:
+            Logits (b, t, v) of the given tokens, float32, and the new cache. The logits at padding are
+            undefined.
         """
         token_ids, _, _ = read_inputs(token_ids)
         hidden, cache = self.backbone.step(token_ids, cache, index, padding)
@@ -230,6 +267,7 @@ class LanguageModel(keras_hub.models.CausalLM):
         stop_sequences=None,
         tokenizer=None,
         seed: int | None = None,
+        logits_processors=None,
     ):
         """Continues a prompt; see `highnoon.inference.generation.generate`."""
         from highnoon.inference.generation import generate
@@ -245,6 +283,7 @@ class LanguageModel(keras_hub.models.CausalLM):
             stop_sequences=stop_sequences,
             tokenizer=tokenizer,
             seed=seed,
+            logits_processors=logits_processors,
         )
 
     def generate_batch(
@@ -256,13 +295,13 @@ class LanguageModel(keras_hub.models.CausalLM):
         return generate_batch(self, prompts, max_length=max_length, batch_size=batch_size, **options)
 
     def save_weights(self, filepath, overwrite: bool = True, **kwargs) -> None:
-        """Writes the weights; a name without `.weights.h5` gets it, and a missing folder is made."""
+        """Writes the weights; adds `.weights.h5` to a name without it, and creates a missing folder."""
         path = _weights_path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
         super().save_weights(path, overwrite=overwrite, **kwargs)
 
     def load_weights(self, filepath, **kwargs) -> None:
-        """Reads what `save_weights` wrote, under the name that it was given; every weight must fit."""
+        """Reads the weights that `save_weights` wrote under the same name; every weight must fit."""
         path = _weights_path(filepath)
         if not path.exists():
             raise FileNotFoundError(f"no weights at {path}")
@@ -280,7 +319,7 @@ class LanguageModel(keras_hub.models.CausalLM):
         return {**super().get_config(), "training_config": training}
 
 
-_HSMN_DEFAULTS = ModelConfig(vocab_size=32000, embedding_dim=768, num_reasoning_blocks=4)
+_DEFAULTS = ModelConfig(vocab_size=32000, embedding_dim=768, num_reasoning_blocks=4)
 _INPUTS = ("token_ids", "padding_mask", "segment_ids", "positions")
 _WEIGHTS_SUFFIX = ".weights.h5"
 
@@ -289,5 +328,5 @@ def _weights_path(filepath: str | pathlib.Path) -> pathlib.Path:
     name = str(filepath)
     if not name.endswith((_WEIGHTS_SUFFIX, ".weights.json")):
         name += _WEIGHTS_SUFFIX
-        print_text(f"Keras keeps weights in files named `*{_WEIGHTS_SUFFIX}`: using {name}")
+        print_text(f"Keras saves weights in files named `*{_WEIGHTS_SUFFIX}`: using {name}")
     return pathlib.Path(name)

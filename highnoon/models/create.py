@@ -1,38 +1,57 @@
-"""From a preset's name or a configuration to a built model."""
+"""Builds a model from a preset's name, a configuration, or a family's name."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import keras
-
-from highnoon.config import Config, ConfigError, ModelConfig, TrainingConfig, get_preset_config, override
+from highnoon.config import (
+    PRESETS,
+    Config,
+    ConfigError,
+    ModelConfig,
+    TrainingConfig,
+    get_preset_config,
+    override,
+    require_choice,
+)
 from highnoon.files.shown import shown
 from highnoon.models.causal_lm import LanguageModel
+from highnoon.models.dtypes import resolve_dtype
+from highnoon.models.families import FAMILIES, family_named
 from highnoon.models.memory import require_memory
+from highnoon.models.patterns import require_causal
 
-_FAST_BFLOAT16 = (8, 0)  # compute capability of the first GPUs with bfloat16 matrix units
+TASKS = ("generation", "classification", "embedding", "block_diffusion")
+"""What a model is made for. The first alone needs causal mixers."""
 
 
 def create_model(
     name_or_config: str | Config | ModelConfig,
     allow_oversize: bool = False,
     dtype: Any = "auto",
+    task: str = "generation",
     **overrides: Any,
-) -> LanguageModel:
-    """Builds a language model with fresh weights.
+) -> Any:
+    """Builds a model with new weights.
 
     Args:
         name_or_config: A preset (`"highnoon-3b"`, or short `"3b"`), a `Config`, whose training part
-            travels with the model, or a `ModelConfig`.
-        allow_oversize: Build even what this machine's memory cannot hold.
+            is saved with the model, a `ModelConfig`, or the name of a family, see `register_family`.
+        allow_oversize: Build even a model that does not fit into this machine's memory.
         dtype: A dtype policy; `"auto"` takes Keras's own where one was set, else mixed bfloat16 on
             hardware that is fast at it, else float32.
-        **overrides: Fields of `ModelConfig` or `TrainingConfig`, put in place of the preset's.
+        task: `"generation"` requires causal mixers; `"classification"`, `"embedding"` and
+            `"block_diffusion"` do not. The model is the same for each.
+        **overrides: Fields of `ModelConfig` or `TrainingConfig` that replace the preset's; for a family the
+            arguments of its class.
+
+    Returns:
+        A `LanguageModel`, or a model of the family.
 
     Raises:
-        ConfigError: an unknown preset, field or value.
-        LimitExceededError: the weights would not fit into memory; nothing was allocated.
+        ConfigError: an unknown preset, family, field or value, or a mixer that is not causal in a model for
+            generation.
+        LimitExceededError: the weights do not fit into memory; nothing was allocated.
 
     Example:
 
@@ -43,21 +62,35 @@ def create_model(
     assert model.count_params() < 1_000_000
     ```
     """
+    require_choice("task", task, TASKS)
+    if _names_family(name_or_config):
+        return family_named(name_or_config).create(dtype, allow_oversize, **overrides)
     config, carries_training = _resolve(name_or_config)
     config = override(config, **overrides)
     carries_training = carries_training or config.training != TrainingConfig()
+    if task == "generation":
+        require_causal(config.model)
     require_memory(config.model, allow_oversize)
     return LanguageModel(
-        **config.model.to_dict(),
+        config=config.model,
         dtype=resolve_dtype(dtype),
         training_config=config.training if carries_training else None,
     )
 
 
+def _names_family(name: Any) -> bool:
+    """Presets come first: no family can take a preset's name."""
+    is_preset = isinstance(name, str) and (name in PRESETS or f"highnoon-{name}" in PRESETS)
+    return not is_preset and name in FAMILIES
+
+
 def _resolve(name_or_config: str | Config | ModelConfig) -> tuple[Config, bool]:
-    """The whole configuration, and whether its training part was meant."""
+    """The configuration, and whether its training part was given."""
     if isinstance(name_or_config, str):
-        return get_preset_config(name_or_config), False
+        try:
+            return get_preset_config(name_or_config), False
+        except ConfigError as error:
+            raise ConfigError(f"{error}; families: {', '.join(FAMILIES.names())}") from None
     if isinstance(name_or_config, ModelConfig):
         return Config(model=name_or_config), False
     if isinstance(name_or_config, Config):
@@ -65,31 +98,3 @@ def _resolve(name_or_config: str | Config | ModelConfig) -> tuple[Config, bool]:
     raise ConfigError(
         f"`create_model` takes a preset's name, a Config or a ModelConfig; received {shown(name_or_config)}"
     )
-
-
-def resolve_dtype(dtype: Any) -> Any:
-    """Returns the dtype policy that `"auto"` stands for on this machine; other values as they are."""
-    if not (isinstance(dtype, str) and dtype == "auto"):
-        return dtype
-    policy = keras.config.dtype_policy()
-    if policy.name != "float32":
-        return policy
-    return "mixed_bfloat16" if _is_fast_at_bfloat16() else "float32"
-
-
-def _is_fast_at_bfloat16() -> bool:
-    if keras.backend.backend() == "jax":
-        import jax
-
-        device = jax.devices()[0]
-        capability = str(getattr(device, "compute_capability", "0.0"))
-        return device.platform == "tpu" or (
-            device.platform == "gpu" and tuple(map(int, capability.split("."))) >= _FAST_BFLOAT16
-        )
-    import tensorflow as tf
-
-    if tf.config.list_physical_devices("TPU"):
-        return True
-    gpus = tf.config.list_physical_devices("GPU")
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    return bool(gpus) and all(d.get("compute_capability", (0, 0)) >= _FAST_BFLOAT16 for d in details)

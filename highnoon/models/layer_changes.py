@@ -1,4 +1,4 @@
-"""Quantization and LoRA of each layer, as a description in JSON and applied again to a new model."""
+"""Describes the quantization and LoRA factors of layers in JSON, and applies a description to a new model."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _QUANTIZERS = "keras.quantizers"
 
 
 class LayerChangeError(ValueError):
-    """A quantized layer or LoRA factors that cannot be described, or do not fit the model."""
+    """A quantized layer or LoRA factors that cannot be described or do not fit the model."""
 
 
 def describe_layer_changes(backbone: Any) -> dict[str, Any]:
-    """Returns how the layers of a backbone differ from newly made ones, for `apply_layer_changes`.
+    """Returns how the layers of a model differ from new ones, for `apply_layer_changes`.
 
-    The result is empty for a model that is neither quantized nor has LoRA factors.
+    The result is empty for a model without quantized layers and LoRA factors.
 
     Raises:
-        LayerChangeError: a layer is quantized in a way that cannot be repeated without its data.
+        LayerChangeError: a layer is quantized in a way that needs data to repeat.
     """
     description: dict[str, Any] = {}
     layers = list(backbone._flatten_layers(include_self=False))
@@ -44,7 +44,7 @@ def describe_layer_changes(backbone: Any) -> dict[str, Any]:
 
 
 def dtype_of_changes(description: dict[str, Any]) -> str | None:
-    """Returns the dtype policy of a quantized model's other layers; None where the model is not quantized."""
+    """Returns the dtype policy of a quantized model's other layers; None without quantized layers."""
     if _LEGACY in description:
         return _legacy_config(description).get("default_policy") or keras.config.dtype_policy().name
     dtype = description.get("dtype")
@@ -52,14 +52,14 @@ def dtype_of_changes(description: dict[str, Any]) -> str | None:
 
 
 def apply_layer_changes(backbone: Any, description: dict[str, Any]) -> None:
-    """Quantizes the layers of a new backbone and gives them factors, as described.
+    """Quantizes the layers of a new model and adds LoRA factors, as described.
 
     A layer that is built with a quantized dtype policy differs from one that was quantized: Keras gives an
-    embedding that is built in int4 a quantizer for its inputs. So each layer is quantized again; its weights
-    are to be assigned afterwards.
+    embedding that is built in int4 a quantizer for its inputs. So each layer is quantized again; assign its
+    weights afterwards.
 
     Raises:
-        ValueError: the description does not fit the backbone.
+        ValueError: the description does not fit the model.
     """
     layers = {layer.path: layer for layer in backbone._flatten_layers(include_self=False)}
     for path, values in _quantized_layers(description).items():
@@ -130,7 +130,7 @@ def _require_quantizers(config: Any) -> None:
 
 
 def _from_policy(mode: str) -> dict[str, Any]:
-    """The quantization that the name of a dtype policy stands for, such as `int4/128`."""
+    """The quantization that the name of a dtype policy describes, such as `int4/128`."""
     mode, _, block_size = mode.partition("/")
     config = _int4_config(int(block_size or -1)) if mode == "int4" else None
     return {"mode": mode, "config": keras.saving.serialize_keras_object(config) if config else None}

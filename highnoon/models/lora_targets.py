@@ -1,4 +1,4 @@
-"""Which layers `enable_lora` gives factors to, checked before anything is frozen."""
+"""Chooses the layers that `enable_lora` gives factors, before anything is frozen."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def lora_targets(backbone: Any, rank: int, target_layer_names: str | Sequence[st
         target_layer_names: A name, or names, each of at least one layer that can have factors.
 
     Raises:
-        ValueError: `rank` or a name cannot be used, or a layer has factors already. The backbone is as
-            before.
+        ValueError: `rank` or a name cannot be used, or a layer has factors already. The backbone is
+            unchanged.
     """
     if isinstance(rank, bool) or not isinstance(rank, numbers.Integral) or rank < 1:
-        raise ValueError(f"`rank` must be a whole number of at least 1; received {rank!r}")
+        raise ValueError(f"`rank` must be an integer of at least 1; received {rank!r}")
     layers = [layer for layer in backbone._flatten_layers(include_self=False) if layer.weights]
     _require_no_factors(layers)
     able = [layer for layer in layers if hasattr(layer, "enable_lora")]

@@ -1,202 +1,155 @@
-"""The grammar of a reasoning block, and the layers that its words name.
+"""The grammar of a reasoning block, and the parts that its words name.
 
 A block pattern lists residual pairs, `"mixer+feedforward, mixer+feedforward, ..."`, or is the name
-of such a list. A mixer may stand alone, as the layers of Mamba do:
+of such a list. A mixer may stand alone, as the layers of Mamba do. Options that belong to one part may
+follow its name in parentheses; they replace the model's own for this part:
 
 ```python
-from highnoon.models.patterns import parse_pattern
+from highnoon.config import ModelConfig
+from highnoon.models.patterns import bind_pattern, parse_pattern
 
 assert parse_pattern("mamba2+moe, attention+mlp") == [("mamba2", "moe"), ("attention", "mlp")]
 assert parse_pattern("mamba, attention+mlp") == [("mamba", None), ("attention", "mlp")]
 assert parse_pattern("transformer") == [("attention", "mlp")]
+
+pattern = "mamba2(state_dim=32)+moe(num_experts=16), attention+mlp"
+(mamba2, moe), _ = bind_pattern(ModelConfig(block_pattern=pattern))
+assert mamba2.config.state_dim == 32 and moe.config.num_moe_experts == 16
 ```
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import dataclasses
+import inspect
 from typing import Any
 
-import keras
-
-from highnoon.config import ConfigError, ModelConfig
+from highnoon.config import ALIASES, ConfigError, ModelConfig
+from highnoon.files.nearest_name import suggestion
 from highnoon.files.shown import shown
-from highnoon.layers import (
-    CausalSelfAttention,
-    GatedDeltaRule,
-    GatedFeedForward,
-    LatentAttention,
-    MoELayer,
-    SelectiveStateSpace,
-    StateSpaceDuality,
+from highnoon.models.parts import (
+    PARTS,
+    BoundPart,
+    FeedForwardPart,
+    MixerPart,
+    Part,
+    feed_forward_names,
+    mixer_names,
 )
+from highnoon.models.pattern_text import MAX_LAYERS, NAMED_PATTERNS, PartText, split_pattern
 
-MAX_LAYERS = 4096
-"""Most residual pairs of a whole stack; each costs time and memory to build, however narrow it is."""
-
-NAMED_PATTERNS = {
-    "transformer": "attention+mlp",
-    "moe_only": "attention+moe",
-    "mamba_only": "mamba2",
-    "mamba_timecrystal_wlam_moe_hybrid": "mamba2+moe, gated_delta_rule+moe, sliding_attention+moe",
-}
-"""The documented names; docs/guides/models.md says what stands behind each."""
+__all__ = ["MAX_LAYERS", "NAMED_PATTERNS", "bind_pattern", "parse_pattern", "require_causal"]
 
 
 def parse_pattern(pattern: str) -> list[tuple[str, str | None]]:
-    """Returns the (mixer, feed-forward or None) pairs of one reasoning block.
+    """Returns the (mixer, feed-forward or None) pairs of one reasoning block, by name, without options.
 
     Raises:
-        ConfigError: an unknown name, an entry that is not `mixer` or `mixer+feedforward`, or more than
-            `MAX_LAYERS` entries.
+        ConfigError: an unknown name or option, an entry that is not `mixer` or `mixer+feedforward`, or more
+            than `MAX_LAYERS` entries.
     """
-    if not isinstance(pattern, str):
-        raise ConfigError(f"`block_pattern` must be a text; received {shown(pattern)}")
-    if (number := pattern.count(",") + 1) > MAX_LAYERS:
-        raise ConfigError(
-            f"`block_pattern` must have at most {MAX_LAYERS:,} entries; received {number:,}; repeat a short "
-            "pattern with `num_reasoning_blocks`"
-        )
-    pairs: list[tuple[str, str | None]] = []
-    for entry in NAMED_PATTERNS.get(pattern.strip(), pattern).split(","):
-        mixer, *rest = (word.strip() for word in entry.split("+"))
-        if mixer not in MIXERS or len(rest) > 1 or any(word not in FEED_FORWARDS for word in rest):
+    return [
+        (mixer.name, feed_forward.name if feed_forward else None)
+        for mixer, feed_forward in _checked_pairs(pattern)
+    ]
+
+
+def bind_pattern(config: ModelConfig) -> list[tuple[BoundPart, BoundPart | None]]:
+    """Returns the (mixer, feed-forward or None) pairs of a model's block, each with its configuration.
+
+    Raises:
+        ConfigError: as `parse_pattern`, or an option's value is out of its range.
+    """
+    bound: dict[str, BoundPart] = {}
+
+    def bind(text: PartText) -> BoundPart:
+        if str(text) not in bound:
+            bound[str(text)] = _bind(text, config)
+        return bound[str(text)]
+
+    return [
+        (bind(mixer), bind(feed_forward) if feed_forward else None)
+        for mixer, feed_forward in _checked_pairs(config.block_pattern)
+    ]
+
+
+def require_causal(config: ModelConfig) -> None:
+    """Checks that no mixer of a model lets a token see later ones.
+
+    Raises:
+        ConfigError: one does.
+    """
+    for mixer, _ in bind_pattern(config):
+        if not mixer.part.is_causal:
             raise ConfigError(
-                f"`block_pattern` {shown(pattern)} has no layer for {shown(entry.strip())}; write entries "
-                f"`mixer` or `mixer+feedforward` of the mixers {', '.join(MIXERS)} and the feed-forwards "
-                f"{', '.join(FEED_FORWARDS)}, or a name: {', '.join(NAMED_PATTERNS)}"
+                f"the mixer `{mixer.name}` lets tokens see later ones, so a model with it cannot generate; "
+                'use a causal mixer, or pass task="classification", "embedding" or "block_diffusion"'
             )
+
+
+def _checked_pairs(pattern: str) -> list[tuple[PartText, PartText | None]]:
+    pairs: list[tuple[PartText, PartText | None]] = []
+    known: dict[str, Any] = {}
+    for entry in split_pattern(pattern):
+        for text in entry:
+            if text.name not in known:
+                known[text.name] = PARTS[text.name] if text.name in PARTS else None
+        mixer, *rest = entry
+        if (
+            not _is(known[mixer.name], MixerPart)
+            or len(rest) > 1
+            or any(not _is(known[text.name], FeedForwardPart) for text in rest)
+        ):
+            received = shown("+".join(map(str, entry)))
+            raise ConfigError(
+                f"`block_pattern` {shown(pattern)} has no layer for {received}; write entries `mixer` or "
+                f"`mixer+feedforward` of the mixers {', '.join(mixer_names())} and the feed-forwards "
+                f"{', '.join(feed_forward_names())}, or a name: {', '.join(NAMED_PATTERNS)}"
+            )
+        for text in entry:
+            if text.options:
+                _split_options(text, known[text.name])
         pairs.append((mixer, rest[0] if rest else None))
     return pairs
 
 
-def initializers(config: ModelConfig) -> dict[str, keras.initializers.Initializer]:
-    """Normal of variance 2 / (5 d), and for kernels that write into the residual stream divided by
-    the number of residual branches, so that its variance does not grow with depth.
-
-    Nguyen & Salazar 2019 (arXiv:1910.05895), section 3.2; Radford et al. 2019 (GPT-2), section 2.3.
-    """
-    stddev = math.sqrt(2 / (5 * config.embedding_dim))
-    branches = [part for pair in parse_pattern(config.block_pattern) for part in pair if part]
-    num_branches = config.num_reasoning_blocks * len(branches)
-    return {
-        "kernel_initializer": keras.initializers.RandomNormal(stddev=stddev),
-        "output_initializer": keras.initializers.RandomNormal(stddev=stddev / math.sqrt(num_branches)),
-    }
+def _is(cls: Any, kind: type[Part]) -> bool:
+    return cls is not None and issubclass(cls, kind)
 
 
-def _attention(config: ModelConfig, window: int | None = None, **kwargs: Any) -> keras.Layer:
-    return CausalSelfAttention(
-        num_heads=config.resolved_num_heads,
-        num_kv_heads=config.resolved_num_kv_heads,
-        head_dim=config.head_dim,
-        qk_norm=config.qk_norm,
-        norm_epsilon=config.norm_epsilon,
-        window=window,
-        rope_theta=config.rope_theta,
-        rope_scaling=config.rope_scaling,
-        dropout=config.dropout,
-        **initializers(config),
-        **kwargs,
-    )
+def _split_options(text: PartText, cls: type[Part]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the options that are the part's own, and those that are fields of the configuration."""
+    own_names = _own_options(cls)
+    own, fields = {}, {}
+    for name, value in text.options.items():
+        field = name if name in cls.fields else ALIASES.get(name, name)
+        if name in own_names:
+            own[name] = value
+        elif field in fields:
+            raise ConfigError(f"`{text.name}` has `{field}` twice in a block pattern; write it once")
+        elif field in cls.fields:
+            fields[field] = value
+        else:
+            known = [*own_names, *cls.fields]
+            raise ConfigError(
+                f"`{text.name}` has no option `{shown(name)[1:-1]}` in a block pattern; "
+                f"{suggestion(name, known, 'its options')}"
+            )
+    return own, fields
 
 
-def _sliding_attention(config: ModelConfig, **kwargs: Any) -> keras.Layer:
-    return _attention(config, window=config.resolved_sliding_window, **kwargs)
+def _own_options(cls: type[Part]) -> list[str]:
+    if cls.__init__ is object.__init__:
+        return []
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
-def _latent_attention(config: ModelConfig, **kwargs: Any) -> keras.Layer:
-    latent, unturned, turned, value = config.resolved_latent_dims
-    return LatentAttention(
-        config.resolved_num_heads,
-        kv_lora_rank=latent,
-        q_lora_rank=config.q_lora_rank,
-        qk_nope_head_dim=unturned,
-        qk_rope_head_dim=turned,
-        v_head_dim=value,
-        rope_theta=config.rope_theta,
-        rope_scaling=config.rope_scaling,
-        norm_epsilon=config.norm_epsilon,
-        dropout=config.dropout,
-        **initializers(config),
-        **kwargs,
-    )
-
-
-def _mamba(config: ModelConfig, **kwargs: Any) -> keras.Layer:
-    return SelectiveStateSpace(
-        state_dim=config.state_dim or 16,
-        expand=config.ssm_expand,
-        conv_kernel_size=config.conv_kernel_size,
-        time_step_rank=config.ssm_time_step_rank,
-        dropout=config.dropout,
-        **initializers(config),
-        **kwargs,
-    )
-
-
-def _mamba2(config: ModelConfig, **kwargs: Any) -> keras.Layer:
-    return StateSpaceDuality(
-        state_dim=config.state_dim or 64,
-        head_dim=config.resolved_ssm_head_dim,
-        expand=config.ssm_expand,
-        num_groups=config.ssm_num_groups,
-        conv_kernel_size=config.conv_kernel_size,
-        norm_epsilon=config.norm_epsilon,
-        dropout=config.dropout,
-        **initializers(config),
-        **kwargs,
-    )
-
-
-def _gated_delta_rule(config: ModelConfig, **kwargs: Any) -> keras.Layer:
-    return GatedDeltaRule(
-        config.resolved_num_heads,
-        config.resolved_num_kv_heads,
-        key_head_dim=config.resolved_head_dim,
-        value_head_dim=config.resolved_head_dim,
-        conv_kernel_size=config.conv_kernel_size,
-        norm_epsilon=config.norm_epsilon,
-        dropout=config.dropout,
-        **initializers(config),
-        **kwargs,
-    )
-
-
-def _mlp(config: ModelConfig, **kwargs: Any) -> keras.Layer:
-    return GatedFeedForward(config.resolved_ffn_dim, **initializers(config), **kwargs)
-
-
-def _moe(config: ModelConfig, **kwargs: Any) -> keras.Layer:
-    return MoELayer(
-        num_experts=config.num_moe_experts,
-        expert_dim=config.resolved_expert_dim,
-        num_experts_per_tok=config.num_experts_per_tok,
-        router_type=config.router_type,
-        normalize_gates=config.normalize_gates,
-        routed_scale=config.routed_scale,
-        num_expert_groups=config.num_expert_groups,
-        num_groups_per_tok=config.num_groups_per_tok,
-        bias_update_rate=config.bias_update_rate,
-        num_shared_experts=config.num_shared_experts,
-        capacity_factor=config.capacity_factor,
-        aux_loss_weight=config.aux_loss_weight,
-        router_z_loss_weight=config.router_z_loss_weight,
-        load_entropy_weight=config.load_entropy_weight,
-        **initializers(config),
-        **kwargs,
-    )
-
-
-LayerFactory = Callable[..., keras.Layer]
-
-MIXERS: dict[str, LayerFactory] = {
-    "attention": _attention,
-    "sliding_attention": _sliding_attention,
-    "latent_attention": _latent_attention,
-    "mamba": _mamba,
-    "mamba2": _mamba2,
-    "gated_delta_rule": _gated_delta_rule,
-}
-FEED_FORWARDS: dict[str, LayerFactory] = {"mlp": _mlp, "moe": _moe}
+def _bind(text: PartText, config: ModelConfig) -> BoundPart:
+    own, fields = _split_options(text, PARTS[text.name])
+    try:
+        part = PARTS[text.name](**own)
+        config = dataclasses.replace(config, **fields) if fields else config
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"`block_pattern` has {shown(str(text))}: {error}") from error
+    return BoundPart(text.name, str(text), part, config)

@@ -1,4 +1,4 @@
-"""Keras's compiled `fit`, `evaluate` and `predict`, traced again where a model's structure has changed."""
+"""Traces Keras's `fit`, `evaluate` and `predict` again after a model's structure has changed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _FUNCTIONS = ("train_function", "test_function", "predict_function")
 def retraces_when_changed(cls: type) -> type:
     """Makes a model class trace its functions again after `enable_lora`, `quantize` or replaced layers.
 
-    Keras keeps the first trace until `compile`, and a trace computes with the layers and variables that
-    it found. A mixin cannot do this: Keras replaces the bases of functional models.
+    Keras reuses the first trace until `compile`, and a trace computes with the layers and variables that
+    it was made with. A mixin cannot do this: Keras replaces the bases of functional models.
 
     Args:
         cls: A subclass of `keras.Model`.

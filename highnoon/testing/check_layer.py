@@ -17,6 +17,7 @@ from keras import ops
 
 from highnoon.testing.compiled import compiled_forms
 from highnoon.testing.gradients import value_and_gradients
+from highnoon.testing.slopes import check_slopes
 
 Inputs = Mapping[str, np.ndarray]
 _FROM_BASE = {"self", "kwargs"}
@@ -38,12 +39,13 @@ def check_layer(
     """
     check_config(cls, init, fixed)
     check_build_leaves_config(cls, init, inputs)
+    check_inference_is_deterministic(cls, init, inputs)
     check_output_form(cls, init, inputs)
     check_bfloat16(cls, init, inputs)
-    check_inference_is_deterministic(cls, init, inputs)
     check_gradients(cls, init, inputs)
     check_causality(cls, init, inputs)
     check_batch_mates(cls, init, inputs)
+    check_segments(cls, init, inputs)
     check_compiled_forms(cls, init, inputs)
     check_sizes(cls, init, inputs)
 
@@ -96,7 +98,8 @@ def check_bfloat16(cls: type[keras.Layer], init: Mapping[str, Any], inputs: Inpu
         assert ours.dtype == "float32", f"{ours.path} is {ours.dtype}"
         ours.assign(theirs)
     y = _caller(layer, inputs, False)(*inputs.values())
-    assert keras.backend.standardize_dtype(y.dtype) == "bfloat16", f"the output is {y.dtype}"
+    dtype = keras.backend.standardize_dtype(y.dtype)
+    assert dtype == "bfloat16", f"the output is {dtype}"
     y = ops.convert_to_numpy(ops.cast(y, "float32"))
     assert np.isfinite(y).all(), "the output is not finite"
     error = np.mean(np.abs(y - reference)) / np.mean(np.abs(reference))
@@ -110,7 +113,10 @@ def check_inference_is_deterministic(cls: type[keras.Layer], init: Mapping[str, 
 
 
 def check_gradients(cls: type[keras.Layer], init: Mapping[str, Any], inputs: Inputs) -> None:
-    """Every weight and the features get a finite gradient that is not zero, against a random target."""
+    """Every weight and the features get the gradient that is the loss's slope, finite and not zero.
+
+    The loss is the mean squared distance from a random target.
+    """
     layer = cls(**init)
     target = np.random.default_rng(1).normal(size=run(layer, inputs).shape).astype("float32")
     weights = layer.trainable_variables
@@ -120,14 +126,17 @@ def check_gradients(cls: type[keras.Layer], init: Mapping[str, Any], inputs: Inp
     def loss(x: Any, *values: Any) -> Any:
         with keras.StatelessScope(state_mapping=list(zip(weights, values, strict=True))):
             y = call(x, *others)
-        # A weight without any way to the output would have no gradient; this gives it a zero to be seen.
-        return ops.mean(ops.square(y - target)) + sum(ops.sum(value) * 0 for value in values)
+        # An array without any path to the output would have no gradient; this gives it one of zero.
+        return ops.mean(ops.square(y - target)) + sum(ops.sum(value) * 0 for value in (x, *values))
 
     values = [ops.convert_to_numpy(weight) for weight in weights]
     _, gradients = value_and_gradients(loss, _features(inputs), *values)
-    for path, gradient in zip(["the features", *(w.path for w in weights)], gradients, strict=True):
+    paths = ["the features", *(weight.path for weight in weights)]
+    for path, gradient in zip(paths, gradients, strict=True):
         assert np.isfinite(gradient).all(), f"the gradient of {path} is not finite"
         assert np.abs(gradient).max() > 0, f"the gradient of {path} is zero"
+    value = loss if keras.backend.backend() == "tensorflow" else compiled_forms(loss)["xla"]
+    check_slopes(value, [_features(inputs), *values], gradients, paths)
 
 
 def check_causality(cls: type[keras.Layer], init: Mapping[str, Any], inputs: Inputs) -> None:
@@ -146,8 +155,35 @@ def check_causality(cls: type[keras.Layer], init: Mapping[str, Any], inputs: Inp
             _assert_close(other[:, :cut], y[:, :cut], f"tokens after {last} change earlier outputs")
 
 
+def check_segments(cls: type[keras.Layer], init: Mapping[str, Any], inputs: Inputs) -> None:
+    """Where the layer takes `segment_ids` or `padding_mask`, tokens behind them change nothing.
+
+    Other values at one segment, or at padding, leave the outputs of the other segments as they were. Outputs
+    at padding are finite.
+    """
+    parameters = inspect.signature(cls.call).parameters
+    layer = cls(**{**init, **({"dropout": 0.0} if "dropout" in init else {})})
+    features = _features(inputs)
+    rows, length = features.shape[:2]
+    first, second = length // 3, length - length // 4
+    segments = np.zeros((rows, length), "int32")
+    segments[:, :first], segments[:, first:second] = 1, 2
+    masks = {"segment_ids": segments, "padding_mask": segments > 0}
+    for name in set(masks) & set(parameters):
+        given = {**inputs, name: masks[name]}
+        groups = segments if name == "segment_ids" else (segments > 0).astype("int32")
+        y = run(layer, given)
+        assert np.isfinite(y).all(), "outputs at padding are not finite"
+        for group in np.unique(groups):
+            changed = np.where((groups == group)[..., None], features * 3 + 1, features)
+            other = run(layer, _with_features(given, changed.astype(features.dtype)))
+            outside = (groups != group) & (groups > 0)
+            what = f"segment {group}" if group else "padding"
+            _assert_close(other[outside], y[outside], f"by `{name}`, {what} changes other tokens")
+
+
 def check_batch_mates(cls: type[keras.Layer], init: Mapping[str, Any], inputs: Inputs) -> None:
-    """A row gives the same alone, and beside another row, with and without training."""
+    """A row gives the same alone and in a batch, with and without training."""
     layer = cls(**{**init, **({"dropout": 0.0} if "dropout" in init else {})})
     for training in (False, True):
         y = run(layer, inputs, training=training)

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from highnoon.layers.report import split_report
+
 
 def value_and_gradients(
     function: Callable[..., Any], *arrays: Any, compiled: bool = False
@@ -67,6 +69,7 @@ def layer_gradients(
 
     def loss(x: Any, *values: Any) -> Any:
         y, _ = layer.stateless_call(list(values), others, x, **inputs)
+        y, _ = split_report(y)
         return keras.ops.sum(keras.ops.cast(y, "float32") * target)
 
     values = [keras.ops.convert_to_numpy(weight) for weight in weights]

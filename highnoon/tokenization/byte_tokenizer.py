@@ -27,10 +27,10 @@ _SPECIAL_IDS = {name: token_id for token_id, name in enumerate(SPECIAL_TOKENS)}
 
 
 class ByteTokenizer(Tokenizer):
-    """One token a byte: id = byte + 7, after the seven special ids.
+    """One token per byte: id = byte + 7, after the seven special ids.
 
-    Any text and any bytes round-trip. Its ids are those of an untrained `QWTTextTokenizer`, so the
-    two share a fingerprint. `ByteStreamTokenizer` is another name of this class.
+    Any text and any bytes round-trip. Its ids are those of an untrained `BytePairTokenizer`, so the
+    two share a fingerprint.
 
     Example:
 
@@ -65,10 +65,10 @@ class ByteTokenizer(Tokenizer):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ByteTokenizer:
-        """Returns the tokenizer, after checking that `path` holds the definition of this one.
+        """Returns the tokenizer, after checking that `path` contains the definition of this one.
 
         Raises:
-            TokenizerError: `path` holds no tokenizer or another one.
+            TokenizerError: `path` contains no tokenizer or another one.
         """
         tokenizer, file = cls(), tokenizer_file(path)
         if not file.is_file():
@@ -97,6 +97,3 @@ class ByteTokenizer(Tokenizer):
     def _decode_ids(self, ids: list[int]) -> str:
         pieces = (_SPECIAL_BYTES[i] if i < FIRST_BYTE_ID else bytes((i - FIRST_BYTE_ID,)) for i in ids)
         return b"".join(pieces).decode("utf-8", errors="replace")
-
-
-ByteStreamTokenizer = ByteTokenizer

@@ -7,7 +7,7 @@ import pathlib
 from typing import Any
 
 from highnoon.files.folder_manifest import damage_of_file
-from highnoon.tokenization.byte_pair.bpe_tokenizer import QWTTextTokenizer, is_highnoon_definition
+from highnoon.tokenization.byte_pair.byte_pair_tokenizer import BytePairTokenizer, is_highnoon_definition
 from highnoon.tokenization.byte_tokenizer import ByteTokenizer
 from highnoon.tokenization.chat.chat_template_file import (
     chat_template_file,
@@ -23,11 +23,11 @@ from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     """Returns the tokenizer in a folder or a `tokenizer.json`, HighNoon's own or a Hugging Face one.
 
-    A HighNoon tokenizer without merges comes back as `ByteTokenizer`, which has the same ids. A chat template
-    that lies beside the file comes along; that of a Hugging Face folder too.
+    A HighNoon tokenizer without merges is returned as `ByteTokenizer`, which has the same ids. A chat
+    template next to the file is loaded too, as is that of a Hugging Face folder.
 
     Raises:
-        TokenizerError: there is no tokenizer at `path`, or one without an end token.
+        TokenizerError: `path` has no tokenizer, or one without an end token.
         ChatTemplateError: the chat template is damaged.
 
     Example:
@@ -42,7 +42,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     """
     file = tokenizer_file(path)
     if not file.is_file():
-        raise TokenizerError(f"no tokenizer at {file}; give a tokenizer.json or the folder that holds one")
+        raise TokenizerError(f"no tokenizer at {file}; give a tokenizer.json or the folder that contains one")
     if reason := damage_of_file(file):
         raise TokenizerError(f"{file} is damaged: {reason} since it was saved; take another copy")
     values = read_definition(file)
@@ -58,4 +58,4 @@ def _tokenizer_of(values: Any, file: pathlib.Path) -> Tokenizer:
         return PretrainedTokenizer.load(file)
     if not values["model"]["merges"] and len(values["added_tokens"]) == len(SPECIAL_TOKENS):
         return ByteTokenizer()
-    return QWTTextTokenizer.load(file)
+    return BytePairTokenizer.load(file)

@@ -1,4 +1,4 @@
-"""Any Hugging Face `tokenizer.json`, behind HighNoon's methods."""
+"""Any Hugging Face `tokenizer.json`, with the interface of `Tokenizer`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from highnoon.tokenization.byte_pair.plain_text_engine import plain_text_definit
 from highnoon.tokenization.read_definition import require_bounded
 from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
 
-# Names that published tokenizers give to these roles, the most telling first.
+# Names of these roles in published tokenizers, the most specific first.
 _PAD_NAMES = ("<|pad|>", "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>", "<PAD>")
 _UNK_NAMES = ("<|unk|>", "<unk>", "[UNK]", "<UNK>")
 _BOS_NAMES = (
@@ -42,18 +42,17 @@ _EOS_NAMES = (
 
 
 class PretrainedTokenizer(Tokenizer):
-    """A tokenizer made elsewhere, as its `tokenizer.json` defines it.
+    """A published tokenizer, as its `tokenizer.json` defines it.
 
     Its end, begin, pad and unknown tokens are found by their usual names. A begin token is used
-    where there is one. The name of a special token inside a text is plain text. Where it normalises
-    text, decoding gives the normalised text back, so a corpus's exact text may not be had from its
-    tokens.
+    if there is one. The name of a special token inside a text is plain text. If it normalizes
+    text, decoding returns the normalized text, so tokens may not contain a corpus's exact text.
 
     Args:
         definition: The text of a `tokenizer.json`.
 
     Raises:
-        TokenizerError: the text is no tokenizer, or it has no end token.
+        TokenizerError: the text is not a tokenizer, or it has no end token.
     """
 
     is_exact = False
@@ -74,7 +73,7 @@ class PretrainedTokenizer(Tokenizer):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PretrainedTokenizer:
-        """Returns the tokenizer of a `tokenizer.json` or of the folder that holds one."""
+        """Returns the tokenizer of a `tokenizer.json` or of the folder that contains one."""
         file = tokenizer_file(path)
         if not file.is_file():
             raise TokenizerError(f"no tokenizer at {file}; give a tokenizer.json or its folder")
@@ -126,28 +125,28 @@ class PretrainedTokenizer(Tokenizer):
 
     def _decode_ids(self, ids: list[int]) -> str:
         with engine_errors("the tokenizer cannot decode these ids"):
-            return str(self._engine.decode(self._with_whole_characters(ids), skip_special_tokens=False))
+            return str(self._engine.decode(self._with_complete_characters(ids), skip_special_tokens=False))
 
-    def _with_whole_characters(self, ids: list[int]) -> list[int]:
-        """Puts the bytes of U+FFFD where the bytes that a run of ids stands for are no UTF-8.
+    def _with_complete_characters(self, ids: list[int]) -> list[int]:
+        """Replaces bytes of a run of byte ids that are not UTF-8 with the bytes of U+FFFD.
 
-        `ByteFallback` writes every byte of such a run as U+FFFD, sound characters before it too, so that a
+        `ByteFallback` writes every byte of such a run as U+FFFD, valid characters before it too, so that a
         later byte would change text that was decoded before.
         """
         if not self._id_of_byte or not any(token_id in self._byte_of_id for token_id in ids):
             return ids
-        whole: list[int] = []
+        complete: list[int] = []
         for is_byte, run in itertools.groupby(ids, self._byte_of_id.__contains__):
             if is_byte:
                 text = bytes(self._byte_of_id[token_id] for token_id in run).decode("utf-8", errors="replace")
-                whole.extend(self._id_of_byte[byte] for byte in text.encode())
+                complete.extend(self._id_of_byte[byte] for byte in text.encode())
             else:
-                whole.extend(run)
-        return whole
+                complete.extend(run)
+        return complete
 
     @functools.cached_property
     def _id_of_byte(self) -> list[int]:
-        """The ids of the 256 bytes; empty where the decoder has no `ByteFallback`."""
+        """The ids of the 256 bytes; empty if the decoder has no `ByteFallback`."""
         if '"ByteFallback"' not in self._definition:
             return []
         found = [self._engine.token_to_id(f"<0x{byte:02X}>") for byte in range(256)]

@@ -1,4 +1,4 @@
-"""Reading a `tokenizer.json` that may be anybody's."""
+"""Reading a `tokenizer.json` from an unknown source."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ def require_bounded(definition: str) -> None:
     """Checks the text of a `tokenizer.json` before the library `tokenizers` reads it.
 
     Replacements that follow each other multiply a text's length; together they may make it 10,000 times as
-    long. A pre-tokenizer's regular expression needs no check: Oniguruma gives a match up after a fixed number
+    long. A pre-tokenizer's regular expression needs no check: Oniguruma stops a match after a fixed number
     of retries.
 
     Raises:
-        TokenizerError: it is no JSON object, is nested too deep, or its replacements make a text too long.
+        TokenizerError: it is not a JSON object, is nested too deeply, or its replacements make a text too
+            long.
     """
     try:
         values = parse_json(definition, "its text")
@@ -51,7 +52,7 @@ def require_bounded(definition: str) -> None:
 
 
 def _growths(part: Any) -> Iterator[float]:
-    """Yields by how much each replacement in a part multiplies a text's length at most."""
+    """Yields the largest factor by which each replacement in a part multiplies a text's length."""
     if isinstance(part, list):
         for one in part:
             yield from _growths(one)

@@ -1,4 +1,4 @@
-"""The seven special tokens that every HighNoon tokenizer starts with, and the place of bytes after them."""
+"""The seven special tokens that every HighNoon tokenizer starts with, and the ids of bytes after them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interface of every tokenizer, and what all of them share: framing, padding, batches, files."""
+"""The interface of every tokenizer, and what all have in common: framing, padding, batches, files."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class TokenizerError(ValueError):
 
 
 class Tokenizer(abc.ABC):
-    """Turns text into ids and back.
+    """Converts text to ids and back.
 
-    A document is framed as `[bos] text [eos]`. The text of a special token inside a user's text is
+    A document is framed as `[bos] text [eos]`. The name of a special token inside a user's text is
     plain text: only framing writes special ids.
 
-    `chat_template` is how the model that the tokenizer belongs to was taught to write conversations, None
-    where it was taught none. `save` and `load_tokenizer` keep it.
+    `chat_template` is the template of the conversations on which the tokenizer's model was trained, None if
+    there were none. `save` and `load_tokenizer` store it.
 
-    A subclass gives `vocab_size`, the four special ids, `to_json`, `special_ids` and the private
-    `_encode_texts` and `_decode_ids`, and may give `ids_of_special_tokens`.
+    A subclass defines `vocab_size`, the four special ids, `to_json`, `special_ids` and the private
+    `_encode_texts` and `_decode_ids`, and may define `ids_of_special_tokens`.
     """
 
     chat_template: ChatTemplate | None = None
@@ -47,7 +47,7 @@ class Tokenizer(abc.ABC):
     unk_token_id: int | None
 
     is_exact: ClassVar[bool] = True
-    """Whether decoding gives back exactly the text that was encoded."""
+    """Whether decoding returns exactly the text that was encoded."""
 
     @property
     @abc.abstractmethod
@@ -57,24 +57,24 @@ class Tokenizer(abc.ABC):
     @property
     @abc.abstractmethod
     def special_ids(self) -> frozenset[int]:
-        """Ids that stand for no text."""
+        """Ids without text."""
 
     @property
     def ids_of_special_tokens(self) -> Mapping[str, int]:
-        """The id of each special token by its name."""
+        """The ids of special tokens by their names."""
         return {}
 
     @abc.abstractmethod
     def to_json(self) -> str:
-        """Returns the whole definition as the text of a `tokenizer.json`."""
+        """Returns the complete definition as the text of a `tokenizer.json`."""
 
     @abc.abstractmethod
     def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, unframed."""
+        """Returns the ids of each text, unframed."""
 
     @abc.abstractmethod
     def _decode_ids(self, ids: list[int]) -> str:
-        """Text of `ids`, special ids written out as their names."""
+        """Returns the text of `ids`, with special ids written out as their names."""
 
     def encode(
         self, text: str, add_special_tokens: bool = True, max_length: int | None = None, padding: bool = False
@@ -89,7 +89,7 @@ class Tokenizer(abc.ABC):
 
         Raises:
             TokenizerError: `text` is not encodable as UTF-8, `max_length` is too small for the
-                framing, or `padding` is asked for without `max_length` or without a pad id.
+                framing, or `padding` is set without `max_length` or without a pad id.
 
         Example:
 
@@ -121,7 +121,7 @@ class Tokenizer(abc.ABC):
     def encode_packed(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Returns the unframed ids of all texts, one after another, and how many each has.
 
-        The fast road for corpora: no list of Python numbers where a tokenizer can do without.
+        The fast path for corpora: avoids lists of Python numbers if the tokenizer can.
         """
         rows = self._encode_texts(require_list(texts))
         counts = np.fromiter(map(len, rows), np.int64, len(rows))
@@ -129,13 +129,13 @@ class Tokenizer(abc.ABC):
         return np.fromiter(ids, np.int32, int(counts.sum())), counts
 
     def encode_documents(self, texts: Sequence[str]) -> list[list[int]]:
-        """Returns each text framed as a whole document."""
+        """Returns each text framed as a complete document."""
         head = [] if self.bos_token_id is None else [self.bos_token_id]
         tail = [] if self.eos_token_id is None else [self.eos_token_id]
         return [[*head, *ids, *tail] for ids in self._encode_texts(require_list(texts))]
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
-        """Returns the text of `ids`; bytes that are no UTF-8 become U+FFFD.
+        """Returns the text of `ids`; bytes that are not UTF-8 become U+FFFD.
 
         Raises:
             TokenizerError: an id is outside [0, vocab_size).
@@ -169,7 +169,7 @@ class Tokenizer(abc.ABC):
         return other
 
     def turn_ends(self) -> list[int | str]:
-        """Returns what ends an answer beside the end token: an id, or a text where it is no special token."""
+        """Returns what ends an answer besides the end token: an id, or a text that is no special token."""
         template = self.chat_template
         if template is None or (template.template is not None and not is_jinja_installed()):
             return []
@@ -181,24 +181,24 @@ class Tokenizer(abc.ABC):
         return [self.decode(ids, skip_special_tokens) for ids in batch]
 
     def fingerprint(self) -> str:
-        """Returns a hex hash of the definition: equal exactly where all ids of all texts are equal."""
+        """Returns a hex hash of the definition; equal hashes mean equal ids for every text."""
         return hashlib.blake2b(self.to_json().encode(), digest_size=16).hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Writes `tokenizer.json` into the folder `path`, or the file `path` if it ends in `.json`.
 
-        The chat template, where there is one, stands in a file beside it.
+        The chat template, if there is one, is in a file next to it.
         """
         target = tokenizer_file(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_chat_template(self.chat_template, chat_template_file(target))
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             with name_path(target):
-                beside.write_text(self.to_json(), encoding="utf-8")
-            beside.replace(target)
+                temporary.write_text(self.to_json(), encoding="utf-8")
+            temporary.replace(target)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         return target
 
     def _frame(self, ids: list[int], add_special_tokens: bool, max_length: int | None) -> list[int]:
@@ -208,7 +208,7 @@ class Tokenizer(abc.ABC):
             room = max_length - len(head) - len(tail)
             if room < 0:
                 raise TokenizerError(
-                    f"`max_length` must be at least {len(head) + len(tail)} to hold the special tokens; "
+                    f"`max_length` must be at least {len(head) + len(tail)} for the special tokens; "
                     f"received {max_length}"
                 )
             ids = ids[:room]
@@ -221,7 +221,7 @@ class Tokenizer(abc.ABC):
 
     def _require_ids(self, ids: Iterable[int]) -> list[int]:
         if isinstance(ids, (str, bytes)):
-            raise TokenizerError(f"ids must be whole numbers; received a {type(ids).__name__}")
+            raise TokenizerError(f"ids must be integers; received a {type(ids).__name__}")
         checked = [int(token_id) for token_id in ids]
         if checked and not 0 <= min(checked) <= max(checked) < self.vocab_size:
             wrong = next(token_id for token_id in checked if not 0 <= token_id < self.vocab_size)
@@ -233,13 +233,13 @@ class Tokenizer(abc.ABC):
 
 
 def tokenizer_file(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns the `tokenizer.json` that `path`, a folder or the file itself, stands for."""
+    """Returns the `tokenizer.json` at `path`, a folder or the file itself."""
     path = pathlib.Path(path)
     return path if path.suffix == ".json" else path / TOKENIZER_FILE
 
 
 def require_list(texts: Any) -> Any:
-    """Returns `texts` where it holds texts and is not one itself, whose letters would be taken as texts.
+    """Returns `texts`, after checking that it is not one text, whose characters would be taken as texts.
 
     Raises:
         TokenizerError: it is one text.

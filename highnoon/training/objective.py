@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -73,9 +74,12 @@ class Objective:
 
     Attributes:
         columns: The arrays of a batch by name.
+        alerts_off: Names of alert rules that make no sense for the loss: `high_loss` compares it with that of
+            guessing a token.
     """
 
     columns: Mapping[str, Column] = NEXT_TOKEN_COLUMNS
+    alerts_off: Sequence[str] = ("high_loss",)
 
     def frozen_models(self) -> Mapping[str, keras.Model]:
         """Returns the models that `terms` reads and training never changes, by name; they are not saved."""
@@ -136,11 +140,12 @@ class Objective:
         return {name: float(total) / max(weight, 1e-30) for name, (total, weight) in metrics.items()}
 
     def sequences(self, sources: Any, preparation: Any) -> Any:
-        """Returns the rows that a stage trains on.
+        """Returns the rows that a stage trains on: a `StageRows`.
 
         Args:
-            sources: The stage's opened sources.
-            preparation: Tokenizes and packs; see `highnoon.training.plans.run_data`.
+            sources: The stage's opened sources, a `StageSources`.
+            preparation: A `RowPreparation` of `highnoon.training.plans.run_data`, which tokenizes (`stores`)
+                and packs (`packed`, `packed_stores`), and knows `config`, `seed`, `tokenizer` and `stage`.
         """
         return preparation.packed(sources)
 
@@ -155,6 +160,12 @@ class Objective:
 
 
 _OBJECTIVES: dict[str, type[Objective]] = {}
+
+# Objectives of this package that are imported, and so registered, when they are first asked for.
+_SHIPPED = {
+    "classification": "highnoon.training.objectives.classification",
+    "distillation": "highnoon.training.objectives.distillation",
+}
 
 
 def register_objective(name: str) -> Callable[[type[Objective]], type[Objective]]:
@@ -181,6 +192,8 @@ class NextToken(Objective):
     A model with a `loss_terms` method computes the sums itself. Any other model is called with `token_ids`
     and `padding_mask` and must return logits (rows, tokens, vocabulary).
     """
+
+    alerts_off = ()
 
     def weight(self, batch: Mapping[str, Any]) -> Any:
         return ops.sum(batch["loss_weights"])
@@ -235,9 +248,12 @@ def objective_from_config(value: Any) -> Objective:
         dict(value) if isinstance(value, Mapping) else {"name": "next_token" if value is None else value}
     )
     name = described.pop("name", None)
-    if name not in _OBJECTIVES:
+    if isinstance(name, str) and name in _SHIPPED:
+        importlib.import_module(_SHIPPED[name])
+    if not isinstance(name, str) or name not in _OBJECTIVES:
         raise ConfigError(
-            f"`objective` must be an Objective or one of {sorted(_OBJECTIVES)}; received {shown(value)}"
+            f"`objective` must be an Objective or one of {sorted({*_OBJECTIVES, *_SHIPPED})}; received "
+            f"{shown(value)}"
         )
     try:
         return _OBJECTIVES[name].from_config(described)

@@ -47,7 +47,7 @@ def test_text_is_prepared_inspected_and_counted(texts, tmp_path, capsys):
     assert TokenStore.open(folder).tokenizer.vocab_size == 280
     assert main(["data", "inspect", folder, "--documents", "1"]) == 0
     shown = capsys.readouterr().out
-    assert "land, sea" in shown and "(20% asked)" in shown and "all tokens" in shown
+    assert "land, sea" in shown and "(20% requested)" in shown and "all tokens" in shown
     assert "--- document 0, land" in shown and "The land, part 0. The land" in shown
     assert main(["data", "stats", folder, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -197,7 +197,11 @@ def test_a_step_of_a_run_is_shown(
     capsys.readouterr()
     assert main(["data", "replay", "out", "--step", "2", "--rows", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "step 2: stage `train`, epoch" in printed and "--- row 1 of 2" in printed and "learnt (" in printed
+    assert (
+        "step 2: stage `train`, epoch" in printed
+        and "--- row 1 of 2" in printed
+        and "supervised (" in printed
+    )
     assert main(["data", "replay", "out", "--step", "2", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["rows"]) == 2
     assert main(["data", "replay", "out", "--step", "9"]) == 1

@@ -41,11 +41,11 @@ def test_exit_code_is_1_only_where_something_needed_is_broken(monkeypatch, capsy
     wanting = doctor.Finding("extras", "plots", "wanting", is_ok=False, is_needed=False, remedy="pip ...")
     monkeypatch.setattr(doctor, "examine", lambda: iter([wanting]))
     assert main(["doctor"]) == 0
-    assert "mend: pip ..." in capsys.readouterr().out
+    assert "fix: pip ..." in capsys.readouterr().out
     broken = doctor.Finding("packages", "keras", "missing", is_ok=False)
     monkeypatch.setattr(doctor, "examine", lambda: iter([wanting, broken]))
     assert main(["doctor"]) == 1
-    assert "Not ready: mend keras." in capsys.readouterr().out
+    assert "Not ready: fix keras." in capsys.readouterr().out
 
 
 def test_a_tensorflow_that_does_not_run_is_reported_with_its_reason(monkeypatch):

@@ -52,7 +52,7 @@ def test_a_checkpoint_is_shown_with_its_place_and_size(directory, capsys):
     page = printed(capsys, directory / "best")
     for words in (
         "step_00000010",
-        "whole",
+        "complete",
         "10 of 90",
         "tales (1 of 1)",
         "12 numbers in 1 arrays",
@@ -66,7 +66,7 @@ def test_a_checkpoint_is_shown_with_its_place_and_size(directory, capsys):
 
 def test_a_directory_is_a_table_with_roles_and_damage(directory, capsys):
     rows = {line.split()[0]: line for line in printed(capsys, directory).splitlines() if "step_" in line}
-    assert "best" in rows["step_00000010"] and "whole" in rows["step_00000010"]
+    assert "best" in rows["step_00000010"] and "complete" in rows["step_00000010"]
     assert "latest" in rows["step_00000020"] and "damaged" not in rows["step_00000020"]
     assert "damaged" in rows["step_00000030"]
 

@@ -15,12 +15,12 @@ import time
 
 import pytest
 
-from highnoon.cli import cluster_check, launch_plan
 from highnoon.cli.__main__ import VERBS, main
-from highnoon.cli.cluster_check import ClusterError, check_cluster
-from highnoon.cli.launch_plan import LaunchPlan, parse_hosts, worker_words
 from highnoon.config import ConfigError
 from highnoon.training.distributed.cluster_config import ClusterConfig
+from highnoon.training.distributed.launching import cluster_check, launch_plan
+from highnoon.training.distributed.launching.cluster_check import ClusterError, check_cluster
+from highnoon.training.distributed.launching.launch_plan import LaunchPlan, parse_hosts, worker_words
 
 # Says what it found, then obeys its rank's word: `exit CODE`, `sleep`, `deaf` (to SIGTERM) or `save`.
 WORKER = """
@@ -220,7 +220,7 @@ def test_a_command_that_starts_nothing_is_refused(command):
 
 def test_workers_fill_the_slots_of_the_hosts_in_order():
     plan = LaunchPlan.on_hosts("one 2\n# a comment\ntwo 4  # fast\n", num_workers=5, base_port=3000)
-    assert [(place.host, place.port, place.local_rank) for place in plan.places] == [
+    assert [(worker.host, worker.port, worker.local_rank) for worker in plan.workers] == [
         ("one", 3000, 0), ("one", 3001, 1), ("two", 3000, 0), ("two", 3001, 1), ("two", 3002, 2),
     ]  # fmt: skip
     assert plan.watch_port == 3003
@@ -377,7 +377,7 @@ def test_words_that_cannot_start_anything_are_refused_by_name(capsys, words, mes
 
 def test_a_host_whose_shell_ends_is_not_said_to_be_silent(elsewhere):
     plan = LaunchPlan.on_hosts(elsewhere)
-    with pytest.raises(ClusterError, match="the command ended with exit code 1 and said nothing"):
+    with pytest.raises(ClusterError, match="the command ended with exit code 1 and printed nothing"):
         check_cluster(plan, ["false"])
 
 

@@ -9,7 +9,7 @@ import shlex
 import pytest
 
 from highnoon.cli.__main__ import parse
-from highnoon.cli.run_file import RunFile
+from highnoon.training.recipes import Recipe
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -47,7 +47,7 @@ def test_python_blocks_of_a_page_run_one_after_another(page, tmp_path, monkeypat
 def test_run_files_of_a_page_are_accepted(page, tmp_path):
     for _, source in blocks(page, "yaml"):
         (tmp_path / "run.yaml").write_text(source)
-        run = RunFile.load(tmp_path / "run.yaml")
+        run = Recipe.load(tmp_path / "run.yaml")
         assert run.stages
         run.config()
 

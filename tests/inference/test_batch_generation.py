@@ -36,7 +36,7 @@ def test_the_last_batch_is_not_compiled_anew(new_model) -> None:
 
 
 def test_an_empty_batch_size_is_refused(model) -> None:
-    with pytest.raises(ValueError, match="`batch_size` must be a whole number of at least 1; received 0"):
+    with pytest.raises(ValueError, match="`batch_size` must be an integer of at least 1; received 0"):
         generate_batch(model, PROMPTS, batch_size=0)
 
 
@@ -62,5 +62,5 @@ def test_one_text_is_one_prompt(model, tokenizer) -> None:
 
 @pytest.mark.parametrize("batch_size", [-1, 1.5, True, "2", None, float("nan"), float("inf")])
 def test_a_batch_size_that_is_no_whole_number_is_refused(model, batch_size) -> None:
-    with pytest.raises(ValueError, match="`batch_size` must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="`batch_size` must be an integer of at least 1"):
         generate_batch(model, PROMPTS, batch_size=batch_size)

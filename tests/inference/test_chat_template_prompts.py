@@ -110,11 +110,11 @@ def test_a_prompt_has_the_ids_of_the_training_row_up_to_the_answer(
 ) -> None:
     turns = TURNS[:num_turns]
     prompt = talk(tokenizer, template, turns)._context(10**6, 1)
-    text, learned, marks = template.render([*turns, ANSWER])
-    batch = encode_batch([text], [learned], tokenizer, [marks])
-    assert batch.learned is not None
+    text, supervised, marks = template.render([*turns, ANSWER])
+    batch = encode_batch([text], [supervised], tokenizer, [marks])
+    assert batch.supervised is not None
     assert batch.tokens[: len(prompt)].tolist() == prompt
-    assert not batch.learned[len(prompt) - 1] and batch.learned[len(prompt) :].all()
+    assert not batch.supervised[len(prompt) - 1] and batch.supervised[len(prompt) :].all()
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS[2:], ids=["marked", "pretrained"])
@@ -167,7 +167,7 @@ def test_a_model_without_a_template_says_so_and_keeps_plain_lines() -> None:
 def test_a_template_that_fails_is_an_error_of_the_wrapper() -> None:
     model = ScriptedModel([], 263)
     model.tokenizer = ByteTokenizer().with_chat_template(ChatTemplate.unchecked("{% for %}", {}))
-    with pytest.raises(ValueError, match="no Jinja template"):
+    with pytest.raises(ValueError, match="not a Jinja template"):
         StatefulWrapper(model)
 
 

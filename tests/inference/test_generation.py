@@ -35,6 +35,7 @@ def test_the_documented_arguments_and_defaults() -> None:
         "seed": None,
         "max_new_tokens": None,
         "strip_prompt": False,
+        "logits_processors": None,
     }
 
 
@@ -231,7 +232,7 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(new_model, tokenize
         ([[0.5]], {}, TypeError, "flat list of ids"),
         ([[1], "a"], {}, TypeError, "flat list of ids"),
         (np.zeros((1, 2, 3), int), {}, TypeError, "shape \\(1, 2, 3\\)"),
-        (np.zeros((1, 2)), {}, TypeError, "whole numbers"),
+        (np.zeros((1, 2)), {}, TypeError, "integers"),
         ([[5, 263]], {}, ValueError, "vocab_size=263\\); received 263"),
         ([[-1]], {}, ValueError, "received -1"),
         ([[5] * 512], {}, ValueError, "prompt 0 has 512 tokens .* max_seq_length=512"),
@@ -304,5 +305,5 @@ def test_a_special_token_may_be_named_as_a_stop(model, tokenizer):
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "5", float("nan"), float("inf"), [3]])
 def test_a_limit_that_is_no_whole_number_is_refused_in_one_line(model, limit):
     for name in ("max_length", "max_new_tokens"):
-        with pytest.raises(ValueError, match=f"`{name}` must be a whole number of at least 1"):
+        with pytest.raises(ValueError, match=f"`{name}` must be an integer of at least 1"):
             generate(model, [5], **{name: limit})

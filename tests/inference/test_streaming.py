@@ -80,7 +80,7 @@ def test_a_prompt_of_ids_streams_too(model, tokenizer) -> None:
 
 
 def test_bad_arguments_are_named_before_the_first_piece(model, tokenizer) -> None:
-    with pytest.raises(ValueError, match="`chunk_size` must be a whole number of at least 1; received 0"):
+    with pytest.raises(ValueError, match="`chunk_size` must be an integer of at least 1; received 0"):
         StreamingGenerator(model, chunk_size=0)
     with pytest.raises(ValueError, match="one prompt; received 2"):
         StreamingGenerator(model, tokenizer=tokenizer).generate_stream(["a", "b"])

@@ -33,7 +33,7 @@ def test_router_losses_add_up_and_metrics_are_means_over_layers():
     for block in backbone.reasoning_blocks:
         x, part, load = block(x)
         losses.append(float(part))
-        loads.append(float(load[0]["load_entropy"]))
+        loads.append(float(load[0]["router/load_entropy"]))
     assert float(aux_loss) == pytest.approx(sum(losses))
     assert float(metrics["router/load_entropy"]) == pytest.approx(np.mean(loads))
 

@@ -15,7 +15,7 @@ from highnoon.config import ConfigError, ModelConfig, TrainingConfig
 from highnoon.layers.experts.routing import METRICS
 from highnoon.models import HSMN, HSMNLanguageModel, LanguageModel, ReasoningBackbone
 from highnoon.models.arrays import variable_names
-from highnoon.models.patterns import MIXERS
+from highnoon.models.parts import mixer_names
 from highnoon.testing import check_model as battery
 from highnoon.testing.compiled import compiled_forms
 from highnoon.tokenization import ByteTokenizer
@@ -196,8 +196,8 @@ def test_the_three_names_are_one_class_with_the_documented_defaults(monkeypatch)
     assert HSMN is HSMNLanguageModel is LanguageModel
     made = {}
 
-    def record(self, dtype=None, **fields):
-        made.update(fields)
+    def record(self, dtype=None, config=None):
+        made.update(config.to_dict())
         raise RuntimeError("seen")
 
     monkeypatch.setattr(ReasoningBackbone, "__init__", record)
@@ -424,7 +424,7 @@ def decoded(model):
     return np.concatenate(parts, axis=1)
 
 
-@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("mixer", mixer_names())
 def test_lora_trains_factors_in_every_mixer_and_starts_from_the_same_logits(mixer):
     model = battery.new_model(ModelConfig(**{**HYBRID.to_dict(), "block_pattern": mixer}))
     before = battery.logits_of(model, TOKEN_IDS)
@@ -442,7 +442,7 @@ def test_lora_trains_factors_in_every_mixer_and_starts_from_the_same_logits(mixe
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 @pytest.mark.slow
-@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("mixer", mixer_names())
 def test_int8_keeps_what_every_mixer_says_and_decodes(mixer):
     model = battery.new_model(ModelConfig(**{**HYBRID.to_dict(), "block_pattern": mixer}))
     before = battery.logits_of(model, TOKEN_IDS)

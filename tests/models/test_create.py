@@ -9,7 +9,7 @@ import pytest
 
 import highnoon as hn
 from highnoon.config import Config, ConfigError, ModelConfig, TrainingConfig
-from highnoon.models import create, memory
+from highnoon.models import create, dtypes, memory
 
 SMALL = ModelConfig(vocab_size=40, embedding_dim=16, num_reasoning_blocks=1, num_moe_experts=2)
 
@@ -96,7 +96,7 @@ def test_the_default_number_of_heads_is_the_largest_that_fits(width):
 
 def test_auto_dtype_is_mixed_bfloat16_where_the_hardware_is_fast_at_it(monkeypatch):
     for is_fast, policy in ((False, "float32"), (True, "mixed_bfloat16")):
-        monkeypatch.setattr(create, "_is_fast_at_bfloat16", lambda is_fast=is_fast: is_fast)
+        monkeypatch.setattr(dtypes, "_is_fast_at_bfloat16", lambda is_fast=is_fast: is_fast)
         assert hn.create_model(SMALL).dtype_policy.name == policy
     assert hn.create_model(SMALL, dtype="float32").dtype_policy.name == "float32"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from highnoon.config import ModelConfig
-from highnoon.models.patterns import FEED_FORWARDS
+from highnoon.models.parts.moe import MixtureOfExperts
 
 FIELDS = {
     "num_moe_experts": 12,
@@ -28,6 +28,6 @@ FIELDS = {
 def test_every_field_of_the_experts_arrives_at_the_layer():
     defaults = {field.name: field.default for field in dataclasses.fields(ModelConfig)}
     assert all(defaults[name] != value for name, value in FIELDS.items())
-    layer = FEED_FORWARDS["moe"](ModelConfig(**FIELDS))
+    layer = MixtureOfExperts().build(ModelConfig(**FIELDS))
     names = {"num_moe_experts": "num_experts"}
     assert {name: layer.get_config()[names.get(name, name)] for name in FIELDS} == FIELDS

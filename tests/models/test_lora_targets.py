@@ -53,7 +53,7 @@ def test_the_nearest_valid_name_is_offered(backbone):
 
 @pytest.mark.parametrize("rank", [0, -1, 1.5, 4.0, True, "4", None, float("nan")])
 def test_a_rank_that_is_no_whole_number_of_at_least_1_is_refused(backbone, rank):
-    with pytest.raises(ValueError, match="`rank` must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="`rank` must be an integer of at least 1"):
         backbone.enable_lora(rank)
     assert all(weight.trainable for weight in backbone.weights)
 

@@ -8,7 +8,8 @@ import keras
 import pytest
 
 from highnoon.config import PRESETS, ModelConfig
-from highnoon.models import LanguageModel, LimitExceededError, count_parameters, memory, model_table, patterns
+from highnoon.models import LanguageModel, LimitExceededError, count_parameters, memory, model_table
+from highnoon.models.parts import mixer_names
 
 PROMISES = {
     "highnoon-nano": 1e6,
@@ -109,7 +110,7 @@ def test_memory_is_weights_and_cache_to_run_and_four_copies_to_train():
     assert memory.bytes_to_train(config) == 4 * weights
 
 
-@pytest.mark.parametrize("mixer", patterns.MIXERS)
+@pytest.mark.parametrize("mixer", mixer_names())
 def test_the_cache_is_counted_as_it_is_made(mixer):
     config = ModelConfig(
         vocab_size=50,

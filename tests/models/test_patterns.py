@@ -7,7 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from highnoon.config import ConfigError, ModelConfig
-from highnoon.models.patterns import MIXERS, NAMED_PATTERNS, initializers, parse_pattern
+from highnoon.models.initializers import initializers
+from highnoon.models.parts import mixer_names
+from highnoon.models.patterns import NAMED_PATTERNS, parse_pattern
+
+MIXERS = mixer_names()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,26 @@ def test_a_pattern_of_any_size_or_type_is_refused_in_one_line(pattern, words):
     message.encode()
 
 
-_PIECES = st.sampled_from([*MIXERS, "mlp", "moe", *NAMED_PATTERNS, "+", ",", ", ", " ", "\n", "\0", "\ud800"])
+_PIECES = st.sampled_from(
+    [
+        *MIXERS,
+        "mlp",
+        "moe",
+        *NAMED_PATTERNS,
+        "+",
+        ",",
+        ", ",
+        " ",
+        "\n",
+        "\0",
+        "\ud800",
+        "(",
+        ")",
+        "(state_dim=",
+        "8",
+        "=",
+    ]
+)
 
 
 @settings(max_examples=500, deadline=None, database=None, derandomize=True)

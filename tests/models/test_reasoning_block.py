@@ -36,13 +36,13 @@ def test_a_block_is_its_residual_branches_in_order():
     y, aux_loss, metrics = block(X)
     x = ops.convert_to_tensor(X)
     x = x + block.mixers[0](block.mixer_norms[0](x))
-    routed, expected_loss = block.feed_forwards[0](block.feed_forward_norms[0](x))
+    routed, report = block.feed_forwards[0](block.feed_forward_norms[0](x))
     x = x + routed
     x = x + block.mixers[1](block.mixer_norms[1](x))
     x = x + block.feed_forwards[1](block.feed_forward_norms[1](x))
     np.testing.assert_allclose(ops.convert_to_numpy(y), ops.convert_to_numpy(x), atol=1e-6)
-    assert float(aux_loss) == pytest.approx(float(expected_loss))
-    assert len(metrics) == 1
+    assert float(aux_loss) == pytest.approx(float(report.aux_loss))
+    assert len(metrics) == 1 and metrics[0].keys() == report.metrics.keys()
 
 
 def test_steps_with_a_cache_equal_the_call():

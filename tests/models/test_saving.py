@@ -114,15 +114,15 @@ def change_config(path, **changes):
         (lambda p: (p / "config.json").write_text("{}"), "was not written by save_model"),
         (lambda p: change_config(p, format_version=99), "has format version 99"),
         (lambda p: change_config(p, model={"depth": 3}), "is of another HighNoon: .* no key `depth`"),
-        (lambda p: (p / "model.safetensors").unlink(), "is no whole model: no arrays at"),
-        (lambda p: (p / "model.safetensors").write_bytes(b"x" * 99), "is no whole model: .* is damaged"),
+        (lambda p: (p / "model.safetensors").unlink(), "is no complete model: no arrays at"),
+        (lambda p: (p / "model.safetensors").write_bytes(b"x" * 99), "is no complete model: .* is damaged"),
         (lambda p: save_arrays(p / "model.safetensors", {"x": np.zeros(1)}), "missing .*1 unexpected .x."),
     ],
 )
 def test_what_is_no_whole_model_is_named_in_a_folder_without_a_manifest_too(model, tmp_path, damage, words):
     path = hn.save_model(model, tmp_path / "m")
     damage(path)
-    with pytest.raises(ModelFolderError, match="no whole model: .*(config.json|model.safetensors)"):
+    with pytest.raises(ModelFolderError, match="no complete model: .*(config.json|model.safetensors)"):
         hn.load_model(path)
     (path / "manifest.json").unlink()  # as older versions wrote it
     with pytest.raises(ModelFolderError, match=words):
@@ -289,7 +289,7 @@ def test_a_quantized_model_of_an_earlier_version_loads(mode, tmp_path):
 def test_a_description_that_does_not_fit_is_named(model, tmp_path, change):
     path = hn.save_model(model, tmp_path / "m")
     change_config(path, **change)
-    with pytest.raises(ModelFolderError, match="is no whole model") as caught:
+    with pytest.raises(ModelFolderError, match="is no complete model") as caught:
         hn.load_model(path)
     assert "\n" not in str(caught.value)
 

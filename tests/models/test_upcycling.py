@@ -112,3 +112,18 @@ def test_models_without_plain_dense_feed_forwards_are_refused(dense):
     model.backbone.enable_lora(2)
     with pytest.raises(ConfigError, match="takes plain weights"):
         upcycle(model)
+
+
+def test_experts_are_as_wide_as_the_feed_forward_that_they_copy():
+    dense = LanguageModel(
+        **SHAPE, block_pattern="attention(num_heads=1)+mlp(ffn_dim=40), mamba2(state_dim=8)"
+    )
+    sparse = upcycle(dense, num_experts=3)
+    assert sparse.config.block_pattern == "attention(num_heads=1)+moe(expert_dim=40), mamba2(state_dim=8)"
+    np.testing.assert_allclose(logits_of(sparse), logits_of(dense), atol=1e-4)
+    with pytest.raises(ConfigError, match="such as .attention.num_heads=1..moe.expert_dim=40"):
+        upcycle(
+            dense,
+            num_experts=3,
+            block_pattern="attention(num_heads=1)+moe(expert_dim=8), mamba2(state_dim=8)",
+        )

@@ -45,5 +45,5 @@ def test_one_text_in_place_of_a_list_is_refused_and_not_cut_into_letters(tokeniz
     if hasattr(tokenizer, method):
         with pytest.raises(TokenizerError, match="`texts` must be a list of texts; received one text"):
             getattr(tokenizer(), method)("a text of letters")
-    with pytest.raises(TokenizerError, match="ids must be whole numbers; received a str"):
+    with pytest.raises(TokenizerError, match="ids must be integers; received a str"):
         tokenizer().decode("72")

@@ -12,8 +12,8 @@ import pytest
 
 import highnoon as hn
 from highnoon.tokenization import ByteTokenizer
-from highnoon.training.objective import NextToken
-from highnoon.training.runs.run import TrainingRun
+from highnoon.training.learner import Learner
+from highnoon.training.objective import Objective
 from highnoon.training.steps.evaluation import SplitSums
 
 WORDS = "noon sun moon star light shade river stone field wind rain cloud bird fish tree leaf".split()
@@ -66,34 +66,39 @@ def make_model() -> Callable[..., keras.Model]:
     return make
 
 
-class ScriptedStep:
-    """Takes the place of the compiled step.
+class ScriptedLearner(Learner):
+    """A learner without compiled functions; everything else of a run is real.
 
-    A good step adds a number that depends on its batch and its learning rate to the first weight; `faults`
-    says which steps are skipped (`"skip"`) or leave an infinite weight (`"inf"`).
+    A good step adds a number that depends on its batch and learning rate to the first weight. `faults`
+    says which steps are skipped (`"skip"`) or leave an infinite weight (`"inf"`). Evaluations give the next
+    of `losses`, or a loss that falls with the weights.
     """
 
-    def __init__(self, run: TrainingRun, micro_batch_size: int, faults: dict[int, str]) -> None:
-        self.run, self.micro_batch_size, self._faults = run, micro_batch_size, faults
-        self.objective = NextToken()
+    faults: dict[int, str]
+    losses: dict[int, float]
+    sizes: list[int]
+    count: int
 
-    def can_take_several(self, row_length: int) -> bool:
-        return False
+    def start_stage(self, micro_batch_size: int, trainable: Any = None) -> None:
+        super().start_stage(micro_batch_size, trainable)
+        self.sizes.append(micro_batch_size)
 
-    def __call__(self, batch: dict[str, Any], loss_weight: float, measures: bool) -> dict[str, Any]:
-        optimizer, state = self.run.optimizer, self.run.step_state._by_name
-        fault = self._faults.pop(self.run.progress.step + 1, None)
+    def step(
+        self, batch: dict[str, Any], objective: Objective, loss_weight: float = 1.0, measures: bool = False
+    ) -> dict[str, Any]:
+        optimizer, state = self.optimizer, self.state
+        fault = self.faults.pop(int(optimizer.iterations) + 1, None)
         rate = float(optimizer.learning_rate)
         optimizer.iterations.assign_add(1)
-        weight = self.run.model.trainable_variables[0]
+        weight = self.model.trainable_variables[0]
         loss = 1.0 + float(np.sum(batch["token_ids"]) % 97) / 97
         if fault == "skip":
-            state["skipped"].assign_add(1)
-            state["skipped_in_a_row"].assign_add(1)
+            state.assign("skipped", state["skipped"] + 1)
+            state.assign("skipped_in_a_row", state["skipped_in_a_row"] + 1)
         else:
-            state["skipped_in_a_row"].assign(0)
-            state["loss_total"].assign_add(10.0 * loss)
-            state["token_total"].assign_add(10.0)
+            state.assign("skipped_in_a_row", 0)
+            state.assign("loss_total", state["loss_total"] + 10.0 * loss)
+            state.assign("token_total", state["token_total"] + 10.0)
             weight.assign_add(np.full(weight.shape, loss * (0.001 + rate), "float32"))
             if fault == "inf":
                 weight.assign(np.full(weight.shape, np.inf, "float32"))
@@ -106,33 +111,37 @@ class ScriptedStep:
             "num_tokens": 10.0,
             "num_stops": 0.0,
             "is_skipped": fault == "skip",
-            "skipped_in_a_row": int(state["skipped_in_a_row"].numpy()),
+            "skipped_in_a_row": state["skipped_in_a_row"],
         }
+
+    def evaluate(self, batches: Any, objective: Objective) -> SplitSums:
+        fallen = float(np.mean(self.model.trainable_variables[0]))
+        loss = self.losses.get(type(self).count, 9.0 - fallen)
+        type(self).count += 1
+        return SplitSums(loss * 10.0, 10.0)
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., type[ScriptedLearner]]:
     """Makes all runs follow a script: all is real but the compiled functions.
 
-    Returns `script({step: fault}, {evaluation: loss})`, which writes it anew. A fault happens once.
-    Evaluations count from 0 since then; a loss that is not written falls with the weights.
+    Returns `script({step: fault}, {evaluation: loss})`, which writes it again and returns the learner class.
+    A fault happens once. Evaluations count from 0 since then; a loss that is not written falls with the
+    weights.
     """
-    faults: dict[int, str] = {}
-    losses: dict[int, float] = {}
-    count = [0]
 
-    def evaluate(self: Any, batches: Any) -> SplitSums:
-        fallen = float(np.mean(self.model.trainable_variables[0]))
-        loss = losses.get(count[0], 9.0 - fallen)
-        count[0] += 1
-        return SplitSums(loss * 10.0, 10.0)
+    class Scripted(ScriptedLearner):
+        faults: dict[int, str] = {}
+        losses: dict[int, float] = {}
+        sizes: list[int] = []
+        count = 0
 
-    def write(new_faults: dict[int, str] | None = None, new_losses: dict[int, float] | None = None) -> None:
-        count[0] = 0
-        for kept, given in ((faults, new_faults), (losses, new_losses)):
-            kept.clear()
-            kept.update(given or {})
+    def write(
+        new_faults: dict[int, str] | None = None, new_losses: dict[int, float] | None = None
+    ) -> type[ScriptedLearner]:
+        Scripted.count = 0
+        Scripted.faults, Scripted.losses = dict(new_faults or {}), dict(new_losses or {})
+        return Scripted
 
-    monkeypatch.setattr(TrainingRun, "_step_for", lambda run, size: ScriptedStep(run, size, faults))
-    monkeypatch.setattr("highnoon.training.runs.run.EvaluationStep.__call__", evaluate)
+    monkeypatch.setattr(hn.Trainer, "learner_class", Scripted)
     return write

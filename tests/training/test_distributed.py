@@ -143,7 +143,7 @@ def test_torchrun_of_one_process_is_no_cluster():
         ({"LOCAL_WORLD_SIZE": "2"}, "several hosts"),
         ({"LOCAL_RANK": "0"}, "several hosts"),
         ({"MASTER_ADDR": ""}, "MASTER_ADDR"),
-        ({"MASTER_PORT": "x"}, "MASTER_PORT must be a whole number"),
+        ({"MASTER_PORT": "x"}, "MASTER_PORT must be an integer"),
         ({"MASTER_PORT": "65534"}, "65535"),
         ({"RANK": "3", "LOCAL_RANK": "3"}, "between 0 and 2"),
     ],

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from highnoon.cli.launch_plan import LaunchPlan, free_ports
 from highnoon.training.distributed.cluster_config import ClusterConfig
+from highnoon.training.distributed.launching.launch_plan import LaunchPlan, free_ports
 from highnoon.training.distributed.peer_link import PeerLink
 from highnoon.training.distributed.peer_watch import EXIT_CODE, PeerWatch
 

@@ -62,7 +62,7 @@ def test_a_bad_batch_changes_nothing_is_counted_and_kept_with_its_documents(
     (folder,) = (tmp_path / "logs").glob("*/skipped_steps")
     figures = json.loads((folder / "step_00000012.json").read_text())
     assert figures["position"] == {"stage": 0, "epoch": 0, "step_in_epoch": 11} and figures["in_a_row"] == 1
-    data = trainer._prepared[1][0]
+    data = trainer.stage_data()[0]
     view = data.view(0, data.num_allowed(0, 0))
     assert figures["documents"] == [view.documents_of(11).tolist()]
     kept = np.load(folder / "step_00000012.npz")

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from highnoon.cli.launch_plan import free_ports
 from highnoon.training.distributed import cluster_config
 from highnoon.training.distributed.cluster_config import ClusterConfig
+from highnoon.training.distributed.launching.launch_plan import free_ports
 from highnoon.training.distributed.peer_link import LONGEST_MESSAGE, PeerLink
 from highnoon.training.distributed.peer_watch import PeerWatch
 

@@ -14,25 +14,26 @@ import pytest
 import highnoon as hn
 from highnoon.models.saving import save_model
 from highnoon.training.curricula.complexity import complexity_scores
+from highnoon.training.learner import Learner
+from highnoon.training.objective import Objective
 from highnoon.training.runs.replay import Replay
-from highnoon.training.runs.run import TrainingRun
 
 LOSSES = (5.0, 4.0, 3.99, 3.0, 2.99, 2.98, 2.97, 2.96)
 
 
-class RecordedStep:
-    """Takes the place of the compiled step: keeps every batch, and reports a loss that falls by epochs."""
+class RecordedLearner(Learner):
+    """A learner without a compiled step: keeps every batch, and reports a loss that falls by epochs."""
 
-    def __init__(self, run: TrainingRun, batches: list[dict[str, np.ndarray]]) -> None:
-        self.run, self.batches = run, batches
-        self.micro_batch_size = 4
+    batches: list[dict[str, np.ndarray]]
+    epoch = 0
 
-    def __call__(self, batch: dict[str, Any], loss_weight: float, measures: bool) -> dict[str, Any]:
+    def step(
+        self, batch: dict[str, Any], objective: Objective, loss_weight: float = 1.0, measures: bool = False
+    ) -> dict[str, Any]:
         self.batches.append({name: np.array(value) for name, value in batch.items()})
-        loss = LOSSES[min(self.run.progress.epoch, len(LOSSES) - 1)]
-        state = self.run.step_state._by_name
-        state["loss_total"].assign(state["loss_total"] + 10.0 * loss)
-        state["token_total"].assign(state["token_total"] + 10.0)
+        loss, state = LOSSES[min(self.epoch, len(LOSSES) - 1)], self.state
+        state.assign("loss_total", state["loss_total"] + 10.0 * loss)
+        state.assign("token_total", state["token_total"] + 10.0)
         return {
             "loss": loss,
             "grad_norm": 1.0,
@@ -45,9 +46,23 @@ class RecordedStep:
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
-    kept: list[dict[str, np.ndarray]] = []
-    monkeypatch.setattr(TrainingRun, "_step_for", lambda run, size: RecordedStep(run, kept))
-    return kept
+    class Recorded(RecordedLearner):
+        batches: list[dict[str, np.ndarray]] = []
+
+    def note_epoch(event: dict[str, Any]) -> None:
+        if event["event"] in ("stage_begin", "epoch_end"):
+            Recorded.epoch = event.get("epoch", 0)
+
+    add = hn.Trainer.add_curriculum_stage
+
+    def add_watched(self: hn.Trainer, *args: Any, **options: Any) -> hn.Trainer:
+        if note_epoch not in self.callbacks:
+            self.add_callback(note_epoch)
+        return add(self, *args, **options)
+
+    monkeypatch.setattr(hn.Trainer, "learner_class", Recorded)
+    monkeypatch.setattr(hn.Trainer, "add_curriculum_stage", add_watched)
+    return Recorded.batches
 
 
 SCHEDULERS: dict[str, dict[str, Any]] = {
@@ -107,7 +122,7 @@ def test_the_plan_is_what_is_consumed(
     trainer = hn.Trainer(model, batch_size=4, max_seq_length=32, validation_split=0.0)
     length = {"steps": 20} if scheduler is not None and scheduler.unit != "epoch" else {"epochs": 6}
     trainer.add_curriculum_stage("all", corpus, scheduler=scheduler, **length)
-    plan, (data,) = trainer.plan(), trainer._prepared[1]
+    plan, (data,) = trainer.plan(), trainer.stage_data()
     timeline = data.timeline(6)
     trainer.train(checkpoint_dir="checkpoints", log_dir=None, verbose=False)
 
@@ -146,7 +161,7 @@ def test_early_stages_are_easier_by_the_schedulers_own_score(
     trainer = hn.Trainer(make_model(), batch_size=4, max_seq_length=32, validation_split=0.0)
     trainer.add_curriculum_stage("all", corpus, epochs=3, scheduler=scheduler)
     trainer.train(checkpoint_dir="checkpoints", log_dir=None, verbose=False)
-    scores = complexity_scores(trainer._prepared[1][0].train_rows.texts(), strategy)
+    scores = complexity_scores(trainer.stage_data()[0].train_rows.texts(), strategy)
     replay = Replay("checkpoints")
     by_epoch: dict[int, set[int]] = {}
     for step in range(1, replay.last_step + 1):

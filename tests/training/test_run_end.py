@@ -409,3 +409,22 @@ def test_a_checkpoint_before_this_version_is_still_read(make_model, corpus, tmp_
     summary = again.train(resume_from=folder, checkpoint_dir=tmp_path / "d", restore_best=True, **QUIET)
     assert summary["total_steps"] == 20
     assert (summary["best_step"], summary["weights"]) == (20, "best")
+
+
+def test_a_run_in_a_used_folder_says_where_the_older_checkpoints_and_the_older_model_are(
+    corpus, tmp_path, capsys
+):
+    recipe = hn.Recipe(
+        preset="highnoon-nano",
+        model={"vocab_size": 263, "embedding_dim": 16, "num_reasoning_blocks": 1, "max_seq_length": 16},
+        stages=[{"name": "a", "datasets": corpus, "steps": 1}],
+        output=str(tmp_path / "run"),
+    )
+    recipe.train()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "another run" not in printed and "earlier run" not in printed
+    recipe.train()
+    printed = " ".join(capsys.readouterr().out.split())
+    (moved,) = (tmp_path / "run" / "checkpoints").glob("run_*")
+    assert f"had checkpoints of another run; they are in {moved} now" in printed
+    assert f"{tmp_path / 'run' / 'model'} is of an earlier run; this run replaces it" in printed

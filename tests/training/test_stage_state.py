@@ -7,7 +7,7 @@ import pytest
 
 import highnoon as hn
 from highnoon.training.checkpoints import checkpoint
-from highnoon.training.plans.mix_shares import MixShares
+from highnoon.training.plans.mix_fractions import MixFractions
 from highnoon.training.steps.step_state import StepState
 
 QUIET = {"log_dir": None, "verbose": False}
@@ -65,10 +65,10 @@ def make_trainer(model, corpus, other_corpus) -> hn.Trainer:
 
 
 def test_shares_of_a_mixture_are_not_told_of_another_stage():
-    shares = MixShares(["a", "b"])
-    shares.add(View([3, 1]), 0, 4)
-    assert MixShares(["a", "b"], shares.rows).report() == {"mix/a": 0.75, "mix/b": 0.25}
-    assert MixShares(["c"], ()).report() == MixShares(["c", "d"], ()).report() == {}
+    mix = MixFractions(["a", "b"])
+    mix.add(View([3, 1]), 0, 4)
+    assert MixFractions(["a", "b"], mix.rows).report() == {"mix/a": 0.75, "mix/b": 0.25}
+    assert MixFractions(["c"], ()).report() == MixFractions(["c", "d"], ()).report() == {}
 
 
 def test_a_mixture_that_ends_between_log_points_is_followed_by_any_stage(
@@ -126,17 +126,9 @@ def test_usual_losses_are_forgotten_by_a_stage_of_other_data_and_kept_by_a_resum
 
 
 def test_micro_batches_that_memory_forced_stay_when_resumed_and_end_with_their_stage(
-    make_model, corpus, tmp_path, script, monkeypatch
+    make_model, corpus, tmp_path, script
 ):
-    script()
-    sizes = []
-    make = hn.training.runs.run.TrainingRun._step_for
-
-    def step_for(run, size):
-        sizes.append(size)
-        return make(run, size)
-
-    monkeypatch.setattr(hn.training.runs.run.TrainingRun, "_step_for", step_for)
+    learner = script()
     trainer = hn.Trainer(make_model(), batch_size=4)
     trainer.add_curriculum_stage("a", corpus, steps=4).add_curriculum_stage("b", corpus, steps=2)
     trainer.add_callback(
@@ -148,7 +140,7 @@ def test_micro_batches_that_memory_forced_stay_when_resumed_and_end_with_their_s
     )
     trainer.train(checkpoint_dir=tmp_path / "c", checkpoint_interval=2, keep_checkpoints=9, **QUIET)
     trainer.train(resume_from=tmp_path / "c" / "step_00000002", checkpoint_dir=tmp_path / "d", **QUIET)
-    assert sizes == [4, 4, 2, 4]
+    assert learner.sizes == [4, 4, 2, 4]
 
 
 @pytest.mark.parametrize("unit", ["epoch", "step"])

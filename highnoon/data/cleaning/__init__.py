@@ -5,7 +5,7 @@
 - `exact_duplicates`, `near_duplicates`: duplicates.
 - `personal_data`, `personal_patterns`: masks or drops personal data.
 - `contamination`, `benchmark_index`, `not_in`: benchmark examples in training text.
-- `cleaned_source`, `filtered`: the documents of a source that pass.
+- `cleaned_source`: the documents of a source that pass.
 - `report`, `print_report`: counts of what was kept, changed and dropped.
 - `scripts`, `word_ngrams`: letters by script, and hashes of runs of words.
 """

@@ -11,7 +11,7 @@ from highnoon.data.bad_records import reason_for_nothing
 from highnoon.data.document import DataError, Document, DocumentSource
 from highnoon.data.sources.source_template import source_template
 from highnoon.data.tokens.splitting import split_hash, split_threshold
-from highnoon.tokenization import QWTTextTokenizer
+from highnoon.tokenization import BytePairTokenizer
 from highnoon.tokenization.special_tokens import SMALLEST_VOCAB_SIZE, SPECIAL_TOKENS
 
 # Long documents are sampled in pieces, so that a few of them do not dominate the sample.
@@ -27,7 +27,7 @@ def train_tokenizer(
     vocab_size: int,
     max_bytes: int = 64_000_000,
     validation_split: float = 0.1,
-) -> QWTTextTokenizer:
+) -> BytePairTokenizer:
     """Returns a byte-level BPE tokenizer trained on the training split of `sources`.
 
     If they have more than `max_bytes` of text, pieces of documents are sampled by a hash of their text, in
@@ -63,7 +63,7 @@ def train_tokenizer(
         names = ", ".join(f"{source.name}{reason_for_nothing(source)}" for source in chosen) or "no source"
         raise DataError(f"no text to train a tokenizer on in {names}; add documents")
     reserved = sorted(marks)[: max(0, vocab_size - SMALLEST_VOCAB_SIZE)]
-    tokenizer = QWTTextTokenizer(vocab_size).train_from_texts(
+    tokenizer = BytePairTokenizer(vocab_size).train_from_texts(
         texts, chat_marks=reserved if len(reserved) == len(marks) else ()
     )
     templates = [template for template in map(source_template, chosen) if template is not None]

@@ -79,8 +79,8 @@ class ClassificationRows(PackedRows):
         labels = dict(zip(self.labels, counts, strict=True))
         return {**super().report(), "labels": labels, "truncated": self.num_truncated}
 
-    def _make_view(self, pools: list[Ints], shares: list[float], epoch: int) -> RowsView:
-        view = ClassificationView(self._documents, pools, Mixture(shares), epoch, self._cut, self.row_length)
+    def _make_view(self, pools: list[Ints], mixture: Mixture, epoch: int) -> RowsView:
+        view = ClassificationView(self._documents, pools, mixture, epoch, self._cut, self.row_length)
         view.label_of = self.label_of
         return view
 
@@ -100,15 +100,15 @@ class ClassificationRows(PackedRows):
 
     def _refuse_unknown(self, document: int) -> None:
         store, index = self._documents.locate(document)
-        place = f"{store.name} document {index}"
+        location = f"{store.name} document {index}"
         label = store.label(index)
         expected = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
         raise BadRecordError(
-            f"{place} of the {self.split} split: expected a label among {expected}; received "
+            f"{location} of the {self.split} split: expected a label among {expected}; received "
             f"{'none' if label is None else repr(label)}; correct the record, or name all labels in "
             "Classification(labels=[...])",
             "unknown label",
-            place,
+            location,
         )
 
     def _say_if_small(self) -> None:

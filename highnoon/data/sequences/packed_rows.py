@@ -163,10 +163,10 @@ class PackedRows:
         pools, weights = [chosen], [1.0]
         if self.weights is not None and self.split == "train":
             pools, weights = self._pools(chosen, self.weights)
-        return self._make_view(pools, weights, epoch)
+        return self._make_view(pools, Mixture(weights), epoch)
 
-    def _make_view(self, pools: list[Ints], weights: list[float], epoch: int) -> RowsView:
-        return RowsView(self._documents, pools, Mixture(weights), epoch, self._cut, self.row_length)
+    def _make_view(self, pools: list[Ints], mixture: Mixture, epoch: int) -> RowsView:
+        return RowsView(self._documents, pools, mixture, epoch, self._cut, self.row_length)
 
     def only(self, store: TokenStore) -> PackedRows:
         """Returns rows with the same settings from one of the stores."""

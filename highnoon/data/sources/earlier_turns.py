@@ -9,7 +9,7 @@ from typing import Any
 from highnoon.data.bad_records import BadRecordError
 from highnoon.data.records.chat_turns import chat_turns
 from highnoon.data.records.record_values import plain_value
-from highnoon.tokenization.chat.chat_template import TOOL_FIELDS, has_words, is_learned
+from highnoon.tokenization.chat.chat_template import TOOL_FIELDS, has_words, is_supervised
 
 # (role, content, whether it is supervised) of each turn.
 Turns = list[tuple[str, Any, bool]]
@@ -51,7 +51,7 @@ def present_turns(value: Any, is_default: bool) -> Turns | None:
         return None
     if is_default and not all(map(_is_text_alone, turns)):
         return None
-    return [(turn["role"], turn["content"], is_learned(turn)) for turn in turns]
+    return [(turn["role"], turn["content"], is_supervised(turn)) for turn in turns]
 
 
 def _earlier_turn(turn: Any, is_default: bool) -> tuple[str, Any, bool] | None:

@@ -76,7 +76,7 @@ def _encode_in_pieces(
             raise DataError(str(error)) from None
         owners += [owner] * (len(pieces) - len(owners))
     ids, counts = _encode_pieces(texts, pieces, owners, tokenizer)
-    is_supervised = [piece.is_learned for piece in pieces]
+    is_supervised = [piece.is_supervised for piece in pieces]
     batch, is_text, starts = _framed(
         texts, ids, np.bincount(owners, counts, len(texts)).astype(np.int64), tokenizer
     )

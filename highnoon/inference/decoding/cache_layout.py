@@ -1,4 +1,4 @@
-"""Which parts of a model's cache hold a place a token, and which a state of what was read."""
+"""Which arrays of a model's cache have one slot per token, and which contain a state."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from highnoon.inference.decoding.decoder import decoder_for
 
 
 def grows_with_length(model: Any, length: int) -> Any:
-    """Returns the cache's nested structure with True where an array holds one place a token.
+    """Returns the cache's nested structure with True where an array has one slot per token.
 
-    Such an array goes back by the index alone: what stands behind it is never read before it is
-    written again. Any other array is a state, into which a token goes for good.
+    Such an array rolls back by its index alone: slots after the index are never read before they are
+    written again. Any other array is a state, from which a token cannot be removed.
 
     Args:
         model: A model with `initial_cache`.
-        length: The cache's length that is asked about.
+        length: The length of the cache.
     """
     known = decoder_for(model).cache_layouts
     if length not in known:
@@ -34,13 +34,13 @@ def _differing_shapes(model: Any, length: int) -> Any:
 
 
 def holds_state(model: Any, length: int) -> bool:
-    """Whether some of the cache cannot go back by the index alone."""
+    """Whether some array of the cache cannot roll back by its index alone."""
     return not all(keras.tree.flatten(grows_with_length(model, length)))
 
 
 def context_limit(model: Any) -> int:
-    """Returns the tokens that a sequence may have: `max_seq_length`, or any number where no part of
-    the cache grows with the sequence, since a recurrent model reads on for ever in the same memory.
+    """Returns the most tokens that a sequence may have: `max_seq_length`, or `sys.maxsize` where no array of
+    the cache grows with the sequence: a recurrent model has no length limit.
     """
     is_bounded = any(keras.tree.flatten(grows_with_length(model, model.max_seq_length)))
     return model.max_seq_length if is_bounded else sys.maxsize

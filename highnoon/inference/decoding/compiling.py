@@ -13,11 +13,11 @@ import keras
 def compile_for(model: Any, function: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:
     """Returns `lambda *args: function(model, *args)`, compiled once for each shape of `args`.
 
-    The result reads the model's weights anew at every call, and does not keep the model alive.
+    The result reads the model's weights at every call, and does not keep the model alive.
 
     Args:
         model: A model whose weights `function` reads.
-        function: Takes the model and nested structures of arrays, returns the same.
+        function: Takes the model and nested structures of arrays; returns a nested structure.
         jit_compile: Whether to use XLA under TensorFlow; JAX always does.
 
     Raises:
@@ -43,7 +43,7 @@ def _compile_jax(model: Any, function: Callable[..., Any]) -> Callable[..., Any]
 
     reference = weakref.ref(model)
 
-    # Weights are arguments: a traced function would otherwise keep those of its first call.
+    # Weights are arguments: otherwise a traced function would keep those of its first call.
     def stateless(values: list[Any], *args: Any) -> Any:
         owner = reference()
         assert owner is not None
@@ -62,7 +62,7 @@ def _compile_jax(model: Any, function: Callable[..., Any]) -> Callable[..., Any]
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """The lengths of an array's axes: one leaf of a nested structure, where a tuple would be a branch."""
+    """The shape of an array, as one leaf of a nested structure, in which a tuple would be a branch."""
 
     dims: tuple[int, ...]
 
@@ -70,7 +70,7 @@ class Shape:
 def shapes_of(function: Callable[[], Any]) -> Any:
     """Returns the nested structure that `function` would return, each array as its `Shape`.
 
-    Nothing is computed, and no memory taken.
+    Nothing is computed or allocated.
 
     Raises:
         NotImplementedError: the backend is neither TensorFlow nor JAX.

@@ -1,4 +1,4 @@
-"""The text that new tokens add to a prompt, cut at stop sequences."""
+"""The text that new tokens add to a prompt, up to the first stop sequence."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _INCOMPLETE = "\ufffd"
 
 
 class Continuation:
-    """What a prompt's new tokens read as.
+    """Decodes the new tokens of a prompt, with stop sequences.
 
     Args:
         tokenizer: Has `decode`.
         prompt_ids: The prompt.
         stop_sequences: Texts; the first that occurs in the continuation ends it and is cut off.
-        marked_stop_sequences: Texts that hold the name of a special token, such as `"<|im_end|>\\n"`. They
-            are looked for in the continuation with special tokens written out, which its text leaves out.
+        marked_stop_sequences: Texts that contain the name of a special token, such as `"<|im_end|>\\n"`. They
+            are searched for in the continuation with special tokens written out, which its text omits.
     """
 
     def __init__(
@@ -36,46 +36,45 @@ class Continuation:
 
     def text(self, new_ids: Sequence[int]) -> str:
         """Returns the continuation, up to the first stop sequence."""
-        text = self._whole(new_ids)
+        text = self._full_text(new_ids)
         return text[: self._first_stop(new_ids, text)]
 
     def is_stopped(self, new_ids: Sequence[int]) -> bool:
         """Whether a stop sequence occurs."""
         if not (self._stops or self._marked_stops):
             return False
-        return self._first_stop(new_ids, self._whole(new_ids)) is not None
+        return self._first_stop(new_ids, self._full_text(new_ids)) is not None
 
     def settled(self, new_ids: Sequence[int]) -> str:
         """Returns the part of the text that no further token can change.
 
-        A character whose bytes are not all there, and what may be the beginning of a stop
-        sequence, are left for later.
+        It ends before an incomplete character, and before what may be the beginning of a stop sequence.
         """
-        text = self._whole(new_ids)
+        text = self._full_text(new_ids)
         cut = self._first_stop(new_ids, text)
         if cut is not None:
             return text[:cut]
         text = text.rstrip(_INCOMPLETE)
         kept = len(text) - max((_overlap(text, stop) for stop in self._stops), default=0)
         if self._marked_stops:
-            marked = self._whole(new_ids, is_marked=True).rstrip(_INCOMPLETE)
+            marked = self._full_text(new_ids, is_marked=True).rstrip(_INCOMPLETE)
             begun = max(_overlap(marked, stop) for stop in self._marked_stops)
             kept = min(kept, self._length_before(new_ids, len(marked) - begun))
         return text[:kept]
 
     def up_to_stop(self, new_ids: list[int]) -> list[int]:
-        """Returns the fewest of the ids whose text holds a stop sequence; all where none occurs."""
+        """Returns the shortest prefix of the ids whose text contains a stop sequence; all if none does."""
         if not self.is_stopped(new_ids):
             return new_ids
         return next(new_ids[:n] for n in range(1, len(new_ids) + 1) if self.is_stopped(new_ids[:n]))
 
     def _first_stop(self, new_ids: Sequence[int], text: str) -> int | None:
-        """Returns the length of the text before the first stop sequence; None where none occurs."""
+        """Returns the length of the text before the first stop sequence; None if none occurs."""
         cuts = [_first(_searched(text, self._stops), self._stops)]
         if self._marked_stops:
-            marked = _searched(self._whole(new_ids, is_marked=True), self._marked_stops)
-            place = _first(marked, self._marked_stops)
-            cuts.append(None if place is None else self._length_before(new_ids, place))
+            marked = _searched(self._full_text(new_ids, is_marked=True), self._marked_stops)
+            position = _first(marked, self._marked_stops)
+            cuts.append(None if position is None else self._length_before(new_ids, position))
         return min((cut for cut in cuts if cut is not None), default=None)
 
     def _length_before(self, new_ids: Sequence[int], marked_length: int) -> int:
@@ -83,17 +82,17 @@ class Continuation:
         count = next(
             n
             for n in range(len(new_ids), -1, -1)
-            if len(self._whole(new_ids[:n], is_marked=True)) <= marked_length
+            if len(self._full_text(new_ids[:n], is_marked=True)) <= marked_length
         )
         # A position within a token: what it adds before the position is plain text.
-        begun = marked_length - len(self._whole(new_ids[:count], is_marked=True))
-        return len(self._whole(new_ids[:count])) + begun
+        begun = marked_length - len(self._full_text(new_ids[:count], is_marked=True))
+        return len(self._full_text(new_ids[:count])) + begun
 
-    def _whole(self, new_ids: Sequence[int], is_marked: bool = False) -> str:
+    def _full_text(self, new_ids: Sequence[int], is_marked: bool = False) -> str:
         # Decoded with the prompt: some tokenizers drop a space at the start of a text, and a
         # prompt of ids may end within a character.
-        whole = self._decoded([*self._prompt_ids, *new_ids], is_marked)
-        return whole[len(os.path.commonprefix([self._prompts[is_marked], whole])) :]
+        text = self._decoded([*self._prompt_ids, *new_ids], is_marked)
+        return text[len(os.path.commonprefix([self._prompts[is_marked], text])) :]
 
     def _decoded(self, ids: list[int], is_marked: bool) -> str:
         return str(
@@ -104,12 +103,12 @@ class Continuation:
 
 
 def _searched(text: str, stops: Sequence[str]) -> str:
-    """The part of the text in which stops are looked for: an incomplete character is not U+FFFD yet."""
+    """The part of the text in which stops are searched for: an incomplete character is not U+FFFD yet."""
     return text.rstrip(_INCOMPLETE) if any(_INCOMPLETE in stop for stop in stops) else text
 
 
 def _first(text: str, stops: Sequence[str]) -> int | None:
-    return min((place for place in map(text.find, stops) if place >= 0), default=None)
+    return min((position for position in map(text.find, stops) if position >= 0), default=None)
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -1,14 +1,15 @@
-"""Likely tokens that do not repeat what the model already has in mind."""
+"""Contrastive search."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
+from highnoon.inference.decoding.compiled_loop import run_while
 from highnoon.inference.decoding.decoder import PIECES, decoder_for, padded_length
 from highnoon.inference.decoding.session import Session, padded_stop_ids, require_drawn
 from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
@@ -39,12 +40,12 @@ def generate_contrastive(
         model: A language model with a cache and a `backbone` (`step`, `token_embedding`).
         prompt: As for `generate`; the prompts of a list are continued together.
         top_k: Candidates, at least 1 and at most the ids that may be drawn.
-        penalty_alpha: Weight of the likeness to what stands before, in [0, 1].
+        penalty_alpha: Weight of the similarity to the tokens before, in [0, 1].
         max_length: New tokens at most; the model's context is a limit too.
         stop_sequences: As for `generate`; the result is cut at a text.
         tokenizer: As for `generate`.
         max_new_tokens: Another name of `max_length`.
-        strip_prompt: Whether to return only what is new.
+        strip_prompt: Whether to return only the new tokens.
 
     Returns:
         The prompt and what continues it, in the form of `prompt`.
@@ -90,55 +91,118 @@ def generate_contrastive(
         raise refusal("penalty_alpha", "in [0, 1]", penalty_alpha)
     new_ids = _search(request, top_k, penalty_alpha)
     if request.stop_texts:
-        new_ids = [request.continuation(place).up_to_stop(ids) for place, ids in enumerate(new_ids)]
+        new_ids = [request.continuation(row).up_to_stop(ids) for row, ids in enumerate(new_ids)]
     return request.give_back(new_ids, strip_prompt)
+
+
+class _State(NamedTuple):
+    """What changes during a search over r prompts with k candidates each.
+
+    Args:
+        step: Scalar, the tokens drawn so far.
+        index: Scalar, the cache slot of the next token.
+        tokens: (r, n) the tokens drawn.
+        counts: (r,) how many they are.
+        is_done: (r,) bool, the rows that have ended.
+        memory: (r, s, d) the direction of the hidden state in each cache slot.
+        probabilities: (r, v) the distribution of the next token.
+        cache: The model's cache, with r k rows.
+    """
+
+    step: Any
+    index: Any
+    tokens: Any
+    counts: Any
+    is_done: Any
+    memory: Any
+    probabilities: Any
+    cache: Any
+
+
+class _Inputs(NamedTuple):
+    """What stays the same: (r k,) padding, (s,) stop ids, (r,) limits, and the scalar alpha."""
+
+    padding: Any
+    stop_ids: Any
+    limits: Any
+    alpha: Any
+
+
+class _Reading(NamedTuple):
+    """What the model makes of tokens (b, t).
+
+    Args:
+        directions: (b, t, d) hidden states of norm 1.
+        probabilities: (b, v) the next-token distribution after the last token.
+        cache: The model's cache.
+    """
+
+    directions: Any
+    probabilities: Any
+    cache: Any
 
 
 def _search(request: Request, top_k: int, penalty_alpha: float) -> list[list[int]]:
     rows, num_ids = request.prompts.rows, request.num_ids
-    # Every prompt stands in the batch once for each candidate.
-    copies = [row for row in rows for _ in range(top_k)]
-    session = Session(request.model, len(copies), padded_length(max(map(len, rows))) + max(request.limits))
-    ids, session.padding = _padded(copies)
-    decoder = decoder_for(request.model)
-    read = decoder.compiled(("read_hidden", num_ids), lambda model, *args: _read(model, num_ids, *args))
-    hidden, shares = [], None
-    for start, stop in _pieces(ids.shape[1]):
-        index = np.asarray(start, np.int32)
-        states, shares, session.cache = read(ids[:, start:stop], session.cache, index, session.padding)
-        hidden.append(ops.convert_to_numpy(states)[::top_k])
-    memory = np.zeros((len(rows), session.capacity, hidden[0].shape[-1]), np.float32)
-    memory[:, : ids.shape[1]] = np.concatenate(hidden, axis=1)
-    state = {
-        "step": np.asarray(0, np.int32),
-        "index": np.asarray(ids.shape[1], np.int32),
-        "cache": session.cache,
-        "memory": memory,
-        "shares": ops.convert_to_numpy(shares)[::top_k],
-        "tokens": np.zeros((len(rows), session.capacity), np.int32),
-        "counts": np.zeros(len(rows), np.int32),
-        "is_done": np.zeros(len(rows), bool),
-    }
-    given = {
-        "padding": session.padding,
-        "stop_ids": padded_stop_ids(request.stop_ids),
-        "limits": np.asarray(request.limits, np.int32),
-        "alpha": np.asarray(penalty_alpha, np.float32),
-    }
-    search = decoder.compiled(
-        ("contrastive", top_k, num_ids), lambda model, *args: _loop(model, top_k, num_ids, *args)
+    # The batch contains every prompt once for each candidate.
+    batch_size = len(rows) * top_k
+    session = Session(request.model, batch_size, padded_length(max(map(len, rows))) + max(request.limits))
+    length, memory, probabilities = _read_prompts(session, rows, num_ids)
+    state = _State(
+        step=np.asarray(0, np.int32),
+        index=np.asarray(length, np.int32),
+        tokens=np.zeros((len(rows), session.capacity), np.int32),
+        counts=np.zeros(len(rows), np.int32),
+        is_done=np.zeros(len(rows), bool),
+        memory=memory,
+        probabilities=probabilities,
+        cache=session.cache,
     )
-    state = search(state, given)
-    tokens, counts = np.asarray(state["tokens"]), np.asarray(state["counts"])
+    inputs = _Inputs(
+        padding=session.padding,
+        stop_ids=padded_stop_ids(request.stop_ids),
+        limits=np.asarray(request.limits, np.int32),
+        alpha=np.asarray(penalty_alpha, np.float32),
+    )
+    search = decoder_for(request.model).compiled(
+        ("contrastive", top_k, num_ids), lambda model, *args: _run(model, top_k, num_ids, *args)
+    )
+    state = search(state, inputs)
+    tokens, counts = np.asarray(state.tokens), np.asarray(state.counts)
     return require_drawn([row[:count].tolist() for row, count in zip(tokens, counts, strict=True)])
 
 
+def _read_prompts(
+    session: Session, rows: Sequence[Sequence[int]], num_ids: int
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """Reads complete prompts into an empty session, each into as many rows as the session has for it.
+
+    Returns:
+        The cache slots in use, the hidden states' directions by slot (r, s, d), and the next-token
+        distribution (r, v).
+    """
+    num_copies = session.batch_size // len(rows)
+    ids, session.padding = _padded([row for row in rows for _ in range(num_copies)])
+    read = decoder_for(session.model).compiled(
+        ("read_hidden", num_ids), lambda model, *args: _read(model, num_ids, *args)
+    )
+    directions, probabilities = [], None
+    for start, stop in _pieces(ids.shape[1]):
+        index = np.asarray(start, np.int32)
+        reading = read(ids[:, start:stop], session.cache, index, session.padding)
+        directions.append(ops.convert_to_numpy(reading.directions)[::num_copies])
+        probabilities, session.cache = reading.probabilities, reading.cache
+    memory = np.zeros((len(rows), session.capacity, directions[0].shape[-1]), np.float32)
+    memory[:, : ids.shape[1]] = np.concatenate(directions, axis=1)
+    return ids.shape[1], memory, ops.convert_to_numpy(probabilities)[::num_copies]
+
+
 def _padded(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns whole prompts, padded on the left to a few lengths, and how much of each row is padding."""
+    """Returns complete prompts, padded on the left to a few lengths, and each row's amount of padding."""
     length = padded_length(max(map(len, rows)))
     ids = np.zeros((len(rows), length), np.int32)
-    for place, row in enumerate(rows):
-        ids[place, length - len(row) :] = row
+    for index, row in enumerate(rows):
+        ids[index, length - len(row) :] = row
     return ids, np.asarray([length - len(row) for row in rows], np.int32)
 
 
@@ -151,61 +215,57 @@ def _pieces(length: int) -> list[tuple[int, int]]:
     return pieces
 
 
-def _read(
-    model: Any, num_ids: int, token_ids: Any, cache: Any, index: Any, padding: Any
-) -> tuple[Any, Any, Any]:
-    """Returns the directions of the hidden states (b, t, d), the law of the next token (b, v), the cache."""
+def _read(model: Any, num_ids: int, token_ids: Any, cache: Any, index: Any, padding: Any) -> _Reading:
     hidden, cache = model.backbone.step(token_ids, cache, index, padding)
     logits = model.backbone.token_embedding(hidden[:, -1], reverse=True)[:, :num_ids]
-    hidden = ops.cast(hidden, "float32")
-    return ops.normalize(hidden, axis=-1), ops.softmax(ops.cast(logits, "float32"), axis=-1), cache
+    directions = ops.normalize(ops.cast(hidden, "float32"), axis=-1)
+    return _Reading(directions, ops.softmax(ops.cast(logits, "float32"), axis=-1), cache)
 
 
-def _loop(model: Any, top_k: int, num_ids: int, state: dict[str, Any], given: dict[str, Any]) -> Any:
-    names = sorted(state)
-
-    def is_unfinished(*values: Any) -> Any:
-        return ops.logical_not(ops.all(dict(zip(names, values, strict=True))["is_done"]))
-
-    def choose_one(*values: Any) -> tuple[Any, ...]:
-        new = _chosen(model, top_k, num_ids, dict(zip(names, values, strict=True)), given)
-        return tuple(new[name] for name in names)
-
-    values = ops.while_loop(is_unfinished, choose_one, tuple(state[name] for name in names))
-    return dict(zip(names, values, strict=True))
-
-
-def _chosen(
-    model: Any, top_k: int, num_ids: int, now: dict[str, Any], given: dict[str, Any]
-) -> dict[str, Any]:
-    """One more token for every row: each candidate is read, and one of them kept."""
-    num_rows, width = now["memory"].shape[0], now["memory"].shape[2]
-    shares, ids = ops.top_k(now["shares"], top_k)
-    ids = ops.cast(ids, "int32")
-    hidden, next_shares, cache = _read(
-        model, num_ids, ops.reshape(ids, (-1, 1)), now["cache"], now["index"], given["padding"]
+def _run(model: Any, top_k: int, num_ids: int, state: _State, inputs: _Inputs) -> _State:
+    return run_while(
+        lambda now: ops.logical_not(ops.all(now.is_done)),
+        lambda now: _lengthened(model, top_k, num_ids, now, inputs),
+        state,
     )
-    hidden = ops.reshape(hidden, (num_rows, top_k, width))
-    likeness = ops.einsum("bkd,bsd->bks", hidden, now["memory"])
-    slots = ops.arange(now["memory"].shape[1], dtype="int32")[None]
-    is_before = ops.logical_and(slots < now["index"], slots >= given["padding"][::top_k, None])
-    likeness = ops.max(ops.where(is_before[:, None], likeness, -1.0), axis=-1)
-    score = (1.0 - given["alpha"]) * shares - given["alpha"] * likeness
-    best = ops.cast(ops.argmax(score, axis=-1), "int32")
+
+
+def _lengthened(model: Any, top_k: int, num_ids: int, now: _State, inputs: _Inputs) -> _State:
+    """One more token for every row: reads each candidate and keeps one of them."""
+    num_rows, _, width = now.memory.shape
+    probabilities, ids = ops.top_k(now.probabilities, top_k)
+    ids = ops.cast(ids, "int32")
+    reading = _read(model, num_ids, ops.reshape(ids, (-1, 1)), now.cache, now.index, inputs.padding)
+    directions = ops.reshape(reading.directions, (num_rows, top_k, width))
+    best = _best_candidate(probabilities, _similarity(directions, top_k, now, inputs), inputs.alpha)
     chosen = ops.arange(num_rows, dtype="int32") * top_k + best
     drawn = ops.take_along_axis(ids, best[:, None], axis=1)
-    drawn = ops.where(ops.isnan(ops.max(shares, axis=-1, keepdims=True)), -1, drawn)
-    kept = ops.take_along_axis(hidden, best[:, None, None], axis=1)
-    sources = ops.repeat(chosen, top_k)
-    is_stop = ops.any(drawn == given["stop_ids"][None], axis=1)
-    is_full = now["step"] + 1 >= given["limits"]
-    return {
-        "step": now["step"] + 1,
-        "index": now["index"] + 1,
-        "cache": keras.tree.map_structure(lambda leaf: ops.take(leaf, sources, axis=0), cache),
-        "memory": ops.slice_update(now["memory"], [0, now["index"], 0], kept),
-        "shares": ops.take(next_shares, chosen, axis=0),
-        "tokens": ops.slice_update(now["tokens"], [0, now["step"]], drawn),
-        "counts": now["counts"] + ops.cast(ops.logical_not(now["is_done"]), "int32"),
-        "is_done": ops.logical_or(now["is_done"], ops.logical_or(is_stop, is_full)),
-    }
+    drawn = ops.where(ops.isnan(ops.max(probabilities, axis=-1, keepdims=True)), -1, drawn)
+    kept = ops.take_along_axis(directions, best[:, None, None], axis=1)
+    kept_rows = ops.repeat(chosen, top_k)
+    is_stop = ops.any(drawn == inputs.stop_ids[None], axis=1)
+    is_full = now.step + 1 >= inputs.limits
+    return _State(
+        step=now.step + 1,
+        index=now.index + 1,
+        tokens=ops.slice_update(now.tokens, [0, now.step], drawn),
+        counts=now.counts + ops.cast(ops.logical_not(now.is_done), "int32"),
+        is_done=ops.logical_or(now.is_done, ops.logical_or(is_stop, is_full)),
+        memory=ops.slice_update(now.memory, [0, now.index, 0], kept),
+        probabilities=ops.take(reading.probabilities, chosen, axis=0),
+        cache=keras.tree.map_structure(lambda leaf: ops.take(leaf, kept_rows, axis=0), reading.cache),
+    )
+
+
+def _similarity(directions: Any, top_k: int, now: _State, inputs: _Inputs) -> Any:
+    """Returns (r, k), the largest cosine between each candidate and a token before it."""
+    cosines = ops.einsum("bkd,bsd->bks", directions, now.memory)
+    slots = ops.arange(now.memory.shape[1], dtype="int32")[None]
+    is_before = ops.logical_and(slots < now.index, slots >= inputs.padding[::top_k, None])
+    return ops.max(ops.where(is_before[:, None], cosines, -1.0), axis=-1)
+
+
+def _best_candidate(probabilities: Any, similarity: Any, alpha: Any) -> Any:
+    """Returns (r,) int32, the index of the candidate with the largest score."""
+    score = (1.0 - alpha) * probabilities - alpha * similarity
+    return ops.cast(ops.argmax(score, axis=-1), "int32")

@@ -1,29 +1,74 @@
-"""The two compiled functions of decoding: reading tokens into the cache, and the loop that draws."""
+"""The compiled functions of a model: reading tokens into the cache, and the loop that draws."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
+from highnoon.inference.decoding.compiled_loop import run_while
 from highnoon.inference.decoding.compiling import compile_for
-from highnoon.inference.decoding.sampling import SamplingForm
+from highnoon.inference.decoding.sampling import SamplingForm, SamplingValues
 from highnoon.inference.model_structure import ModelStructure
 from highnoon.inference.speculative.model_pair import ModelPair
 
 PIECES = (512, 64, 16, 1)
-"""Lengths in which tokens are read into the cache: few shapes to compile, for any number of tokens."""
+"""Lengths of the pieces in which tokens are read into the cache: few shapes to compile, for any prompt."""
 
 _DECODERS: weakref.WeakKeyDictionary[Any, Decoder] = weakref.WeakKeyDictionary()
+
+
+class DrawingState(NamedTuple):
+    """What changes while tokens are drawn.
+
+    Args:
+        step: Scalar, the tokens drawn so far.
+        index: Scalar, the cache slot of the next token.
+        last: (b,) the tokens to be read next.
+        is_done: (b,) bool, the rows that have ended.
+        counts: (b,) tokens drawn in each row.
+        tokens: (b, n) the tokens drawn.
+        processors: The state of the logits processors.
+        cache: The model's cache.
+    """
+
+    step: Any
+    index: Any
+    last: Any
+    is_done: Any
+    counts: Any
+    tokens: Any
+    processors: Any
+    cache: Any
+
+
+class DrawingInputs(NamedTuple):
+    """What stays the same while tokens are drawn.
+
+    Args:
+        end: Scalar, the step before which to stop.
+        padding: (b,) empty slots at the front of each row.
+        limits: (b,) tokens at most.
+        stop_ids: (s,) a row ends after any of these.
+        uniforms: (b, n) random numbers in [0, 1).
+        sampling: The numbers of the sampling.
+    """
+
+    end: Any
+    padding: Any
+    limits: Any
+    stop_ids: Any
+    uniforms: Any
+    sampling: SamplingValues
 
 
 def decoder_for(model: Any) -> Decoder:
     """Returns the decoder of a model, the same one as long as the model keeps its structure.
 
-    A model that got LoRA factors, was quantized, or holds other layers or variables than before gets a
+    A model that received LoRA factors, was quantized, or has other layers or variables than before gets a
     new decoder. New values of the same variables need none.
     """
     decoder = _DECODERS.get(model)
@@ -33,7 +78,7 @@ def decoder_for(model: Any) -> Decoder:
 
 
 class Decoder:
-    """What is compiled for one model.
+    """The compiled functions of one model.
 
     Each function is compiled once for each shape of its arguments: the batch size and the
     cache's length for both, the piece's length for `read`, the form of the sampling for `draw`.
@@ -67,26 +112,22 @@ class Decoder:
             start += piece
         return cache
 
-    def draw(self, form: SamplingForm, state: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-        """Draws tokens until `given["end"]` steps are done or every row is; returns the new state.
+    def draw(self, form: SamplingForm, state: DrawingState, inputs: DrawingInputs) -> DrawingState:
+        """Draws tokens until `inputs.end` steps are done or every row is; returns the new state.
 
         Args:
             form: Which operations choose a token.
-            state: `step` and `index` (scalars: tokens drawn, next cache slot), `last` (b,) the
-                tokens to be read next, `is_done` (b,), `tokens` (b, n) the tokens drawn and
-                `counts` (b,) how many of them, `seen` (b, v) or (b, 0), `cache`.
-            given: `end`, `padding` (b,), `limits` (b,) tokens at most, `uniforms` (b, n),
-                `stop_ids` (s,), and the values of the sampling.
+            state: Where the drawing is.
+            inputs: What it reads.
         """
-        draw = self.compiled(("draw", form), lambda model, *args: _draw(model, form, *args))
-        return draw(state, given)
+        return self.compiled(("draw", form), lambda model, *args: _draw(model, form, *args))(state, inputs)
 
     def compiled(self, key: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns `lambda *args: function(model, *args)`, compiled and kept under its key.
+        """Returns `lambda *args: function(model, *args)`, compiled once for each key.
 
         Args:
-            key: Names the function and all that it closes over.
-            function: Takes the model and nested structures of arrays; it must not hold the model.
+            key: Names the function and everything that it closes over.
+            function: Takes the model and nested structures of arrays; it must not refer to the model.
         """
         if key not in self._compiled:
             self._compiled[key] = compile_for(self._model(), function, jit_compile=True)
@@ -98,7 +139,7 @@ def _parts(model: Any) -> list[Any]:
 
 
 def padded_length(length: int) -> int:
-    """Returns the length to which prompts are padded on the left: whole pieces of more than one token."""
+    """Returns the length to which prompts are padded on the left: complete pieces of more than one token."""
     smallest = PIECES[-2]
     return -(-length // smallest) * smallest
 
@@ -117,40 +158,29 @@ def _read(model: Any, token_ids: Any, cache: Any, index: Any, padding: Any) -> A
     return cache
 
 
-def _draw(model: Any, form: SamplingForm, state: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    names = sorted(state)
+def _draw(model: Any, form: SamplingForm, state: DrawingState, inputs: DrawingInputs) -> DrawingState:
+    def is_unfinished(now: DrawingState) -> Any:
+        return ops.logical_and(now.step < inputs.end, ops.logical_not(ops.all(now.is_done)))
 
-    def is_unfinished(*values: Any) -> Any:
-        now = dict(zip(names, values, strict=True))
-        return ops.logical_and(now["step"] < given["end"], ops.logical_not(ops.all(now["is_done"])))
+    def draw_one(now: DrawingState) -> DrawingState:
+        logits, cache = model.decode(now.last[:, None], now.cache, now.index, padding=inputs.padding)
+        uniforms = ops.take(inputs.uniforms, now.step, axis=1)
+        drawn = form.next_tokens(logits[:, 0], uniforms, now.processors, inputs.sampling)
+        drawn = ops.where(now.is_done, 0, drawn)
+        processors = form.advance(now.processors, drawn, inputs.sampling)
+        return _after(now, drawn, inputs)._replace(processors=processors, cache=cache)
 
-    def draw_one(*values: Any) -> tuple[Any, ...]:
-        now = dict(zip(names, values, strict=True))
-        logits, cache = model.decode(
-            now["last"][:, None], now["cache"], now["index"], padding=given["padding"]
-        )
-        uniforms = ops.take(given["uniforms"], now["step"], axis=1)
-        drawn = form.next_tokens(logits[:, 0], uniforms, now["seen"], given)
-        drawn = ops.where(now["is_done"], 0, drawn)
-        new = _after(now, drawn, given) | {"cache": cache}
-        if form.uses_penalty:
-            is_drawn = ops.arange(now["seen"].shape[1], dtype="int32")[None] == drawn[:, None]
-            new["seen"] = ops.logical_or(now["seen"], is_drawn)
-        return tuple(new[name] for name in names)
-
-    values = ops.while_loop(is_unfinished, draw_one, tuple(state[name] for name in names))
-    return dict(zip(names, values, strict=True))
+    return run_while(is_unfinished, draw_one, state)
 
 
-def _after(now: dict[str, Any], drawn: Any, given: dict[str, Any]) -> dict[str, Any]:
-    is_stop = ops.any(drawn[:, None] == given["stop_ids"][None], axis=1)
-    is_full = now["step"] + 1 >= given["limits"]
-    tokens = ops.slice_update(now["tokens"], [0, now["step"]], drawn[:, None])
-    return now | {
-        "step": now["step"] + 1,
-        "index": now["index"] + 1,
-        "last": drawn,
-        "counts": now["counts"] + ops.cast(ops.logical_not(now["is_done"]), "int32"),
-        "is_done": ops.logical_or(now["is_done"], ops.logical_or(is_stop, is_full)),
-        "tokens": tokens,
-    }
+def _after(now: DrawingState, drawn: Any, inputs: DrawingInputs) -> DrawingState:
+    is_stop = ops.any(drawn[:, None] == inputs.stop_ids[None], axis=1)
+    is_full = now.step + 1 >= inputs.limits
+    return now._replace(
+        step=now.step + 1,
+        index=now.index + 1,
+        last=drawn,
+        is_done=ops.logical_or(now.is_done, ops.logical_or(is_stop, is_full)),
+        counts=now.counts + ops.cast(ops.logical_not(now.is_done), "int32"),
+        tokens=ops.slice_update(now.tokens, [0, now.step], drawn[:, None]),
+    )

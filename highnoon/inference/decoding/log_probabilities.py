@@ -1,4 +1,4 @@
-"""How likely a model finds the tokens of a text."""
+"""Log-probabilities of the tokens of a text."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from highnoon.inference.decoding.decoder import PIECES, decoder_for, padded_leng
 from highnoon.inference.decoding.session import Session
 from highnoon.inference.prompts import Prompts
 
-_PIECES = PIECES[1:-1]  # the largest would hold the logits of 512 tokens of every row
+_PIECES = PIECES[1:-1]  # the largest would need memory for the logits of 512 tokens of every row
 
 
 def log_probabilities(model: Any, token_ids: Any, tokenizer: Any = None) -> np.ndarray | list[np.ndarray]:
-    """Returns the natural logarithm of each token's probability given what stands before it.
+    """Returns the natural logarithm of each token's probability given the tokens before it.
 
     ```
     result[i] = log softmax(logits of token_ids[: i + 1])[token_ids[i + 1]]
     ```
 
-    Nothing stands before the first token, so n tokens have n - 1 values; a text is framed by the begin
-    token, so each of its own tokens has one. Temperature and the like play no part. The sum over a
+    The first token has no value, so n tokens have n - 1 values; a text is framed by the begin token, so
+    each of its own tokens has one. Temperature and other sampling options have no effect. The sum over a
     continuation's tokens is the logarithm of its probability.
 
     Args:
@@ -68,8 +68,8 @@ def _values(model: Any, rows: list[list[int]]) -> list[np.ndarray]:
     length = padded_length(max(map(len, rows)) - 1)
     inputs, targets = np.zeros((2, len(rows), length), np.int32)
     padding = np.asarray([length - len(row) + 1 for row in rows], np.int32)
-    for place, row in enumerate(rows):
-        inputs[place, padding[place] :], targets[place, padding[place] :] = row[:-1], row[1:]
+    for index, row in enumerate(rows):
+        inputs[index, padding[index] :], targets[index, padding[index] :] = row[:-1], row[1:]
     session = Session(model, len(rows), max(1, length))
     read = decoder_for(model).compiled("log_probabilities", _read)
     parts, start = [np.zeros((len(rows), 0), np.float32)], 0
@@ -81,11 +81,11 @@ def _values(model: Any, rows: list[list[int]]) -> list[np.ndarray]:
             )
             parts.append(ops.convert_to_numpy(part))
             start += size
-    whole = np.concatenate(parts, axis=1)
-    return [row[first:] for row, first in zip(whole, padding, strict=True)]
+    values = np.concatenate(parts, axis=1)
+    return [row[first:] for row, first in zip(values, padding, strict=True)]
 
 
 def _read(model: Any, token_ids: Any, targets: Any, cache: Any, index: Any, padding: Any) -> tuple[Any, Any]:
     logits, cache = model.decode(token_ids, cache, index, padding=padding)
-    shares = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-    return ops.take_along_axis(shares, targets[:, :, None], axis=2)[:, :, 0], cache
+    values = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+    return ops.take_along_axis(values, targets[:, :, None], axis=2)[:, :, 0], cache

@@ -1,29 +1,30 @@
-"""From logits to the next token: pure functions of tensors, in plain `keras.ops`."""
+"""From logits to the next token: pure functions of tensors, in `keras.ops`."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 _LARGEST = 3.4028234663852886e38  # of float32
 
 
 def penalize_repetition(logits: Any, seen: Any, penalty: Any) -> Any:
-    """Makes tokens that were seen before less likely.
+    """Makes tokens that occurred before less likely.
 
-    `logits / penalty` where a seen token's logit is positive, `logits * penalty` where not.
+    `logits / penalty` where such a token's logit is positive, `logits * penalty` otherwise.
 
     Args:
         logits: (b, v).
         seen: (b, v) bool, the tokens of the prompt and of what was generated.
-        penalty: Scalar above 0; 1 changes nothing, below 1 favours repetition.
+        penalty: Scalar above 0; 1 changes nothing, below 1 favors repetition.
 
     Keskar et al. 2019, "CTRL: A conditional transformer language model", section 4.1, with the
     sign handled so that a penalty above 1 always lowers the logit.
     """
     penalized = ops.where(logits > 0, logits / penalty, logits * penalty)
-    # An extreme penalty overflows; -inf alone means that a token is impossible.
+    # An extreme penalty overflows; only -inf means that a token is impossible.
     penalized = ops.where(logits > float("-inf"), ops.clip(penalized, -_LARGEST, _LARGEST), logits)
     return ops.where(seen, penalized, logits)
 
@@ -59,9 +60,9 @@ def top_k_candidates(logits: Any, top_k: int) -> tuple[Any, Any]:
 
 
 def keep_top_p(sorted_logits: Any, top_p: Any) -> Any:
-    """Drops what lies outside the nucleus: the fewest most likely tokens with mass `top_p`.
+    """Drops the tokens outside the nucleus, which is the fewest most likely tokens with mass `top_p`.
 
-    The most likely token always stays.
+    The most likely token is always kept.
 
     Args:
         sorted_logits: (b, k), largest first.
@@ -80,17 +81,22 @@ def keep_top_p(sorted_logits: Any, top_p: Any) -> Any:
 def draw(logits: Any, uniforms: Any) -> Any:
     """Draws one index a row from `softmax(logits)`, by inverting the distribution function.
 
-    `index = #{i : sum(p[: i + 1]) <= u}`, so one uniform number a row decides, whatever the
-    other rows hold.
+    `index = #{i : sum(p[: i + 1]) <= u}`: one uniform number decides each row, independent of the
+    other rows.
 
     Args:
-        logits: (b, k), -inf for what cannot be drawn.
+        logits: (b, k), -inf for tokens that cannot be drawn.
         uniforms: (b,) in [0, 1).
 
     Returns:
         (b,) int32; -1 where the logits are NaN or all -inf.
     """
     mass = ops.cumsum(ops.softmax(logits, axis=-1), axis=-1)
-    # The last mass is 1 but for rounding; the factor keeps a uniform near 1 inside.
+    # The last mass is 1 up to rounding; the factor keeps a uniform near 1 inside.
     is_below = mass <= uniforms[:, None] * mass[:, -1:]
     return ops.where(ops.isnan(mass[:, -1]), -1, ops.sum(ops.cast(is_below, "int32"), axis=-1))
+
+
+def normal_float32(value: float) -> np.ndarray:
+    """Returns a float32 whose reciprocal is a normal number too: processors flush smaller ones to 0."""
+    return np.clip(value, np.finfo(np.float32).tiny, 1e37).astype(np.float32)

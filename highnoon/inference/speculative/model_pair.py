@@ -1,4 +1,4 @@
-"""The two models of speculative decoding, as one."""
+"""The two models of speculative decoding as one object."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class ModelPair:
-    """A target and its draft (None for look-up in the text), as one thing with variables."""
+    """A target and its draft (None for look-up in the text), as one object with variables."""
 
     def __init__(self, target: Any, draft: Any):
         self._target = weakref.ref(target)
@@ -23,7 +23,7 @@ class ModelPair:
 
     @property
     def models(self) -> list[Any]:
-        """The models that are there."""
+        """The target and, if there is one, the draft."""
         return [self.target] if self._draft is None else [self.target, self.draft]
 
     @property

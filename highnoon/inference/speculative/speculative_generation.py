@@ -1,4 +1,4 @@
-"""Several tokens a pass of the model, with the distribution of one token a pass."""
+"""Speculative decoding: several tokens per pass of the model, with an unchanged distribution."""
 
 from __future__ import annotations
 
@@ -12,36 +12,43 @@ import numpy as np
 from highnoon.inference.decoding.cache_layout import grows_with_length
 from highnoon.inference.decoding.decoder import decoder_for, padded_length
 from highnoon.inference.decoding.sampling import uniforms_for
-from highnoon.inference.decoding.session import Session, padded_stop_ids, require_drawn, seen_tokens
+from highnoon.inference.decoding.session import Session, padded_stop_ids, require_drawn
 from highnoon.inference.request import Request
 from highnoon.inference.require_number import require_whole
 from highnoon.inference.speculative.model_pair import ModelPair
-from highnoon.inference.speculative.speculation import SpeculationForm, speculate
+from highnoon.inference.speculative.speculation import speculate
+from highnoon.inference.speculative.window import (
+    SpeculationCounts,
+    SpeculationForm,
+    SpeculationInputs,
+    SpeculationState,
+)
 
 _PASSES_BETWEEN_CHECKS = 16
 _LONGEST_DRAFT = 2  # times num_speculative_tokens
 
 
 class SpeculativeGenerator:
-    """Generates what `generate` does, checking several drafted tokens in one pass of the model.
+    """Generates what `generate` does, but checks several drafted tokens in one pass of the model.
 
     ```
     x ~ q (draft);   accept with probability min(1, p(x) / q(x));   else x ~ norm(max(0, p - q))
     ```
 
-    p and q are the distributions after temperature, top-k, top-p and repetition penalty, so each token has
-    exactly the law p, whatever the draft: a poor one costs time alone. Greedy output is that of
-    `generate`, but for rounding where two logits are equal to the last bits.
+    p and q are the distributions after repetition penalty, logits processors, temperature, top-k and top-p,
+    so each token has exactly the distribution p, whatever the draft: a poor draft only costs time. Greedy
+    output equals that of `generate`, except for rounding where two logits are equal to the last bits.
 
-    Without a draft model, the draft is what followed the last time that the text read as it does now, a q
-    with all its mass on one token. Then a seed gives what `generate` gives with it.
+    Without a draft model, the draft is what followed the latest earlier occurrence of the text's last
+    tokens, a q with all its mass on one token. Then a seed gives the same text as `generate`.
 
-    Works on every pattern. Attention caches go back by their index; a recurrent state cannot, and is kept
-    from before the draft until all that a pass read is known to be right. So such a model gains less.
+    Works on every pattern. Attention caches roll back by their index; a recurrent state cannot, so the state
+    from before the draft is kept until everything that a pass read is known to be right. Such a model gains
+    less.
 
-    The draft is doubled or halved, from 1 to twice `num_speculative_tokens`, after every 16 passes in
-    which fewer or more of the drafted tokens than `acceptance_rate_target` (by more than a tenth) were
-    kept. Each length is compiled once.
+    The length of the draft is doubled or halved, from 1 to twice `num_speculative_tokens`, after every 16
+    passes whose acceptance rate differed from `acceptance_rate_target` by more than a tenth. Each length is
+    compiled once.
 
     Args:
         target_model: A language model with a cache, see `generate`.
@@ -95,12 +102,12 @@ class SpeculativeGenerator:
 
     @property
     def acceptance_rate(self) -> float:
-        """Drafted tokens that were kept, of all that were drafted in the last generation; NaN for none."""
+        """Fraction of the drafted tokens that were accepted in the last generation; NaN without drafts."""
         return _ratio(self._counts["num_accepted"], self._counts["num_proposed"])
 
     @property
     def tokens_per_pass(self) -> float:
-        """New tokens of a row for each pass of the target in the last generation; plain decoding has 1."""
+        """New tokens per row and pass of the target in the last generation; plain decoding has 1."""
         return _ratio(self._counts["num_tokens"], self._counts["num_row_passes"])
 
     @property
@@ -113,7 +120,7 @@ class SpeculativeGenerator:
 
         Args:
             prompt: As for `highnoon.inference.generate`; many prompts are continued together.
-            strip_prompt: Whether to return only what is new.
+            strip_prompt: Whether to return only the new tokens.
             **options: The other arguments of `generate`.
 
         Returns:
@@ -171,73 +178,69 @@ class _Speculation:
         models = {"target": pair.target, "draft": pair.draft}
         grows = {name: grows_with_length(models[name], session.capacity) for name in caches}
         self._grows = tuple(keras.tree.flatten(grows))
-        self._given = (
-            self._sampling.values
-            | self._random_numbers(pair.draft is not None)
-            | {
-                "padding": session.padding,
-                "ends": np.asarray([self._start + limit for limit in request.limits], np.int32),
-                "stop_ids": padded_stop_ids(request.stop_ids),
-            }
+        zero, num_ids = np.asarray(0, np.int32), request.num_ids
+        self._inputs = SpeculationInputs(
+            end=zero,
+            padding=session.padding,
+            ends=np.asarray([self._start + limit for limit in request.limits], np.int32),
+            stop_ids=padded_stop_ids(request.stop_ids),
+            sampling=self._sampling.values(num_ids),
+            random=self._random_numbers(has_draft_model=pair.draft is not None),
         )
-        uses_penalty = self._sampling.uses_penalty
-        zero = np.asarray(0, np.int32)
-        self._state: dict[str, Any] = {
-            "passes": zero,
-            "index": np.asarray(session.length, np.int32),
-            "text": self._text(rows),
-            "length": np.full(len(rows), self._start, np.int32),
-            "is_done": np.zeros(len(rows), bool),
-            "cache": caches,
-            "seen": seen_tokens(rows, pair.target.vocab_size if uses_penalty else 0),
-            "num_proposed": zero,
-            "num_accepted": zero,
-            "num_row_passes": zero,
-        }
+        self._state = SpeculationState(
+            passes=zero,
+            index=np.asarray(session.length, np.int32),
+            text=self._text(rows),
+            length=np.full(len(rows), self._start, np.int32),
+            is_done=np.zeros(len(rows), bool),
+            processors=self._sampling.processors.initial_state(rows, num_ids),
+            counts=SpeculationCounts(zero, zero, zero),
+            caches=caches,
+        )
 
     @property
     def is_done(self) -> bool:
-        return bool(np.all(self._state["is_done"]))
+        return bool(np.all(self._state.is_done))
 
     def form(self, window: int) -> SpeculationForm:
         return SpeculationForm(self._sampling.form(self._request.num_ids), window, self._grows)
 
     def advance(self, function: Callable[..., Any], passes: int | None) -> None:
         """Runs up to `passes` passes; None runs all."""
-        end = int(self._state["passes"]) + (self._capacity if passes is None else passes)
-        self._state = function(self._state, self._given | {"end": np.asarray(end, np.int32)})
+        end = int(self._state.passes) + (self._capacity if passes is None else passes)
+        self._state = function(self._state, self._inputs._replace(end=np.asarray(end, np.int32)))
 
     def counts(self) -> dict[str, int]:
-        counts = {name: int(self._state[name]) for name in ("num_proposed", "num_accepted", "num_row_passes")}
-        return counts | {"num_tokens": int(np.sum(np.asarray(self._state["length"]) - self._start))}
+        sums = {f"num_{name}": int(value) for name, value in self._state.counts._asdict().items()}
+        return sums | {"num_tokens": int(np.sum(np.asarray(self._state.length) - self._start))}
 
     def new_ids(self) -> list[list[int]]:
-        """The new tokens of each row, up to those that complete a stop text."""
-        text, length = np.asarray(self._state["text"]), np.asarray(self._state["length"])
+        """Returns the new tokens of each row, up to those that complete a stop text."""
+        text, length = np.asarray(self._state.text), np.asarray(self._state.length)
         rows = require_drawn([row[self._start : end].tolist() for row, end in zip(text, length, strict=True)])
         if not self._request.stop_texts:
             return rows
-        return [self._request.continuation(place).up_to_stop(ids) for place, ids in enumerate(rows)]
+        return [self._request.continuation(index).up_to_stop(ids) for index, ids in enumerate(rows)]
 
     def end_at_stop_texts(self) -> None:
         """Ends the rows in which a stop text occurs."""
         rows = self.new_ids()
-        is_stopped = [self._request.continuation(place).is_stopped(ids) for place, ids in enumerate(rows)]
-        self._state["is_done"] = np.asarray(self._state["is_done"]) | np.asarray(is_stopped)
+        is_stopped = [self._request.continuation(index).is_stopped(ids) for index, ids in enumerate(rows)]
+        self._state = self._state._replace(is_done=np.asarray(self._state.is_done) | np.asarray(is_stopped))
 
     def _text(self, rows: list[list[int]]) -> np.ndarray:
         text = np.zeros((len(rows), self._capacity), np.int32)
-        for place, row in enumerate(rows):
-            text[place, self._start - len(row) : self._start] = row
+        for index, row in enumerate(rows):
+            text[index, self._start - len(row) : self._start] = row
         return text
 
     def _random_numbers(self, has_draft_model: bool) -> dict[str, np.ndarray]:
-        """Numbers by slot: a slot is decided once, so a draft that was dropped leaves its own unused."""
-        count, places = max(self._request.limits), range(len(self._request.prompts.rows))
+        """Random numbers by slot: a slot is decided once, so those of a dropped draft remain unused."""
+        count, rows = max(self._request.limits), range(len(self._request.prompts.rows))
         streams = {"uniforms": [0, 1]}
         if has_draft_model:
             streams = {"uniforms": [0, 3], "draft_uniforms": [1, 3], "accept_uniforms": [2, 3]}
-        numbers = uniforms_for(self._request.seed, places, count * len(streams))
+        numbers = uniforms_for(self._request.seed, rows, count * len(streams))
         return {name: self._by_slot(numbers[:, first::step]) for name, (first, step) in streams.items()}
 
     def _by_slot(self, numbers: np.ndarray) -> np.ndarray:

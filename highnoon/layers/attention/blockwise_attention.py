@@ -1,69 +1,73 @@
-"""Softmax attention with grouped heads, in chunks of targets whose memory is linear in the length."""
+"""Softmax attention with grouped heads, in chunks of queries, with memory linear in the length."""
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 from keras import ops
 
 from highnoon.layers.experts.ordering import after, zero_from
 
 _MASKED = -1e30
-_KEPT_LENGTH = 1024  # up to here the backward pass finds the forward pass's weights kept
+_LONGEST_KEPT = 1024  # up to this length the forward pass keeps its weights for the backward pass
 _SHORT_CHUNK, _LONG_CHUNK = 128, 512
 
 
 def causal_attention(
     query, key, value, segment_ids=None, chunk_length: int | None = None, window: int | None = None
 ):
-    """Causal attention of a sequence over itself, with memory linear in its length.
+    """Causal self-attention of a sequence, with memory linear in its length.
 
     ```
-    a[b,g,r,t,s] = softmax_s(query[b,t,g,r,:] . key[b,s,g,:] / sqrt(k))   for the s that t sees
+    a[b,g,r,t,s] = softmax_s(query[b,t,g,r,:] . key[b,s,g,:] / sqrt(k))   for the s that t may attend to
     out[b,t,g,r,:] = sum_s a[b,g,r,t,s] value[b,s,g,:]
     ```
 
-    Targets are taken in chunks, each against the sources that it may see and no others. Above
-    1,024 places the backward pass makes a chunk's weights again from the saved log-sum-exp, so that
-    the weights held at one time are (b, h, chunk_length, s).
+    Works on chunks of queries, each with only the keys that it may attend to. Above 1,024 positions the
+    backward pass recomputes a chunk's weights from the saved log-sum-exp, so that the weights in memory at
+    one time are (b, h, chunk_length, s).
 
     Args:
         query: (b, t, g, r, k), r query heads for each of g key heads.
         key: (b, t, g, k).
         value: (b, t, g, v).
-        segment_ids: (b, t) whole numbers; nothing passes between different ones.
-        chunk_length: Targets in one chunk, at least 1; None takes a sixteenth of the length, but
+        segment_ids: (b, t) integers; a query attends to no key with a different one.
+        chunk_length: Queries in one chunk, at least 1; None takes a sixteenth of the length, but
             128 to 512. A length that is unknown when the graph is made is not cut.
-        window: How many sources, the target among them, a target sees; None for all before it.
+        window: How many keys, that of its own position included, a query attends to; None for all before it.
 
-    Returns: (b, t, g, r, v).
+    Returns:
+        (b, t, g, r, v).
 
-    Dao 2023, FlashAttention-2 (arXiv:2307.08691), section 3.1, in chunks of targets alone.
+    Dao 2023, FlashAttention-2 (arXiv:2307.08691), section 3.1, in chunks of queries alone.
     """
     length = query.shape[1]
     query, key, value = _heads_first(query, key, value)
     if length is None:
-        places = ops.arange(ops.shape(key)[2])
-        output = _attend(query, key, value, _mask(places, places, segment_ids, segment_ids, window))
+        positions = ops.arange(ops.shape(key)[2])
+        output = _attend(query, key, value, _mask(positions, positions, segment_ids, segment_ids, window))
     else:
-        plan = _Chunks(length, chunk_length or _chunk_length(length), window, segment_ids)
-        output = _with_gradient(plan)(query, key, value)
+        chunks = _Chunks(length, chunk_length or _chunk_length(length), window, segment_ids)
+        output = _chunked_attention(chunks)(query, key, value)
     return _heads_last(output)
 
 
 def cached_attention(
     query, key, value, index, first, chunk_length: int | None = None, window: int | None = None
 ):
-    """Attention of new tokens over a cache that holds them and what came before.
+    """Attention of new tokens over a cache that contains them and the tokens before.
 
     Args:
-        query: (b, t, g, r, k), the tokens at places index .. index+t-1 of the cache.
-        key: (b, g, s, k), the whole cache, heads first: a product for one token then reads it as it lies.
+        query: (b, t, g, r, k), the tokens at positions index .. index+t-1 of the cache.
+        key: (b, g, s, k), the complete cache, heads first, so that a product for one token needs no copy.
         value: (b, g, s, v).
-        index: Place of the first new token, a scalar.
-        first: (b,) place of each row's first real token; None for 0.
-        chunk_length: Targets in one chunk; None for 512.
-        window: How many sources, the target among them, a target sees; None for all before it.
+        index: Position of the first new token, a scalar.
+        first: (b,) position of each row's first real token; None for 0.
+        chunk_length: Queries in one chunk; None for 512.
+        window: How many keys, that of its own position included, a query attends to; None for all before it.
 
-    Returns: (b, t, g, r, v).
+    Returns:
+        (b, t, g, r, v).
     """
     length, size = query.shape[1], chunk_length or _LONG_CHUNK
     query = _scaled(query)
@@ -71,12 +75,12 @@ def cached_attention(
     for start in range(0, length, size):
         chunk = query[:, :, :, start : start + size]
         chunk = after(chunk, outputs[-1]) if outputs else chunk
-        places = index + start + ops.arange(chunk.shape[3])
+        query_positions = index + start + ops.arange(chunk.shape[3])
         keys, values, low = _within_reach(key, value, index + start, chunk.shape[3], window)
-        sources = low + ops.arange(keys.shape[2])
-        mask = _sees(places, sources, window)
+        key_positions = low + ops.arange(keys.shape[2])
+        mask = _may_attend(query_positions, key_positions, window)
         if first is not None:
-            mask = mask[None] & (sources[None, :] >= first[:, None])[:, None, :]
+            mask = mask[None] & (key_positions[None, :] >= first[:, None])[:, None, :]
         outputs.append(_attend(chunk, keys, values, mask))
     return _heads_last(outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=3))
 
@@ -99,174 +103,242 @@ def _chunk_length(length: int) -> int:
 
 
 class _Chunks:
-    """Which targets each chunk holds, and which sources they see.
+    """Which queries each chunk contains, and which keys they may attend to.
 
-    Chunk i holds targets starts[i] .. ends[i]-1; the first source that any of them sees is lows[i].
+    Chunk i contains queries starts[i] .. ends[i]-1; the first key that any of them attends to is lows[i].
     """
 
     def __init__(self, length: int, chunk_length: int, window: int | None, segment_ids) -> None:
         self.starts = list(range(0, length, chunk_length))
         self.ends = [*self.starts[1:], length]
         self.lows = [0 if window is None else max(0, start - window + 1) for start in self.starts]
-        self.keeps_weights = length <= _KEPT_LENGTH
+        self.keeps_weights = length <= _LONGEST_KEPT
         self._window = window
         self._segment_ids = segment_ids
 
     def __len__(self) -> int:
         return len(self.starts)
 
-    def targets(self, x, i: int):
-        """Those of x (b, g, r, t, ..)."""
+    def queries(self, x, i: int):
+        """The queries of chunk i, from x (b, g, r, t, ..)."""
         return x[:, :, :, self.starts[i] : self.ends[i]]
 
-    def targets_last(self, x, i: int):
-        """Those of x (b, g, m, r, t)."""
+    def queries_last(self, x, i: int):
+        """The queries of chunk i, from x (b, g, m, r, t)."""
         return x[..., self.starts[i] : self.ends[i]]
 
-    def sources(self, x, i: int):
-        """Those of x (b, g, s, ..)."""
+    def keys(self, x, i: int):
+        """The keys or values of chunk i, from x (b, g, s, ..)."""
         return x[:, :, self.lows[i] : self.ends[i]]
 
     def mask(self, i: int, zero):
         """bool (t, s), or (b, t, s) with segments; a `zero` from `zero_from` keeps it out of the binary."""
         start, end, low = self.starts[i], self.ends[i], self.lows[i]
         ids = self._segment_ids
-        targets, sources = (None, None) if ids is None else (ids[:, start:end], ids[:, low:end])
-        return _mask(zero + ops.arange(start, end), ops.arange(low, end), targets, sources, self._window)
+        query_segments, key_segments = (None, None) if ids is None else (ids[:, start:end], ids[:, low:end])
+        query_positions, key_positions = zero + ops.arange(start, end), ops.arange(low, end)
+        return _mask(query_positions, key_positions, query_segments, key_segments, self._window)
 
 
-def _mask(targets, sources, target_segments, source_segments, window: int | None):
-    mask = _sees(targets, sources, window)
-    if target_segments is None:
+def _mask(query_positions, key_positions, query_segments, key_segments, window: int | None):
+    mask = _may_attend(query_positions, key_positions, window)
+    if query_segments is None:
         return mask
-    return mask & (target_segments[:, :, None] == source_segments[:, None, :])
+    return mask & (query_segments[:, :, None] == key_segments[:, None, :])
 
 
-def _sees(targets, sources, window: int | None):
-    """bool (t, s): sources not later than the target, and among its last `window`."""
-    mask = targets[:, None] >= sources[None, :]
-    return mask if window is None else mask & (targets[:, None] - sources[None, :] < window)
+def _may_attend(query_positions, key_positions, window: int | None):
+    """bool (t, s): keys not after the query, and among its last `window`."""
+    mask = query_positions[:, None] >= key_positions[None, :]
+    if window is None:
+        return mask
+    return mask & (query_positions[:, None] - key_positions[None, :] < window)
 
 
-def _with_gradient(plan: _Chunks):
-    """Attention over the plan's chunks, as a function of (query, key, value) with its own gradient."""
+def _chunked_attention(chunks: _Chunks):
+    """Returns attention over chunks as a function of (query, key, value) with `_backward` as its gradient."""
 
     @ops.custom_gradient
     def attention(query, key, value):
-        outputs, kept = [], []
-        zero = ops.cast(zero_from(query), "int32")
-        for i in range(len(plan)):
-            chunk = plan.targets(query, i)
-            chunk = after(chunk, outputs[-1]) if outputs else chunk
-            keys, values = plan.sources(key, i), plan.sources(value, i)
-            weights, total, peak = _weights(chunk, keys, plan.mask(i, zero))
-            outputs.append(_mean(weights, total, values))
-            kept.append((weights, total) if plan.keeps_weights else peak + ops.log(total))
+        forward = _forward(chunks, query, key, value)
 
         def gradient(*upstreams, upstream=None):
-            if upstream is None:
-                (upstream,) = upstreams
-            output = ops.concatenate(outputs, axis=3)
-            if plan.keeps_weights:
-                total = ops.concatenate([total for _, total in kept], axis=3)
-                upstream = upstream / ops.cast(total, upstream.dtype)
-            balance = ops.cast(upstream, "float32") * ops.cast(output, "float32")
-            balance = ops.sum(balance, axis=-1, keepdims=True)
-            # Products that sum over targets are twice as fast on CPU with the targets last on their left.
-            query_last, upstream_last = _targets_last(query), _targets_last(upstream)
-            by_query, by_key, by_value = [], _Tails(plan), _Tails(plan)
-            # From the last chunk to the first: beyond a chunk's end the sums are already complete.
-            for i in reversed(range(len(plan))):
-                chunk, keys, values = plan.targets(query, i), plan.sources(key, i), plan.sources(value, i)
-                by_output = plan.targets(upstream, i)
-                for earlier in (by_query[-1], by_key.last, by_value.last) if by_query else ():
-                    chunk, by_output = after(chunk, earlier), after(by_output, earlier)
-                if plan.keeps_weights:
-                    weights = kept[i][0]
-                else:
-                    weights = ops.exp(_scores(chunk, keys, plan.mask(i, zero)) - kept[i])
-                by_weights = _times(by_output, ops.swapaxes(values, 2, 3))
-                by_scores = weights * (ops.cast(by_weights, "float32") - plan.targets(balance, i))
-                by_scores = ops.cast(by_scores, query.dtype)
-                by_query.append(_times(by_scores, keys))
-                by_key.add(i, _sum_over_targets(plan.targets_last(query_last, i), by_scores))
-                weights = ops.cast(weights, value.dtype)
-                by_value.add(i, _sum_over_targets(plan.targets_last(upstream_last, i), weights))
-            return (
-                ops.concatenate(by_query[::-1], axis=3),
-                ops.cast(by_key.whole(), key.dtype),
-                ops.cast(by_value.whole(), value.dtype),
-            )
+            # Backends pass it by position or by name.
+            (grad_output,) = upstreams if upstream is None else (upstream,)
+            return _backward(chunks, forward, (query, key, value), grad_output)
 
-        return ops.concatenate(outputs, axis=3), gradient
+        return forward.output, gradient
 
     return attention
 
 
-class _Tails:
-    """Sums gradients (b, g, m, s) of chunks that come from the last to the first."""
+class _Forward(NamedTuple):
+    """The output, and what the backward pass needs of each chunk.
 
-    def __init__(self, plan: _Chunks) -> None:
-        self._plan = plan
-        self._done: list = []  # from the end of the sequence backwards, in float32
-        self._open = None  # the sum for sources that earlier chunks see too
+    Args:
+        output: (b, g, r, t, v).
+        weights: (b, g, r, t, s) of each chunk, `exp(score - max)`; empty where they are recomputed.
+        totals: (b, g, r, t, 1) of each chunk, the sums of the weights; empty where they are recomputed.
+        log_sum_exps: (b, g, r, t, 1) of each chunk, of the scores; empty where the weights are kept.
+    """
+
+    output: Any
+    weights: list[Any]
+    totals: list[Any]
+    log_sum_exps: list[Any]
+
+
+def _forward(chunks: _Chunks, query, key, value) -> _Forward:
+    """Attention, chunk by chunk of queries.
+
+    ```
+    S = query key^T,   W = exp(S - max(S)),   P = W / sum(W),   output = P value
+    ```
+
+    Args:
+        chunks: The chunks.
+        query: (b, g, r, t, k), scaled.
+        key: (b, g, s, k).
+        value: (b, g, s, v).
+    """
+    outputs: list[Any] = []
+    weights, totals, log_sum_exps = [], [], []
+    zero = ops.cast(zero_from(query), "int32")
+    for i in range(len(chunks)):
+        queries = chunks.queries(query, i)
+        queries = after(queries, outputs[-1]) if outputs else queries
+        keys, values = chunks.keys(key, i), chunks.keys(value, i)
+        chunk_weights, total, max_score = _weights(queries, keys, chunks.mask(i, zero))
+        outputs.append(_weighted_sum(chunk_weights, total, values))
+        if chunks.keeps_weights:
+            weights.append(chunk_weights)
+            totals.append(total)
+        else:
+            log_sum_exps.append(max_score + ops.log(total))
+    return _Forward(ops.concatenate(outputs, axis=3), weights, totals, log_sum_exps)
+
+
+def _backward(chunks: _Chunks, forward: _Forward, inputs, grad_output):
+    """Gradients with respect to query, key and value, from the last chunk to the first.
+
+    ```
+    grad_value = P^T grad_output
+    grad_P     = grad_output value^T
+    D          = sum_v(grad_output * output)           one number a query, equal to sum_s(P * grad_P)
+    grad_S     = P * (grad_P - D)
+    grad_query = grad_S key
+    grad_key   = grad_S^T query
+    ```
+
+    If the forward pass kept W, it replaces P, and `grad_output / sum(W)` replaces `grad_output`.
+
+    Args:
+        chunks: The chunks.
+        forward: What the forward pass saved.
+        inputs: (query, key, value) of the forward pass.
+        grad_output: (b, g, r, t, v).
+
+    Returns:
+        The three gradients, in the shapes of `inputs`.
+    """
+    query, key, value = inputs
+    if chunks.keeps_weights:
+        totals = ops.concatenate(forward.totals, axis=3)
+        grad_output = grad_output / ops.cast(totals, grad_output.dtype)
+    row_dots = ops.cast(grad_output, "float32") * ops.cast(forward.output, "float32")
+    row_dots = ops.sum(row_dots, axis=-1, keepdims=True)
+    # Products that sum over queries are twice as fast on CPU with the queries last on their left.
+    query_last, grad_output_last = _queries_last(query), _queries_last(grad_output)
+    zero = ops.cast(zero_from(query), "int32")
+    grad_queries, grad_key, grad_value = [], _KeySums(chunks), _KeySums(chunks)
+    # From the last chunk to the first: beyond a chunk's end the sums over queries are already complete.
+    for i in reversed(range(len(chunks))):
+        queries, keys, values = chunks.queries(query, i), chunks.keys(key, i), chunks.keys(value, i)
+        grad_outputs = chunks.queries(grad_output, i)
+        for earlier in (grad_queries[-1], grad_key.last, grad_value.last) if grad_queries else ():
+            queries, grad_outputs = after(queries, earlier), after(grad_outputs, earlier)
+        if chunks.keeps_weights:
+            weights = forward.weights[i]
+        else:
+            weights = ops.exp(_scores(queries, keys, chunks.mask(i, zero)) - forward.log_sum_exps[i])
+        grad_weights = _matmul(grad_outputs, ops.swapaxes(values, 2, 3))
+        grad_scores = weights * (ops.cast(grad_weights, "float32") - chunks.queries(row_dots, i))
+        grad_scores = ops.cast(grad_scores, query.dtype)
+        grad_queries.append(_matmul(grad_scores, keys))
+        grad_key.add(i, _sum_over_queries(chunks.queries_last(query_last, i), grad_scores))
+        weights = ops.cast(weights, value.dtype)
+        grad_value.add(i, _sum_over_queries(chunks.queries_last(grad_output_last, i), weights))
+    return (
+        ops.concatenate(grad_queries[::-1], axis=3),
+        ops.cast(grad_key.total(), key.dtype),
+        ops.cast(grad_value.total(), value.dtype),
+    )
+
+
+class _KeySums:
+    """Sums gradients (b, g, m, s) with respect to keys, of chunks that come from the last to the first."""
+
+    def __init__(self, chunks: _Chunks) -> None:
+        self._chunks = chunks
+        self._complete: list = []  # from the end of the sequence backwards, in float32
+        self._open = None  # the sum for keys to which earlier chunks attend too
 
     @property
     def last(self):
         """What was added last."""
-        return self._done[-1]
+        return self._complete[-1]
 
     def add(self, i: int, part) -> None:
-        """Adds chunk i's part, over the sources from lows[i] to ends[i]."""
-        low, start = self._plan.lows[i], self._plan.starts[i]
+        """Adds chunk i's part, over the keys from lows[i] to ends[i]."""
+        low, start = self._chunks.lows[i], self._chunks.starts[i]
         part = ops.cast(part, "float32")
         if self._open is not None:
-            ahead = self._plan.lows[i + 1] - low  # sources that no later chunk has seen
+            ahead = self._chunks.lows[i + 1] - low  # keys to which no later chunk attends
             part = part + (ops.pad(self._open, ((0, 0), (0, 0), (0, 0), (ahead, 0))) if ahead else self._open)
-        self._done.append(part[..., start - low :])
+        self._complete.append(part[..., start - low :])
         self._open = part[..., : start - low]
 
-    def whole(self):
+    def total(self):
         """The sums over all chunks, (b, g, s, m)."""
-        return ops.swapaxes(ops.concatenate(self._done[::-1], axis=3), 2, 3)
+        return ops.swapaxes(ops.concatenate(self._complete[::-1], axis=3), 2, 3)
 
 
 def _attend(query, key, value, mask):
     """Output (b, g, r, t, v)."""
     weights, total, _ = _weights(query, key, mask)
-    return _mean(weights, total, value)
+    return _weighted_sum(weights, total, value)
 
 
 def _weights(query, key, mask):
-    """exp(score - peak) in float32 (b, g, r, t, s), their sums and the peaks (b, g, r, t, 1)."""
+    """exp(score - max) in float32 (b, g, r, t, s), their sums and the maxima (b, g, r, t, 1)."""
     scores = _scores(query, key, mask)
-    peak = ops.stop_gradient(ops.max(scores, axis=-1, keepdims=True))
-    weights = ops.exp(scores - peak)
-    return weights, ops.sum(weights, axis=-1, keepdims=True), peak
+    max_score = ops.stop_gradient(ops.max(scores, axis=-1, keepdims=True))
+    weights = ops.exp(scores - max_score)
+    return weights, ops.sum(weights, axis=-1, keepdims=True), max_score
 
 
 def _scores(query, key, mask):
-    """float32; a target that sees no source gives all the same weight."""
-    scores = ops.cast(_times(query, ops.swapaxes(key, 2, 3)), "float32")
+    """float32 (b, g, r, t, s); a query without any key gives all the same weight."""
+    scores = ops.cast(_matmul(query, ops.swapaxes(key, 2, 3)), "float32")
     return ops.where(mask[..., None, None, :, :], scores, _MASKED)
 
 
-def _mean(weights, total, value):
-    mean = _times(ops.cast(weights, value.dtype), value)
-    return ops.cast(ops.cast(mean, "float32") / total, value.dtype)
+def _weighted_sum(weights, total, value):
+    weighted = _matmul(ops.cast(weights, value.dtype), value)
+    return ops.cast(ops.cast(weighted, "float32") / total, value.dtype)
 
 
-def _times(x, y):
+def _matmul(x, y):
     """(b, g, r, t, m) times (b, g, m, n), as one product a group: (b, g, r, t, n)."""
     return _as_heads(ops.matmul(_as_rows(x), y), x)
 
 
-def _targets_last(x):
+def _queries_last(x):
     """(b, g, r, t, m) to (b, g, m, r, t)."""
     return ops.transpose(x, (0, 1, 4, 2, 3))
 
 
-def _sum_over_targets(x, y):
+def _sum_over_queries(x, y):
     """(b, g, m, r, t) and (b, g, r, t, n) to (b, g, m, n)."""
     return ops.matmul(ops.reshape(x, (*ops.shape(x)[:3], -1)), _as_rows(y))
 
@@ -282,12 +354,12 @@ def _as_heads(x, like):
     return ops.reshape(x, (*ops.shape(like)[:4], ops.shape(x)[-1]))
 
 
-def _within_reach(key, value, index, num_targets: int, window: int | None):
-    """The part of a cache (b, g, s, ..) that targets from `index` on may see, and where it begins."""
-    room = key.shape[2]
-    size = room if window is None else min(room, window + num_targets - 1)
-    if size == room:
+def _within_reach(key, value, index, num_queries: int, window: int | None):
+    """The part of a cache (b, g, s, ..) to which queries from `index` on may attend, and its first slot."""
+    length = key.shape[2]
+    size = length if window is None else min(length, window + num_queries - 1)
+    if size == length:
         return key, value, 0
-    low = ops.clip(index + num_targets - size, 0, room - size)
+    low = ops.clip(index + num_queries - size, 0, length - size)
     start, shape = [0, 0, low, 0], (*ops.shape(key)[:2], size, key.shape[3])
     return ops.slice(key, start, shape), ops.slice(value, start, (*shape[:3], value.shape[3])), low

@@ -9,10 +9,11 @@ from highnoon.config import require_count, require_number
 from highnoon.layers.attention.blockwise_attention import cached_attention, causal_attention
 from highnoon.layers.attention.rotary_embedding import RotaryEmbedding
 from highnoon.layers.built_dense import built_dense
+from highnoon.layers.mixer import Mixer
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class CausalSelfAttention(keras.layers.Layer):
+class CausalSelfAttention(Mixer):
     """Mixes each token with the earlier tokens of its own segment.
 
     ```
@@ -26,22 +27,25 @@ class CausalSelfAttention(keras.layers.Layer):
         num_heads: Query heads; without `head_dim` a divisor of the model's width.
         num_kv_heads: Key and value heads, a divisor of `num_heads`; None takes `num_heads`.
         head_dim: Size k of one head, even; None takes the width over `num_heads`.
-        qk_norm: Whether each head's query and key pass an RMS norm before they are turned.
+        qk_norm: Whether each head's query and key pass through an RMS norm before they are rotated.
         norm_epsilon: Added to the mean square inside it.
-        window: How many tokens, itself among them, a token sees; None for all before it.
+        window: How many tokens, itself included, a token attends to; None for all before it.
         rope_theta: Base wavelength of the rotary positions.
-        rope_scaling: How they are stretched, see `RotaryEmbedding`; None for not at all.
+        rope_scaling: Scaling of their frequencies, see `RotaryEmbedding`; None for no scaling.
         dropout: Rate on the output while training, in [0, 1).
-        chunk_length: Targets of attention taken at one time; None for 128 to 512 by the length.
+        chunk_length: Queries that attend at one time; None for 128 to 512, depending on the length.
         kernel_initializer: Of the query, key and value kernels.
         output_initializer: Of the output kernel; None takes `kernel_initializer`.
 
-    Inputs: x (b, t, d); segment_ids (b, t), tokens attend only within equal ones; positions
-        (t,) or (b, t), the place in the document, `0 .. t-1` where it is None.
-    Returns: (b, t, d). Rows of padding are finite and mean nothing.
+    Inputs:
+        x (b, t, d); segment_ids (b, t), tokens attend only within equal ones; positions (t,) or (b, t), the
+        position in the document, `0 .. t-1` if it is None.
+
+    Returns:
+        (b, t, d). Padding gives finite values without meaning.
 
     Raises:
-        ValueError: head counts that do not divide, or a rate out of its range.
+        ValueError: head counts that do not divide, or a rate is out of its range.
 
     Example:
 
@@ -91,7 +95,7 @@ class CausalSelfAttention(keras.layers.Layer):
         require_number("dropout", dropout, least=0, below=1)
         require_number("norm_epsilon", norm_epsilon, above=0)
         if head_dim is not None and head_dim % 2:
-            raise ValueError(f"`head_dim` must be even, since positions turn pairs; received {head_dim}")
+            raise ValueError(f"`head_dim` must be even, since positions rotate pairs; received {head_dim}")
         self.given_head_dim = head_dim
         self.qk_norm = qk_norm
         self.norm_epsilon = norm_epsilon
@@ -108,7 +112,7 @@ class CausalSelfAttention(keras.layers.Layer):
         if self.given_head_dim is None and width % (2 * self.num_heads):
             raise ValueError(
                 f"the width must be a multiple of 2 * num_heads={2 * self.num_heads}, "
-                f"or `head_dim` be given; received {width}"
+                f"or set `head_dim`; received {width}"
             )
         self.head_dim = self.given_head_dim or width // self.num_heads
         query_dim, kv_dim = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
@@ -147,20 +151,21 @@ class CausalSelfAttention(keras.layers.Layer):
         return {"key": ops.zeros(shape, dtype), "value": ops.zeros(shape, dtype)}
 
     def step(self, x, cache, index, padding=None):
-        """Mixes new tokens with the cache and puts them into it.
+        """Mixes new tokens with the cache and adds them to it.
 
         Args:
-            x: (b, t, d), the tokens at places index .. index+t-1.
+            x: (b, t, d), the tokens at positions index .. index+t-1.
             cache: What `initial_cache` or an earlier step returned.
-            index: Place of the first new token, a scalar, static or not.
-            padding: (b,) whole numbers, how many places at the front hold padding; None for 0.
+            index: Position of the first new token, a scalar, static or not.
+            padding: (b,) integers, how many positions at the front are padding; None for 0.
 
-        Returns: y (b, t, d) and the new cache.
+        Returns:
+            y (b, t, d) and the new cache.
         """
         index = ops.cast(index, "int32")
-        places = index + ops.arange(x.shape[1], dtype="int32")
+        new_slots = index + ops.arange(x.shape[1], dtype="int32")
         padding = None if padding is None else ops.cast(padding, "int32")
-        positions = places if padding is None else places[None, :] - padding[:, None]
+        positions = new_slots if padding is None else new_slots[None, :] - padding[:, None]
         query, key, value = self._heads(x, positions)
         new = {"key": ops.swapaxes(key, 1, 2), "value": ops.swapaxes(value, 1, 2)}
         cache = {
@@ -172,7 +177,7 @@ class CausalSelfAttention(keras.layers.Layer):
         return self.attention_output(self._merge(mixed)), cache
 
     def _heads(self, x, positions):
-        """Projects, splits heads and turns: query (b, t, g, r, k), key and value (b, t, g, k)."""
+        """Projects, splits heads and rotates: query (b, t, g, r, k), key and value (b, t, g, k)."""
         batch, time = ops.shape(x)[0], ops.shape(x)[1]
         query = ops.reshape(self.query(x), (batch, time, self.num_heads, self.head_dim))
         key = ops.reshape(self.key(x), (batch, time, self.num_kv_heads, self.head_dim))
@@ -185,25 +190,3 @@ class CausalSelfAttention(keras.layers.Layer):
 
     def _merge(self, heads):
         return ops.reshape(heads, (*ops.shape(heads)[:2], self.num_heads * self.head_dim))
-
-    def compute_output_spec(self, x, segment_ids=None, positions=None, training=None):
-        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "num_kv_heads": self.num_kv_heads,
-            "head_dim": self.given_head_dim,
-            "qk_norm": self.qk_norm,
-            "norm_epsilon": self.norm_epsilon,
-            "window": self.window,
-            "rope_theta": self.rope_theta,
-            "rope_scaling": self.rope_scaling,
-            "dropout": self.dropout,
-            "chunk_length": self.chunk_length,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer
-            else None,
-        }

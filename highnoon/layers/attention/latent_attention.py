@@ -1,4 +1,4 @@
-"""Multi-head latent attention: keys and values from one small latent a token."""
+"""Multi-head latent attention: keys and values from one small latent per token."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from highnoon.layers.attention.blockwise_attention import cached_attention, caus
 from highnoon.layers.attention.rope_frequencies import yarn_softmax_factor
 from highnoon.layers.attention.rotary_embedding import RotaryEmbedding
 from highnoon.layers.built_dense import built_dense
+from highnoon.layers.mixer import Mixer
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class LatentAttention(keras.layers.Layer):
-    """Attention whose cache holds a compressed latent and one rotary key a token, for all heads.
+class LatentAttention(Mixer):
+    """Attention whose cache stores a compressed latent and one rotary key per token, for all heads.
 
     ```
     c[s], p[s]   = split(x[s] Wkv_a);   c[s] = rms_norm(c[s]);   p[s] = rope(p[s])
@@ -24,9 +25,9 @@ class LatentAttention(keras.layers.Layer):
     y[t]         = (sum_s a[t, s] v[s]) Wo
     ```
 
-    Decoding keeps c and p alone, `kv_lora_rank + qk_rope_head_dim` numbers a token. Where it is
-    cheaper, as for single tokens, Wkv_b is absorbed: q turns into the latent's space and the mixed
-    latent into values, so that no key and no value is ever made.
+    Decoding stores only c and p, `kv_lora_rank + qk_rope_head_dim` numbers per token. Where it is
+    cheaper, as for single tokens, Wkv_b is absorbed: q is projected into the latent's space and the mixed
+    latent to values, so that no key and no value is ever computed.
 
     Args:
         num_heads: Heads h, at least 1.
@@ -36,21 +37,24 @@ class LatentAttention(keras.layers.Layer):
         qk_rope_head_dim: Size of a head's u, and of p; even.
         v_head_dim: Size of a head's v.
         rope_theta: Base wavelength of the rotary positions.
-        rope_scaling: How they are stretched, see `RotaryEmbedding`; None for not at all.
-        rope_interleaved: Whether rotary positions turn neighbours, as in the published weights, or
-            features half a head apart.
+        rope_scaling: Scaling of their frequencies, see `RotaryEmbedding`; None for no scaling.
+        rope_interleaved: Whether rotary positions rotate neighboring features, as in the published weights,
+            or features half a head apart.
         softmax_scale: Factor on the scores; None takes 1 / sqrt(qk_nope_head_dim + qk_rope_head_dim),
-            times what `yarn_softmax_factor` says of `rope_scaling`.
+            times `yarn_softmax_factor(rope_scaling)`.
         use_bias: Whether Wq_a, Wkv_a and Wo have biases.
         norm_epsilon: Added to the mean square inside the norms.
         dropout: Rate on the output while training, in [0, 1).
-        chunk_length: Targets of attention taken at one time; None for 128 to 512 by the length.
-        kernel_initializer: Of every kernel but the output's.
+        chunk_length: Queries that attend at one time; None for 128 to 512, depending on the length.
+        kernel_initializer: Of every kernel except the output's.
         output_initializer: Of the output kernel; None takes `kernel_initializer`.
 
-    Inputs: x (b, t, d); segment_ids (b, t), tokens attend only within equal ones; positions
-        (t,) or (b, t), the place in the document, `0 .. t-1` where it is None.
-    Returns: (b, t, d). Rows of padding are finite and mean nothing.
+    Inputs:
+        x (b, t, d); segment_ids (b, t), tokens attend only within equal ones; positions (t,) or (b, t), the
+        position in the document, `0 .. t-1` if it is None.
+
+    Returns:
+        (b, t, d). Padding gives finite values without meaning.
 
     Raises:
         ValueError: a size below 1, an odd rotary size, or a rate out of its range.
@@ -104,7 +108,7 @@ class LatentAttention(keras.layers.Layer):
             setattr(self, name, size)
         if qk_rope_head_dim % 2:
             raise ValueError(
-                f"`qk_rope_head_dim` must be even, since positions turn pairs; received {qk_rope_head_dim}"
+                f"`qk_rope_head_dim` must be even, since positions rotate pairs; received {qk_rope_head_dim}"
             )
         require_number("dropout", dropout, least=0, below=1)
         if softmax_scale is not None:
@@ -181,20 +185,21 @@ class LatentAttention(keras.layers.Layer):
         }
 
     def step(self, x, cache, index, padding=None):
-        """Mixes new tokens with the cache and puts them into it.
+        """Mixes new tokens with the cache and adds them to it.
 
         Args:
-            x: (b, t, d), the tokens at places index .. index+t-1.
+            x: (b, t, d), the tokens at positions index .. index+t-1.
             cache: What `initial_cache` or an earlier step returned.
-            index: Place of the first new token, a scalar, static or not.
-            padding: (b,) whole numbers, how many places at the front hold padding; None for 0.
+            index: Position of the first new token, a scalar, static or not.
+            padding: (b,) integers, how many positions at the front are padding; None for 0.
 
-        Returns: y (b, t, d) and the new cache.
+        Returns:
+            y (b, t, d) and the new cache.
         """
         index = ops.cast(index, "int32")
-        places = index + ops.arange(x.shape[1], dtype="int32")
+        new_slots = index + ops.arange(x.shape[1], dtype="int32")
         padding = None if padding is None else ops.cast(padding, "int32")
-        positions = places if padding is None else places[None, :] - padding[:, None]
+        positions = new_slots if padding is None else new_slots[None, :] - padding[:, None]
         query, rotary_query = self._queries(x, positions)
         new = dict(zip(("latent", "rotary_key"), self._latents(x, positions), strict=True))
         cache = {
@@ -216,12 +221,12 @@ class LatentAttention(keras.layers.Layer):
             mixed = cached_attention(query, key, value, index, padding, self.chunk_length)
         return self.o_proj(self._merge(mixed)), cache
 
-    def _is_absorbed(self, time: int, sources: int) -> bool:
-        """Whether fewer products are made in the latent's space than by expanding the whole cache."""
+    def _is_absorbed(self, time: int, num_keys: int) -> bool:
+        """Whether attention in the latent's space takes fewer products than expanding the complete cache."""
         kernel = self.kv_lora_rank * (self.qk_nope_head_dim + self.v_head_dim)
         expanded = self.qk_nope_head_dim + self.qk_rope_head_dim + self.v_head_dim
         absorbed = 2 * self.kv_lora_rank + self.qk_rope_head_dim
-        return time * kernel + time * sources * absorbed < sources * kernel + time * sources * expanded
+        return time * kernel + time * num_keys * absorbed < num_keys * kernel + time * num_keys * expanded
 
     def _queries(self, x, positions):
         """Returns q (b, t, h, nope) and u (b, t, h, rope)."""
@@ -231,16 +236,16 @@ class LatentAttention(keras.layers.Layer):
             query = self.q_b_proj(self.q_a_layernorm(self.q_a_proj(x)))
         size = self.qk_nope_head_dim
         query = ops.reshape(query, (*ops.shape(x)[:2], self.num_heads, size + self.qk_rope_head_dim))
-        return query[..., :size], self._turn(query[..., size:], positions)
+        return query[..., :size], self._rotate(query[..., size:], positions)
 
     def _latents(self, x, positions):
         """Returns c (b, t, rank) and p (b, t, rope)."""
         joined = self.kv_a_proj_with_mqa(x)
-        rotary_key = self._turn(joined[:, :, None, self.kv_lora_rank :], positions)
+        rotary_key = self._rotate(joined[:, :, None, self.kv_lora_rank :], positions)
         return self.kv_a_layernorm(joined[..., : self.kv_lora_rank]), rotary_key[:, :, 0]
 
-    def _turn(self, x, positions):
-        """Rotary positions; neighbours go apart first and stay there, which no product of two sees."""
+    def _rotate(self, x, positions):
+        """Rotates; moves neighbors apart first, for good, which changes no product of two vectors."""
         if self.rope_interleaved:
             x = ops.concatenate([x[..., ::2], x[..., 1::2]], axis=-1)
         return self.rotary(x, positions)
@@ -258,7 +263,7 @@ class LatentAttention(keras.layers.Layer):
         if self.kv_b_proj.quantization_mode is None:
             kernel = ops.cast(self.kv_b_proj.kernel, self.compute_dtype)
         else:
-            # Each unit vector gives one row of the kernel, its scale and any factors of LoRA included.
+            # Each unit vector gives one row of the kernel, including its scale and any LoRA factors.
             kernel = self.kv_b_proj(ops.eye(self.kv_lora_rank, dtype=self.compute_dtype))
         size = self.qk_nope_head_dim
         kernel = ops.reshape(kernel, (self.kv_lora_rank, self.num_heads, size + self.v_head_dim))
@@ -274,32 +279,3 @@ class LatentAttention(keras.layers.Layer):
 
     def _merge(self, heads):
         return ops.reshape(heads, (*ops.shape(heads)[:2], self.num_heads * self.v_head_dim))
-
-    def compute_output_spec(self, x, segment_ids=None, positions=None, training=None):
-        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
-
-    def get_config(self):
-        names = (
-            "num_heads",
-            "kv_lora_rank",
-            "q_lora_rank",
-            "qk_nope_head_dim",
-            "qk_rope_head_dim",
-            "v_head_dim",
-            "rope_theta",
-            "rope_scaling",
-            "rope_interleaved",
-            "softmax_scale",
-            "use_bias",
-            "norm_epsilon",
-            "dropout",
-            "chunk_length",
-        )
-        return {
-            **super().get_config(),
-            **{name: getattr(self, name) for name in names},
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer
-            else None,
-        }

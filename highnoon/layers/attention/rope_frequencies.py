@@ -1,4 +1,4 @@
-"""Frequencies of rotary positions, as they are and stretched for contexts beyond those of the training."""
+"""Frequencies of rotary positions, and their scaling for contexts longer than those of the training."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ _KEYS = {
 def rope_frequencies(
     size: int, theta: float, scaling: Mapping[str, Any] | None = None
 ) -> tuple[np.ndarray, float]:
-    """Returns the angle a position of each pair of features, and a factor on cosines and sines.
+    """Returns the angle per position of each pair of features, and a factor on cosines and sines.
 
     ```
     frequency[i] = theta ** (-2 i / size)
     linear:  frequency / factor
-    llama3:  frequency / factor where a wave is longer than original / low_freq_factor, as it is where
-             one is shorter than original / high_freq_factor, between the two in proportion
-    yarn:    the same idea by the number of turns within original, from beta_fast down to beta_slow;
+    llama3:  frequency / factor for wavelengths above original / low_freq_factor, unchanged for those
+             below original / high_freq_factor, interpolated between the two
+    yarn:    the same by the number of rotations within original, from beta_fast down to beta_slow;
              cosines and sines times 0.1 mscale ln(factor) + 1
     ```
 
     Args:
-        size: Size of the turned part of a head, even.
+        size: Size of the rotary part of a head, even.
         theta: Base wavelength, above 0; for `"yarn"` not 1.
         scaling: `rope_type` (`"linear"`, `"llama3"` or `"yarn"`) and its numbers, under the names of
             published configurations; None for none.
 
     Raises:
-        ValueError: an unknown type, or a number that is missing, unknown or out of its range.
+        ValueError: the type is unknown, or a number is missing, unknown or out of its range.
 
     Peng et al. 2023, YaRN (arXiv:2309.00071), section 3; llama3: Grattafiori et al. 2024
     (arXiv:2407.21783), section 3.4.1, with the numbers of the published configurations.
@@ -60,14 +60,14 @@ def rope_frequencies(
         kept = _kept_by_wavelength(frequencies, numbers)
         magnitude = 1.0
     else:
-        kept = _kept_by_turns(size, theta, numbers)
+        kept = _kept_by_rotations(size, theta, numbers)
         magnitude = _magnitude(numbers)
-    stretched = frequencies / factor * (1 - kept) + frequencies * kept
-    return stretched.astype("float32"), magnitude
+    scaled = frequencies / factor * (1 - kept) + frequencies * kept
+    return scaled.astype("float32"), magnitude
 
 
 def yarn_softmax_factor(scaling: Mapping[str, Any] | None) -> float:
-    """Returns the factor that DeepSeek puts on the softmax's scale: (0.1 mscale_all_dim ln(factor) + 1)^2."""
+    """Returns DeepSeek's factor on the scale of the softmax: (0.1 mscale_all_dim ln(factor) + 1)^2."""
     if scaling is None or scaling.get("rope_type", scaling.get("type")) != "yarn":
         return 1.0
     return _mscale(float(scaling["factor"]), float(scaling.get("mscale_all_dim") or 0.0)) ** 2
@@ -121,16 +121,16 @@ def _kept_by_wavelength(frequencies: np.ndarray, numbers: dict[str, float]) -> n
     return np.clip((waves - low) / (high - low), 0.0, 1.0)
 
 
-def _kept_by_turns(size: int, theta: float, numbers: dict[str, float]) -> np.ndarray:
+def _kept_by_rotations(size: int, theta: float, numbers: dict[str, float]) -> np.ndarray:
     if theta == 1:
         raise ValueError('`rope_scaling` of type "yarn" needs a `rope_theta` other than 1; received 1')
 
-    def place(turns: float) -> float:
+    def pair_with(rotations: float) -> float:
         context = numbers["original_max_position_embeddings"]
-        return size * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(theta))
+        return size * math.log(context / (rotations * 2 * math.pi)) / (2 * math.log(theta))
 
-    first = max(math.floor(place(numbers.get("beta_fast", 32.0))), 0)
-    last = min(math.ceil(place(numbers.get("beta_slow", 1.0))), size - 1)
+    first = max(math.floor(pair_with(numbers.get("beta_fast", 32.0))), 0)
+    last = min(math.ceil(pair_with(numbers.get("beta_slow", 1.0))), size - 1)
     span = max(last - first, 0.001)
     return 1 - np.clip((np.arange(size // 2) - first) / span, 0.0, 1.0)
 

@@ -10,11 +10,12 @@ from keras import ops
 
 from highnoon.config import require_number
 from highnoon.layers.attention.rope_frequencies import rope_frequencies
+from highnoon.layers.configured_layer import ConfiguredLayer
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class RotaryEmbedding(keras.layers.Layer):
-    """Turns pairs of features by an angle that grows with the position.
+class RotaryEmbedding(ConfiguredLayer):
+    """Rotates pairs of features by an angle that grows with the position.
 
     ```
     angle[t, i] = positions[t] / theta ** (2 i / k)
@@ -22,18 +23,21 @@ class RotaryEmbedding(keras.layers.Layer):
     y[t, i + k/2]   = x[t, i + k/2] cos(angle[t, i]) + x[t, i] sin(angle[t, i])
     ```
 
-    Products of two turned vectors depend on the difference of their positions alone. Angles are
-    taken in float32 under any dtype policy.
+    The product of two rotated vectors depends only on the difference of their positions. Angles are
+    float32 under any dtype policy.
 
     Args:
         theta: Base wavelength, above 0.
-        scaling: How frequencies are stretched, a dict for `rope_frequencies`; None for not at all.
+        scaling: Scaling of the frequencies, a dict for `rope_frequencies`; None for no scaling.
 
-    Inputs: x (b, t, h, k) with even k; positions (t,) or (b, t), whole numbers.
-    Returns: (b, t, h, k), the dtype of `x`.
+    Inputs:
+        x (b, t, h, k) with even k; positions (t,) or (b, t), integers.
+
+    Returns:
+        (b, t, h, k), the dtype of `x`.
 
     Raises:
-        ValueError: `theta` is not above 0, k is odd, or a scaling that cannot be read.
+        ValueError: `theta` is not above 0, k is odd, or `scaling` is invalid.
 
     Example:
 
@@ -45,19 +49,19 @@ class RotaryEmbedding(keras.layers.Layer):
     ```
 
     Su et al. 2021, RoFormer (arXiv:2104.09864), eq. 34, with the two halves of the features as
-    the pairs in place of neighbours.
+    the pairs in place of neighbors.
     """
 
     def __init__(self, theta: float = 10000.0, scaling: Mapping[str, Any] | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
         require_number("theta", theta, above=0)
-        rope_frequencies(2, theta, scaling)  # refuses what cannot be read
+        rope_frequencies(2, theta, scaling)  # raises if the scaling is invalid
         self.theta = theta
         self.scaling = None if scaling is None else dict(scaling)
 
     def build(self, x_shape, positions_shape=None) -> None:
         if x_shape[-1] % 2:
-            raise ValueError(f"the head size must be even, since pairs are turned; received {x_shape[-1]}")
+            raise ValueError(f"the head size must be even, since pairs are rotated; received {x_shape[-1]}")
 
     def call(self, x, positions):
         half = x.shape[-1] // 2
@@ -68,11 +72,8 @@ class RotaryEmbedding(keras.layers.Layer):
             cosine, sine = cosine * magnitude, sine * magnitude
         wide = ops.cast(x, "float32")
         first, second = wide[..., :half], wide[..., half:]
-        turned = ops.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
-        return ops.cast(turned, x.dtype)
+        rotated = ops.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+        return ops.cast(rotated, x.dtype)
 
     def compute_output_spec(self, x, positions):
         return keras.KerasTensor(x.shape, dtype=x.dtype)
-
-    def get_config(self):
-        return {**super().get_config(), "theta": self.theta, "scaling": self.scaling}

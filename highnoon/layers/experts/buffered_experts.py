@@ -1,4 +1,4 @@
-"""Experts over a buffer of static shape, as XLA wants it."""
+"""Runs experts over a buffer of static shape, which XLA requires."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from keras import ops
 
 from highnoon.layers.experts.gather_rows import gather_rows
 
-_BLOCKS_PER_EXPERT = 2  # more cost kernel copies, fewer cost empty places
+_BLOCKS_PER_EXPERT = 2  # more cost kernel copies, fewer cost empty slots
 
 
-def buffered_experts(x, expert_ids, places, kernels, capacity: int | None):
-    """SwiGLU experts over a buffer (block, place, d), one batched product a kernel.
+def buffered_experts(x, expert_ids, positions, kernels, capacity: int | None):
+    """SwiGLU experts over a buffer (block, slot, d), one batched product a kernel.
 
-    With a capacity, a block is one expert and has `capacity` places for each row. Without one nothing
-    may be dropped, and a buffer in which every expert could take every token would be mostly empty:
-    then blocks are of half an expert's even share, an expert gets as many as its tokens fill, and
-    `_BLOCKS_PER_EXPERT + 1` blocks an expert are always enough.
+    With a capacity, a block is one expert and has `capacity` slots for each row. Without one nothing may be
+    dropped, and a buffer with room for every token at every expert would be mostly empty: then a block holds
+    half an expert's even load, an expert gets as many blocks as its tokens fill, and
+    `_BLOCKS_PER_EXPERT + 1` blocks for each expert are always enough.
 
     Args:
         x: (b, t, d).
-        expert_ids: (b, t, k) int32; the number of experts for a choice that goes nowhere.
-        places: (b, t, k) int32, each choice's place among its row's choices of that expert, below
-            `capacity` wherever the choice goes somewhere.
+        expert_ids: (b, t, k) int32; the number of experts for a choice without one.
+        positions: (b, t, k) int32, each choice's position among its row's choices of that expert, below
+            `capacity` wherever the choice has an expert.
         kernels: Gate (e, d, f), up (e, d, f) and down (e, f, d).
-        capacity: Places that a row has with one expert; None for as many as it takes.
+        capacity: Slots that a row has at one expert; None for as many as it takes.
 
-    Returns: (b, t, k, d), what each chosen expert made of the token; zeros for no expert.
+    Returns:
+        (b, t, k, d), the output of each chosen expert for the token; zeros for no expert.
 
     Gale et al. 2022, MegaBlocks (arXiv:2211.15841), section 5, with few large blocks in place of
     block-sparse products.
@@ -34,11 +35,11 @@ def buffered_experts(x, expert_ids, places, kernels, capacity: int | None):
     num_experts, top_k = kernels[0].shape[0], expert_ids.shape[-1]
     num_choices = batch * time * top_k
     if capacity is None:
-        slots, block_experts, num_slots = _fit_blocks(expert_ids, places, num_experts, num_choices)
+        slots, block_experts, num_slots = _fit_blocks(expert_ids, positions, num_experts, num_choices)
         kernels = [_kernels_of_blocks(kernel, block_experts) for kernel in kernels]
     else:
         rows = ops.arange(batch, dtype="int32")[:, None, None]
-        slots = (expert_ids * batch + rows) * capacity + places
+        slots = (expert_ids * batch + rows) * capacity + positions
         num_slots = num_experts * batch * capacity
     slots = ops.reshape(ops.where(expert_ids < num_experts, slots, num_slots), (-1,))
 
@@ -59,7 +60,7 @@ def _feed_forward(inputs, gate_kernel, up_kernel, down_kernel):
     return ops.einsum("ecf,efd->ecd", hidden, down_kernel)
 
 
-def _fit_blocks(expert_ids, places, num_experts: int, num_choices):
+def _fit_blocks(expert_ids, positions, num_experts: int, num_choices):
     """Returns each choice's slot, each block's expert, and the number of slots."""
     block_size = _divide_up(num_choices, _BLOCKS_PER_EXPERT * num_experts)
     busy = min(num_experts, num_choices) if isinstance(num_choices, int) else num_experts
@@ -70,7 +71,7 @@ def _fit_blocks(expert_ids, places, num_experts: int, num_choices):
     before_row = ops.cumsum(by_row, axis=0) - by_row
     block_ends = ops.cumsum(_divide_up(ops.sum(by_row, axis=0), block_size))
     starts = ops.concatenate([ops.zeros((1,), block_ends.dtype), block_ends[:-1]]) * block_size
-    slots = ops.sum(chosen * (starts + before_row)[:, None, None, :], axis=-1) + places
+    slots = ops.sum(chosen * (starts + before_row)[:, None, None, :], axis=-1) + positions
     is_beyond = ops.arange(num_blocks, dtype="int32")[:, None] >= block_ends[None, :]
     block_experts = ops.minimum(ops.sum(ops.cast(is_beyond, "int32"), axis=-1), num_experts - 1)
     return slots, block_experts, num_blocks * block_size

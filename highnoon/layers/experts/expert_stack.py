@@ -1,24 +1,25 @@
-"""The kernels of all experts of a mixture, and running tokens through the chosen ones."""
+"""The kernels of all experts of a mixture, and the products of tokens with the chosen ones."""
 
 from __future__ import annotations
 
 import keras
 from keras import ops
 
+from highnoon.layers.configured_layer import ConfiguredLayer
 from highnoon.layers.experts.buffered_experts import buffered_experts
 
 _KERNELS = ("gate_kernel", "up_kernel", "down_kernel")
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class ExpertStack(keras.layers.Layer):
-    """SwiGLU feed-forwards side by side, each token through its own.
+class ExpertStack(ConfiguredLayer):
+    """Stacked SwiGLU feed-forwards, of which each token passes its own.
 
     ```
     y[n, j] = (silu(x[n] Wg_e) * (x[n] Wu_e)) Wd_e   with e = expert_ids[n, j]
     ```
 
-    `quantize("int8")` keeps each kernel as int8 with one scale for each expert and output channel.
+    `quantize("int8")` stores each kernel as int8 with one scale for each expert and output channel.
 
     Args:
         num_experts: Experts.
@@ -26,11 +27,13 @@ class ExpertStack(keras.layers.Layer):
         kernel_initializer: Of each expert's gate and up kernels.
         output_initializer: Of each expert's down kernel; None takes `kernel_initializer`.
 
-    Inputs: x (b, t, d); expert_ids (b, t, k), `num_experts` for none; places (b, t, k), each choice's
-        place among its row's choices of that expert, for static shapes, and capacity, how many places
-        a row has with one expert, or None for as many as it takes; without places the experts take
+    Inputs:
+        x (b, t, d); expert_ids (b, t, k), `num_experts` for none; positions (b, t, k), each choice's
+        position among its row's choices of that expert, for static shapes, and capacity, how many slots
+        a row has at one expert, or None for as many as it takes; without positions the experts take
         slices of dynamic size (TensorFlow outside XLA).
-    Returns: (b, t, k, d), zeros where there is no expert.
+    Returns:
+        (b, t, k, d), zeros where there is no expert.
 
     Example:
 
@@ -69,22 +72,22 @@ class ExpertStack(keras.layers.Layer):
             initializer = self.output_initializer if is_output else self.kernel_initializer
             setattr(self, name, self.add_weight(shape, initializer=_for_each(initializer), name=name))
 
-    def call(self, x, expert_ids, places=None, capacity=None):
-        return self._run(x, expert_ids, places, capacity, [getattr(self, name) for name in _KERNELS])
+    def call(self, x, expert_ids, positions=None, capacity=None):
+        return self._run(x, expert_ids, positions, capacity, [getattr(self, name) for name in _KERNELS])
 
-    def _int8_call(self, x, expert_ids, places=None, capacity=None):
+    def _int8_call(self, x, expert_ids, positions=None, capacity=None):
         kernels = [
             ops.cast(getattr(self, name), self.compute_dtype)
             / ops.cast(getattr(self, f"{name}_scale"), self.compute_dtype)
             for name in _KERNELS
         ]
-        return self._run(x, expert_ids, places, capacity, kernels)
+        return self._run(x, expert_ids, positions, capacity, kernels)
 
-    def _run(self, x, expert_ids, places, capacity, kernels):
+    def _run(self, x, expert_ids, positions, capacity, kernels):
         kernels = [ops.convert_to_tensor(kernel) for kernel in kernels]
         expert_ids = ops.cast(expert_ids, "int32")
-        if places is not None:
-            return buffered_experts(x, expert_ids, ops.cast(places, "int32"), kernels, capacity)
+        if positions is not None:
+            return buffered_experts(x, expert_ids, ops.cast(positions, "int32"), kernels, capacity)
         from highnoon.layers.experts.sorted_experts import sorted_experts
 
         return sorted_experts(x, expert_ids, *kernels)
@@ -112,23 +115,12 @@ class ExpertStack(keras.layers.Layer):
             getattr(self, f"{name}_scale").assign(scale)
         self.dtype_policy = keras.dtype_policies.get(f"{mode}_from_{self.dtype_policy.name}")
 
-    def compute_output_spec(self, x, expert_ids, places=None, capacity=None):
+    def compute_output_spec(self, x, expert_ids, positions=None, capacity=None):
         return keras.KerasTensor((*expert_ids.shape, x.shape[-1]), dtype=self.compute_dtype)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_experts": self.num_experts,
-            "expert_dim": self.expert_dim,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer
-            else None,
-        }
 
 
 def _for_each(initializer):
-    """One kernel for each expert, each initialised by its own fans and with its own seed."""
+    """One kernel for each expert, each initialized by its own fans and with its own seed."""
 
     def initialize(shape, dtype=None):
         return ops.stack(

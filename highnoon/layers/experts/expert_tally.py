@@ -1,4 +1,4 @@
-"""How many tokens each expert has had since the last training step."""
+"""Counts the tokens of each expert since the last training step."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from keras import ops
 class ExpertTally:
     """Adds up loads over the micro-batches of a step.
 
-    It is empty between steps, so no layer owns it as a weight and no checkpoint holds it. Under JAX a
-    compiled function has no place for it, and what is counted there is lost.
+    It is zero between steps, so it is no weight of a layer and in no checkpoint. Under JAX a compiled
+    function cannot update it, and counts are lost there.
 
     Args:
         num_experts: Experts.
@@ -38,7 +38,7 @@ class ExpertTally:
         )
 
     def add(self, load, num_tokens) -> None:
-        """Takes in the choices (e,) that fell on each expert, and how many tokens chose."""
+        """Adds the choices (e,) that fell on each expert, and the number of tokens."""
         counts = ops.concatenate(
             [ops.convert_to_tensor(load, "float32"), ops.reshape(ops.convert_to_tensor(num_tokens), (1,))]
         )
@@ -46,7 +46,7 @@ class ExpertTally:
             self.counts.assign_add(counts)
 
     def take(self):
-        """Returns the load (e,) and the tokens counted, and starts from zero again."""
+        """Returns the load (e,) and the number of tokens, and resets both to zero."""
         counts = ops.convert_to_tensor(self.counts) + 0.0  # a copy: the variable changes next
         self.counts.assign(ops.zeros_like(counts))
         return counts[:-1], counts[-1]

@@ -7,17 +7,29 @@ import math
 import keras
 from keras import ops
 
-from highnoon.layers.experts.choose_experts import BIASED_ROUTERS, RouterOptions
+from highnoon.config import require_count, require_number
+from highnoon.layers.configured_layer import ConfiguredLayer
 from highnoon.layers.experts.expert_stack import ExpertStack
 from highnoon.layers.experts.expert_tally import ExpertTally
-from highnoon.layers.experts.moe_arguments import check_moe_arguments
 from highnoon.layers.experts.router_losses import LossWeights
+from highnoon.layers.experts.routers.router import Router
+from highnoon.layers.experts.routers.router_names import router_of
 from highnoon.layers.experts.routing import METRICS, route
 from highnoon.layers.gated_feed_forward import GatedFeedForward
 
+_DISPATCHES = ("auto", "sorted", "capacity")
+_ROUTER_DEFAULTS = {
+    "router_type": "top_k",
+    "num_experts_per_tok": 2,
+    "normalize_gates": True,
+    "routed_scale": 1.0,
+    "num_expert_groups": 1,
+    "num_groups_per_tok": 1,
+}
+
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class MoELayer(keras.layers.Layer):
+class MoELayer(ConfiguredLayer):
     """Sends each token through a few of many feed-forward experts.
 
     ```
@@ -26,26 +38,18 @@ class MoELayer(keras.layers.Layer):
     y = sum over chosen e of gates_e (silu(x Wg_e) * (x Wu_e)) Wd_e   (+ shared experts)
     ```
 
-    `router_type` says how experts are chosen. Every one decides by the token alone:
+    `router_type` says how experts are chosen, always by the token alone; see the class of each in
+    `highnoon.layers.experts.routers`:
 
-    - `"top_k"`: as above. Jiang et al. 2024, Mixtral (arXiv:2401.04088), section 2.1.
-    - `"sigmoid"`: s = sigmoid(x Wr), chosen is the top-k of s + `expert_bias`, gates come from s. The
-      bias of an expert with less than its even share of a training step's choices rises by
-      `bias_update_rate`, that of one with more falls (`finish_step`). With `aux_loss_weight` and
-      `router_z_loss_weight` 0 this is the routing free of auxiliary losses of Wang et al. 2024
-      (arXiv:2408.15664), algorithm 1, as in DeepSeek-V3 (arXiv:2412.19437), section 2.1.2.
-    - `"hash"`: the k largest of a random projection of the layer's input that is never trained, with
-      equal gates and no losses. Not the hash of token ids of Roller et al. 2021 (arXiv:2106.04426),
-      since a layer sees hidden states alone: the fixed random router of Chen et al. 2023, SMoE-Dropout
-      (arXiv:2303.01610).
-    - `"soft"`: all experts, weighted by s: the dense mixture of Jacobs et al. 1991, at the cost of
-      `num_experts` feed-forwards a token. `num_experts_per_tok` must say so. Not Soft MoE (Puigcerver et
-      al. 2023, arXiv:2308.00951), whose slots average over all tokens, later ones too.
-    - `"causal_expert_choice"`: expert e takes each token with s_e + `expert_bias`_e > 0, at most
-      2 `num_experts_per_tok` experts a token, perhaps none; the bias moves as with `"sigmoid"`, so that
-      a token has `num_experts_per_tok` experts on average. Expert choice (Zhou et al. 2022,
-      arXiv:2202.09368) with a threshold learnt from earlier steps in place of a comparison with later
-      tokens; Sun et al. 2026 (arXiv:2603.11535) with the sign rule in place of a moving average.
+    - `"top_k"` (`TopKRouter`): as above.
+    - `"sigmoid"` (`SigmoidRouter`): s = sigmoid(x Wr); chosen is the top-k of s + `expert_bias`. The bias of
+      an expert with less than an even load in a training step rises by `bias_update_rate`, that of one with
+      more falls (`finish_step`). With `aux_loss_weight` and `router_z_loss_weight` 0 this is routing without
+      auxiliary losses.
+    - `"hash"` (`HashRouter`): a random projection that is never trained, with equal gates and no losses.
+    - `"soft"` (`SoftRouter`): all experts, weighted by s; `num_experts_per_tok` must say so.
+    - `"causal_expert_choice"` (`CausalExpertChoiceRouter`): expert e takes each token with
+      s_e + `expert_bias`_e > 0; the bias moves as with `"sigmoid"`.
     - `"expert_choice"` is refused: an expert that compares tokens lets a causal model see later ones.
 
     Args:
@@ -54,14 +58,14 @@ class MoELayer(keras.layers.Layer):
         num_experts_per_tok: Experts that each token passes, between 1 and `num_experts`.
         router_type: See above.
         normalize_gates: Whether a token's gates add up to 1 before they are scaled. With one expert a
-            token the gate is then 1 and the task teaches the router nothing: take False there.
+            token the gate is then 1 and the router gets no gradient from the task: use False there.
         routed_scale: Factor on what the routed experts give, above 0.
-        num_expert_groups: Groups of neighbouring experts, a divisor of `num_experts`; `"top_k"` and
+        num_expert_groups: Groups of neighboring experts, a divisor of `num_experts`; `"top_k"` and
             `"sigmoid"` alone.
         num_groups_per_tok: Groups that a token chooses from: those with the best expert, or with
             `"sigmoid"` those whose two best biased scores have the largest sum.
         bias_update_rate: Step of `expert_bias`, at least 0.
-        num_shared_experts: Experts that every token passes beside the routed ones.
+        num_shared_experts: Experts that every token passes in addition to the routed ones.
         capacity_factor: None drops nothing. A number above 0 lets one expert take at most
             `capacity_factor * t * num_experts_per_tok / num_experts` choices of a row while
             training, earlier tokens first; the rest pass as zeros. Inference drops nothing.
@@ -74,14 +78,18 @@ class MoELayer(keras.layers.Layer):
             size), or `"auto"`, which takes the first where it can run. Equal in result.
         kernel_initializer: Of the router and of each expert's gate and up kernels.
         output_initializer: Of each expert's down kernel; None takes `kernel_initializer`.
+        router: A `Router` of one's own in place of `router_type` and the arguments of routers above, which
+            then are the router's.
 
-    Inputs: x (b, t, d); segment_ids (b, t), 0 or False marks padding, which passes no routed expert and
-        counts in no loss and no metric; None for no padding.
-    Returns: output (b, t, d) and aux_loss, a float32 scalar: the router's losses, a mean over
-        tokens that is additive over rows. With `return_metrics=True` also a dict of scalars:
-        `load_entropy` of the mean load and `token_entropy`, the mean entropy of a token's
-        probabilities, both in [0, 1]; `max_load` (busiest expert over an even share) and
-        `drop_fraction` of the choices.
+    Inputs:
+        x (b, t, d); segment_ids (b, t), 0 or False marks padding, which passes no routed expert and counts
+        in no loss and no metric; None for no padding.
+
+    Returns:
+        output (b, t, d) and aux_loss, a float32 scalar: the router's losses, a mean over tokens that is
+        additive over rows. With `return_metrics=True` also a dict of scalars: `load_entropy` of the mean load
+        and `token_entropy`, the mean entropy of a token's probabilities, both in [0, 1]; `max_load` (load of
+        the busiest expert over an even load) and `drop_fraction` of the choices.
 
     Raises:
         ValueError: an argument out of its range.
@@ -117,28 +125,67 @@ class MoELayer(keras.layers.Layer):
         dispatch: str = "auto",
         kernel_initializer="glorot_uniform",
         output_initializer=None,
+        router: Router | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
+        for name, count in (("num_experts", num_experts), ("expert_dim", expert_dim)):
+            require_count(name, count)
+        require_count("num_shared_experts", num_shared_experts, least=0)
+        given = {
+            "num_experts_per_tok": num_experts_per_tok,
+            "normalize_gates": normalize_gates,
+            "routed_scale": routed_scale,
+            "num_expert_groups": num_expert_groups,
+            "num_groups_per_tok": num_groups_per_tok,
+        }
+        self.routing_rule = router_of(router, router_type, given)
+        if router is not None:
+            _require_agreement(self.routing_rule, {**given, "router_type": router_type})
+        self.routing_rule.check(num_experts, capacity_factor)
+        if capacity_factor is not None:
+            require_number("capacity_factor", capacity_factor, above=0)
+        for name, weight in (
+            ("bias_update_rate", bias_update_rate),
+            ("aux_loss_weight", aux_loss_weight),
+            ("router_z_loss_weight", router_z_loss_weight),
+            ("load_entropy_weight", load_entropy_weight),
+        ):
+            require_number(name, weight, least=0)
+            setattr(self, name, weight)
+        _check_dispatch(dispatch)
         self.num_experts = num_experts
         self.expert_dim = expert_dim
-        self.num_experts_per_tok = num_experts_per_tok
-        self.router_type = router_type
-        self.normalize_gates = normalize_gates
-        self.routed_scale = routed_scale
-        self.num_expert_groups = num_expert_groups
-        self.num_groups_per_tok = num_groups_per_tok
-        self.bias_update_rate = bias_update_rate
         self.num_shared_experts = num_shared_experts
         self.capacity_factor = capacity_factor
-        self.aux_loss_weight = aux_loss_weight
-        self.router_z_loss_weight = router_z_loss_weight
-        self.load_entropy_weight = load_entropy_weight
         self.dispatch = dispatch
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.output_initializer = keras.initializers.get(output_initializer)
         self.expert_bias = self._tally = None
-        check_moe_arguments(self)
+
+    @property
+    def router_type(self) -> str:
+        return self.routing_rule.name
+
+    @property
+    def num_experts_per_tok(self) -> int:
+        return self.routing_rule.num_experts_per_tok
+
+    @property
+    def normalize_gates(self) -> bool:
+        return self.routing_rule.normalize_gates
+
+    @property
+    def routed_scale(self) -> float:
+        return self.routing_rule.routed_scale
+
+    @property
+    def num_expert_groups(self) -> int:
+        return self.routing_rule.num_expert_groups
+
+    @property
+    def num_groups_per_tok(self) -> int:
+        return self.routing_rule.num_groups_per_tok
 
     def build(self, x_shape) -> None:
         width, experts, inner = x_shape[-1], self.num_experts, self.expert_dim
@@ -150,13 +197,12 @@ class MoELayer(keras.layers.Layer):
             name="router",
             dtype="float32",
             autocast=False,
-            trainable=self.router_type != "hash",
+            trainable=self.routing_rule.is_trained,
         )
-        if self.router_type in BIASED_ROUTERS:
-            is_threshold = self.router_type == "causal_expert_choice"
+        if self.routing_rule.has_bias:
             self.expert_bias = self.add_weight(
                 (experts,),
-                initializer=keras.initializers.Constant(-1 / experts if is_threshold else 0.0),
+                initializer=keras.initializers.Constant(self.routing_rule.initial_bias(experts)),
                 name="expert_bias",
                 dtype="float32",
                 autocast=False,
@@ -188,7 +234,7 @@ class MoELayer(keras.layers.Layer):
         capacity = self._capacity(x.shape[1]) if training else None
         routing = self._route(x, segment_ids, capacity, is_static, training)
         if is_static:
-            chosen = self.experts(x, routing.expert_ids, routing.places, capacity=capacity)
+            chosen = self.experts(x, routing.expert_ids, routing.positions, capacity=capacity)
         else:
             chosen = self.experts(x, routing.expert_ids)
         output = ops.einsum("btkd,btk->btd", chosen, ops.cast(routing.gates, chosen.dtype))
@@ -200,22 +246,22 @@ class MoELayer(keras.layers.Layer):
 
     @property
     def step_variables(self) -> list[keras.Variable]:
-        """What training calls add to and `finish_step` empties; no weights."""
+        """Counters that training calls add to and `finish_step` resets; no weights."""
         return [] if self._tally is None else [self._tally.counts]
 
     def finish_step(self) -> None:
-        """Moves `expert_bias` by the load of the training calls since the last time.
+        """Updates `expert_bias` by the load of the training calls since the last update.
 
-        A training step calls this once, after the gradients; other routers have nothing to do.
+        A training step calls this once, after the gradients; routers without a bias have nothing to do.
         """
         if self._tally is None:
             return
         load, num_tokens = self._tally.take()
-        # The even share is num_experts_per_tok * num_tokens / num_experts; whole numbers compare exactly.
+        # An even load is num_experts_per_tok * num_tokens / num_experts; integers compare exactly.
         missing = self.num_experts_per_tok * num_tokens - self.num_experts * load
         self.expert_bias.assign_add(self.bias_update_rate * ops.sign(missing))
 
-    def _route(self, x, segment_ids, capacity: int | None, with_places: bool, training):
+    def _route(self, x, segment_ids, capacity: int | None, with_positions: bool, training):
         is_token = (
             ops.ones(ops.shape(x)[:2], "float32")
             if segment_ids is None
@@ -223,26 +269,13 @@ class MoELayer(keras.layers.Layer):
         )
         logits = ops.matmul(ops.cast(x, "float32"), self.router)
         bias = None if self.expert_bias is None else ops.convert_to_tensor(self.expert_bias)
-        is_hash = self.router_type == "hash"
-        weights = (
-            LossWeights()
-            if is_hash
-            else LossWeights(self.aux_loss_weight, self.router_z_loss_weight, self.load_entropy_weight)
-        )
-        routing = route(logits, is_token, self._options(), weights, bias, capacity, with_places)
+        weights = LossWeights()
+        if self.routing_rule.is_trained:
+            weights = LossWeights(self.aux_loss_weight, self.router_z_loss_weight, self.load_entropy_weight)
+        routing = route(logits, is_token, self.routing_rule, weights, bias, capacity, with_positions)
         if training and self.trainable and self._tally is not None:
             self._tally.add(routing.load, ops.sum(is_token))
         return routing
-
-    def _options(self) -> RouterOptions:
-        return RouterOptions(
-            self.router_type,
-            self.num_experts_per_tok,
-            self.normalize_gates,
-            self.routed_scale,
-            self.num_expert_groups,
-            self.num_groups_per_tok,
-        )
 
     def _runs_sorted(self) -> bool:
         if self.dispatch != "auto" or keras.backend.backend() != "tensorflow":
@@ -259,8 +292,8 @@ class MoELayer(keras.layers.Layer):
                 "`capacity_factor` needs a length that is known when the graph is made; "
                 "give the input a fixed length or leave `capacity_factor` None"
             )
-        share = self.capacity_factor * length * self.num_experts_per_tok / self.num_experts
-        return min(length, max(1, math.ceil(share)))
+        most = self.capacity_factor * length * self.num_experts_per_tok / self.num_experts
+        return min(length, max(1, math.ceil(most)))
 
     def compute_output_spec(self, x, segment_ids=None, training=None, return_metrics=False):
         output = keras.KerasTensor(x.shape, dtype=self.compute_dtype)
@@ -270,28 +303,28 @@ class MoELayer(keras.layers.Layer):
         return output, scalar
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "num_experts": self.num_experts,
-            "expert_dim": self.expert_dim,
-            "num_experts_per_tok": self.num_experts_per_tok,
-            "router_type": self.router_type,
-            "normalize_gates": self.normalize_gates,
-            "routed_scale": self.routed_scale,
-            "num_expert_groups": self.num_expert_groups,
-            "num_groups_per_tok": self.num_groups_per_tok,
-            "bias_update_rate": self.bias_update_rate,
-            "num_shared_experts": self.num_shared_experts,
-            "capacity_factor": self.capacity_factor,
-            "aux_loss_weight": self.aux_loss_weight,
-            "router_z_loss_weight": self.router_z_loss_weight,
-            "load_entropy_weight": self.load_entropy_weight,
-            "dispatch": self.dispatch,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer
-            else None,
-        }
+        return {**super().get_config(), **{name: getattr(self, name) for name in _ROUTER_DEFAULTS}}
+
+
+def _require_agreement(router: Router, given: dict[str, object]) -> None:
+    """With a router, its arguments are given to it and not to the layer."""
+    for name, value in given.items():
+        of_router = router.name if name == "router_type" else getattr(router, name)
+        if value not in (_ROUTER_DEFAULTS[name], of_router):
+            raise ValueError(
+                f"`{name}` must be given to `router`, whose value is {of_router!r}, and not to the layer; "
+                f"received {value!r}"
+            )
+
+
+def _check_dispatch(dispatch: str) -> None:
+    if dispatch not in _DISPATCHES:
+        raise ValueError(f"`dispatch` must be one of {', '.join(_DISPATCHES)}; received {dispatch!r}")
+    if dispatch == "sorted" and keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            '`dispatch="sorted"` has dynamic shapes and runs under TensorFlow alone; '
+            f'take "capacity" or "auto" under {keras.backend.backend()}'
+        )
 
 
 def _fresh(initializer):

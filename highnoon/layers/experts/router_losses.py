@@ -1,4 +1,4 @@
-"""What a router is asked for beside the task: an even load and small logits."""
+"""Losses of a router: an even load and small logits."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def router_losses(logits, probabilities, counts, is_token, top_k: int, weights: 
     load_entropy = sum over rows of tokens_row * (log e + sum_e P_e log P_e) / tokens
     ```
 
-    f_e is the share of a row's choices that fell on expert e, P_e its mean probability. Taken row by
-    row, the loss of a batch is the token-weighted mean of its parts' losses. The entropy is that of
-    the mean, high where experts share the work; a token of its own may be as decided as it likes.
+    f_e is the fraction of a row's choices that fell on expert e, P_e its mean probability. Computed row by
+    row, the loss of a batch is the token-weighted mean of its parts' losses. The entropy is that of the mean
+    over tokens, which is high where the load is even; a single token's distribution may be peaked.
 
     Args:
         logits: (b, t, e) float32.

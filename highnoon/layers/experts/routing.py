@@ -1,4 +1,4 @@
-"""Where tokens go: the router's choice, places at the experts, losses and metrics."""
+"""Which experts each token passes: the router's choice, capacity, losses and metrics."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from highnoon.layers.experts.choose_experts import RouterOptions, choose_experts
 from highnoon.layers.experts.router_losses import LossWeights, entropy, router_losses
+from highnoon.layers.experts.routers.router import Router
 
 METRICS = ("load_entropy", "token_entropy", "max_load", "drop_fraction")
 
 
 class Routing(NamedTuple):
-    """Where tokens go.
+    """The routed tokens.
 
     Args:
         expert_ids: (b, t, k) int32, the chosen experts, best first; `num_experts` where the token
             is padding, was dropped, or no expert took it.
-        places: (b, t, k) int32, how many earlier choices of the row took the same expert; None
+        positions: (b, t, k) int32, how many earlier choices of the row took the same expert; None
             unless asked for.
         gates: (b, t, k) float32, the weight of each chosen expert.
         aux_loss: Scalar: the weighted losses, a mean over tokens.
@@ -27,7 +27,7 @@ class Routing(NamedTuple):
     """
 
     expert_ids: Any
-    places: Any
+    positions: Any
     gates: Any
     aux_loss: Any
     load: Any
@@ -37,46 +37,43 @@ class Routing(NamedTuple):
 def route(
     logits,
     is_token,
-    options: RouterOptions,
+    router: Router,
     weights: LossWeights,
     bias=None,
     capacity: int | None = None,
-    with_places: bool = False,
+    with_positions: bool = False,
 ) -> Routing:
     """Sends each token to its experts.
 
     Args:
         logits: (b, t, e) float32.
         is_token: (b, t) float32, 0 at padding, which takes no capacity and counts nowhere.
-        options: How experts are chosen, see `choose_experts`.
+        router: Chooses the experts.
         weights: Of the losses, see `router_losses`.
         bias: (e,) float32 of a router that has one.
         capacity: Choices of one row that an expert takes, earlier tokens first; None for all.
-        with_places: Whether `places` is needed.
+        with_positions: Whether `positions` is needed.
     """
     num_experts = logits.shape[-1]
-    expert_ids, chosen, gates, probabilities = choose_experts(logits, is_token, bias, options)
-    if options.router_type == "soft":  # every expert has every token: what differs is by how much
-        counts = ops.sum(probabilities * is_token[..., None], axis=1) * options.top_k
-    else:
-        counts = ops.sum(chosen, axis=(1, 2))
-    counts = ops.stop_gradient(counts)  # (b, e)
-    aux_loss = router_losses(logits, probabilities, counts, is_token, options.top_k, weights)
+    choice = router.choose(logits, is_token, bias)
+    expert_ids, chosen, gates, probabilities = choice
+    counts = ops.stop_gradient(router.counts(choice, is_token))  # (b, e)
+    aux_loss = router_losses(logits, probabilities, counts, is_token, router.num_experts_per_tok, weights)
     load = ops.sum(counts, axis=0)
     num_choices = ops.maximum(ops.sum(load), 1.0)
 
-    places, dropped = None, ops.zeros((), "float32")
-    if with_places or capacity is not None:
-        places = _places(chosen)
+    positions, dropped = None, ops.zeros((), "float32")
+    if with_positions or capacity is not None:
+        positions = _positions(chosen)
     if capacity is not None:
-        is_dropped = (places >= capacity) & (expert_ids < num_experts)
+        is_dropped = (positions >= capacity) & (expert_ids < num_experts)
         expert_ids = ops.where(is_dropped, num_experts, expert_ids)
         dropped = ops.sum(ops.cast(is_dropped, "float32")) / num_choices
     metrics = _metrics(load / num_choices, probabilities, is_token, dropped)
-    return Routing(expert_ids, places, gates, aux_loss, load, metrics)
+    return Routing(expert_ids, positions, gates, aux_loss, load, metrics)
 
 
-def _places(chosen):
+def _positions(chosen):
     """(b, t, k): how many choices before this one, in order of time, took its expert."""
     batch, time = ops.shape(chosen)[0], ops.shape(chosen)[1]
     top_k, num_experts = chosen.shape[2:]
@@ -86,14 +83,14 @@ def _places(chosen):
 
 
 def _metrics(load, probabilities, is_token, dropped) -> dict[str, Any]:
-    """Entropies over log(e), of the mean load and of a token's mind; the busiest expert over its share."""
+    """Entropies over log(e), of the mean load and per token; the busiest expert over an even load."""
     num_experts = load.shape[-1]
     by_token = entropy(ops.stop_gradient(probabilities)) * is_token
     of_token = ops.sum(by_token) / ops.maximum(ops.sum(is_token), 1.0)
-    whole = ops.log(float(max(num_experts, 2)))
+    largest = ops.log(float(max(num_experts, 2)))
     return {
-        "load_entropy": entropy(load) / whole if num_experts > 1 else ops.ones((), "float32"),
-        "token_entropy": of_token / whole,
+        "load_entropy": entropy(load) / largest if num_experts > 1 else ops.ones((), "float32"),
+        "token_entropy": of_token / largest,
         "max_load": ops.max(load) * num_experts,
         "drop_fraction": dropped,
     }

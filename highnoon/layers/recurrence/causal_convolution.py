@@ -17,19 +17,22 @@ class CausalConvolution(keras.layers.Layer):
     y[t, d] = activation(bias[d] + sum_j kernel[j, d] x[t - (kernel_size - 1) + j, d])
     ```
 
-    Places before the row and places of an earlier segment count as zeros.
+    Positions before the row and positions of an earlier segment count as zeros.
 
     Args:
-        kernel_size: Places that an output sees, its own included; at least 1.
+        kernel_size: Positions that an output depends on, its own included; at least 1.
         activation: Name or function applied to the result; None for none.
         use_bias: Whether there is a bias.
         kernel_initializer: Of the kernel; None takes the published one, uniform within
             1 / sqrt(kernel_size).
         bias_initializer: Of the bias.
 
-    Inputs: x (b, t, d); segment_ids (b, t), the convolution restarts where they change; positions
-        and training are not used.
-    Returns: (b, t, d).
+    Inputs:
+        x (b, t, d); segment_ids (b, t), the convolution restarts where they change; positions and training
+        are not used.
+
+    Returns:
+        (b, t, d).
 
     Raises:
         ValueError: `kernel_size` is below 1.
@@ -43,7 +46,7 @@ class CausalConvolution(keras.layers.Layer):
     y = CausalConvolution(kernel_size=4, activation="silu")(np.ones((2, 5, 32), "float32"))
     ```
 
-    Gu & Dao 2023, Mamba (arXiv:2312.00752), section 3.4, where it stands before the state space.
+    Gu & Dao 2023, Mamba (arXiv:2312.00752), section 3.4, where it precedes the state space.
     """
 
     def __init__(
@@ -92,15 +95,16 @@ class CausalConvolution(keras.layers.Layer):
         return {"inputs": ops.zeros(shape, dtype or self.compute_dtype)}
 
     def step(self, x, cache, index, padding=None):
-        """Continues with new places.
+        """Continues with new positions.
 
         Args:
-            x: (b, t, d), the places index .. index+t-1.
+            x: (b, t, d), the positions index .. index+t-1.
             cache: What `initial_cache` or an earlier step returned.
-            index: The first new place, a scalar.
-            padding: (b,) how many places at the front hold padding, which count as zeros; None for 0.
+            index: The first new position, a scalar.
+            padding: (b,) how many positions at the front are padding, which counts as zeros; None for 0.
 
-        Returns: y (b, t, d) and the new cache.
+        Returns:
+            y (b, t, d) and the new cache.
         """
         x = ops.cast(x, self.compute_dtype)
         tokens = is_token(index, x.shape[1], padding)
@@ -111,7 +115,7 @@ class CausalConvolution(keras.layers.Layer):
         return self._convolve(joined), {"inputs": inputs}
 
     def _convolve(self, padded, counts=None):
-        """Convolves what has `kernel_size - 1` places in front; `counts` (b, ..) tell segments apart."""
+        """Convolves (b, kernel_size - 1 + t, d), within equal `counts` (b, kernel_size - 1 + t) if given."""
         reach = self.kernel_size - 1
         time = ops.shape(padded)[1] - reach
         kernel = ops.cast(self.kernel, padded.dtype)

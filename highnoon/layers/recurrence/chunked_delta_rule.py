@@ -10,7 +10,7 @@ from highnoon.layers.recurrence.triangular_inverse import unit_triangular_invers
 
 
 def chunked_delta_rule(query, key, value, log_decay, strength, state, counts=None, chunk_length: int = 64):
-    """Reads a memory that decays and, under each key, moves towards a new value.
+    """Reads a memory that decays and, under each key, moves toward a new value.
 
     ```
     old[t]   = exp(log_decay[t]) state[t-1]
@@ -18,8 +18,8 @@ def chunked_delta_rule(query, key, value, log_decay, strength, state, counts=Non
     y[t]     = state[t]^T query[t]
     ```
 
-    Within a chunk the values that are really written solve a triangular system; one state a chunk
-    passes on, so that time is linear in the length.
+    Within a chunk the values that are actually written solve a triangular system, and each chunk passes one
+    state to the next, so that time is linear in the length.
 
     Args:
         query: (b, t, g, k) float32.
@@ -27,11 +27,12 @@ def chunked_delta_rule(query, key, value, log_decay, strength, state, counts=Non
         value: (b, t, g, r, v) float32, r heads to each of g keys.
         log_decay: (b, t, g, r) float32, at most 0.
         strength: (b, t, g, r) float32, in [0, 1]; where it and `log_decay` are 0 the state stays.
-        state: (b, g, r, k, v) float32, before the first place.
+        state: (b, g, r, k, v) float32, before the first position.
         counts: (b, t) of `count_restarts`: where they change, the state starts from zeros.
-        chunk_length: Places in one chunk, a power of two.
+        chunk_length: Positions in one chunk, a power of two.
 
-    Returns: y (b, t, g, r, v), and the state after the last place.
+    Returns:
+        y (b, t, g, r, v), and the state after the last position.
 
     Yang et al. 2024, Gated Delta Networks (arXiv:2412.06464), eqs. 10 and 12-14.
     """
@@ -49,7 +50,7 @@ def chunked_delta_rule(query, key, value, log_decay, strength, state, counts=Non
     into, out_of, through = reach_of_chunks(total, counts)
     decay = decay_between(total, counts)
     strength = strength[..., None]
-    # What a place reads under its key of what places before it wrote: a strictly lower triangle.
+    # What a position reads under its key of what earlier positions wrote: a strictly lower triangle.
     overlap = strength * (key @ ops.swapaxes(key, -1, -2)) * decay
     solve = unit_triangular_inverse(overlap)
     written = solve @ (strength * value)
@@ -63,56 +64,68 @@ def chunked_delta_rule(query, key, value, log_decay, strength, state, counts=Non
 
 @ops.custom_gradient
 def _recurrence(decay, expected, written, kept, state):
-    """Hands the state from chunk to chunk.
+    """Passes the state from chunk to chunk.
 
     ```
     values[c]     = written[c] - expected[c] states[c]
     states[c + 1] = decay[c] states[c] + kept[c]^T values[c]
     ```
 
-    Returns states (c, b, g, r, k, v), values (c, b, g, r, t, v) and the last state.
+    Its gradient runs from the last chunk to the first:
+
+    ```
+    grad_values[c]   += kept[c] grad_states[c + 1]
+    grad_states[c]   += decay[c] grad_states[c + 1] - expected[c]^T grad_values[c]
+    grad_written      = grad_values
+    grad_expected[c]  = -grad_values[c] states[c]^T
+    grad_kept[c]      = values[c] grad_states[c + 1]^T
+    grad_decay[c]     = sum(grad_states[c + 1] * states[c])
+    ```
+
+    Returns:
+        states (c, b, g, r, k, v), values (c, b, g, r, t, v) and the last state.
     """
 
     def advance(carried, inputs):
         (state,), (decay, expected, written, kept) = carried, inputs
         values = written - expected @ state
-        return (decay * state + _turned(kept) @ values,), (state, values)
+        return (decay * state + _transposed(kept) @ values,), (state, values)
 
     (last,), (states, values) = loop_over_time(
         advance, (state,), (decay, expected, written, kept), (state, written[0])
     )
 
     def gradient(*upstreams):
-        # TensorFlow hands over three tensors, JAX one tuple.
-        by_states, by_values, by_last = upstreams if len(upstreams) == 3 else upstreams[0]
+        # TensorFlow passes three tensors, JAX one tuple.
+        grad_states, grad_values, grad_last = upstreams if len(upstreams) == 3 else upstreams[0]
 
         def retreat(carried, inputs):
-            (later,), (decay, expected, kept, by_states, by_values) = carried, inputs
-            by_values = by_values + kept @ later
-            earlier = decay * later + by_states - _turned(expected) @ by_values
-            return (earlier,), (later, by_values)
+            (later,), (decay, expected, kept, grad_states, grad_values) = carried, inputs
+            grad_values = grad_values + kept @ later
+            earlier = decay * later + grad_states - _transposed(expected) @ grad_values
+            return (earlier,), (later, grad_values)
 
-        (by_state,), (later, by_written) = loop_over_time(
+        (grad_state,), (later, grad_written) = loop_over_time(
             retreat,
-            (by_last,),
-            (decay, expected, kept, by_states, by_values),
-            (by_last, written[0]),
+            (grad_last,),
+            (decay, expected, kept, grad_states, grad_values),
+            (grad_last, written[0]),
             reverse=True,
         )
-        by_decay = ops.sum(later * states, axis=(-1, -2), keepdims=True)
-        by_expected = -(by_written @ _turned(states))
-        by_kept = values @ _turned(later)
-        return by_decay, by_expected, by_written, by_kept, by_state
+        grad_decay = ops.sum(later * states, axis=(-1, -2), keepdims=True)
+        grad_expected = -(grad_written @ _transposed(states))
+        grad_kept = values @ _transposed(later)
+        return grad_decay, grad_expected, grad_written, grad_kept, grad_state
 
     return (states, values, last), gradient
 
 
-def _turned(x):
+def _transposed(x):
     return ops.swapaxes(x, -1, -2)
 
 
 def delta_rule_step(query, key, value, log_decay, strength, state):
-    """One place of the same recurrence.
+    """One position of the same recurrence.
 
     Args:
         query: (b, g, k).
@@ -122,7 +135,8 @@ def delta_rule_step(query, key, value, log_decay, strength, state):
         strength: (b, g, r).
         state: (b, g, r, k, v).
 
-    Returns: y (b, g, r, v), and the new state.
+    Returns:
+        y (b, g, r, v), and the new state.
     """
     old = ops.exp(log_decay)[..., None, None] * state
     change = strength[..., None] * (value - ops.einsum("bgk,bgrkv->bgrv", key, old))

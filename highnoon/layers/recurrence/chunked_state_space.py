@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from keras import ops
 
 from highnoon.layers.recurrence.chunks import decay_between, from_chunks, reach_of_chunks, to_chunks
@@ -9,15 +11,15 @@ from highnoon.layers.recurrence.linear_recurrence import linear_recurrence
 
 
 def chunked_state_space(x, step, rate, write, read, state, counts=None, chunk_length: int = 64):
-    """Reads a state that decays and is written to at every place.
+    """Reads a state that decays and is written to at every position.
 
     ```
     state[t] = exp(rate step[t]) state[t-1] + step[t] write[t] x[t]^T
     y[t]     = state[t]^T read[t]
     ```
 
-    Within a chunk y is a masked matrix product, and one state a chunk passes on: time is linear in
-    the length. The gradient is written out below, with what is cheap made again.
+    Within a chunk y is a masked matrix product, and each chunk passes one state to the next: time is linear
+    in the length. `_backward` is the gradient, which recomputes what is cheap.
 
     Args:
         x: (b, t, g, r, k) float32, r heads to each of g groups.
@@ -25,11 +27,12 @@ def chunked_state_space(x, step, rate, write, read, state, counts=None, chunk_le
         rate: (g, r) float32, at most 0.
         write: (b, t, g, n) float32.
         read: (b, t, g, n) float32.
-        state: (b, g, n, r, k) float32, before the first place.
+        state: (b, g, n, r, k) float32, before the first position.
         counts: (b, t) of `count_restarts`: where they change, the state starts from zeros.
-        chunk_length: Places in one chunk.
+        chunk_length: Positions in one chunk.
 
-    Returns: y (b, t, g, r, k), and the state after the last place.
+    Returns:
+        y (b, t, g, r, k), and the state after the last position.
 
     Dao & Gu 2024, Mamba-2 (arXiv:2405.21060), section 6, listing 1.
     """
@@ -45,60 +48,129 @@ def chunked_state_space(x, step, rate, write, read, state, counts=None, chunk_le
 
 
 def _with_gradient(counts):
-    """The chunks' outputs and the last state as a function of (x, step, log_decay, write, read, state).
-
-    By a sum of log decays since the chunk's start, the gradient needs no product of its own: what is
-    read at t holds exp(total[t]) as a factor, what is written at s exp(-total[s]), and the state that
-    leaves the chunk exp(total[last]). So it is <dy, y> - <dwritten, written> + <dstate, state>.
-    """
+    """The chunks' outputs and the last state as a function of (x, step, log_decay, write, read, state)."""
 
     @ops.custom_gradient
     def outputs(x, step, log_decay, write, read, state):
-        total, through, into, out_of, weights = _reaches(log_decay, write, read, counts)
-        written = x * step[..., None]
-        writes = _product(_turned(write), written * out_of)
-        states, last = linear_recurrence(through, writes, state)
-        y = _by_head(weights @ _by_head(written)) + into * _product(read, states)
+        inputs = _Inputs(x, step, log_decay, write, read, counts)
+        forward = _forward(inputs, state)
 
         def gradient(*upstreams):
-            # TensorFlow hands over two tensors, JAX one pair.
-            by_y, by_last = upstreams if len(upstreams) == 2 else upstreams[0]
-            total, through, into, out_of, weights = _reaches(log_decay, write, read, counts)
-            decay = decay_between(total, counts)
-            by_into = by_y * into
-            by_writes, by_state = linear_recurrence(
-                through, _product(_turned(read), by_into), by_last, reverse=True
-            )
-            by_y_heads = _by_head(by_y)
-            by_weights = by_y_heads @ _turned(_by_head(written))  # (c, b, g, r, t, s)
-            by_scores = ops.sum(by_weights * decay, axis=3)
-            by_written = out_of * _product(write, by_writes) + _by_head(_turned(weights) @ by_y_heads)
-            by_write = _turned(by_scores) @ read + _outer(by_writes, written * out_of)
-            by_read = by_scores @ write + _outer(states, by_into)
+            # TensorFlow passes two tensors, JAX one pair.
+            grad_y, grad_last = upstreams if len(upstreams) == 2 else upstreams[0]
+            return _backward(inputs, forward, grad_y, grad_last)
 
-            by_step = ops.sum(x * by_written, axis=-1)
-            by_total = ops.sum(by_y * y, axis=-1) - by_step * step
-            left = ops.concatenate([states[1:], last[None]], axis=0)
-            by_end = ops.sum(by_writes * left, axis=(3, 5))[:, :, :, None]
-            # total is a sum over the places before, so its gradient is one over those after.
-            by_log_decay = by_end + ops.flip(ops.cumsum(ops.flip(by_total, axis=3), axis=3), axis=3)
-            return by_written * step[..., None], by_step, by_log_decay, by_write, by_read, by_state
-
-        return (y, last), gradient
+        return (forward.y, forward.last), gradient
 
     return outputs
 
 
-def _reaches(log_decay, write, read, counts):
+class _Inputs(NamedTuple):
+    """What the recurrence reads, in c chunks of t positions.
+
+    Args:
+        x: (c, b, g, t, r, k).
+        step: (c, b, g, t, r).
+        log_decay: (c, b, g, t, r), `step * rate`.
+        write: (c, b, g, t, n).
+        read: (c, b, g, t, n).
+        counts: (c, b, t) of `count_restarts`, or None for one segment.
+    """
+
+    x: Any
+    step: Any
+    log_decay: Any
+    write: Any
+    read: Any
+    counts: Any
+
+
+class _Forward(NamedTuple):
+    """The outputs, and what the backward pass needs.
+
+    Args:
+        y: (c, b, g, t, r, k).
+        last: (b, g, n, r, k) the state after the last chunk.
+        states: (c, b, g, n, r, k) the state before each chunk.
+        written: (c, b, g, t, r, k) `step * x`.
+    """
+
+    y: Any
+    last: Any
+    states: Any
+    written: Any
+
+
+def _forward(inputs: _Inputs, state) -> _Forward:
+    """Runs all chunks.
+
+    ```
+    total[t]      = sum over s <= t of log_decay[s]
+    scores[t, s]  = read[t] . write[s] exp(total[t] - total[s])                     s <= t
+    y[t]          = sum_s scores[t, s] written[s] + exp(total[t]) states[c]^T read[t]
+    states[c + 1] = exp(total[end]) states[c] + sum_s write[s] (exp(total[end] - total[s]) written[s])^T
+    ```
+    """
+    _, through, into, out_of, scores = _reaches(inputs)
+    written = inputs.x * inputs.step[..., None]
+    writes = _product(_transposed(inputs.write), written * out_of)
+    states, last = linear_recurrence(through, writes, state)
+    y = _by_head(scores @ _by_head(written)) + into * _product(inputs.read, states)
+    return _Forward(y, last, states, written)
+
+
+def _backward(inputs: _Inputs, forward: _Forward, grad_y, grad_last):
+    """Gradients with respect to x, step, log_decay, write, read and the first state.
+
+    The gradient with respect to `total` needs no product of its own: what is read at t has the factor
+    exp(total[t]), what is written at s exp(-total[s]), and the state that leaves the chunk
+    exp(total[end]). So it is
+
+    ```
+    grad_total[t] = grad_y[t] . y[t] - grad_written[t] . written[t],    and   grad_state . state at the end
+    ```
+
+    Args:
+        inputs: The inputs.
+        forward: What the forward pass saved.
+        grad_y: (c, b, g, t, r, k).
+        grad_last: (b, g, n, r, k).
+    """
+    total, through, into, out_of, scores = _reaches(inputs)
+    decay = decay_between(total, inputs.counts)
+    decayed_grad_y = grad_y * into
+    grad_writes, grad_state = linear_recurrence(
+        through, _product(_transposed(inputs.read), decayed_grad_y), grad_last, reverse=True
+    )
+    grad_y_heads = _by_head(grad_y)
+    grad_scores = grad_y_heads @ _transposed(_by_head(forward.written))  # (c, b, g, r, t, s)
+    grad_products = ops.sum(grad_scores * decay, axis=3)  # of read[t] . write[s]
+    grad_written = out_of * _product(inputs.write, grad_writes)
+    grad_written = grad_written + _by_head(_transposed(scores) @ grad_y_heads)
+    grad_write = _transposed(grad_products) @ inputs.read + _outer(grad_writes, forward.written * out_of)
+    grad_read = grad_products @ inputs.write + _outer(forward.states, decayed_grad_y)
+
+    grad_step = ops.sum(inputs.x * grad_written, axis=-1)
+    grad_total = ops.sum(grad_y * forward.y, axis=-1) - grad_step * inputs.step
+    after = ops.concatenate([forward.states[1:], forward.last[None]], axis=0)
+    grad_end = ops.sum(grad_writes * after, axis=(3, 5))[:, :, :, None]
+    # total is a sum over the positions before, so its gradient is one over those after.
+    grad_log_decay = grad_end + ops.flip(ops.cumsum(ops.flip(grad_total, axis=3), axis=3), axis=3)
+    grad_x = grad_written * inputs.step[..., None]
+    return grad_x, grad_step, grad_log_decay, grad_write, grad_read, grad_state
+
+
+def _reaches(inputs: _Inputs):
     """Returns total (c, b, g, r, t), and what scales states and products, shaped to broadcast with them."""
-    total = ops.cumsum(_turned(log_decay), axis=-1)
-    into, out_of, through = reach_of_chunks(total, counts)
-    weights = (read @ _turned(write))[:, :, :, None] * decay_between(total, counts)
+    total = ops.cumsum(_transposed(inputs.log_decay), axis=-1)
+    into, out_of, through = reach_of_chunks(total, inputs.counts)
+    products = (inputs.read @ _transposed(inputs.write))[:, :, :, None]
+    scores = products * decay_between(total, inputs.counts)
     through = through[:, :, :, None, :, None]
-    return total, through, _turned(into)[..., None], _turned(out_of)[..., None], weights
+    return total, through, _transposed(into)[..., None], _transposed(out_of)[..., None], scores
 
 
-def _turned(x):
+def _transposed(x):
     return ops.swapaxes(x, -1, -2)
 
 
@@ -118,16 +190,16 @@ def _product(matrix, x):
 def _outer(states, x):
     """Contracts heads: (c, b, g, n, r, k) and (c, b, g, t, r, k) to (c, b, g, t, n).
 
-    The smaller one is turned, and the product after it: XLA copies what it turns.
+    The smaller one is transposed, and the product after it: XLA copies what it transposes.
     """
     size = states.shape[-2] * states.shape[-1]
     states = ops.reshape(states, (*ops.shape(states)[:-2], size))
     x = ops.reshape(x, (*ops.shape(x)[:-2], size))
-    return _turned(states @ _turned(x))
+    return _transposed(states @ _transposed(x))
 
 
 def state_space_step(x, step, rate, write, read, state):
-    """One place of the same recurrence.
+    """One position of the same recurrence.
 
     Args:
         x: (b, g, r, k).
@@ -137,7 +209,8 @@ def state_space_step(x, step, rate, write, read, state):
         read: (b, g, n).
         state: (b, g, n, r, k).
 
-    Returns: y (b, g, r, k), and the new state.
+    Returns:
+        y (b, g, r, k), and the new state.
     """
     decay = ops.exp(step * rate)[:, :, None, :, None]
     state = decay * state + write[..., None, None] * (x * step[..., None])[:, :, None]

@@ -6,12 +6,12 @@ from keras import ops
 
 
 def to_chunks(x, chunk_length: int, repeat_last: bool = False):
-    """Cuts (b, t, ..) into (c, b, chunk_length, ..), with the end filled up.
+    """Cuts (b, t, ..) into (c, b, chunk_length, ..), padded at the end.
 
     Args:
         x: (b, t, ..).
-        chunk_length: Places in one chunk.
-        repeat_last: Whether the last place fills the end, in place of zeros.
+        chunk_length: Positions in one chunk.
+        repeat_last: Whether the last position fills the end, in place of zeros.
     """
     time = x.shape[1] if x.shape[1] is not None else ops.shape(x)[1]
     gap = -time % chunk_length
@@ -23,14 +23,14 @@ def to_chunks(x, chunk_length: int, repeat_last: bool = False):
 
 
 def from_chunks(x, time):
-    """Puts (c, b, l, ..) back into (b, t, ..) and cuts off what was filled up."""
+    """Converts (c, b, l, ..) back to (b, t, ..) without the padding."""
     x = ops.swapaxes(x, 0, 1)
     x = ops.reshape(x, (ops.shape(x)[0], -1, *x.shape[3:]))
     return x[:, :time]
 
 
 def decay_between(total, counts=None):
-    """How much of what is written at one place of a chunk is left at a later one.
+    """How much of what is written at one position of a chunk is left at a later one.
 
     ```
     decay[t, s] = exp(total[t] - total[s])     for s <= t in the same segment, else 0
@@ -40,12 +40,13 @@ def decay_between(total, counts=None):
         total: (c, b, .., t) float32, sums of the decays' logarithms since the chunk's start.
         counts: (c, b, t) of `count_restarts`, or None for one segment.
 
-    Returns: (c, b, .., t, s) float32.
+    Returns:
+        (c, b, .., t, s) float32.
     """
-    places = ops.arange(total.shape[-1])
-    mask = places[:, None] >= places[None, :]
+    positions = ops.arange(total.shape[-1])
+    mask = positions[:, None] >= positions[None, :]
     if counts is not None:
-        counts = _beside(counts, total)
+        counts = _broadcastable(counts, total)
         mask = mask & (counts[..., :, None] == counts[..., None, :])
     return ops.exp(ops.where(mask, total[..., :, None] - total[..., None, :], -1e30))
 
@@ -63,8 +64,8 @@ def reach_of_chunks(total, counts=None):
     """
     into, out_of = ops.exp(total), ops.exp(total[..., -1:] - total)
     if counts is not None:
-        # The last place before each chunk; the row's state before its first place belongs to count 0.
-        counts = _beside(counts, total)
+        # The last position before each chunk; the row's state before its first position belongs to count 0.
+        counts = _broadcastable(counts, total)
         ends = counts[..., -1:]
         before = ops.concatenate([ops.zeros_like(ends[:1]), ends[:-1]], axis=0)
         into = ops.where(counts == before, into, 0.0)
@@ -72,6 +73,6 @@ def reach_of_chunks(total, counts=None):
     return into, out_of, into[..., -1]
 
 
-def _beside(counts, total):
-    """Puts axes of size 1 into (c, b, t) where `total` has axes of heads."""
+def _broadcastable(counts, total):
+    """Inserts axes of size 1 into (c, b, t) where `total` has axes of heads."""
     return ops.reshape(counts, (*ops.shape(counts)[:2], *[1] * (len(total.shape) - 3), counts.shape[-1]))

@@ -1,4 +1,4 @@
-"""Linear attention over a memory that overwrites: the gated delta rule."""
+"""The gated delta rule: linear attention over a memory that overwrites."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from keras import ops
 from highnoon.config import require_count, require_number
 from highnoon.layers.built_dense import built_dense
 from highnoon.layers.gated_rms_normalization import GatedRMSNormalization
+from highnoon.layers.mixer import Mixer
 from highnoon.layers.recurrence.causal_convolution import CausalConvolution
 from highnoon.layers.recurrence.chunked_delta_rule import chunked_delta_rule, delta_rule_step
 from highnoon.layers.recurrence.segment_restarts import count_restarts, is_token
@@ -15,7 +16,7 @@ from highnoon.layers.recurrence.time_step_initializers import LogUniform, TimeSt
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class GatedDeltaRule(keras.layers.Layer):
+class GatedDeltaRule(Mixer):
     """Mixes tokens through a key-value memory of fixed size a head (Gated DeltaNet).
 
     ```
@@ -27,8 +28,8 @@ class GatedDeltaRule(keras.layers.Layer):
     y[t]        = (rms_norm(state[t]^T q[t]) * silu(z[t])) Wout
     ```
 
-    Time is linear in the length, a decoded token costs the same at any context. The recurrence is
-    taken in float32 under any dtype policy. Weights have the names and, but for Dense kernels
+    Time is linear in the length, and a decoded token costs the same at any context. The recurrence is
+    computed in float32 under any dtype policy. Weights have the names and, except for Dense kernels
     (inputs, outputs) and the convolution's (kernel, channels), the shapes of Qwen3-Next.
 
     Args:
@@ -37,8 +38,8 @@ class GatedDeltaRule(keras.layers.Layer):
             `num_value_heads`.
         key_head_dim: Size k of a query and of a key.
         value_head_dim: Size v of a value.
-        conv_kernel_size: Places that the convolution sees.
-        chunk_length: Places in one chunk of matrix products, a power of two.
+        conv_kernel_size: Positions that the convolution covers.
+        chunk_length: Positions in one chunk of matrix products, a power of two.
         norm_epsilon: Added to the mean square inside the norm.
         time_step_min: Smallest softplus(dt_bias) at the start.
         time_step_max: Largest softplus(dt_bias) at the start.
@@ -47,13 +48,16 @@ class GatedDeltaRule(keras.layers.Layer):
         kernel_initializer: Of the input kernels; None takes uniform within 1 / sqrt(d).
         output_initializer: Of the output kernel; None takes `kernel_initializer`.
 
-    Inputs: x (b, t, d); segment_ids (b, t), the convolution and the memory restart where they
-        change; positions are not used.
-    Returns: (b, t, d). Rows of padding are finite and mean nothing.
+    Inputs:
+        x (b, t, d); segment_ids (b, t), the convolution and the memory restart where they change; positions
+        are not used.
+
+    Returns:
+        (b, t, d). Padding gives finite values without meaning.
 
     Raises:
-        ValueError: a size below 1, heads that do not divide, a chunk that is no power of two, a rate
-            or bounds out of their range.
+        ValueError: a size below 1, heads that do not divide, a chunk length that is not a power of
+            two, a rate or bounds out of their range.
 
     Example:
 
@@ -159,12 +163,13 @@ class GatedDeltaRule(keras.layers.Layer):
         """Continues with new tokens.
 
         Args:
-            x: (b, t, d), the tokens at places index .. index+t-1.
+            x: (b, t, d), the tokens at positions index .. index+t-1.
             cache: What `initial_cache` or an earlier step returned.
-            index: Place of the first new token, a scalar, static or not.
-            padding: (b,) whole numbers, how many places at the front hold padding; None for 0.
+            index: Position of the first new token, a scalar, static or not.
+            padding: (b,) integers, how many positions at the front are padding; None for 0.
 
-        Returns: y (b, t, d) and the new cache.
+        Returns:
+            y (b, t, d) and the new cache.
         """
         mixed, gate, log_decay, strength = self._project(x)
         mixed, inputs = self.conv1d.step(mixed, {"inputs": cache["inputs"]}, index, padding)
@@ -179,7 +184,7 @@ class GatedDeltaRule(keras.layers.Layer):
         """Returns the convolution's input, the gate (b, t, h, v), and in float32 log decay and strength."""
         lead, groups = tuple(ops.shape(x)[:2]), self.num_key_heads
         heads = self.num_value_heads // groups
-        # The published kernels hold q, k, v and z of one key head side by side.
+        # The published kernels contain q, k, v and z of one key head next to each other.
         projected = ops.reshape(self.in_proj_qkvz(x), (*lead, groups, -1))
         parts, start = [], 0
         for size in (self.key_head_dim, self.key_head_dim, *[heads * self.value_head_dim] * 2):
@@ -211,35 +216,6 @@ class GatedDeltaRule(keras.layers.Layer):
         y = ops.reshape(y, (*lead, self.num_value_heads, self.value_head_dim))
         y = ops.reshape(self.norm(y, gate), (*lead, self.value_dim))
         return self.out_proj(y), state
-
-    def compute_output_spec(self, x, segment_ids=None, positions=None, training=None):
-        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
-
-    def get_config(self):
-        names = (
-            "num_value_heads",
-            "num_key_heads",
-            "key_head_dim",
-            "value_head_dim",
-            "conv_kernel_size",
-            "chunk_length",
-            "norm_epsilon",
-            "dropout",
-        )
-        steps = self.time_step_initializer
-        return {
-            **super().get_config(),
-            **{name: getattr(self, name) for name in names},
-            "time_step_min": steps.minimum,
-            "time_step_max": steps.maximum,
-            "time_step_floor": steps.floor,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer)
-            if self.kernel_initializer
-            else None,
-            "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer
-            else None,
-        }
 
 
 def _unit(x):

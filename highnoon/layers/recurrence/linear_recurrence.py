@@ -1,4 +1,4 @@
-"""States that decay and are written to, one after another."""
+"""A linear recurrence over a leading axis."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from highnoon.layers.recurrence.loop_over_time import loop_over_time
 
 
 def linear_recurrence(decay, writes, state, reverse: bool = False):
-    """The state that each place meets.
+    """Returns the state before each position.
 
     ```
     states[0]     = state
     states[i + 1] = decay[i] states[i] + writes[i]
     ```
 
-    Gradients are not taken through it: with respect to `writes` and `state` they are the same
-    recurrence in reverse, of the gradients by `states`.
+    It is not differentiated: gradients with respect to `writes` and `state` are the same recurrence in
+    reverse, of the gradients with respect to `states`.
 
     Args:
         decay: (i, ..), of the rank of `writes`, broadcast against it.
         writes: (i, ..).
         state: (..), the first state.
-        reverse: Whether the last place comes first.
+        reverse: Whether the last position comes first.
 
-    Returns: states (i, ..), and the state after the last place (..).
+    Returns:
+        states (i, ..), and the state after the last position (..).
     """
     (last,), (states,) = loop_over_time(_advance, (state,), (decay, writes), (state,), reverse)
     return states, last

@@ -10,18 +10,19 @@ if keras.backend.backend() == "tensorflow":
     def loop_over_time(advance, state, inputs, outputs_like, reverse: bool = False):
         """Runs `state, outputs = advance(state, inputs[i])` for each i in turn.
 
-        It compiles one body whatever the length, in graph mode and under XLA. Gradients are not
-        taken through it: callers bring their own, so that nothing is kept but what they name.
+        It compiles one body for any length, in graph mode and under XLA. It is not differentiated: callers
+        bring their own gradients, so that only what they name is kept in memory.
 
         Args:
             advance: Takes a state and a slice of the inputs; returns a state of the same shapes and
                 dtypes, and outputs.
             state: A tuple of tensors.
-            inputs: A tuple of tensors with one leading axis in common.
+            inputs: A tuple of tensors with the same leading axis.
             outputs_like: A tuple of tensors with the shape and dtype of one step's outputs.
-            reverse: Whether the last place comes first; outputs stay in the inputs' order.
+            reverse: Whether the last index comes first; outputs stay in the inputs' order.
 
-        Returns: the last state, and the outputs stacked over the leading axis.
+        Returns:
+            the last state, and the outputs stacked over the leading axis.
         """
         length = inputs[0].shape[0]
         if length is None:
@@ -32,12 +33,12 @@ if keras.backend.backend() == "tensorflow":
         ]
 
         def body(i, state, sinks):
-            place = length - 1 - i if reverse else i
-            state, outputs = advance(state, tuple(source.read(place) for source in sources))
+            index = length - 1 - i if reverse else i
+            state, outputs = advance(state, tuple(source.read(index) for source in sources))
             return (
                 i + 1,
                 state,
-                [sink.write(place, output) for sink, output in zip(sinks, outputs, strict=True)],
+                [sink.write(index, output) for sink, output in zip(sinks, outputs, strict=True)],
             )
 
         _, state, sinks = tf.while_loop(

@@ -6,18 +6,19 @@ from keras import ops
 
 
 def count_restarts(segment_ids):
-    """How many times the segment has changed since the start of the row.
+    """Counts how many times the segment has changed since the start of the row.
 
     ```
     counts[b, t] = sum over 0 < u <= t of (segment_ids[b, u] != segment_ids[b, u - 1])
     ```
 
-    Two places lie in the same run of one segment where their counts are equal.
+    Two positions are in the same run of one segment if their counts are equal.
 
     Args:
-        segment_ids: (b, t) whole numbers.
+        segment_ids: (b, t) integers.
 
-    Returns: (b, t) int32, zeros at the first place.
+    Returns:
+        (b, t) int32, zeros at the first position.
     """
     segment_ids = ops.convert_to_tensor(segment_ids)
     changes = ops.cast(segment_ids[:, 1:] != segment_ids[:, :-1], "int32")
@@ -26,16 +27,17 @@ def count_restarts(segment_ids):
 
 
 def is_token(index, time: int, padding):
-    """Which of the places index .. index+t-1 hold tokens and not left padding.
+    """Tells which of the positions index .. index+t-1 are tokens and not left padding.
 
     Args:
-        index: Place of the first, a scalar.
+        index: The first position, a scalar.
         time: How many.
-        padding: (b,) whole numbers, how many places at the front hold padding; None for none.
+        padding: (b,) integers, how many positions at the front are padding; None for none.
 
-    Returns: bool (b, t), or None where `padding` is None.
+    Returns:
+        bool (b, t), or None if `padding` is None.
     """
     if padding is None:
         return None
-    places = ops.cast(index, "int32") + ops.arange(time, dtype="int32")
-    return places[None, :] >= ops.cast(padding, "int32")[:, None]
+    positions = ops.cast(index, "int32") + ops.arange(time, dtype="int32")
+    return positions[None, :] >= ops.cast(padding, "int32")[:, None]

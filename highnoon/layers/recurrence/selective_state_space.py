@@ -9,18 +9,19 @@ from keras import ops
 
 from highnoon.config import require_count, require_number
 from highnoon.layers.built_dense import built_dense
+from highnoon.layers.mixer import Mixer
 from highnoon.layers.recurrence.causal_convolution import CausalConvolution
 from highnoon.layers.recurrence.segment_restarts import count_restarts, is_token
 from highnoon.layers.recurrence.selective_scan import selective_scan, selective_step
 from highnoon.layers.recurrence.time_step_initializers import LogRange, TimeStepBias
 
-# Numbers in the states that one step of the scan works on: enough to keep the cores busy, few
-# enough to stay in their caches.
+# Numbers in the states that one step of the scan computes: enough to keep the cores busy, few enough to stay
+# in their caches.
 _STATES_AT_ONCE = 2**17
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class SelectiveStateSpace(keras.layers.Layer):
+class SelectiveStateSpace(Mixer):
     """Mixes tokens through a state of fixed size for each channel (Mamba, S6).
 
     ```
@@ -32,16 +33,16 @@ class SelectiveStateSpace(keras.layers.Layer):
     y           = ((state[t] C[t] + D u[t]) * silu(z)) Wout
     ```
 
-    Time is linear in the length, a decoded token costs the same at any context. The recurrence is
-    taken in float32 under any dtype policy. Weights have the names and, but for Dense kernels
+    Time is linear in the length, and a decoded token costs the same at any context. The recurrence is
+    computed in float32 under any dtype policy. Weights have the names and, except for Dense kernels
     (inputs, outputs) and the convolution's (kernel, channels), the shapes of the published models.
 
     Args:
         state_dim: Size n of the state of each channel.
         expand: Inner width as a multiple of the model's.
-        conv_kernel_size: Places that the convolution sees.
+        conv_kernel_size: Positions that the convolution covers.
         time_step_rank: Width of the step's bottleneck; None takes d / 16, rounded up.
-        num_parts: Parts of a row that are scanned side by side; None chooses by the batch.
+        num_parts: Parts of a row that are scanned in parallel; None chooses by the batch size.
         use_bias: Whether the input and output projections have biases.
         use_conv_bias: Whether the convolution has one.
         time_step_min: Smallest step at the start.
@@ -52,9 +53,12 @@ class SelectiveStateSpace(keras.layers.Layer):
         kernel_initializer: Of the input kernel; None takes uniform within 1 / sqrt(d), as published.
         output_initializer: Of the output kernel; None takes `kernel_initializer`.
 
-    Inputs: x (b, t, d); segment_ids (b, t), the convolution and the state restart where they
-        change; positions are not used.
-    Returns: (b, t, d). Rows of padding are finite and mean nothing.
+    Inputs:
+        x (b, t, d); segment_ids (b, t), the convolution and the state restart where they change; positions
+        are not used.
+
+    Returns:
+        (b, t, d). Padding gives finite values without meaning.
 
     Raises:
         ValueError: a size below 1, a rate or bounds out of their range.
@@ -164,12 +168,13 @@ class SelectiveStateSpace(keras.layers.Layer):
         """Continues with new tokens.
 
         Args:
-            x: (b, t, d), the tokens at places index .. index+t-1.
+            x: (b, t, d), the tokens at positions index .. index+t-1.
             cache: What `initial_cache` or an earlier step returned.
-            index: Place of the first new token, a scalar, static or not.
-            padding: (b,) whole numbers, how many places at the front hold padding; None for 0.
+            index: Position of the first new token, a scalar, static or not.
+            padding: (b,) integers, how many positions at the front are padding; None for 0.
 
-        Returns: y (b, t, d) and the new cache.
+        Returns:
+            y (b, t, d) and the new cache.
         """
         mixed, gate = ops.split(self.in_proj(x), 2, axis=-1)
         mixed, inputs = self.conv1d.step(mixed, {"inputs": cache["inputs"]}, index, padding)
@@ -177,7 +182,7 @@ class SelectiveStateSpace(keras.layers.Layer):
         return y, {**inputs, "state": state}
 
     def _mix(self, mixed, gate, state, counts=None, tokens=None):
-        """Runs the recurrence and projects; `tokens` (b, t) are those that may touch the state."""
+        """Runs the recurrence and projects; `tokens` (b, t) tells which positions may change the state."""
         projected = self.x_proj(mixed)
         low, middle, high = projected[..., : self.rank], self.rank, self.rank + self.state_dim
         write, read = projected[..., middle:high], projected[..., high:]
@@ -199,33 +204,3 @@ class SelectiveStateSpace(keras.layers.Layer):
         if self.num_parts is not None:
             return self.num_parts
         return max(1, _STATES_AT_ONCE // ((x.shape[0] or 8) * self.inner_dim * self.state_dim))
-
-    def compute_output_spec(self, x, segment_ids=None, positions=None, training=None):
-        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
-
-    def get_config(self):
-        names = (
-            "state_dim",
-            "expand",
-            "conv_kernel_size",
-            "time_step_rank",
-            "num_parts",
-            "use_bias",
-            "use_conv_bias",
-            "time_step_scale",
-            "dropout",
-        )
-        steps = self.time_step_initializer
-        return {
-            **super().get_config(),
-            **{name: getattr(self, name) for name in names},
-            "time_step_min": steps.minimum,
-            "time_step_max": steps.maximum,
-            "time_step_floor": steps.floor,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer)
-            if self.kernel_initializer
-            else None,
-            "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer
-            else None,
-        }

@@ -10,6 +10,7 @@ from keras import ops
 from highnoon.config import require_count, require_number
 from highnoon.layers.built_dense import built_dense
 from highnoon.layers.gated_rms_normalization import GatedRMSNormalization
+from highnoon.layers.mixer import Mixer
 from highnoon.layers.recurrence.causal_convolution import CausalConvolution
 from highnoon.layers.recurrence.chunked_state_space import chunked_state_space, state_space_step
 from highnoon.layers.recurrence.segment_restarts import count_restarts, is_token
@@ -17,7 +18,7 @@ from highnoon.layers.recurrence.time_step_initializers import LogUniform, TimeSt
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
-class StateSpaceDuality(keras.layers.Layer):
+class StateSpaceDuality(Mixer):
     """Mixes tokens through a state of fixed size with one decay a head (Mamba-2).
 
     ```
@@ -29,8 +30,8 @@ class StateSpaceDuality(keras.layers.Layer):
     y           = rms_norm(w * silu(z)) Wout
     ```
 
-    Time is linear in the length, a decoded token costs the same at any context. The recurrence is
-    taken in float32 under any dtype policy. Weights have the names and, but for Dense kernels
+    Time is linear in the length, and a decoded token costs the same at any context. The recurrence is
+    computed in float32 under any dtype policy. Weights have the names and, except for Dense kernels
     (inputs, outputs) and the convolution's (kernel, channels), the shapes of the published models.
 
     Args:
@@ -38,22 +39,25 @@ class StateSpaceDuality(keras.layers.Layer):
         head_dim: Channels k of one head, a divisor of `expand * d`.
         expand: Inner width as a multiple of the model's.
         num_groups: Groups of heads that share B and C, a divisor of the number of heads.
-        conv_kernel_size: Places that the convolution sees.
-        chunk_length: Places in one chunk of matrix products, at least 1.
+        conv_kernel_size: Positions that the convolution covers.
+        chunk_length: Positions in one chunk of matrix products, at least 1.
         use_bias: Whether the projections have biases.
         use_conv_bias: Whether the convolution has one.
         norm_epsilon: Added to the mean square inside the norm.
         time_step_min: Smallest step at the start.
         time_step_max: Largest step at the start.
         time_step_floor: No step starts below it.
-        time_step_limit: Two bounds (low, high) that steps are held to, None for no bound.
+        time_step_limit: Two bounds (low, high) to which steps are clipped, None for no bound.
         dropout: Rate on the output while training, in [0, 1).
         kernel_initializer: Of the input kernel; None takes uniform within 1 / sqrt(d), as published.
         output_initializer: Of the output kernel; None takes `kernel_initializer`.
 
-    Inputs: x (b, t, d); segment_ids (b, t), the convolution and the state restart where they
-        change; positions are not used.
-    Returns: (b, t, d). Rows of padding are finite and mean nothing.
+    Inputs:
+        x (b, t, d); segment_ids (b, t), the convolution and the state restart where they change; positions
+        are not used.
+
+    Returns:
+        (b, t, d). Padding gives finite values without meaning.
 
     Raises:
         ValueError: a size below 1, sizes that do not divide, a rate or bounds out of their range.
@@ -183,12 +187,13 @@ class StateSpaceDuality(keras.layers.Layer):
         """Continues with new tokens.
 
         Args:
-            x: (b, t, d), the tokens at places index .. index+t-1.
+            x: (b, t, d), the tokens at positions index .. index+t-1.
             cache: What `initial_cache` or an earlier step returned.
-            index: Place of the first new token, a scalar, static or not.
-            padding: (b,) whole numbers, how many places at the front hold padding; None for 0.
+            index: Position of the first new token, a scalar, static or not.
+            padding: (b,) integers, how many positions at the front are padding; None for 0.
 
-        Returns: y (b, t, d) and the new cache.
+        Returns:
+            y (b, t, d) and the new cache.
         """
         gate, mixed, step = self._project(x)
         mixed, inputs = self.conv1d.step(mixed, {"inputs": cache["inputs"]}, index, padding)
@@ -225,37 +230,8 @@ class StateSpaceDuality(keras.layers.Layer):
         skip = ops.reshape(ops.cast(self.D, "float32"), (*heads, 1))
         return ops.reshape(y + skip * x, (*lead, self.inner_dim)), state
 
-    def compute_output_spec(self, x, segment_ids=None, positions=None, training=None):
-        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
-
     def get_config(self):
-        names = (
-            "state_dim",
-            "head_dim",
-            "expand",
-            "num_groups",
-            "conv_kernel_size",
-            "chunk_length",
-            "use_bias",
-            "use_conv_bias",
-            "norm_epsilon",
-            "time_step_limit",
-            "dropout",
-        )
-        steps = self.time_step_initializer
-        return {
-            **super().get_config(),
-            **{name: getattr(self, name) for name in names},
-            "time_step_min": steps.minimum,
-            "time_step_max": steps.maximum,
-            "time_step_floor": steps.floor,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer)
-            if self.kernel_initializer
-            else None,
-            "output_initializer": keras.initializers.serialize(self.output_initializer)
-            if self.output_initializer
-            else None,
-        }
+        return {**super().get_config(), "time_step_limit": self.time_step_limit}
 
 
 def _split(x, sizes):
@@ -268,7 +244,7 @@ def _split(x, sizes):
 
 
 def _bounds(limit) -> tuple[float | None, float | None]:
-    """Published configurations write an absent upper bound as infinity, which JSON does not hold."""
+    """Published configurations write an absent upper bound as infinity, which JSON cannot represent."""
     low, high = limit
     low, high = low or None, None if high in (None, math.inf) else high
     if (low or 0) < 0 or (high is not None and high <= (low or 0)):

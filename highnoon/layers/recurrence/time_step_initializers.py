@@ -1,4 +1,4 @@
-"""How state spaces start: step sizes and decay rates."""
+"""Initializers of state spaces: step sizes and decay rates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from highnoon.config import require_number
 
 @keras.saving.register_keras_serializable(package="highnoon")
 class TimeStepBias(keras.initializers.Initializer):
-    """The bias b whose step softplus(b) is spread evenly in its logarithm.
+    """Draws the bias b such that the step softplus(b) is log-uniform.
 
     ```
     step = max(exp(uniform(log minimum, log maximum)), floor)

@@ -13,13 +13,14 @@ def unit_triangular_inverse(lower):
     ```
 
     Both halves are inverted as one batch, so that the depth is log2 of the size and all work is
-    matrix products. It is as stable as substitution: no power of `lower` is made, which would
+    matrix products. It is as stable as substitution: it computes no power of `lower`, which would
     overflow where keys repeat.
 
     Args:
-        lower: (.., t, t) with t a power of two; what stands on and above the diagonal is not read.
+        lower: (.., t, t) with t a power of two; the diagonal and everything above it is not read.
 
-    Returns: (.., t, t).
+    Returns:
+        (.., t, t).
     """
     # One batch axis: TensorFlow slices tensors of at most eight axes.
     size = lower.shape[-1]

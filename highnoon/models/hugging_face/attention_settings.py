@@ -10,7 +10,7 @@ from highnoon.models.hugging_face.settings import Settings
 
 
 def read_transformer(settings: Settings, tied: bool = False) -> dict[str, Any]:
-    """Returns the fields of width, vocabulary and norm; `tied` where the file does not say."""
+    """Returns the fields of width, vocabulary and norm; `tied` is the default of `tie_embeddings`."""
     settings.require("hidden_act", "silu")
     return {
         "vocab_size": settings.count("vocab_size"),
@@ -56,7 +56,7 @@ def write_attention(config: ModelConfig) -> dict[str, Any]:
 
 
 def read_window(settings: Settings, default: int | None = None) -> dict[str, Any]:
-    """Returns the mixer's word and, where tokens see no further than a window, its field."""
+    """Returns the mixer's name and, where attention has a window, its size."""
     window = settings.count("sliding_window", default=default, or_null=True)
     if window is None or window >= settings.count("max_position_embeddings"):
         return {"mixer": "attention"}

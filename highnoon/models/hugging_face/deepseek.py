@@ -35,7 +35,7 @@ def _read(settings: Settings) -> dict[str, Any]:
     """Returns the fields that both generations share."""
     settings.require("attention_bias", False)
     settings.require("moe_layer_freq", 1)
-    settings.require("rms_norm_eps", 1e-6)  # the latents' norms have it whatever config.json says
+    settings.require("rms_norm_eps", 1e-6)  # the norms of the latents use it whatever config.json says
     heads, layers = settings.count("num_attention_heads"), settings.num_layers()
     settings.require("num_key_value_heads", heads, None)
     settings.ignore("head_dim", "qk_head_dim", "ep_size", "seq_aux", "aux_loss_alpha")
@@ -74,7 +74,7 @@ def _read_v3(settings: Settings) -> dict[str, Any]:
     settings.require("rope_interleave", True)
     settings.ignore("num_nextn_predict_layers", "num_mtp_layers")
     normalizes = settings.flag("norm_topk_prob", default=True)
-    # Its balance comes from the bias alone, so no loss may pull at the router.
+    # The bias alone balances the load, so no loss may act on the router.
     return {
         **_read(settings),
         "router_type": "sigmoid",
@@ -88,7 +88,7 @@ def _write(config: ModelConfig) -> dict[str, Any]:
     kinds = layer_kinds(config)
     if _MIXTURE in kinds and not config.num_shared_experts:
         raise ModelFolderError("DeepSeek's mixtures have shared experts and `num_shared_experts` is 0")
-    latent, unturned, turned, value = config.resolved_latent_dims
+    latent, plain, rotary, value = config.resolved_latent_dims
     return {
         **write_transformer(config, len(kinds)),
         **write_rope(config),
@@ -97,8 +97,8 @@ def _write(config: ModelConfig) -> dict[str, Any]:
         "attention_bias": False,
         "kv_lora_rank": latent,
         "q_lora_rank": config.q_lora_rank,
-        "qk_nope_head_dim": unturned,
-        "qk_rope_head_dim": turned,
+        "qk_nope_head_dim": plain,
+        "qk_rope_head_dim": rotary,
         "v_head_dim": value,
         "first_k_dense_replace": kinds.count(_DENSE),
         "intermediate_size": config.resolved_ffn_dim,
@@ -155,7 +155,7 @@ def _mixture(layer: Any, prefix: str) -> Iterator[Weight]:
 
 
 def _is_beyond_the_stack(name: str, config: ModelConfig) -> bool:
-    """The modules that predict further tokens stand as layers after the last: no part of this model."""
+    """Modules that predict further tokens are listed as layers after the last one; they are not loaded."""
     match = _LAYER.match(name)
     return bool(match) and int(match.group(1)) >= len(layer_kinds(config))
 

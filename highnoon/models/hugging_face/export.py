@@ -1,4 +1,4 @@
-"""A `LanguageModel` out, as a folder that `transformers` loads."""
+"""Exports a `LanguageModel` as a folder that `transformers` loads."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ _FILES = (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, _GENERATION_FILE, _TOKENIZE
 
 
 def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "hf") -> pathlib.Path:
-    """Writes a model as a folder of another library, whole or not at all.
+    """Writes a model as a folder of another library, complete or not at all.
 
-    The folder holds `config.json`, `model.safetensors` (float32), `generation_config.json`, where the model
-    has one the tokenizer with its chat template in Jinja, and `highnoon_manifest.json` with the hashes of
+    The folder holds `config.json`, `model.safetensors` (float32), `generation_config.json`, the tokenizer
+    with its chat template in Jinja where the model has one, and `highnoon_manifest.json` with the hashes of
     these, which `load_model` compares. `transformers` writes a prompt of one turn with the ids that the model
     was trained on, and stops at the end of a turn. Earlier answers have these ids, too, where the template
     writes a special token or a line end before them. Factors of `enable_lora` are added into their kernels.
 
     Args:
-        model: The model; its pattern must be one that a family of `transformers` has.
+        model: A `LanguageModel`; a family of `transformers` must have its pattern.
         path: The folder: absent, empty, or of an earlier export, whose files are replaced.
         format: `"hf"`, for `transformers.AutoModelForCausalLM.from_pretrained`.
 
     Raises:
-        ModelFolderError: a pattern or a setting that no family has, a quantized model, or a `path` with
-            other files.
+        ModelFolderError: a pattern or a setting that no family has, a quantized model, a model of another
+            class, or a `path` with other files.
         ValueError: another format.
-        OSError: the disk is full, say; nothing has changed.
+        OSError: the files cannot be written (a full disk); nothing has changed.
 
     Example:
 
@@ -62,6 +62,8 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
     """
     if format not in FORMATS:
         raise ValueError(f"`format` must be one of {', '.join(map(repr, FORMATS))}; received {format!r}")
+    if not isinstance(model, LanguageModel):
+        raise ModelFolderError(f"only a LanguageModel can be exported; received a {type(model).__name__}")
     path = pathlib.Path(path)
     recover_folder(path)
     _require_replaceable(path)
@@ -84,7 +86,7 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
         )
         _write_json(folder / _GENERATION_FILE, {**special, **_turn_ends(model.tokenizer)})
         if model.tokenizer is not None:
-            # The chat template stands in the settings, where `transformers` and `load_model` look for it.
+            # The chat template is in the settings, where `transformers` and `load_model` look for it.
             (folder / TOKENIZER_FILE).write_text(with_begin_template(model.tokenizer), encoding="utf-8")
             _write_json(folder / _TOKENIZER_SETTINGS_FILE, _tokenizer_settings(model))
     return path
@@ -105,7 +107,7 @@ def _special_ids(tokenizer: Any) -> dict[str, int | None]:
 
 
 def _turn_ends(tokenizer: Any) -> dict[str, Any]:
-    """What generation stops at beside the end token, in the words of `generation_config.json`."""
+    """Where generation stops besides the end token, in the terms of `generation_config.json`."""
     ends = tokenizer.turn_ends() if tokenizer is not None else []
     ids = [end for end in ends if isinstance(end, int)]
     texts = [end for end in ends if isinstance(end, str)]
@@ -117,7 +119,7 @@ def _turn_ends(tokenizer: Any) -> dict[str, Any]:
 
 
 def _tokenizer_settings(model: LanguageModel) -> dict[str, Any]:
-    """What `transformers.AutoTokenizer` needs beside `tokenizer.json`."""
+    """What `transformers.AutoTokenizer` needs besides `tokenizer.json`."""
     added = json.loads(model.tokenizer.to_json()).get("added_tokens", [])
     names = {token["id"]: token["content"] for token in added}
     ids = {name: getattr(model.tokenizer, f"{name}_token_id") for name in _SPECIAL}
@@ -127,13 +129,13 @@ def _tokenizer_settings(model: LanguageModel) -> dict[str, Any]:
         "clean_up_tokenization_spaces": False,
         "add_bos_token": model.tokenizer.bos_token_id is not None,
         "add_eos_token": False,
-        **{f"{name}_token": names[place] for name, place in ids.items() if place in names},
+        **{f"{name}_token": names[token_id] for name, token_id in ids.items() if token_id in names},
         **_chat_settings(model.tokenizer, set(ids.values())),
     }
 
 
 def _chat_settings(tokenizer: Any, taken: set[int | None]) -> dict[str, Any]:
-    """The chat template, and the special tokens beside begin, end, padding and unknown."""
+    """The chat template, and the special tokens besides begin, end, padding and unknown."""
     if tokenizer.chat_template is None:
         return {}
     others = sorted(

@@ -1,4 +1,4 @@
-"""The families that can be read and written, and which one a model belongs to."""
+"""The published families that HighNoon reads and writes, and which of them a model belongs to."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def family_of(values: Mapping[str, Any], source: str) -> Family:
 
 
 def read_config(family: Family, values: Mapping[str, Any], source: str) -> ModelConfig:
-    """Returns the configuration that a `config.json` stands for.
+    """Returns the configuration that a `config.json` describes.
 
     Raises:
-        ModelFolderError: a setting that is missing, unknown or not to be had here.
+        ModelFolderError: a setting that is missing, unknown or not supported.
     """
     settings = Settings(values, source)
     fields = family.read(settings)
@@ -50,16 +50,16 @@ def read_config(family: Family, values: Mapping[str, Any], source: str) -> Model
     try:
         return ModelConfig(**fields)
     except ConfigError as error:
-        raise ModelFolderError(f"{source} asks for what HighNoon has not: {error}") from error
+        raise ModelFolderError(f"{source} needs what HighNoon does not support: {error}") from error
 
 
 def family_for(config: ModelConfig) -> tuple[Family, dict[str, Any]]:
     """Returns the family that computes what a model of `config` does, and its settings for it.
 
-    A family is right where its settings, read again, mean the same: no difference can be lost.
+    A family fits where its settings, read again, mean the same, so that no difference is lost.
 
     Raises:
-        ModelFolderError: there is none; the message says which patterns there are, or what is in the way.
+        ModelFolderError: there is none; the message lists the patterns of each family, or what prevents it.
     """
     wanted, reasons = meaning(config), []
     for family in FAMILIES.values():
@@ -72,9 +72,9 @@ def family_for(config: ModelConfig) -> tuple[Family, dict[str, Any]]:
         if got == wanted:
             return family, values
         if got["layers"] == wanted["layers"]:
-            reasons.append(f"{family.model_type} has not {', '.join(_differences(wanted, got))}")
+            reasons.append(f"{family.model_type} does not support {', '.join(_differences(wanted, got))}")
     patterns = "; ".join(f"{family.patterns} ({name})" for name, family in FAMILIES.items())
-    why = f" In the way: {'; '.join(reasons)}." if reasons else ""
+    why = f" Reasons: {'; '.join(reasons)}." if reasons else ""
     raise ModelFolderError(
         f"`block_pattern` {config.block_pattern!r} with these settings is no model of transformers.{why} "
         f"These patterns can be exported: {patterns}"

@@ -1,4 +1,4 @@
-"""What is known of one family of published models."""
+"""A family of published models: its settings and its tensors."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Family:
     Args:
         model_type: As in `config.json`.
         architecture: The class of `transformers`.
-        patterns: The patterns that it takes, in words.
+        patterns: The block patterns that it supports, in words.
         read: From settings to fields of `ModelConfig`.
-        write: From a configuration to settings; what they cannot express shows when read back.
-        weights: The place of every variable.
-        is_left_out: Whether a published tensor, by its name, is no part of the language model.
+        write: From a configuration to settings; what they cannot express is found when they are read back.
+        weights: The published tensors of every variable.
+        is_left_out: Whether a published tensor, by its name, does not belong to the language model.
     """
 
     model_type: str
@@ -37,7 +37,7 @@ class Family:
 
 
 def layer_kinds(config: ModelConfig) -> list[str]:
-    """Returns the entry of every layer of the whole stack, `"attention+mlp"`, first to last."""
+    """Returns the entry of every layer of the stack, `"attention+mlp"`, first to last."""
     pairs = parse_pattern(config.block_pattern)
     return ["+".join(filter(None, pair)) for pair in pairs] * config.num_reasoning_blocks
 

@@ -25,7 +25,7 @@ from highnoon.models.hugging_face.stack_weights import (
 )
 from highnoon.models.hugging_face.tensor_rules import Weight
 
-_MISTRAL_WINDOW = 4096  # of a config.json that does not say
+_MISTRAL_WINDOW = 4096  # the default of config.json
 
 
 def _read(settings: Settings, mixer: str) -> dict[str, Any]:

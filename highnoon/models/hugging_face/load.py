@@ -1,4 +1,4 @@
-"""A published folder in, a `LanguageModel` out."""
+"""Loads a published folder as a `LanguageModel`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from highnoon.config import ModelConfig
 from highnoon.files.foreign import ForeignDataError, read_json
 from highnoon.files.shown import shown
 from highnoon.models.causal_lm import LanguageModel
-from highnoon.models.create import resolve_dtype
+from highnoon.models.dtypes import resolve_dtype
 from highnoon.models.hugging_face.families import family_of, read_config
 from highnoon.models.hugging_face.family import Family, layer_kinds
 from highnoon.models.hugging_face.tensor_files import TensorFiles
@@ -44,16 +44,16 @@ def load_hugging_face(
 ) -> LanguageModel:
     """Reads a folder of `transformers` into the matching pattern; `highnoon.load_model` calls it.
 
-    Every tensor is used and every variable filled, or nothing is loaded. A `tokenizer.json` comes along.
+    Every tensor is used and every variable assigned, or nothing is loaded. A `tokenizer.json` is loaded too.
 
     Args:
-        path: A folder with `config.json` and safetensors, whole or in shards.
+        path: A folder with `config.json` and safetensors, in one file or in shards.
         dtype: As in `create_model`.
-        allow_oversize: Load even what this machine's memory cannot hold.
+        allow_oversize: Load even a model that does not fit into this machine's memory.
 
     Raises:
-        ModelFolderError: another family, a setting that HighNoon has not, or files that do not fit.
-        LimitExceededError: the weights would not fit into memory.
+        ModelFolderError: another family, a setting that HighNoon does not support, or files that do not fit.
+        LimitExceededError: the weights do not fit into memory.
     """
     path = pathlib.Path(path)
     source = str(path / CONFIG_FILE)
@@ -67,8 +67,8 @@ def load_hugging_face(
     files = TensorFiles(path)
     _require_enough(path, files, config)
     try:
-        model = LanguageModel(**config.to_dict(), dtype=resolve_dtype(dtype))
-    except ValueError as error:  # sizes that do not go together, which the layers check
+        model = LanguageModel(config=config, dtype=resolve_dtype(dtype))
+    except ValueError as error:  # sizes that do not fit each other, which the layers check
         raise ModelFolderError(f"{source} describes a model that cannot be built: {error}") from error
     weights = list(family.weights(model))
     _check_cover(model, weights)
@@ -80,21 +80,21 @@ def load_hugging_face(
 
 
 def _require_enough(path: pathlib.Path, files: TensorFiles, config: ModelConfig) -> None:
-    """Refuses, before the model is built, a config.json of a much larger model than the files hold.
+    """Rejects, before the model is built, a config.json of a much larger model than the files hold.
 
-    What is built is then bounded by the size of the files. Smaller differences are named tensor by tensor.
+    The size of the files then bounds what is built. Smaller differences are reported tensor by tensor.
     """
     needed, layers = count_parameters(config), len(layer_kinds(config))
     if files.num_values() < needed / 2 or len(files) < layers:
         raise ModelFolderError(
             f"{path / CONFIG_FILE} describes {layers:,} layers with {needed:,} parameters, and the weights "
-            f"beside it hold {files.num_values():,} in {len(files):,} tensors; take config.json and weights "
-            "of one and the same model"
+            f"in its folder hold {files.num_values():,} in {len(files):,} tensors; use config.json and "
+            "weights of one and the same model"
         )
 
 
 def _check_cover(model: LanguageModel, weights: Sequence[Weight]) -> None:
-    """A layer with a variable that its family's table forgets is a defect, and must not pass."""
+    """A layer with a variable that its family's table does not list is a defect, and must raise."""
     filled = {id(weight.variable) for weight in weights}
     forgotten = [variable.path for variable in model.weights if id(variable) not in filled]
     if forgotten:
@@ -130,7 +130,7 @@ def _check_tensors(
         )
     if left_out:
         warnings.warn(
-            f"{path}: left out {len(left_out)} tensors of modules that predict further tokens", stacklevel=3
+            f"{path}: ignored {len(left_out)} tensors of modules that predict further tokens", stacklevel=3
         )
 
 
@@ -148,11 +148,11 @@ def _take_tokenizer(model: LanguageModel, path: pathlib.Path) -> None:
     try:
         tokenizer = load_tokenizer(path / TOKENIZER_FILE)
     except ValueError as error:
-        warnings.warn(f"the model comes without its tokenizer: {error}", stacklevel=3)
+        warnings.warn(f"the model is loaded without its tokenizer: {error}", stacklevel=3)
         return
     if tokenizer.vocab_size > model.config.vocab_size:
         warnings.warn(
-            f"the model comes without its tokenizer: {path / TOKENIZER_FILE} has ids up to "
+            f"the model is loaded without its tokenizer: {path / TOKENIZER_FILE} has ids up to "
             f"{tokenizer.vocab_size - 1:,}, and config.json has vocab_size={model.config.vocab_size:,}; take "
             "the tokenizer of this model",
             stacklevel=3,

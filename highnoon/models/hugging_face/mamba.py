@@ -1,4 +1,4 @@
-"""Mamba: selective state spaces alone."""
+"""Mamba: models of selective state spaces alone."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from highnoon.models.hugging_face.family import Family, layer_kinds, repeated_pa
 from highnoon.models.hugging_face.settings import Settings
 from highnoon.models.hugging_face.stack_weights import dense, frame_weights, norm, stack_layers
 from highnoon.models.hugging_face.tensor_rules import CONVOLUTION, SAME, Weight
+from highnoon.models.parts.mamba import Mamba
 
 
 def read_state_space(settings: Settings, tied: bool) -> dict[str, Any]:
-    """Returns the fields that both Mambas share; `tied` where the file does not say."""
+    """Returns the fields that both Mambas share; `tied` is the default of `tie_embeddings`."""
     settings.require("hidden_act", "silu")
     settings.require("use_bias", False)
     settings.require("use_conv_bias", True)
     settings.require("rms_norm", True)
-    # What starts a training, or chooses among equal computations, or repeats another setting.
+    # Initialization, choices among equal computations, and repetitions of other settings.
     settings.ignore(
         "time_step_min",
         "time_step_max",
@@ -52,14 +53,14 @@ def read_state_space(settings: Settings, tied: bool) -> dict[str, Any]:
     }
 
 
-def write_state_space(config: ModelConfig, default_state: int) -> dict[str, Any]:
+def write_state_space(config: ModelConfig, state_dim: int) -> dict[str, Any]:
     """Returns the settings that both Mambas share."""
     return {
         "vocab_size": config.vocab_size,
         "hidden_size": config.embedding_dim,
         "num_hidden_layers": len(layer_kinds(config)),
         "max_position_embeddings": config.max_seq_length,
-        "state_size": config.state_dim or default_state,
+        "state_size": state_dim,
         "expand": config.ssm_expand,
         "conv_kernel": config.conv_kernel_size,
         "layer_norm_epsilon": config.norm_epsilon,
@@ -89,9 +90,9 @@ def _read(settings: Settings) -> dict[str, Any]:
 
 def _write(config: ModelConfig) -> dict[str, Any]:
     return {
-        **write_state_space(config, default_state=16),
+        **write_state_space(config, Mamba().state_dim(config)),
         "intermediate_size": config.ssm_inner_dim,
-        "time_step_rank": config.ssm_time_step_rank or math.ceil(config.embedding_dim / 16),
+        "time_step_rank": Mamba().time_step_rank(config),
     }
 
 

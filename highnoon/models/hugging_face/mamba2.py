@@ -1,4 +1,4 @@
-"""Mamba-2: state space duality alone."""
+"""Mamba-2: models of state space duality alone."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from highnoon.models.hugging_face.mamba import convolution, read_state_space, wr
 from highnoon.models.hugging_face.settings import Settings
 from highnoon.models.hugging_face.stack_weights import dense, frame_weights, norm, stack_layers
 from highnoon.models.hugging_face.tensor_rules import SAME, Weight
+from highnoon.models.parts.mamba2 import Mamba2
 
 _NO_LIMIT = [0.0, math.inf]
 
 
 def _read(settings: Settings) -> dict[str, Any]:
     fields = read_state_space(settings, tied=False)
-    # `transformers` gates before the norm whatever `norm_before_gate` says; the chunks' size changes no
-    # result, and the step has no bottleneck here.
+    # `transformers` gates before the norm whatever `norm_before_gate` says, the chunk size changes no
+    # result, and the time step has no bottleneck here.
     settings.ignore("chunk_size", "norm_before_gate", "time_step_rank")
     settings.require(
         "time_step_limit", _NO_LIMIT, [0.0, {"__float__": "Infinity"}], [0.0, None], (0.0, math.inf)
@@ -39,7 +40,7 @@ def _read(settings: Settings) -> dict[str, Any]:
 def _write(config: ModelConfig) -> dict[str, Any]:
     size = config.resolved_ssm_head_dim
     return {
-        **write_state_space(config, default_state=64),
+        **write_state_space(config, Mamba2().state_dim(config)),
         "head_dim": size,
         "num_heads": config.ssm_inner_dim // size,
         "n_groups": config.ssm_num_groups,

@@ -25,7 +25,7 @@ from highnoon.models.hugging_face.stack_weights import (
 )
 from highnoon.models.hugging_face.tensor_rules import Weight
 
-_THETA = 1e6  # of a config.json that does not say
+_THETA = 1e6  # the default of config.json
 
 
 def _read(settings: Settings) -> dict[str, Any]:

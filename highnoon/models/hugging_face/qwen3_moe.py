@@ -32,8 +32,8 @@ def _read(settings: Settings) -> dict[str, Any]:
     dense = settings.layer_numbers("mlp_only_layers")
     step = settings.count("decoder_sparse_step", default=1)
     kinds = [
-        "attention+moe" if place not in dense and (place + 1) % step == 0 else "attention+mlp"
-        for place in range(settings.num_layers())
+        "attention+moe" if number not in dense and (number + 1) % step == 0 else "attention+mlp"
+        for number in range(settings.num_layers())
     ]
     return {
         **read_transformer(settings),
@@ -53,7 +53,7 @@ def _write(config: ModelConfig) -> dict[str, Any]:
     return {
         **write_transformer(config, len(kinds)),
         **write_attention(config),
-        "mlp_only_layers": [place for place, kind in enumerate(kinds) if kind == "attention+mlp"],
+        "mlp_only_layers": [number for number, kind in enumerate(kinds) if kind == "attention+mlp"],
         "decoder_sparse_step": 1,
         "intermediate_size": config.resolved_ffn_dim,
         "moe_intermediate_size": config.resolved_expert_dim,

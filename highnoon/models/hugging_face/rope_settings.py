@@ -1,4 +1,4 @@
-"""Rotary settings of published configurations, in both of their spellings."""
+"""Rotary settings of published configurations, in both of their formats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def read_rope(settings: Settings, max_seq_length: int, default_theta: float = 10
     """Returns `rope_theta` and `rope_scaling` from `rope_parameters`, or from the two older keys.
 
     Raises:
-        ModelFolderError: a scaling that `highnoon.layers.RotaryEmbedding` has not.
+        ModelFolderError: a scaling that `highnoon.layers.RotaryEmbedding` does not support.
     """
     theta = settings.number("rope_theta", default=None)
     given = settings.mapping("rope_parameters", "rope_scaling", default=None) or {}
@@ -36,7 +36,7 @@ def read_rope(settings: Settings, max_seq_length: int, default_theta: float = 10
     try:
         rope_frequencies(2, theta, scaling)
     except ValueError as error:
-        raise ModelFolderError(f"rotary positions that HighNoon has not: {error}") from error
+        raise ModelFolderError(f"unsupported rotary positions: {error}") from error
     return {"rope_theta": theta, "rope_scaling": scaling}
 
 
@@ -46,7 +46,7 @@ def write_rope(config: ModelConfig) -> dict[str, Any]:
 
 
 def same_rope(scaling: dict[str, Any] | None) -> dict[str, Any]:
-    """Returns a scaling in one spelling: equal for equal scalings."""
+    """Returns a scaling in one format, so that equal scalings are equal."""
     if scaling is None:
         return {"rope_type": "default"}
     kind = scaling.get("rope_type", scaling.get("type"))

@@ -1,4 +1,4 @@
-"""A published `config.json`, read key by key so that nothing in it is left out, and checked as it is read."""
+"""Reads a published `config.json` key by key, checks each value, and reports keys that nothing reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from highnoon.files.shown import shown
 from highnoon.models.patterns import MAX_LAYERS
 from highnoon.models.saving import ModelFolderError
 
-# What no logit depends on: bookkeeping, special ids (the tokenizer's), and training alone.
+# No logit depends on these: bookkeeping, special ids (the tokenizer's), and training alone.
 _WITHOUT_EFFECT = (
     "model_type",
     "architectures",
@@ -37,22 +37,22 @@ _WITHOUT_EFFECT = (
 )
 _LISTED = 8
 _LONGEST_LIST = 100_000
-LARGEST_SIZE = 2**53 - 1  # of the whole numbers that a JSON number holds exactly
+LARGEST_SIZE = 2**53 - 1  # the largest integer that a JSON number holds exactly
 _MISSING: Any = object()
 
 
 class Settings:
-    """Returns settings and refuses what is missing, not supported, of another type, or never asked for.
+    """Returns settings, and rejects those that are missing, unsupported, of another type, or never read.
 
-    A method's `default` is returned where the setting is absent; without one, an absent setting is refused.
-    Null is taken only where the default is None, or with `or_null`.
+    A method's `default` is returned where the setting is absent; without one, an absent setting is an error.
+    Null is accepted only where the default is None, or with `or_null`.
 
     Args:
         values: The parsed `config.json`.
-        source: Where they stand, for messages.
+        source: The file's path, for messages.
 
     Raises:
-        ModelFolderError: by every method, where a setting cannot be followed. The message names the file,
+        ModelFolderError: from every method, where a setting is not supported. The message names the file,
             the setting, what was expected and what was received.
 
     Example:
@@ -81,21 +81,21 @@ class Settings:
         high: int = LARGEST_SIZE,
         or_null: bool = False,
     ) -> Any:
-        """Returns the whole number under the first of `names` that is there, from `low` to `high`."""
+        """Returns the integer under the first of `names` that is present, from `low` to `high`."""
         name, value = self._find(names, default)
         if value is None and (or_null or default is None):
             return None
         is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         if isinstance(value, bool) or not is_whole or not low <= value <= high:
-            self._refuse(name, f"a whole number from {low:,} to {high:,}", value)
+            self._refuse(name, f"an integer from {low:,} to {high:,}", value)
         return int(value)
 
     def num_layers(self) -> int:
-        """Returns `num_hidden_layers`: one list entry for each of them is made later."""
+        """Returns `num_hidden_layers`, bounded since a list of that length is made later."""
         return self.count("num_hidden_layers", high=MAX_LAYERS)
 
     def number(self, *names: str, default: Any = _MISSING) -> Any:
-        """Returns the finite number above 0 under the first of `names` that is there."""
+        """Returns the finite number above 0 under the first of `names` that is present."""
         name, value = self._find(names, default)
         return None if value is None and default is None else self.require_number(name, value)
 
@@ -111,7 +111,7 @@ class Settings:
         return self._typed(name, default, bool, "true or false")
 
     def mapping(self, *names: str, default: Any = _MISSING) -> Any:
-        """Returns the object under the first of `names` that is there."""
+        """Returns the object under the first of `names` that is present."""
         name, value = self._find(names, default)
         if value is not default and not isinstance(value, dict):
             self._refuse(name, "an object", value)
@@ -124,34 +124,34 @@ class Settings:
             return set()
         is_list = isinstance(value, list) and len(value) <= _LONGEST_LIST
         if not is_list or not all(type(one) is int and 0 <= one <= LARGEST_SIZE for one in value):
-            self._refuse(name, "a list of layers, each a whole number from 0", value)
+            self._refuse(name, "a list of layers, each an integer from 0", value)
         return set(value)
 
     def text_or_count(self, name: str, text: str) -> Any:
-        """Returns a whole number of at least 1, or None for `text` and where the setting is absent."""
+        """Returns an integer of at least 1, or None for `text` and where the setting is absent."""
         if self._values.get(name, text) == text:
             self._read.add(name)
             return None
         return self.count(name)
 
     def require(self, name: str, *allowed: Any) -> Any:
-        """Returns the value, and refuses any but the allowed ones; an absent setting is the first of them."""
+        """Returns the value, which must be one of those allowed; an absent setting is the first of them."""
         self._read.add(name)
         value = self._values.get(name, allowed[0])
         if not any(value == one for one in allowed):
             listed = " or ".join(repr(one) for one in allowed)
             raise ModelFolderError(
-                f"{self._source} has `{name}`={shown(value)}, and HighNoon's layers have only {listed} "
+                f"{self._source} has `{name}`={shown(value)}, and HighNoon supports only {listed} "
                 "there; this model cannot be loaded"
             )
         return value
 
     def ignore(self, *names: str) -> None:
-        """Marks settings that change no logit."""
+        """Marks settings on which no logit depends."""
         self._read.update(names)
 
     def finish(self) -> None:
-        """Refuses settings that nobody has asked for: what they change is not known."""
+        """Rejects settings that nothing has read: their effect is unknown."""
         given = {name for name, value in self._values.items() if value is not None}
         unread = sorted(given - self._read)
         if unread:
@@ -168,7 +168,9 @@ class Settings:
             if name in self._values:
                 return name, self._values[name]
         if default is _MISSING:
-            raise ModelFolderError(f"{self._source} has no `{names[0]}`; give the model's whole config.json")
+            raise ModelFolderError(
+                f"{self._source} has no `{names[0]}`; use the model's complete config.json"
+            )
         return names[0], default
 
     def _typed(self, name: str, default: Any, kind: type, words: str) -> Any:

@@ -1,4 +1,4 @@
-"""Places of the variables that several families share: frame, norms, attention, feed-forwards."""
+"""Published names of the variables that several families share: frame, norms, attention, feed-forwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from highnoon.models.hugging_face.tensor_rules import SAME, STACKED, TRANSPOSED,
 
 
 class StackLayer(NamedTuple):
-    """One layer of the stack, counted from 0 through all blocks; the last two None without a feed-forward."""
+    """One layer of the stack, counted from 0; the last two are None without a feed-forward."""
 
     number: int
     mixer_norm: Any
@@ -77,5 +77,5 @@ def experts(
     stack = layer.experts
     kernels = (stack.gate_kernel, stack.up_kernel, stack.down_kernel)
     for kernel, name in zip(kernels, names, strict=True):
-        places = tuple(f"{prefix}.experts.{e}.{name}.weight" for e in range(layer.num_experts))
-        yield Weight(kernel, places, STACKED)
+        tensors = tuple(f"{prefix}.experts.{e}.{name}.weight" for e in range(layer.num_experts))
+        yield Weight(kernel, tensors, STACKED)

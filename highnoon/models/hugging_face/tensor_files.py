@@ -1,4 +1,4 @@
-"""The tensors of a published folder, whichever files they stand in."""
+"""Reads the tensors of a published folder, from one file or from shards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TensorFiles:
     """Reads `model.safetensors`, or the shards that `model.safetensors.index.json` lists, a tensor at a time.
 
     Args:
-        folder: Where they are.
+        folder: The folder that holds them.
 
     Raises:
         ModelFolderError: a file is missing or damaged, or there is none of safetensors.
@@ -31,31 +31,31 @@ class TensorFiles:
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._files = {name: _open(folder / name) for name in _file_names(folder)}
-        self._places: dict[str, Any] = {}
+        self._file_of: dict[str, Any] = {}
         for name, file in self._files.items():
             for tensor in file.keys():  # noqa: SIM118
-                if tensor in self._places:
+                if tensor in self._file_of:
                     raise ModelFolderError(
                         f"{folder / name} holds the tensor {shown(tensor)}, which another file of the folder "
-                        "holds too; fetch the folder whole"
+                        "holds too; download the folder again"
                     )
-                self._places[tensor] = file
+                self._file_of[tensor] = file
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._file_of)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._places
+        return name in self._file_of
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._places[name].get_slice(name).get_shape())
+        return tuple(self._file_of[name].get_slice(name).get_shape())
 
     def num_values(self) -> int:
         """Returns the number of values of all tensors, read from the files' headers alone."""
         return sum(math.prod(self.shape(name)) for name in self)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._file_of)
 
     def read(self, name: str) -> np.ndarray:
         """Returns a tensor in float32.
@@ -63,13 +63,13 @@ class TensorFiles:
         Raises:
             ModelFolderError: it is quantized, or holds no floats.
         """
-        kind = self._places[name].get_slice(name).get_dtype()
+        kind = self._file_of[name].get_slice(name).get_dtype()
         if kind not in _FLOATS:
             raise ModelFolderError(
                 f"the tensor {shown(name)} is of type {kind}; only {', '.join(_FLOATS)} can be loaded: take "
                 "the weights that are not quantized"
             )
-        return self._places[name].get_tensor(name).astype("float32")
+        return self._file_of[name].get_tensor(name).astype("float32")
 
 
 def _file_names(folder: pathlib.Path) -> list[str]:
@@ -82,7 +82,7 @@ def _file_names(folder: pathlib.Path) -> list[str]:
             f"{folder} holds its weights as .bin files, which can run code when they are read; save them "
             "with save_pretrained(folder, safe_serialization=True) and load that folder"
         )
-    raise ModelFolderError(f"{folder} has neither {WEIGHTS_FILE} nor {INDEX_FILE}; fetch the folder whole")
+    raise ModelFolderError(f"{folder} has neither {WEIGHTS_FILE} nor {INDEX_FILE}; download the folder again")
 
 
 def _index(folder: pathlib.Path) -> dict[str, str]:
@@ -92,18 +92,18 @@ def _index(folder: pathlib.Path) -> dict[str, str]:
         for tensor, name in listed.items():
             require_type(name, str, f"{file}: the file of {shown(tensor)}")
     except ForeignDataError as error:
-        raise ModelFolderError(f"{error}; the file is damaged: fetch the folder whole") from None
+        raise ModelFolderError(f"{error}; the file is damaged: download the folder again") from None
     for name in listed.values():
         if pathlib.PurePath(name).name != name or name in ("", ".", "..") or "\0" in name or "\\" in name:
             raise ModelFolderError(f"{file} names {shown(name)}, a file outside its folder")
     if not listed:
-        raise ModelFolderError(f"{file} lists no tensors; fetch the folder whole")
+        raise ModelFolderError(f"{file} lists no tensors; download the folder again")
     return listed
 
 
 def _open(file: pathlib.Path) -> Any:
     if not file.is_file():
-        raise ModelFolderError(f"{file} is missing; fetch the folder whole")
+        raise ModelFolderError(f"{file} is missing; download the folder again")
     try:
         return safe_open(file, framework="numpy")
     except (SafetensorError, OSError, ValueError) as error:  # OSError: an empty file cannot be mapped

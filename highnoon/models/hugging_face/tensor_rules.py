@@ -1,4 +1,4 @@
-"""How one of our variables is laid out in published tensors, both ways."""
+"""Layouts of HighNoon's variables in published tensors, in both directions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TensorRule(NamedTuple):
 
 
 SAME = TensorRule(lambda tensors: tensors[0], lambda array: [array])
-"""Vectors and embeddings: as they are."""
+"""Vectors and embeddings: unchanged."""
 
 TRANSPOSED = TensorRule(lambda tensors: tensors[0].T, lambda array: [array.T])
 """Dense kernels: (inputs, outputs) here, (outputs, inputs) there."""
@@ -36,7 +36,7 @@ STACKED = TensorRule(
 
 
 class Weight(NamedTuple):
-    """One of our variables and where its values stand in a published folder.
+    """A variable and the published tensors that hold its values.
 
     Args:
         variable: A Keras variable.

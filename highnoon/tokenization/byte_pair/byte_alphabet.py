@@ -9,14 +9,14 @@ from highnoon.tokenization.special_tokens import SPECIAL_TOKENS, UNK_ID
 
 
 def _byte_names() -> list[str]:
-    """The character that stands for each byte in a `tokenizer.json`.
+    """Returns the character of each byte in a `tokenizer.json`.
 
-    Printable Latin-1 stands for itself; the other 68 bytes take the characters from U+0100 on, in
+    A printable Latin-1 character is its own byte; the other 68 bytes take the characters from U+0100 on, in
     order. This is the alphabet of the `ByteLevel` pre-tokenizer.
     """
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = (byte for byte in range(256) if byte not in printable)
-    shifted = {byte: 0x100 + place for place, byte in enumerate(others)}
+    shifted = {byte: 0x100 + index for index, byte in enumerate(others)}
     return [chr(shifted.get(byte, byte)) for byte in range(256)]
 
 
@@ -25,17 +25,17 @@ _BYTE_OF_NAME = {name: byte for byte, name in enumerate(BYTE_NAMES)}
 
 
 def token_to_bytes(token: str) -> bytes:
-    """Returns the bytes that a token of a byte-level vocabulary stands for."""
+    """Returns the bytes of a token of a byte-level vocabulary."""
     return bytes(_BYTE_OF_NAME[character] for character in token)
 
 
 def definition(merges: Sequence[tuple[str, str]], chat_marks: Sequence[str] = ()) -> dict[str, Any]:
-    """Returns the whole `tokenizer.json` of the vocabulary that `merges` make.
+    """Returns the complete `tokenizer.json` of the vocabulary that `merges` make.
 
-    Ids are the special tokens, the 256 bytes in their order, then the results of the merges in
-    theirs, then the marks of a chat template. No normaliser, no prefix space: decoding is exact.
+    Ids are the special tokens, the 256 bytes in order, the results of the merges in order, and the
+    marks of a chat template. No normalizer, no prefix space: decoding is exact.
     """
-    vocab = {token: place for place, token in enumerate([*SPECIAL_TOKENS, *BYTE_NAMES])}
+    vocab = {token: token_id for token_id, token in enumerate([*SPECIAL_TOKENS, *BYTE_NAMES])}
     for left, right in merges:
         vocab.setdefault(left + right, len(vocab))
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": True}
@@ -45,7 +45,7 @@ def definition(merges: Sequence[tuple[str, str]], chat_marks: Sequence[str] = ()
         "padding": None,
         "added_tokens": [
             {
-                "id": place,
+                "id": token_id,
                 "content": name,
                 "single_word": False,
                 "lstrip": False,
@@ -53,7 +53,7 @@ def definition(merges: Sequence[tuple[str, str]], chat_marks: Sequence[str] = ()
                 "normalized": False,
                 "special": True,
             }
-            for place, name in [*enumerate(SPECIAL_TOKENS), *enumerate(chat_marks, len(vocab))]
+            for token_id, name in [*enumerate(SPECIAL_TOKENS), *enumerate(chat_marks, len(vocab))]
         ],
         "normalizer": None,
         "pre_tokenizer": byte_level,

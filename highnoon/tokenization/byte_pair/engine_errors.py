@@ -1,4 +1,4 @@
-"""Errors of the library `tokenizers`, as errors of this package."""
+"""Converts errors of the library `tokenizers` to errors of this package."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from highnoon.tokenization.tokenizer import TokenizerError
 
 @contextlib.contextmanager
 def engine_errors(what: str) -> Iterator[None]:
-    """Context in which an error of `tokenizers` becomes a TokenizerError of one line that begins with `what`.
+    """Converts an error of `tokenizers` within the context to a TokenizerError of one line, after `what`.
 
-    The library raises plain Exception. Where its Rust code panics, on a damaged table or a regular expression
-    that needs too many retries, it raises a `PanicException`, which derives from BaseException alone.
+    The library raises plain Exception. When its Rust code panics, on a damaged table or a regular expression
+    that needs too many retries, it raises a `PanicException`, which derives from BaseException directly.
 
     Raises:
         TokenizerError: the library failed.

@@ -9,10 +9,10 @@ from typing import Any
 
 
 def plain_text_definition(definition: str, names: Mapping[int, str]) -> str | None:
-    """Returns a `tokenizer.json` that encodes as `definition`, but the names of special tokens as text.
+    """Returns a `tokenizer.json` that encodes as `definition`, except the names of special tokens as text.
 
-    The library's own `encode_special_tokens` does so for special added tokens, and not for pieces of the
-    model's vocabulary, as which Unigram, WordPiece, WordLevel and BPE with `ignore_merges` find them, nor for
+    The library's own `encode_special_tokens` does so for special added tokens, but not for pieces of the
+    model's vocabulary, which Unigram, WordPiece, WordLevel and BPE with `ignore_merges` find, nor for
     added tokens that are not marked as special. So these get other names under the same ids.
 
     Args:
@@ -20,10 +20,10 @@ def plain_text_definition(definition: str, names: Mapping[int, str]) -> str | No
         names: Special ids and their names.
 
     Returns:
-        The text of the new definition; None where the old one never makes special ids from text.
+        The text of the new definition; None if the old one never makes special ids from text.
     """
     values = json.loads(definition)
-    # Nobody can write what nobody can guess; no id of any other text depends on it.
+    # Nobody can guess the name; no id of any other text depends on it.
     secret = secrets.token_hex(16)
     new_names = {name: f"{secret}{token_id}" for token_id, name in names.items()}
     model = values["model"]

@@ -11,8 +11,8 @@ from highnoon.tokenization.tokenizer import Tokenizer
 def with_begin_template(tokenizer: Tokenizer) -> str:
     """Returns the tokenizer's `tokenizer.json` with a post-processor that frames a text as training does.
 
-    HighNoon frames texts itself and its own files say nothing of it; another library reads the framing from
-    the file. A prompt begins with the begin token, where there is one, and has no end token.
+    HighNoon frames texts itself, and its own files do not describe the framing; another library reads it from
+    the file. A prompt starts with the begin token, if there is one, and has no end token.
     """
     values = json.loads(tokenizer.to_json())
     kept = [part for part in _parts(values.get("post_processor")) if part.get("type") == "ByteLevel"]

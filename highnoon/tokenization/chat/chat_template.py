@@ -1,4 +1,4 @@
-"""How a conversation is written, for training and for chatting alike."""
+"""Chat templates: how a conversation is written, in training and in a chat."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Message = Mapping[str, Any]
 
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 
-# What the default does, in Jinja; and what writes a begin token before it.
+# The default template in Jinja, and what writes a begin token before it.
 DEFAULT_CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
@@ -23,10 +23,10 @@ DEFAULT_CHAT_TEMPLATE = (
 )
 BEGIN_TEMPLATE = "{{- bos_token }}"
 
-# What an assistant says to a tool in place of words.
+# Fields of an assistant's turn that calls a tool instead of writing words.
 TOOL_FIELDS = ("tool_calls", "function_call")
 
-# A word that stands for any text, where the text around it is looked for.
+# A placeholder for any text, to find the text around it.
 _PROBE = "Probe"
 
 
@@ -44,23 +44,23 @@ class ChatTemplateError(ValueError):
 
 
 class ChatTemplate:
-    """Writes a conversation as text, and knows which of it is learned: the assistant's words and turn ends.
+    """Writes a conversation as text, and finds its supervised spans: the assistant's words and turn ends.
 
     The default writes each turn as `<|im_start|>role`, a line end, the words, `<|im_end|>` and a line end.
-    A Jinja template is given `messages`, `add_generation_prompt` and `variables`; it runs in a sandbox with
-    bounds on time and memory. The learned stretches are found in one of two ways:
+    A Jinja template receives `messages`, `add_generation_prompt` and `variables`; it runs in a sandbox with
+    limits on time and memory. The supervised spans are found in one of two ways:
 
-    - Where the template has `{% generation %} ... {% endgeneration %}`, they are what stands between.
-    - Otherwise the assistant's words are rendered between two private-use characters that no row may hold.
-      A stretch begins where a prompt for this answer ends and stops where the conversation up to it stops
-      when it is rendered alone. A template that changes the words, or writes a turn otherwise when others
-      follow, is an error that asks for `{% generation %}`.
+    - If the template has `{% generation %} ... {% endgeneration %}`, they are the text between.
+    - Otherwise the assistant's words are rendered between two private-use characters that no record may
+      contain. A span begins where a prompt for this answer ends, and stops where the conversation up to it
+      stops when rendered alone. If a template changes the words, or writes a turn differently when others
+      follow, an error asks for `{% generation %}`.
 
-    A turn of the assistant without words or tool calls, or whose field `learn` is false, is not learned.
+    A turn of the assistant without words or tool calls, or whose field `learn` is false, is not supervised.
 
     Args:
-        template: A Jinja template; None is the default, which does not need Jinja.
-        variables: More names for the template. `bos_token` and `eos_token` are empty unless given here,
+        template: A Jinja template; None takes the default, which does not need Jinja.
+        variables: Further names for the template. `bos_token` and `eos_token` are empty unless given here,
             because a document is framed when it is tokenized.
 
     Raises:
@@ -73,7 +73,7 @@ class ChatTemplate:
     from highnoon.tokenization import ChatTemplate
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
     chat = ChatTemplate().render(turns)
-    assert [chat.text[start:stop] for start, stop in chat.learned] == ["Ho<|im_end|>\\n"]
+    assert [chat.text[start:stop] for start, stop in chat.supervised] == ["Ho<|im_end|>\\n"]
     assert ChatTemplate().prompt(turns[:1]).text + "Ho<|im_end|>\\n" == chat.text
     ```
     """
@@ -93,13 +93,13 @@ class ChatTemplate:
         return chat
 
     def render(self, messages: Sequence[Message]) -> MarkedText:
-        """Returns the text of a conversation, its learned stretches and its marks.
+        """Returns the text of a conversation, its supervised spans and its marks.
 
         Args:
             messages: Turns, each with `role` and `content`.
 
         Raises:
-            ChatTemplateError: words that are not text, or that the template cannot write.
+            ChatTemplateError: the words are not text, or the template cannot write them.
         """
         return self._written(messages) if self.template is None else self._ask("render", messages)
 
@@ -107,17 +107,15 @@ class ChatTemplate:
         """Returns what `render` writes before the assistant's answer to these turns."""
         if self.template is not None:
             return self._ask("prompt", messages)
-        text, learned, marks = self._written([*messages, {"role": "assistant", "content": _PROBE}])
-        start = learned[-1][0] if learned else 0
-        return MarkedText(
-            text[:start], learned[:-1] if learned else (), tuple(mark for mark in marks if mark[1] <= start)
-        )
+        text, supervised, marks = self._written([*messages, {"role": "assistant", "content": _PROBE}])
+        start, earlier = (supervised[-1][0], supervised[:-1]) if supervised else (0, ())
+        return MarkedText(text[:start], earlier, tuple(mark for mark in marks if mark[1] <= start))
 
     @functools.cached_property
     def turn_end(self) -> str:
-        """The text that ends a turn of the assistant: a mark where the template writes one.
+        """The text that ends a turn of the assistant: a mark if the template writes one.
 
-        Where it does not, it is what stands between an answer and the next turn; empty where that is blank.
+        Otherwise it is the text between an answer and the next turn; empty if that is blank.
         """
         answer = {"role": "assistant", "content": _PROBE}
         asked = {"role": "user", "content": "user"}
@@ -137,7 +135,7 @@ class ChatTemplate:
         return between.rstrip() if between.strip() else ""
 
     def jinja(self) -> str:
-        """Returns the template as Jinja, its variables set in it."""
+        """Returns the template as Jinja that sets its own variables."""
         if self.template is None:
             return DEFAULT_CHAT_TEMPLATE
         names = {"bos_token": "", "eos_token": "", **self.variables}
@@ -148,7 +146,7 @@ class ChatTemplate:
         )
 
     def describe(self) -> str:
-        """Returns what decides the text, for a fingerprint."""
+        """Returns everything that the text depends on, for a fingerprint."""
         return json.dumps([self.template, self.variables], sort_keys=True)
 
     def __eq__(self, other: object) -> bool:
@@ -161,9 +159,9 @@ class ChatTemplate:
         return "ChatTemplate()" if self.template is None else f"ChatTemplate({self.template[:40]!r})"
 
     def _written(self, messages: Sequence[Message]) -> MarkedText:
-        """The text of the default template."""
+        """Writes a conversation in the default template."""
         pieces: list[str] = []
-        learned: list[tuple[int, int]] = []
+        supervised: list[tuple[int, int]] = []
         marks: list[tuple[int, int]] = []
         length = 0
         for message in messages:
@@ -185,12 +183,12 @@ class ChatTemplate:
             marks += [(length, length + len(TURN_START)), (start + len(words), stop - 1)]
             pieces += [head, tail]
             length = stop
-            if is_learned(message):
-                learned.append((start, stop))
-        return MarkedText(_require_unicode("".join(pieces)), tuple(learned), tuple(marks))
+            if is_supervised(message):
+                supervised.append((start, stop))
+        return MarkedText(_require_unicode("".join(pieces)), tuple(supervised), tuple(marks))
 
     def _first_written(self, conversations: Sequence[Sequence[Message]]) -> MarkedText:
-        """The first of some conversations that the template can write, or an empty text."""
+        """Writes the first of some conversations that the template can write; an empty text if none."""
         for messages in conversations:
             try:
                 return self.render(messages)
@@ -204,7 +202,7 @@ class ChatTemplate:
         from highnoon.tokenization.chat.jinja_process import ask_jinja
 
         found = ask_jinja(task, self.template or "", self.variables, messages)
-        return MarkedText(_require_unicode(found.text), found.learned, found.marks)
+        return MarkedText(_require_unicode(found.text), found.supervised, found.marks)
 
 
 def is_jinja_installed() -> bool:
@@ -212,8 +210,8 @@ def is_jinja_installed() -> bool:
     return importlib.util.find_spec("jinja2") is not None
 
 
-def is_learned(message: Message) -> bool:
-    """Returns whether a model learns to write a turn."""
+def is_supervised(message: Message) -> bool:
+    """Returns whether the words of a turn count in the loss."""
     is_tool_call = any(message.get(name) for name in TOOL_FIELDS)
     return (
         message["role"] == "assistant"
@@ -235,7 +233,7 @@ def _require_unicode(text: str) -> str:
         except UnicodeEncodeError as error:
             raise ChatTemplateError(
                 f"a turn has a lone surrogate at character {error.start}, which is not "
-                f"Unicode text; repair the line",
+                f"Unicode text; repair the record",
                 "lone surrogate",
             ) from None
     return text

@@ -1,4 +1,4 @@
-"""The chat template beside a tokenizer, or in the folder of a published model."""
+"""The file of a chat template next to a tokenizer, or in the folder of a published model."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ _MAX_BYTES = 1 << 20
 
 
 def chat_template_file(tokenizer_file: pathlib.Path) -> pathlib.Path:
-    """Returns where the chat template of the tokenizer in a file is kept."""
+    """Returns the path of the chat template that belongs to a tokenizer's file."""
     name = tokenizer_file.stem
     prefix = "" if name == _TOKENIZER_NAME else f"{name}."
     return tokenizer_file.with_name(prefix + CHAT_TEMPLATE_FILE)
 
 
 def write_chat_template(template: ChatTemplate | None, file: pathlib.Path) -> None:
-    """Writes a chat template, or removes that of an earlier tokenizer where there is none."""
+    """Writes a chat template; None removes that of an earlier tokenizer."""
     if template is None:
         file.unlink(missing_ok=True)
         return
     values = {"template": template.template, "variables": template.variables}
     text = json.dumps({"format": _FORMAT, **values, "checksum": _checksum(values)}, indent=1)
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(file)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(file)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def read_chat_template(file: pathlib.Path) -> ChatTemplate | None:
-    """Returns the chat template that `write_chat_template` wrote, None where there is none.
+    """Returns the chat template that `write_chat_template` wrote, None if there is none.
 
     Raises:
         ChatTemplateError: the file is damaged.
@@ -70,7 +70,7 @@ def read_chat_template(file: pathlib.Path) -> ChatTemplate | None:
 
 
 def read_published_template(folder: pathlib.Path) -> ChatTemplate | None:
-    """Returns the chat template of a folder of `transformers`, None where it has none.
+    """Returns the chat template of a folder of `transformers`, None if it has none.
 
     That is `chat_template.jinja`, or `chat_template` in `tokenizer_config.json`.
 
@@ -99,7 +99,7 @@ def read_published_template(folder: pathlib.Path) -> ChatTemplate | None:
         }
         variables = {name: value for name, value in contents.items() if isinstance(value, str)}
         if source in (DEFAULT_CHAT_TEMPLATE, BEGIN_TEMPLATE + DEFAULT_CHAT_TEMPLATE):
-            # An export of ours.
+            # A HighNoon export.
             return ChatTemplate()
         return _template(source, variables, str(file))
     except ForeignDataError as error:

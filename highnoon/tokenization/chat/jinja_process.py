@@ -1,4 +1,4 @@
-"""Asks a process of its own to render chat templates, so that no template can take this one down."""
+"""Renders chat templates in a separate process, so that no template can crash this one."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ MAX_BYTES = 512 << 20
 def ask_jinja(
     task: str, template: str, variables: Mapping[str, str], messages: Sequence[Message]
 ) -> MarkedText:
-    """Returns what a template makes of a conversation.
+    """Returns a conversation as a template writes it.
 
     Args:
         task: `"check"`, `"render"` or `"prompt"`; see `ChatTemplate`.
         template: In Jinja.
-        variables: More names for the template.
+        variables: Further names for the template.
         messages: The conversation.
 
     Raises:
@@ -47,12 +47,12 @@ def ask_jinja(
     try:
         request = pickle.dumps((task, template, dict(variables), list(messages)))
     except RecursionError:
-        raise ChatTemplateError("a turn is nested too deep; expected less", "nested too deep") from None
+        raise ChatTemplateError("a turn is nested too deeply; expected less", "nested too deep") from None
     return _client.ask(request, (template, *sorted(variables.items())))
 
 
 class _Client:
-    """One process, used by one thread at a time; it starts at the first question and after it ended."""
+    """One process, used by one thread at a time; it starts at the first request, and again after it ended."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -75,8 +75,8 @@ class _Client:
                 self._failed, self._num_failures = key, is_costly * (1 + is_same * self._num_failures)
                 raise ChatTemplateError(message, reason)
             self._failed = None
-            text, learned, marks = parts
-            return MarkedText(text, tuple(map(tuple, learned or ())), tuple(map(tuple, marks)))
+            text, supervised, marks = parts
+            return MarkedText(text, tuple(map(tuple, supervised or ())), tuple(map(tuple, marks)))
 
     def _exchange(self, request: bytes) -> list[Any]:
         process = self._process = self._process or _started()
@@ -89,7 +89,7 @@ class _Client:
             found: list[Any] = json.loads(answer)
             return found
         except (OSError, ValueError):
-            # The system ends the process where it takes more than it may.
+            # The system ends the process when it exceeds a limit.
             code = self.end(_SECONDS_TO_END)
             ending = f"{'signal' if code < 0 else 'exit code'} {abs(code)}"
             reason = (
@@ -99,7 +99,7 @@ class _Client:
             )
             return ["error", f"the chat template {reason}; simplify it", "chat template without bound", True]
         except BaseException:
-            # Ctrl-C: the answer that is still to come must not be taken for that of the next question.
+            # Ctrl-C: the pending answer must not be mistaken for that of the next request.
             self.end()
             raise
 
@@ -118,7 +118,7 @@ class _Client:
             try:
                 stream.close()
             except BrokenPipeError:
-                # What was left to send has no reader any more.
+                # Nobody reads the rest any more.
                 continue
         return code
 
@@ -133,12 +133,12 @@ def _started() -> subprocess.Popen[bytes]:
     )
 
 
-def _forget() -> None:
+def _use_new_client() -> None:
     global _client
     _client = _Client()
 
 
 _client = _Client()
 atexit.register(lambda: _client.end())
-# The process of a parent answers the parent only.
-os.register_at_fork(after_in_child=_forget)
+# The process of a parent answers only the parent.
+os.register_at_fork(after_in_child=_use_new_client)

@@ -1,6 +1,6 @@
-"""The other end of `ask_jinja`: a process that renders chat templates with bounds on time and memory.
+"""The process behind `ask_jinja`, which renders chat templates with limits on time and memory.
 
-A bound on time must hold within one operation, such as a power of large numbers, which only the system can
+A time limit must act within one operation, such as a power of large numbers, which only the system can
 stop. So the template runs in its own process, and the system limits the time and memory of each conversation.
 """
 
@@ -19,7 +19,7 @@ from highnoon.tokenization.chat.jinja_chat import JinjaChat
 from highnoon.tokenization.chat.jinja_process import LENGTH, MAX_BYTES, MAX_SECONDS
 from highnoon.tokenization.marked_text import MarkedText
 
-# A conversation may be long: its bounds grow with its bytes, not with what a template makes of them.
+# A conversation may be long: its limits grow with its bytes, not with what a template makes of them.
 _BYTES_A_SECOND = 1 << 18
 _MEMORY_A_BYTE = 64
 _TEXT_A_BYTE, _LEAST_TEXT = 16, 1 << 20
@@ -29,12 +29,12 @@ _LONGEST_ERROR = 300
 
 def main() -> None:
     """Reads requests from standard input until it ends and writes an answer to each."""
-    # Ctrl-C goes to all processes of a terminal; the one that asks decides what it means.
+    # Ctrl-C goes to all processes of a terminal; the requesting one decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _set_soft(resource.RLIMIT_CORE, 0)
     source = sys.stdin.buffer
     with os.fdopen(os.dup(1), "wb") as target:
-        # Whatever else prints would stand among the answers.
+        # Anything else that prints would end up among the answers.
         os.dup2(2, 1)
         chats: dict[tuple[Any, ...], JinjaChat] = {}
         while request := _read(source):
@@ -50,12 +50,12 @@ def _read(source: IO[bytes]) -> bytes:
 
 
 def _limit(num_bytes: int) -> None:
-    """Sets what the next answer may take, on top of what the process has taken so far."""
+    """Sets what the next answer may use, on top of what the process has used so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = int(used.ru_utime + used.ru_stime) + MAX_SECONDS + num_bytes // _BYTES_A_SECOND
     _set_soft(resource.RLIMIT_CPU, seconds)
-    if (held := _held_bytes()) is not None:
-        _set_soft(resource.RLIMIT_AS, held + MAX_BYTES + _MEMORY_A_BYTE * num_bytes)
+    if (used_bytes := _used_bytes()) is not None:
+        _set_soft(resource.RLIMIT_AS, used_bytes + MAX_BYTES + _MEMORY_A_BYTE * num_bytes)
 
 
 def _set_soft(kind: int, value: int) -> None:
@@ -63,8 +63,8 @@ def _set_soft(kind: int, value: int) -> None:
     resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
-def _held_bytes() -> int | None:
-    """The address space of this process; None where the system does not tell."""
+def _used_bytes() -> int | None:
+    """The address space of this process; None if the system does not report it."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[0]) * resource.getpagesize()

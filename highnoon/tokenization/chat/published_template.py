@@ -1,4 +1,4 @@
-"""A chat template as `transformers` renders it."""
+"""A chat template for `transformers`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _TURN = [{"role": "user", "content": "Probe"}]
 def published_template(tokenizer: Tokenizer) -> str:
     """Returns the tokenizer's chat template in Jinja, for `chat_template` of `tokenizer_config.json`.
 
-    `transformers` adds no begin token to what a chat template writes. So the template writes it first, where
-    the tokenizer has one that the template does not write itself.
+    `transformers` adds no begin token to what a chat template writes. So the exported template writes it
+    first, if the tokenizer has one and the template does not write it itself.
 
     Raises:
         ChatTemplateError: the template is not Jinja.

@@ -4,10 +4,10 @@ checkpoints/
   latest                  names the newest folder, with a hash of the name in a second line; so do
   best                    the one of the lowest held-out loss
   final                   the one at the run's end
-  interrupted             the one that Ctrl-C or SIGTERM left, gone once the run has ended
+  interrupted             the one that Ctrl-C or SIGTERM left, removed once the run has ended
   step_00001000/          a saved model (config.json, model.safetensors, tokenizer.json) and
     optimizer.safetensors slots, iterations, dropout's seed states
-    state.json            where the run stands, its plan and its stages
+    state.json            position of the run, its plan and its stages
     manifest.json         size and hash of every file above, and a hash of itself
 """
 
@@ -110,16 +110,16 @@ def require_own_folder(folder: pathlib.Path) -> None:
 
 
 def point_at(folder: pathlib.Path, role: str = LATEST) -> None:
-    """Makes the file of a role beside `folder` name it, in one replacement.
+    """Makes the file of a role, next to `folder`, name it, in one replacement.
 
     The second line is a hash of the first.
     """
-    beside = folder.with_name(f".{role}.{os.getpid()}.tmp")
+    temporary = folder.with_name(f".{role}.{os.getpid()}.tmp")
     pointer = folder.with_name(role)
     with name_path(pointer, advice=_MAKE_ROOM):
-        beside.write_text(f"{folder.name}\n{_name_hash(folder.name)}\n", encoding="utf-8")
-        sync_to_disk(beside)
-        os.replace(beside, pointer)
+        temporary.write_text(f"{folder.name}\n{_name_hash(folder.name)}\n", encoding="utf-8")
+        sync_to_disk(temporary)
+        os.replace(temporary, pointer)
 
 
 def folder_of(directory: pathlib.Path, role: str) -> pathlib.Path | None:
@@ -197,7 +197,7 @@ def damage(folder: pathlib.Path) -> str | None:
         return reason
     try:
         values = read_json(folder / STATE)
-        # Every trainer writes a format; a state without one is not a trainer's, and is as its writer likes.
+        # Every trainer writes a format; a state without one is not a trainer's, and may have any form.
         problem = state_problem(values, is_complete="format" in values)
     except (OSError, ForeignDataError) as error:
         return f"{STATE} cannot be read ({error})"
@@ -234,7 +234,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def explain_choice(folder: pathlib.Path) -> str:
-    """Returns a line on a checkpoint that was chosen: its roles, and the steps beside it."""
+    """Returns a line on a checkpoint that was chosen: its roles, and the other steps."""
     directory, own = folder.parent, roles_of(folder)
     others = [
         f"`{role}` is {other.name}"
@@ -242,11 +242,11 @@ def explain_choice(folder: pathlib.Path) -> str:
         if other != folder
         for role in roles_of(other)
     ]
-    return f"going on from {folder} ({', '.join(own) or 'no role'}; {'; '.join(others) or 'nothing newer'})"
+    return f"resuming from {folder} ({', '.join(own) or 'no role'}; {'; '.join(others) or 'nothing newer'})"
 
 
 def _candidates(wanted: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
-    """Returns folders to try, the wanted one first, then the older ones beside it; and what is wrong."""
+    """Returns folders to try, the wanted one first, then older ones in its directory; and what is wrong."""
     if wanted.name in ROLES and wanted.is_file():
         return _candidates_of_role(wanted.parent, wanted.name)
     directory, first = wanted.parent, wanted
@@ -277,7 +277,7 @@ def _older(directory: pathlib.Path, first: pathlib.Path) -> list[pathlib.Path]:
 def set_aside_older_run(directory: pathlib.Path, run_id: str) -> pathlib.Path | None:
     """Moves the checkpoints of another run into a folder of their own, so that a new run overwrites nothing.
 
-    Damaged folders beside those of the run itself are taken for its own and stay.
+    Damaged folders among those of the run itself are taken for its own and stay.
 
     Returns:
         Where they went, or None where there were none.
@@ -296,7 +296,7 @@ def set_aside_older_run(directory: pathlib.Path, run_id: str) -> pathlib.Path | 
         for role in roles[folder]:
             os.replace(directory / role, target / role)
     if not is_resumed:
-        # What is left names folders that are gone, or none at all.
+        # The remaining roles name folders that no longer exist, or none at all.
         for role in ROLES:
             (directory / role).unlink(missing_ok=True)
     return target

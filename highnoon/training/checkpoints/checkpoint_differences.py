@@ -98,12 +98,12 @@ class CheckpointDifferences:
 
 
 def compare_folders(one: pathlib.Path, other: pathlib.Path) -> CheckpointDifferences:
-    """Compares two checkpoints or saved models; what is damaged is said in its place."""
+    """Compares two checkpoints or saved models; what is damaged is described instead."""
     fields = []
     ours, theirs = _fields(one), _fields(other)
-    for place in sorted({*ours, *theirs}):
-        if ours.get(place) != theirs.get(place):
-            fields.append(FieldDifference(*place, ours.get(place), theirs.get(place)))
+    for field in sorted({*ours, *theirs}):
+        if ours.get(field) != theirs.get(field):
+            fields.append(FieldDifference(*field, ours.get(field), theirs.get(field)))
     arrays = [_compare_arrays("weights", one / WEIGHTS_FILE, other / WEIGHTS_FILE, lambda name: True)]
     both = one / OPTIMIZER_FILE, other / OPTIMIZER_FILE
     if any(path.exists() for path in both):
@@ -128,9 +128,9 @@ def _fields(folder: pathlib.Path) -> dict[tuple[str, str], Any]:
 
 
 def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields what is nested under its path; entries of a list go by their name, else by their place."""
+    """Yields what is nested under its path; entries of a list are under their name, else their index."""
     if isinstance(values, list) and any(isinstance(value, dict) for value in values):
-        values = {str(_name(value) or place): value for place, value in enumerate(values)}
+        values = {str(_name(value) or index): value for index, value in enumerate(values)}
     if not isinstance(values, dict):
         yield path, values
         return

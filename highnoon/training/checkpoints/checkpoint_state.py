@@ -22,7 +22,12 @@ _FORM: dict[str, tuple[type, ...]] = {
     "plan": (dict, type(None)),
     "run": (dict, type(None)),
 }
-_OPTIONAL: dict[str, tuple[type, ...]] = {"versions": (dict,), "format": (int,)}
+_OPTIONAL: dict[str, tuple[type, ...]] = {
+    "versions": (dict,),
+    "format": (int,),
+    "learner": (dict,),
+    "weight_paths": (list,),
+}
 _PLANNED_STAGE: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "steps": (int,),
@@ -79,6 +84,12 @@ def _problems(values: Mapping[str, Any], is_complete: bool) -> Iterator[str]:
         for value in values.get("versions", {}).values()
         if not isinstance(value, str)
     )
+    yield from (
+        f"`weight_paths` has {shown(path, 40)}"
+        for path in values.get("weight_paths", [])
+        if not isinstance(path, str)
+    )
+    yield from _learner_problems(values.get("learner"))
     yield from _entries(values.get("stages") or [], {"name": (str,)}, "stages")
     plan, run = values.get("plan") or {}, values.get("run") or {}
     yield from _wrong_types(plan, {"stages": (list,), "warmup_steps": (int,)}, "plan.")
@@ -86,6 +97,20 @@ def _problems(values: Mapping[str, Any], is_complete: bool) -> Iterator[str]:
         yield from _entries(plan["stages"], _PLANNED_STAGE, "plan.stages", required=("steps",))
     if run:
         yield from _run_problems(run, is_complete)
+
+
+def _learner_problems(learner: Mapping[str, Any] | None) -> Iterator[str]:
+    """What is wrong with the weights that were trained, which older versions do not say."""
+    if learner is None:
+        return
+    form: dict[str, tuple[type, ...]] = {"trainable": (list, type(None)), "slots_since": (list,)}
+    yield from (f"`learner.{key}` is missing" for key in form if key not in learner)
+    yield from _wrong_types(learner, form, "learner.")
+    trainable, since = learner.get("trainable"), learner.get("slots_since")
+    if isinstance(trainable, list) and not all(isinstance(pattern, str) for pattern in trainable):
+        yield f"`learner.trainable` is {shown(trainable, 40)}"
+    if isinstance(since, list) and not all(type(step) is int for step in since):
+        yield f"`learner.slots_since` is {shown(since, 40)}"
 
 
 def _run_problems(run: Mapping[str, Any], is_complete: bool) -> Iterator[str]:

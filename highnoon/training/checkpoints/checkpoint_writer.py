@@ -1,4 +1,4 @@
-"""Writes checkpoints while steps go on."""
+"""Writes checkpoints in a thread while the run continues."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from highnoon.training.checkpoints import checkpoint
 class CheckpointWriter:
     """Writes, hashes and prunes checkpoints in a thread of its own, one after the other.
 
-    What killed runs left half written in the directory is removed first. A save begins once the one before
-    is on disk, so at most one copy of a run's state waits in memory.
+    Files that killed runs left half written in the directory are removed first. A save begins once the one
+    before is on disk, so at most one copy of a run's state waits in memory.
 
     Args:
         directory: Where the `step_*` folders go.

@@ -58,16 +58,16 @@ class CheckpointFacts:
         folder: Where it is.
         kind: `"checkpoint"` (a trainer's too), or `"model"` for a saved model without a run.
         damage: What is wrong with it, or None where it is whole.
-        roles: Those that name it in the directory it lies in.
+        roles: Those that name it in its directory.
         run_id: Of the run that wrote it.
         step: Optimizer steps taken.
         total_steps: Steps of the plan.
-        stage: Name of the stage it stands in; None once all are complete.
+        stage: Name of the current stage; None once all are complete.
         stage_number: From 1; `num_stages` once all are complete.
         num_stages: Stages of the plan.
         epoch: Complete epochs of the stage.
         num_epochs: Epochs of the stage, None where its length is given in steps.
-        step_in_epoch: Steps taken in the epoch that is going on.
+        step_in_epoch: Steps taken in the current epoch.
         stage_step: Steps taken in the stage.
         stage_steps: Steps that the plan gives the stage.
         tokens_seen: Supervised tokens of complete epochs.
@@ -78,7 +78,7 @@ class CheckpointFacts:
         peak_learning_rate: Of the stage, before the warm-up and the schedule.
         learning_rate_factor: What it is multiplied by since faults cut it; 1 at first.
         schedule: Its course after the warm-up.
-        train_loss: Mean of the epoch going on, else of the last complete one, in nats a token.
+        train_loss: Mean of the current epoch, else of the last complete one, in nats a token.
         val_loss: Of the last evaluation at an epoch's end.
         lowest_val_loss: Of any evaluation of the run.
         versions: Of the packages that wrote it.
@@ -150,14 +150,14 @@ def inspect_folder(folder: pathlib.Path) -> CheckpointFacts:
     state, description = read_state_or_nothing(folder), read_description_or_nothing(folder)
     training = state.get("training_config") or description.get("training") or {}
     run = state.get("run") or {}
-    place = folder.resolve()
+    resolved = folder.resolve()
     has_averages = training.get("ema_momentum") is not None
     is_checkpoint = _is_checkpoint(folder)
     return CheckpointFacts(
         folder=str(folder),
         kind="checkpoint" if is_checkpoint else "model",
         damage=damage(folder) if is_checkpoint else _model_damage(folder),
-        roles=roles_of(place),
+        roles=roles_of(resolved),
         run_id=state.get("run_id"),
         weights=_totals(folder / WEIGHTS_FILE, lambda name: True),
         slots=_totals(
@@ -171,7 +171,7 @@ def inspect_folder(folder: pathlib.Path) -> CheckpointFacts:
         learning_rate_factor=_number(folder / OPTIMIZER_FILE, f"{SLOTS}learning_rate_factor"),
         schedule=training.get("schedule"),
         versions=state.get("versions") or _versions(description),
-        **_place(state.get("plan") or {}, run.get("progress") or {}, training),
+        **_position(state.get("plan") or {}, run.get("progress") or {}, training),
         **_losses(run.get("progress") or {}),
     )
 
@@ -236,8 +236,8 @@ def _versions(description: dict[str, Any]) -> dict[str, str]:
     return {"highnoon": version} if version else {}
 
 
-def _place(plan: dict[str, Any], progress: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
-    """A run that is complete stands behind its last stage; its rate is that stage's."""
+def _position(plan: dict[str, Any], progress: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    """Returns the position of a run; a complete one has the learning rate of its last stage."""
     stages, index = plan.get("stages") or [], progress.get("stage")
     now = stages[index] if index is not None and index < len(stages) else {}
     last = now or (stages[-1] if stages else {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -23,12 +23,15 @@ from highnoon.models.saving import WEIGHTS_FILE, capture_model
 from highnoon.tokenization import load_tokenizer
 from highnoon.training.checkpoints.checkpoint import STATE, CheckpointError
 from highnoon.training.curricula import adaptive_curriculum, curriculum
+from highnoon.training.objective import objective_from_config
 from highnoon.training.plans.stages import LENGTHS, CurriculumStage
 from highnoon.training.steps.step_state import StepState
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 TRAINED = "trained/"
-"""How the names of weights begin from which training continues, where the model's own file has others."""
+"""Prefix of the names of weights from which training continues, where the model's own file has others."""
+OPTIMIZER, OBJECTIVE = "optimizer/", "objective/"
+"""Prefixes of the names of the optimizer's arrays and of the objectives' random states."""
 TOKENIZER_FILE = "tokenizer.json"
 _SCHEDULERS: dict[str, type[curriculum.CurriculumScheduler]] = {
     "CurriculumScheduler": curriculum.CurriculumScheduler,
@@ -43,13 +46,27 @@ def capture(
     tokenizer: Any | None,
     state: dict[str, Any],
     trained_weights: Mapping[str, np.ndarray] | None = None,
+    objective_states: Mapping[str, keras.Variable] | None = None,
 ) -> Callable[[pathlib.Path], None]:
     """Copies all that a checkpoint holds to the host and returns what writes it into an existing folder.
 
-    The copy is made between two steps; the writing may be done in another thread while steps go on.
+    The copy is made between two steps; another thread may write it while further steps run.
+
+    Args:
+        model: The model.
+        optimizer: Its slots; None before training.
+        step_state: What the step remembers; None before training.
+        tokenizer: Written next to the model; None for none.
+        state: Position of the run, as JSON values.
+        trained_weights: The weights that training continues with, if the model's are others.
+        objective_states: Random states of the objectives, by name.
     """
     write_model = capture_model(model)
     arrays = _training_arrays(model, optimizer, step_state)
+    arrays |= {
+        OBJECTIVE + name: keras.ops.convert_to_numpy(variable)
+        for name, variable in (objective_states or {}).items()
+    }
     arrays |= {TRAINED + name: array for name, array in (trained_weights or {}).items()}
     versions = {"highnoon": __version__, "keras": keras.version(), "numpy": np.__version__}
     text = json.dumps({"format": 1, "versions": versions, **state}, indent=1)
@@ -65,22 +82,65 @@ def capture(
 
 
 def restore(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, step_state: StepState, folder: pathlib.Path
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    step_state: StepState,
+    folder: pathlib.Path,
+    objective_states: Mapping[str, keras.Variable] | None = None,
+    weight_paths: Sequence[str] | None = None,
 ) -> None:
-    """Gives model, optimizer and step the arrays of a checkpoint.
+    """Gives model, optimizer, step and objectives the arrays of a checkpoint.
+
+    Args:
+        model: The model.
+        optimizer: Built for the weights that were trained.
+        step_state: What the step remembers.
+        folder: The checkpoint.
+        objective_states: Random states of objectives, by name.
+        weight_paths: Paths of the model's weights when the checkpoint was written. Keras numbers layers
+            without a name differently in each process, and slots are named after these paths.
 
     Raises:
         CheckpointError: they belong to another model or optimizer.
     """
-    arrays = load_arrays(folder / OPTIMIZER_FILE)
+    arrays = _follow_paths(load_arrays(folder / OPTIMIZER_FILE), weight_paths, model)
     weights = load_arrays(folder / WEIGHTS_FILE) | under(TRAINED, arrays)
     _assign(model.weights, weights, f"the model saved in {folder}")
+    states = objective_states or {}
+    for name, variable in states.items():
+        if OBJECTIVE + name not in arrays or arrays[OBJECTIVE + name].shape != variable.shape:
+            raise CheckpointError(
+                f"{folder} has no random state {name} of an objective: the run's objectives had others; "
+                "resume with the objectives that it began with"
+            )
+        variable.assign(arrays[OBJECTIVE + name])
     for prefix, variables, owner in (
-        ("optimizer/", optimizer.variables, "optimizer"),
+        (OPTIMIZER, optimizer.variables, "optimizer"),
         ("random/", _random_states(model), "random states"),
         ("step/", step_state.variables, "state of the step"),
     ):
         _assign(variables, under(prefix, arrays), f"the {owner} saved in {folder}")
+
+
+def _follow_paths(
+    arrays: dict[str, np.ndarray], weight_paths: Sequence[str] | None, model: keras.Model
+) -> dict[str, np.ndarray]:
+    """Names the optimizer's slots after the paths that the model's weights have in this process."""
+    if weight_paths is None or len(weight_paths) != len(model.weights):
+        return arrays
+    pairs = zip(weight_paths, (weight.path for weight in model.weights), strict=True)
+    changed = {OPTIMIZER + _flat(old) + "_": OPTIMIZER + _flat(new) + "_" for old, new in pairs if old != new}
+    starts = sorted(changed, key=len, reverse=True)
+
+    def name_now(name: str) -> str:
+        start = next((start for start in starts if name.startswith(start)), None)
+        return name if start is None else changed[start] + name.removeprefix(start)
+
+    return {name_now(name): array for name, array in arrays.items()}
+
+
+def _flat(path: str) -> str:
+    return path.replace("/", "_")
 
 
 def restore_model(model: keras.Model, folder: pathlib.Path) -> None:
@@ -111,7 +171,7 @@ def require_same_model(model: keras.Model, folder: pathlib.Path) -> None:
 
 
 def read_tokenizer(folder: pathlib.Path) -> Any | None:
-    """Returns the tokenizer that lies in a folder, or None."""
+    """Returns the tokenizer in a folder, or None."""
     return load_tokenizer(folder) if (folder / TOKENIZER_FILE).exists() else None
 
 
@@ -134,11 +194,11 @@ def stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
 
 
 def _stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
-    names, shares, scheduler = values["datasets"], values["shares"], values["scheduler"]
+    names, weights, scheduler = values["datasets"], values["shares"], values["scheduler"]
     if scheduler is not None and scheduler["class"] not in _SCHEDULERS:
         raise CheckpointError(
             f"stage `{values['name']}` used a {scheduler['class']}; add the stages to the trainer before "
-            "it goes on"
+            "it resumes"
         )
     same = {
         key: values[key]
@@ -146,8 +206,11 @@ def _stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
     }
     return CurriculumStage(
         **same,
-        datasets=names if shares is None else list(zip(names, shares, strict=True)),
+        datasets=names if weights is None else list(zip(names, weights, strict=True)),
         scheduler=scheduler and _SCHEDULERS[scheduler["class"]].from_config(scheduler["config"]),
+        # Runs of older versions predict the next token and train all weights.
+        objective=objective_from_config(values.get("objective")),
+        trainable=values.get("trainable"),
     )
 
 
@@ -155,7 +218,7 @@ def _training_arrays(
     model: keras.Model, optimizer: keras.optimizers.Optimizer | None, step_state: StepState | None
 ) -> dict[str, np.ndarray]:
     owners = {
-        "optimizer/": optimizer.variables if optimizer is not None else [],
+        OPTIMIZER: optimizer.variables if optimizer is not None else [],
         "random/": _random_states(model),
         "step/": step_state.variables if step_state is not None else [],
     }
@@ -173,7 +236,7 @@ def _random_states(model: keras.Model) -> list[keras.Variable]:
 
 
 def under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the arrays whose names begin so, without the beginning."""
+    """Returns the arrays whose names have a prefix, without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 

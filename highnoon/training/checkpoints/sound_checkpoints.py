@@ -1,4 +1,4 @@
-"""Finds the checkpoints that a run can go back to."""
+"""Finds the checkpoints to which a run can go back."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def find_sound_checkpoint(directory: str | os.PathLike[str], run_id: str) -> pat
     """Returns the newest checkpoint of a run from which training can sensibly continue, or None.
 
     It is whole, its weights are finite, and the step before it was not skipped: a checkpoint from within a
-    streak of skipped steps holds the weights that led into it.
+    series of skipped steps holds the weights that led into it.
 
     Args:
-        directory: Where the `step_*` folders lie.
+        directory: Where the `step_*` folders are.
         run_id: The run that must have written it.
     """
     for folder in reversed(checkpoint.step_folders(pathlib.Path(directory))):

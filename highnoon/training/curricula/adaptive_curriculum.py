@@ -1,4 +1,4 @@
-"""A curriculum whose pace is set by the loss."""
+"""A curriculum whose pace depends on the loss."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from highnoon.training.curricula.curriculum import CurriculumScheduler
 
 
 class AdaptiveCurriculumScheduler(CurriculumScheduler):
-    """Adds harder samples when the loss stops falling on the present ones.
+    """Adds harder samples when the loss on the current ones stops falling.
 
-    After each epoch, with `best` the least loss of the epochs before it in this stage:
+    After each epoch, where `best` is the lowest loss of the earlier epochs of this stage:
 
     ```
     advance = epochs_in_stage >= max_epochs_per_stage
@@ -22,22 +22,20 @@ class AdaptiveCurriculumScheduler(CurriculumScheduler):
                   and best - current_loss < loss_threshold_for_progression)
     ```
 
-    The first loss of a stage has no `best` to be compared with, and a new stage forgets the old
-    one's, since it measures other data. The first stage lasts at least `warmup_epochs` too; left
-    out, they are `min_epochs_per_stage`.
+    The first loss of a stage is not compared: a new stage trains on other data, so `best` is reset. The
+    first stage also lasts at least `warmup_epochs`, by default `min_epochs_per_stage`.
 
     Args:
-        loss_threshold_for_progression: Fall of the loss, in nats, below which a stage has been
-            learnt; not negative.
-        min_epochs_per_stage: Epochs that a stage lasts at least, at least 1.
-        max_epochs_per_stage: Epochs after which a stage ends in any case, at least
-            `min_epochs_per_stage` and `warmup_epochs`.
-        **kwargs: Arguments of `CurriculumScheduler`. `stage_increment_epochs` sets a fixed pace,
-            so here it changes nothing, and giving it warns. With `unit="step"` the epochs above
-            are optimizer steps.
+        loss_threshold_for_progression: The stage ends when the loss falls by less than this, in nats; not
+            negative.
+        min_epochs_per_stage: Minimum length of a stage in epochs, at least 1.
+        max_epochs_per_stage: Maximum length of a stage in epochs, at least `min_epochs_per_stage` and
+            `warmup_epochs`.
+        **kwargs: Arguments of `CurriculumScheduler`. `stage_increment_epochs` sets a fixed pace and is
+            ignored here with a warning. With `unit="step"` the epochs above are optimizer steps.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: An argument is out of range.
 
     Example:
 
@@ -61,13 +59,13 @@ class AdaptiveCurriculumScheduler(CurriculumScheduler):
     ):
         if "stage_increment_epochs" in kwargs:
             warnings.warn(
-                "`stage_increment_epochs` changes nothing in an AdaptiveCurriculumScheduler; "
-                "`min_epochs_per_stage` and `max_epochs_per_stage` bound its pace",
+                "`stage_increment_epochs` is ignored by AdaptiveCurriculumScheduler; set its pace with "
+                "`min_epochs_per_stage` and `max_epochs_per_stage`",
                 stacklevel=2,
             )
         self.min_epochs_per_stage = require_count("min_epochs_per_stage", min_epochs_per_stage, least=1)
         self.max_epochs_per_stage = require_count("max_epochs_per_stage", max_epochs_per_stage, least=1)
-        # A first stage as long as the shortest one unless the caller asks for a longer.
+        # By default the first stage has the same minimum length as the others.
         kwargs.setdefault("warmup_epochs", min_epochs_per_stage)
         super().__init__(**kwargs)
         self.loss_threshold_for_progression = require_number(
@@ -83,15 +81,14 @@ class AdaptiveCurriculumScheduler(CurriculumScheduler):
         self._best_loss: float | None = None
 
     def update_with_loss(self, epoch: int, current_loss: float) -> bool:
-        """Takes the loss of an epoch that ended; returns whether a new stage begins after it.
+        """Records the loss of a finished epoch and returns whether a new stage begins after it.
 
         Args:
-            epoch: The epoch that ended, from 0; the number of the last step where `unit="step"`.
-            current_loss: Its loss, in nats; of validation data rather than of training data,
-                where there is some.
+            epoch: The finished epoch, from 0; with `unit="step"` the index of the last step.
+            current_loss: Its loss in nats: the validation loss if there is one, else the training loss.
 
         Raises:
-            ValueError: the loss is not finite, or the epoch lies before the present stage.
+            ValueError: The loss is not finite, or the epoch is before the current stage.
         """
         current_loss = float(current_loss)
         if not math.isfinite(current_loss):
@@ -102,7 +99,9 @@ class AdaptiveCurriculumScheduler(CurriculumScheduler):
                 f"`epoch` must be at least {self._stage_start}, where stage {self.current_stage} began; "
                 f"received {epoch}"
             )
-        advances = self.current_stage < self.num_stages - 1 and self._is_learnt(epochs_in_stage, current_loss)
+        advances = self.current_stage < self.num_stages - 1 and self._is_finished(
+            epochs_in_stage, current_loss
+        )
         if advances:
             self.current_stage += 1
             self._stage_start, self._best_loss = int(epoch) + 1, None
@@ -111,14 +110,14 @@ class AdaptiveCurriculumScheduler(CurriculumScheduler):
         return advances
 
     def stage_at(self, epoch: int) -> int:
-        """Returns the present stage: here the losses seen decide it, not the epoch."""
+        """Returns the current stage, which depends on the recorded losses and not on the epoch."""
         return self.current_stage
 
     def epochs_to_full_data(self) -> int:
-        """Returns the fewest epochs (or steps) before all samples can be in use."""
+        """Returns the minimum number of epochs (or steps) before all samples are used."""
         if self.num_stages == 1 or self.initial_fraction == 1.0:
             return 0
-        # A plateau takes two losses to see, unless the longest stage is one epoch.
+        # Two losses are needed to detect a plateau, unless the maximum is one epoch.
         shortest = min(self.max_epochs_per_stage, max(self.min_epochs_per_stage, 2))
         return max(self.warmup_epochs, shortest) + (self.num_stages - 2) * shortest
 
@@ -140,7 +139,7 @@ class AdaptiveCurriculumScheduler(CurriculumScheduler):
         del config["stage_increment_epochs"]
         return config
 
-    def _is_learnt(self, epochs_in_stage: int, current_loss: float) -> bool:
+    def _is_finished(self, epochs_in_stage: int, current_loss: float) -> bool:
         if epochs_in_stage >= self.max_epochs_per_stage:
             return True
         shortest = self.min_epochs_per_stage

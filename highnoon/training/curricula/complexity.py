@@ -1,4 +1,4 @@
-"""How hard a sample is to learn from: its size, its difficulty, or both."""
+"""The complexity of samples: their size, their difficulty, or both."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ TEXT_STRATEGIES = ("size_based", "difficulty_based", "mixed")
 STRATEGIES = (*TEXT_STRATEGIES, "reference_loss")
 DIFFICULTY_WEIGHTS = {"length": 0.3, "vocabulary": 0.2, "syntax": 0.2, "domain": 0.3}
 
-_CORE_SHARE = 0.8
+_CORE_FRACTION = 0.8
 _NUM_BUCKETS = 1 << 20
 _WORDS_IN_MEMORY = 1 << 21
-# A word is a run of word characters; an ideograph or a kana stands for itself.
+# A word is a sequence of word characters; an ideograph or a kana is a word by itself.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|\w+")
 _SENTENCE_END = re.compile(r"[.!?\u3002]+(?=[\s\"')\]]|$)|\n\s*\n")
 _INNER_MARK = re.compile(r"[,;:()\[\]{}\u2013\u2014]")
@@ -32,8 +32,8 @@ def check_strategy(strategy: str) -> str:
     """Returns `strategy` if it is one of `STRATEGIES`.
 
     Raises:
-        ValueError: any other name; `weight_based` is told apart, since it sorted molecules by
-            mass and means nothing for text.
+        ValueError: Any other name. `weight_based`, which sorted molecules by mass and has no meaning for
+            text, has a message of its own.
     """
     if strategy == "weight_based":
         raise ValueError(
@@ -48,30 +48,30 @@ def check_strategy(strategy: str) -> str:
 def complexity_scores(
     samples: Sequence[Any], strategy: str = "size_based", reference_model: Any = None
 ) -> np.ndarray:
-    """Scores every sample; higher is more complex.
+    """Scores samples; more complex samples have higher scores.
 
     ```
-    size_based        size            characters of a text, or number of token ids
+    size_based        size            number of characters, or of token ids
     difficulty_based  0.3 length + 0.2 vocabulary + 0.2 syntax + 0.3 domain, see `difficulty_factors`
     mixed             (rank(size) + rank(difficulty)) / 2
-    reference_loss    nats a token under `reference_model`, see `reference_losses`
+    reference_loss    nats per token under `reference_model`, see `reference_losses`
     ```
 
-    Ranks are scaled to [0, 1] and equal values share their mean rank, so the scores depend on
-    the samples alone. `samples` is read once, from its first to its last, and not kept.
+    Ranks are scaled to [0, 1], and equal values have their mean rank, so scores depend on the samples alone.
+    `samples` is iterated once and not kept in memory.
 
     Args:
-        samples: Texts, token id sequences, mappings with a `text`, or objects with a `.text`;
-            all texts or all ids.
+        samples: Texts, sequences of token ids, mappings with a `text`, or objects with a `.text`: either all
+            texts or all ids.
         strategy: `"size_based"`, `"difficulty_based"`, `"mixed"` or `"reference_loss"`.
-        reference_model: For `"reference_loss"`: a language model with its tokenizer, or its folder.
+        reference_model: For `"reference_loss"`: a language model with a tokenizer, or its path.
 
     Returns:
-        (samples,) float64.
+        float64 of shape (samples,).
 
     Raises:
-        ValueError: an unknown strategy, or `"reference_loss"` without a model.
-        TypeError: a sample that is none of the above, or texts mixed with ids.
+        ValueError: The strategy is unknown, or `"reference_loss"` has no model.
+        TypeError: A sample has another type, or texts and ids are mixed.
 
     Example:
 
@@ -95,8 +95,8 @@ def complexity_scores(
 def _reference_losses(samples: Sequence[Any], reference_model: Any) -> np.ndarray:
     if reference_model is None:
         raise ValueError(
-            "`strategy='reference_loss'` needs `reference_model=`: a language model with its tokenizer, or "
-            "the folder of one; train a small one on the same text first"
+            "`strategy='reference_loss'` needs `reference_model=`: a language model with a tokenizer, or "
+            "the path of a saved one; train a small one on the same text first"
         )
     from highnoon.training.curricula.reference_loss import reference_losses
 
@@ -104,23 +104,22 @@ def _reference_losses(samples: Sequence[Any], reference_model: Any) -> np.ndarra
 
 
 def difficulty_factors(samples: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Measures what makes a sample hard, before the ranks are taken.
+    """Measures the factors of difficulty, before ranking.
 
     ```
     length      log(1 + size)
     vocabulary  mean over the words of -log(count of the word / words in all samples)
     syntax      log(words / sentences) + inner marks / words + log(1 + deepest bracket)
-    domain      share of the words outside the core vocabulary
+    domain      fraction of the words outside the core vocabulary
     ```
 
-    Inner marks are commas, semicolons, colons, dashes and brackets. The core vocabulary is the
-    words that most samples hold, taken until they make up 80 percent when every word counts once
-    for each sample that holds it: a term used often but in few samples is common and still
-    outside it. Words are lower-cased. Token ids count as words; they show no sentences, so their `syntax`
-    is 0 for all and moves nothing.
+    Inner marks are commas, semicolons, colons, dashes and brackets. The core vocabulary consists of the words
+    that occur in most samples, up to 80 percent of all (word, sample) pairs. A term that is frequent in few
+    samples is thus not part of it. Words are lower-cased. Token ids count as words and have no sentences, so
+    their `syntax` is 0.
 
-    Words are counted in 2^20 buckets by a checksum, so memory does not grow with the
-    vocabulary, and wait in a temporary file once they are more than two million.
+    Words are hashed into 2^20 buckets, so memory does not grow with the vocabulary. More than two million
+    words are kept in a temporary file.
     """
     sizes, syntax = array.array("q"), array.array("d")
     with tempfile.TemporaryFile() as spill:
@@ -148,7 +147,7 @@ def contents(samples: Iterable[Any]) -> Iterator[Any]:
     """Yields the text or the token ids of each sample.
 
     Raises:
-        TypeError: a sample is neither, or differs in kind from the first; its index is named.
+        TypeError: A sample is neither, or is of another kind than the first; the message has its index.
     """
     if isinstance(samples, (str, bytes)):
         raise TypeError(f"`samples` must be a sequence of samples; received one {type(samples).__name__}")
@@ -168,7 +167,7 @@ def contents(samples: Iterable[Any]) -> Iterator[Any]:
 
 
 def unit_ranks(values: np.ndarray) -> np.ndarray:
-    """Returns the ranks of `values` scaled to [0, 1]; equal values share their mean rank."""
+    """Returns the ranks of `values` scaled to [0, 1]; equal values have their mean rank."""
     if len(values) < 2:
         return np.full(len(values), 0.5)
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -195,7 +194,7 @@ def _syntax(text: str, num_words: int) -> float:
         return 0.0
     stripped = text.strip()
     num_sentences = sum(1 for match in _SENTENCE_END.finditer(stripped))
-    # What follows the last mark is a sentence too.
+    # The text after the last end mark is a sentence too.
     num_sentences += not stripped.endswith((".", "!", "?", "\u3002"))
     marks = len(_INNER_MARK.findall(text)) / num_words
     words_per_sentence = num_words / max(1, num_sentences)
@@ -211,7 +210,7 @@ def _deepest_bracket(text: str) -> int:
 
 
 class _Buckets(dict[str, int]):
-    """Word to bucket; remembers as many words as there are buckets, and no more."""
+    """Maps words to buckets; caches at most as many words as there are buckets."""
 
     def __missing__(self, word: str) -> int:
         bucket = zlib.crc32(word.encode("utf-8", "surrogatepass")) % _NUM_BUCKETS
@@ -221,7 +220,7 @@ class _Buckets(dict[str, int]):
 
 
 class _WordCounts:
-    """The words of every sample, in order, with their counts over all samples."""
+    """Counts the words of all samples, and keeps the words of each sample in order."""
 
     def __init__(self, spill: BinaryIO | Any):
         self._spill = spill
@@ -238,7 +237,7 @@ class _WordCounts:
             self._flush()
 
     def rarity_and_distance(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns, for each sample, the mean rarity of its words and their share outside the core."""
+        """Returns for each sample the mean rarity of its words and the fraction outside the core."""
         self._flush()
         rarity = np.log(max(1, int(self._word_counts.sum())) / np.maximum(self._word_counts, 1))
         outside = np.where(self._core(), 0.0, 1.0)
@@ -251,11 +250,11 @@ class _WordCounts:
         self._pending = array.array("I")
 
     def _core(self) -> np.ndarray:
-        # Ties in spread go to the more frequent word, then to the lower bucket: always the same core.
+        # Ties are broken by frequency, then by bucket, so the core is deterministic.
         order = np.lexsort((-self._word_counts, -self._sample_counts))
         before = np.cumsum(self._sample_counts[order]) - self._sample_counts[order]
         is_core = np.zeros(_NUM_BUCKETS, bool)
-        is_core[order] = before < _CORE_SHARE * self._sample_counts.sum()
+        is_core[order] = before < _CORE_FRACTION * self._sample_counts.sum()
         return is_core
 
     def _means(self, tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -266,14 +265,14 @@ class _WordCounts:
             words = np.frombuffer(self._spill.read(4 * int(lengths.sum())), np.uint32)
             has_words = np.flatnonzero(lengths)
             if len(has_words):
-                # A sum of its own for each sample: equal samples get equal means, to the bit.
+                # One sum per sample: equal samples get bit-identical means.
                 starts = (np.cumsum(lengths) - lengths)[has_words]
                 sums = np.add.reduceat(tables[:, words], starts, axis=1)
                 means[:, first + has_words] = sums / lengths[has_words]
         return means[0], means[1]
 
     def _groups(self) -> Iterator[tuple[int, int]]:
-        """Yields ranges of samples of about as many words as are held in memory at once."""
+        """Yields ranges of samples whose words fit in memory."""
         first = held = 0
         for index, length in enumerate(self._lengths):
             held += length

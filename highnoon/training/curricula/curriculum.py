@@ -1,4 +1,4 @@
-"""A curriculum of fixed pace: easy samples first, more of them stage by stage."""
+"""A curriculum with a fixed pace: easy samples first, harder ones added stage by stage."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ MAX_STAGES = 10_000
 
 
 class CurriculumScheduler:
-    """Chooses which samples are trained on at each epoch, from the easy ones to all of them.
+    """Selects the samples of each epoch: first the easy ones, at the end all of them.
 
     ```
     stage(epoch)    = 0                                                   if epoch < warmup_epochs
                       min(num_stages - 1,
                           1 + (epoch - warmup_epochs) // stage_increment_epochs)      otherwise
-    share           = stage / (num_stages - 1)
-    fraction(stage) = initial + (1 - initial) * share                      pace "linear"
-                      sqrt(initial^2 + (1 - initial^2) * share)            pace "root"
+    progress        = stage / (num_stages - 1)
+    fraction(stage) = initial + (1 - initial) * progress                   pace "linear"
+                      sqrt(initial^2 + (1 - initial^2) * progress)         pace "root"
                       initial if stage == 0 else 1                         pace "step"
     ```
 
-    with `initial = initial_fraction`. The samples of a stage are the `max(1, round(fraction * samples))`
-    easiest ones. A single stage holds all samples. Epochs and stages count from 0.
+    with `initial = initial_fraction`. A stage uses the `max(1, round(fraction * samples))` easiest samples.
+    A single stage uses all samples. Epochs and stages are counted from 0.
 
     Args:
-        strategy: What makes a sample hard: `"size_based"`, `"difficulty_based"`, `"mixed"` or
+        strategy: How difficulty is measured: `"size_based"`, `"difficulty_based"`, `"mixed"` or
             `"reference_loss"`, see `highnoon.training.curricula.complexity`.
         num_stages: Number of stages, 1 to 10,000.
-        warmup_epochs: Epochs of the first stage, before the data grows; not negative.
-        stage_increment_epochs: Epochs of each stage after it, at least 1.
-        initial_fraction: Share of the samples in the first stage, in (0, 1].
+        warmup_epochs: Epochs of the first stage; not negative.
+        stage_increment_epochs: Epochs of each later stage, at least 1.
+        initial_fraction: Fraction of the samples in the first stage, in (0, 1].
         verbose: Whether to print one line whenever the stage changes.
-        unit: `"epoch"`, or `"step"` or `"token"` where a run is too short for epochs: the three counts
-            above are then optimizer steps or tokens of rows, and so is the `epoch` given to the methods.
-        pace: How the share grows: `"linear"`; `"root"`, fast at first, as new samples are a smaller part
-            of many; `"step"`, from the first stage to everything at once.
-        reference_model: For `strategy="reference_loss"`: a language model with its tokenizer, or the folder
-            of one; a checkpoint can only name a folder.
+        unit: `"epoch"`; or `"step"` or `"token"`, for runs of few epochs. The counts above and the `epoch`
+            argument of the methods are then optimizer steps, or tokens.
+        pace: How the fraction grows: `"linear"`; `"root"`, faster at the start; `"step"`, to all samples
+            after the first stage.
+        reference_model: For `strategy="reference_loss"`: a language model with a tokenizer, or the path of a
+            saved one. Only a path is saved in checkpoints.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: An argument is out of range.
 
     Example:
 
@@ -90,21 +90,20 @@ class CurriculumScheduler:
         self._sorted_indices: np.ndarray | None = None
 
     def compute_complexity_scores(self, samples: Sequence[Any], strategy: str | None = None) -> np.ndarray:
-        """Returns (samples,) float64 scores, higher for the more complex.
+        """Returns float64 scores of shape (samples,); harder samples have higher scores.
 
         Args:
-            samples: Texts, token id sequences, or anything with a `text`; may be lazy, it is
-                read once.
-            strategy: None takes the scheduler's own.
+            samples: Texts, sequences of token ids, or objects with a `text`; iterated once.
+            strategy: None for the scheduler's own.
         """
         strategy = self.strategy if strategy is None else strategy
         return complexity_scores(samples, strategy, self.reference_model)
 
     def prepare_curriculum(self, samples: Sequence[Any]) -> np.ndarray:
-        """Sorts the samples and returns their indices from easy to hard; equal ones keep their order.
+        """Sorts the samples by difficulty and returns their indices, easiest first; the sort is stable.
 
         Raises:
-            ValueError: there are no samples.
+            ValueError: There are no samples.
         """
         scores = self.compute_complexity_scores(samples)
         if not len(scores):
@@ -113,10 +112,10 @@ class CurriculumScheduler:
         return self._sorted_indices.copy()
 
     def get_current_subset_indices(self, epoch: int) -> np.ndarray:
-        """Returns the indices of the samples to train on, from easy to hard.
+        """Returns the indices of the samples to train on, easiest first.
 
         Args:
-            epoch: The epoch that begins, from 0; the optimizer step where `unit="step"`.
+            epoch: The epoch that begins, from 0; with `unit="step"` the optimizer step.
 
         Raises:
             RuntimeError: `prepare_curriculum` was not called.
@@ -127,13 +126,13 @@ class CurriculumScheduler:
         return order[: self._num_samples()].copy()
 
     def num_samples_at(self, epoch: int) -> int:
-        """Returns how many samples `get_current_subset_indices(epoch)` would return; moves nothing."""
+        """Returns the number of samples of an epoch, without changing the current stage."""
         return self._size_of(self.stage_at(epoch))
 
     def get_stage_info(self) -> dict[str, Any]:
-        """Returns the stage of the last subset: its number from 0, its share and number of samples.
+        """Returns the stage of the last subset: its index, its fraction and its number of samples.
 
-        `num_samples` and `total_samples` are 0 until `prepare_curriculum` is called.
+        `num_samples` and `total_samples` are 0 before `prepare_curriculum` is called.
         """
         is_prepared = self._sorted_indices is not None
         return {
@@ -146,27 +145,27 @@ class CurriculumScheduler:
         }
 
     def stage_at(self, epoch: int) -> int:
-        """Returns the stage of an epoch (or of a step where `unit="step"`)."""
+        """Returns the stage of an epoch (with `unit="step"` of a step)."""
         if epoch < self.warmup_epochs:
             return 0
         return min(self.num_stages - 1, 1 + (epoch - self.warmup_epochs) // self.stage_increment_epochs)
 
     def fraction_at(self, stage: int) -> float:
-        """Returns the share of the samples that a stage trains on."""
+        """Returns the fraction of the samples that a stage trains on."""
         if self.num_stages == 1:
             return 1.0
-        start, share = self.initial_fraction, stage / (self.num_stages - 1)
+        start, progress = self.initial_fraction, stage / (self.num_stages - 1)
         if self.pace == "step":
             return 1.0 if stage else start
-        grown = start + (1.0 - start) * share
+        grown = start + (1.0 - start) * progress
         if self.pace == "root":
-            grown = math.sqrt(start**2 + (1.0 - start**2) * share)
+            grown = math.sqrt(start**2 + (1.0 - start**2) * progress)
         return round(grown, 12)  # 0.6, not 0.6000000000000001
 
     def epochs_to_full_data(self) -> int:
-        """Returns the epochs (or steps) before all samples are in use.
+        """Returns the number of epochs (or steps) before all samples are used.
 
-        A run that is no longer than this never sees the hardest samples.
+        A run that is not longer never trains on the hardest samples.
         """
         if self.num_stages == 1 or self.initial_fraction == 1.0:
             return 0
@@ -175,17 +174,17 @@ class CurriculumScheduler:
         return self.warmup_epochs + (self.num_stages - 2) * self.stage_increment_epochs
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what a checkpoint must keep, as plain JSON values.
+        """Returns the state for a checkpoint, as JSON values.
 
-        The order of the samples is not in it: `prepare_curriculum` makes the same one again.
+        The order of the samples is not part of it: `prepare_curriculum` computes the same order again.
         """
         return {"current_stage": self.current_stage}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Puts back what `state_dict` returned.
+        """Restores the state that `state_dict` returned.
 
         Raises:
-            ValueError: the keys are not those of this scheduler, or the stage is not one of its.
+            ValueError: The keys are not those of this scheduler, or the stage is out of range.
         """
         expected, received = set(self.state_dict()), set(state)
         if expected != received:
@@ -201,7 +200,7 @@ class CurriculumScheduler:
         self.current_stage = self._announced_stage = int(state["current_stage"])
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments as plain JSON values."""
+        """Returns the constructor's arguments as JSON values."""
         return {
             "strategy": self.strategy,
             "num_stages": self.num_stages,

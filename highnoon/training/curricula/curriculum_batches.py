@@ -1,4 +1,4 @@
-"""Batches of the samples that a curriculum chose."""
+"""Batches of the samples that a curriculum selected."""
 
 from __future__ import annotations
 
@@ -9,33 +9,30 @@ import numpy as np
 
 
 def create_curriculum_batches(
-    samples: Sequence[Any] | None = None,
+    samples: Sequence[Any],
     labels: Sequence[Any] | None = None,
     curriculum_indices: Sequence[int] | np.ndarray | None = None,
     batch_size: int = 32,
     shuffle: bool = True,
     seed: int | None = None,
-    molecules: Sequence[Any] | None = None,
 ) -> list[tuple[Any, Any]]:
-    """Cuts the chosen samples and their labels into batches.
+    """Splits the selected samples and their labels into batches.
 
     Args:
-        samples: All samples; anything with a length and an index.
-        labels: One a sample; None gives batches whose labels are None.
-        curriculum_indices: The chosen samples, as `get_current_subset_indices` returns them;
-            None takes all.
-        batch_size: Samples a batch, at least 1; the last batch may hold fewer.
-        shuffle: Whether the order is drawn anew; without it, it is that of the indices.
-        seed: Fixes the drawn order.
-        molecules: Another name for `samples`, kept for old code.
+        samples: All samples: a sequence.
+        labels: One for each sample; with None the labels of the batches are None.
+        curriculum_indices: Indices of the selected samples, as `get_current_subset_indices` returns them;
+            None for all.
+        batch_size: Samples in a batch, at least 1; the last batch may be smaller.
+        shuffle: Whether to shuffle; otherwise the order is that of the indices.
+        seed: Seed of the shuffle.
 
     Returns:
-        Pairs of samples and labels; arrays where arrays were given, else lists.
+        Pairs of samples and labels: arrays if arrays were given, else lists.
 
     Raises:
-        ValueError: both or neither of `samples` and `molecules`, as many labels as there are
-            not samples, or a batch size below 1.
-        IndexError: an index outside the samples.
+        ValueError: The number of labels differs from the number of samples, or the batch size is below 1.
+        IndexError: An index is out of range.
 
     Example:
 
@@ -44,22 +41,17 @@ def create_curriculum_batches(
     assert batches == [(["c"], [1]), (["a"], [0])]
     ```
     """
-    if (samples is None) == (molecules is None):
+    if labels is not None and len(labels) != len(samples):
         raise ValueError(
-            "give the data as `samples` (or as `molecules`, its old name); "
-            f"received {'neither' if samples is None else 'both'}"
+            f"`labels` must hold one label for each of {len(samples)} samples; received {len(labels)}"
         )
-    data = samples if samples is not None else molecules
-    assert data is not None
-    if labels is not None and len(labels) != len(data):
-        raise ValueError(f"`labels` must hold one label a sample, {len(data)}; received {len(labels)}")
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1; received {batch_size}")
-    order = _order(curriculum_indices, len(data))
+    order = _order(curriculum_indices, len(samples))
     if shuffle:
         order = np.random.default_rng(seed).permutation(order)
     chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [(_take(data, chunk), None if labels is None else _take(labels, chunk)) for chunk in chunks]
+    return [(_take(samples, chunk), None if labels is None else _take(labels, chunk)) for chunk in chunks]
 
 
 def _order(indices: Sequence[int] | np.ndarray | None, num_samples: int) -> np.ndarray:
@@ -70,12 +62,12 @@ def _order(indices: Sequence[int] | np.ndarray | None, num_samples: int) -> np.n
         return np.zeros(0, np.int64)
     if order.ndim != 1 or order.dtype.kind not in "iu":
         raise ValueError(
-            "`curriculum_indices` must be a flat sequence of whole numbers; "
+            "`curriculum_indices` must be a flat sequence of integers; "
             f"received shape {order.shape} of {order.dtype}"
         )
     if order.min() < 0 or order.max() >= num_samples:
         raise IndexError(
-            f"`curriculum_indices` must lie between 0 and {num_samples - 1}; "
+            f"`curriculum_indices` must be between 0 and {num_samples - 1}; "
             f"received {order.min()} to {order.max()}"
         )
     return order

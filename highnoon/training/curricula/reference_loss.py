@@ -1,4 +1,4 @@
-"""How hard a text is to a model that has seen its like: its mean loss (TensorFlow only)."""
+"""The difficulty of texts, measured by the mean loss of a reference model (TensorFlow only)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _ROW_LENGTH = 256
 
 
 def reference_losses(samples: Iterable[Any], reference: keras.Model | str | os.PathLike[str]) -> np.ndarray:
-    """Scores samples by a model's loss on them.
+    """Scores samples by the loss of a reference model.
 
     Args:
-        samples: Texts, or objects with a `text`; read once, in order.
-        reference: A language model that carries its tokenizer, or the folder of one. A small one, trained
-            for a few hundred steps on the same kind of text, tells easy from hard at little cost.
+        samples: Texts, or objects with a `text`; iterated once.
+        reference: A language model with a tokenizer, or the path of a saved one. A small model that was
+            trained for a few hundred steps on similar text is enough.
 
     Returns:
-        (samples,) float64, nats a token of the reference's tokenizer, each text seen by itself. A text of no
-        token that could be predicted scores 0.
+        float64 of shape (samples,): the mean loss in nats per token of the reference's tokenizer. Texts do
+        not attend to each other. A text with no token to predict scores 0.
 
     Raises:
-        ValueError: the model has no tokenizer, or cannot keep the texts of a row apart.
+        ValueError: The model has no tokenizer, or does not support `segment_ids`.
 
-    Hacohen, Weinshall (2019), "On the power of curriculum learning in training deep networks": scoring by
-    transfer, with a language model's loss as the score.
+    Hacohen, Weinshall (2019), "On the power of curriculum learning in training deep networks": transfer
+    scoring, here with the loss of a language model.
     """
     model = _open(reference)
     row_length = min(model.max_seq_length, _ROW_LENGTH)
@@ -48,8 +48,8 @@ def _open(reference: keras.Model | str | os.PathLike[str]) -> keras.Model:
         reference = load_model(os.fspath(reference))
     if getattr(reference, "tokenizer", None) is None or not hasattr(reference, "loss_terms"):
         raise ValueError(
-            "`reference_model` must be a HighNoon language model with its tokenizer, or the folder of one; "
-            f"received {type(reference).__name__} without"
+            "`reference_model` must be a HighNoon language model with a tokenizer, or the path of a saved "
+            f"one; received {type(reference).__name__} without a tokenizer or without `loss_terms`"
         )
     return reference
 
@@ -69,7 +69,7 @@ def _compile(model: keras.Model, row_length: int) -> Any:
 
 
 def _groups(samples: Iterable[Any], tokenizer: Any) -> Iterator[list[list[int]]]:
-    """Yields the tokens of the samples, about as many at once as are scored in one go."""
+    """Yields the tokens of the samples in groups of limited size."""
     held: list[str] = []
     size = 0
     for sample in samples:
@@ -87,16 +87,16 @@ def _mean_losses(documents: Sequence[Sequence[int]], token_losses: Any, row_leng
     lengths = np.array([len(tokens) for tokens in documents])
     tokens = np.concatenate([np.asarray(tokens, np.int32) for tokens in documents])
     document = np.repeat(np.arange(len(lengths)), lengths)
-    place = np.arange(len(tokens))
-    start = np.maximum((np.cumsum(lengths) - lengths)[document], place - place % row_length)
+    index = np.arange(len(tokens))
+    start = np.maximum((np.cumsum(lengths) - lengths)[document], index - index % row_length)
     has_next = np.append(document[1:] == document[:-1], False)
     labels = np.append(tokens[1:], 0) * has_next
     losses = np.zeros(len(tokens))
     batch_tokens = _ROWS_AT_ONCE * row_length
     for first in range(0, len(tokens), batch_tokens):
         part = slice(first, first + batch_tokens)
-        # Any number that changes where the document does keeps documents apart; padding is 0.
-        arrays = (tokens[part], labels[part], document[part] - document[first] + 1, (place - start)[part])
+        # Segment ids may be any numbers that differ between documents; padding is 0.
+        arrays = (tokens[part], labels[part], document[part] - document[first] + 1, (index - start)[part])
         found = token_losses(*(_as_rows(values, row_length) for values in arrays)).numpy().reshape(-1)
         losses[part] = found[: len(losses[part])]
     sums = np.bincount(document, losses * has_next, len(lengths))

@@ -1,4 +1,4 @@
-"""Stages that mix tasks, each in shares of its own, for a number of optimizer steps."""
+"""Stages that mix tasks with their own weights, each for a number of optimizer steps."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def task_mix_stages(
     optional: Sequence[str] = (),
     max_iters: int | None = None,
 ) -> list[CurriculumStage]:
-    """Returns one stage of the run for each mix.
+    """Returns one curriculum stage for each mix.
 
     Args:
-        tasks: What each task trains on: a name, path, source or `TextDataset`.
-        stages: Mappings with `weights`, the share of the tokens of each task, which sum to one; `iters` (or
-            `max_steps`), optimizer steps or a range `[first, last]` of the run's; and, if wanted, `name` and
-            `overrides`.
-        optional: Tasks whose data may be missing: a warning says so, and the others share their part.
-        max_iters: The whole run's steps, to be checked against the stages'; None checks nothing.
+        tasks: The data of each task: a name, path, source or `TextDataset`.
+        stages: Mappings with `weights`, the fraction of the tokens of each task, with sum 1; `iters` (or
+            `max_steps`), a number of optimizer steps or a range `[first, last]` of steps of the run; and
+            optionally `name` and `overrides`.
+        optional: Tasks whose data may be missing: a warning is issued, and the other weights are rescaled.
+        max_iters: Total number of steps, which is compared with the stages; None for no check.
 
     Raises:
-        ConfigError: a task without data, weights that do not sum to one, ranges with gaps between them, or
-            lengths that do not add up to `max_iters`.
+        ConfigError: A task has no data, weights do not sum to 1, ranges have gaps, or lengths do not add up
+            to `max_iters`.
 
     Example:
 
@@ -92,7 +92,7 @@ def _num_steps(given: Mapping[str, Any], name: str, begin: int) -> int:
         raise ConfigError(f"stage `{name}` needs one of `iters` and `max_steps`; received {len(keys)}")
     key, length = keys[0], given[keys[0]]
     if isinstance(length, (list, tuple)):
-        if len(length) != 2 or any(not _is_whole(bound) for bound in length) or length[0] != begin:
+        if len(length) != 2 or any(not _is_integer(bound) for bound in length) or length[0] != begin:
             raise ConfigError(
                 f"stage `{name}` must begin at step {begin}, where the one before ends; "
                 f"received {shown(length)}"
@@ -105,7 +105,7 @@ def _names(tasks: Mapping[str, Any]) -> str:
     return ", ".join(shown(task)[1:-1] for task in tasks) or "none"
 
 
-def _is_whole(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
@@ -114,7 +114,9 @@ def _stage(
 ) -> CurriculumStage:
     weights = given.get("weights")
     if not isinstance(weights, Mapping) or not weights:
-        raise ConfigError(f"stage `{name}` needs `weights`, a share for each task; received {shown(weights)}")
+        raise ConfigError(
+            f"stage `{name}` needs `weights`, a fraction for each task; received {shown(weights)}"
+        )
     unknown = [task for task in weights if task not in tasks]
     if unknown:
         raise ConfigError(
@@ -141,32 +143,34 @@ def _stage(
 def sequence_length_stages(
     name: str, datasets: Any, lengths: Sequence[int], config: Any, **arguments: Any
 ) -> list[CurriculumStage]:
-    """Returns one stage for each row length, short rows first, with as many tokens a step in all of them.
+    """Returns one stage for each row length, short rows first, with the same number of tokens per step.
 
     Args:
         name: The stages are called `name-64`, `name-128`, ...
         datasets: As a `CurriculumStage` takes them.
-        lengths: Rising row lengths, each a divisor of the micro-batch's tokens.
-        config: The run's `TrainingConfig`: a micro-batch has `batch_size * max_seq_length` tokens throughout.
-        **arguments: Others of `CurriculumStage`; `steps` or `tokens` is the length of all stages together,
-            shared out evenly, and `epochs` that of each.
+        lengths: Increasing row lengths, each a divisor of the number of tokens of a micro-batch.
+        config: The run's `TrainingConfig`: a micro-batch has `batch_size * max_seq_length` tokens in all
+            stages.
+        **arguments: Other arguments of `CurriculumStage`. `steps` or `tokens` is the total over the stages,
+            split evenly; `epochs` is the length of each stage.
 
     Raises:
-        ConfigError: lengths that do not rise or do not divide, or a `global_batch_size`, which counts rows.
+        ConfigError: Lengths do not increase or do not divide the tokens, or `global_batch_size`, which counts
+            rows, is set.
 
     Li, Zhang, He 2022, "The stability-efficiency dilemma: investigating sequence length warmup for training
     GPT models".
     """
     tokens = config.batch_size * config.max_seq_length
     if not isinstance(lengths, (list, tuple)):
-        raise ConfigError(f"`lengths` must be a list of whole numbers; received {shown(lengths)}")
+        raise ConfigError(f"`lengths` must be a list of integers; received {shown(lengths)}")
     lengths = [require_count("lengths", length) for length in lengths]
     for key in ("steps", "tokens"):
         if arguments.get(key) is not None:
             require_count(key, arguments[key])
     if not lengths or list(lengths) != sorted(set(lengths)) or any(tokens % length for length in lengths):
         raise ConfigError(
-            f"`lengths` must rise, each a divisor of the {tokens:,} tokens of a micro-batch (batch_size="
+            f"`lengths` must increase, each a divisor of the {tokens:,} tokens of a micro-batch (batch_size="
             f"{config.batch_size} x max_seq_length={config.max_seq_length}); received {list(lengths)}"
         )
     if config.global_batch_size is not None:
@@ -181,9 +185,9 @@ def sequence_length_stages(
             stacklevel=3,
         )
     stages = []
-    for place, length in enumerate(lengths):
-        shares = {
-            key: (place + 1) * arguments[key] // len(lengths) - place * arguments[key] // len(lengths)
+    for index, length in enumerate(lengths):
+        parts = {
+            key: (index + 1) * arguments[key] // len(lengths) - index * arguments[key] // len(lengths)
             for key in ("steps", "tokens")
             if arguments.get(key) is not None
         }
@@ -194,7 +198,7 @@ def sequence_length_stages(
         }
         stages.append(
             CurriculumStage(
-                f"{name}-{length}", datasets, **{**arguments, **shares, "config_overrides": overrides}
+                f"{name}-{length}", datasets, **{**arguments, **parts, "config_overrides": overrides}
             )
         )
     return stages

@@ -1,6 +1,6 @@
-"""Several processes or devices as one trainer: the cluster, the strategy, its data, and the loss of a worker.
+"""Training on several processes or devices: clusters, strategies, datasets, and lost workers.
 
-`cluster_config` and `peer_watch` load no TensorFlow, so that a launcher can use them.
+`cluster_config` and `peer_watch` do not import TensorFlow, so that a launcher can use them.
 """
 
 from __future__ import annotations

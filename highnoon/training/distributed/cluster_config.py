@@ -1,4 +1,4 @@
-"""Who takes part in a run of several processes, and which of them this process is."""
+"""The workers of a distributed run, and which of them this process is."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ TOKEN_VARIABLE = "HIGHNOON_TOKEN"
 _LONGEST_NUMBER = 9
 _TASK_TYPES = ("chief", "worker")
 _NO_SERVERS = (
-    "parameter servers apply the gradients of each worker when they come, so that two runs never agree; "
-    "name workers only, and they train in step"
+    "parameter servers apply gradients asynchronously, so runs cannot be repeated; list workers only, which "
+    "train synchronously"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class ClusterConfig:
-    """The addresses of all workers, and the place of this process among them.
+    """The addresses of all workers, and the index of this process.
 
-    A worker's rank counts the chief first, where there is one, and then the workers in order. Rank 0 is the
-    process that writes checkpoints and logs.
+    Ranks number the chief, if there is one, and then the workers in order. The process of rank 0 writes
+    checkpoints and logs.
 
     Args:
         workers: Addresses as `host:port`, the same list in the same order in every process.
-        parameter_servers: Must stay None; named here to say why.
-        chief: Address of a chief apart from the workers, or None, where the first worker is chief.
+        parameter_servers: Not supported: must be None.
+        chief: Address of a separate chief; None if the first worker is the chief.
         task_type: `"worker"` or `"chief"`.
-        task_index: Place of this process in `workers`; 0 for the chief.
-        local_rank: Place among the workers of this host, or None where nobody said; picks the GPU.
-        num_local_workers: Workers on this host, or None where nobody said.
-        watch_port: Port on the host of rank 0 over which the workers watch each other; None takes the port
-            of rank 0 plus 1000 (less 1000 where that is over 65535).
-        token: Secret of the launch, with which the workers that watch each other sign what they send; None
-            signs nothing. It is never shown.
+        task_index: Index of this process in `workers`; 0 for the chief.
+        local_rank: Index among the workers of this host, which selects the GPU; None if unknown.
+        num_local_workers: Number of workers on this host; None if unknown.
+        watch_port: Port on the host of rank 0 over which the workers watch each other; None for the port of
+            rank 0 plus 1000 (minus 1000 if that is above 65535).
+        token: Secret with which the workers sign their messages; None for unsigned messages. It is never
+            shown.
 
     Raises:
-        ConfigError: no worker, an address without a port or used twice, an index, a port or a local rank out
-            of range, or parameter servers.
+        ConfigError: There is no worker, an address has no port or is repeated, an index, port or local rank
+            is out of range, or there are parameter servers.
 
     Example:
 
@@ -110,22 +110,22 @@ class ClusterConfig:
 
     @property
     def num_workers(self) -> int:
-        """Number of processes that train, the chief among them."""
+        """Number of training processes, including the chief."""
         return len(self.addresses)
 
     @property
     def rank(self) -> int:
-        """Place of this process in `addresses`."""
+        """Index of this process in `addresses`."""
         return self.task_index + int(self.task_type == "worker" and self.chief is not None)
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this process writes checkpoints and logs."""
         return self.rank == 0
 
     @property
     def watch_address(self) -> tuple[str, int]:
-        """Host and port where rank 0 listens for the other workers; loopback where all are on one machine."""
+        """Host and port on which rank 0 listens; loopback if all workers are on one machine."""
         host, port = split_address(self.addresses[0])
         host = LOOPBACK if not is_loopback(host) and self.is_on_one_machine else host
         if self.watch_port is not None:
@@ -135,27 +135,27 @@ class ClusterConfig:
 
     @property
     def is_on_one_machine(self) -> bool:
-        """Whether all workers are on this machine: they share a host that is an address of this machine."""
+        """Whether all workers are on this machine, because they have one host that is its own address."""
         hosts = {split_address(address)[0] for address in self.addresses}
         return len(hosts) == 1 and _is_own_address(hosts.pop())
 
     def to_tf_config(self) -> dict[str, Any]:
-        """Returns what `TF_CONFIG` holds, as a dict."""
+        """Returns the value of `TF_CONFIG` as a dict."""
         cluster: dict[str, list[str]] = {"worker": list(self.workers)}
         if self.chief:
             cluster["chief"] = [self.chief]
         return {"cluster": cluster, "task": {"type": self.task_type, "index": self.task_index}}
 
     def to_json(self) -> str:
-        """Returns the text of `TF_CONFIG`."""
+        """Returns the value of `TF_CONFIG` as JSON."""
         return json.dumps(self.to_tf_config())
 
     @classmethod
     def from_tf_config(cls, text: str | None = None) -> ClusterConfig | None:
-        """Reads the text of `TF_CONFIG`, by default the environment's; None where it names no cluster.
+        """Parses `TF_CONFIG`, by default from the environment; returns None if it describes no cluster.
 
         Raises:
-            ConfigError: it is not the JSON that TensorFlow expects, or the cluster is not possible.
+            ConfigError: It is not the JSON that TensorFlow expects, or the cluster is invalid.
         """
         text = os.environ.get("TF_CONFIG") if text is None else text
         if not text or not text.strip():
@@ -176,7 +176,7 @@ class ClusterConfig:
             raise ConfigError(f"TF_CONFIG: jobs can be chief and worker; received {shown(names)}")
         chiefs = jobs.get("chief", [])
         if len(chiefs) > 1:
-            raise ConfigError(f"TF_CONFIG: there is one chief; received {shown(chiefs)}")
+            raise ConfigError(f"TF_CONFIG: there can be one chief; received {shown(chiefs)}")
         try:
             return cls(
                 workers=jobs.get("worker", ()),
@@ -189,14 +189,14 @@ class ClusterConfig:
 
     @classmethod
     def from_torchrun(cls, environment: Mapping[str, str] | None = None) -> ClusterConfig | None:
-        """Reads RANK, WORLD_SIZE and the like, as `torchrun` sets them; None where they name one process.
+        """Reads the variables that `torchrun` sets, such as RANK and WORLD_SIZE; None for a single process.
 
-        All workers are taken to be on MASTER_ADDR, rank r at port MASTER_PORT + 1 + r: torchrun itself
+        All workers are assumed to be on MASTER_ADDR, rank r at port MASTER_PORT + 1 + r: torchrun itself
         listens on MASTER_PORT.
 
         Raises:
-            ConfigError: a variable is missing or no number, or the processes are on several hosts, whose
-                names torchrun does not tell.
+            ConfigError: A variable is missing or is not a number, or the processes are on several hosts,
+                whose names torchrun does not provide.
         """
         environment = os.environ if environment is None else environment
         if "RANK" not in environment or "WORLD_SIZE" not in environment:
@@ -210,8 +210,8 @@ class ClusterConfig:
         local_rank = _integer(environment, "LOCAL_RANK", default=rank)
         if num_local != world_size or local_rank != rank:
             raise ConfigError(
-                f"torchrun started {world_size} workers on several hosts and does not tell each the names of "
-                f"the others; set TF_CONFIG on every host, or use `highnoon launch --hosts FILE`"
+                f"torchrun started {world_size} workers on several hosts and does not provide their names; "
+                f"set TF_CONFIG on every host, or use `highnoon launch --hosts FILE`"
             )
         if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]:
             raise ConfigError(f"RANK and WORLD_SIZE={world_size} are set, but not {' and '.join(missing)}")
@@ -227,13 +227,13 @@ class ClusterConfig:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> ClusterConfig | None:
-        """Reads `TF_CONFIG`, or else torchrun's variables; None where neither names several workers.
+        """Reads `TF_CONFIG`, or else torchrun's variables; None if neither describes several workers.
 
-        `LOCAL_RANK`, `LOCAL_WORLD_SIZE` and `HIGHNOON_WATCH_PORT` are read beside `TF_CONFIG`, and
-        `HIGHNOON_TOKEN` beside either.
+        `LOCAL_RANK`, `LOCAL_WORLD_SIZE` and `HIGHNOON_WATCH_PORT` are read together with `TF_CONFIG`, and
+        `HIGHNOON_TOKEN` in both cases.
 
         Raises:
-            ConfigError: what is set does not describe a cluster.
+            ConfigError: The variables do not describe a valid cluster.
         """
         environment = os.environ if environment is None else environment
         cluster = cls.from_tf_config(environment.get("TF_CONFIG", ""))
@@ -251,10 +251,10 @@ class ClusterConfig:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Returns host and port of `host:port`, the brackets of an IPv6 address taken off.
+    """Returns host and port of `host:port`, without the brackets of an IPv6 address.
 
     Raises:
-        ConfigError: there is no host, or no port between 1 and 65535.
+        ConfigError: There is no host, or no port from 1 to 65535.
     """
     host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
     is_port = port.isdecimal() and len(port) <= _LONGEST_NUMBER and 1 <= int(port) <= HIGHEST_PORT
@@ -266,12 +266,12 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Returns whether a host's name can be reached from its own machine alone."""
+    """Returns whether a host name is a loopback address."""
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _is_own_address(host: str) -> bool:
-    """Whether a socket of this machine can have the address: a container's published name cannot."""
+    """Whether a socket can bind to the address on this machine: a published container name cannot be."""
     if is_loopback(host):
         return True
     try:
@@ -301,5 +301,5 @@ def _integer(environment: Mapping[str, str], name: str, default: int | None = -1
     if value is None and default != -1:
         return default
     if value is None or not value.isdecimal() or len(value) > _LONGEST_NUMBER:
-        raise ConfigError(f"{name} must be a whole number; received {shown(value)}")
+        raise ConfigError(f"{name} must be an integer; received {shown(value)}")
     return int(value)

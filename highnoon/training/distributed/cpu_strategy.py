@@ -1,4 +1,4 @@
-"""A strategy for processors, by name."""
+"""Distribution strategies for CPUs, by name."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def create_cpu_strategy(
     num_ps: int = 2,
     variable_partitioner: str = "min_max",
 ) -> tf.distribute.Strategy:
-    """Makes the strategy of the given name; for several workers, before TensorFlow's first operation.
+    """Creates a strategy by name; with several workers, call it before any TensorFlow operation.
 
     Args:
         strategy_type: `"auto"` (as `resolve_strategy`), `"multi_worker"`, `"mirrored"` (over the logical
-            processors, see `tf.config.set_logical_device_configuration`) or `"one_device"`.
-            `"parameter_server"` and `"central_storage"` are refused with the reason.
+            CPUs, see `tf.config.set_logical_device_configuration`) or `"one_device"`.
+            `"parameter_server"` and `"central_storage"` raise an error with the reason.
         communication: Between workers: `"auto"`, `"ring"` (gRPC) or `"nccl"` (GPUs).
-        cluster_config: The workers; None reads `TF_CONFIG` or torchrun's environment.
-        num_ps: Taken for the sake of older calls; only parameter servers would use it.
-        variable_partitioner: Likewise.
+        cluster_config: The workers; None to read `TF_CONFIG` or torchrun's environment.
+        num_ps: Ignored; kept for compatibility.
+        variable_partitioner: Ignored; kept for compatibility.
 
     Raises:
-        ConfigError: another name, a strategy that is refused, `"multi_worker"` without several workers, or
-            TensorFlow started too early.
+        ConfigError: The name is unknown, the strategy is not supported, `"multi_worker"` is used without
+            several workers, or TensorFlow was already initialized.
 
     Example:
 
@@ -57,7 +57,7 @@ def create_cpu_strategy(
         return multi_worker_strategy(cluster, communication)
     if strategy_type == "multi_worker":
         raise ConfigError(
-            "multi_worker needs several workers, and neither TF_CONFIG nor torchrun's environment names "
+            "multi_worker needs several workers, and neither TF_CONFIG nor torchrun's environment describes "
             "them; start the program with `highnoon launch --workers N -- PROGRAM`"
         )
     return resolve_strategy("auto")

@@ -1,4 +1,4 @@
-"""How many threads TensorFlow takes of this machine."""
+"""The thread pools of TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from highnoon.config import ConfigError
 
 
 def setup_cpu_threading(intra_op_threads: int | None = None, inter_op_threads: int | None = None) -> None:
-    """Sets TensorFlow's thread pools; must come before its first operation.
+    """Sets the sizes of TensorFlow's thread pools; call it before any TensorFlow operation.
 
     Args:
-        intra_op_threads: Threads within one operation, at least 1. None takes `TF_NUM_INTRAOP_THREADS`,
-            which `highnoon launch` sets, or else the cores that this process may use.
-        inter_op_threads: Operations at once, at least 1. None takes `TF_NUM_INTEROP_THREADS`, or else 2.
+        intra_op_threads: Threads within one operation, at least 1. None for `TF_NUM_INTRAOP_THREADS`,
+            which `highnoon launch` sets, or else the number of usable cores.
+        inter_op_threads: Concurrent operations, at least 1. None for `TF_NUM_INTEROP_THREADS`, or else 2.
 
     Raises:
-        ConfigError: fewer than one thread, or TensorFlow has already started its pools.
+        ConfigError: A size is below 1, or TensorFlow has already started its pools.
 
     Example:
 

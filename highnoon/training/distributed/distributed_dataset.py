@@ -1,4 +1,4 @@
-"""Data of tf.data, split among the replicas."""
+"""tf.data datasets that are split among replicas."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ def get_distributed_dataset(
     shuffle_buffer: int = 10000,
     seed: int = 0,
 ) -> tf.distribute.DistributedDataset:
-    """Makes a dataset of which every element holds one batch a replica.
+    """Returns a dataset whose elements hold one batch for each replica.
 
     Args:
-        dataset: A dataset of global batches, of which every replica gets its share; or a function of an
-            InputContext that returns a worker's own dataset, of one replica's batches, which is taken as it
-            is.
-        strategy: None takes `resolve_strategy("auto")`.
-        batch_size: Rows of one replica, at least 1. Given, `dataset` holds single rows, which are shuffled
-            if asked, batched to `batch_size * replicas`, and the incomplete rest dropped.
-        shuffle: Whether to shuffle rows; with `batch_size` only.
-        shuffle_buffer: Rows to draw from.
-        seed: Of the shuffle. All workers must pass the same, since each keeps its share of one common order.
+        dataset: A dataset of global batches, which are split among the replicas; or a function of an
+            InputContext that returns the dataset of a worker, with batches for one replica, which is used
+            unchanged.
+        strategy: None for `resolve_strategy("auto")`.
+        batch_size: Rows for each replica, at least 1. If given, `dataset` consists of single rows: they are
+            optionally shuffled and batched to `batch_size * replicas`, and an incomplete last batch is
+            dropped.
+        shuffle: Whether to shuffle rows; only with `batch_size`.
+        shuffle_buffer: Size of the shuffle buffer in rows.
+        seed: Seed of the shuffle. It must be the same for all workers, which split one common order.
 
     Raises:
-        ConfigError: batch_size below 1, or given together with a function.
+        ConfigError: `batch_size` is below 1, or is given together with a function.
 
     Example:
 
@@ -46,13 +47,13 @@ def get_distributed_dataset(
         raise ConfigError(f"`batch_size` must be at least 1; received {batch_size}")
     if not isinstance(dataset, tf.data.Dataset):
         if batch_size is not None:
-            raise ConfigError("a function of an InputContext makes its own batches; leave out `batch_size`")
+            raise ConfigError("a function of an InputContext creates its own batches; leave out `batch_size`")
         return strategy.distribute_datasets_from_function(dataset)
     if batch_size is not None:
         if shuffle:
             dataset = dataset.shuffle(shuffle_buffer, seed=seed)
         dataset = dataset.batch(batch_size * strategy.num_replicas_in_sync, drop_remainder=True)
     options = tf.data.Options()
-    # Sharding by files gives each worker other files, and fails where there are fewer files than workers.
+    # Sharding by file gives each worker other files, and fails if there are fewer files than workers.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return strategy.experimental_distribute_dataset(dataset.with_options(options))

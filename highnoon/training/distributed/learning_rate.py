@@ -1,4 +1,4 @@
-"""The learning rate of a larger global batch."""
+"""Scaling the learning rate with the global batch size."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _FACTORS = {"none": lambda num_replicas: 1.0, "linear": float, "sqrt": math.sqrt
 
 
 def scaled_learning_rate(rate: float, num_replicas: int, rule: str = "none") -> float:
-    """Returns the rate for `num_replicas` times the batch for which `rate` was chosen.
+    """Scales a learning rate that was chosen for one replica to `num_replicas` times its batch.
 
     `linear`: `rate * num_replicas` (Goyal et al. 2017, arXiv:1706.02677, section 2.1: SGD, with warm-up).
     `sqrt`: `rate * sqrt(num_replicas)` (Malladi et al. 2022, arXiv:2205.10287: Adam).
-    `none`: `rate`, right where the global batch stays as it was.
+    `none`: `rate`, for an unchanged global batch.
 
     Args:
-        rate: Learning rate at one replica's batch, over 0.
-        num_replicas: Replicas that train in step, at least 1.
+        rate: Learning rate for the batch of one replica, above 0.
+        num_replicas: Number of synchronous replicas, at least 1.
         rule: `"none"`, `"linear"` or `"sqrt"`.
 
     Raises:
-        ConfigError: another rule, a rate not over 0, or fewer than one replica.
+        ConfigError: The rule is unknown, the rate is not above 0, or there are fewer than one replica.
 
     Example:
 
@@ -33,5 +33,7 @@ def scaled_learning_rate(rate: float, num_replicas: int, rule: str = "none") -> 
     if rule not in _FACTORS:
         raise ConfigError(f"learning-rate rule must be one of {', '.join(_FACTORS)}; received {rule!r}")
     if not rate > 0 or num_replicas < 1:
-        raise ConfigError(f"rate must be over 0, num_replicas at least 1; received {rate} and {num_replicas}")
+        raise ConfigError(
+            f"rate must be above 0 and num_replicas at least 1; received {rate} and {num_replicas}"
+        )
     return rate * _FACTORS[rule](num_replicas)

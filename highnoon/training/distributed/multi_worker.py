@@ -1,4 +1,4 @@
-"""The one MultiWorkerMirroredStrategy of a process."""
+"""The MultiWorkerMirroredStrategy of a process."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _made: dict[str, tf.distribute.Strategy] = {}
 
 
 def multi_worker_strategy(cluster: ClusterConfig, communication: str = "auto") -> tf.distribute.Strategy:
-    """Returns the process's MultiWorkerMirroredStrategy; made, and joined to the cluster, at the first call.
+    """Returns the MultiWorkerMirroredStrategy of the process, which the first call creates.
 
-    The first call waits until all workers have come. A worker that shares its host takes the GPUs of its
-    `local_rank` only.
+    The first call joins the cluster and waits for all workers. A worker that shares its host uses the GPUs of
+    its `local_rank` only.
 
     Args:
-        cluster: All workers, and which of them this process is; set as `TF_CONFIG` where it is not yet.
+        cluster: All workers, and which of them this process is; written to `TF_CONFIG`.
         communication: `"auto"`, `"ring"` (gRPC) or `"nccl"` (GPUs).
 
     Raises:
-        ConfigError: TensorFlow has already run an operation, the strategy was made with another
-            communication, or the GPUs do not suffice.
+        ConfigError: TensorFlow has already run an operation, the strategy was created with another
+            communication, or there are not enough GPUs.
     """
     if _made:
         [(made_with, strategy)] = _made.items()
@@ -37,7 +37,7 @@ def multi_worker_strategy(cluster: ClusterConfig, communication: str = "auto") -
     gpus = own_gpus(cluster)
     if communication == "nccl" and not gpus:
         raise ConfigError('communication "nccl" needs GPUs, and TensorFlow sees none; use "ring" or "auto"')
-    # Also where torchrun's variables described the cluster: TensorFlow reads nothing else.
+    # TensorFlow reads only TF_CONFIG, so it is also set if torchrun's variables described the cluster.
     os.environ["TF_CONFIG"] = cluster.to_json()
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=tf.distribute.experimental.CommunicationImplementation(communication.upper())
@@ -48,9 +48,9 @@ def multi_worker_strategy(cluster: ClusterConfig, communication: str = "auto") -
         if "program startup" not in str(error):
             raise
         raise ConfigError(
-            "the workers can be joined only before TensorFlow's first operation, and this process has "
-            "already made a tensor, a model or an optimizer; call "
-            "highnoon.training.distributed.resolve_strategy() first, and make the model within "
+            "workers can join only before TensorFlow's first operation, and this process has already created "
+            "a tensor, a model or an optimizer; call "
+            "highnoon.training.distributed.resolve_strategy() first, and create the model within "
             "`with strategy.scope():`"
         ) from None
     _made[communication] = strategy
@@ -58,10 +58,10 @@ def multi_worker_strategy(cluster: ClusterConfig, communication: str = "auto") -
 
 
 def own_gpus(cluster: ClusterConfig) -> list[tf.config.PhysicalDevice]:
-    """Hides the GPUs of the other workers of this host, and returns those that are left: an even share.
+    """Hides the GPUs of the other workers of this host and returns the GPUs of this one.
 
     Raises:
-        ConfigError: the GPUs cannot be shared evenly.
+        ConfigError: The GPUs cannot be split evenly among the workers.
     """
     gpus = tf.config.list_physical_devices("GPU")
     num_local, local_rank = cluster.num_local_workers or 1, cluster.local_rank or 0
@@ -77,5 +77,5 @@ def own_gpus(cluster: ClusterConfig) -> list[tf.config.PhysicalDevice]:
     try:
         tf.config.set_visible_devices(own, "GPU")
     except RuntimeError:
-        pass  # TensorFlow has started; making the strategy fails next, with the reason
+        pass  # TensorFlow has started; creating the strategy fails next, with the reason
     return own

@@ -1,4 +1,4 @@
-"""One connection between two workers that watch each other."""
+"""A connection between two workers that watch each other."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _DEEPEST_MESSAGE = 4
 
 
 class PeerLink:
-    """Sends and receives messages, each a JSON list that begins with a text, one a line, over a socket.
+    """Sends and receives messages over a socket, one JSON list per line, whose first element is a string.
 
-    With a token, each line begins with a code: the HMAC-SHA256, under the token, of the line's number on this
-    connection and of its JSON. The token itself is never sent, and a line cannot be sent again.
+    With a token, each line is prefixed by the HMAC-SHA256 of its number on this connection and its JSON, with
+    the token as key. The token itself is never sent, and a line cannot be replayed.
 
-    A line that is no message, is too long or has a wrong code ends the link; `fault` then says what it was.
+    A line that is not a message, is too long or has a wrong code ends the link; `fault` is then the reason.
 
     Args:
         connection: The socket, which the link owns and closes.
-        rank: Of the worker at the other end, or None until it has said who it is.
+        rank: Rank of the worker at the other end; None until it has identified itself.
         token: Secret that both ends know, or None.
 
     Example:
@@ -50,7 +50,7 @@ class PeerLink:
         return self.connection.fileno()
 
     def send(self, *message: Any) -> None:
-        """Sends a message; a connection that is broken is found when it is read."""
+        """Sends a message; a broken connection is detected when reading."""
         line = json.dumps(message).encode()
         if self._token is not None:
             line = _code(self._token, self._num_sent, line) + b" " + line
@@ -59,7 +59,7 @@ class PeerLink:
             self.connection.sendall(line + b"\n")
 
     def receive(self) -> list[list[Any]] | None:
-        """Waits for bytes and returns the messages that they complete; None where the link has ended."""
+        """Waits for data and returns the complete messages; None if the link has ended."""
         try:
             received = self.connection.recv(LONGEST_MESSAGE)
         except TimeoutError:
@@ -78,12 +78,12 @@ class PeerLink:
             if message is None:
                 return None
             messages.append(message)
-        if messages:  # a part of a line is no sign of life
+        if messages:  # an incomplete line does not count as a heartbeat
             self.heard_at = time.monotonic()
         return messages
 
     def close(self, patience_seconds: float = 1.0) -> None:
-        """Closes once the other end has read what was sent: unread beats would turn a close into a reset."""
+        """Closes after the other end has read all messages: unread ones would turn a close into a reset."""
         ends_at = time.monotonic() + patience_seconds
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)

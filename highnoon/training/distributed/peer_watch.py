@@ -1,4 +1,4 @@
-"""The workers of a run watch each other, so that none waits for one that is gone."""
+"""Workers of a run watch each other, so that none waits for a lost one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong with the command, 
 BEAT_SECONDS = 1.0
 _POLL_SECONDS = 0.2
 _LONGEST_REASON = 500
-# What TensorFlow raises in the others when a worker goes; raised for other causes too.
+# Errors that TensorFlow raises in the other workers when one is lost, and for other reasons too.
 _COMMUNICATION_ERRORS = (
     "UnavailableError",
     "AbortedError",
@@ -43,38 +43,36 @@ _numbers = itertools.count()
 
 
 class PeerWatch:
-    """Context in which the loss of another worker ends this process, with a message that names the worker.
+    """Context manager that ends this process, with a message, when another worker is lost.
 
-    Rank 0 listens at the cluster's `watch_address`; each other worker holds a connection to it, and both
-    ends send a beat each second. A connection that closes without a goodbye, or is silent for
-    `silent_seconds`, is a lost worker: rank 0 tells the others. Leaving the context says goodbye; leaving
-    it by an exception tells the others which, and they stop too.
+    Rank 0 listens on the cluster's `watch_address`; every other worker connects to it, and both ends send a
+    heartbeat each second. A worker is lost if its connection closes without a goodbye or is silent for
+    `silent_seconds`; rank 0 then notifies the others. Leaving the context sends a goodbye. Leaving it by an
+    exception sends the exception's name, and the other workers stop too.
 
-    On a loss the message goes to standard error at once and `on_loss` is called. Where the main thread is
-    waiting in TensorFlow, which raises an error of its own or never returns, that error becomes a
-    WorkerLostError; the process ends with `exit_code` when the main thread ends, and after
-    `grace_seconds` in any case, whatever it is doing. A context that was left without an exception before
-    then is not disturbed.
+    When a worker is lost, the message is written to standard error and `on_loss` is called. If the main
+    thread is waiting in TensorFlow, the error that TensorFlow raises becomes a WorkerLostError. The process
+    ends with `exit_code` when the main thread ends, and at the latest after `grace_seconds`. A context that
+    was left without an exception before that is not affected.
 
-    Training does not continue unwatched: where the watch itself fails, or rank 0 refuses a worker for
-    `silent_seconds`, that is a loss too, with a message that says so. A connection of anybody else is
-    dropped, and the first one is reported: one that does not say who it is in time, or, where the cluster
-    has a token, whose lines are not signed with it. Where all workers are on one machine the watch listens
-    at loopback alone.
+    Training does not continue without the watch: if the watch itself fails, or rank 0 refuses a worker for
+    `silent_seconds`, that worker counts as lost. Other connections are dropped, and the first is reported:
+    those that do not identify themselves in time or, if the cluster has a token, whose lines are not signed.
+    If all workers are on one machine, the watch listens on the loopback address only.
 
     A worker that has not yet entered the context is not watched.
 
     Args:
-        cluster: The workers; None, or one of a single worker, makes a context that does nothing.
-        on_loss: Called with the LostWorker, in a thread of the watch.
-        grace_seconds: From the message to the end of the process, at least 0.
-        silent_seconds: Without a beat, over 1. Beats come from a thread of Python: choose no less than the
-            longest time that an extension keeps Python's lock.
-        exit_code: Of this process on a loss; None leaves the process alive.
+        cluster: The workers; with None or a single worker the context does nothing.
+        on_loss: Called with the LostWorker, in the thread of the watch.
+        grace_seconds: Time from the message to the end of the process, at least 0.
+        silent_seconds: Time without a heartbeat after which a worker is lost, above 1. Heartbeats come from a
+            Python thread: choose at least the longest time that an extension holds the GIL.
+        exit_code: Exit code of this process when a worker is lost; None keeps the process alive.
 
     Raises:
-        WorkerLostError: on leaving by an error of communication, where a worker is lost.
-        OSError: rank 0 cannot listen at the watch address.
+        WorkerLostError: The context is left by a communication error and a worker is lost.
+        OSError: Rank 0 cannot listen on the watch address.
 
     Example:
 
@@ -114,7 +112,7 @@ class PeerWatch:
 
     def __enter__(self) -> PeerWatch:
         if self.cluster is not None:
-            # The how-manieth watch of the process: two that follow each other are not mixed up.
+            # Numbered, so that consecutive watches of a process are not confused.
             self.greeting = f"{next(_numbers)} {' '.join(self.cluster.addresses)}"
             self._address = self.cluster.watch_address
             if self.cluster.is_chief:
@@ -143,7 +141,7 @@ class PeerWatch:
             raise WorkerLostError(self.lost) from error
 
     def _find_cause(self) -> None:
-        """Waits, after an error of communication, until it is known which worker it came from."""
+        """After a communication error, waits until the worker that caused it is known."""
         if self._known.wait(2 * BEAT_SECONDS):
             return
         for rank in self._departed:
@@ -155,11 +153,11 @@ class PeerWatch:
     def _watch(self) -> None:
         try:
             self._serve()
-        except BaseException as error:  # whatever it is, training must not continue unwatched
+        except BaseException as error:  # training must not continue without the watch
             self._fail(error)
         try:
             self._close()
-        except Exception:  # the process must end all the same
+        except Exception:  # the process must end in any case
             traceback.print_exc()
         if self.lost is not None and self.exit_code is not None and not self._left.wait(self.grace_seconds):
             _end_process(self.exit_code)
@@ -178,7 +176,7 @@ class PeerWatch:
                 self._find_silent()
 
     def _fail(self, error: BaseException) -> None:
-        """Reports this worker itself as lost to watching, here and to the others."""
+        """Reports this worker itself as lost, here and to the others."""
         assert self.cluster is not None
         if self.lost is not None:
             return
@@ -205,7 +203,7 @@ class PeerWatch:
         try:
             connection = socket.create_connection(self._address, timeout=1.0)
         except OSError:
-            self._refused_at = None  # nobody listens there yet
+            self._refused_at = None  # rank 0 does not listen yet
             return
         link = PeerLink(connection, token=self.cluster.token)
         link.send("hello", self.cluster.rank, self.greeting)
@@ -228,25 +226,25 @@ class PeerWatch:
         assert self.cluster is not None and self._listener is not None
         try:
             connection = self._listener.accept()[0]
-        except OSError:  # too many open files, say: the connection stays in the queue
+        except OSError:  # for instance too many open files: the connection stays in the queue
             time.sleep(_POLL_SECONDS)
             return
         self._add(PeerLink(connection, token=self.cluster.token))
 
     def _end(self, link: PeerLink) -> None:
-        """Drops a link that has ended, or that did not keep to the form of a message."""
+        """Drops a link that has ended or sent an invalid message."""
         assert self.cluster is not None
         if link.rank is not None:
             self._drop(link)
             self._lose(link.rank, link.fault or _NO_GOODBYE)
         elif self.cluster.is_chief:
-            self._refuse(link, link.fault or "it closed without saying who it is")
+            self._refuse(link, link.fault or "it closed without identifying itself")
         else:
             self._drop(link)
             self._note_refusal(link.fault)
 
     def _note_refusal(self, fault: str) -> None:
-        """Counts for how long rank 0 has closed every connection of this worker at once."""
+        """Measures for how long rank 0 has closed every connection of this worker immediately."""
         self._refused_at = self._refused_at or time.monotonic()
         if time.monotonic() - self._refused_at > self.silent_seconds:
             reason = fault or "it refuses the connection of this worker"
@@ -270,7 +268,7 @@ class PeerWatch:
                 self._lose(values[0], _short(values[1]))
 
     def _greet(self, link: PeerLink, kind: str, values: tuple[Any, ...]) -> None:
-        """Takes in, as rank 0, a worker that says who it is."""
+        """Accepts, as rank 0, a worker that identifies itself."""
         addresses = self.greeting.partition(" ")[2]
         rank, greeting = values if len(values) == 2 else (0, None)
         if kind != "hello" or not self._is_rank(rank) or rank == 0 or not isinstance(greeting, str):
@@ -278,7 +276,7 @@ class PeerWatch:
         elif greeting.partition(" ")[2] != addresses:
             self._refuse(link, "it is a worker of another run")
         elif greeting != self.greeting:
-            link.send("wait")  # it is ahead, in the next watch of its process, or this one is
+            link.send("wait")  # one of the two processes is already in its next watch
             self._drop(link)
         elif rank in self.joined:
             self._refuse(link, f"worker {rank} has joined already")
@@ -288,7 +286,7 @@ class PeerWatch:
             link.send("welcome")
 
     def _begin(self, link: PeerLink, kind: str, values: tuple[Any, ...]) -> None:
-        """Learns, as any other worker, whether rank 0 has taken this one in."""
+        """Reads, as another worker, whether rank 0 has accepted this one."""
         self._refused_at = None
         if kind == "welcome":
             link.rank = 0
@@ -331,7 +329,7 @@ class PeerWatch:
         if self.on_loss is not None:
             try:
                 self.on_loss(lost)
-            except Exception:  # the process must end all the same
+            except Exception:  # the process must end in any case
                 traceback.print_exc()
 
     def _never_joined(self) -> list[int]:
@@ -365,7 +363,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((bind_to, port), family=family)
     except OSError as error:
         raise OSError(
-            f"rank 0 cannot listen at port {port}, over which the workers watch each other "
+            f"rank 0 cannot listen on port {port}, over which the workers watch each other "
             f"({error.strerror}); set HIGHNOON_WATCH_PORT to a free port, the same for all workers"
         ) from error
 
@@ -373,15 +371,15 @@ def _listen(host: str, port: int) -> socket.socket:
 def _warn_without_token(cluster: ClusterConfig) -> None:
     if cluster.token is None and not cluster.is_on_one_machine:
         warnings.warn(
-            f"{TOKEN_VARIABLE} is not set: whoever reaches port {cluster.watch_address[1]} of this machine "
-            "can pass for a worker and end the run; set it to one secret in the environment of all workers, "
-            "or start them with `highnoon launch`",
+            f"{TOKEN_VARIABLE} is not set: anyone who can connect to port {cluster.watch_address[1]} of this "
+            "machine can impersonate a worker and end the run; set it to one secret in the environment of "
+            "all workers, or start them with `highnoon launch`",
             stacklevel=3,
         )
 
 
 def _short(reason: Any) -> str:
-    """A reason from another worker, as one line that is safe to print."""
+    """Returns a reason from another worker as one line that is safe to print."""
     return printable(" ".join(str(reason)[:_LONGEST_REASON].split()))
 
 
@@ -394,7 +392,7 @@ def _is_orderly(error: BaseException) -> bool:
 
 
 def _end_process(exit_code: int) -> None:
-    """Ends without TensorFlow's own tidying up, which waits for the workers that are gone."""
+    """Exits without the cleanup of TensorFlow, which would wait for the lost workers."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

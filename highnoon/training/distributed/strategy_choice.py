@@ -1,4 +1,4 @@
-"""The strategy that a trainer runs under."""
+"""The distribution strategy of a trainer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from highnoon.training.distributed.cluster_config import ClusterConfig
 from highnoon.training.distributed.multi_worker import multi_worker_strategy
 
 _REFUSED = {
-    "ParameterServerStrategy": "its workers update the weights each in its own time, so that no run can be "
+    "ParameterServerStrategy": "its workers update the weights asynchronously, so no run can be "
     "repeated or compared with one device",
-    "CentralStorageStrategy": "Keras 3 optimizers fail under it as soon as they accumulate or scale the loss",
+    "CentralStorageStrategy": "Keras 3 optimizers fail under it when they accumulate or scale the loss",
 }
 INSTEAD = "use MirroredStrategy for the devices of one machine, or MultiWorkerMirroredStrategy for several"
 
@@ -19,18 +19,18 @@ INSTEAD = "use MirroredStrategy for the devices of one machine, or MultiWorkerMi
 def resolve_strategy(strategy: str | tf.distribute.Strategy | None = "auto") -> tf.distribute.Strategy:
     """Returns the strategy to train under.
 
-    `"auto"` is, in this order: the strategy whose scope is open; MultiWorkerMirroredStrategy where
-    `TF_CONFIG` or torchrun's environment names several workers; MirroredStrategy where TensorFlow sees
-    several GPUs; else TensorFlow's default, one device. None is the open scope's strategy, or the default.
-    The strategy of several workers must be made before TensorFlow's first operation, thus before the model;
-    a second call returns the same.
+    `"auto"` is, in this order: the strategy whose scope is active; MultiWorkerMirroredStrategy if
+    `TF_CONFIG` or torchrun's variables describe several workers; MirroredStrategy if TensorFlow finds
+    several GPUs; else TensorFlow's default, one device. None is the strategy of the active scope, or the
+    default. The strategy of several workers must be created before TensorFlow's first operation, and so
+    before the model; later calls return the same one.
 
     Args:
         strategy: `"auto"`, a strategy, or None.
 
     Raises:
-        ConfigError: a strategy that cannot give the weights of one device, an environment that describes no
-            possible cluster, or TensorFlow started too early.
+        ConfigError: The strategy cannot give the weights of one device, the environment describes an invalid
+            cluster, or TensorFlow was already initialized.
 
     Example:
 
@@ -65,7 +65,7 @@ def _strategy_of_environment() -> tf.distribute.Strategy:
 
 
 def refuse_inexact(strategy: tf.distribute.Strategy | str) -> None:
-    """Raises ConfigError, with the reason, for a strategy (or its class name) that is not supported."""
+    """Raises ConfigError, with the reason, if a strategy (or its class name) is not supported."""
     names = [strategy] if isinstance(strategy, str) else [kind.__name__ for kind in type(strategy).__mro__]
     for name in names:
         for refused, reason in _REFUSED.items():

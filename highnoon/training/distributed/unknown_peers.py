@@ -1,4 +1,4 @@
-"""Connections that have not yet said who they are: few, for a short time, and told of once."""
+"""Connections that have not identified themselves: limited in number and time, reported once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MAX_WAITING = 32
 
 
 class UnknownPeers:
-    """Judges which connections of nobody in particular are to be dropped, and reports the first of them.
+    """Decides which unidentified connections to drop, and reports the first one.
 
     Args:
-        num_workers: Of the cluster; all of them may connect at the same moment.
-        hello_seconds: In which a connection must say who it is.
+        num_workers: Number of workers, all of which may connect at the same time.
+        hello_seconds: Time within which a connection must identify itself.
     """
 
     def __init__(self, num_workers: int, hello_seconds: float = HELLO_SECONDS) -> None:
@@ -28,7 +28,7 @@ class UnknownPeers:
         self._has_reported = False
 
     def overdue(self, links: Sequence[PeerLink]) -> list[tuple[PeerLink, str]]:
-        """Returns the links to drop, each with the reason: late ones, and the oldest of too many."""
+        """Returns the links to drop with the reason: late ones, and the oldest if there are too many."""
         waiting = [link for link in links if link.rank is None]
         num_spare = max(0, len(waiting) - self.max_waiting)
         oldest_allowed = time.monotonic() - self.hello_seconds
@@ -36,18 +36,18 @@ class UnknownPeers:
         many = f"more than {self.max_waiting} connections did not say who they are"
         return [
             (link, late if link.opened_at < oldest_allowed else many)
-            for place, link in enumerate(waiting)
-            if link.opened_at < oldest_allowed or place < num_spare
+            for index, link in enumerate(waiting)
+            if link.opened_at < oldest_allowed or index < num_spare
         ]
 
     def report(self, link: PeerLink, reason: str) -> None:
-        """Writes one line to standard error about a connection that is dropped, at the first one only."""
+        """Writes one line about a dropped connection to standard error, for the first one only."""
         if self._has_reported:
             return
         self._has_reported = True
         print(
             f"warning: the workers' watch dropped a connection from {_address(link)}: {printable(reason)}; "
-            "later ones are dropped without a word",
+            "later ones are dropped silently",
             file=sys.stderr,
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""What this process knows of its place in the cluster."""
+"""The rank of this process in the cluster."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def get_worker_info() -> dict[str, Any]:
 
     Returns:
         `is_distributed`, `is_chief`, `worker_index` (the rank), `num_workers`, `address` and `cluster_spec`
-        (as in `TF_CONFIG`); the last two are None where there is one process.
+        (as in `TF_CONFIG`); the last two are None for a single process.
 
     Raises:
-        ConfigError: the environment describes no possible cluster.
+        ConfigError: The environment describes an invalid cluster.
 
     Example:
 
@@ -37,10 +37,10 @@ def get_worker_info() -> dict[str, Any]:
 
 
 def validate_tf_config() -> tuple[bool, str]:
-    """Checks the environment's `TF_CONFIG` without touching the network.
+    """Validates `TF_CONFIG` from the environment, without network access.
 
     Returns:
-        Whether it can be used, and a sentence: what it describes, or what is wrong.
+        Whether it is valid, and a message: what it describes, or what is wrong.
 
     Example:
 
@@ -54,7 +54,7 @@ def validate_tf_config() -> tuple[bool, str]:
     except ConfigError as error:
         return False, str(error)
     if cluster is None:
-        return True, "TF_CONFIG names no cluster: one process trains"
+        return True, "TF_CONFIG describes no cluster: one process trains"
     if cluster.num_workers == 1:
         return True, "TF_CONFIG names one worker: one process trains"
     return True, f"TF_CONFIG names {cluster.num_workers} workers; this is worker {cluster.rank}"

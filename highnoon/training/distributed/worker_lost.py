@@ -1,4 +1,4 @@
-"""What is known of a worker that is no longer there."""
+"""A lost worker, and the error that it causes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class LostWorker:
-    """A worker of the cluster: its rank, its address, and how the others know that it is gone."""
+    """A lost worker: its rank, its address, and the reason."""
 
     rank: int
     address: str
@@ -18,8 +18,8 @@ class LostWorker:
 
 
 class WorkerLostError(ConnectionError):
-    """Training cannot go on because a worker is gone; `lost` says which."""
+    """Training cannot continue because a worker is lost; `lost` says which."""
 
     def __init__(self, lost: LostWorker) -> None:
-        super().__init__(f"{lost}; start all workers again to go on from the last checkpoint")
+        super().__init__(f"{lost}; start all workers again to resume from the last checkpoint")
         self.lost = lost

@@ -12,23 +12,24 @@ from highnoon.training.optimizers.functional_optimizer import FunctionalOptimize
 
 
 class Adafactor(FunctionalOptimizer):
-    """Adam's scale from sums over rows and columns: no memory to speak of.
+    """Adam with second moments that are factored into rows and columns, with almost no extra memory.
 
         R <- b R + (1 - b) mean_columns(g^2 + e1)     C <- b C + (1 - b) mean_rows(g^2 + e1)
         u = g / sqrt(R C / mean(R))                   b = 1 - t^-0.8
         w <- (1 - lr decay) w - lr max(e2, RMS(w)) u / max(1, RMS(u))
 
-    Weights of less than two axes keep their own squares. Of stacked matrices each has its own rows,
-    columns and means.
+    Weights with fewer than two axes have unfactored second moments. In a stack of matrices each matrix has
+    its own rows, columns and means.
 
     Args:
-        learning_rate: A float or a schedule, relative to the size of each weight: 1e-2 is usual.
+        learning_rate: A float or a schedule, relative to the RMS of each weight: 1e-2 is common.
         weight_decay: Decoupled decay, times the learning rate.
-        epsilon: e1, added to the squares.
-        smallest_scale: e2, in place of the size of weights that are still near 0.
+        epsilon: e1, added to the squared gradients.
+        smallest_scale: e2, the minimum RMS of a weight, for weights that are near 0.
         **options: As `FunctionalOptimizer`.
 
-    Shazeer and Stern 2018 (arXiv:1804.04235), algorithm 4, without momentum; the learning rate is the run's.
+    Shazeer and Stern 2018 (arXiv:1804.04235), algorithm 4, without momentum and with an external
+    learning rate schedule.
     """
 
     def __init__(
@@ -58,15 +59,15 @@ class Adafactor(FunctionalOptimizer):
         step: Any,
         rate: Any,
     ) -> tuple[Any, dict[str, Any]]:
-        share = 1.0 - ops.power(step, -0.8)
+        decay = 1.0 - ops.power(step, -0.8)
         square = gradient * gradient + self.epsilon
         axes = tuple(range(max(0, len(weight.shape) - 2), len(weight.shape)))
         if "square" in slots:
-            new = {"square": share * slots["square"] + (1.0 - share) * square}
+            new = {"square": decay * slots["square"] + (1.0 - decay) * square}
             scale = new["square"]
         else:
-            rows = share * slots["rows"] + (1.0 - share) * ops.mean(square, axis=-1)
-            columns = share * slots["columns"] + (1.0 - share) * ops.mean(square, axis=-2)
+            rows = decay * slots["rows"] + (1.0 - decay) * ops.mean(square, axis=-1)
+            columns = decay * slots["columns"] + (1.0 - decay) * ops.mean(square, axis=-2)
             new = {"rows": rows, "columns": columns}
             relative = rows / ops.mean(rows, axis=-1, keepdims=True)
             scale = ops.expand_dims(relative, -1) * ops.expand_dims(columns, -2)

@@ -22,11 +22,11 @@ class AdamW(FunctionalOptimizer):
         weight_decay: Decoupled decay, times the learning rate.
         beta_1: b1, in [0, 1).
         beta_2: b2, in [0, 1).
-        epsilon: Added to the root.
+        epsilon: Added to the square root.
         **options: As `FunctionalOptimizer`.
 
-    Loshchilov and Hutter 2019 (arXiv:1711.05101), algorithm 2, with the decay times the learning rate, and
-    off norms, biases and embeddings.
+    Loshchilov and Hutter 2019 (arXiv:1711.05101), algorithm 2, with the decay multiplied by the learning
+    rate, and without decay of norms, biases and embeddings.
     """
 
     def __init__(
@@ -66,9 +66,10 @@ class AdamW(FunctionalOptimizer):
 def adam_direction(
     gradient: Any, slots: dict[str, Any], step: Any, beta_1: float, beta_2: float, epsilon: float
 ) -> tuple[Any, dict[str, Any]]:
-    """Returns what Adam takes off a weight for each unit of learning rate, and its new slots."""
+    """Returns the direction that Adam subtracts, per unit of learning rate, and the new slots."""
     mean = beta_1 * slots["mean"] + (1.0 - beta_1) * gradient
     square = beta_2 * slots["square"] + (1.0 - beta_2) * gradient * gradient
-    mean_share, square_share = 1.0 - ops.power(beta_1, step), 1.0 - ops.power(beta_2, step)
-    direction = (mean / mean_share) / (ops.sqrt(square / square_share) + epsilon)
+    mean_correction = 1.0 - ops.power(beta_1, step)
+    square_correction = 1.0 - ops.power(beta_2, step)
+    direction = (mean / mean_correction) / (ops.sqrt(square / square_correction) + epsilon)
     return direction, slots | {"mean": mean, "square": square}

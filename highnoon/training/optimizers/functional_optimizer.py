@@ -16,28 +16,28 @@ _NEVER_DECAYED = re.compile(r"embedding|norm|bias|gamma|beta|scale")
 
 
 def is_decayed(variable: keras.Variable) -> bool:
-    """Whether weight decay holds for a variable: matrices do, norms, biases and embeddings do not."""
+    """Whether weight decay applies to a variable: to matrices, not to norms, biases and embeddings."""
     return len(variable.shape) >= 2 and not _NEVER_DECAYED.search(variable.path.lower())
 
 
 class FunctionalOptimizer(keras.optimizers.Optimizer):
-    """Base of this package's optimizers.
+    """Base class of the optimizers.
 
         w, slots <- update(g, w, slots, t, lr * f)
 
-    As a function of tensors the update can be compiled by XLA, passed over when a gradient is not finite,
-    and done alike on every replica. In Keras's own `fit` the same update is applied.
+    Because the update is a function of tensors, XLA can compile it, it can be skipped when a gradient is not
+    finite, and it is the same on every replica. Keras's `fit` applies the same update.
 
     Args:
         learning_rate: A float, or a schedule of the number of updates done.
-        weight_decay: Decoupled decay, times the learning rate, of weights that `is_decayed` names.
-        use_ema: Whether to average the weights; the averages are Keras's own, so that
+        weight_decay: Decoupled decay, multiplied by the learning rate, for weights that `is_decayed` selects.
+        use_ema: Whether to average the weights; the averages are Keras's own, so
             `keras.callbacks.SwapEMAWeights` and `finalize_variable_values` work.
-        ema_momentum: Share of the old average that stays at each step.
-        name: Of the optimizer.
+        ema_momentum: Decay of the moving average.
+        name: Name of the optimizer.
 
-    `learning_rate_factor`, a scalar variable that begins at 1, is f: what a callback multiplies to cut the
-    rate of a run whose schedule is fixed. It is saved with the slots.
+    `learning_rate_factor`, a scalar variable with initial value 1, is f: callbacks multiply it to reduce the
+    learning rate of a run with a fixed schedule. It is saved with the slots.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
             learning_rate, weight_decay=None, use_ema=use_ema, ema_momentum=ema_momentum, name=name, **options
         )
         self.decay = weight_decay
+        self._slots_since: list[int] = []
         self.learning_rate_factor = self.add_variable(
             (),
             initializer="ones",
@@ -81,7 +82,7 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
         ]
 
     def slot_shapes(self, variable: keras.Variable) -> dict[str, tuple[int, ...]]:
-        """Returns the shapes of what is remembered for a variable, by name."""
+        """Returns the shapes of the slots of a variable, by name."""
         raise NotImplementedError
 
     def update(
@@ -96,22 +97,59 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
         """Returns the new weight and slots.
 
         Args:
-            variable: Whose update it is: its path and shape may decide how, its value is not read.
-            gradient: As large as the weight, float32.
+            variable: The updated variable: only its path and shape may be used, not its value.
+            gradient: Of the shape of the weight, float32.
             weight: float32.
             slots: float32, by name.
-            step: Updates done, this one included; float32 scalar.
-            rate: The learning rate of this step, a float32 scalar.
+            step: Number of updates, including this one; float32 scalar.
+            rate: Learning rate of this step, a float32 scalar.
         """
         raise NotImplementedError
 
     def kind(self, variable: keras.Variable) -> Any:
-        """Returns what `update` reads of a variable; equal kinds are updated by one function."""
+        """Returns what `update` uses of a variable; variables of one kind share a compiled function."""
         return tuple(variable.shape), is_decayed(variable)
 
     def slots_of(self, variable: keras.Variable) -> dict[str, keras.Variable]:
-        """Returns the variables in which an optimizer that is built remembers something."""
+        """Returns the slots of a variable, by name; the optimizer must be built."""
         return self._slots[self._get_variable_index(variable)]
+
+    def age(self, variable: keras.Variable) -> int:
+        """Returns how many updates the optimizer had done when a weight's slots were made."""
+        return self._slots_since[self._get_variable_index(variable)] if any(self._slots_since) else 0
+
+    def slots_since(self) -> list[int]:
+        """Returns `age` of each weight; empty if all slots were made at the beginning."""
+        return list(self._slots_since) if any(self._slots_since) else []
+
+    def set_slots_since(self, ages: Sequence[int]) -> None:
+        """Sets what `slots_since` returns."""
+        self._slots_since = list(ages)
+
+    def carry_over(self, before: FunctionalOptimizer) -> None:
+        """Takes over the count of updates from an optimizer, and the slots of the weights that both train.
+
+        The slots of the other weights are new: their bias correction counts from here.
+
+        Args:
+            before: Of the same class and options, for other weights of the same model.
+        """
+        self.iterations.assign(before.iterations)
+        self.learning_rate_factor.assign(before.learning_rate_factor)
+        known = {id(variable): index for index, variable in enumerate(before._trainable_variables)}
+        now = int(keras.ops.convert_to_numpy(before.iterations))
+        ages = []
+        for index, variable in enumerate(self._trainable_variables):
+            is_known = id(variable) in known
+            ages.append(before.age(variable) if is_known else now)
+            if is_known:
+                for name, slot in before.slots_of(variable).items():
+                    self._slots[index][name].assign(slot)
+            if self.use_ema:
+                averages = before._model_variables_moving_average
+                average = averages[known[id(variable)]] if is_known else variable
+                self._model_variables_moving_average[index].assign(average)
+        self._slots_since = ages
 
     def averages(self) -> list[keras.Variable]:
         """Returns the averaged weights, in the order of the weights; empty without `use_ema`."""

@@ -12,11 +12,12 @@ from highnoon.training.optimizers.functional_optimizer import FunctionalOptimize
 
 
 class Lion(FunctionalOptimizer):
-    """The sign of a momentum, with half of Adam's memory.
+    """The sign of a momentum, with half the memory of Adam.
 
         w <- (1 - lr decay) w - lr sign(b1 m + (1 - b1) g)        m <- b2 m + (1 - b2) g
 
-    Every weight moves by the learning rate, so take about a tenth of AdamW's, and ten times its decay.
+    Every weight changes by the learning rate, so use about a tenth of the learning rate of AdamW, and ten
+    times its decay.
 
     Args:
         learning_rate: A float or a schedule.

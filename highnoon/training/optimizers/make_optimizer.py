@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 
 from highnoon.config import TrainingConfig
@@ -16,8 +18,9 @@ def make_optimizer(
     model: keras.Model,
     config: TrainingConfig,
     schedule: keras.optimizers.schedules.LearningRateSchedule,
+    weights: Sequence[keras.Variable] | None = None,
 ) -> FunctionalOptimizer:
-    """Returns the optimizer of a run, built for the model's trainable variables.
+    """Returns the optimizer of a run, built for `weights`, by default the model's trainable variables.
 
     It does not clip: the step clips by the norm of the whole batch's gradient.
     """
@@ -37,5 +40,5 @@ def make_optimizer(
         optimizer = Adafactor(**common)
     else:
         optimizer = Muon(**common, **adam, momentum=config.muon_momentum, matrix_shapes=matrix_shapes(model))
-    optimizer.build(model.trainable_variables)
+    optimizer.build(model.trainable_variables if weights is None else weights)
     return optimizer

@@ -19,25 +19,25 @@ _ITERATIONS = 5
 
 
 class Muon(FunctionalOptimizer):
-    """Momentum whose matrices are made orthogonal, so that all directions move alike.
+    """Momentum with orthogonalized matrices, so that all directions change equally.
 
         m <- b m + g
         w <- (1 - lr decay) w - lr 0.2 sqrt(max(rows, columns)) orthogonal(g + b m)
 
-    The factor gives an update the size of AdamW's, so that one learning rate serves both. Weights that
-    `matrix_shape` knows as matrices are updated so, each of stacked matrices (experts) by itself and
-    einsum kernels in the shape in which they multiply; embeddings, heads, norms, biases and convolutions
+    The factor gives updates the RMS of AdamW's, so that both use one learning rate. This update applies to
+    weights for which `matrix_shape` returns a shape: each matrix of a stack (experts) by itself, and einsum
+    kernels in the shape in which they multiply. Embeddings, heads, norms, biases and convolutions are updated
     by AdamW.
 
     Args:
         learning_rate: A float or a schedule.
         weight_decay: Decoupled decay, times the learning rate.
         momentum: b, in [0, 1).
-        beta_1: AdamW's, for the other weights.
-        beta_2: AdamW's.
-        epsilon: AdamW's.
-        matrix_shapes: Rows-and-columns shapes of weights by path, from `matrix_shapes(model)`; None
-            takes those of two axes and `kernel` in their name alone.
+        beta_1: Of AdamW, for the other weights.
+        beta_2: Of AdamW.
+        epsilon: Of AdamW.
+        matrix_shapes: Shapes (matrices, rows, columns) of weights by path, from `matrix_shapes(model)`; None
+            selects weights with two axes whose name ends in `kernel`.
         **options: As `FunctionalOptimizer`.
 
     Jordan 2024, "Muon: an optimizer for hidden layers"; the factor is that of Liu et al. 2025
@@ -63,7 +63,7 @@ class Muon(FunctionalOptimizer):
         self._matrix_shapes = None if matrix_shapes is None else dict(matrix_shapes)
 
     def matrix_shape(self, variable: keras.Variable) -> tuple[int, int, int] | None:
-        """Returns how many matrices of how many rows and columns a weight holds; None for no matrix."""
+        """Returns the numbers of matrices, rows and columns of a weight; None if it is not a matrix."""
         if self._matrix_shapes is not None:
             return self._matrix_shapes.get(variable.path)
         is_matrix = len(variable.shape) == 2 and variable.path.endswith("kernel")
@@ -110,8 +110,8 @@ def orthogonalized(matrices: Any) -> Any:
 
         X <- a X + (b A + c A A) X,   A = X X'
 
-    Five steps from X / |X| bring singular values into about 0.7 to 1.2, for any value above a hundredth
-    of the largest.
+    Five iterations from X / |X| bring all singular values above a hundredth of the largest to between 0.7 and
+    1.2.
     """
     is_tall = matrices.shape[1] > matrices.shape[2]
     x = ops.swapaxes(matrices, 1, 2) if is_tall else matrices
@@ -126,9 +126,9 @@ def orthogonalized(matrices: Any) -> Any:
 def matrix_shapes(model: keras.Model) -> dict[str, tuple[int, int, int]]:
     """Returns (matrices, rows, columns) of every weight of a model that multiplies hidden states, by path.
 
-    Dense kernels, the kernels of `EinsumDense` and multi-head attention with their contracted axes as
-    rows, and stacks of matrices: three axes of a layer with `num_experts`, each matrix by itself. The
-    head, a model's last layer, is none, and neither are embeddings or convolutions.
+    These are dense kernels, kernels of `EinsumDense` and multi-head attention with the contracted axes
+    as rows, and stacks of matrices: weights with three axes in a layer with `num_experts`. The head (the last
+    layer of a model), embeddings and convolutions are not among them.
     """
     shapes = {}
     head = model.layers[-1] if model.layers else None
@@ -152,7 +152,7 @@ def _matrix_shape(layer: keras.layers.Layer, variable: keras.Variable) -> tuple[
 
 
 def _einsum_shape(equation: str, shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """Rows are the kernel's axes that the output lacks; None where rows and columns alternate."""
+    """Rows are the axes of the kernel that the output lacks; None if rows and columns alternate."""
     inputs, output = equation.replace("...", "").split("->")
     inputs, kernel = inputs.split(",")
     kinds = "".join("r" if axis not in output else "s" if axis in inputs else "c" for axis in kernel)

@@ -3,122 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from highnoon.config import MAX_COUNT, ConfigError, TrainingConfig, canonical_keys
+from highnoon.config import MAX_COUNT, ConfigError, TrainingConfig
 from highnoon.data.bad_records import describe_left_out
+from highnoon.training.frozen_models import frozen_hashes
+from highnoon.training.objective import describe_objective
+from highnoon.training.plans.plan_changes import PlanChange
+from highnoon.training.plans.plan_table import format_plan
 from highnoon.training.plans.stage_data import STREAM_KEY, PlannedSpan, StageData
+from highnoon.training.plans.stage_plan import StagePlan
 
 MAX_AUTOMATIC_WARMUP_STEPS = 1000
 
 
-@dataclasses.dataclass(frozen=True)
-class StagePlan:
-    """One row of the plan.
+# What plans of older versions mean, which do not say it.
+_BEFORE: dict[str, Any] = {"objective": {"name": "next_token"}, "frozen_models": {}, "trainable": None}
 
-    Args:
-        name: Stage.
-        datasets: Names of its datasets.
-        documents: Training documents.
-        validation_documents: Documents held out.
-        tokens: Training tokens in one pass.
-        rows: Rows in one pass.
-        row_length: Tokens a row.
-        rows_per_step: Rows in one optimizer step (micro-batch x accumulation).
-        epochs: Passes, or None where the length is given in steps.
-        steps: Optimizer steps; an upper bound where `is_upper_bound`.
-        is_upper_bound: Whether the loss decides how many of the steps are taken.
-        learning_rate: Peak.
-        loss_weight: Factor on the loss.
-        order: What decides which documents come when.
-        data_key: Hash of the tokenised data.
-        mix: For each dataset its `name`, training `tokens`, `share` of the rows, and `repeats`: passes over
-            it in the time of one pass over all.
-        overrides: Options that hold for the stage alone.
-        timeline: Alike epochs in a row: `first_epoch`, `epochs`, `documents` read, `steps` of each.
-        least_seconds: What the stage would take at the machine's peak; None where it is not known.
-    """
-
-    name: str
-    datasets: list[str]
-    documents: int
-    validation_documents: int
-    tokens: int
-    rows: int
-    row_length: int
-    rows_per_step: int
-    epochs: int | None
-    steps: int
-    is_upper_bound: bool
-    learning_rate: float
-    loss_weight: float
-    order: str
-    data_key: str
-    mix: list[dict[str, Any]]
-    overrides: dict[str, Any]
-    timeline: list[dict[str, int]]
-    least_seconds: float | None = None
-
-
-# What follows from the other fields, or from the machine.
+# Derived from the other fields, or from the machine.
 _DERIVED = ("timeline", "least_seconds")
-# A stream is as long as its stage's steps ask.
+# A stream is as long as its stage's steps require.
 _DERIVED_OF_STREAMS = (*_DERIVED, "documents", "tokens", "rows", "mix")
-
-
-@dataclasses.dataclass(frozen=True)
-class PlanChange:
-    """One difference between a plan and the one that a run began with.
-
-    Args:
-        stage: Of this stage; "" for the whole run.
-        key: What differs.
-        now: Its value now.
-        then: Its value in the checkpoint.
-        is_extension: Whether it does no more than lengthen the run.
-    """
-
-    stage: str
-    key: str
-    now: Any
-    then: Any
-    is_extension: bool = False
-
-    def __str__(self) -> str:
-        where = f"stage `{self.stage}`: " if self.stage else ""
-        return f"{where}{self.key} is {self.now} now, {self.then} in the checkpoint"
-
-
-# Options that change nothing of what a run computes, or that the plan's own rows tell.
-_FREE_OPTIONS = {
-    "learning_rate",
-    "batch_size",
-    "epochs",
-    "warmup_steps",
-    "gradient_accumulation_steps",
-    "global_batch_size",
-    "max_seq_length",
-    "validation_split",
-    "learning_rate_scaling",
-    "max_skipped_steps",
-    "on_repeated_faults",
-}
-
-
-def config_changes(now: dict[str, Any], then: dict[str, Any]) -> list[PlanChange]:
-    """Returns the options in which a run differs from its checkpoint, but for those that the plan shows."""
-
-    def value(config: dict[str, Any], key: str) -> Any:
-        return list(config[key]) if isinstance(config.get(key), tuple) else config.get(key)
-
-    then = canonical_keys(then)
-    keys = sorted({*now, *then} - _FREE_OPTIONS)
-    return [
-        PlanChange("", key, value(now, key), value(then, key))
-        for key in keys
-        if value(now, key) != value(then, key)
-    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +64,7 @@ class TrainingPlan:
         return ends
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the plan as JSON values."""
         return {
             "stages": [dataclasses.asdict(stage) for stage in self.stages],
             "warmup_steps": self.warmup_steps,
@@ -177,9 +84,10 @@ class TrainingPlan:
         for now, then in zip(ours["stages"], saved["stages"], strict=False):
             derived = _DERIVED_OF_STREAMS if now["data_key"].startswith(STREAM_KEY) else _DERIVED
             for key, value in now.items():
-                if key not in derived and then.get(key) != value:
-                    is_longer = key in ("epochs", "steps") and (value or 0) > (then.get(key) or 0)
-                    changes.append(PlanChange(now["name"], key, value, then.get(key), is_longer))
+                saved_value = then.get(key, _BEFORE.get(key))
+                if key not in derived and saved_value != value:
+                    is_longer = key in ("epochs", "steps") and (value or 0) > (saved_value or 0)
+                    changes.append(PlanChange(now["name"], key, value, saved_value, is_longer))
         if ours["warmup_steps"] != saved["warmup_steps"]:
             changes.append(
                 PlanChange("", "warmup_steps", ours["warmup_steps"], saved["warmup_steps"], extends)
@@ -187,9 +95,7 @@ class TrainingPlan:
         return changes
 
     def __str__(self) -> str:
-        from highnoon.training.plans.plan_table import format_plan
-
-        return format_plan(self)
+        return format_plan(self.stages, self.warmup_steps, self.notes)
 
 
 def make_plan(
@@ -198,19 +104,19 @@ def make_plan(
     epochs_per_stage: int,
     weight_mode: str,
     notes: Sequence[str] = (),
-    least_seconds: Callable[[StageData], float | None] = lambda data: None,
+    seconds_per_token: Mapping[int, float] | None = None,
 ) -> TrainingPlan:
     """Returns the plan of a run over prepared stages.
 
     Args:
         stages: In the order in which they run.
         config: The run's configuration.
-        epochs_per_stage: Of stages that say no length.
+        epochs_per_stage: Of stages that give no length.
         weight_mode: What a stage's weight acts on.
         notes: Lines that begin the plan's notes.
-        least_seconds: Returns what one step of a stage takes at the machine's peak, where that is known.
+        seconds_per_token: What a token takes at the machine's peak, by row length, where that is known.
     """
-    rows = [_plan_stage(data, epochs_per_stage, weight_mode, least_seconds(data)) for data in stages]
+    rows = [_plan_stage(data, epochs_per_stage, weight_mode, seconds_per_token or {}) for data in stages]
     total = sum(row.steps for row in rows)
     warmup = min(MAX_AUTOMATIC_WARMUP_STEPS, total // 10)
     notes = list(notes)
@@ -225,9 +131,10 @@ def make_plan(
 
 
 def _plan_stage(
-    data: StageData, epochs_per_stage: int, weight_mode: str, least_seconds: float | None
+    data: StageData, epochs_per_stage: int, weight_mode: str, seconds_per_token: Mapping[int, float]
 ) -> StagePlan:
     stage, report = data.stage, data.train_rows.report()
+    per_token = seconds_per_token.get(data.config.max_seq_length)
     epochs = None if data.steps is not None else epochs_per_stage if stage.epochs is None else stage.epochs
     spans = data.spans(1 if epochs is None else epochs)
     steps = sum(span.num_epochs * span.num_steps for span in spans)
@@ -251,7 +158,10 @@ def _plan_stage(
         mix=_mix(report),
         overrides=dict(stage.config_overrides),
         timeline=_merged(spans),
-        least_seconds=None if least_seconds is None else steps * least_seconds,
+        least_seconds=None if per_token is None else steps * data.tokens_per_step * per_token,
+        objective=describe_objective(data.objective),
+        frozen_models=frozen_hashes(data.objective),
+        trainable=None if stage.trainable is None else list(stage.trainable),
     )
 
 
@@ -264,7 +174,7 @@ def _order(scheduler: Any) -> str:
 
 def _mix(report: dict[str, Any]) -> list[dict[str, Any]]:
     total = report["tokens"]
-    shares = [
+    fractions = [
         store["share_actual"] if store["share_asked"] is None else store["share_asked"]
         for store in report["stores"]
     ]
@@ -272,15 +182,15 @@ def _mix(report: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "name": store["name"],
             "tokens": store["tokens"],
-            "share": share,
-            "repeats": share * total / store["tokens"] if store["tokens"] else 0.0,
+            "share": fraction,
+            "repeats": fraction * total / store["tokens"] if store["tokens"] else 0.0,
         }
-        for store, share in zip(report["stores"], shares, strict=True)
+        for store, fraction in zip(report["stores"], fractions, strict=True)
     ]
 
 
 def _merged(spans: Sequence[PlannedSpan]) -> list[dict[str, int]]:
-    """Spans as JSON values; neighbors whose epochs read as many documents in as many steps are one."""
+    """Returns spans as JSON values, and merges neighbors with equal epochs."""
     merged: list[dict[str, int]] = []
     for span in spans:
         alike = {"documents": span.num_documents, "steps": span.num_steps}

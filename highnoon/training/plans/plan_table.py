@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from highnoon.training.plans.plan import StagePlan, TrainingPlan
+from collections.abc import Sequence
+
+from highnoon.training.plans.stage_plan import StagePlan
 
 _HEADER = (
     "stage",
@@ -20,14 +22,20 @@ _HEADER = (
 _MOST_SPANS = 6
 
 
-def format_plan(plan: TrainingPlan) -> str:
-    """Returns one line a stage, then what does not fit into it: mixes, overrides, the curriculum's growth."""
-    lines = [_HEADER, *(_cells(stage) for stage in plan.stages)]
+def format_plan(stages: Sequence[StagePlan], warmup_steps: int, notes: Sequence[str]) -> str:
+    """Returns one line a stage, then what does not fit into it: mixes, overrides, the curriculum's growth.
+
+    Args:
+        stages: In the order in which they run.
+        warmup_steps: Steps of linear warm-up at the run's start.
+        notes: Lines that end the table.
+    """
+    lines = [_HEADER, *(_cells(stage) for stage in stages)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADER))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-    total = f"{plan.total_steps:,} steps in all, warm-up {plan.warmup_steps:,}"
-    details = [line for stage in plan.stages for line in _details(stage)]
-    return "\n".join([*(line.rstrip() for line in table), *details, total, *plan.notes])
+    total = f"{sum(stage.steps for stage in stages):,} steps in all, warm-up {warmup_steps:,}"
+    details = [line for stage in stages for line in _details(stage)]
+    return "\n".join([*(line.rstrip() for line in table), *details, total, *notes])
 
 
 def _cells(stage: StagePlan) -> tuple[str, ...]:
@@ -51,11 +59,19 @@ def _duration(seconds: float) -> str:
 
 
 def _details(stage: StagePlan) -> list[str]:
-    """Lines below the table: the mix, the overrides and the documents of each span of epochs."""
+    """Lines below the table: objective, weights, mix, overrides and the documents of each span of epochs."""
     lines = []
+    if stage.objective["name"] != "next_token":
+        options = ", ".join(f"{key}={value}" for key, value in stage.objective.items() if key != "name")
+        lines.append(f"{stage.name}: objective {stage.objective['name']}{f' ({options})' if options else ''}")
+    if stage.frozen_models:
+        hashes = ", ".join(f"{name} {value[:12]}" for name, value in stage.frozen_models.items())
+        lines.append(f"{stage.name}: frozen models (hash of the weights): {hashes}")
+    if stage.trainable is not None:
+        lines.append(f"{stage.name}: trains only {', '.join(stage.trainable)}")
     if len(stage.mix) > 1:
-        shares = (f"{part['name']} {part['share']:.1%} (x{part['repeats']:.2f})" for part in stage.mix)
-        lines.append(f"{stage.name}: mix by tokens (passes over each in one over all): {', '.join(shares)}")
+        parts = (f"{part['name']} {part['share']:.1%} (x{part['repeats']:.2f})" for part in stage.mix)
+        lines.append(f"{stage.name}: mix by tokens (epochs of each in one of all): {', '.join(parts)}")
     if stage.overrides:
         lines.append(f"{stage.name}: {', '.join(f'{k}={v}' for k, v in stage.overrides.items())}")
     if len({span["documents"] for span in stage.timeline}) > 1:

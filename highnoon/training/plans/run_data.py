@@ -1,4 +1,4 @@
-"""From the datasets that stages name to tokenised rows."""
+"""From the datasets that stages name to tokenized rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +14,7 @@ import keras
 from highnoon.config import ConfigError, TrainingConfig
 from highnoon.data import (
     DataError,
+    DerivedColumns,
     DocumentSource,
     PackedRows,
     PreparedTokens,
@@ -28,10 +29,12 @@ from highnoon.data.sources.distinct_names import require_distinct_names
 from highnoon.data.sources.open_source import require_source_options
 from highnoon.data.sources.source_template import source_template
 from highnoon.tokenization import Tokenizer
+from highnoon.training.objective import objective_from_config
 from highnoon.training.plans.stage_data import STREAM_KEY, StageData
 from highnoon.training.plans.stages import CurriculumStage
+from highnoon.training.plans.step_size import StepSize
 
-# What is held out of a stream is read anew at each evaluation, with all that lies between.
+# What is held out of a stream is read again at each evaluation, with everything in between.
 MAX_STREAMED_VALIDATION_ROWS = 256
 
 
@@ -42,12 +45,12 @@ class StageSources:
     Args:
         sources: In the order in which they were given; a folder of domains that is to be balanced is one
             source a domain.
-        shares: Their fractions of the rows, where they were given.
+        weights: Their fractions of the rows, where they were given.
         streamed: Names of those that are read as streams, see `StreamedRows`.
     """
 
     sources: list[DocumentSource]
-    shares: list[float] | None
+    weights: list[float] | None
     streamed: list[str]
 
 
@@ -63,31 +66,31 @@ def open_stage_sources(
 
 
 def _open_stage(stage: CurriculumStage, data_dir: str | os.PathLike[str] | None) -> StageSources:
-    names, shares = stage.dataset_names_and_shares()
+    names, weights = stage.dataset_names_and_weights()
     opened: list[DocumentSource] = []
     streamed: list[str] = []
-    kept: list[float] = []
-    for place, name in enumerate(names):
+    present: list[float] = []
+    for index, name in enumerate(names):
         try:
             source, is_streamed = _open_dataset(name, data_dir)
         except SourceNotFoundError as error:
             if name not in stage.optional or len(names) == 1:
                 raise
             warnings.warn(
-                f"stage `{stage.name}` goes without `{name}`, and the others share its part: {error}",
+                f"stage `{stage.name}` goes without `{name}`, and the others take its part: {error}",
                 stacklevel=2,
             )
             continue
         parts = getattr(source, "parts", [source]) if stage.balance is not None else [source]
         opened += parts
         streamed += [part.name for part in parts] if is_streamed else []
-        kept += [shares[place]] if shares is not None else []
+        present += [weights[index]] if weights is not None else []
     if not opened:
         raise DataError(f"all datasets of stage `{stage.name}` are optional, and none of them is there")
     require_distinct_names(opened)
-    if shares is None or len(kept) == len(shares):
-        return StageSources(opened, shares, streamed)
-    return StageSources(opened, [share / sum(kept) for share in kept], streamed)
+    if weights is None or len(present) == len(weights):
+        return StageSources(opened, weights, streamed)
+    return StageSources(opened, [weight / sum(present) for weight in present], streamed)
 
 
 def _open_dataset(entry: Any, data_dir: str | os.PathLike[str] | None) -> tuple[DocumentSource, bool]:
@@ -96,7 +99,7 @@ def _open_dataset(entry: Any, data_dir: str | os.PathLike[str] | None) -> tuple[
     Args:
         entry: A name, an object, or a mapping of `name`, options of `open_source`, and `stream`: true reads
             the source forward while the run trains, see `StreamedRows`.
-        data_dir: Where named datasets lie.
+        data_dir: Where named datasets are.
     """
     if not isinstance(entry, Mapping):
         source = open_source(entry, data_dir=data_dir)
@@ -173,13 +176,28 @@ def _with_template_of(tokenizer: Any, sources: Sequence[StageSources]) -> Any:
     return tokenizer.with_chat_template(templates[-1])
 
 
+@dataclasses.dataclass(frozen=True)
+class StageRows:
+    """The rows of a stage.
+
+    Args:
+        train: Rows of the training split: `PackedRows`, `StreamedRows`, or an object with their methods.
+        validation: Those of the validation split, or None if it is empty.
+        data_key: Hash of the data that they are made from; a run is resumed on data of the same key alone.
+    """
+
+    train: Any
+    validation: Any | None
+    data_key: str
+
+
 class StagePreparation:
-    """Tokenises sources, each once, and packs them into the rows of stages.
+    """Tokenizes sources, each once, and packs them into the rows of stages.
 
     Args:
         packing: Whether rows may hold several documents, for a model that can tell them apart.
         tokenizer: The run's tokenizer.
-        cache_dir: Where tokenised data is kept; None takes the user's cache.
+        cache_dir: Where tokenized data is stored; None takes the user's cache.
         num_replicas: Devices that share a step.
     """
 
@@ -197,51 +215,128 @@ class StagePreparation:
     def prepare(
         self, stage: CurriculumStage, opened: StageSources, config: TrainingConfig, seed: int
     ) -> StageData:
-        """Returns the data of one stage.
+        """Returns the data of one stage: the rows that its objective makes of its sources.
 
         Args:
             stage: The stage.
             opened: Its datasets.
             config: The run's configuration with the stage's overrides.
             seed: Seed of the stage's order.
+
+        Raises:
+            ConfigError: the stage's data and its options do not fit each other.
+        """
+        StepSize(config, self.num_replicas).require_divisible()
+        objective = objective_from_config(stage.objective)
+        rows = objective.sequences(opened, RowPreparation(self, stage, config, seed))
+        return StageData(stage, config, rows.train, rows.validation, rows.data_key, self.num_replicas)
+
+    def store(self, source: Any, validation_split: float) -> Any:
+        """Returns the `TokenStore` of a source, tokenized once for all stages."""
+        key = source.fingerprint(), source.name
+        if key not in self._stores:
+            self._stores[key] = tokenize(
+                source, self.tokenizer, cache_dir=self.cache_dir, validation_split=validation_split
+            )
+        return self._stores[key]
+
+
+class RowPreparation:
+    """Makes the rows of one stage; `Objective.sequences` receives it.
+
+    Args:
+        preparation: Tokenizes for all stages.
+        stage: The stage.
+        config: The run's configuration with the stage's overrides: `max_seq_length`, `validation_split`.
+        seed: Seed of the stage's order.
+    """
+
+    def __init__(
+        self, preparation: StagePreparation, stage: CurriculumStage, config: TrainingConfig, seed: int
+    ) -> None:
+        self.stage, self.config, self.seed = stage, config, seed
+        self.tokenizer, self.packing = preparation.tokenizer, preparation.packing
+        self.cache_dir, self.num_replicas = preparation.cache_dir, preparation.num_replicas
+        self._preparation = preparation
+
+    def stores(self, opened: StageSources) -> list[Any]:
+        """Returns the `TokenStore` of each source of the stage."""
+        return [self._preparation.store(source, self.config.validation_split) for source in opened.sources]
+
+    def weights(self, opened: StageSources, stores: Sequence[Any]) -> list[float] | None:
+        """Returns the weight of each source in the mix, as the stage gives it; None for their sizes."""
+        if self.stage.temperature is None:
+            return opened.weights
+        tokens = [int(store.lengths[~store.is_validation].sum()) for store in stores]
+        return balanced_shares(tokens, self.stage.temperature, self.stage.max_repeats)
+
+    def packed(self, opened: StageSources) -> StageRows:
+        """Returns rows of packed documents: read from token stores, or forward if a source is a stream.
+
+        Args:
+            opened: The stage's sources.
+
+        Raises:
+            ConfigError: a stream is mixed, sorted or of unknown length, or the model cannot tell packed
+                documents apart.
         """
         if opened.streamed:
-            return self._prepare_stream(stage, opened.sources, config, seed)
-        stores = [self._store(source, config.validation_split) for source in opened.sources]
-        shares = opened.shares
-        if stage.temperature is not None:
-            tokens = [int(store.lengths[~store.is_validation].sum()) for store in stores]
-            shares = balanced_shares(tokens, stage.temperature, stage.max_repeats)
+            return self._streamed(opened.sources)
+        return self.packed_stores(opened, self.stores(opened))
+
+    def packed_stores(
+        self, opened: StageSources, stores: Sequence[Any], derived: Sequence[DerivedColumns] | None = None
+    ) -> StageRows:
+        """Returns rows of packed documents of token stores.
+
+        Args:
+            opened: The stage's sources.
+            stores: The store of each.
+            derived: For each store the derived columns that batches get; None for none.
+        """
 
         def rows(split: str, weights: list[float] | None) -> PackedRows:
             return PackedRows(
                 stores,
-                row_length=config.max_seq_length,
-                seed=seed,
+                row_length=self.config.max_seq_length,
+                seed=self.seed,
                 split=split,
                 weights=weights,
                 packing=self.packing,
+                derived=derived,
             )
 
-        return StageData(
-            stage=stage,
-            config=config,
-            train_rows=rows("train", shares),
-            validation_rows=rows("validation", None) if any(s.is_validation.any() for s in stores) else None,
+        return self.split_rows(opened, stores, rows)
+
+    def split_rows(
+        self,
+        opened: StageSources,
+        stores: Sequence[Any],
+        rows: Callable[[str, list[float] | None], Any],
+    ) -> StageRows:
+        """Returns the rows of both splits of token stores.
+
+        Args:
+            opened: The stage's sources.
+            stores: The store of each.
+            rows: Returns the rows of a split, `"train"` or `"validation"`, by the weights of the stores.
+        """
+        return StageRows(
+            train=rows("train", self.weights(opened, stores)),
+            validation=rows("validation", None) if any(s.is_validation.any() for s in stores) else None,
             data_key="+".join(store.fingerprint[:16] for store in stores),
-            num_replicas=self.num_replicas,
         )
 
-    def _prepare_stream(
-        self, stage: CurriculumStage, sources: Sequence[DocumentSource], config: TrainingConfig, seed: int
-    ) -> StageData:
-        source, name = sources[0], f"stage `{stage.name}`"
+    def _streamed(self, sources: Sequence[DocumentSource]) -> StageRows:
+        stage, config, name = self.stage, self.config, f"stage `{self.stage.name}`"
+        source, size = sources[0], StepSize(self.config, self.num_replicas)
+        steps = size.steps_of(stage)
         if len(sources) > 1:
             raise ConfigError(
                 f"{name} mixes {len(sources)} datasets, one of them a stream, which is read "
                 "alone; prepare it with `highnoon data prepare`, or give it its own stage"
             )
-        if stage.scheduler is not None or (stage.steps is None and stage.tokens is None):
+        if stage.scheduler is not None or steps is None:
             raise ConfigError(
                 f"{name} reads {source.name} as a stream, which cannot be sorted or counted "
                 "beforehand: give its length in `steps=` or `tokens=`, and no scheduler"
@@ -253,28 +348,19 @@ class StagePreparation:
             )
 
         def rows(split: str, num_rows: int) -> StreamedRows:
-            # Each side counts the bad rows of its own reading.
+            # Each side counts the bad records of its own reading.
             return StreamedRows(
                 copy.copy(source),
                 self.tokenizer,
                 config.max_seq_length,
-                seed,
+                self.seed,
                 split,
                 num_rows,
                 config.validation_split,
             )
 
-        data = StageData(stage, config, None, None, STREAM_KEY + source.fingerprint(), self.num_replicas)
-        assert data.steps is not None
-        data.train_rows = rows("train", data.steps * data.rows_per_step)
-        if config.validation_split:
-            data.validation_rows = rows("validation", MAX_STREAMED_VALIDATION_ROWS)
-        return data
-
-    def _store(self, source: Any, validation_split: float) -> Any:
-        key = source.fingerprint(), source.name
-        if key not in self._stores:
-            self._stores[key] = tokenize(
-                source, self.tokenizer, cache_dir=self.cache_dir, validation_split=validation_split
-            )
-        return self._stores[key]
+        return StageRows(
+            train=rows("train", steps * size.rows_per_step),
+            validation=rows("validation", MAX_STREAMED_VALIDATION_ROWS) if config.validation_split else None,
+            data_key=STREAM_KEY + source.fingerprint(),
+        )

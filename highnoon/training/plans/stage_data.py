@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from highnoon.config import ConfigError, TrainingConfig
+from highnoon.config import TrainingConfig
 from highnoon.data.sequences.streamed_rows import StreamedRows
+from highnoon.training.objective import objective_from_config
 from highnoon.training.plans.stages import CurriculumStage
+from highnoon.training.plans.step_size import StepSize
 
 STREAM_KEY = "stream:"
-"""How the `data_key` of a stage begins whose data is read forward."""
+"""Prefix of the `data_key` of a stage whose data is read as a stream."""
 
 
 class PlannedEpoch(NamedTuple):
@@ -70,9 +72,9 @@ class PlannedEpochs(Sequence[PlannedEpoch]):
         if isinstance(epoch, slice):
             return [self[index] for index in range(*epoch.indices(len(self)))]
         epoch = range(len(self))[epoch]
-        place = bisect.bisect_right(self._spans, epoch, key=lambda span: span.first_epoch) - 1
-        span = self._spans[place]
-        first_step = self._first_steps[place] + (epoch - span.first_epoch) * span.num_steps
+        index = bisect.bisect_right(self._spans, epoch, key=lambda span: span.first_epoch) - 1
+        span = self._spans[index]
+        first_step = self._first_steps[index] + (epoch - span.first_epoch) * span.num_steps
         return PlannedEpoch(epoch, span.num_documents, first_step, span.num_steps)
 
 
@@ -85,11 +87,8 @@ class StageData:
         config: The run's configuration with the stage's overrides.
         train_rows: Packed or streamed rows of the training split.
         validation_rows: Those of the validation split, or None where it is empty.
-        data_key: Hash of the tokenised documents.
+        data_key: Hash of the tokenized documents.
         num_replicas: Devices that share a step.
-
-    Raises:
-        ConfigError: `global_batch_size` is no multiple of the rows that the replicas take at once.
     """
 
     stage: CurriculumStage
@@ -100,13 +99,7 @@ class StageData:
     num_replicas: int = 1
 
     def __post_init__(self) -> None:
-        rows_at_once = self.config.batch_size * self.num_replicas
-        whole = self.config.global_batch_size
-        if whole is not None and whole % rows_at_once:
-            raise ConfigError(
-                f"`global_batch_size`={whole} must be a multiple of batch_size={self.config.batch_size} x "
-                f"{self.num_replicas} replicas; choose a `batch_size` that divides it"
-            )
+        self.objective = objective_from_config(self.stage.objective)
         self._steps_of_subset: dict[int, int] = {}
         self._planned: Sequence[PlannedEpoch] = []
         self._easy_to_hard: np.ndarray | None = None
@@ -115,36 +108,37 @@ class StageData:
 
     @property
     def validation_key(self) -> str:
-        """Tells whose held-out losses can be compared: those on the same documents in rows as long."""
+        """Equal for stages whose held-out losses can be compared: equal documents in rows of equal length."""
         return f"{self.data_key} in rows of {self.config.max_seq_length}"
+
+    @property
+    def size(self) -> StepSize:
+        """Rows and tokens of one optimizer step."""
+        return StepSize(self.config, self.num_replicas)
 
     @property
     def rows_per_replica(self) -> int:
         """Rows of one replica in one optimizer step."""
-        if self.config.global_batch_size is not None:
-            return self.config.global_batch_size // self.num_replicas
-        return self.config.batch_size * self.config.gradient_accumulation_steps
+        return self.size.rows_per_replica
 
     @property
     def rows_per_step(self) -> int:
         """Rows of one optimizer step on all replicas."""
-        return self.rows_per_replica * self.num_replicas
+        return self.size.rows_per_step
 
     @property
     def tokens_per_step(self) -> int:
-        """Places in the rows of one optimizer step."""
-        return self.rows_per_step * self.config.max_seq_length
+        """Positions in the rows of one optimizer step."""
+        return self.size.tokens_per_step
 
     @property
     def steps(self) -> int | None:
         """The stage's length in steps, where it was not given in epochs."""
-        if self.stage.tokens is not None:
-            return -(-self.stage.tokens // self.tokens_per_step)
-        return self.stage.steps
+        return self.size.steps_of(self.stage)
 
     @property
     def counts_steps(self) -> bool:
-        """Whether the stage's scheduler counts optimizer steps or tokens in place of epochs."""
+        """Whether the stage's scheduler counts optimizer steps or tokens instead of epochs."""
         return getattr(self.stage.scheduler, "unit", "epoch") != "epoch"
 
     def clock(self, epoch: int, stage_step: int) -> int:
@@ -159,7 +153,7 @@ class StageData:
         return self.stage.scheduler.num_samples_at(self.clock(epoch, stage_step))
 
     def announce(self, epoch: int, stage_step: int) -> None:
-        """Lets the scheduler say that a stage of its own began."""
+        """Lets the scheduler report that one of its own stages began."""
         if self.stage.scheduler is not None:
             self.stage.scheduler.get_current_subset_indices(epoch=self.clock(epoch, stage_step))
 

@@ -20,6 +20,8 @@ from highnoon.config import (
 from highnoon.data import DataError, DocumentSource
 from highnoon.data.sequences.mixture import require_weights
 from highnoon.data.sources.open_source import require_source_options
+from highnoon.training.objective import describe_objective, objective_from_config
+from highnoon.training.trainable_weights import require_patterns
 
 LENGTHS = ("epochs", "steps", "tokens")
 OVERRIDABLE = frozenset(
@@ -41,8 +43,8 @@ class CurriculumStage:
     Args:
         name: Unique within the run; events and the summary name it.
         datasets: What to train on: a name, path, `TextDataset`, source, or a mapping of `name` and options of
-            `open_source`; a list of them, or a list of `(dataset, share)` pairs whose shares sum to one.
-        epochs: Passes over the data; None takes `train(epochs_per_stage=)`.
+            `open_source`; a list of them, or a list of `(dataset, weight)` pairs whose weights sum to one.
+        epochs: Epochs over the data; None takes `train(epochs_per_stage=)`.
         weight: Multiplies the stage's loss or learning rate, see `Trainer(weight_mode=)`.
         config_overrides: `TrainingConfig` fields that hold for this stage only: `learning_rate`,
             `batch_size`, `gradient_accumulation_steps`, `max_seq_length`, `early_stopping_patience`,
@@ -50,16 +52,20 @@ class CurriculumStage:
         steps: Length in optimizer steps, in place of `epochs`.
         scheduler: A `CurriculumScheduler` that chooses the documents of each epoch.
         tokens: Length in tokens of rows, in place of `epochs`; rounded up to whole steps.
-        balance: Shares of datasets that were given without: None takes each in proportion to its tokens;
-            `"equal"` gives all the same; a temperature `T` of at least 1 makes the share of a dataset of
+        balance: Weights of datasets that were given without: None takes each in proportion to its tokens;
+            `"equal"` gives all the same; a temperature `T` of at least 1 makes the weight of a dataset of
             `n` tokens `n^(1/T)`. A folder of domains counts as one dataset a domain.
         max_repeats: How often `balance` may show a dataset within one pass over all tokens; what a
             dataset gives up goes to the others.
-        optional: Names of datasets that may be missing: a warning says so, and the others share theirs.
+        optional: Names of datasets that may be missing: a warning says so, and the others take their part.
+        objective: What the stage minimizes: an `Objective`, the name of one, or a mapping of `name` and its
+            arguments. None is the trainer's, which by default is next-token prediction.
+        trainable: Which weights the stage trains: patterns of weight paths as `fnmatch` reads them, such as
+            `"*attention*"`. None trains all that the model declares trainable.
 
     Raises:
         ConfigError: an empty name or dataset list, a length below one, a weight that is not positive, two
-            lengths given, shares given beside `balance`, or an override that a stage cannot have.
+            lengths given, weights given together with `balance`, or an override that a stage cannot have.
 
     Muennighoff et al. 2023, "Scaling data-constrained language models" (arXiv:2305.16264): up to four passes
     are worth nearly as much as new text, hence the default of `max_repeats`.
@@ -76,6 +82,8 @@ class CurriculumStage:
     balance: str | float | None = None
     max_repeats: float = 4.0
     optional: Sequence[str] = ()
+    objective: Any = None
+    trainable: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip() or "\0" in self.name:
@@ -96,13 +104,17 @@ class CurriculumStage:
         self.max_repeats = require_number("max_repeats", self.max_repeats, least=1)
         self.config_overrides = resolve_keys(self.config_overrides, set(OVERRIDABLE), "`config_overrides`")
         TrainingConfig(**self.config_overrides)
-        names, shares = self.dataset_names_and_shares()
+        names, weights = self.dataset_names_and_weights()
         for name in names:
             _require_dataset(name)
-        if shares is not None:
-            require_weights(shares)
+        if weights is not None:
+            require_weights(weights)
         self._check_optional(names)
-        self._check_balance(shares)
+        self._check_balance(weights)
+        if self.objective is not None:
+            self.objective = objective_from_config(self.objective)
+        if self.trainable is not None:
+            self.trainable = require_patterns(self.trainable)
 
     def _check_length(self) -> None:
         lengths = [field for field in LENGTHS if getattr(self, field) is not None]
@@ -127,11 +139,11 @@ class CurriculumStage:
         if unknown:
             raise ConfigError(f"{shown(unknown[0])} in `optional` is none of its datasets")
 
-    def _check_balance(self, shares: Sequence[float] | None) -> None:
+    def _check_balance(self, weights: Sequence[float] | None) -> None:
         if self.balance is None:
             return
-        if shares is not None:
-            raise ConfigError("shares and `balance` are both given; give one of them")
+        if weights is not None:
+            raise ConfigError("weights and `balance` are both given; give one of them")
         if isinstance(self.balance, str) and self.balance == "equal":
             return
         try:
@@ -144,31 +156,31 @@ class CurriculumStage:
 
     @property
     def temperature(self) -> float | None:
-        """The balance as a temperature; infinite for equal shares, None where none was asked for."""
+        """The balance as a temperature; infinite for equal weights, None where none was given."""
         return math.inf if self.balance == "equal" else self.balance  # type: ignore[return-value]
 
-    def dataset_names_and_shares(self) -> tuple[list[Any], list[float] | None]:
-        """Returns the datasets, and their shares where pairs were given."""
+    def dataset_names_and_weights(self) -> tuple[list[Any], list[float] | None]:
+        """Returns the datasets, and their weights where pairs were given."""
         paired = [isinstance(entry, (tuple, list)) for entry in self.datasets]
         if not any(paired):
             return self.datasets, None
         if not all(paired) or any(len(entry) != 2 for entry in self.datasets):
             raise ConfigError(
-                f"give every one of `datasets` as `(name, share)` or none; received {shown(self.datasets)}"
+                f"give every one of `datasets` as `(name, weight)` or none; received {shown(self.datasets)}"
             )
-        names, shares = zip(*self.datasets, strict=True)
+        names, weights = zip(*self.datasets, strict=True)
         try:
-            return list(names), [require_number("share", share, above=0) for share in shares]
+            return list(names), [require_number("weight", weight, above=0) for weight in weights]
         except ConfigError:
-            raise ConfigError(f"shares must be numbers above 0; received {shown(list(shares))}") from None
+            raise ConfigError(f"weights must be numbers above 0; received {shown(list(weights))}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what identifies the stage in a saved run, as JSON values."""
-        names, shares = self.dataset_names_and_shares()
+        names, weights = self.dataset_names_and_weights()
         return {
             "name": self.name,
             "datasets": [_describe_dataset(dataset) for dataset in names],
-            "shares": shares,
+            "shares": weights,
             "epochs": self.epochs,
             "steps": self.steps,
             "tokens": self.tokens,
@@ -178,6 +190,8 @@ class CurriculumStage:
             "weight": self.weight,
             "config_overrides": self.config_overrides,
             "scheduler": describe_scheduler(self.scheduler),
+            "objective": None if self.objective is None else describe_objective(self.objective),
+            "trainable": self.trainable,
         }
 
 

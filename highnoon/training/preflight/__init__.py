@@ -1,1 +1,1 @@
-"""Checks and estimates made before the first step: data, memory, FLOPs."""
+"""Checks and estimates before the first step: data, memory, FLOPs."""

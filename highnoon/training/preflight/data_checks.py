@@ -1,4 +1,4 @@
-"""Whether tokenizer and rows are what a run expects, from the first rows of each stage."""
+"""Checks of the tokenizer and of the first rows of each stage."""
 
 from __future__ import annotations
 
@@ -8,31 +8,35 @@ from typing import Any
 import keras
 import numpy as np
 
-from highnoon.training.plans.plan import StagePlan
 from highnoon.training.plans.stage_data import StageData
+from highnoon.training.plans.stage_plan import StagePlan
 
 _FEW_SUPERVISED = 0.5
 
-# Long prompts may fill the rows of a first step: so much is looked at for something that is learnt.
-_STEPS_LOOKED_AT = 64
-_TOKENS_LOOKED_AT = 2**20
+# The first steps may hold long prompts only: up to so many are searched for a supervised token.
+_STEPS_SEARCHED = 64
+_TOKENS_SEARCHED = 2**20
+
+# Columns of rows for language models; the rows of other objectives are checked by their weight alone.
+_LANGUAGE_COLUMNS = {"token_ids", "labels", "segment_ids", "loss_weights"}
 
 
 @dataclasses.dataclass(frozen=True)
 class StageCheck:
-    """What was seen of one stage.
+    """The result of checking one stage.
 
     Args:
-        name: Of the stage.
+        name: Name of the stage.
         steps: Optimizer steps of the plan.
         rows: Rows in one pass.
         tokens: Training tokens in one pass.
         row_length: Tokens in a row.
         rows_per_step: Rows of an optimizer step on all replicas.
-        num_rows_seen: Rows that were looked at: those of the first step.
-        supervised_share: Share of their places that have a label.
-        problems: What makes the stage's training meaningless, a line each.
-        warnings: What a person should look at, a line each.
+        num_rows_seen: Rows that were checked: those of the first step.
+        supervised_fraction: Fraction of their positions that are supervised; None for rows that are not those
+            of a language model.
+        problems: Reasons why training the stage is meaningless, one per line.
+        warnings: Things that a person should check, one per line.
     """
 
     name: str
@@ -42,20 +46,29 @@ class StageCheck:
     row_length: int
     rows_per_step: int
     num_rows_seen: int
-    supervised_share: float
+    supervised_fraction: float | None
     problems: list[str]
     warnings: list[str]
 
     def __str__(self) -> str:
+        supervised = ""
+        if self.supervised_fraction is not None:
+            first = f"the first {self.num_rows_seen} rows"
+            supervised = f"; {self.supervised_fraction:.0%} of {first} supervised"
         return (
             f"{self.name}: {self.steps:,} steps of {self.rows_per_step} rows of {self.row_length:,}; "
-            f"{self.rows:,} rows and {self.tokens:,} tokens a pass; "
-            f"{self.supervised_share:.0%} of the first {self.num_rows_seen} rows supervised"
+            f"{self.rows:,} rows and {self.tokens:,} tokens a pass{supervised}"
         )
 
 
-def tokenizer_problems(model: keras.Model, tokenizer: Any) -> list[str]:
-    """Returns what does not fit between a tokenizer and a model, a line each."""
+def tokenizer_problems(model: keras.Model, tokenizer: Any, *, writes_text: bool = True) -> list[str]:
+    """Returns in what respects a tokenizer and a model do not fit, one per line.
+
+    Args:
+        model: The model that is trained.
+        tokenizer: The run's tokenizer.
+        writes_text: Whether the model learns to write text, and so needs an end token.
+    """
     problems = []
     vocab_size = getattr(model, "vocab_size", None)
     if vocab_size is not None and tokenizer.vocab_size > vocab_size:
@@ -64,7 +77,7 @@ def tokenizer_problems(model: keras.Model, tokenizer: Any) -> list[str]:
             f"model with vocab_size={tokenizer.vocab_size} or train a smaller tokenizer"
         )
     ids = {name: getattr(tokenizer, f"{name}_token_id", None) for name in ("pad", "bos", "eos")}
-    if ids["eos"] is None:
+    if ids["eos"] is None and writes_text:
         problems.append("the tokenizer has no end token: the model would never learn to stop")
     given = [value for value in ids.values() if value is not None]
     if len(set(given)) < len(given):
@@ -74,20 +87,19 @@ def tokenizer_problems(model: keras.Model, tokenizer: Any) -> list[str]:
 
 
 def check_stage(data: StageData, plan: StagePlan, tokenizer: Any) -> StageCheck:
-    """Looks at the rows of a stage's first step."""
+    """Checks the rows of a stage's first step."""
     view = data.view(0, data.num_allowed(0, 0))
     batch = data.batch(view, 0)
-    problems, warnings = _problems(batch, tokenizer), []
-    if not problems and (unsupervised := _first_unsupervised(data, view)):
-        problems.append(
-            f"nothing in its first {unsupervised} rows is supervised: its first steps would change no weight."
-            f" {_why_unsupervised(batch)}"
-        )
-    share = float(np.mean(batch["loss_weights"] > 0)) if batch["loss_weights"].size else 0.0
-    if not problems and 0 < share < _FEW_SUPERVISED:
-        warnings.append(
-            f"only {share:.0%} of the places in the first rows are supervised. {_why_unsupervised(batch)}"
-        )
+    num_rows = len(batch[next(iter(data.objective.columns))])
+    warnings: list[str] = []
+    fraction: float | None = None
+    if not num_rows:
+        problems = ["it has no row in its first epoch"]
+    elif trains_language(data):
+        problems, warnings, fraction = _check_language_rows(data, view, batch, tokenizer)
+    else:
+        is_counted = float(keras.ops.convert_to_numpy(data.objective.weight(batch))) > 0
+        problems = [] if is_counted else [f"the objective gives its first {num_rows} rows the weight 0"]
     label = f"stage `{plan.name}`: "
     return StageCheck(
         name=plan.name,
@@ -96,38 +108,58 @@ def check_stage(data: StageData, plan: StagePlan, tokenizer: Any) -> StageCheck:
         tokens=plan.tokens,
         row_length=plan.row_length,
         rows_per_step=plan.rows_per_step,
-        num_rows_seen=len(batch["token_ids"]),
-        supervised_share=share,
+        num_rows_seen=num_rows,
+        supervised_fraction=fraction,
         problems=[label + problem for problem in problems],
         warnings=[label + warning for warning in warnings],
     )
 
 
+def trains_language(data: StageData) -> bool:
+    """Whether the rows of a stage are those of a language model: tokens with a label each."""
+    return set(data.objective.columns) >= _LANGUAGE_COLUMNS
+
+
+def _check_language_rows(
+    data: StageData, view: Any, batch: dict[str, np.ndarray], tokenizer: Any
+) -> tuple[list[str], list[str], float]:
+    """Returns problems, warnings, and the fraction of supervised positions."""
+    problems, warnings = _problems(batch, tokenizer), []
+    if not problems and (unsupervised := _first_unsupervised(data, view)):
+        problems.append(
+            f"nothing in its first {unsupervised} rows is supervised: its first steps would change no weight."
+            f" {_why_unsupervised(batch)}"
+        )
+    fraction = float(np.mean(batch["loss_weights"] > 0))
+    if not problems and 0 < fraction < _FEW_SUPERVISED:
+        warnings.append(
+            f"only {fraction:.0%} of the positions in the first rows are supervised. "
+            f"{_why_unsupervised(batch)}"
+        )
+    return problems, warnings, fraction
+
+
 def _why_unsupervised(batch: dict[str, np.ndarray]) -> str:
-    """Says whether it is padding or tokens without a loss that fills the places without supervision."""
+    """Says whether most positions without supervision are padding or tokens without a loss."""
     is_padding = batch["segment_ids"] == 0
-    num_unlearned = int(np.sum(~is_padding & (batch["loss_weights"] == 0)))
-    if int(is_padding.sum()) >= num_unlearned:
-        share = np.mean(is_padding)
-        return f"Padding fills {share:.0%} of them; a shorter `max_seq_length` would waste less"
-    share = num_unlearned / is_padding.size
+    num_without_loss = int(np.sum(~is_padding & (batch["loss_weights"] == 0)))
+    if int(is_padding.sum()) >= num_without_loss:
+        return f"Padding fills {np.mean(is_padding):.0%} of them; a shorter `max_seq_length` would waste less"
     return (
-        f"Tokens that are only read, such as what users say in conversations, fill {share:.0%} of them; "
-        "check that the answers are turns of the assistant"
+        f"Tokens without a loss, such as the turns of users in conversations, fill "
+        f"{num_without_loss / is_padding.size:.0%} of them; check that the answers are turns of the assistant"
     )
 
 
 def _first_unsupervised(data: StageData, view: Any) -> int:
-    """Returns how many rows were looked at for something that is learnt, in vain; 0 where there is some."""
-    most = min(_STEPS_LOOKED_AT, max(1, _TOKENS_LOOKED_AT // data.tokens_per_step), data.steps_in(view))
+    """Returns how many rows were searched without finding a supervised token; 0 if there is one."""
+    most = min(_STEPS_SEARCHED, max(1, _TOKENS_SEARCHED // data.tokens_per_step), data.steps_in(view))
     if any((data.batch(view, step)["loss_weights"] > 0).any() for step in range(most)):
         return 0
     return min(most * data.rows_per_step, view.num_rows)
 
 
 def _problems(batch: dict[str, np.ndarray], tokenizer: Any) -> list[str]:
-    if not len(batch["token_ids"]):
-        return ["it has no row in its first epoch"]
     problems = []
     num_empty = int(np.sum(batch["segment_ids"].max(axis=1) == 0))
     if num_empty:
@@ -142,11 +174,10 @@ def _problems(batch: dict[str, np.ndarray], tokenizer: Any) -> list[str]:
 
 
 def _document_ends(batch: dict[str, np.ndarray], end_id: int | None) -> tuple[int, int]:
-    """Returns how many documents that are seen to end within a row do so without the end token, and with it.
+    """Returns how many documents that end within a row do so without the end token, and how many with it.
 
-    The last token of a document stands where the next place belongs to another one, or is padding. It is
-    the label of the place before; where a document's last token is only a label, its row is cut there and
-    nothing is known.
+    The last token of a document is at a position before another document or padding, or is the label of that
+    position. A document that is cut at the end of a row is not counted.
     """
     segments, ids = batch["segment_ids"], batch["token_ids"]
     is_last = (segments[:, :-1] > 0) & (segments[:, 1:] != segments[:, :-1])

@@ -1,50 +1,38 @@
-"""Floating point operations of a model's training, and what the machine could do."""
+"""Floating point operations of training, and the peak of the machine."""
 
 from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
 
-from highnoon.models import LanguageModel
-from highnoon.models.memory import count_parameters
-from highnoon.models.patterns import parse_pattern
-
 _SIDE = {"CPU": 1024, "GPU": 8192, "TPU": 8192}
 _REPEATS = 5
 
-# Mixers that compare every position with those before it.
-_QUADRATIC = ("attention", "sliding_attention", "latent_attention")
-
 
 def flops_per_token(model: keras.Model, row_length: int) -> float | None:
-    """Returns the operations of forward and backward pass for a token; None for models of others.
+    """Returns the floating point operations of the forward and backward pass for a token.
 
-        6 * (parameters that a token passes) + 6 * attention layers * row_length * width
+    Args:
+        model: Any model.
+        row_length: Tokens in a row.
 
-    The second term is causal attention's scores and means; recomputation in the backward pass is not
-    counted. Chowdhery et al. 2022, PaLM (arXiv:2204.02311), appendix B.
+    Returns:
+        Operations, or None if the model has no `flops_per_token(row_length)`.
     """
-    if not isinstance(model, LanguageModel):
-        return None
-    config = model.config
-    passed = count_parameters(config, active=True)
-    if not config.tie_embeddings:
-        passed -= config.vocab_size * config.embedding_dim  # reading a row multiplies nothing
-    mixers = [mixer for mixer, _ in parse_pattern(config.block_pattern) if mixer in _QUADRATIC]
-    num_attentions = config.num_reasoning_blocks * len(mixers)
-    width = config.resolved_num_heads * config.resolved_head_dim
-    return 6.0 * passed + 6.0 * num_attentions * row_length * width
+    count = getattr(model, "flops_per_token", None)
+    return None if count is None else count(row_length)
 
 
 @functools.cache
 def measure_peak_flops(dtype: str) -> float:
-    """Returns the operations a second that a large matrix product reaches on the first device.
+    """Returns the operations per second of a large matrix product on the first device.
 
     Args:
-        dtype: In which the model computes.
+        dtype: The compute dtype of the model.
     """
     device = (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))[0]
     side = _SIDE[device.device_type]
@@ -56,3 +44,19 @@ def measure_peak_flops(dtype: str) -> float:
             float(tf.linalg.matmul(matrix, matrix)[0, 0])
             fastest = min(fastest, time.perf_counter() - began)
     return 2.0 * side**3 / fastest
+
+
+def seconds_per_token(model: keras.Model, row_lengths: Iterable[int], num_replicas: int) -> dict[int, float]:
+    """Returns what a token would take if nothing but its products cost time, by row length.
+
+    Args:
+        model: The model; of one whose layers are not known nothing is returned.
+        row_lengths: Tokens in rows.
+        num_replicas: Devices that share the tokens.
+    """
+    flops = {length: flops_per_token(model, length) for length in set(row_lengths)}
+    known = {length: count for length, count in flops.items() if count is not None}
+    if not known:
+        return {}
+    peak = num_replicas * measure_peak_flops(model.compute_dtype)
+    return {length: count / peak for length, count in known.items()}

@@ -1,4 +1,4 @@
-"""What a run will need and what its data look like, before the first step."""
+"""Estimates of what a run needs, and checks of its data, before the first step."""
 
 from __future__ import annotations
 
@@ -18,25 +18,31 @@ from highnoon.training.optimizers.muon import matrix_shapes
 from highnoon.training.plans.plan import TrainingPlan
 from highnoon.training.plans.stage_data import StageData
 from highnoon.training.preflight.activation_memory import activation_bytes
-from highnoon.training.preflight.data_checks import StageCheck, check_stage, tokenizer_problems
+from highnoon.training.preflight.data_checks import (
+    StageCheck,
+    check_stage,
+    tokenizer_problems,
+    trains_language,
+)
+from highnoon.training.trainable_weights import largest_selection
 
 _BYTES_OF_TOKEN = 16  # token id, position, segment and loss weight in a batch
-_TIGHT = 0.9  # share of the free memory above which a warning is due
+_TIGHT = 0.9  # fraction of the free memory above which a warning is issued
 
 
 @dataclasses.dataclass(frozen=True)
 class Preflight:
-    """A run's needs in bytes of one device, its length, and what is wrong with it.
+    """The memory that a run needs on one device, its length, and its problems.
 
     Args:
         parameters: Numbers in the model's weights.
-        weight_bytes: Of the weights, which are there already.
-        gradient_bytes: Of the step's gradients: their sum, and those of one micro-batch.
-        slot_bytes: What the optimizer remembers.
-        average_bytes: Of the moving average of the weights; 0 without one.
-        activation_bytes: About what one micro-batch keeps; None for a model whose layers are not known.
-        update_bytes: New weights, slots and averages, which stand beside the old until all are assigned.
-        available_bytes: What the device has free for all but the weights.
+        weight_bytes: The weights, which are allocated already.
+        gradient_bytes: The gradients of a step: their sum, and those of one micro-batch.
+        slot_bytes: The slots of the optimizer.
+        average_bytes: The moving average of the weights; 0 without one.
+        activation_bytes: An estimate for one micro-batch; None if the model cannot estimate it.
+        update_bytes: New weights, slots and averages, which exist alongside the old ones during the update.
+        available_bytes: Free memory of the device, after the weights.
         device: `"this machine"` or the name of the GPU.
         local_replicas: Replicas that share the available bytes.
         batch_size: Rows in a micro-batch.
@@ -44,10 +50,10 @@ class Preflight:
         rows_per_step: Rows of an optimizer step on all replicas, of each stage.
         optimizer: Its name.
         total_steps: Optimizer steps of the plan.
-        total_tokens: Tokens that the plan's steps take in, padding among them.
-        stages: What was seen of each stage's data.
-        problems: Why the run cannot do what it is meant to, a line each.
-        warnings: What a person should look at, a line each.
+        total_tokens: Tokens of all steps of the plan, including padding.
+        stages: The results of checking each stage.
+        problems: Reasons why the run cannot succeed, one per line.
+        warnings: Things that a person should check, one per line.
     """
 
     parameters: int
@@ -72,7 +78,7 @@ class Preflight:
 
     @property
     def needed_bytes(self) -> int:
-        """What the replicas of a device take beside the weights, at the step's fullest moment."""
+        """The peak memory of the replicas of a device during a step, without the weights."""
         lasting = self.slot_bytes + self.average_bytes
         backward = self.gradient_bytes + (self.activation_bytes or 0)
         update = self.gradient_bytes // 2 + self.update_bytes
@@ -91,7 +97,7 @@ class Preflight:
             "averages": _size(self.average_bytes) if self.average_bytes else "none",
             "activations": activations,
             "update": _size(self.update_bytes),
-            "needed": f"{_size(self.needed_bytes)} beside the weights{_times(self.local_replicas)}",
+            "needed": f"{_size(self.needed_bytes)} in addition to the weights{_times(self.local_replicas)}",
             "free": f"{_size(self.available_bytes)} on {self.device}",
         }
         run = f"{self.total_steps:,} steps, {self.total_tokens:,} tokens"
@@ -110,7 +116,7 @@ def preflight(
     tokenizer: Any,
     num_replicas: int = 1,
 ) -> Preflight:
-    """Looks at model, plan and the first rows of each stage; nothing large is allocated.
+    """Checks model, plan and the first rows of each stage; nothing large is allocated.
 
     Args:
         model: The model that will be trained, its weights made.
@@ -120,9 +126,9 @@ def preflight(
         tokenizer: The run's tokenizer.
         num_replicas: Devices that share a step, on all machines.
     """
-    weights = list(model.trainable_weights)
+    weights = largest_selection(model, [row.trainable for row in plan.stages])
     gradient = sum(_bytes(weight) for weight in weights)
-    slots = _slot_bytes(model, config)
+    slots = _slot_bytes(model, config, weights)
     averages = gradient if config.ema_momentum is not None else 0
     estimates = [
         (activation_bytes(model, data.config.batch_size, data.config.max_seq_length), data)
@@ -132,7 +138,7 @@ def preflight(
     device, available, local_devices = _device()
     checks = [check_stage(data, row, tokenizer) for data, row in zip(stage_data, plan.stages, strict=True)]
     report = Preflight(
-        parameters=model.count_params(),
+        parameters=num_parameters(model),
         weight_bytes=sum(_bytes(weight) for weight in model.weights),
         gradient_bytes=2 * gradient,
         slot_bytes=slots,
@@ -151,7 +157,7 @@ def preflight(
         stages=checks,
         problems=[
             *_trainable_problems(model),
-            *tokenizer_problems(model, tokenizer),
+            *tokenizer_problems(model, tokenizer, writes_text=any(map(trains_language, stage_data))),
             *(p for check in checks for p in check.problems),
         ],
         warnings=[warning for check in checks for warning in check.warnings],
@@ -169,31 +175,44 @@ def require_trainable(model: keras.Model) -> None:
         raise ConfigError(problem)
 
 
-def require_memory(model: keras.Model, config: TrainingConfig, allow_oversize: bool = False) -> None:
-    """Checks, before any data is read, that gradients and the optimizer's slots can fit beside the weights.
+def require_memory(
+    model: keras.Model,
+    config: TrainingConfig,
+    allow_oversize: bool = False,
+    trainable: Sequence[Sequence[str] | None] = (None,),
+) -> None:
+    """Checks, before any data is read, that gradients and the optimizer's slots fit next to the weights.
+
+    Args:
+        model: The model.
+        config: Names the optimizer.
+        allow_oversize: Whether to skip the check.
+        trainable: Patterns of the weights that each stage trains.
 
     Raises:
-        LimitExceededError: they cannot, and `allow_oversize` is false.
+        ConfigError: a pattern selects no weight.
+        LimitExceededError: they do not fit, and `allow_oversize` is false.
     """
-    needed = sum(_bytes(weight) for weight in model.trainable_weights) + _slot_bytes(model, config)
+    weights = largest_selection(model, trainable)
+    needed = sum(_bytes(weight) for weight in weights) + _slot_bytes(model, config, weights)
     device, available, _ = _device()
     if needed > available and not allow_oversize:
         raise LimitExceededError(
-            f"training {model.count_params():,} parameters needs {_size(needed)} for gradients and the slots "
-            f"of {config.optimizer} beside the weights; {device} has {_size(available)} free. Choose a "
-            "smaller preset or an optimizer with fewer slots, or pass allow_oversize=True"
+            f"training {num_parameters(model):,} parameters needs {_size(needed)} for gradients and the "
+            f"slots of {config.optimizer} in addition to the weights; {device} has {_size(available)} free. "
+            "Choose a smaller preset or an optimizer with fewer slots, or pass allow_oversize=True"
         )
 
 
 def require_memory_for_rows(
     configs: Sequence[TrainingConfig], num_replicas: int = 1, allow_oversize: bool = False
 ) -> None:
-    """Checks, before any data is read, that the rows of one optimizer step can fit into memory.
+    """Checks, before any data is read, that the rows of one optimizer step fit into memory.
 
     Args:
-        configs: Of the run's stages.
+        configs: Of the stages of the run.
         num_replicas: Devices that share a step, on all machines.
-        allow_oversize: Whether to check nothing.
+        allow_oversize: Whether to skip the check.
 
     Raises:
         LimitExceededError: they cannot, and `allow_oversize` is false.
@@ -213,7 +232,7 @@ def require_memory_for_rows(
 
 
 def describe_out_of_memory(preflight: Preflight, error: BaseException) -> str:
-    """Returns what to say where the first step ran out of memory: the figures, and the remedies.
+    """Returns the message for a first step that ran out of memory: the figures, and what to do.
 
     Args:
         preflight: Of the run.
@@ -226,10 +245,10 @@ def describe_out_of_memory(preflight: Preflight, error: BaseException) -> str:
     reason = " ".join(str(error).split()) or type(error).__name__
     lines = [
         f"the first step ran out of memory on {figures.device} ({reason[:200]}).",
-        f"Beside weights of {_size(figures.weight_bytes)} it needs {_size(figures.gradient_bytes)} for "
-        f"gradients, {_size(figures.slot_bytes + figures.average_bytes)} for {figures.optimizer}'s slots and "
-        f"averages and {activations} for the activations of a micro-batch of {figures.batch_size} rows of "
-        f"{figures.row_length:,} tokens{_times(figures.local_replicas)}; {_size(figures.available_bytes)} "
+        f"In addition to weights of {_size(figures.weight_bytes)} it needs {_size(figures.gradient_bytes)} "
+        f"for gradients, {_size(figures.slot_bytes + figures.average_bytes)} for {figures.optimizer}'s slots "
+        f"and averages and {activations} for the activations of a micro-batch of {figures.batch_size} rows "
+        f"of {figures.row_length:,} tokens{_times(figures.local_replicas)}; {_size(figures.available_bytes)} "
         "were free before it.",
         "Any of these helps:",
     ]
@@ -241,9 +260,7 @@ def describe_out_of_memory(preflight: Preflight, error: BaseException) -> str:
             "global batch and the same weights"
         )
         lines.append("- auto_batch=True, which does that by itself until a step fits")
-    lines.append(
-        "- model.gradient_checkpointing_enable(): one block's activations in place of all, a slower step"
-    )
+    lines.append("- model.gradient_checkpointing_enable(): only one block's activations, but a slower step")
     if figures.optimizer in ("adamw", "muon"):
         lines.append('- optimizer="lion" with one slot a weight, or "adafactor" with next to none')
     lines.append("- a shorter max_seq_length, or a smaller model")
@@ -265,10 +282,10 @@ def _trainable_problems(model: keras.Model) -> list[str]:
 
 
 def _memory_warnings(report: Preflight) -> list[str]:
-    share = report.needed_bytes / max(report.available_bytes, 1)
-    if share <= _TIGHT:
+    fraction = report.needed_bytes / max(report.available_bytes, 1)
+    if fraction <= _TIGHT:
         return []
-    verdict = "more than it has" if share > 1 else "little less than it has"
+    verdict = "more than it has" if fraction > 1 else "little less than it has"
     return [
         f"the first step needs {_size(report.needed_bytes)} of {report.device}'s free "
         f"{_size(report.available_bytes)}, {verdict}: lower `batch_size` and raise "
@@ -276,10 +293,10 @@ def _memory_warnings(report: Preflight) -> list[str]:
     ]
 
 
-def _slot_bytes(model: keras.Model, config: TrainingConfig) -> int:
-    """Of an optimizer that is not built, so that nothing is allocated."""
+def _slot_bytes(model: keras.Model, config: TrainingConfig, weights: Sequence[keras.Variable]) -> int:
+    """Computed from an optimizer that is not built, so that nothing is allocated."""
     optimizer = _optimizer(model, config)
-    shapes = [s for weight in model.trainable_weights for s in optimizer.slot_shapes(weight).values()]
+    shapes = [shape for weight in weights for shape in optimizer.slot_shapes(weight).values()]
     return sum(4 * math.prod(shape) for shape in shapes)
 
 
@@ -294,7 +311,7 @@ def _bytes(weight: keras.Variable) -> int:
 
 
 def _device() -> tuple[str, int, int]:
-    """Returns a name, the bytes that are free, and how many devices of its kind this process has."""
+    """Returns the name of the device, its free bytes, and the number of such devices of this process."""
     gpus = tf.config.list_logical_devices("GPU")
     if not gpus:
         return _MACHINE, available_memory(), len(tf.config.list_logical_devices("CPU"))
@@ -312,3 +329,8 @@ def _size(count: int) -> str:
 
 def _times(replicas: int) -> str:
     return f", for each of {replicas} replicas here" if replicas > 1 else ""
+
+
+def num_parameters(model: keras.Model) -> int:
+    """Returns the number of values in a model's weights, also of one that was loaded and not called yet."""
+    return sum(math.prod(weight.shape) for weight in model.weights)

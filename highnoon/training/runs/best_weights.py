@@ -5,42 +5,38 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 
 from highnoon.models.arrays import load_arrays, variable_arrays, variable_names
 from highnoon.models.saving import WEIGHTS_FILE
 from highnoon.training.checkpoints import checkpoint
 from highnoon.training.checkpoints.snapshot import OPTIMIZER_FILE, TRAINED, under
-from highnoon.training.optimizers import FunctionalOptimizer
-from highnoon.training.steps.averaged_weights import averaged_weights
+from highnoon.training.learner import Learner
 
 
 class BestWeights:
     """Gives a model the weights that were evaluated at a step: its moving average where the run keeps one.
 
     Args:
-        model: The model.
-        optimizer: Holds the averages.
-        directories: Where the step's checkpoint may lie; empty keeps a copy in memory instead.
+        learner: Holds the model and its averages.
+        directories: Where the step's checkpoint may be; empty keeps a copy in memory instead.
         run_id: The run that must have written it.
     """
 
     def __init__(
         self,
-        model: keras.Model,
-        optimizer: FunctionalOptimizer,
+        learner: Learner,
         directories: Sequence[pathlib.Path],
         run_id: str,
     ) -> None:
-        self._model, self._optimizer = model, optimizer
+        self._learner, self._model = learner, learner.model
         self._directories, self._run_id = list(directories), run_id
         self._in_memory: dict[str, np.ndarray] = {}
 
     def keep(self, step: int) -> None:
-        """Copies the weights of the present step, where no checkpoint will hold them."""
+        """Copies the weights of the current step, where no checkpoint will hold them."""
         if not self._directories:
-            with averaged_weights(self._model, self._optimizer):
+            with self._learner.averaged():
                 self._in_memory = variable_arrays(self._model.weights)
 
     def load(self, folder: pathlib.Path) -> None:
@@ -81,14 +77,7 @@ class BestWeights:
     def _read(self, folder: pathlib.Path) -> dict[str, np.ndarray]:
         others = load_arrays(folder / OPTIMIZER_FILE)
         arrays = load_arrays(folder / WEIGHTS_FILE) | under(TRAINED, others)
-        averages = {id(average): place for place, average in enumerate(self._optimizer.averages())}
-        names = {
-            id(weight): name
-            for name, weight in zip(variable_names(self._model.weights), self._model.weights, strict=True)
-        }
-        variables = self._optimizer.variables
-        for name, variable in zip(variable_names(variables), variables, strict=True):
-            if id(variable) in averages:
-                weight = self._model.trainable_variables[averages[id(variable)]]
-                arrays[names[id(weight)]] = others[f"optimizer/{name}"]
+        trained = (checkpoint.read_state(folder).get("learner") or {}).get("trainable")
+        for weight, average in self._learner.average_names(trained).items():
+            arrays[weight] = others[average]
         return arrays

@@ -1,4 +1,4 @@
-"""Where a run stands: everything that a checkpoint must know besides arrays."""
+"""The position of a run: everything that a checkpoint stores besides arrays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from highnoon.training.plans.plan import StagePlan
+    from highnoon.training.plans.stage_plan import StagePlan
 
 
 @dataclasses.dataclass
@@ -36,9 +36,9 @@ class Progress:
         mix_rows: Rows of each dataset of the stage since the last log point.
         is_last_skipped: Whether the last step before the checkpoint was skipped.
         micro_batch_size: Rows of a micro-batch, where memory forced the stage to halve them; else 0.
-        num_fault_answers: Rungs of the fault ladder that were climbed.
+        num_fault_answers: How many of `on_repeated_faults` were done.
         stages_completed: A summary of each ended stage.
-        ended_with: Whose weights the model had when the run ended, see `Trainer.train`; None before.
+        ended_with: Which weights the model had when the run ended, see `Trainer.train`; None before.
         spans: What was consumed: for each epoch and, after going back to a checkpoint, each part of one,
             `(first step of the run, stage, epoch, documents allowed, first step within the epoch)`.
     """
@@ -71,7 +71,7 @@ class Progress:
     spans: list[list[int]] = dataclasses.field(default_factory=list)
 
     def start_stage(self, index: int) -> None:
-        """Moves to the beginning of a stage: nothing that was counted in the stage before is kept."""
+        """Moves to the beginning of a stage and resets everything that was counted in the stage before."""
         self.stage = index
         self.epoch = self.stage_step = self.epochs_without_improvement = self.micro_batch_size = 0
         self.start_epoch(0)
@@ -92,10 +92,10 @@ class Progress:
         self.spans.append(span)
 
     def end_epoch(self) -> None:
-        """Counts the epoch and keeps its mean loss."""
+        """Counts the epoch and stores its mean loss."""
         self.epoch += 1
         self.num_allowed = 0
-        # Without a supervised token, or where every step was passed over, there is no mean.
+        # Without a supervised token, or where every step was skipped, there is no mean.
         self.train_loss = self.loss_total / self.token_total if self.token_total else math.nan
         self.tokens_seen += self.token_total
 
@@ -138,7 +138,7 @@ class Progress:
         return True
 
     def go_back_to(self, saved: Progress) -> None:
-        """Takes the count of steps, and the best of them, from a checkpoint; the data goes on from here."""
+        """Takes the count of steps, and the best of them, from a checkpoint; the data continues from here."""
         self.stage_step = max(0, self.stage_step - (self.step - saved.step))
         self.step = saved.step
         if self.lowest_val_step is not None and self.lowest_val_step > saved.step:

@@ -1,4 +1,4 @@
-"""Showing what a step of a run was trained on, row by row, from its checkpoint alone."""
+"""Shows what a step of a run was trained on, row by row, from its checkpoint alone."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from highnoon.training.plans.stage_data import StageData
 
 @dataclasses.dataclass(frozen=True)
 class ReplayedPiece:
-    """A stretch of a document within a row.
+    """A span of a document within a row.
 
     Args:
         document: Index in the training split of the stage's data.
         dataset: Name of the dataset that it belongs to.
         domain: Of the document; empty where the data was streamed.
-        text: The stretch, decoded.
+        text: The span, decoded.
         learned: What of it was supervised: the tokens' texts that were labels, joined.
-        num_tokens: Tokens of the stretch.
+        num_tokens: Tokens of the span.
         num_learned: Of them, those that another was predicted from.
     """
 
@@ -65,8 +65,8 @@ class Replay:
 
     Args:
         run: A checkpoint, a folder of them, or a run's output folder with `checkpoints` in it.
-        data_dir: Where named datasets lie; None takes the run's own.
-        cache_dir: Where tokens are kept, see `tokenize`.
+        data_dir: Where named datasets are; None takes the run's own.
+        cache_dir: Where tokens are stored, see `tokenize`.
 
     Raises:
         CheckpointError: there is no checkpoint, or it is of no run.
@@ -106,10 +106,10 @@ class Replay:
         if not 1 <= step <= self.last_step:
             raise ValueError(f"{self.folder} knows steps 1 to {self.last_step}; received {step}")
         spans = self._state["run"]["progress"]["spans"]
-        first, stage, epoch, allowed, place = next(s for s in reversed(spans) if s[0] <= step)
+        first, stage, epoch, allowed, first_in_epoch = next(s for s in reversed(spans) if s[0] <= step)
         data = self._stage(stage)
         view = data.view(epoch, allowed)
-        here = place + step - first
+        here = first_in_epoch + step - first
         batch = data.batch(view, here)
         rows = [
             self._pieces(data, documents, {name: array[row] for name, array in batch.items()})
@@ -126,7 +126,7 @@ class Replay:
         stage = snapshot.stage_from_dict(self._state["stages"][index])
         plan = self._state["plan"]["stages"][index]
         config = TrainingConfig(**self._state["training_config"])
-        # What a step held is told by the plan, however many devices shared it.
+        # The plan says what a step held, whatever the number of devices.
         as_run = {
             "max_seq_length": plan["row_length"],
             "global_batch_size": plan["rows_per_step"],
@@ -144,7 +144,10 @@ class Replay:
         return data
 
     def _pieces(self, data: StageData, documents: list[int], row: dict[str, Any]) -> list[ReplayedPiece]:
-        pieces = []
+        pieces: list[ReplayedPiece] = []
+        if "segment_ids" not in row or "labels" not in row:
+            # Rows of an objective whose columns do not divide them into documents: `batch` shows them.
+            return pieces
         for number, document in enumerate(documents, start=1):
             is_here = row["segment_ids"] == number
             learned = row["labels"][is_here & (row["loss_weights"] > 0)].tolist()

@@ -1,4 +1,4 @@
-"""Reading the rows of the next steps while others compute."""
+"""Prefetches the rows of the next steps in a thread."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _BLOCK_TOKENS = 1 << 14
 
 
 class RowsAhead:
-    """Gives the rows of steps, those of the next ones read by a thread in the meantime.
+    """Reads the rows of steps; a thread prefetches those of the next ones.
 
-    What is given does not depend on what was read ahead, only when it is there does.
+    Prefetching changes the timing, never the rows.
     """
 
     def __init__(self) -> None:
@@ -26,13 +26,13 @@ class RowsAhead:
     def read(
         self, data: StageData, view: Any, step_in_epoch: int, first: int, count: int, num_steps: int = 1
     ) -> dict[str, np.ndarray]:
-        """Returns `data.batch(view, step_in_epoch, first, count)` and begins to read what comes after it.
+        """Returns `data.batch(view, step_in_epoch, first, count)` and prefetches what comes after it.
 
         Rows of several steps are stacked.
         """
         size = _steps_of_block(data, count)
         steps = range(step_in_epoch, step_in_epoch + num_steps)
-        # What was read ahead of another place, as before going back, is of no use.
+        # Rows prefetched for another position, as before going back, are of no use.
         self._blocks = {
             key: rows for key, rows in self._blocks.items() if key[0] is view and key[1] >= steps[0] // size
         }
@@ -48,8 +48,8 @@ class RowsAhead:
             rows[0] if num_steps == 1 else {name: np.stack([step[name] for step in rows]) for name in rows[0]}
         )
 
-    def _rows_of_step(self, data: StageData, key: Any, place: int) -> dict[str, np.ndarray]:
-        start = place * data.rows_per_step
+    def _rows_of_step(self, data: StageData, key: Any, index: int) -> dict[str, np.ndarray]:
+        start = index * data.rows_per_step
         block = self._blocks[key].result()
         return {name: rows[start : start + data.rows_per_step] for name, rows in block.items()}
 
@@ -59,7 +59,7 @@ class RowsAhead:
 
 
 def _steps_of_block(data: StageData, count: int) -> int:
-    """How many steps are read at once; of a share of a step only one: what lies between is not its own."""
+    """How many steps are read at once: only one where a replica reads a part of each step."""
     return max(1, _BLOCK_TOKENS // data.tokens_per_step) if count == data.rows_per_step else 1
 
 

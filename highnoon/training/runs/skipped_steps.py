@@ -1,4 +1,4 @@
-"""Finds the steps that were passed over, and keeps their batches."""
+"""Finds the steps that were skipped, and stores their batches."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class SkippedStep:
 
     Args:
         step: Optimizer step, from 1.
-        in_a_row: How many were passed over up to here without a good one between.
+        in_a_row: How many were skipped up to here without a good one in between.
         loss: Of its batch, nats a token.
         grad_norm: Before clipping.
-        position: Where its batch lies: `stage`, `epoch`, `step_in_epoch`.
-        path: The kept batch, or None.
+        position: Where its batch is: `stage`, `epoch`, `step_in_epoch`.
+        path: The stored batch, or None.
     """
 
     step: int
@@ -46,7 +46,7 @@ class TakenStep:
     Args:
         step: Its number.
         metrics: What `TrainStep` returned.
-        position: Where its batch lies.
+        position: Where its batch is.
         batch: Computes its rows, and the documents of each, again.
     """
 
@@ -60,9 +60,9 @@ class SkippedSteps:
     """Looks at the steps' flags one call behind the device, so that nothing waits.
 
     Args:
-        folder: Where batches of skipped steps are kept, as `step_N.npz` with the arrays and `step_N.json`
-            with figures and the documents of each row; None keeps none. What a killed run left half written
-            there is removed.
+        folder: Where batches of skipped steps are stored, as `step_N.npz` with the arrays and `step_N.json`
+            with figures and the documents of each row; None stores none. Files that a killed run left half
+            written there are removed.
     """
 
     def __init__(self, folder: pathlib.Path | None) -> None:
@@ -86,7 +86,7 @@ class SkippedSteps:
         return found
 
     def take_errors(self) -> list[OSError]:
-        """Returns why batches could not be kept since the last call."""
+        """Returns why batches could not be stored since the last call."""
         errors, self._errors = self._errors, []
         return errors
 
@@ -117,10 +117,10 @@ class SkippedSteps:
 
 
 def read_skipped_batch(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Returns a kept batch and its figures, after comparing both with the hashes that were written.
+    """Returns a stored batch and its figures, after comparing both with the hashes that were written.
 
     Args:
-        path: The `step_N.npz`, whose `step_N.json` is beside it.
+        path: The `step_N.npz`, whose `step_N.json` is in the same folder.
 
     Raises:
         ValueError: one of them has changed since it was written, or is not such a file.
@@ -140,15 +140,15 @@ def _write_batch(
 ) -> None:
     """Writes both files of a step, each whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside, texts = path.with_suffix(".npz.tmp"), path.with_suffix(".json.tmp")
+    arrays, texts = path.with_suffix(".npz.tmp"), path.with_suffix(".json.tmp")
     try:
-        with beside.open("wb") as stream:
+        with arrays.open("wb") as stream:
             np.savez_compressed(stream, allow_pickle=False, **batch)
-        hashes = {"bytes": beside.stat().st_size, "blake2b": file_hash(beside)}
+        hashes = {"bytes": arrays.stat().st_size, "blake2b": file_hash(arrays)}
         figures = {**dataclasses.asdict(skipped), "path": path.name, "documents": documents, **hashes}
         texts.write_text(json.dumps(seal(figures), indent=1), encoding="utf-8")
-        os.replace(beside, path)
+        os.replace(arrays, path)
         os.replace(texts, path.with_suffix(".json"))
     finally:
-        beside.unlink(missing_ok=True)
+        arrays.unlink(missing_ok=True)
         texts.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ class Throughput:
     Args:
         model: Whose operations are counted; None leaves `train/flop_utilization` out, as does a model
             that is not of this package.
-        num_replicas: Devices that share the tokens.
+        num_replicas: Devices among which the tokens are divided.
     """
 
     def __init__(self, model: keras.Model | None = None, num_replicas: int = 1) -> None:
@@ -52,7 +52,7 @@ class Throughput:
         self._paused_seconds += seconds
 
     def report(self) -> dict[str, float]:
-        """Returns the rates since the last report and starts anew."""
+        """Returns the rates since the last report and starts again."""
         tokens = float(sum(np.sum(counted) for counted in self._tokens))
         seconds = max(time.perf_counter() - self._since - self._paused_seconds, 1e-9)
         rates = {
@@ -72,7 +72,7 @@ class Throughput:
 
 
 def _memory_bytes() -> float:
-    """What the first GPU has given out, or without one what this process holds."""
+    """Memory in use on the first GPU, or without one by this process."""
     if tf.config.list_logical_devices("GPU"):
         return float(tf.config.experimental.get_memory_info("GPU:0")["current"])
     return float(psutil.Process().memory_info().rss)

@@ -13,7 +13,7 @@ from highnoon.models.arrays import variable_arrays
 class TrainedWeights:
     """Copies a model's weights before a run's end replaces them by averages, the best, or a callback's.
 
-    A checkpoint of the end keeps those that were replaced beside the model's, so that a run that is extended
+    A checkpoint of the end stores those that were replaced next to the model's, so that an extended run
     continues from them, as if it had never ended.
 
     Args:

@@ -1,4 +1,4 @@
-"""A model with its averaged weights for a while."""
+"""A context in which a model has its averaged weights."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def find_non_finite_array(arrays: Mapping[str, np.ndarray]) -> str | None:
     for name, array in arrays.items():
         if not _is_float(str(array.dtype)):
             continue
-        # NumPy's own types as they are, bfloat16 and the like as float32.
+        # NumPy's own types as they are, others such as bfloat16 as float32.
         if not np.isfinite(array if array.dtype.kind == "f" else array.astype(np.float32)).all():
             return name
     return None

@@ -177,7 +177,7 @@ class MicroBatches:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             with (
-                keras.StatelessScope(state_mapping=pairs) as scope,
+                keras.StatelessScope(collect_losses=True, state_mapping=pairs) as scope,
                 self._model.compiled_parts() if self._compiles_parts else nullcontext(),
             ):
                 terms = self._objective.terms(self._model, micro_batch, training=True)

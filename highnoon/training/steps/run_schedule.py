@@ -31,8 +31,8 @@ class RunSchedule(keras.optimizers.schedules.LearningRateSchedule):
         stage_ends: Planned step at which each stage ends, ascending; the last is the run's length.
         warmup_steps: Steps of the warm-up; 0 for none.
         decay: One of `highnoon.config.SCHEDULES`.
-        min_ratio: r, where cosine, linear and wsd end, as a share of the peak.
-        decay_ratio: d, the share of the run over which wsd decays.
+        min_ratio: r, where cosine, linear and wsd end, as a fraction of the peak.
+        decay_ratio: d, the fraction of the run over which wsd decays.
 
     Call arguments: a scalar step; returns a scalar float32.
 
@@ -68,7 +68,7 @@ class RunSchedule(keras.optimizers.schedules.LearningRateSchedule):
         )
 
     def align(self, step: int, position: float, pace: float) -> None:
-        """Says where in the plan the run stands; nothing of it is saved, since progress and plan tell it.
+        """Sets the position of the run in the plan; it is not saved, since progress and plan determine it.
 
         Args:
             step: An optimizer step of the run, often the first of an epoch.

@@ -17,11 +17,11 @@ _MEMORY_OF_LOSSES = 0.98
 
 @dataclasses.dataclass(frozen=True)
 class FaultLimits:
-    """Which steps are passed over.
+    """Which steps are skipped.
 
     Args:
         spike_threshold: A loss this many standard deviations above its running mean counts as a
-            fault, like one that is not finite; None lets it pass.
+            fault, like one that is not finite; None accepts it.
         scales_loss: Whether the loss is scaled, for gradients in float16: then gradients that are not
             finite under a finite loss halve the scale, and are no fault while it is above 1.
     """
@@ -31,10 +31,10 @@ class FaultLimits:
 
 
 class StepState:
-    """Sums and counters on the device, alike on all replicas; made within the strategy's scope.
+    """Sums and counters on the device, equal on all replicas; made within the strategy's scope.
 
-    `loss_total` and `token_total` add up an epoch's loss in float64; `skipped` counts the steps passed
-    over, `skipped_in_a_row` those since the last good one; `loss_mean` and `loss_square` are running
+    `loss_total` and `token_total` add up an epoch's loss in float64; `skipped` counts the skipped
+    steps, `skipped_in_a_row` those since the last good one; `loss_mean` and `loss_square` are running
     means over good steps; `loss_scale` is float16's.
     """
 
@@ -71,18 +71,22 @@ class StepState:
         """The number that a variable holds; this waits for the step."""
         return self._by_name[name].numpy().item()
 
+    def assign(self, name: str, value: float) -> None:
+        """Sets the number that a variable holds."""
+        self._by_name[name].assign(value)
+
     def start_epoch(self, loss_total: float = 0.0, token_total: float = 0.0) -> None:
         """Sets the epoch's sums: to zero at its start, to saved values on resuming."""
         self._by_name["loss_total"].assign(loss_total)
         self._by_name["token_total"].assign(token_total)
 
     def reset_fault_counters(self) -> None:
-        """Counts skipped steps in a row, and which losses are usual, from here on."""
+        """Starts the count of skipped steps in a row and the running means of the loss again."""
         self._by_name["skipped_in_a_row"].assign(0)
         self.forget_losses()
 
     def forget_losses(self) -> None:
-        """Learns from here on which losses are usual."""
+        """Forgets which losses were usual: the running means start again."""
         for name in ("num_losses", "loss_mean", "loss_square"):
             self._by_name[name].assign(0)
 
@@ -98,8 +102,8 @@ def judge(
 
     Args:
         now: `StepState.values()`.
-        loss_sum: Nats over the global batch.
-        num_tokens: Its supervised tokens.
+        loss_sum: Of the global batch.
+        num_tokens: Its weight: for next-token prediction the supervised tokens.
         grad_norm: Global norm of the gradient, without the loss scale.
         limits: What counts as a fault.
     """
@@ -118,10 +122,10 @@ def judge(
         is_spike = is_good & is_high & (now["num_losses"] >= _LOSSES_BEFORE_SPIKES)
         is_good, is_fault = is_good & tf.logical_not(is_spike), is_fault | is_spike
     fault, good = tf.cast(is_fault, tf.int64), tf.cast(is_good, tf.float32)
-    # A step in which nothing is supervised says nothing of what losses are usual.
+    # A step in which nothing is supervised does not tell which losses are usual.
     counted = good * tf.cast(num_tokens > 0, tf.float32)
     # The first losses are averaged evenly.
-    share = counted * tf.maximum(1.0 - _MEMORY_OF_LOSSES, 1.0 / (now["num_losses"] + 1.0))
+    weight = counted * tf.maximum(1.0 - _MEMORY_OF_LOSSES, 1.0 / (now["num_losses"] + 1.0))
     seen = tf.where(is_good, loss, now["loss_mean"])
     new |= {
         "loss_total": now["loss_total"] + tf.where(is_good, tf.cast(loss_sum, tf.float64), 0.0),
@@ -129,8 +133,8 @@ def judge(
         "skipped": now["skipped"] + fault,
         "skipped_in_a_row": tf.where(is_good, tf.zeros_like(fault), now["skipped_in_a_row"] + fault),
         "num_losses": now["num_losses"] + counted,
-        "loss_mean": now["loss_mean"] + share * (seen - now["loss_mean"]),
-        "loss_square": now["loss_square"] + share * (seen**2 - now["loss_square"]),
+        "loss_mean": now["loss_mean"] + weight * (seen - now["loss_mean"]),
+        "loss_square": now["loss_square"] + weight * (seen**2 - now["loss_square"]),
     }
     return is_good, now | new
 

@@ -32,8 +32,8 @@ class Updated:
 class WeightUpdate:
     """Computes one update of all weights.
 
-    Weights that the optimizer treats alike share one compiled function, so that a deep model's update is
-    traced as fast as one block's. Where a step is not good every value stays, but for the count of steps.
+    Weights that the optimizer treats equally share one compiled function, so that a deep model's update is
+    traced as fast as one block's. Where a step is not good, every value stays except the count of steps.
 
     Args:
         optimizer: Built for the weights.
@@ -68,7 +68,7 @@ class WeightUpdate:
         optimizer = self._optimizer
         averages = optimizer.averages() or [None] * len(self._weights)
         iterations = tf.convert_to_tensor(optimizer.iterations.value) + 1
-        scalars = (tf.cast(iterations, tf.float32), learning_rate, gradient_factor, is_good)
+        scalars = (learning_rate, gradient_factor, is_good)
         variables: list[keras.Variable] = [optimizer.iterations]
         values, new_weights = [iterations], []
         for variable, weight, gradient, average in zip(
@@ -76,7 +76,9 @@ class WeightUpdate:
         ):
             remembered = dict(optimizer.slots_of(variable)) | ({} if average is None else {_AVERAGE: average})
             old = {name: tf.convert_to_tensor(slot.value) for name, slot in remembered.items()}
-            new_weight, new = self._function(variable)(gradient, weight, old, *scalars)
+            age = optimizer.age(variable)
+            step = tf.cast(iterations - age if age else iterations, tf.float32)
+            new_weight, new = self._function(variable)(gradient, weight, old, step, *scalars)
             new_weights.append(new_weight)
             variables += [variable, *remembered.values()]
             values += [new_weight, *(new[name] for name in remembered)]

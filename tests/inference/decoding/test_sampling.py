@@ -33,10 +33,15 @@ def expected_shares(sampling: Sampling, seen: np.ndarray) -> np.ndarray:
     return shares / shares.sum()
 
 
+def penalty_state(sampling: Sampling, seen: np.ndarray) -> tuple[np.ndarray, ...]:
+    return () if sampling.repetition_penalty == 1.0 else (seen,)
+
+
 def drawn_counts(sampling: Sampling, seen: np.ndarray) -> np.ndarray:
     uniforms = uniforms_for(7, [0], DRAWS)[0]
     logits, seen = np.repeat(LOGITS, DRAWS, axis=0), np.repeat(seen[None], DRAWS, axis=0)
-    drawn = sampling.form(12).next_tokens(ops.convert_to_tensor(logits), uniforms, seen, sampling.values)
+    form, values = sampling.form(12), sampling.values(12)
+    drawn = form.next_tokens(ops.convert_to_tensor(logits), uniforms, penalty_state(sampling, seen), values)
     return np.bincount(ops.convert_to_numpy(drawn), minlength=12)
 
 
@@ -89,10 +94,11 @@ def test_temperature_0_and_top_1_take_the_most_likely_token(sampling: Sampling) 
 )
 def test_only_the_first_ids_are_drawn(sampling: Sampling) -> None:
     logits = np.sort(LOGITS, axis=1)
-    seen = np.zeros_like(logits, bool)
     uniforms = np.array([0.999], "float32")
-    assert sampling.form(12).next_tokens(logits, uniforms, seen, sampling.values)[0] >= 5
-    assert sampling.form(5).next_tokens(logits, uniforms, seen, sampling.values)[0] < 5
+    for num_ids in (12, 5):
+        state = penalty_state(sampling, np.zeros((1, num_ids), bool))
+        drawn = sampling.form(num_ids).next_tokens(logits, uniforms, state, sampling.values(num_ids))
+        assert (drawn[0] >= 5) == (num_ids == 12)
 
 
 def test_a_penalty_acts_on_the_greedy_choice_too() -> None:
@@ -150,7 +156,8 @@ def chosen(logits: np.ndarray, uniforms=(0.0, 0.3, 0.999999), **asked) -> list[i
     sampling = Sampling(**asked)
     rows = np.repeat(np.asarray([logits], np.float32), len(uniforms), axis=0)
     choose = compiled(dataclasses.replace(sampling.form(len(logits)), top_k=min(int(sampling.top_k or 0), 4)))
-    drawn = choose(rows, np.asarray(uniforms, np.float32), np.ones_like(rows, bool), sampling.values)
+    state = penalty_state(sampling, np.ones_like(rows, bool))
+    drawn = choose(rows, np.asarray(uniforms, np.float32), state, sampling.values(len(logits)))
     return np.asarray(drawn).tolist()
 
 

@@ -134,7 +134,10 @@ def test_dropout_acts_while_training_and_moves_its_seed():
     "arguments, words",
     [
         ({"num_heads": 3, "num_kv_heads": 2}, "`num_heads` must be a multiple of num_kv_heads=2; received 3"),
-        ({"num_heads": 2, "head_dim": 5}, "`head_dim` must be even, since positions turn pairs; received 5"),
+        (
+            {"num_heads": 2, "head_dim": 5},
+            "`head_dim` must be even, since positions rotate pairs; received 5",
+        ),
         ({"num_heads": 2, "window": 0}, "`window` must be at least 1; received 0"),
         ({"num_heads": 2, "dropout": 1.0}, r"`dropout` must be in \[0, 1\); received 1.0"),
         ({"num_heads": 2, "chunk_length": 0}, "`chunk_length` must be at least 1; received 0"),
@@ -146,5 +149,5 @@ def test_bad_arguments_are_named(arguments, words):
 
 
 def test_a_width_that_heads_do_not_divide_is_named():
-    with pytest.raises(ValueError, match="num_heads=10, or `head_dim` be given; received 16"):
+    with pytest.raises(ValueError, match="num_heads=10, or set `head_dim`; received 16"):
         CausalSelfAttention(5)(INPUTS["x"])

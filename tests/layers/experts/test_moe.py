@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from highnoon.layers import MoELayer
-from highnoon.layers.experts.choose_experts import RouterOptions
 from highnoon.layers.experts.router_losses import LossWeights
+from highnoon.layers.experts.routers import Router, SigmoidRouter, TopKRouter
 from highnoon.layers.experts.routing import route
 from highnoon.testing import check_layer as battery
 from highnoon.testing.compiled import compiled_forms
@@ -39,6 +41,7 @@ INIT = {
     "kernel_initializer": "he_normal",
     "output_initializer": "random_normal",
 }
+GROUPED = {name: INIT[name] for name in inspect.signature(Router.__init__).parameters if name in INIT}
 UNGROUPED = {"num_expert_groups": 1, "num_groups_per_tok": 1}
 ROUTERS = {
     "top_k": {"router_type": "top_k", **UNGROUPED},
@@ -148,7 +151,41 @@ def test_the_layer_passes_the_battery(router, dispatch):
 
 
 def test_every_argument_survives_the_config():
-    battery.check_config(MoELayer, INIT)
+    battery.check_config(MoELayer, {**INIT, "router": SigmoidRouter(**GROUPED)})
+
+
+class LastExperts(TopKRouter):
+    """A router of one's own: prefers the last experts, whatever the token."""
+
+    name = "last"
+
+    def preferences(self, logits, scores):
+        return ops.zeros_like(logits) + ops.arange(logits.shape[-1], dtype="float32")
+
+
+def test_a_router_of_ones_own_chooses_the_experts():
+    layer = MoELayer(4, 8, router=LastExperts(num_experts_per_tok=1, normalize_gates=False))
+    layer.build(X.shape)
+    assert layer.router_type == "last" and layer.num_experts_per_tok == 1
+    before = ops.convert_to_numpy(layer(X)[0])
+    kernel = ops.convert_to_numpy(layer.experts.down_kernel).copy()
+    kernel[:3] = 0  # experts that no token passes
+    layer.experts.down_kernel.assign(kernel)
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer(X)[0]), before)
+    kernel[3] = 0
+    layer.experts.down_kernel.assign(kernel)
+    assert not ops.convert_to_numpy(layer(X)[0]).any()
+
+
+def test_a_router_object_equals_its_name():
+    layers = [
+        MoELayer(6, 12, router=SigmoidRouter(**GROUPED)),
+        MoELayer(6, 12, router_type="sigmoid", **GROUPED),
+    ]
+    for layer in layers:
+        layer.build(X.shape)
+    layers[1].set_weights(layers[0].get_weights())
+    np.testing.assert_array_equal(*(ops.convert_to_numpy(layer(X)[0]) for layer in layers))
 
 
 @pytest.mark.parametrize("router", ["causal_expert_choice", "sigmoid"])
@@ -234,9 +271,9 @@ def test_auto_is_sorted_in_a_graph_and_static_under_xla(monkeypatch):
     monkeypatch.setattr(
         layer.experts,
         "call",
-        lambda x, ids, places=None, capacity=None: (
-            taken.append("sorted" if places is None else "capacity"),
-            experts(x, ids, places, capacity),
+        lambda x, ids, positions=None, capacity=None: (
+            taken.append("sorted" if positions is None else "capacity"),
+            experts(x, ids, positions, capacity),
         )[1],
     )
     forms = compiled_forms(lambda x: layer(x)[0])
@@ -290,7 +327,7 @@ def test_load_metrics_have_their_closed_forms(winners, entropy, max_load):
     logits = np.full((1, 4, 4), -9.0, "float32")
     for token, experts in enumerate(winners):
         logits[0, token, experts] = 9.0
-    metrics = route(logits, np.ones((1, 4), "float32"), RouterOptions(), LossWeights()).metrics
+    metrics = route(logits, np.ones((1, 4), "float32"), TopKRouter(), LossWeights()).metrics
     assert float(metrics["load_entropy"]) == pytest.approx(entropy, abs=1e-5)
     assert float(metrics["max_load"]) == pytest.approx(max_load, abs=1e-5)
     assert float(metrics["token_entropy"]) == pytest.approx(0.5, abs=1e-5)  # log 2 over log 4
@@ -334,6 +371,11 @@ def test_experts_quantize_to_int8_and_stay_close():
         ({"capacity_factor": 0.0}, "`capacity_factor` must be above 0; received 0.0"),
         ({"expert_dim": 0}, "`expert_dim` must be at least 1"),
         ({"num_shared_experts": -1}, "`num_shared_experts` must not be negative; received -1"),
+        ({"router": "top_k"}, "`router` must be a Router; received 'top_k'"),
+        (
+            {"router": TopKRouter(3), "num_experts_per_tok": 4},
+            "`num_experts_per_tok` must be given to `router`, whose value is 3",
+        ),
         ({"dispatch": "fast"}, "`dispatch` must be one of auto, sorted, capacity; received 'fast'"),
     ],
 )

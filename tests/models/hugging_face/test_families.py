@@ -44,9 +44,18 @@ def test_the_family_of_a_configuration_of_ones_own_is_found(name):
             "no model of transformers. These patterns can be exported",
         ),
         ({"block_pattern": "mamba2+moe, attention+moe"}, "attention\\+mlp \\(llama\\)"),
-        ({"block_pattern": "sliding_attention+mlp", "qk_norm": True}, "mistral has not qk_norm=True"),
-        ({"block_pattern": "moe_only", "num_shared_experts": 1}, "mixtral has not num_shared_experts=1"),
-        ({"block_pattern": "moe_only", "router_type": "sigmoid"}, "mixtral has not router_type='sigmoid'"),
+        (
+            {"block_pattern": "sliding_attention+mlp", "qk_norm": True},
+            "mistral does not support qk_norm=True",
+        ),
+        (
+            {"block_pattern": "moe_only", "num_shared_experts": 1},
+            "mixtral does not support num_shared_experts=1",
+        ),
+        (
+            {"block_pattern": "moe_only", "router_type": "sigmoid"},
+            "mixtral does not support router_type='sigmoid'",
+        ),
         ({"block_pattern": "latent_attention+moe", "router_type": "sigmoid"}, "`num_shared_experts` is 0"),
         ({"block_pattern": "latent_attention+mlp", "norm_epsilon": 1e-5}, "rms_norm_eps"),
     ],

@@ -81,7 +81,7 @@ def test_an_empty_answer_is_no_stretch() -> None:
     [
         ("{{ m.content | upper }}x{{ m.content.split('H')[-1] }}", "repeats the assistant's words"),
         ("{{ m.content | length }}", "changes the assistant's words"),
-        ("{{ m.content }}{% if loop.last %}<end>{% endif %}", "writes a turn otherwise when others follow"),
+        ("{{ m.content }}{% if loop.last %}<end>{% endif %}", "writes a turn differently when others follow"),
     ],
 )
 def test_a_template_whose_stretches_cannot_be_found_asks_for_marks(body: str, reason: str) -> None:
@@ -105,7 +105,7 @@ def test_a_template_that_fails_or_reaches_out_is_a_bad_row(body: str) -> None:
 
 
 def test_a_row_with_the_marks_is_refused() -> None:
-    with pytest.raises(ChatTemplateError, match="a turn holds U[+]F5A17"):
+    with pytest.raises(ChatTemplateError, match="a turn contains U[+]F5A17"):
         ChatTemplate(DEFAULT_CHAT_TEMPLATE).render([{"role": "user", "content": "\U000f5a17"}])
 
 
@@ -117,7 +117,7 @@ def test_words_that_are_no_text_are_a_bad_row() -> None:
 
 
 def test_a_template_that_is_no_jinja_fails_at_once() -> None:
-    with pytest.raises(ChatTemplateError, match=r"`chat_template` is no Jinja template: .* \(line 1\)"):
+    with pytest.raises(ChatTemplateError, match=r"`chat_template` is not a Jinja template: .* \(line 1\)"):
         ChatTemplate("{% for %}")
 
 

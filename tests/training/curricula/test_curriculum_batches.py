@@ -16,13 +16,12 @@ LABELS = list(range(10))
 def test_the_documented_arguments_and_defaults() -> None:
     parameters = inspect.signature(create_curriculum_batches).parameters
     assert {name: p.default for name, p in parameters.items()} == {
-        "samples": None,
+        "samples": inspect.Parameter.empty,
         "labels": None,
         "curriculum_indices": None,
         "batch_size": 32,
         "shuffle": True,
         "seed": None,
-        "molecules": None,
     }
 
 
@@ -45,11 +44,6 @@ def test_a_seed_fixes_the_order_and_another_changes_it() -> None:
     assert first == again != other
 
 
-def test_molecules_is_another_name_for_samples() -> None:
-    old = create_curriculum_batches(molecules=SAMPLES, labels=LABELS, curriculum_indices=[0, 1], seed=3)
-    assert old == create_curriculum_batches(samples=SAMPLES, labels=LABELS, curriculum_indices=[0, 1], seed=3)
-
-
 def test_without_labels_and_indices_all_samples_come_alone() -> None:
     batches = create_curriculum_batches(SAMPLES, batch_size=8, shuffle=False)
     assert batches == [(SAMPLES[:8], None), (SAMPLES[8:], None)]
@@ -65,13 +59,11 @@ def test_arrays_stay_arrays() -> None:
 @pytest.mark.parametrize(
     "kwargs, error, message",
     [
-        ({"samples": SAMPLES, "molecules": SAMPLES}, ValueError, "both"),
-        ({}, ValueError, "neither"),
-        ({"samples": SAMPLES, "labels": [1]}, ValueError, "one label a sample, 10; received 1"),
+        ({"samples": SAMPLES, "labels": [1]}, ValueError, "one label for each of 10 samples; received 1"),
         ({"samples": SAMPLES, "batch_size": 0}, ValueError, "`batch_size`"),
         ({"samples": SAMPLES, "curriculum_indices": [10]}, IndexError, "between 0 and 9"),
         ({"samples": SAMPLES, "curriculum_indices": [-1]}, IndexError, "between 0 and 9"),
-        ({"samples": SAMPLES, "curriculum_indices": [0.5]}, ValueError, "whole numbers"),
+        ({"samples": SAMPLES, "curriculum_indices": [0.5]}, ValueError, "sequence of integers"),
     ],
 )
 def test_bad_arguments_are_named(kwargs: dict, error: type[Exception], message: str) -> None:

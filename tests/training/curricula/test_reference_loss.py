@@ -44,5 +44,5 @@ def test_no_text_sees_another(make_model: Callable[..., keras.Model]) -> None:
 def test_a_model_without_a_tokenizer_is_refused(make_model: Callable[..., keras.Model]) -> None:
     model = make_model()
     model.tokenizer = None
-    with pytest.raises(ValueError, match="with its tokenizer"):
+    with pytest.raises(ValueError, match="language model with a tokenizer"):
         reference_losses(["a"], model)

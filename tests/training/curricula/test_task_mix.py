@@ -217,7 +217,7 @@ def test_rows_grow_and_the_tokens_of_a_step_stay() -> None:
     sizes = [(s.config_overrides["batch_size"], s.config_overrides["max_seq_length"]) for s in stages]
     assert np.prod(sizes, axis=1).tolist() == [2048] * 3
     for lengths in ([128, 64], [], [100, 256]):
-        with pytest.raises(ConfigError, match="`lengths` must rise"):
+        with pytest.raises(ConfigError, match="`lengths` must increase"):
             sequence_length_stages("grow", ["a"], lengths, config, steps=9)
 
 

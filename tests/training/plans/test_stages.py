@@ -31,11 +31,11 @@ def test_aliases_of_overrides_are_accepted():
 
 
 def test_pairs_give_shares():
-    assert CurriculumStage("a", [("x", 0.5), ("y", 0.5)]).dataset_names_and_shares() == (
+    assert CurriculumStage("a", [("x", 0.5), ("y", 0.5)]).dataset_names_and_weights() == (
         ["x", "y"],
         [0.5, 0.5],
     )
-    assert CurriculumStage("a", ["x", "y"]).dataset_names_and_shares() == (["x", "y"], None)
+    assert CurriculumStage("a", ["x", "y"]).dataset_names_and_weights() == (["x", "y"], None)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_bad_stages_are_refused(arguments, message):
 
 def test_a_mix_of_pairs_and_names_is_refused():
     with pytest.raises(ConfigError, match="or none"):
-        CurriculumStage("a", [("x", 0.5), "y"]).dataset_names_and_shares()
+        CurriculumStage("a", [("x", 0.5), "y"]).dataset_names_and_weights()
 
 
 def test_a_source_that_one_stage_streams_is_not_changed_for_another(tmp_path):

@@ -22,7 +22,7 @@ def prepared(model, corpus, epochs=1, **options):
     trainer = hn.Trainer(model, **options)
     trainer.add_curriculum_stage("one", datasets=[corpus], epochs=epochs)
     plan = trainer.plan()
-    return trainer, plan, trainer._prepared[1]
+    return trainer, plan, trainer.stage_data()
 
 
 def report(model, corpus, replicas=1, **options):
@@ -81,7 +81,7 @@ def test_steps_rows_and_tokens_are_the_plan_s(make_model, corpus):
 def test_sound_data_have_neither_problems_nor_warnings(make_model, corpus):
     seen = report(make_model(), corpus)
     assert (seen.problems, seen.warnings) == ([], [])
-    assert seen.stages[0].supervised_share > 0.9
+    assert seen.stages[0].supervised_fraction > 0.9
 
 
 def test_the_report_names_every_figure(make_model, corpus):
@@ -210,7 +210,7 @@ def test_rows_that_are_mostly_padding_are_a_warning(make_model, corpus, monkeypa
 
     _, plan, (data,) = prepared(make_model(), corpus)
     check = check_stage(changed(data, monkeypatch, shorten), plan.stages[0], ByteTokenizer())
-    assert check.supervised_share < 0.5 and "are supervised" in check.warnings[0] and not check.problems
+    assert check.supervised_fraction < 0.5 and "are supervised" in check.warnings[0] and not check.problems
 
 
 @pytest.mark.parametrize("packing", [True, False])

@@ -1,0 +1,48 @@
+"""The names that earlier documents use for what has a standard name here; they stay reachable as before.
+
+| former name | is now |
+| --- | --- |
+| `highnoon.HSMN`, `highnoon.HSMNLanguageModel` | `highnoon.LanguageModel` |
+| `highnoon.QWTTextTokenizer` | `highnoon.tokenization.BytePairTokenizer` |
+| `highnoon.tokenization.ByteStreamTokenizer` | `highnoon.tokenization.ByteTokenizer` |
+| `highnoon.inference.QSGGenerator` | a front of `highnoon.inference.SpeculativeGenerator` |
+| `highnoon.data.FilteredSource` | a front of `highnoon.data.CleanedSource` |
+| `highnoon.data.BadRecords` | `highnoon.data.BadRecords` |
+| `create_curriculum_batches(molecules=)` | `create_curriculum_batches(samples=)` |
+
+What is saved under a former name loads: files and registered names did not change.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "BadRecords": "highnoon.data.bad_records:BadRecords",
+    "ByteStreamTokenizer": "highnoon.tokenization.byte_tokenizer:ByteTokenizer",
+    "FilteredSource": "highnoon.compat.filtered_source:FilteredSource",
+    "HSMN": "highnoon.models.causal_lm:LanguageModel",
+    "HSMNLanguageModel": "highnoon.models.causal_lm:LanguageModel",
+    "QSGGenerator": "highnoon.compat.qsg_generator:QSGGenerator",
+    "QWTTextTokenizer": "highnoon.tokenization.byte_pair.byte_pair_tokenizer:BytePairTokenizer",
+    "create_curriculum_batches": "highnoon.compat.curriculum_batches:create_curriculum_batches",
+}
+
+FORMER_NAMES = {
+    "highnoon.data": ("BadRecords", "FilteredSource"),
+    "highnoon.inference": ("QSGGenerator",),
+    "highnoon.models": ("HSMN", "HSMNLanguageModel"),
+    "highnoon.tokenization": ("ByteStreamTokenizer", "QWTTextTokenizer"),
+    "highnoon.training": ("create_curriculum_batches",),
+}
+"""Names by the room in which they are reachable."""
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'highnoon.compat' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,1 @@
+"""Starts the workers of a run: where each runs, by which command, and what happens when one fails."""

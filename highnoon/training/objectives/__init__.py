@@ -1,0 +1,6 @@
+"""Objectives besides the next token, one a file."""
+
+from highnoon.training.objectives.classification import Classification
+from highnoon.training.objectives.distillation import Distillation
+
+__all__ = ["Classification", "Distillation"]

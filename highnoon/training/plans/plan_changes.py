@@ -1,0 +1,62 @@
+"""What differs between a run and the checkpoint that it resumes from."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from highnoon.config import canonical_keys
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanChange:
+    """One difference between a plan and the one that a run began with.
+
+    Args:
+        stage: Of this stage; "" for the whole run.
+        key: What differs.
+        now: Its value now.
+        then: Its value in the checkpoint.
+        is_extension: Whether it does no more than lengthen the run.
+    """
+
+    stage: str
+    key: str
+    now: Any
+    then: Any
+    is_extension: bool = False
+
+    def __str__(self) -> str:
+        where = f"stage `{self.stage}`: " if self.stage else ""
+        return f"{where}{self.key} is {self.now} now, {self.then} in the checkpoint"
+
+
+# Options that change nothing of what a run computes, or that the plan's own rows tell.
+_FREE_OPTIONS = {
+    "learning_rate",
+    "batch_size",
+    "epochs",
+    "warmup_steps",
+    "gradient_accumulation_steps",
+    "global_batch_size",
+    "max_seq_length",
+    "validation_split",
+    "learning_rate_scaling",
+    "max_skipped_steps",
+    "on_repeated_faults",
+}
+
+
+def config_changes(now: dict[str, Any], then: dict[str, Any]) -> list[PlanChange]:
+    """Returns the options in which a run differs from its checkpoint, but for those that the plan shows."""
+
+    def value(config: dict[str, Any], key: str) -> Any:
+        return list(config[key]) if isinstance(config.get(key), tuple) else config.get(key)
+
+    then = canonical_keys(then)
+    keys = sorted({*now, *then} - _FREE_OPTIONS)
+    return [
+        PlanChange("", key, value(now, key), value(then, key))
+        for key in keys
+        if value(now, key) != value(then, key)
+    ]
