@@ -7,7 +7,7 @@
 | `highnoon.tokenization.ByteStreamTokenizer` | `highnoon.tokenization.ByteTokenizer` |
 | `highnoon.inference.QSGGenerator` | a front of `highnoon.inference.SpeculativeGenerator` |
 | `highnoon.data.FilteredSource` | a front of `highnoon.data.CleanedSource` |
-| `highnoon.data.BadRecords` | `highnoon.data.BadRecords` |
+| `highnoon.data.BadRows` | `highnoon.data.BadRecords` |
 | `create_curriculum_batches(molecules=)` | `create_curriculum_batches(samples=)` |
 
 What is saved under a former name loads: files and registered names did not change.
@@ -19,7 +19,7 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "BadRecords": "highnoon.data.bad_records:BadRecords",
+    "BadRows": "highnoon.data.bad_records:BadRecords",
     "ByteStreamTokenizer": "highnoon.tokenization.byte_tokenizer:ByteTokenizer",
     "FilteredSource": "highnoon.compat.filtered_source:FilteredSource",
     "HSMN": "highnoon.models.causal_lm:LanguageModel",
@@ -30,7 +30,7 @@ _HOMES = {
 }
 
 FORMER_NAMES = {
-    "highnoon.data": ("BadRecords", "FilteredSource"),
+    "highnoon.data": ("BadRows", "FilteredSource"),
     "highnoon.inference": ("QSGGenerator",),
     "highnoon.models": ("HSMN", "HSMNLanguageModel"),
     "highnoon.tokenization": ("ByteStreamTokenizer", "QWTTextTokenizer"),

@@ -11,6 +11,7 @@ Data of others:
 
 - `foreign`, `yaml_loader`: JSON and YAML with limits.
 - `shown`, `nearest_name`: values and names in error messages.
+- `former_names`: former names of a package, found in `highnoon.compat`.
 
 Output:
 

@@ -28,7 +28,7 @@ def test_former_names_of_the_package_are_the_standard_classes():
     assert hn.HSMN is hn.HSMNLanguageModel is hn.LanguageModel
     assert hn.QWTTextTokenizer is hn.tokenization.BytePairTokenizer
     assert hn.tokenization.ByteStreamTokenizer is hn.tokenization.ByteTokenizer
-    assert hn.data.BadRecords is hn.data.BadRecords
+    assert hn.data.BadRows is hn.data.BadRecords
 
 
 def test_every_former_name_resolves():
