@@ -97,6 +97,7 @@ class Learner:
             self.state = StepState()
             self.optimizer = make_optimizer(model, config, schedule)
         self._steps: dict[Any, TrainStep] = {}
+        self._step: TrainStep | None = None  # the one taken last
         self._evaluations: dict[Any, EvaluationStep] = {}
         self._may_take_several = False
 
@@ -129,6 +130,7 @@ class Learner:
             self.model.optimizer = self.optimizer
         self.trainable = patterns
         self._steps.clear()
+        self._step = None
 
     def release(self) -> None:
         """Gives the model's weights the `trainable` flags that they had before."""
@@ -252,6 +254,9 @@ class Learner:
         self.optimizer.set_slots_since(saved["slots_since"])
 
     def _step_of(self, objective: Objective) -> TrainStep:
+        if self._step is not None and self._step.objective is objective:
+            if self._step.micro_batch_size == self.micro_batch_size:
+                return self._step
         key = self.micro_batch_size, _key(objective)
         if key not in self._steps:
             self._adopt(objective)
@@ -266,7 +271,8 @@ class Learner:
                 FaultLimits(self.config.spike_threshold, computes_in_float16(self.model)),
                 objective,
             )
-        return self._steps[key]
+        self._step = self._steps[key]
+        return self._step
 
     def _adopt(self, objective: Objective) -> None:
         """Moves what an objective reads under the strategy."""

@@ -261,7 +261,8 @@ def _candidates_of_role(directory: pathlib.Path, role: str) -> tuple[list[pathli
         first = folder_of(directory, role)
     except DamagedPointerError as error:
         return newest_first, [str(error)]
-    assert first is not None
+    if first is None:
+        return newest_first, [f"`{role}` is no longer there"]
     recover_folder(first)
     if not first.is_dir():
         return newest_first, [f"`{role}` names {first.name}, which is not there"]
