@@ -24,27 +24,27 @@ _WINDOW_ROWS = 1000
 
 
 def check_dataset(rows: PackedRows, epochs: Iterable[int] = (0, 1), batch_size: int = 3) -> None:
-    """Asserts what training relies on.
+    """Asserts the properties of rows that training relies on.
 
-    - Restarting at any step gives the same rest: every batch, read first thing from a new view, equals
-      its part of one long read.
-    - A row is pieces of documents: segments 1, 2, ... then padding; positions from 0; the label of a
-      supervised place is the next token of its segment; nothing is supervised across documents or on
+    - Restarting at any step gives the same rest: every batch that a new view reads first equals its part of
+      one long read.
+    - A row is made of pieces of documents: segments 1, 2, ... then padding; positions from 0; the label of a
+      supervised position is the next token of its segment; nothing is supervised across documents or on
       padding.
-    - Without weights, or on the validation side, every token that is learnt (see `Document.learned`) and
-      has a predecessor in its document is supervised exactly once an epoch, and no other token ever;
-      epochs differ in order on the training side alone.
-    - With weights, any 1,000 rows hold each store's share to within 1 percent.
+    - Without weights, or on the validation side, every token that is to be supervised (see
+      `Document.learned`) and has a predecessor in its document is supervised exactly once an epoch, and no
+      other token ever; epochs differ in order on the training side only.
+    - With weights, any 1,000 rows match the weight of each store to within 1 percent.
 
-    Cost grows with the square of the number of steps: give it small data.
+    The cost grows with the square of the number of steps: use small data.
 
     Args:
-        rows: What is checked.
-        epochs: Which epochs to read; two or more show whether they differ.
-        batch_size: Rows a step.
+        rows: The rows to check.
+        epochs: The epochs to read; two or more show whether they differ.
+        batch_size: Rows of a step.
 
     Raises:
-        AssertionError: one of these does not hold; the message says which and where.
+        AssertionError: a property does not hold; the message says which one and where.
     """
     whole = {epoch: _read_all(rows.view(epoch)) for epoch in epochs}
     for epoch, batch in whole.items():
@@ -54,7 +54,7 @@ def check_dataset(rows: PackedRows, epochs: Iterable[int] = (0, 1), batch_size: 
             _check_every_token_once(rows, rows.view(epoch), batch)
     _check_orders(rows, list(whole.values()))
     if rows.weights is not None and rows.split == "train":
-        _check_shares(rows)
+        _check_fractions(rows)
 
 
 def _read_all(view: RowsView) -> Batch:
@@ -112,11 +112,11 @@ def _pairs(view: RowsView, batch: Batch) -> Iterator[Pair]:
         documents = view.documents_of(row)
         segments = batch["segment_ids"][row]
         assert len(documents) == segments.max(), f"row {row} says it holds {len(documents)} documents"
-        for place in np.flatnonzero(batch["loss_weights"][row]):
+        for position in np.flatnonzero(batch["loss_weights"][row]):
             yield (
-                int(documents[segments[place] - 1]),
-                int(batch["token_ids"][row, place]),
-                int(batch["labels"][row, place]),
+                int(documents[segments[position] - 1]),
+                int(batch["token_ids"][row, position]),
+                int(batch["labels"][row, position]),
             )
 
 
@@ -140,7 +140,7 @@ def _check_orders(rows: PackedRows, batches: list[Batch]) -> None:
             assert is_equal == is_one_order, f"epochs of the {rows.split} side are equal: {is_equal}"
 
 
-def _check_shares(rows: PackedRows) -> None:
+def _check_fractions(rows: PackedRows) -> None:
     assert rows.weights is not None
     views = [rows.view(0)]
     while sum(view.num_rows for view in views) < 2 * _WINDOW_ROWS:
@@ -149,6 +149,8 @@ def _check_shares(rows: PackedRows) -> None:
     stores = rows.store_of[np.array(first)]
     for store, weight in enumerate(rows.weights):
         taken = np.concatenate(([0], np.cumsum(stores == store)))
-        shares = (taken[_WINDOW_ROWS:] - taken[:-_WINDOW_ROWS]) / _WINDOW_ROWS
-        worst = float(np.abs(shares - weight).max())
-        assert worst <= 0.01, f"store {store} has a share of {weight} and is off by {worst} somewhere"
+        fractions = (taken[_WINDOW_ROWS:] - taken[:-_WINDOW_ROWS]) / _WINDOW_ROWS
+        worst = float(np.abs(fractions - weight).max())
+        assert worst <= 0.01, (
+            f"store {store} has the weight {weight}, and {_WINDOW_ROWS} rows are off by {worst}"
+        )

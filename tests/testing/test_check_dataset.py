@@ -101,5 +101,5 @@ def test_wrong_shares_fail_the_battery(rows: PackedRows) -> None:
     check_dataset(mixed)
     view = PackedRows.view
     mixed.view = lambda epoch, documents=None: view(told_otherwise, epoch)  # type: ignore[method-assign]
-    with pytest.raises(AssertionError, match="has a share of 0.5 and is off by"):
+    with pytest.raises(AssertionError, match="has the weight 0.5, and 1000 rows are off by"):
         check_dataset(mixed)
