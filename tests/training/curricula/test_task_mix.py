@@ -161,7 +161,7 @@ def test_two_datasets_of_equal_text_keep_their_names(make_model: Callable[..., k
 
 
 def test_a_share_that_would_never_be_read_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no weight may be below 0.0001"):
+    with pytest.raises(ConfigError, match="weights must be at least 0.0001"):
         hn.training.CurriculumStage("all", [("a", 1 - 4e-5), ("b", 4e-5)])
     assert min(balanced_shares([10**9, 10], temperature=1.0, max_repeats=4.0)) >= 1e-4
 
@@ -194,7 +194,7 @@ def test_actual_shares_are_logged_beside_the_asked(
         ({"optional": ["other"]}, "none of its datasets"),
         ({"steps": 5, "tokens": 5}, "`steps` and `tokens`"),
         ({"datasets": [("a", 0.5), ("b", 0.6)]}, "stage `all`: the weights must sum to 1"),
-        ({"datasets": [("a", "much"), ("b", 0.6)]}, "stage `all`: shares must be numbers"),
+        ({"datasets": [("a", "much"), ("b", 0.6)]}, "stage `all`: weights must be numbers"),
     ],
 )
 def test_stage_arguments_that_do_not_fit_are_refused(arguments: dict, message: str) -> None:
