@@ -229,7 +229,7 @@ def test_a_stream_is_trained_on_and_shown_again(
     trainer = hn.Trainer(make_model(), batch_size=4, max_seq_length=32)
     trainer.add_curriculum_stage("all", {"name": corpus, "stream": True}, steps=60)
     assert trainer.plan().stages[0].steps == 60
-    with pytest.warns(UserWarning, match="begins again in another order"):
+    with pytest.warns(UserWarning, match="starts again in another order"):
         trainer.train(checkpoint_dir="checkpoints", log_dir=None, verbose=False)
         for step in (60, 3, 12):
             shown = Replay("checkpoints").step(step)

@@ -161,7 +161,7 @@ def test_two_datasets_of_equal_text_keep_their_names(make_model: Callable[..., k
 
 
 def test_a_share_that_would_never_be_read_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no weight may be below 0.0001"):
+    with pytest.raises(ConfigError, match="weights must be at least 0.0001"):
         hn.training.CurriculumStage("all", [("a", 1 - 4e-5), ("b", 4e-5)])
     assert min(balanced_shares([10**9, 10], temperature=1.0, max_repeats=4.0)) >= 1e-4
 
