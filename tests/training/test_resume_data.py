@@ -165,7 +165,7 @@ def batches(
     ]
 
 
-@pytest.mark.filterwarnings("ignore:.*begins again in another order")
+@pytest.mark.filterwarnings("ignore:.*starts again in another order")
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_next_fifty_batches_are_the_same(kind: str, tmp_path: pathlib.Path) -> None:
     (tmp_path / "files").mkdir()

@@ -194,7 +194,7 @@ def test_actual_shares_are_logged_beside_the_asked(
         ({"optional": ["other"]}, "none of its datasets"),
         ({"steps": 5, "tokens": 5}, "`steps` and `tokens`"),
         ({"datasets": [("a", 0.5), ("b", 0.6)]}, "stage `all`: the weights must sum to 1"),
-        ({"datasets": [("a", "much"), ("b", 0.6)]}, "stage `all`: shares must be numbers"),
+        ({"datasets": [("a", "much"), ("b", 0.6)]}, "stage `all`: weights must be numbers"),
     ],
 )
 def test_stage_arguments_that_do_not_fit_are_refused(arguments: dict, message: str) -> None:
