@@ -15,6 +15,7 @@ import tensorflow as tf
 from highnoon.config import TrainingConfig
 from highnoon.models.arrays import variable_names
 from highnoon.training.checkpoints import snapshot
+from highnoon.training.checkpoints.checkpoint import read_learner_state
 from highnoon.training.objective import Objective, describe_objective
 from highnoon.training.optimizers import make_optimizer
 from highnoon.training.steps.averaged_weights import averaged_weights
