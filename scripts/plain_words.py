@@ -24,7 +24,6 @@ NOT_YET: tuple[str, ...] = (
     "highnoon/data",
     "highnoon/files",
     "highnoon/monitoring",
-    "highnoon/testing",
     "highnoon/tokenization",
     "highnoon/training",
 )
