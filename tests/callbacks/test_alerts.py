@@ -128,7 +128,7 @@ def test_cutting_the_rate_of_an_optimizer_that_cannot_is_refused_before_the_firs
     group, _ = make_group(Alerts(actions={"high_loss": "cut_rate"}), optimizer=keras.optimizers.SGD())
     with pytest.raises(Exception) as caught:
         group.event("train_begin", step=0, total_steps=9, num_parameters=1)
-    assert "`high_loss` is to cut the learning rate, and SGD has no" in str(caught.value.__cause__)
+    assert "`high_loss` cuts the learning rate, but SGD has no" in str(caught.value.__cause__)
 
 
 def test_actions_of_rules_can_be_changed_and_rules_left_out():
