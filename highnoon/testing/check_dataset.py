@@ -25,7 +25,7 @@ _WINDOW_ROWS = 1000
 
 
 def check_dataset(rows: PackedRows, epochs: Iterable[int] = (0, 1), batch_size: int = 3) -> None:
-    """Asserts what training relies on.
+    """Asserts the properties of rows that training relies on.
 
     - Restarting at any step gives the same rest: every batch that is read first from a new view equals its
       part of one long read.
@@ -39,7 +39,7 @@ def check_dataset(rows: PackedRows, epochs: Iterable[int] = (0, 1), batch_size: 
       differ in order on the training side alone.
     - With weights, any 1,000 rows hold each store's fraction to within 1 percent.
 
-    Cost grows with the square of the number of steps: give it small data.
+    The cost grows with the square of the number of steps: use small data.
 
     Args:
         rows: The rows to check.
@@ -47,7 +47,7 @@ def check_dataset(rows: PackedRows, epochs: Iterable[int] = (0, 1), batch_size: 
         batch_size: Rows a step.
 
     Raises:
-        AssertionError: one of these does not hold; the message says which and where.
+        AssertionError: a property does not hold; the message says which one and where.
     """
     documents = [rows.tokens(document).copy() for document in range(rows.num_documents)]
     whole = {epoch: _read_all(rows.view(epoch)) for epoch in epochs}
