@@ -70,8 +70,8 @@ def test_a_prompt_has_the_ids_that_it_has_alone() -> None:
 
 
 @pytest.mark.parametrize("spans", [((2, 2),), ((0, 9),), ((3, 4), (1, 2)), ((0, 2), (1, 3)), ((-1, 2),)])
-def test_spans_out_of_order_are_an_error(spans: Spans) -> None:
-    with pytest.raises(DataError, match="in order, without overlap and within the text of 5 characters"):
+def test_stretches_out_of_place_are_an_error(spans: Spans) -> None:
+    with pytest.raises(DataError, match="in order, apart and within the text of 5 characters"):
         encode_batch(["abcde"], [spans], ByteTokenizer())
 
 
