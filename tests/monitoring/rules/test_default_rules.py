@@ -143,7 +143,7 @@ def test_an_alert_is_told_again_only_after_it_was_over():
 
 def test_large_gradients_are_not_answered_with_a_larger_clip():
     (alert,) = fired(norms([150.0]))
-    assert "lower the learning rate" in alert.advice
+    assert "decrease the learning rate" in alert.advice
     assert "smaller" in alert.advice
     assert "increase" not in alert.advice and "larger" not in alert.advice
 

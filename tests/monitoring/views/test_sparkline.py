@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 
-from highnoon.monitoring.sparkline import sparkline
+from highnoon.monitoring.views.sparkline import sparkline
 
 
 def test_a_curve_goes_from_its_lowest_to_its_highest():

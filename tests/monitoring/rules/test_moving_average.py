@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from highnoon.monitoring.moving_average import move_average
+from highnoon.monitoring.rules.moving_average import move_average
 
 
 def test_the_first_value_is_the_average():
