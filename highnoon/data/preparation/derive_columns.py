@@ -97,21 +97,19 @@ def derive_columns(
 ) -> DerivedColumns:
     """Returns derived columns of a store, from disk where they have been computed before.
 
-    They are kept in `<store>.columns/<key>`, next to the store's own folder. The key is a hash of the store,
-    the weights and the configuration, so that other weights are another column. The folder is complete or
-    absent: a call that was killed is continued by the next one, with the same values. Where another process
-    computes the same columns, this one waits for it.
+    They are stored in `<store>.columns/<key>`, next to the store's own folder. The key is a hash of the store,
+    the weights and the configuration. The folder is complete or absent: the next call continues one that was
+    killed, with the same values. If another process computes the same columns, this one waits for it.
 
     Args:
         store: The tokens.
         derivation: What is computed.
-        folder: Where columns are kept; None keeps them next to the store.
-        on_progress: Called with the windows that are done, and all.
+        folder: Where columns are stored; None stores them next to the store.
+        on_progress: Called with the number of windows that are done, and of all.
         show_progress: Show the progress and the time left on standard error.
 
     Raises:
-        DataError: `compute` returned other shapes or columns than the derivation says, or a value that is
-            not finite.
+        DataError: `compute` returned other columns or shapes, or a value that is not finite.
 
     Example:
 
@@ -143,8 +141,7 @@ def derive_columns(
             return found
         parent.mkdir(parents=True, exist_ok=True)
         with _waiting_lock(path):
-            # Another process may have computed them in the meantime.
-            found = _open(path)
+            found = _open(path)  # another process may have computed them in the meantime
             if found is None:
                 unfinished = path.with_name(f".{path.name}")
                 title = f"{store.name}: {', '.join(derivation.columns)}"
