@@ -98,8 +98,8 @@ def derive_columns(
     """Returns derived columns of a store, from disk where they have been computed before.
 
     They are stored in `<store>.columns/<key>`, next to the store's own folder. The key is a hash of the
-    store, the weights and the configuration. The folder is complete or absent: the next call continues one that was
-    killed, with the same values. If another process computes the same columns, this one waits for it.
+    store, the weights and the configuration. The folder is complete or absent: the next call continues one
+    that was killed, with the same values. If another process computes the columns, this one waits for it.
 
     Args:
         store: The tokens.
