@@ -108,7 +108,7 @@ class RowsView:
         return [float(end - begin) / self.num_rows for begin, end in taken]
 
     @property
-    def shares(self) -> list[float]:
+    def shares(self) -> list[float]:  # former name
         """The former name of `fractions`."""
         return self.fractions
 
