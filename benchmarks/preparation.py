@@ -3,8 +3,8 @@
     python benchmarks/preparation.py --gigabytes 0.5 --workers 2
 
 The corpus is written to a temporary folder by a formula: the embedded corpus over and over, in which each
-copy changes one word in 40 to a new one and gives one document in four accents, so that neither the memory
-of words nor the disk's cache has seen it all. The tokenizer is trained before the clock starts, on the
+copy changes one word in 40 to a new one and gives one document in four accents, so that no cache has
+seen it all. The tokenizer is trained before the clock starts, on the
 embedded corpus. The figure runs from a new process's first line to the finished store, fingerprint of the
 file, start of the processes and last sync included. Peak memory is the proportional set size (PSS) of the
 process and its children, sampled five times a second.
@@ -153,7 +153,6 @@ def stages(folder: pathlib.Path, megabytes: float) -> dict[str, float]:
     from highnoon.data.tokens.encoding import encode_batch
     from highnoon.data.tokens.splitting import split_hash
     from highnoon.tokenization import load_tokenizer
-    from highnoon.tokenization.byte_pair.word_cuts import cut_words
 
     source, tokenizer = Files(folder / "corpus.jsonl"), load_tokenizer(folder / "tokenizer")
     batches, size = [], 0
@@ -164,11 +163,8 @@ def stages(folder: pathlib.Path, megabytes: float) -> dict[str, float]:
         if size >= megabytes * 1e6:
             break
     figures = {"stage_read_megabytes_a_second": size / 1e6 / (time.perf_counter() - began)}
-    joined = [b"\xff" + b"\xff".join(text.encode() for text in texts) + b"\xff" for texts in batches]
     work: dict[str, Callable[[int], object]] = {
-        "cut_words": lambda number: cut_words(joined[number]),
-        "encode_first_time": lambda number: tokenizer.encode_packed(batches[number]),
-        "encode_words_known": lambda number: tokenizer.encode_packed(batches[number]),
+        "encode": lambda number: tokenizer.encode_packed(batches[number]),
         "encode_hash_and_frame": lambda number: encode_batch(
             batches[number], [None] * len(batches[number]), tokenizer
         ),

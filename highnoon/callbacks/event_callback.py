@@ -16,10 +16,10 @@ class EventCallback(keras.callbacks.Callback):
     | event | other keys |
     | --- | --- |
     | `train_begin` | `run_id`, `step`, `total_steps`, `num_parameters` |
-    | `stage_begin` | `stage`, `step` |
+    | `stage_begin` | `stage`, `step`, `alerts_off` (alert rules that make no sense for its objective) |
     | `step_end` | `step`, the last of a call; no metrics, so that nothing waits for the device |
     | `log` | `stage`, `step`, `metrics` |
-    | `evaluation` | `stage`, `step`, `metrics` |
+    | `evaluation` | `stage`, `step`, `metrics`; with evaluators `counts`, what their figures are means of |
     | `epoch_end` | `stage`, `epoch` (from 1), `loss`, `val_loss` (None without held-out data), `step` |
     | `early_stop` | `stage`, `epoch`, `val_loss`, `best_val_loss` (None: none was finite), `step` |
     | `stage_complete` | `stage`, `metrics` (`final_loss`, `epochs`, `steps`, `val_loss`) |

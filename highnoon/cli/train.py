@@ -14,11 +14,12 @@ train together.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import pathlib
 from typing import Any
 
-from highnoon.cli.data_reading import listed
-from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.cli.data_actions.reading_options import listed
+from highnoon.cli.process.quiet_start import load_tensorflow
 from highnoon.cli.recipe_words import dotted_words
 from highnoon.config import PRESETS, ConfigError, require_path
 from highnoon.training.recipes.check_recipe import check_recipe
@@ -40,6 +41,7 @@ _OPTIONS = (
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "highnoon train [RECIPE] [KEY=VALUE ...] [options]"
     parser.set_defaults(overrides=[])
     parser.add_argument(
         "--config",
@@ -103,6 +105,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="start even if the run exceeds the memory of this machine",
     )
+    keys = ", ".join(field.name for field in dataclasses.fields(Recipe))
+    parser.add_argument_group("keys of a recipe", f"KEY=VALUE, of: {keys}")
     for section in SECTIONS:
         parser.add_argument_group(
             f"{section} fields",

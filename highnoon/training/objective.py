@@ -149,6 +149,13 @@ class Objective:
         """
         return preparation.packed(sources)
 
+    def describe_outputs(self) -> dict[str, Any]:
+        """Returns what a user of the trained model must know of its outputs, such as label names, as JSON.
+
+        It becomes `model.outputs_description` and is saved with the model.
+        """
+        return {}
+
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as JSON values."""
         return {}

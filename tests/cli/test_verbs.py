@@ -77,7 +77,7 @@ def test_evaluation_counts_every_byte_of_the_data_beside_gzip(folder, capsys):
 
 
 @pytest.mark.slow
-def test_a_run_file_trains_its_stages_and_a_finished_run_resumes_to_nothing(folder, capsys, monkeypatch):
+def test_a_recipe_trains_its_stages_and_a_finished_run_resumes_to_nothing(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     pathlib.Path("run.yaml").write_text(
         "preset: highnoon-nano\n"

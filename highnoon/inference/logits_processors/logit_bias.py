@@ -41,7 +41,7 @@ class LogitBias(LogitsProcessor):
 
     model = hn.create_model("highnoon-nano", num_reasoning_blocks=1)
     bias = LogitBias({50: 100.0})
-    assert hn.generate(model, [2, 40], max_length=3, logits_processors=[bias]) == [2, 40, 50, 50, 50]
+    assert model.generate([2, 40], max_length=3, logits_processors=[bias]) == [2, 40, 50, 50, 50]
     ```
     """
 

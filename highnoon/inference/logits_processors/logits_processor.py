@@ -47,7 +47,7 @@ class LogitsProcessor(abc.ABC):
 
 
     model = hn.create_model("highnoon-nano", num_reasoning_blocks=1)
-    ids = hn.generate(model, [2, 40], max_length=8, seed=1, logits_processors=[NoTokenTwice()])
+    ids = model.generate([2, 40], max_length=8, seed=1, logits_processors=[NoTokenTwice()])
     assert len(set(ids[2:])) == 8
     ```
     """

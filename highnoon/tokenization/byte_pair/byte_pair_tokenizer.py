@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import pathlib
@@ -15,8 +16,7 @@ import numpy.typing as npt
 
 from highnoon.config import require_count
 from highnoon.tokenization.byte_pair.byte_alphabet import BYTE_NAMES, definition, token_to_bytes
-from highnoon.tokenization.byte_pair.word_cache import WordCache
-from highnoon.tokenization.byte_pair.word_merges import WordMerges
+from highnoon.tokenization.byte_pair.rank_encoder import RankEncoder
 from highnoon.tokenization.chat.begin_template import begin_template
 from highnoon.tokenization.read_definition import read_definition
 from highnoon.tokenization.special_tokens import (
@@ -34,27 +34,27 @@ _NOT_UTF8 = re.compile("([\udc80-\udcff]+)")
 _PIECE_CHARACTERS = 1 << 20
 LARGEST_VOCAB_SIZE = 10_000_000
 
-# A memory of words pays from here on.
+# Fewer characters are encoded by `tokenizers`, which is sooner ready.
 _FEW_CHARACTERS = 4096
 
-# Made again from the merges where they are wanted.
-_REMADE = ("_engine", "_words")
+# Made from the merges when they are needed.
+_REMADE = ("_engine", "_rank_encoder")
 
 
 class BytePairTokenizer(Tokenizer):
     """Byte-level byte-pair encoding: any text, and any bytes, round-trip exactly.
 
     Special ids are PAD 0, UNK 1, BOS 2, EOS 3, SEP 4, CLS 5, MASK 6; then come the 256 bytes in
-    their order, then the merged tokens. There is no normalisation and no unknown text. Untrained,
+    their order, then the merged tokens. There is no normalization and no unknown text. Untrained,
     every token is one byte.
 
     Args:
-        vocab_size: Number of ids, special ids included, that `train` aims at; at least 263. The
-            attribute of the same name is the number there really is.
+        vocab_size: Most ids, special ids included, of a trained tokenizer; at least 263. The
+            attribute of the same name is the actual number.
         model_path: A folder or `tokenizer.json` that `save` wrote; None starts untrained.
 
     Raises:
-        TokenizerError: `vocab_size` is below 263, or `model_path` holds no HighNoon tokenizer.
+        TokenizerError: `vocab_size` is below 263, or `model_path` contains no HighNoon tokenizer.
 
     Example:
 
@@ -66,7 +66,7 @@ class BytePairTokenizer(Tokenizer):
     ```
 
     Sennrich, Haddow, Birch (2016), "Neural Machine Translation of Rare Words with Subword Units",
-    on bytes in place of characters.
+    on bytes instead of characters.
     """
 
     pad_token_id = PAD_ID
@@ -83,8 +83,8 @@ class BytePairTokenizer(Tokenizer):
         self._definition = definition(merges, chat_marks)
         vocab: dict[str, int] = self._definition["model"]["vocab"]
         self._bytes_of_id = [
-            token.encode() if place < FIRST_BYTE_ID else token_to_bytes(token)
-            for token, place in vocab.items()
+            token.encode() if token_id < FIRST_BYTE_ID else token_to_bytes(token)
+            for token, token_id in vocab.items()
         ]
         self._first_mark_id = len(self._bytes_of_id)
         self._bytes_of_id += [mark.encode() for mark in chat_marks]
@@ -96,24 +96,15 @@ class BytePairTokenizer(Tokenizer):
         import tokenizers
 
         engine = tokenizers.Tokenizer.from_str(self.to_json())
-        # The text "<|eos|>" in a document is seven characters, not the end of a document.
+        # The text "<|eos|>" in a document is seven characters, not the end of the document.
         engine.encode_special_tokens = True
         return engine
 
     @functools.cached_property
-    def _words(self) -> WordCache:
-        vocab = self._definition["model"]["vocab"]
-        return WordCache(
-            self._encode_anew,
-            WordMerges(
-                [
-                    (vocab[left], vocab[right], vocab[left + right])
-                    for left, right in self._definition["model"]["merges"]
-                ]
-            ),
-        )
+    def _rank_encoder(self) -> RankEncoder:
+        return RankEncoder(self._definition)
 
-    def _encode_anew(self, texts: Sequence[str]) -> list[list[int]]:
+    def _encode_with_engine(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self._engine.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
@@ -140,7 +131,7 @@ class BytePairTokenizer(Tokenizer):
         """Returns the tokenizer that `save` wrote to a folder or a `tokenizer.json`.
 
         Raises:
-            TokenizerError: `path` holds no HighNoon tokenizer.
+            TokenizerError: `path` contains no HighNoon tokenizer.
         """
         return cls(model_path=path)
 
@@ -150,7 +141,7 @@ class BytePairTokenizer(Tokenizer):
         vocab_size: int | None = None,
         min_frequency: int = 2,
     ) -> BytePairTokenizer:
-        """Learns the merges from UTF-8 text files, in place of those it had; returns itself."""
+        """Learns the merges from UTF-8 text files, replacing those it had; returns itself."""
         paths = [files] if isinstance(files, (str, os.PathLike)) else list(files)
         return self.train_from_texts(_read_pieces(paths), vocab_size, min_frequency)
 
@@ -161,20 +152,20 @@ class BytePairTokenizer(Tokenizer):
         min_frequency: int = 2,
         chat_marks: Sequence[str] = (),
     ) -> BytePairTokenizer:
-        """Learns the merges from texts, in place of those it had; returns itself.
+        """Learns the merges from texts, replacing those it had; returns itself.
 
         The same texts, in any order, give the same tokenizer.
 
         Args:
-            texts: Read once, never held whole.
+            texts: Read once, without keeping them in memory.
             vocab_size: Most ids, special ids included; None takes the constructor's. Text with
                 fewer pairs worth merging gives fewer.
-            min_frequency: Times that a pair must be seen to be merged; at least 1.
-            chat_marks: Names of further special tokens, such as `<|im_end|>`; the last ids are theirs.
+            min_frequency: Occurrences that a pair needs to be merged; at least 1.
+            chat_marks: Names of further special tokens, such as `<|im_end|>`; they get the last ids.
 
         Raises:
-            TokenizerError: `vocab_size` is below 263 and one for each mark, `min_frequency` is below 1, a
-                mark is empty or there already, or there is no text.
+            TokenizerError: `vocab_size` is below 263 plus the number of marks, `min_frequency` is below 1, a
+                mark is empty or exists already, or there is no text.
         """
         size = _require_vocab_size(self._target_vocab_size if vocab_size is None else vocab_size)
         if min_frequency < 1:
@@ -182,7 +173,7 @@ class BytePairTokenizer(Tokenizer):
         marks = _require_marks(chat_marks)
         if size < SMALLEST_VOCAB_SIZE + len(marks):
             raise TokenizerError(
-                f"`vocab_size` must be at least {SMALLEST_VOCAB_SIZE + len(marks)} to hold "
+                f"`vocab_size` must be at least {SMALLEST_VOCAB_SIZE + len(marks)} for "
                 f"{len(marks)} chat marks; received {size}"
             )
         self._set_merges(_learn_merges(require_list(texts), size - len(marks), min_frequency), marks)
@@ -190,42 +181,58 @@ class BytePairTokenizer(Tokenizer):
         return self
 
     def encode_bytes(self, data: bytes) -> list[int]:
-        """Returns the unframed ids of any bytes: text is merged, what is no UTF-8 goes byte by byte."""
+        """Returns the unframed ids of any bytes: UTF-8 is merged, every other byte is a token."""
         ids: list[int] = []
-        for place, piece in enumerate(_NOT_UTF8.split(data.decode("utf-8", errors="surrogateescape"))):
-            if place % 2:
+        for index, piece in enumerate(_NOT_UTF8.split(data.decode("utf-8", errors="surrogateescape"))):
+            if index % 2:
                 ids.extend(byte + FIRST_BYTE_ID for byte in piece.encode("utf-8", errors="surrogateescape"))
             elif piece:
                 ids.extend(self._encode_texts([piece])[0])
         return ids
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """Returns the bytes that `ids` stand for, special ids left out."""
+        """Returns the bytes of `ids`, without special ids."""
         return b"".join(
             self._bytes_of_id[i] for i in self._require_ids(ids) if FIRST_BYTE_ID <= i < self._first_mark_id
         )
 
     def encode_packed(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        return self._words(require_list(texts))
+        texts = [_require_unicode(text) for text in require_list(texts)]
+        encoder = self._rank_encoder
+        if not (encoder.is_equal and all(map(encoder.takes, texts))):
+            return _packed(self._encode_with_engine(texts))
+        ids, counts = _packed(encoder.encode(texts))
+        return ids + np.int32(FIRST_BYTE_ID), counts
 
     def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
         if sum(map(len, texts)) < _FEW_CHARACTERS:
-            return self._encode_anew(texts)
-        ids, counts = self._words(texts)
+            return self._encode_with_engine(texts)
+        ids, counts = self.encode_packed(texts)
         return [row.tolist() for row in np.split(ids, np.cumsum(counts)[:-1])]
 
     def _decode_ids(self, ids: list[int]) -> str:
         return b"".join(map(self._bytes_of_id.__getitem__, ids)).decode("utf-8", errors="replace")
 
 
+def _packed(rows: list[list[int]]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    counts = np.fromiter(map(len, rows), np.int64, len(rows))
+    return np.fromiter(itertools.chain.from_iterable(rows), np.int32, int(counts.sum())), counts
+
+
+def _require_unicode(text: str) -> str:
+    if not text.isascii():
+        text.encode()  # raises UnicodeEncodeError, where `tiktoken` would replace a lone surrogate
+    return text
+
+
 def is_highnoon_definition(values: Any) -> bool:
-    """Returns whether a parsed `tokenizer.json` is one that a HighNoon tokenizer wrote."""
+    """Returns whether a HighNoon tokenizer wrote a parsed `tokenizer.json`."""
     merges = _merges_of(values)
     return merges is not None and _is_definition(values, merges)
 
 
 def _is_definition(values: dict[str, Any], merges: Sequence[tuple[str, str]]) -> bool:
-    """Whether `values` is the definition of the vocabulary, or what an export makes of it."""
+    """Whether `values` is the definition of the vocabulary, or its export."""
     exported = begin_template(SPECIAL_TOKENS[BOS_ID], BOS_ID)
     if values.get("post_processor") == exported:
         values = {**values, "post_processor": None}
@@ -233,7 +240,7 @@ def _is_definition(values: dict[str, Any], merges: Sequence[tuple[str, str]]) ->
 
 
 def _marks_of(values: Any) -> list[str]:
-    """The names of the special tokens after the seven, where they are what `definition` writes."""
+    """Returns the names of the special tokens after the seven, if they are as `definition` writes them."""
     tokens = values.get("added_tokens")
     further = tokens[len(SPECIAL_TOKENS) :] if isinstance(tokens, list) else []
     names = [token.get("content") if isinstance(token, dict) else None for token in further]
@@ -249,7 +256,7 @@ def _merges_of(values: Any) -> list[tuple[str, str]] | None:
     for pair in merges:
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
             return None
-        if not known.issuperset(pair):  # a token that is neither a byte nor the result of a merge before
+        if not known.issuperset(pair):  # a token that is neither a byte nor the result of an earlier merge
             return None
         known.add(pair[0] + pair[1])
     return [(left, right) for left, right in merges]
@@ -282,7 +289,7 @@ def _require_vocab_size(vocab_size: int) -> int:
             f"`vocab_size` must be at least {SMALLEST_VOCAB_SIZE} ({len(SPECIAL_TOKENS)} special ids and "
             f"256 bytes); received {vocab_size}"
         )
-    # The trainer reserves memory for as many.
+    # The trainer allocates memory for this many.
     return require_count("vocab_size", vocab_size, most=LARGEST_VOCAB_SIZE, error=TokenizerError)
 
 
@@ -315,7 +322,7 @@ def _learn_merges(texts: Iterable[str], vocab_size: int, min_frequency: int) -> 
 
 
 def _read_pieces(paths: Sequence[str | os.PathLike[str]]) -> Iterator[str]:
-    """Lines of the files, joined to pieces of about a million characters."""
+    """Yields the lines of the files, joined to pieces of about a million characters."""
     for path in paths:
         try:
             with open(path, encoding="utf-8", newline="") as stream:

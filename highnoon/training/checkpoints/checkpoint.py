@@ -101,6 +101,26 @@ def read_state(folder: pathlib.Path) -> dict[str, Any]:
     return values
 
 
+def read_learner_state(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns what a checkpoint says of its arrays.
+
+    Returns:
+        `trainable`, patterns of the weights that were trained; `slots_since`, see `FunctionalOptimizer`; and
+        `weight_paths` of the model. Checkpoints of older versions say nothing: they trained all weights.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        values = read_json(folder / STATE)
+    except (OSError, ForeignDataError) as error:
+        raise CheckpointError(f"{folder} is damaged: {STATE} cannot be read ({error})") from None
+    if problem := state_problem(values):
+        raise CheckpointError(f"{folder} is damaged: {STATE} does not fit ({problem})")
+    learner = values.get("learner") or {"trainable": None, "slots_since": []}
+    return {**learner, "weight_paths": values.get("weight_paths")}
+
+
 def require_own_folder(folder: pathlib.Path) -> None:
     """Raises CheckpointError where a folder to be replaced holds something that is no checkpoint."""
     recover_folder(folder)
@@ -261,7 +281,8 @@ def _candidates_of_role(directory: pathlib.Path, role: str) -> tuple[list[pathli
         first = folder_of(directory, role)
     except DamagedPointerError as error:
         return newest_first, [str(error)]
-    assert first is not None
+    if first is None:
+        return newest_first, [f"`{role}` is no longer there"]
     recover_folder(first)
     if not first.is_dir():
         return newest_first, [f"`{role}` names {first.name}, which is not there"]

@@ -1,4 +1,4 @@
-"""A whole training run as one value."""
+"""An entire training run as one value."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_a_dotted_option_takes_one_value(words):
         dotted_words(words)
 
 
-def test_alerts_and_wandb_of_a_run_file_become_callbacks(tmp_path):
+def test_alerts_and_wandb_of_a_recipe_become_callbacks(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(
         "stages: [{name: all, datasets: stdlib, steps: 5}]\n"
@@ -110,7 +110,7 @@ def test_alerts_and_wandb_of_a_run_file_become_callbacks(tmp_path):
         Recipe.load(path)
 
 
-def test_a_task_mix_of_a_run_file_is_read(tmp_path):
+def test_a_task_mix_of_a_recipe_is_read(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(
         "tasks: {text: 'stdlib:docs', code: 'stdlib:code'}\n"
