@@ -66,7 +66,7 @@ def test_chat_answers_each_line_and_ends_with_the_input(folder, capsys, monkeypa
 
 
 @pytest.mark.slow
-def test_evaluation_counts_every_byte_of_the_data_beside_gzip(folder, capsys):
+def test_evaluation_counts_every_byte_of_the_data_next_to_gzip(folder, capsys):
     words = ["evaluate", "--model", f"{folder}/run/model", "--data", f"{folder}/texts", "--json"]
     assert main(words) == 0
     figures = json.loads(capsys.readouterr().out)

@@ -125,7 +125,7 @@ def test_a_task_mix_of_a_recipe_is_read(tmp_path):
     "options",
     [["--skip-bad"], ["--balance", "equal"], ["--domains", "a"], ["--steps", "5"], ["--documents", "3"]],
 )
-def test_options_of_data_are_refused_beside_a_file(options, tmp_path):
+def test_options_of_data_are_refused_next_to_a_file(options, tmp_path):
     (tmp_path / "run.yaml").write_text("stages: [{name: all, datasets: stdlib, steps: 5}]\n")
     with pytest.raises(ConfigError, match=f"{options[0]} belongs to --data"):
         read_recipe(parse(["train", "--config", str(tmp_path / "run.yaml"), *options]))
