@@ -13,8 +13,8 @@ from highnoon.tokenization.special_tokens import FIRST_BYTE_ID
 # What the `ByteLevel` pre-tokenizer splits text into.
 _WORDS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 
-# The regular expression of `tiktoken` fails on a million characters of white space before a word. A run of
-# twice this many contains a block of them that is white space alone.
+# The regular expression of `tiktoken` fails on a million characters of white space before a word. Of blocks
+# of this many, a run of twice as many contains one that is white space alone.
 _BLOCK = 100_000
 
 
