@@ -1,4 +1,4 @@
-"""Whatever a metrics file or a rule holds, the monitor says so in a line and goes on."""
+"""Whatever a metrics file or a rule holds, the monitor says so in a line and continues."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def mutated(draw) -> bytes:
     text = json.dumps(line).encode()
     if draw(st.booleans()):
         return text
-    place = draw(st.integers(0, len(text)))
-    return text[:place] + draw(st.binary(max_size=2)) + text[place + draw(st.integers(0, 3)) :]
+    position = draw(st.integers(0, len(text)))
+    return text[:position] + draw(st.binary(max_size=2)) + text[position + draw(st.integers(0, 3)) :]
 
 
 lines = st.one_of(mutated(), values.map(lambda value: json.dumps(value).encode()), st.binary(max_size=20))

@@ -14,6 +14,7 @@ from highnoon.monitoring.rules.skipped_steps_rule import SkippedStepsRule
 
 def default_rules() -> list[AlertRule]:
     """Returns new rules; a rule whose metric a run does not have never fires."""
+    # A long function, because it is one list that is read from top to bottom.
     return [
         NonFiniteRule(),
         HighLossRule(),
