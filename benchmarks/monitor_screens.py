@@ -19,8 +19,8 @@ import keras
 import highnoon as hn
 from highnoon.callbacks import MetricsFile
 from highnoon.data import RowsView
-from highnoon.monitoring.run_page import page_text
-from highnoon.monitoring.run_view import RunView
+from highnoon.monitoring.views.run_page import page_text
+from highnoon.monitoring.views.run_view import RunView
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "guides" / "monitoring.md"
 HEALTHY: dict[str, Any] = {"learning_rate": 3e-3, "warmup_steps": 10, "gradient_clip": 1.0}

@@ -8,8 +8,8 @@ first. They take turns on one core and on two, each process with half of the tex
 the rounds, by the clock and by the processor's time, which a busy machine distorts less. `tiktoken` is left
 out, with a message, where it is not installed.
 
-The committed result is of the commit before `tiktoken` replaced the package's own encoder; since then, `own` is
-`tiktoken` and what the package adds to it.
+The committed result is of the commit before `tiktoken` replaced the package's own encoder; since then, `own`
+is `tiktoken` and what the package adds to it.
 """
 
 from __future__ import annotations

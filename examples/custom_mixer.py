@@ -27,7 +27,7 @@ class DecayingSum(Mixer):
         if segment_ids is not None:
             seen = ops.logical_and(seen, segment_ids[:, :, None] == segment_ids[:, None, :])
         powers = ops.cast(ops.maximum(ages, 0), x.dtype)[..., None]
-        decays = ops.exp(powers * ops.log_sigmoid(self.logit))
+        decays = ops.exp(powers * ops.log_sigmoid(ops.cast(self.logit, x.dtype)))
         return ops.sum(ops.cast(seen, x.dtype)[..., None] * decays[None] * x[:, None], axis=2)
 
     def initial_cache(self, batch_size, max_length, dtype=None):

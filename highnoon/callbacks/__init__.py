@@ -1,4 +1,11 @@
-"""Callbacks that watch a run: Keras callbacks that also hear HighNoon's events."""
+"""Callbacks: Keras callbacks that also receive HighNoon's events, one per file.
+
+- `event_callback`: the base class; `callback_group` calls all callbacks of a run.
+- `progress_bar`, `loss_curve`, `sample_text`: output for people.
+- `metrics_file`, `tensorboard_log`, `wandb_log`: logs; `event_files` and `event_records` write TensorBoard
+  files.
+- `alerts`: applies alert rules and acts on alerts.
+"""
 
 from highnoon.callbacks.alerts import Alerts
 from highnoon.callbacks.callback_group import CallbackGroup

@@ -1,4 +1,4 @@
-"""Watches a run by rules and acts when one fires."""
+"""Applies alert rules to a run and acts when one fires."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _CUT = 0.5
 
 
 class Alerts(EventCallback):
-    """Judges each log point and evaluation by rules.
+    """Applies alert rules to each log point and evaluation.
 
-    A rule that fires is written to the log (`highnoon.alerts`). Its action says what happens besides: `"log"`
-    nothing, `"event"` sends an `alert` event to all callbacks, `"stop"` and `"cut_rate"` send it and then end
-    the run in order, or halve the optimizer's `learning_rate_factor`. A rule speaks once until what it told
-    of is over. What the rules remember is in the checkpoint, so a resumed run gives the alerts of one that
-    was never stopped.
+    An alert is written to the log (`highnoon.alerts`). Its action determines what else happens: `"log"` does
+    nothing, `"event"` sends an `alert` event to all callbacks, `"stop"` also stops the run cleanly, and
+    `"cut_rate"` also halves the optimizer's `learning_rate_factor`. A rule fires once, and re-arms when its
+    condition clears. The state of the rules is in the checkpoint, so a resumed run gives the same alerts as
+    an uninterrupted one.
 
     Args:
-        rules: Rules besides `default_rules()`: lines such as `"train/grad_norm > 50 for 3 -> stop"`, mappings
-            (see `parse_rule`), or rule objects.
-        actions: Another action for a rule, by its name; None leaves the rule out.
-        vocab_size: Token ids of the model; None asks the model.
+        rules: Rules in addition to `default_rules()`: lines such as `"train/grad_norm > 50 for 3 -> stop"`,
+            mappings (see `parse_rule`), or rule objects.
+        actions: Other actions of rules, by name; None removes the rule.
+        vocab_size: Vocabulary size of the model; None asks the model.
 
     Raises:
-        ValueError: a rule that cannot be read, or a rule or an action that does not exist; at the run's
-            beginning: an optimizer without `learning_rate_factor` where a rule is to cut it.
+        ValueError: If a rule cannot be parsed, or a rule or an action does not exist; at the start of the
+            run, if a rule cuts the learning rate and the optimizer has no `learning_rate_factor`.
 
     Example:
 
@@ -45,7 +45,7 @@ class Alerts(EventCallback):
     alerts = Alerts(
         rules=[
             "train/grad_norm > 50 for 3 -> cut_rate",
-            {"when": "val/loss > train/loss + 1", "severity": "info", "advice": "take more data"},
+            {"when": "val/loss > train/loss + 1", "severity": "info", "advice": "use more data"},
         ],
         actions={"non_finite": "stop", "plateau": None},
     )
@@ -103,8 +103,8 @@ class Alerts(EventCallback):
         optimizer = getattr(self.model, "optimizer", None)
         if cutting and not hasattr(optimizer, "learning_rate_factor"):
             raise ValueError(
-                f"the rule `{cutting[0]}` is to cut the learning rate, and {type(optimizer).__name__} has no "
-                "`learning_rate_factor`; take one of this package's optimizers, or the action `stop`"
+                f"the rule `{cutting[0]}` cuts the learning rate, but {type(optimizer).__name__} has no "
+                "`learning_rate_factor`; use one of this package's optimizers, or the action `stop`"
             )
 
 
@@ -116,12 +116,12 @@ def _require_rules(rules: Any) -> Sequence[Any]:
 
 def _require_actions(actions: Any) -> Mapping[str, str | None]:
     if not isinstance(actions, Mapping):
-        raise ConfigError(f"`actions` must map names of rules to actions; received {shown(actions)}")
+        raise ConfigError(f"`actions` must map rule names to actions; received {shown(actions)}")
     return actions
 
 
 def _with_actions(rules: list[AlertRule], actions: Mapping[str, str | None]) -> list[AlertRule]:
-    """Returns the rules that are wanted, each with the action that is wanted."""
+    """Returns the rules with the given actions, without those whose action is None."""
     named = {rule.name: rule for rule in rules}
     for name, action in actions.items():
         if name not in named:

@@ -1,4 +1,4 @@
-"""Calls a run's callbacks: Keras ones by their hooks, plain functions by events."""
+"""Calls the callbacks of a run: Keras callbacks by their hooks, functions with events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 class CallbackFailed(Exception):
-    """Carries an exception of a callback out of the run, which is then left in order."""
+    """Wraps an exception of a callback, so that the run ends cleanly."""
 
 
 class CallbackGroup:
@@ -27,10 +27,10 @@ class CallbackGroup:
 
     Args:
         callbacks: `keras.callbacks.Callback` objects and functions `fn(event: dict)`.
-        on_error: `"raise"` ends the run in order when a callback raises, `"warn"` goes on.
+        on_error: `"raise"` ends the run cleanly when a callback raises, `"warn"` continues.
 
     Raises:
-        TypeError: a callback is neither.
+        TypeError: If a callback is neither.
     """
 
     def __init__(self, callbacks: Sequence[Any], on_error: str = "raise") -> None:
@@ -60,7 +60,7 @@ class CallbackGroup:
 
     @property
     def watches_batches(self) -> bool:
-        """Whether a callback wants the loss of every step, which makes the host wait for it."""
+        """Whether a callback needs the loss of every step, for which the host must wait."""
         return bool(self._batch_watchers)
 
     def set_model(self, model: keras.Model, params: dict[str, Any]) -> None:
@@ -71,7 +71,7 @@ class CallbackGroup:
     def event(self, name: str, **fields: Any) -> None:
         """Sends an event to all functions and event callbacks.
 
-        One that a callback sends while it hears another waits until all have heard that one.
+        An event that a callback sends while it handles another one is sent after all have received that one.
         """
         self._waiting.append({"event": name, **fields})
         if self._is_sending:
@@ -79,15 +79,15 @@ class CallbackGroup:
         self._is_sending = True
         try:
             while self._waiting:
-                self._tell_all(self._waiting.popleft())
+                self._send_to_all(self._waiting.popleft())
         finally:
             self._is_sending = False
             self._waiting.clear()
 
-    def _tell_all(self, event: dict[str, Any]) -> None:
-        """Sends one event; where a listener fails, the others hear the event before the error is raised.
+    def _send_to_all(self, event: dict[str, Any]) -> None:
+        """Sends one event; if a listener fails, the others receive the event before the error is raised.
 
-        The run is saved then, so a log that missed the event would have a gap for good.
+        The run is saved then, so a log that missed the event would have a permanent gap.
         """
         failure: CallbackFailed | None = None
         for listener in self._listeners:
@@ -104,18 +104,18 @@ class CallbackGroup:
             self._call(getattr(callback, name), *args)
 
     def overrides(self, name: str) -> bool:
-        """Whether a Keras callback has a hook of its own by this name."""
+        """Returns whether a Keras callback overrides this hook."""
         return any(_overrides(callback, name) for callback in self._keras)
 
     def batch_hook(self, name: str, *args: Any) -> None:
-        """Calls a hook of a batch on the callbacks that have it."""
+        """Calls a batch hook on the callbacks that override it."""
         for callback in self._batch_watchers:
             self._call(getattr(callback, name), *args)
 
     def close(self) -> None:
-        """Lets event callbacks give back what they hold, however the run ended.
+        """Lets event callbacks release their resources, however the run ended.
 
-        One that fails is warned about: it hides neither the error that ended the run nor the other callbacks.
+        A failure raises a warning: it hides neither the error that ended the run nor the other callbacks.
         """
         self.on_error = "warn"
         for callback in self._keras:
@@ -123,13 +123,13 @@ class CallbackGroup:
                 self._call(callback.close)
 
     def flush(self) -> None:
-        """Lets event callbacks put on the disk what the next checkpoint may count on."""
+        """Lets event callbacks write to disk what the next checkpoint relies on."""
         for callback in self._keras:
             if isinstance(callback, EventCallback):
                 self._call(callback.flush)
 
     def report(self, error: Exception) -> None:
-        """Treats an error of the run's own files as that of a callback: raises, or warns, see `on_error`."""
+        """Handles an error of the run's own files like one of a callback: raises or warns, see `on_error`."""
 
         def fail() -> None:
             raise error
@@ -137,11 +137,11 @@ class CallbackGroup:
         self._call(fail)
 
     def remember_beginning(self) -> None:
-        """Notes the callbacks' attributes at the run's start; `state` tells what changed since."""
+        """Records the callbacks' attributes at the start of the run; `state` returns what changed since."""
         self._at_beginning = [_plain_attributes(callback) for callback in self._keras]
 
     def state(self) -> list[dict[str, Any]]:
-        """Returns what each Keras callback remembers: its `state_dict`, or plain attributes that changed.
+        """Returns the state of each Keras callback: its `state_dict`, or the plain attributes that changed.
 
         `lost` names the attributes that a resumed callback will not have, such as the arrays of
         `EarlyStopping(restore_best_weights=True)`.
@@ -156,10 +156,10 @@ class CallbackGroup:
         ]
 
     def load_state(self, states: Sequence[dict[str, Any]]) -> None:
-        """Gives callbacks their memory back: the n-th of a class that of the n-th of this class.
+        """Restores the state of callbacks: the n-th of a class gets the state of the n-th of that class.
 
-        Callbacks of other classes may be added or left out: a run that shows no progress bar any more keeps
-        what its alerts remember. What no checkpoint holds is warned about.
+        Callbacks of other classes may be added or removed: without a progress bar, the alerts still get their
+        state. State that a checkpoint does not have raises a warning.
         """
         left: dict[str, collections.deque[dict[str, Any]]] = collections.defaultdict(collections.deque)
         for state in states:
@@ -181,7 +181,7 @@ class CallbackGroup:
             if self.on_error == "raise":
                 raise CallbackFailed from error
             failure = printable(traceback.format_exc(limit=-1))
-            warnings.warn(f"a callback failed and was passed over: {failure}", stacklevel=3)
+            warnings.warn(f"a callback failed and was skipped: {failure}", stacklevel=3)
 
 
 def _overrides_batch_hooks(callback: keras.callbacks.Callback) -> bool:
@@ -189,7 +189,7 @@ def _overrides_batch_hooks(callback: keras.callbacks.Callback) -> bool:
 
 
 def _overrides(callback: keras.callbacks.Callback, name: str) -> bool:
-    """Whether a hook is the callback's own; `LambdaCallback` puts them on the instance."""
+    """Returns whether a callback overrides a hook; `LambdaCallback` sets hooks on the instance."""
     base = keras.callbacks.Callback
     return getattr(getattr(callback, name), "__func__", None) is not getattr(base, name)
 
@@ -202,7 +202,7 @@ def _values_of(callback: keras.callbacks.Callback, beginning: dict[str, Any]) ->
 
 
 def _lost_by(callback: keras.callbacks.Callback, beginning: dict[str, Any]) -> list[str]:
-    """Names the attributes that were plain values at the run's start and are others, such as arrays, now."""
+    """Returns the attributes that were plain values at the start and are not now, but arrays for example."""
     if hasattr(callback, "state_dict"):
         return []
     now = _plain_attributes(callback)
@@ -217,11 +217,11 @@ def _warn_of_lost(callback: keras.callbacks.Callback, names: Sequence[str]) -> N
     remedy = (
         "train(restore_best=True) restores the best weights of a resumed run too"
         if getattr(callback, "restore_best_weights", False)
-        else "give the callback `state_dict` and `load_state_dict` to keep it"
+        else "implement `state_dict` and `load_state_dict` in the callback to keep it"
     )
     warnings.warn(
-        f"the resumed {kind} begins without its {', '.join(f'`{name}`' for name in names)}, which a "
-        f"checkpoint does not hold; {remedy}",
+        f"the resumed {kind} starts without its {', '.join(f'`{name}`' for name in names)}, which is not in "
+        f"the checkpoint; {remedy}",
         stacklevel=2,
     )
 
@@ -232,5 +232,5 @@ def _plain_attributes(callback: keras.callbacks.Callback) -> dict[str, Any]:
 
 
 def _as_plain(value: Any) -> Any:
-    """Turns NumPy scalars, which Keras callbacks keep as their best value, into Python's."""
+    """Converts NumPy scalars, which Keras callbacks use for their best value, to Python scalars."""
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value

@@ -1,4 +1,4 @@
-"""The event files of one run in a TensorBoard folder."""
+"""The TensorBoard event files of a run."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _RECORD_HEAD = 12  # bytes of a record before its event
 
 
 class EventFiles:
-    """Appends events to files of its own in a folder, and takes back what a resumed run writes again.
+    """Appends events to its own files in a folder, and removes events that a resumed run writes again.
 
-    Each beginning of a run opens a new file: a TensorBoard that watches the folder reads on. The files carry
-    the run's id in their names (`events.out.tfevents.*.hn-<id>`), so files of others are never touched.
+    Each start or resume of a run opens a new file, which a running TensorBoard picks up. The names of the
+    files have the id of the run (`events.out.tfevents.*.hn-<id>`), so other files are never touched.
 
     Args:
         folder: Folder of the event files.
@@ -42,13 +42,13 @@ class EventFiles:
         self._purged_from: int | None = None
 
     def begin(self, step: int, state: Mapping[str, Any] | None) -> None:
-        """Begins a run, or resumes one at `step`.
+        """Starts a run, or resumes one at `step`.
 
         Args:
             step: Optimizer step of the checkpoint, 0 for a new run.
-            state: What `state` returned when the checkpoint was made: files are cut to the size that they
+            state: The result of `state` when the checkpoint was saved: files are truncated to the size they
                 had, and newer files of the run are removed. None for a new run: the files of an earlier run
-                are moved into a folder `run_<id>`.
+                are moved to a folder `run_<id>`.
         """
         self._file, self._sizes, self._waiting = None, {}, []
         self._purged_from = step + 1 if step > 0 else None
@@ -65,7 +65,7 @@ class EventFiles:
         """Writes an event.
 
         Raises:
-            OSError: the disk refused it; it is written with the next.
+            OSError: If it cannot be written; it is written with the next event.
         """
         if self._run is None:
             self.begin(0, None)
@@ -74,10 +74,10 @@ class EventFiles:
         self._file.append(as_record(event))
 
     def sync(self) -> None:
-        """Returns once all events are on the disk.
+        """Returns when all events are on disk.
 
         Raises:
-            OSError: the disk refused them.
+            OSError: If they cannot be written.
         """
         if self._file is None and self._waiting:
             self._file = self._open()
@@ -85,7 +85,7 @@ class EventFiles:
             self._file.sync()
 
     def state(self) -> dict[str, Any]:
-        """Returns the files with their sizes, and the events that could not be written, as JSON values."""
+        """Returns the files with their sizes, and the unwritten events, as JSON values."""
         sizes, waiting = dict(self._sizes), self._waiting
         if self._file is not None:
             waiting = self._file.waiting
@@ -98,7 +98,7 @@ class EventFiles:
         }
 
     def drop_beyond(self, step: int) -> None:
-        """Removes the events of later steps, which the run is about to take again."""
+        """Removes the events of later steps, which the run will repeat."""
         if self._file is not None:
             self._sizes[self._file.path.name] = self._file.size
             self._waiting = self._file.waiting
@@ -111,13 +111,13 @@ class EventFiles:
         self._purged_from = step + 1
 
     def _open(self) -> AppendedFile:
-        """Returns a new file, which begins as TensorBoard expects, then has the records that wait."""
+        """Returns a new file that starts with the header of TensorBoard and the unwritten records."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
         now = time.time()
         first = [as_record(Event(wall_time=now, file_version="brain.Event:2"))]
         if self._purged_from is not None:
-            # Tells a TensorBoard that has read what was removed since to forget it.
+            # Tells a running TensorBoard to discard the removed events.
             start = SessionLog(status=SessionLog.START)
             first.append(as_record(Event(wall_time=now, step=self._purged_from, session_log=start)))
         # TensorBoard reads files in the order of their names.
@@ -147,7 +147,7 @@ class EventFiles:
             missing += size - self._sizes[name]
         if missing:
             warnings.warn(
-                f"{missing:,} bytes of TensorBoard events that the checkpoint counts on are missing in "
+                f"{missing:,} bytes of TensorBoard events that belong to the checkpoint are missing in "
                 f"{self.folder}: its curves have a gap",
                 stacklevel=2,
             )
@@ -160,7 +160,7 @@ class EventFiles:
 
 
 def is_state(values: Mapping[str, Any]) -> bool:
-    """Whether values have the form that `EventFiles.state` returns; the run's id becomes part of a name."""
+    """Returns whether values have the form of `EventFiles.state`; the run id becomes part of a name."""
     run, sizes, waiting = (values.get(name) for name in ("run", "sizes", "waiting"))
     if not isinstance(run, str) or not _RUN.fullmatch(run):
         return False
@@ -186,7 +186,7 @@ def _event_files(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, re.Match[
 
 
 def _cut_beyond(path: pathlib.Path, step: int) -> int:
-    """Cuts a file before its first event of a later step and returns its size."""
+    """Truncates a file before its first event of a later step and returns its size."""
     from tensorboard.compat.proto.event_pb2 import Event
 
     size = 0

@@ -1,4 +1,4 @@
-"""The records of an event file: length, check sum, bytes, check sum."""
+"""The records of an event file: length, checksum, bytes, checksum."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def as_record(event: Any) -> bytes:
 
 
 def read_records(path: pathlib.Path) -> Iterator[tuple[bytes, int]]:
-    """Yields the bytes of each whole record and the offset of its end; stops before a torn record."""
+    """Yields the bytes of each complete record and the offset of its end; stops at an incomplete record."""
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
     end = 0
@@ -40,5 +40,5 @@ def read_records(path: pathlib.Path) -> Iterator[tuple[bytes, int]]:
 
 
 def whole_length(path: pathlib.Path) -> int:
-    """Returns the bytes of a file up to the end of its last whole record."""
+    """Returns the size of a file up to the end of its last complete record."""
     return max((end for _, end in read_records(path)), default=0)

@@ -1,4 +1,4 @@
-"""The loss curve of a run as a picture."""
+"""Plots the loss curve of a run."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from highnoon.callbacks.event_callback import EventCallback
 from highnoon.files.name_path import name_path
 from highnoon.files.printable import printable
-from highnoon.monitoring.drawable import drawable
+from highnoon.monitoring.views.drawable import drawable
 
 
 class LossCurve(EventCallback):
-    """Draws training and held-out loss over steps into a PNG when the run ends.
+    """Plots training and validation loss over steps into a PNG when the run ends.
 
     Args:
-        path: The PNG; folders are made.
+        path: The PNG file; folders are created.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ImportError: If matplotlib is not installed.
     """
 
     def __init__(self, path: str | pathlib.Path) -> None:
@@ -45,7 +45,7 @@ class LossCurve(EventCallback):
         elif event["event"] == "evaluation":
             self._held_out.append((event["step"], event["metrics"]["val/loss"]))
         elif event["event"] == "stage_begin":
-            # A stage that a resumed run continues began before.
+            # A resumed run continues a stage that is recorded already.
             if not self._stages or self._stages[-1][1] != event["stage"]:
                 self._stages.append((event["step"], event["stage"]))
         elif event["event"] == "fault_answered" and event["answer"] == "go_back":
@@ -58,14 +58,14 @@ class LossCurve(EventCallback):
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(8, 4.5), layout="constrained")
-        axes = figure.add_subplot(xlabel="optimizer step", ylabel="loss (nats a token)")
+        axes = figure.add_subplot(xlabel="optimizer step", ylabel="loss (nats per token)")
         if self._train:
             axes.plot(*drawable(self._train), label="training", linewidth=1)
         if self._held_out:
             axes.plot(*drawable(self._held_out), "o-", label="held out", markersize=3)
         for step, stage in self._stages:
             axes.axvline(step, color="grey", linewidth=0.6, linestyle=":")
-            # Without mathematics: a `$` in a name would be read as the beginning of a formula.
+            # Without math mode: a `$` in a name would start a formula.
             axes.text(
                 step,
                 axes.get_ylim()[1],

@@ -1,4 +1,4 @@
-"""Metrics as JSON lines, one a log point."""
+"""Writes metrics as JSON lines, one per log point."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ class MetricsFile(EventCallback):
     """Appends one JSON line to a file at each log point, evaluation, epoch, stage, alert and fault.
 
     A line is `{"event", "time" (seconds since the epoch), "step", "stage", metric: value, ...}`. The file is
-    only ever appended to. A run writes `train_begin` when it begins, `resume` when it goes on from a later
-    step, and `train_end`; those lines hold `total_steps`, `num_parameters` and `vocab_size` instead of
-    metrics. Lines before a `resume` whose steps lie beyond its own are of steps that were lost:
-    `read_metrics` drops them, and keeps the last line of each (event, step), of alerts also (rule).
-    `step_skipped` and `fault_answered` are kept as they are.
+    only appended to. A run writes `train_begin` when it starts, `resume` when it resumes at a later step, and
+    `train_end`; these lines have `total_steps`, `num_parameters` and `vocab_size` instead of metrics. Lines
+    before a `resume` with later steps than its own belong to lost work: `read_metrics` drops them, and keeps
+    the last line of each (event, step), for alerts also (rule). `step_skipped` and `fault_answered` are kept.
 
-    A line is in the file when the call returns, and on the disk before a checkpoint counts. Lines that a full
-    disk refused are in the checkpoint and are written when the run is resumed.
+    A line is in the file when the call returns, and on disk before a checkpoint is complete. Lines that could
+    not be written because the disk was full are in the checkpoint, and are written when the run is resumed.
 
     Args:
-        path: File to append to; folders are made.
+        path: The file to append to; folders are created.
     """
 
     _KEPT = (

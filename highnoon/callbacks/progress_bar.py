@@ -1,4 +1,4 @@
-"""A run's progress in the terminal."""
+"""Shows the progress of a run in the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STEPS_TO_ESTIMATE = 10
 
 
 class ProgressBar(EventCallback):
-    """Shows stage, step, loss, tokens a second and time left: a bar in a terminal, lines elsewhere."""
+    """Shows stage, step, loss, tokens per second and remaining time: a bar in a terminal, lines elsewhere."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,22 +60,22 @@ class ProgressBar(EventCallback):
             self._bar.update(self._task, completed=event["step"])
         step, now = event["step"], time.perf_counter()
         self._num_calls += 1
-        # The first call compiles one step, the second may compile several: the estimate begins after them.
+        # The first call compiles one step, the second may compile several: the estimate starts after them.
         if self._num_calls == 2:
             self._estimate_from = step, now
         elif self._estimate_from and step - self._estimate_from[0] >= _STEPS_TO_ESTIMATE:
             seconds = (now - self._estimate_from[1]) / (step - self._estimate_from[0])
             left = datetime.timedelta(seconds=round(seconds * (self._total_steps - step)))
-            self._print(f"{seconds:.3g} s a step, about {left} left")
+            self._print(f"{seconds:.3g} s per step, about {left} left")
             self._estimate_from = None
 
     def _on_alert(self, event: dict[str, Any]) -> None:
         self._print(f"{event['severity']} at step {event['step']:,}: {event['message']}; {event['advice']}")
 
     def _on_step_skipped(self, event: dict[str, Any]) -> None:
-        kept = f"; its batch is kept in {event['path']}" if event["path"] else ""
+        kept = f"; its batch is saved in {event['path']}" if event["path"] else ""
         self._print(
-            f"step {event['step']:,} passed over: loss {event['loss']:.4g}, gradient norm "
+            f"step {event['step']:,} skipped: loss {event['loss']:.4g}, gradient norm "
             f"{event['grad_norm']:.4g}{kept}"
         )
 
@@ -85,7 +85,7 @@ class ProgressBar(EventCallback):
     def _on_micro_batch_halved(self, event: dict[str, Any]) -> None:
         self._print(
             f"step {event['step']:,} did not fit into memory; micro-batches now have "
-            f"{event['micro_batch_size']} rows, the global batch is the same"
+            f"{event['micro_batch_size']} rows, and the global batch does not change"
         )
 
     def _on_sample(self, event: dict[str, Any]) -> None:
@@ -122,22 +122,22 @@ class ProgressBar(EventCallback):
 
 
 def describe_end(event: dict[str, Any]) -> str:
-    """Returns a line on which weights a run ended with, for its `train_end` event."""
+    """Returns a line that says which weights the model has at the end, for a `train_end` event."""
     summary, step = event["summary"], event["step"]
     best, folder = summary["best_step"], event["best_checkpoint"]
     whose = {
         "last": f"of the last step, {step:,}",
         "best": f"of the best step, {best}",
-        "callback": "what a callback set at the end",
+        "callback": "those that a callback set at the end",
     }[summary["weights"]]
     line = f"the model's weights are {whose}"
     if best is None:
-        return f"{line}; no held-out loss was measured that is finite"
+        return f"{line}; no finite held-out loss was measured"
     if summary["weights"] == "best":
         return f"{line} of {step:,} (held-out loss {summary['best_val_loss']:.4f})"
     line += f"; the lowest held-out loss, {summary['best_val_loss']:.4f}, was at step {best:,}"
     if best == step:
         return line
     if folder is None:
-        return f"{line}, whose weights were not kept; restore_best=True (--restore-best) would keep them"
+        return f"{line}, whose weights were not saved; restore_best=True (--restore-best) would save them"
     return f"{line}, in {folder}; resume with restore_best=True (--resume --restore-best) to get its weights"

@@ -1,4 +1,4 @@
-"""Text that the model writes while it learns."""
+"""Generates sample text during training."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from highnoon.inference.request import Request
 
 
 class SampleText(EventCallback):
-    """Continues prompts at every evaluation and sends what came as an event `sample`.
+    """Continues prompts at every evaluation and sends the texts as an event `sample`.
 
-    The draws have a seed of their own: a run with samples takes the same steps as one without.
+    Sampling has its own seed: a run with samples takes the same steps as one without.
 
     Args:
         prompts: Texts to continue, at least one.
-        max_length: New tokens of each.
-        temperature: 0 takes the likeliest token.
-        seed: Of the draws.
+        max_length: Number of new tokens.
+        temperature: Sampling temperature; 0 uses the most likely token.
+        seed: Seed of the sampling.
 
     Raises:
-        ConfigError: no prompt, or a value out of its range.
-        TypeError: at the run's start, a model without `generate`.
-        ValueError: at the run's start, a prompt that leaves no room in the model's context.
+        ConfigError: If there is no prompt, or a value is out of range.
+        TypeError: At the start of the run, if the model has no `generate`.
+        ValueError: At the start of the run, if a prompt leaves no room in the model's context.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class SampleText(EventCallback):
         """Checks that a model can continue the prompts.
 
         Raises:
-            TypeError: the model has no `generate`.
-            ValueError: a prompt that leaves no room in the model's context.
+            TypeError: If the model has no `generate`.
+            ValueError: If a prompt leaves no room in the model's context.
         """
         if not hasattr(model, "generate"):
-            raise TypeError(f"a {type(model).__name__} has no `generate`; leave SampleText out")
+            raise TypeError(f"a {type(model).__name__} has no `generate`; remove SampleText")
         if isinstance(getattr(model, "max_seq_length", None), int):
             Request.read(model, self._prompts, **self._options)
 

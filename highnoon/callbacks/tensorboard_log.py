@@ -1,4 +1,4 @@
-"""Scalars for TensorBoard at every log point."""
+"""Writes scalars for TensorBoard at every log point."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from highnoon.files.shown import shown
 
 
 class TensorBoardLog(EventCallback):
-    """Writes the metrics of log points and evaluations as TensorBoard scalars over the optimizer's step.
+    """Writes the metrics of log points and evaluations as TensorBoard scalars over optimizer steps.
 
-    `keras.callbacks.TensorBoard` works in a run too; it sees epochs, this one sees steps. The scalars of a
-    log point are one record. The event files are on the disk before a checkpoint counts. A resumed run
-    removes what the run before it wrote after the checkpoint, and so does one that goes back to a checkpoint
-    by itself: the files hold each step once. A new run in the folder of an earlier one moves that one's event
-    files into a folder `run_<id>`; files of other programs stay as they are.
+    `keras.callbacks.TensorBoard` works in a run too; it writes per epoch, this callback per step. The scalars
+    of a log point are one record. The event files are on disk before a checkpoint is complete. A resumed run,
+    or one that goes back to a checkpoint by itself, removes the events after the checkpoint, so the files
+    have each step once. A new run in the folder of an earlier one moves its event files to a folder
+    `run_<id>`; files of other programs do not change.
 
     Args:
         log_dir: Folder of the event files, on a local file system.
 
     Raises:
-        ValueError: `log_dir` is a URL.
+        ValueError: If `log_dir` is a URL.
     """
 
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
@@ -33,8 +33,9 @@ class TensorBoardLog(EventCallback):
         self.log_dir = os.fspath(log_dir)
         if re.match(r"\w+://", self.log_dir):
             raise ValueError(
-                f"`log_dir` must be a local folder; received {self.log_dir!r}: give a local folder and copy "
-                "it, or use keras.callbacks.TensorBoard"
+                f"`log_dir` must be a local folder; received {self.log_dir!r}: use a local folder and copy "
+                f"it, "
+                "or use keras.callbacks.TensorBoard"
             )
         self._files = EventFiles(self.log_dir)
         self._loaded: dict[str, Any] | None = None
@@ -44,8 +45,8 @@ class TensorBoardLog(EventCallback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state.get("run") and not is_state(state):
-            raise ValueError(f"this is no state of event files: {shown(state)}")
-        # A checkpoint of an earlier version says nothing of the files.
+            raise ValueError(f"this is not a state of event files: {shown(state)}")
+        # A checkpoint of an earlier version has no state of the files.
         self._loaded = state if state.get("run") else None
 
     def on_event(self, event: dict[str, Any]) -> None:

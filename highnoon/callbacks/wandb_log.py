@@ -1,4 +1,4 @@
-"""Metrics and alerts for Weights & Biases."""
+"""Sends metrics and alerts to Weights & Biases."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from highnoon.config import ConfigError, require_text, require_texts, resolve_ke
 class WandbLog(EventCallback):
     """Sends the metrics of log points and evaluations, and alerts, to Weights & Biases.
 
-    A resumed run goes on in the same W&B run. Where `wandb` is not installed, a warning says so and the run
-    goes on without.
+    A resumed run continues the same W&B run. If `wandb` is not installed, the run continues without it, with
+    a warning.
 
     Args:
-        project: W&B project.
+        project: The W&B project.
         name: Name of the run; None lets W&B choose.
-        config: What W&B shows as the run's configuration.
-        **options: Further arguments of `wandb.init`, such as `entity`, `tags` or `mode="offline"`.
+        config: The configuration of the run that W&B shows.
+        **options: Other arguments of `wandb.init`, such as `entity`, `tags` or `mode="offline"`.
 
     Raises:
-        ConfigError: an argument of another type than it has.
+        ConfigError: If an argument has the wrong type.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class WandbLog(EventCallback):
             wandb = importlib.import_module("wandb")
         except ImportError:
             warnings.warn(
-                "metrics do not go to Weights & Biases, whose package is missing: "
+                "metrics are not sent to Weights & Biases, because its package is not installed: "
                 "pip install 'highnoon[wandb]'",
                 stacklevel=2,
             )
@@ -94,10 +94,10 @@ class WandbLog(EventCallback):
 
 
 def _require_known(options: Mapping[str, Any]) -> None:
-    """Checks the names of options against those of the `wandb` that is installed.
+    """Checks the names of options against the installed version of `wandb`.
 
     Raises:
-        ConfigError: `wandb.init` has no such argument.
+        ConfigError: If `wandb.init` has no such argument.
     """
     if not options:
         return

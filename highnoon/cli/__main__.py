@@ -29,9 +29,9 @@ from highnoon.cli import (
     monitor,
     train,
 )
-from highnoon.cli.error_line import abort_line, error_line, is_out_of_memory, memory_limit
+from highnoon.cli.process.error_line import abort_line, error_line, is_out_of_memory, memory_limit
+from highnoon.cli.process.supervised import can_supervise, run_supervised
 from highnoon.cli.recipe_words import take_recipe_words
-from highnoon.cli.supervised import can_supervise, run_supervised
 from highnoon.files.nearest_name import nearest_name
 from highnoon.files.printable import printable
 from highnoon.files.printable_stream import printable_output

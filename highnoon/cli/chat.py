@@ -13,7 +13,7 @@ import argparse
 import sys
 
 from highnoon.cli.model_options import add_model_option, add_sampling_options, sampling_arguments
-from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.cli.process.quiet_start import load_tensorflow
 from highnoon.files.print_text import print_generated
 from highnoon.files.printable import printable
 

@@ -15,16 +15,20 @@ import argparse
 import json
 from typing import Any
 
-from highnoon.cli import data_contamination, data_prepare, data_replay
-from highnoon.cli.data_reading import add_reading_options, given_reading_options, open_with_options
+from highnoon.cli.data_actions import contamination, prepare, replay
+from highnoon.cli.data_actions.reading_options import (
+    add_reading_options,
+    given_reading_options,
+    open_with_options,
+)
 from highnoon.config import require_count, require_path
 
 SUMMARY = "tokenize text into a folder, and inspect it"
 
 ACTIONS: dict[str, Any] = {
-    "prepare": data_prepare,
-    "contamination": data_contamination,
-    "replay": data_replay,
+    "prepare": prepare,
+    "contamination": contamination,
+    "replay": replay,
 }
 
 
@@ -128,7 +132,7 @@ def run_stats(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(figures.as_dict() | ({"left_out": missing} if missing else {})))
     else:
-        from highnoon.cli.data_tables import print_statistics
+        from highnoon.cli.data_actions.tables import print_statistics
 
         print_statistics(figures)
         if missing:

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from highnoon.cli.evaluate import measure, open_rows, print_figures
-from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.cli.process.quiet_start import load_tensorflow
 from highnoon.cli.train import print_next_commands
 from highnoon.config import (
     Config,

@@ -15,7 +15,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from highnoon.cli.model_options import add_model_option
-from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.cli.process.quiet_start import load_tensorflow
 from highnoon.config import MAX_SIZE, require_count
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 from highnoon.cli.model_options import add_model_option
-from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.cli.process.quiet_start import load_tensorflow
 from highnoon.config import require_path
 
 SUMMARY = "write a trained model for another library"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.cli.process.quiet_start import load_tensorflow
 
 SUMMARY = "list the presets with their size and the memory they need"
 

@@ -21,7 +21,7 @@ from highnoon.config import ConfigError, require_number, require_path
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from highnoon.monitoring.run_view import RunView
+    from highnoon.monitoring.views.run_view import RunView
 
 SUMMARY = "watch a running or ended training in the terminal"
 _LONGEST_WAIT = 86_400.0
@@ -64,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from highnoon.files.terminal_console import TerminalConsole
     from highnoon.monitoring import parse_rule
-    from highnoon.monitoring.find_run import find_runs, require_run
+    from highnoon.monitoring.metrics.find_run import find_runs, require_run
 
     require_number("--refresh", arguments.refresh, above=0)
     require_path("--log-dir", arguments.log_dir)
@@ -96,7 +96,7 @@ def _require_other_file(metrics: pathlib.Path, export: str) -> None:
 
 
 def _open(path: pathlib.Path, arguments: argparse.Namespace) -> RunView:
-    from highnoon.monitoring.run_view import RunView
+    from highnoon.monitoring.views.run_view import RunView
 
     view = RunView(path, arguments.rule)
     view.update()
@@ -105,7 +105,7 @@ def _open(path: pathlib.Path, arguments: argparse.Namespace) -> RunView:
 
 def _wait_for_run(arguments: argparse.Namespace, console: Console) -> pathlib.Path:
     from highnoon.files.terminal_console import plain_text
-    from highnoon.monitoring.find_run import find_runs
+    from highnoon.monitoring.metrics.find_run import find_runs
 
     runs = find_runs(arguments.log_dir)
     if not runs:
@@ -127,7 +127,7 @@ def _show_live(view: RunView, note: str, arguments: argparse.Namespace, console:
 
 
 def _print_page(view: RunView, note: str, arguments: argparse.Namespace, console: Console) -> None:
-    from highnoon.monitoring.run_page import page_text
+    from highnoon.monitoring.views.run_page import page_text
 
     if console.is_terminal:
         console.print(_page(view, note, arguments, console))
@@ -140,7 +140,7 @@ def _page(view: RunView, note: str, arguments: argparse.Namespace, console: Cons
     """Returns the page for a terminal; in ASCII without colors."""
     from rich.text import Text
 
-    from highnoon.monitoring.run_page import page_text, run_page
+    from highnoon.monitoring.views.run_page import page_text, run_page
 
     if _is_ascii(arguments, console):
         return Text(page_text(view, note, width=console.width, is_ascii=True))
@@ -153,11 +153,11 @@ def _is_ascii(arguments: argparse.Namespace, console: Console) -> bool:
 
 def _write_files(view: RunView, arguments: argparse.Namespace) -> None:
     if arguments.export is not None:
-        from highnoon.monitoring.export_csv import export_csv
+        from highnoon.monitoring.metrics.export_csv import export_csv
 
         export_csv(view.lines(), arguments.export)
     if arguments.plot and view.series:
-        from highnoon.monitoring.plot_run import plot_run
+        from highnoon.monitoring.views.plot_run import plot_run
 
         plot_run(view.series, _plot_path(view))
 

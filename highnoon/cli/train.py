@@ -14,16 +14,18 @@ train together.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import pathlib
 from typing import Any
 
-from highnoon.cli.data_reading import listed
-from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.cli.data_actions.reading_options import listed
+from highnoon.cli.process.quiet_start import load_tensorflow
 from highnoon.cli.recipe_words import dotted_words
 from highnoon.config import PRESETS, ConfigError, require_path
 from highnoon.training.recipes.check_recipe import check_recipe
 from highnoon.training.recipes.overrides import parse_overrides
-from highnoon.training.recipes.recipe import SECTIONS, Recipe, section_keys
+from highnoon.training.recipes.recipe import Recipe
+from highnoon.training.recipes.recipe_sections import SECTIONS, section_keys
 
 SUMMARY = "train a model on your own text"
 TAKES_FIELDS = True
@@ -39,7 +41,9 @@ _OPTIONS = (
 """Options that are keys of a recipe."""
 
 
+# Long, since it is a list: one statement an option, in the order of the help.
 def configure(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "highnoon train [RECIPE] [KEY=VALUE ...] [options]"
     parser.set_defaults(overrides=[])
     parser.add_argument(
         "--config",
@@ -103,6 +107,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="start even if the run exceeds the memory of this machine",
     )
+    keys = ", ".join(field.name for field in dataclasses.fields(Recipe))
+    parser.add_argument_group("keys of a recipe", f"KEY=VALUE, of: {keys}")
     for section in SECTIONS:
         parser.add_argument_group(
             f"{section} fields",

@@ -1,4 +1,4 @@
-"""Checks of an argument's type and range, with one wording for the whole package."""
+"""Checks of an argument's type and range, with the same messages everywhere in the package."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 
 The rooms, from the bottom; each imports only from those above it in this list (an import contract checks it):
 
-- `document`: `Document`, `DocumentSource` and `DataError`. `bad_records`: raises or counts what cannot be
-  used.
+- `document`: `Document`, `DocumentSource`, `DataError`. `bad_records`: raises or counts bad records.
 - `reading`: files, local or remote, to bytes, lines and texts.
 - `records`: records (rows of files) to documents.
 - `formats`: file formats to records. `tokens`: tokenized documents on disk.

@@ -7,6 +7,8 @@ from typing import Any
 
 from highnoon.data.document import DataError
 
+# The key of locations in reports, which are saved in manifests.
+LOCATIONS_KEY = "places"
 KEPT_LOCATIONS = 20
 _SHOWN_LOCATIONS = 3
 
@@ -35,10 +37,10 @@ class BadRecords:
     Example:
 
     ```python
-    from highnoon.data.bad_records import BadRecordError, BadRecords
+    from highnoon.data.bad_records import LOCATIONS_KEY, BadRecordError, BadRecords
     bad_records = BadRecords(skip=True)
     bad_records.take(BadRecordError("a.jsonl:3: this is not JSON", "not JSON", "a.jsonl:3"))
-    reasons = {"not JSON": {"count": 1, "places": ["a.jsonl:3"]}}
+    reasons = {"not JSON": {"count": 1, LOCATIONS_KEY: ["a.jsonl:3"]}}
     assert bad_records.report() == {"left_out": 1, "reasons": reasons}
     ```
     """
@@ -70,23 +72,23 @@ class BadRecords:
     def count(self, reason: str, location: str) -> None:
         """Counts something that is skipped without being an error, such as an empty document."""
         self._counts[reason] = self._counts.get(reason, 0) + 1
-        places = self._locations.setdefault(reason, [])
-        if len(places) < KEPT_LOCATIONS:
-            places.append(location)
+        locations = self._locations.setdefault(reason, [])
+        if len(locations) < KEPT_LOCATIONS:
+            locations.append(location)
 
     def add(self, report: Mapping[str, Any]) -> None:
         """Adds the counts of a report, which covers a later part of the same source."""
         for reason, found in report["reasons"].items():
             self._counts[reason] = self._counts.get(reason, 0) + found["count"]
-            places = self._locations.setdefault(reason, [])
-            places += found["places"][: KEPT_LOCATIONS - len(places)]
+            locations = self._locations.setdefault(reason, [])
+            locations += found[LOCATIONS_KEY][: KEPT_LOCATIONS - len(locations)]
 
     def report(self) -> dict[str, Any]:
-        """Returns `left_out`, the total, and `reasons`: for each, `count` and first locations (`places`)."""
+        """Returns `left_out`, the total, and `reasons`: for each, its `count` and its first locations."""
         return {
             "left_out": self.total,
             "reasons": {
-                reason: {"count": count, "places": list(self._locations[reason])}
+                reason: {"count": count, LOCATIONS_KEY: list(self._locations[reason])}
                 for reason, count in self._counts.items()
             },
         }
@@ -116,5 +118,6 @@ def describe_left_out(report: Mapping[str, Any]) -> str:
     reasons = []
     for reason, found in report["reasons"].items():
         more = ", ..." if found["count"] > _SHOWN_LOCATIONS else ""
-        reasons.append(f"{reason} {found['count']:,} ({', '.join(found['places'][:_SHOWN_LOCATIONS])}{more})")
+        locations = ", ".join(found[LOCATIONS_KEY][:_SHOWN_LOCATIONS])
+        reasons.append(f"{reason} {found['count']:,} ({locations}{more})")
     return f"{report['left_out']:,} skipped: {', '.join(reasons)}"

@@ -1,4 +1,4 @@
-"""A file that grows by whole records."""
+"""Appends complete records to a file."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 
 class AppendedFile:
-    """Appends whole records to a file and keeps those that the disk refuses.
+    """Appends complete records to a file and keeps records that could not be written.
 
-    A record is handed to the operating system at once, so a kill loses none. Where a write fails, the file
-    is cut back to whole records, and the record waits in memory for the next `append` or `sync`.
+    A record is passed to the operating system at once, so a kill loses none. If a write fails, the file is
+    truncated to complete records, and the record stays in memory until the next `append` or `sync`.
 
     Args:
-        path: The file; folders are made.
-        terminator: The byte that ends each record. A record that a kill left unfinished is ended by it before
-            the next. None where records are framed otherwise.
+        path: The file; folders are created.
+        terminator: The byte that ends each record. It is added to an incomplete record that a kill left. None
+            if records have another framing.
         waiting: Records to write before the first one.
     """
 
@@ -33,20 +33,20 @@ class AppendedFile:
         """Bytes of the file after the last write."""
 
     def append(self, record: bytes) -> None:
-        """Writes a record after those that wait.
+        """Writes a record after the waiting ones.
 
         Raises:
-            OSError: the disk refused it; the error names the path, and the record waits.
+            OSError: If it cannot be written; the error names the path, and the record waits.
         """
         self.waiting.append(record)
         with name_path(self.path):
             self._write(is_synced=False)
 
     def sync(self) -> None:
-        """Returns once all records are on the disk, where not even a power failure loses them.
+        """Returns when all records are on disk, safe against a power failure.
 
         Raises:
-            OSError: the disk refused them; the error names the path.
+            OSError: If they cannot be written; the error names the path.
         """
         if self.waiting or self.path.exists():
             with name_path(self.path):

@@ -1,4 +1,4 @@
-"""Hashes of a file's blocks of 1 MiB, so that a part of a large file can be checked by itself."""
+"""Hashes of the 1 MiB blocks of a file, to check parts of a large file independently."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _CHARACTERS = 2 * _DIGEST_BYTES
 class BlockHasher:
     """Hashes a file while it is appended to.
 
-    `text` is the hash of each block in order, 16 hexadecimal digits each, the last block's as far as it is
-    filled.
+    `text` has the hashes of all blocks in order, 16 hexadecimal digits each; the last block may be
+    incomplete.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class BlockHasher:
         self._room = BLOCK_BYTES
 
     def update(self, data: bytes | memoryview) -> None:
-        """Adds bytes to the end."""
+        """Appends bytes."""
         rest = memoryview(data).cast("B")
         while len(rest):
             part, rest = rest[: self._room], rest[self._room :]
@@ -38,17 +38,17 @@ class BlockHasher:
         return self.text_at(self.mark())
 
     def mark(self) -> tuple[int, str]:
-        """Returns what `text_at` needs to give the text of now later on."""
+        """Returns a mark with which `text_at` returns the current text later."""
         return len(self._finished), self._block.hexdigest() if self._room < BLOCK_BYTES else ""
 
     def text_at(self, mark: tuple[int, str]) -> str:
-        """Returns the text as it was when `mark` returned `mark`."""
+        """Returns the text at the time of a mark."""
         num_finished, last = mark
         return "".join(self._finished[:num_finished]) + last
 
     @classmethod
     def resume(cls, text: str, stream: IO[bytes], size: int) -> BlockHasher:
-        """Returns the hasher that gave `text` after `size` bytes of a file; the last block is read again."""
+        """Returns a hasher that continues `text` after `size` bytes; the last block of the file is reread."""
         hasher = cls()
         num_finished = size // BLOCK_BYTES
         hasher._finished = [block_hash(text, number) for number in range(num_finished)]
@@ -63,12 +63,12 @@ def num_blocks(size: int) -> int:
 
 
 def block_hash(text: str, block: int) -> str:
-    """Returns the hash of one block out of `BlockHasher.text`."""
+    """Returns the hash of one block from `BlockHasher.text`."""
     return text[block * _CHARACTERS : (block + 1) * _CHARACTERS]
 
 
 def are_block_hashes(text: Any, size: int) -> bool:
-    """Whether a value has the form of the hashes of a file of `size` bytes."""
+    """Returns whether a value has the form of the hashes of a file of `size` bytes."""
     return isinstance(text, str) and len(text) == _CHARACTERS * num_blocks(size)
 
 
@@ -78,12 +78,12 @@ def hash_block(data: bytes | memoryview) -> str:
 
 
 def changed_block(data: bytes | bytearray | memoryview, text: str, first: int = 0) -> int | None:
-    """Returns the number of the first block of `data` that does not have its hash, None where all have.
+    """Returns the index of the first block of `data` whose hash differs, or None.
 
     Args:
-        data: Whole blocks, and the rest of the file at its end.
+        data: Complete blocks; the last block of the file may be incomplete.
         text: The hashes of the file.
-        first: Number of the block that `data` begins with.
+        first: Index of the first block in `data`.
     """
     view = memoryview(data).cast("B")
     for number, start in enumerate(range(0, len(view), BLOCK_BYTES), start=first):

@@ -1,4 +1,4 @@
-"""A path whose `~` is the home of a user."""
+"""Expands `~` in paths."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pathlib
 
 
 def expand_home(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns a path in which a leading `~` or `~user` is that user's home.
+    """Returns a path with a leading `~` or `~user` replaced by the home folder of the user.
 
-    A `~` of a user whom the system does not know stays as it is, as in a shell.
+    A `~` of an unknown user does not change, as in a shell.
 
     Example:
 

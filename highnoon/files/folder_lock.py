@@ -1,4 +1,4 @@
-"""Locks that let one writer at a time into a folder, across processes and threads."""
+"""Locks for one writer of a folder at a time, across processes and threads."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _COMMAND_CHARACTERS = 120
 _OWNER_BYTES = 4096
 _MOST_TRIES = 100
 
-# Windows locks bytes, not files: one far beyond the owner's description, which stays readable.
+# Windows locks bytes, not files: one far after the owner's description, which remains readable.
 _LOCKED_BYTE = 1 << 30
 
 
 class FolderLockedError(ValueError):
-    """A folder that somebody else is writing."""
+    """A folder that another process or thread is writing."""
 
 
 @contextlib.contextmanager
 def folder_lock(
     folder: pathlib.Path, remedy: str = "wait until it ends, or choose another folder"
 ) -> Iterator[None]:
-    """Makes `folder` and holds its lock, with a file `.highnoon.lock` in it.
+    """Creates `folder` and holds its lock, with a file `.highnoon.lock` in it.
 
     A process that dies releases its locks. The file is removed at the end, and so is the folder if it was
-    made here and is empty.
+    created here and is empty.
 
     Args:
         folder: The folder.
-        remedy: What somebody who finds the folder locked can do.
+        remedy: What to do if the folder is locked, for the error message.
 
     Raises:
-        FolderLockedError: another process, or another thread of this one, holds the lock.
-        OSError: the folder cannot be made or written.
+        FolderLockedError: If another process, or another thread of this one, holds the lock.
+        OSError: If the folder cannot be created or written.
     """
     made = _make(folder)
     try:
@@ -61,7 +61,7 @@ def folder_lock(
 def path_lock(
     path: pathlib.Path, remedy: str = "wait until it ends, or choose another path"
 ) -> Iterator[None]:
-    """Holds the lock of a path that is replaced as a whole, with a file beside it; see `folder_lock`."""
+    """Holds the lock of a path that is replaced completely, with a file next to it; see `folder_lock`."""
     _make_folder(path.parent)
     with _held(lock_file_of(path), path, remedy):
         yield
@@ -79,7 +79,8 @@ def _held(file: pathlib.Path, target: pathlib.Path, remedy: str) -> Iterator[Non
         _write_owner(descriptor)
         yield
     finally:
-        # While the lock is held: whoever waits for this very file sees that it is gone, and makes another.
+        # While the lock is held: a process that waits for this file sees that it is gone, and creates
+        # another.
         with contextlib.suppress(FileNotFoundError, PermissionError):
             file.unlink()
         os.close(descriptor)
@@ -91,8 +92,8 @@ def _acquire(file: pathlib.Path, target: pathlib.Path, remedy: str) -> int:
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:
-            # The owner before has just removed the folder that it had made; or no file can be made there
-            # (a file system such as /proc, a link to nowhere).
+            # The previous owner has just removed the folder that it had created; or no file can be created
+            # there (a file system such as /proc, a broken link).
             num_absent += 1
             if num_absent > _MOST_TRIES:
                 raise
@@ -127,15 +128,15 @@ def _try_lock(descriptor: int, target: pathlib.Path) -> bool:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
             raise
         warnings.warn(
-            f"the file system of {target} has no locks ({error.strerror}): nothing stops two "
-            f"writers of one folder; start only one",
+            f"the file system of {target} has no locks ({error.strerror}): make sure that only one process "
+            f"writes this folder",
             stacklevel=6,
         )
     return True
 
 
 def _is_same(descriptor: int, file: pathlib.Path) -> bool:
-    """Whether the locked file is still the one of that name: the owner before may have removed it."""
+    """Returns whether the locked file still has its name: the previous owner may have removed it."""
     try:
         return os.path.samestat(os.fstat(descriptor), file.stat())
     except FileNotFoundError:
@@ -152,7 +153,7 @@ def _write_owner(descriptor: int) -> None:
     }
     os.lseek(descriptor, 0, os.SEEK_SET)
     os.ftruncate(descriptor, 0)
-    # A full disk must not keep a run from its lock; the description is for people.
+    # A full disk must not prevent a lock; the description is for people.
     with contextlib.suppress(OSError):
         os.write(descriptor, json.dumps(owner).encode())
 
@@ -168,12 +169,12 @@ def _read_owner(file: pathlib.Path) -> str:
             command = f": {values['command']}" if values.get("command") else ""
             return printable(f"{who} {pid}{thread} on {host} since {since}{command}").replace("\n", " ")
         except (OSError, ForeignDataError, KeyError, TypeError, ValueError):
-            time.sleep(0.01)  # the owner is about to write its description
+            time.sleep(0.01)  # the owner may be writing its description
     return "another process"
 
 
 def _make(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Makes a folder and returns those that were not there, the innermost first."""
+    """Creates a folder and returns the folders that did not exist, the innermost first."""
     absent = []
     for ancestor in (folder, *folder.parents):
         if ancestor.exists():
@@ -184,7 +185,7 @@ def _make(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _make_folder(folder: pathlib.Path) -> None:
-    """Makes a folder and its parents, also while the owner before removes those that it had made."""
+    """Creates a folder and its parents, even while the previous owner removes those that it had created."""
     for attempt in itertools.count(1):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -199,5 +200,5 @@ def _remove_empty(folders: list[pathlib.Path]) -> None:
     for folder in folders:
         try:
             folder.rmdir()
-        except OSError:  # it holds something, which is the rule
+        except OSError:  # it is not empty, which is usual
             return

@@ -1,4 +1,4 @@
-"""The manifest of a folder: size and hash of every file that was written into it."""
+"""The manifest of a folder: size and hash of each of its files."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from highnoon.files.sync_to_disk import sync_to_disk
 
 MANIFEST = "manifest.json"
 
-# In folders of other libraries, where a `manifest.json` may be a file of theirs.
+# Used in folders of other libraries, where `manifest.json` may be one of their files.
 EXPORT_MANIFEST = "highnoon_manifest.json"
 
 Entries = dict[str, dict[str, Any]]
 
 
 class DamagedFolderError(ValueError):
-    """A folder whose content is not what was written."""
+    """A folder whose content has changed since it was written."""
 
 
 def write_manifest(folder: pathlib.Path, name: str = MANIFEST) -> None:
-    """Writes sizes and hashes of all files in `folder` into its manifest, and flushes all to disk."""
+    """Writes the sizes and hashes of all files in `folder` to its manifest, and flushes all to disk."""
     entries: Entries = {}
     for path in sorted(folder.rglob("*")):
         sync_to_disk(path)
@@ -40,10 +40,10 @@ def write_manifest(folder: pathlib.Path, name: str = MANIFEST) -> None:
 
 
 def read_manifest(folder: pathlib.Path, name: str = MANIFEST) -> Entries:
-    """Returns the entries of a folder's manifest: `bytes` and `blake2b` by name of file.
+    """Returns the entries of a folder's manifest: `bytes` and `blake2b` by file name.
 
     Raises:
-        DamagedFolderError: the manifest cannot be read or does not have this form.
+        DamagedFolderError: If the manifest cannot be read or has another form.
     """
     file = folder / name
     try:
@@ -60,24 +60,24 @@ def read_manifest(folder: pathlib.Path, name: str = MANIFEST) -> Entries:
 
 
 def has_manifest(folder: pathlib.Path, name: str = MANIFEST) -> bool:
-    """Whether `folder` has a manifest, readable or not."""
+    """Returns whether `folder` has a manifest, readable or not."""
     return os.path.lexists(folder / name)
 
 
 def file_damage(folder: pathlib.Path, entries: Entries, names: Iterable[str] | None = None) -> str | None:
-    """Returns what is wrong with the files of a manifest, None where they are as they were written.
+    """Returns what is wrong with the files of a manifest, or None.
 
     Args:
         folder: The folder.
-        entries: What `read_manifest` returned.
-        names: The files to look at; None looks at all.
+        entries: The entries from `read_manifest`.
+        names: The files to check; None checks all.
     """
     for name in entries if names is None else [name for name in names if name in entries]:
         path, entry = folder / name, entries[name]
         if not path.is_file():
             return f"{name} is missing"
         if (size := path.stat().st_size) != entry["bytes"]:
-            return f"{name} has {size} bytes in place of {entry['bytes']}"
+            return f"{name} has {size} bytes instead of {entry['bytes']}"
         if file_hash(path) != entry["blake2b"]:
             return f"the bytes of {name} have changed"
     return None
@@ -86,7 +86,7 @@ def file_damage(folder: pathlib.Path, entries: Entries, names: Iterable[str] | N
 def damage_of_file(file: pathlib.Path) -> str | None:
     """Returns what is wrong with a file according to the manifest in its folder.
 
-    None where the file is whole, or no manifest of this package lists it.
+    Returns None if the file is intact, or no manifest of this package lists it.
     """
     for name in (MANIFEST, EXPORT_MANIFEST):
         try:

@@ -1,4 +1,4 @@
-"""Parses JSON and YAML that somebody else wrote or a disk has damaged: depth, size and type are checked."""
+"""Parses JSON and YAML from other sources, or from damaged files: depth, size and type are checked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_YAML_BYTES = 2**20
 
 
 class ForeignDataError(ValueError):
-    """A text that is not the JSON or YAML which was expected: the message is one line."""
+    """A text that is not the expected JSON or YAML; the message is one line."""
 
 
 def parse_json(
@@ -31,12 +31,12 @@ def parse_json(
 
     Args:
         text: The text; bytes must be UTF-8.
-        owner: Where the text is from, with which an error's message begins.
+        owner: The origin of the text, the beginning of error messages.
         expected: The type, or types, that the value must have.
-        max_depth: How deep lists and objects may be nested.
+        max_depth: Maximum nesting depth of lists and objects.
 
     Raises:
-        ForeignDataError: the text is no JSON, is nested too deep, or has a value of another type.
+        ForeignDataError: If the text is not JSON, is nested too deeply, or has a value of another type.
     """
     try:
         value = json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"))
@@ -58,8 +58,9 @@ def read_json(
     """Returns the value of a JSON file; see `parse_json`.
 
     Raises:
-        ForeignDataError: as `parse_json`; `path` is no ordinary file, or has more than `max_bytes` bytes.
-        OSError: the file cannot be read.
+        ForeignDataError: As for `parse_json`; or if `path` is not a regular file or has more than `max_bytes`
+            bytes.
+        OSError: If the file cannot be read.
     """
     return parse_json(_read_bytes(path, max_bytes), str(path), expected, max_depth)
 
@@ -71,18 +72,18 @@ def parse_yaml(
     max_depth: int = MAX_DEPTH,
     loader: type[BoundedLoader] = BoundedLoader,
 ) -> Any:
-    """Returns the value of a YAML text of one document, of which JSON is a part; see `BoundedLoader`.
+    """Returns the value of a YAML text with one document (JSON is a subset); see `BoundedLoader`.
 
     Args:
         text: The text; bytes must be UTF-8.
-        owner: Where the text is from, with which an error's message begins.
+        owner: The origin of the text, the beginning of error messages.
         expected: The type, or types, that the value must have.
-        max_depth: How deep sequences and mappings may be nested.
-        loader: `LocatingLoader` keeps the line of each key.
+        max_depth: Maximum nesting depth of sequences and mappings.
+        loader: `LocatingLoader` records the line of each key.
 
     Raises:
-        ForeignDataError: the text is no YAML, holds a tag, type or key that JSON has not, gives a key twice,
-            is nested too deep or too large, or has a value of another type.
+        ForeignDataError: If the text is not YAML, has a tag, type or key that JSON does not have, has a
+            duplicate key, is nested too deeply or too large, or has a value of another type.
 
     Example:
 
@@ -117,8 +118,9 @@ def read_yaml(
     """Returns the value of a YAML or JSON file; see `parse_yaml`.
 
     Raises:
-        ForeignDataError: as `parse_yaml`; `path` is no ordinary file, or has more than `max_bytes` bytes.
-        OSError: the file cannot be read.
+        ForeignDataError: As for `parse_yaml`; or if `path` is not a regular file or has more than `max_bytes`
+            bytes.
+        OSError: If the file cannot be read.
     """
     return parse_yaml(_read_bytes(path, max_bytes), str(path), expected, max_depth, loader)
 
@@ -127,8 +129,9 @@ def read_text(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> str:
     """Returns the UTF-8 text of a file.
 
     Raises:
-        ForeignDataError: it is not UTF-8; `path` is no ordinary file, or has more than `max_bytes` bytes.
-        OSError: the file cannot be read.
+        ForeignDataError: If it is not UTF-8; or if `path` is not a regular file or has more than `max_bytes`
+            bytes.
+        OSError: If the file cannot be read.
     """
     try:
         return _read_bytes(path, max_bytes).decode("utf-8-sig")
@@ -137,10 +140,10 @@ def read_text(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> str:
 
 
 def require_type(value: Any, expected: type | tuple[type, ...], owner: str) -> Any:
-    """Returns the value where it has the expected type.
+    """Returns the value, after checking its type.
 
     Raises:
-        ForeignDataError: it has another.
+        ForeignDataError: If it has another type.
     """
     if not isinstance(value, expected):
         kinds = expected if isinstance(expected, tuple) else (expected,)
@@ -151,10 +154,10 @@ def require_type(value: Any, expected: type | tuple[type, ...], owner: str) -> A
 
 
 def require_depth(value: Any, owner: str, max_depth: int = MAX_DEPTH) -> None:
-    """Checks how deep lists and mappings are nested.
+    """Checks the nesting depth of lists and mappings.
 
     Raises:
-        ForeignDataError: deeper than `max_depth`.
+        ForeignDataError: If it exceeds `max_depth`.
     """
     level, depth = _containers([value]), 0
     while level:
@@ -180,7 +183,7 @@ def _may_be_deep(text: str | bytes, max_depth: int) -> bool:
 
 def _read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
     mode = os.stat(path).st_mode
-    if not stat.S_ISREG(mode):  # opening a named pipe would wait for its writer, and a device has no end
+    if not stat.S_ISREG(mode):  # opening a named pipe would block, and a device has no end
         what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
         raise ForeignDataError(f"{path} is {what}; expected a file")
     with pathlib.Path(path).open("rb") as stream:

@@ -1,4 +1,4 @@
-"""Gives an error of the disk the path that it belongs to."""
+"""Adds a path to disk errors that name none."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 def name_path(
     path: str | os.PathLike[str], numbers: Collection[int] | None = None, advice: str = ""
 ) -> Iterator[None]:
-    """Lets an `OSError` of the block name `path` where it names no path, and a full disk its free space.
+    """Adds `path` to an `OSError` of the block that names no path, and the free space if the disk is full.
 
-    `open` names the path that it cannot open; `write`, `flush` and `close` do not.
+    Errors of `open` name a path; those of `write`, `flush` and `close` do not.
 
     Args:
         path: The file or folder that the block writes.
-        numbers: Values of `errno` that belong to it; None for all. A block that also reads other files gives
+        numbers: Values of `errno` to handle; None handles all. A block that also reads other files passes
             `FULL_DISK`.
-        advice: What to do about it.
+        advice: What to do, for the error message.
 
     Raises:
-        OSError: of the same class and `errno`, with `filename`.
+        OSError: Of the same class and `errno`, with `filename`.
 
     Example:
 
@@ -51,7 +51,7 @@ def name_path(
 
 
 def free_bytes(path: str | os.PathLike[str]) -> int | None:
-    """Returns the free space of the file system of a path, which need not exist; None where unknown."""
+    """Returns the free space of the file system of a path, which need not exist; None if unknown."""
     path = pathlib.Path(path).absolute()
     for folder in (path, *path.parents):
         try:

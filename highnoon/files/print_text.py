@@ -1,4 +1,4 @@
-"""Prints text that holds names and values of others."""
+"""Prints text from other sources safely."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from highnoon.files.printable_stream import encodable, raw_stream
 
 
 def print_text(*values: Any, file: TextIO | None = None) -> None:
-    """Prints as `print` does, with control characters, and what the stream cannot encode, as escapes.
+    """Prints like `print`, with control characters and characters that cannot be encoded as escapes.
 
     Args:
-        *values: What to print, with spaces between.
-        file: Where; None takes the standard output.
+        *values: Values to print, separated by spaces.
+        file: The stream; None uses the standard output.
     """
     stream = sys.stdout if file is None else file
     print(encodable(printable(" ".join(map(str, values))), raw_stream(stream)), file=stream)
 
 
 def print_generated(text: str) -> None:
-    """Prints text that a model wrote: safe for a terminal, and as it is into a file or a pipe.
+    """Prints generated text: escaped for a terminal, and unchanged to a file or a pipe.
 
-    Characters that the output's encoding has not are escapes in both.
+    Characters that the output cannot encode are escaped in both cases.
     """
     if sys.stdout.isatty():
         print_text(text)

@@ -1,19 +1,19 @@
-"""Text from data, names and messages, made safe to print to a terminal."""
+"""Escapes text from other sources for a terminal."""
 
 from __future__ import annotations
 
 import re
 
-# C0 and C1 control characters, DEL, the marks that change the direction of text, and halves of surrogate
-# pairs, which no stream can encode.
+# C0 and C1 control characters, DEL, marks that change the direction of text, and lone surrogates, which
+# cannot be encoded.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
     """Returns `text` with every control character but newline and tab written as an escape such as `\\x1b`.
 
-    A terminal obeys control sequences: text of a data set could otherwise change the title of the window or
-    rewrite lines that were printed before.
+    A terminal executes control sequences: text from a dataset could otherwise change the window title or
+    overwrite earlier lines.
 
     Example:
 

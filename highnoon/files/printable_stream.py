@@ -1,4 +1,4 @@
-"""Standard output that no text can steer and no character can break."""
+"""A text stream that escapes control characters and characters that cannot be encoded."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from highnoon.files.printable import printable
 
 
 class PrintableStream:
-    """A text stream that writes control characters, and what its encoding has not, as escapes.
+    """A text stream that writes control characters, and characters that it cannot encode, as escapes.
 
-    Rich consoles, which write control sequences of their own, and `raw_stream` reach the stream below.
+    Rich consoles, which write their own control sequences, and `raw_stream` use the underlying stream.
 
     Args:
-        stream: The stream below.
+        stream: The underlying stream.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self.rich_proxied_file = stream
 
     def write(self, text: str) -> int:
-        # As JSON and Python write it: output that is JSON stays JSON.
+        # Escaped as in JSON and Python, so that JSON output remains valid.
         safe = encodable(printable(text.replace("\x7f", "\\u007f")), self.rich_proxied_file)
         self.rich_proxied_file.write(safe)
         return len(text)
@@ -50,13 +50,13 @@ def printable_output() -> Iterator[None]:
 
 
 def raw_stream(stream: Any) -> Any:
-    """Returns the stream below those that change what is written."""
+    """Returns the innermost stream, which does not change text."""
     while (below := getattr(stream, "rich_proxied_file", None)) is not None:
         stream = below
     return stream
 
 
 def encodable(text: str, stream: Any) -> str:
-    """Returns text in which characters that the encoding of a stream has not are escapes."""
+    """Returns text in which characters that a stream cannot encode are escaped."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)

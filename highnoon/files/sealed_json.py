@@ -1,4 +1,4 @@
-"""JSON objects that carry a hash of their own content."""
+"""JSON objects with a hash of their own content."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ DIGEST = "digest"
 
 
 def seal(values: dict[str, Any]) -> dict[str, Any]:
-    """Returns `values` with their hash under `digest`."""
+    """Returns `values` with their hash as `digest`."""
     return {**values, DIGEST: _digest(values)}
 
 
 def require_sealed(values: dict[str, Any], owner: str) -> None:
-    """Checks the hash of an object that `seal` returned; one without a `digest` passes.
+    """Checks the hash of an object that `seal` returned; an object without a `digest` is accepted.
 
     Raises:
-        ForeignDataError: the hash is not that of the content.
+        ForeignDataError: If the hash does not match the content.
     """
     if DIGEST in values and values[DIGEST] != _digest(without_digest(values)):
         raise ForeignDataError(f"{owner}: the content has changed since it was written")

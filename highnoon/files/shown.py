@@ -1,4 +1,4 @@
-"""A value of somebody else's, quoted in an error message: one short line whatever the value is."""
+"""Quotes any value in an error message as one short line."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MAX_BITS = 600
 
 
 def shown(value: Any, max_characters: int = MAX_CHARACTERS) -> str:
-    """Returns how an error message quotes `value`: like `repr`, on one line, shortened, safe to print.
+    """Returns `value` for an error message: like `repr`, on one line, truncated, safe to print.
 
     The time does not depend on the size of the value, and the result can be encoded as UTF-8.
 
     Args:
-        value: Any value that JSON or YAML can hold; others are quoted by their `repr`.
-        max_characters: Of the result.
+        value: Any JSON or YAML value; other values are quoted by their `repr`.
+        max_characters: Maximum length of the result.
 
     Example:
 
@@ -56,7 +56,7 @@ def _quoted(value: Any, limit: int, level: int) -> str:
         return f"{marks[0]}{', '.join(parts)}{marks[1]}"
     try:
         return repr(value)
-    except (ValueError, RecursionError):  # an integer of too many digits within, or a deep object
+    except (ValueError, RecursionError):  # it has an integer of too many digits, or is nested too deeply
         return f"a value of type {type(value).__name__}"
 
 

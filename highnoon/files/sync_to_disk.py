@@ -7,9 +7,9 @@ import pathlib
 
 
 def sync_to_disk(path: pathlib.Path) -> None:
-    """Waits until the disk has a file's content, or a folder's entries.
+    """Waits until a file's content, or a folder's entries, are on disk.
 
-    Windows cannot open a folder and needs no such flush.
+    Windows cannot open a folder and does not need it.
     """
     if os.name == "nt" and path.is_dir():
         return

@@ -1,4 +1,4 @@
-"""A rich console that shows names and values of others as they are."""
+"""A rich console for text from other sources."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from highnoon.files.printable_stream import encodable, raw_stream
 
 
 def plain_text(value: object, style: str = "") -> Text:
-    """Returns a value as rich's text, safe for any console and of the width that it is printed with."""
+    """Returns a value as rich text, escaped for any console."""
     return Text(printable(str(value)), style=style)
 
 
 class TerminalConsole(Console):
-    """A `rich.console.Console` for text from outside: no markup, no emoji codes, no control characters.
+    """A `rich.console.Console` for text from other sources: no markup, emoji codes or control characters.
 
-    `[red]x[/]` is printed as these characters, the escape character as `\\x1b`, and a character that the
-    stream's encoding has not as its escape. Control sequences reach the terminal from rich alone.
+    `[red]x[/]` is printed literally, the escape character as `\\x1b`, and a character that the stream cannot
+    encode as its escape. Only rich itself sends control sequences to the terminal.
 
     Args:
-        **options: As of `Console`.
+        **options: Arguments of `Console`.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -37,7 +37,7 @@ class TerminalConsole(Console):
         super().__init__(**{"highlight": False, "markup": False, "emoji": False, **options})
 
     def render_str(self, text: str, **options: Any) -> Text:
-        # Before it is measured, so that columns fit.
+        # Before it is measured, so that column widths are correct.
         return super().render_str(self._safe(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:

@@ -1,4 +1,4 @@
-"""Writes folders that are whole or as they were before, whenever the writer is killed."""
+"""Writes folders atomically: a killed writer leaves the new folder complete or the old one unchanged."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ def whole_folder(
     manifest_name: str = MANIFEST,
     kept_files: Collection[str] = (),
 ) -> Iterator[pathlib.Path]:
-    """Gives an empty folder to write into, which takes the place of `path` if nothing was raised.
+    """Yields an empty folder to write into, which replaces `path` if nothing was raised.
 
     The new folder gets a manifest of its files, is flushed to disk, and is exchanged with the old one in one
-    system call. Where a file system cannot exchange, two renames do it, and `recover_folder` finishes what a
-    killed process left between them. Leftovers of killed writers of the same path are removed first.
+    system call. If the file system does not support that, two renames replace it, and `recover_folder`
+    finishes after a kill between them. Leftovers of killed writers of the same path are removed first.
 
     Args:
-        path: The folder, there or not. A link is followed.
-        own_files: Names of files that are replaced or go, beside those that the old manifest lists. Others
-            that are in `path` stay.
+        path: The folder, which may not exist yet. A link is followed.
+        own_files: Names of files that are replaced or removed, in addition to those in the old manifest.
+            Other files in `path` are kept.
         manifest_name: Name of the manifest.
-        kept_files: Names that stay even where the old manifest lists them.
+        kept_files: Names of files that are kept even if they are in the old manifest.
 
     Raises:
-        FolderLockedError: another process or thread is writing `path`.
-        OSError: the disk is full, for instance; `path` is unchanged.
+        FolderLockedError: If another process or thread is writing `path`.
+        OSError: For example if the disk is full; `path` is unchanged.
     """
     path = path.resolve() if path.is_symlink() else path
     advice = f"{path.name} is unchanged: free disk space or choose another path"
@@ -75,11 +75,11 @@ def whole_folder(
 
 
 def replace_folder(new: pathlib.Path, path: pathlib.Path) -> None:
-    """Moves the folder `new` to `path`, and removes what was there; call it under `path_lock(path)`.
+    """Moves the folder `new` to `path`, and removes the old folder; call it with `path_lock(path)` held.
 
     Args:
-        new: A complete folder beside `path`, flushed to disk.
-        path: Where it belongs.
+        new: A complete folder next to `path`, flushed to disk.
+        path: The path to replace.
     """
     if not os.path.lexists(path):
         os.replace(new, path)
@@ -92,10 +92,10 @@ def replace_folder(new: pathlib.Path, path: pathlib.Path) -> None:
 
 
 def recover_folder(path: str | os.PathLike[str]) -> None:
-    """Brings `path` back where a writer was killed while it replaced it; does nothing where `path` exists.
+    """Restores `path` if a writer was killed while it replaced it; does nothing if `path` exists.
 
     Raises:
-        OSError: it cannot be renamed, in a folder that is read-only for instance.
+        OSError: If it cannot be renamed, for example in a read-only folder.
     """
     path = pathlib.Path(path)
     if os.path.lexists(path) or not any(
@@ -108,23 +108,23 @@ def recover_folder(path: str | os.PathLike[str]) -> None:
                 _recover(path)
             return
         except FolderLockedError:
-            # Between the two renames of a living writer.
+            # A running writer is between its two renames.
             if os.path.lexists(path):
                 return
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def recover_folders(directory: pathlib.Path, names: re.Pattern[str]) -> None:
-    """Does what `recover_folder` does for all folders of `directory` whose names match."""
+    """Calls `recover_folder` for all folders in `directory` whose names match."""
     found = (_LEFTOVER.fullmatch(entry.name) for entry in _entries(directory) if entry.name.endswith(".old"))
     for name in {match["name"] for match in found if match and names.fullmatch(match["name"])}:
         recover_folder(directory / name)
 
 
 def clear_leftovers(directory: pathlib.Path, names: re.Pattern[str]) -> None:
-    """Removes what killed writers left in `directory` of folders whose names match.
+    """Removes leftovers of killed writers in `directory`, for folders whose names match.
 
-    What a living writer is about to replace is left alone.
+    Folders of running writers are not touched.
     """
     found = (_LEFTOVER.fullmatch(entry.name) for entry in _entries(directory))
     for name in {match["name"] for match in found if match and names.fullmatch(match["name"])}:
@@ -134,10 +134,10 @@ def clear_leftovers(directory: pathlib.Path, names: re.Pattern[str]) -> None:
 
 
 def exchange(one: pathlib.Path, other: pathlib.Path) -> bool:
-    """Exchanges two paths at once; returns False where the system or the file system cannot.
+    """Exchanges two paths atomically; returns False if the system or the file system does not support it.
 
     Raises:
-        OSError: for another reason.
+        OSError: For other errors.
     """
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
@@ -163,7 +163,7 @@ def _replace_by_two_renames(new: pathlib.Path, path: pathlib.Path) -> None:
 
 
 def _recover(path: pathlib.Path) -> None:
-    """Under the lock: an `.old` without `path` means that the new folder was complete."""
+    """Finishes an interrupted replacement, with the lock held: the folder next to `.old` is complete."""
     if os.path.lexists(path):
         return
     for found in _leftovers(path):
@@ -179,7 +179,7 @@ def _recover(path: pathlib.Path) -> None:
 
 
 def _clear(path: pathlib.Path) -> None:
-    """Under the lock, with which all leftovers are those of the dead."""
+    """Removes leftovers, with the lock held, so that they belong to killed writers."""
     for found in _leftovers(path):
         if found.is_dir() and not found.is_symlink():
             shutil.rmtree(found)
@@ -200,12 +200,12 @@ def _entries(directory: pathlib.Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as entries:
             return list(entries)
-    except (OSError, ValueError):  # no such directory, or a name that none can have
+    except (OSError, ValueError):  # no such directory, or an invalid name
         return []
 
 
 def _is_of_old_version(found: pathlib.Path, path: pathlib.Path) -> bool:
-    """Whether a folder is what an older version left: `.model.ab12cd34` with `new` or `old` in it alone."""
+    """Returns whether an older version left a folder: `.model.ab12cd34` with only `new` or `old` in it."""
     prefix = f".{path.name}."
     if not found.name.startswith(prefix) or not _OLD_LEFTOVER.fullmatch(found.name.removeprefix(prefix)):
         return False
@@ -214,7 +214,7 @@ def _is_of_old_version(found: pathlib.Path, path: pathlib.Path) -> bool:
 
 
 def _listed(path: pathlib.Path) -> set[str]:
-    """Returns the files that the manifests of a folder list; of a manifest that is damaged, none."""
+    """Returns the files in the manifests of a folder; a damaged manifest has none."""
     names: set[str] = set()
     for name in (MANIFEST, EXPORT_MANIFEST):
         if has_manifest(path, name):
@@ -224,7 +224,7 @@ def _listed(path: pathlib.Path) -> set[str]:
 
 
 def _link_others(old: pathlib.Path, new: pathlib.Path, own: Collection[str]) -> None:
-    """Gives the new folder the other files of the old one, which keeps them until it is removed."""
+    """Links the other files of the old folder into the new one; the old one keeps them until removal."""
     for entry in _entries(old):
         target = new / entry.name
         if entry.name in own or os.path.lexists(target):

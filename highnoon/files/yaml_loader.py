@@ -1,4 +1,4 @@
-"""A YAML loader for texts of others: JSON's types alone, bounded depth and size, unique keys."""
+"""A YAML loader for untrusted text: only JSON types, limited depth and size, unique keys."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _KINDS = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
 class RefusedYamlError(yaml.MarkedYAMLError):
-    """YAML that is valid and holds what is not taken here."""
+    """Valid YAML with content that is not accepted."""
 
 
 class BoundedLoader(yaml.SafeLoader):
-    """Reads YAML whose values are those that JSON has.
+    """Loads YAML with JSON types only.
 
-    Numbers are those of YAML 1.2: `1e-3` is a number, `010` is ten, and `1:30` is a text. `1_000` is a
-    thousand, as in YAML 1.1, and so are `yes`, `no`, `on` and `off` booleans. A date is a text. Keys are
-    texts and unique. An anchor may be used again, in a merge (`<<`) too, but not inside itself, and each use
-    counts toward the number of nodes.
+    Numbers follow YAML 1.2: `1e-3` is a number, `010` is ten, and `1:30` is a string. As in YAML 1.1, `1_000`
+    is a thousand, and `yes`, `no`, `on` and `off` are booleans. A date is a string. Keys are unique strings.
+    An anchor may be used several times, also in a merge (`<<`), but not inside itself, and each use counts
+    toward the number of nodes.
 
     Args:
         text: The text.
-        max_depth: How deep sequences and mappings may be nested.
+        max_depth: Maximum nesting depth of sequences and mappings.
 
     Raises:
-        yaml.YAMLError: by `get_single_data`, for anything else.
+        yaml.YAMLError: From `get_single_data`, for anything else.
     """
 
     def __init__(self, text: str, max_depth: int) -> None:
@@ -79,7 +79,7 @@ class BoundedLoader(yaml.SafeLoader):
                 continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                _refuse(key_node.start_mark, f"the key {shown(key)} is no text; put it in quotes")
+                _refuse(key_node.start_mark, f"the key {shown(key)} is not a string; put it in quotes")
             if key in seen:
                 _refuse(key_node.start_mark, f"`{shown(key)[1:-1]}` is given twice")
             seen.add(key)
@@ -90,7 +90,7 @@ class BoundedLoader(yaml.SafeLoader):
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
-            _refuse(node.start_mark, f"{shown(text)} holds half of a surrogate pair, which is no character")
+            _refuse(node.start_mark, f"{shown(text)} has a lone surrogate, which is not a character")
         return text
 
     def construct_integer(self, node: yaml.Node) -> int:

@@ -76,6 +76,8 @@ def load_model(path: str | pathlib.Path, dtype: Any = "auto", allow_oversize: bo
         raise ModelFolderError(f"{path} is no complete model: {error}") from error
     if (path / TOKENIZER_FILE).is_file():
         model.tokenizer = load_tokenizer(path / TOKENIZER_FILE)
+    if outputs := values.get("outputs"):
+        model.outputs_description = outputs
     return model
 
 

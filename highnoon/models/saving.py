@@ -174,6 +174,8 @@ def _describe(model: keras.Model) -> dict[str, Any]:
         "format_version": _FORMAT_VERSION,
         "highnoon_version": __version__,
     }
+    if outputs := getattr(model, "outputs_description", None):
+        description["outputs"] = dict(outputs)
     family = family_of(model)
     if family is None:
         return {**description, "class": f"{type(model).__module__}.{type(model).__qualname__}"}
@@ -182,7 +184,7 @@ def _describe(model: keras.Model) -> dict[str, Any]:
 
 def _has_form(values: dict[str, Any]) -> bool:
     """Whether the parts of a description are of the types that `_describe` gives them."""
-    parts = [values.get(name) for name in ("training", "quantized_dtype", "lora", "build")]
+    parts = [values.get(name) for name in ("training", "quantized_dtype", "lora", "build", "outputs")]
     name = values.get("family", "")
     return (
         isinstance(values.get("model", {}), dict)

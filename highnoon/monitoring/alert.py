@@ -1,4 +1,4 @@
-"""What a rule says when it fires."""
+"""An alert: what a rule reports when it fires."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Alert:
     Args:
         rule: Name of the rule.
         severity: One of `SEVERITIES`.
-        step: Optimizer step of the figures.
-        value: The figure that fired the rule.
-        message: What is the case, one sentence.
+        step: Optimizer step of the metrics.
+        value: The value that fired the rule.
+        message: What happened, one sentence.
         advice: What to do about it.
-        action: One of `ACTIONS`: what `highnoon.callbacks.Alerts` does.
+        action: What `highnoon.callbacks.Alerts` does, one of `ACTIONS`.
     """
 
     rule: str

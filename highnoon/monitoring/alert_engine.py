@@ -1,4 +1,4 @@
-"""Runs rules over a run's figures."""
+"""Applies alert rules to the metrics of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from highnoon.config import require_count
 from highnoon.files.shown import shown
 from highnoon.monitoring.alert import Alert
-from highnoon.monitoring.metric_names import MEASURED, canonical_record, goes_back
+from highnoon.monitoring.metrics.metric_names import MEASURED, canonical_record, goes_back
 from highnoon.monitoring.rules.alert_rule import AlertRule
 from highnoon.monitoring.rules.default_rules import default_rules
 from highnoon.monitoring.rules.expression_rule import parse_rule
@@ -17,14 +17,15 @@ from highnoon.monitoring.run_facts import RunFacts
 
 
 class AlertEngine:
-    """Turns lines of figures into alerts; a function of the lines alone, so a file gives what a run gave.
+    """Turns lines of metrics into alerts. Alerts depend only on the lines: a file gives the same ones as the
+    run.
 
     Args:
-        rules: Rules, or forms that `parse_rule` reads; None takes `default_rules()`.
-        vocab_size: Token ids of the model; None takes what a line of the run's beginning says.
+        rules: Rules, or expressions for `parse_rule`; None uses `default_rules()`.
+        vocab_size: Vocabulary size of the model; None uses the value in the first line of the run.
 
     Raises:
-        ValueError: two rules of one name, or a form that cannot be read.
+        ValueError: If two rules have the same name, or an expression cannot be parsed.
 
     Example:
 
@@ -54,11 +55,11 @@ class AlertEngine:
 
     @property
     def firing(self) -> set[str]:
-        """Names of the rules whose alert is not over."""
+        """Names of the rules whose alert is active."""
         return {rule.name for rule in self.rules if rule.told is not None}
 
     def observe(self, record: Mapping[str, Any]) -> list[Alert]:
-        """Returns the new alerts of one line; lines that hold no figures, or came before, give none."""
+        """Returns the new alerts of one line; lines without metrics, or of earlier steps, give none."""
         record = canonical_record(record)
         if self.run.vocab_size is None:
             self.run.vocab_size = record.get("vocab_size")
@@ -70,18 +71,18 @@ class AlertEngine:
         self._last_steps[event] = record["step"]
         if self.run.enter(record.get("stage"), record["step"]):
             for rule in self.rules:
-                rule.start_anew()
+                rule.restart()
         alerts = (rule.observe(record, self.run) for rule in self.rules)
         return [alert for alert in alerts if alert is not None]
 
     def _go_back(self, step: int) -> None:
-        """Judges the steps after this one again, with other data."""
+        """Prepares for repeated steps after this one, with other data."""
         self._last_steps = {event: min(last, step) for event, last in self._last_steps.items()}
         for rule in self.rules:
-            rule.start_anew()
+            rule.restart()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns all that the rules remember, as JSON values."""
+        """Returns the state of all rules as JSON values."""
         return {
             "run": dataclasses.asdict(self.run),
             "last_steps": dict(self._last_steps),
@@ -89,10 +90,10 @@ class AlertEngine:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Gives rules of the same names their memory back; rules that are new begin empty.
+        """Restores the state of rules by name; new rules start without state.
 
         Raises:
-            ValueError: a step or a count in it is no integer.
+            ValueError: If a step or a count is not an integer.
         """
         run, last_steps = RunFacts(**state["run"]), dict(state["last_steps"])
         counts = [run.stage_began, run.num_stages, *last_steps.values()]

@@ -1,4 +1,4 @@
-"""What rules know of a run besides the figures before them."""
+"""What rules know of a run besides its metrics."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import dataclasses
 
 @dataclasses.dataclass
 class RunFacts:
-    """Where a run stands.
+    """The state of a run.
 
     Args:
-        vocab_size: Token ids of the model, or None where nobody said.
-        stage: Name of the stage that the last figures belong to.
-        stage_began: Step of the stage's first figures; 0 for the first stage.
-        num_stages: Stages seen so far.
+        vocab_size: Vocabulary size of the model, or None if unknown.
+        stage: Name of the stage of the last metrics.
+        stage_began: Step of the first metrics of the stage; 0 for the first stage.
+        num_stages: Number of stages so far.
     """
 
     vocab_size: int | None = None
@@ -22,7 +22,7 @@ class RunFacts:
     num_stages: int = 0
 
     def enter(self, stage: str | None, step: int) -> bool:
-        """Takes note of a figure's stage; returns whether it is a new one."""
+        """Updates the stage; returns whether it is a new one."""
         if self.num_stages and stage == self.stage:
             return False
         self.stage_began = step if self.num_stages else 0
@@ -31,6 +31,6 @@ class RunFacts:
         return self.num_stages > 1
 
     def is_settled(self, step: int, first_steps: int, quiet_steps: int) -> bool:
-        """Whether the start of the run, or of a later stage, lies far enough back to be judged."""
+        """Returns whether the start of the run, or of a later stage, is long enough ago."""
         wait = first_steps if self.num_stages < 2 else quiet_steps
         return step - self.stage_began > wait

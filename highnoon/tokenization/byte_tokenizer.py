@@ -29,8 +29,8 @@ _SPECIAL_IDS = {name: token_id for token_id, name in enumerate(SPECIAL_TOKENS)}
 class ByteTokenizer(Tokenizer):
     """One token per byte: id = byte + 7, after the seven special ids.
 
-    Any text and any bytes round-trip. Its ids are those of an untrained `BytePairTokenizer`, so the
-    two share a fingerprint.
+    Any text and any bytes round-trip. Its ids are those of an untrained `BytePairTokenizer`, so both
+    have one fingerprint.
 
     Example:
 

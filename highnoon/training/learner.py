@@ -15,7 +15,7 @@ import tensorflow as tf
 from highnoon.config import TrainingConfig
 from highnoon.models.arrays import variable_names
 from highnoon.training.checkpoints import snapshot
-from highnoon.training.checkpoints.checkpoint import read_state
+from highnoon.training.checkpoints.checkpoint import read_learner_state
 from highnoon.training.objective import Objective, describe_objective
 from highnoon.training.optimizers import make_optimizer
 from highnoon.training.steps.averaged_weights import averaged_weights
@@ -32,7 +32,7 @@ OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 class Learner:
     """Takes optimizer steps, evaluates, and copies and restores all that they change.
 
-    It knows nothing of stages, intervals, callbacks or files of a run: `TrainingRun` decides what comes when.
+    It has no notion of stages, intervals, callbacks or files: `TrainingRun` decides what happens when.
     A loop of one's own, whose data depend on the weights, is written on a learner.
 
     Args:
@@ -97,6 +97,7 @@ class Learner:
             self.state = StepState()
             self.optimizer = make_optimizer(model, config, schedule)
         self._steps: dict[Any, TrainStep] = {}
+        self._step: TrainStep | None = None  # the one taken last
         self._evaluations: dict[Any, EvaluationStep] = {}
         self._may_take_several = False
 
@@ -129,6 +130,7 @@ class Learner:
             self.model.optimizer = self.optimizer
         self.trainable = patterns
         self._steps.clear()
+        self._step = None
 
     def release(self) -> None:
         """Gives the model's weights the `trainable` flags that they had before."""
@@ -238,8 +240,7 @@ class Learner:
         Raises:
             CheckpointError: it belongs to another model, optimizer or objective.
         """
-        state = read_state(folder)
-        saved = state.get("learner") or {"trainable": None, "slots_since": []}
+        saved = read_learner_state(folder)
         self.select_trainable(saved["trainable"])
         snapshot.restore(
             self.model,
@@ -247,11 +248,14 @@ class Learner:
             self.state,
             folder,
             self._random_states(),
-            state.get("weight_paths"),
+            saved["weight_paths"],
         )
         self.optimizer.set_slots_since(saved["slots_since"])
 
     def _step_of(self, objective: Objective) -> TrainStep:
+        if self._step is not None and self._step.objective is objective:
+            if self._step.micro_batch_size == self.micro_batch_size:
+                return self._step
         key = self.micro_batch_size, _key(objective)
         if key not in self._steps:
             self._adopt(objective)
@@ -266,7 +270,8 @@ class Learner:
                 FaultLimits(self.config.spike_threshold, computes_in_float16(self.model)),
                 objective,
             )
-        return self._steps[key]
+        self._step = self._steps[key]
+        return self._step
 
     def _adopt(self, objective: Objective) -> None:
         """Moves what an objective reads under the strategy."""

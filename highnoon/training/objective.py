@@ -145,9 +145,16 @@ class Objective:
         Args:
             sources: The stage's opened sources, a `StageSources`.
             preparation: A `RowPreparation` of `highnoon.training.plans.run_data`, which tokenizes (`stores`)
-                and packs (`packed`, `packed_stores`), and knows `config`, `seed`, `tokenizer` and `stage`.
+                and packs (`packed`, `packed_stores`), and has `config`, `seed`, `tokenizer` and `stage`.
         """
         return preparation.packed(sources)
+
+    def describe_outputs(self) -> dict[str, Any]:
+        """Returns what a user of the trained model must know of its outputs, such as label names, as JSON.
+
+        It becomes `model.outputs_description` and is saved with the model.
+        """
+        return {}
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as JSON values."""

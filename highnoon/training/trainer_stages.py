@@ -1,4 +1,4 @@
-"""What a trainer knows before a run: stages, their data, the plan, and the run that it resumes."""
+"""A trainer before its run: stages, their data, the plan, and the run that it resumes."""
 
 from __future__ import annotations
 
@@ -262,6 +262,9 @@ class TrainerStages:
             self._epochs_per_stage, self.tokenizer = epochs, self._prepared.tokenizer
             if hasattr(self.model, "tokenizer"):
                 self.model.tokenizer = self.tokenizer
+            for data in self._prepared.data:
+                if description := data.objective.describe_outputs():
+                    self.model.outputs_description = description
         return self._prepared
 
     def _preparation(self) -> RunPreparation:

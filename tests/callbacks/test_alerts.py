@@ -66,6 +66,18 @@ def test_an_alert_is_heard_by_functions_and_kept_by_the_metrics_file_after_its_l
     ]
 
 
+def test_rules_that_make_no_sense_for_a_stages_objective_are_off_in_it():
+    heard = []
+    group, _ = make_group(Alerts(), heard.append)
+    group.event("train_begin", step=0, total_steps=100, num_parameters=1)
+    for step, off in ((40, ["high_loss"]), (60, [])):
+        group.event("stage_begin", stage="a", step=step, alerts_off=off)
+        log(group, step, loss=1.0)
+        log(group, step + 10, loss=9.0)
+    alerts = [(event["rule"], event["step"]) for event in heard if event["event"] == "alert"]
+    assert [step for rule, step in alerts if rule == "high_loss"] == [70]
+
+
 def test_steps_after_going_back_are_judged_again():
     heard = []
     group, _ = make_group(Alerts(["train/loss > 1"]), heard.append)
@@ -116,7 +128,7 @@ def test_cutting_the_rate_of_an_optimizer_that_cannot_is_refused_before_the_firs
     group, _ = make_group(Alerts(actions={"high_loss": "cut_rate"}), optimizer=keras.optimizers.SGD())
     with pytest.raises(Exception) as caught:
         group.event("train_begin", step=0, total_steps=9, num_parameters=1)
-    assert "`high_loss` is to cut the learning rate, and SGD has no" in str(caught.value.__cause__)
+    assert "`high_loss` cuts the learning rate, but SGD has no" in str(caught.value.__cause__)
 
 
 def test_actions_of_rules_can_be_changed_and_rules_left_out():

@@ -24,4 +24,4 @@ def test_time_left_counts_neither_call_that_compiles(ends_of_calls, estimated_at
         last = step
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "left" in line]
     seconds = 2 * (100 - estimated_at)
-    assert line == f"2 s a step, about 0:{seconds // 60:02}:{seconds % 60:02} left"
+    assert line == f"2 s per step, about 0:{seconds // 60:02}:{seconds % 60:02} left"

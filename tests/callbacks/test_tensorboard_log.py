@@ -226,7 +226,7 @@ def test_a_state_of_another_form_is_refused_before_a_file_is_touched(tmp_path, w
     values = json.loads(run.saved)[1][0]["values"]
     TensorBoardLog(tmp_path / "logs").load_state_dict(values)
     before = raw(tmp_path / "logs")
-    with pytest.raises(ValueError, match="no state of event files"):
+    with pytest.raises(ValueError, match="not a state of event files"):
         TensorBoardLog(tmp_path / "logs").load_state_dict(values | change)
     assert raw(tmp_path / "logs") == before
 

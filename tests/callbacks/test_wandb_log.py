@@ -73,7 +73,7 @@ def test_alerts_go_out_with_their_severity(runs):
     assert runs[0].alerts == [{"title": "plateau", "text": "step 3: flat; act", "level": "WARN"}]
 
 
-def test_a_resumed_run_goes_on_in_the_same_place(runs):
+def test_a_resumed_run_continues_in_the_same_run(runs):
     first, second = WandbLog(), WandbLog()
     first.on_event(BEGIN)
     second.load_state_dict(first.state_dict())
@@ -82,7 +82,7 @@ def test_a_resumed_run_goes_on_in_the_same_place(runs):
     assert runs[1].arguments["resume"] == "allow"
 
 
-def test_without_the_package_the_run_is_warned_and_goes_on(monkeypatch):
+def test_without_the_package_the_run_is_warned_and_continues(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     callback = WandbLog()
     with pytest.warns(UserWarning, match=r"pip install 'highnoon\[wandb\]'"):

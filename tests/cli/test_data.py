@@ -9,7 +9,7 @@ import pytest
 
 from highnoon.cli.__main__ import main
 from highnoon.cli.data import marked_text
-from highnoon.cli.data_prepare import store_folders
+from highnoon.cli.data_actions.prepare import store_folders
 from highnoon.data import PreparedTokens, TokenStore, tokenize
 from highnoon.data.document import Document, DocumentSource
 from highnoon.tokenization import ByteTokenizer

@@ -26,12 +26,12 @@ def texts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HIGHNOON_DATA", str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
-    lines = [f"House {number} stands in the sun, {number % 7} trees beside it." for number in range(300)]
+    lines = [f"House {number} stands in the sun, {number % 7} trees next to it." for number in range(300)]
     (tmp_path / "data" / "texts.jsonl").write_text("\n".join(json.dumps({"text": line}) for line in lines))
 
 
-def test_shares_of_the_stages_add_up_to_the_whole_run():
-    assert sum(share for _, _, share in demo.DemoSettings().stages) == pytest.approx(1.0)
+def test_fractions_of_the_stages_add_up_to_the_whole_run():
+    assert sum(fraction for _, _, fraction in demo.DemoSettings().stages) == pytest.approx(1.0)
     assert len(demo.DemoSettings().stages) == 3
 
 

@@ -33,7 +33,7 @@ def test_an_extra_is_one_finding_whose_command_names_all_that_it_lacks():
     assert found.remedy == f'{sys.executable} -m pip install "no-such-a[c]>=2" "no-such-b"'
 
 
-def test_a_requirement_for_another_system_is_passed_over():
+def test_a_requirement_for_another_system_is_skipped():
     assert findings('no-such-package; sys_platform == "neverland"') == {}
 
 

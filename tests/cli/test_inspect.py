@@ -48,7 +48,7 @@ def printed(capsys: pytest.CaptureFixture, *words: object) -> str:
     return capsys.readouterr().out
 
 
-def test_a_checkpoint_is_shown_with_its_place_and_size(directory, capsys):
+def test_a_checkpoint_is_shown_with_its_position_and_size(directory, capsys):
     page = printed(capsys, directory / "best")
     for words in (
         "step_00000010",

@@ -95,7 +95,7 @@ def wait_until_dead(pids: list[int], seconds: float) -> bool:
     return not any(map(is_alive, pids))
 
 
-def test_each_worker_finds_the_cluster_and_its_own_place(capsys, monkeypatch):
+def test_each_worker_finds_the_cluster_and_its_own_rank(capsys, monkeypatch):
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
     program = "import json, os; print(json.dumps(dict(os.environ)))"
     assert main(["launch", "--workers", "2", "--", sys.executable, "-c", program]) == 0
@@ -243,7 +243,7 @@ def test_more_workers_than_slots_are_refused():
         LaunchPlan.on_hosts("one 3", num_workers=4)
 
 
-def test_loopback_beside_other_hosts_is_refused():
+def test_loopback_next_to_other_hosts_is_refused():
     with pytest.raises(ConfigError, match="loopback"):
         LaunchPlan.on_hosts("localhost\nother")
 

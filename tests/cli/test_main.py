@@ -8,8 +8,9 @@ import warnings
 
 import pytest
 
-from highnoon.cli import __main__, doctor, error_line
+from highnoon.cli import __main__, doctor
 from highnoon.cli.__main__ import VERBS, main
+from highnoon.cli.process import error_line
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ import time
 
 import pytest
 
-from highnoon.cli.supervised import can_supervise
+from highnoon.cli.process.supervised import can_supervise
 
 pytestmark = pytest.mark.skipif(not can_supervise(), reason="needs Linux")
 
 PROGRAM = """
 import os, signal, sys, time
-from highnoon.cli.supervised import run_supervised
+from highnoon.cli.process.supervised import run_supervised
 
 def run():
     print(os.getpid(), flush=True)

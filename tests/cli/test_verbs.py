@@ -66,7 +66,7 @@ def test_chat_answers_each_line_and_ends_with_the_input(folder, capsys, monkeypa
 
 
 @pytest.mark.slow
-def test_evaluation_counts_every_byte_of_the_data_beside_gzip(folder, capsys):
+def test_evaluation_counts_every_byte_of_the_data_next_to_gzip(folder, capsys):
     words = ["evaluate", "--model", f"{folder}/run/model", "--data", f"{folder}/texts", "--json"]
     assert main(words) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -77,7 +77,7 @@ def test_evaluation_counts_every_byte_of_the_data_beside_gzip(folder, capsys):
 
 
 @pytest.mark.slow
-def test_a_run_file_trains_its_stages_and_a_finished_run_resumes_to_nothing(folder, capsys, monkeypatch):
+def test_a_recipe_trains_its_stages_and_a_finished_run_resumes_to_nothing(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     pathlib.Path("run.yaml").write_text(
         "preset: highnoon-nano\n"

@@ -22,7 +22,7 @@ class ListSource(DocumentSource):
         self.name = name
 
     def documents(self) -> Iterator[Document]:
-        return (Document(text, self.name, str(place)) for place, text in enumerate(self.texts))
+        return (Document(text, self.name, str(index)) for index, text in enumerate(self.texts))
 
     def _describe(self, digest: hashlib.blake2b) -> None:
         digest.update(repr(self.texts).encode())

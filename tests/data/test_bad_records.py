@@ -15,7 +15,7 @@ def test_the_first_bad_record_is_raised() -> None:
     assert raised.value is error
 
 
-def test_skipped_records_are_counted_and_the_first_places_kept() -> None:
+def test_skipped_records_are_counted_and_the_first_locations_kept() -> None:
     bad = BadRecords(skip=True)
     for number in range(50):
         bad.take(BadRecordError("no matter", "odd", f"a:{number}"))
@@ -35,9 +35,9 @@ def test_what_is_only_counted_is_no_error() -> None:
 def test_reports_of_parts_add_up() -> None:
     whole, one, other = BadRecords(skip=True), BadRecords(skip=True), BadRecords(skip=True)
     for number in range(30):
-        place = f"a:{number}"
+        location = f"a:{number}"
         for bad in (whole, one if number < 15 else other):
-            bad.count("odd" if number % 5 else "even", place)
+            bad.count("odd" if number % 5 else "even", location)
     added = BadRecords(skip=True)
     for part in (one, other):
         added.add(part.report())

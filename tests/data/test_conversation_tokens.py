@@ -48,7 +48,7 @@ def test_a_tokenizer_trained_on_conversations_has_the_marks_as_its_last_ids(reco
     assert not any(b"im_" in token or b"|>" in token for token in merged if b"\n" in token)
 
 
-def test_marks_that_do_not_fit_beside_the_bytes_stay_text(records: pathlib.Path) -> None:
+def test_marks_that_do_not_fit_next_to_the_bytes_stay_text(records: pathlib.Path) -> None:
     tokenizer = train_tokenizer(Files(records), vocab_size=264)
     assert MARKS[1] not in tokenizer.ids_of_special_tokens and tokenizer.chat_template == ChatTemplate()
 
@@ -68,7 +68,7 @@ def test_the_template_writes_special_tokens_and_a_user_writes_text(
     assert tokenizer.decode(first_turn) == "user\nlow <|im_end|> lower"
     learned = store.supervised(0)
     assert [i for i, flag in zip(ids, learned, strict=True) if flag and i == end] == [end, end]
-    assert not learned[[place for place, i in enumerate(ids) if i == start]].any()
+    assert not learned[[index for index, i in enumerate(ids) if i == start]].any()
 
 
 def test_prepared_conversations_come_back_with_their_marks_and_template(

@@ -1,4 +1,4 @@
-"""Damage in stores of tokens: noticed, named, and mended where that is possible."""
+"""Damage in stores of tokens: noticed, named, and repaired where that is possible."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_flipped_bit_in_the_cache_is_named_and_made_again(source, tmp_path, na
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_flipped_bit_in_a_prepared_folder_is_refused_with_what_mends_it(source, tmp_path, name):
+def test_a_flipped_bit_in_a_prepared_folder_is_refused_with_what_repairs_it(source, tmp_path, name):
     folder = prepare(source, ByteTokenizer(), tmp_path / "prepared", num_workers=1).folder
     flip(folder / name)
     words = f"{name}.*remove .*prepared and create it .*highnoon data prepare"

@@ -1,4 +1,4 @@
-"""What the documentation shows, works: its Python runs, its run files load, its commands parse."""
+"""What the documentation shows, works: its Python runs, its recipes load, its commands parse."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_python_blocks_of_a_page_run_one_after_another(page, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("page", pages_with("yaml"), ids=name_of)
-def test_run_files_of_a_page_are_accepted(page, tmp_path):
+def test_recipes_of_a_page_are_accepted(page, tmp_path):
     for _, source in blocks(page, "yaml"):
         (tmp_path / "run.yaml").write_text(source)
         run = Recipe.load(tmp_path / "run.yaml")
@@ -61,5 +61,5 @@ def test_highnoon_commands_of_a_page_parse(page):
                 parse([word.strip('"') for word in words[1:]])
 
 
-def test_the_pages_show_python_run_files_and_commands():
+def test_the_pages_show_python_recipes_and_commands():
     assert pages_with("python") and pages_with("yaml") and pages_with("sh")

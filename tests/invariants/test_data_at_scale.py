@@ -29,11 +29,13 @@ def times_supervised(store: TokenStore, rows: PackedRows, epoch: int) -> np.ndar
             which = np.repeat(np.arange(len(pieces.row)), pieces.length)
             begins = np.cumsum(pieces.length) - pieces.length
             within = np.arange(len(which)) - begins[which]
-            place = pieces.row[which], pieces.column[which] + within
+            slot = pieces.row[which], pieces.column[which] + within
             label = rows._documents._starts[pieces.document][which] + pieces.begin[which] + within + 1
-            is_learned = batch["loss_weights"][place] > 0
-            assert np.array_equal(batch["labels"][place][is_learned], store.all_tokens[label[is_learned]])
-            np.add.at(counts, label[is_learned], 1)
+            is_supervised = batch["loss_weights"][slot] > 0
+            assert np.array_equal(
+                batch["labels"][slot][is_supervised], store.all_tokens[label[is_supervised]]
+            )
+            np.add.at(counts, label[is_supervised], 1)
     return counts
 
 

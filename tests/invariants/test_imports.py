@@ -48,6 +48,13 @@ def test_every_public_name_resolves():
     assert "highnoon" in modules_after(statement)
 
 
+def test_a_mistake_in_a_recipe_is_answered_without_loading_anything_heavy(tmp_path):
+    (tmp_path / "run.yaml").write_text("stages: [{name: a, datasets: a.txt, steps: 5}]\ntraining: {lr: -1}\n")
+    words = ["train", str(tmp_path / "run.yaml"), "model.dropout=0.1"]
+    statement = f"from highnoon.cli.__main__ import main\nassert main({words!r}) == 1"
+    assert modules_after(statement) & HEAVY == set()
+
+
 def test_an_unknown_name_is_an_attribute_error():
     import highnoon
 
@@ -66,7 +73,7 @@ def test_subpackages_are_attributes_and_only_public_names_are_listed():
 
 @pytest.mark.slow
 def test_every_subpackage_resolves():
-    names = "callbacks data evaluation inference layers models testing tokenization training".split()
+    names = "callbacks compat data evaluation inference layers models testing tokenization training".split()
     statement = "import highnoon as hn\n" + "\n".join(
         f"assert hn.{name}.__name__ == 'highnoon.{name}'" for name in names
     )

@@ -100,18 +100,21 @@ def test_nothing_is_imported_that_a_folder_names(package, tmp_path):
     file = hn.save_model(model, tmp_path / "model") / "config.json"
     (tmp_path / "model" / "manifest.json").unlink()
     description = json.loads(file.read_text())
-    for change in (
-        {"family": "bigram_package:Bigram"},
-        {"family": "bigram_package.Bigram"},
-        {"config": {"vocab_size": {"module": "trap", "class_name": "Trap", "config": {}}}},
-        {"config": [1]},
-        {"family": 3},
+    module = {"module": "trap", "class_name": "Trap", "config": {}}
+    for change, words in (
+        ({"family": "bigram_package:Bigram"}, "no model family"),
+        ({"family": "bigram_package.Bigram"}, "no model family"),
+        ({"config": {"vocab_size": module}}, "names the module 'trap'"),
+        ({"config": {"layers": [{"layer": [module]}]}}, "names the module 'trap'"),
+        ({"config": [1]}, "`config` must be a mapping"),
+        ({"family": 3}, "its fields are not those that save_model writes"),
     ):
         file.write_text(json.dumps({**description, **change}))
-        with pytest.raises(ModelFolderError):
+        with pytest.raises(ModelFolderError, match=words):
             hn.load_model(tmp_path / "model")
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the Trainer runs on TensorFlow")
 def test_a_family_resumes_with_the_bits_of_a_run_that_was_not_stopped(package, tmp_path):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text(

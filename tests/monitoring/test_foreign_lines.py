@@ -1,4 +1,4 @@
-"""Whatever a metrics file or a rule holds, the monitor says so in a line and goes on."""
+"""Whatever a metrics file or a rule holds, the monitor says so in a line and continues."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from highnoon.callbacks import Alerts
 from highnoon.monitoring import MetricsReader, read_metrics
-from highnoon.monitoring.export_csv import export_csv
-from highnoon.monitoring.find_run import find_runs
-from highnoon.monitoring.plot_run import plot_run
-from highnoon.monitoring.run_page import page_text
-from highnoon.monitoring.run_view import RunView
+from highnoon.monitoring.metrics.export_csv import export_csv
+from highnoon.monitoring.metrics.find_run import find_runs
+from highnoon.monitoring.views.plot_run import plot_run
+from highnoon.monitoring.views.run_page import page_text
+from highnoon.monitoring.views.run_view import RunView
 
 GOOD = (
     {"event": "train_begin", "step": 0, "time": 1.0, "total_steps": 9, "num_parameters": 5, "vocab_size": 7},
@@ -80,8 +80,8 @@ def mutated(draw) -> bytes:
     text = json.dumps(line).encode()
     if draw(st.booleans()):
         return text
-    place = draw(st.integers(0, len(text)))
-    return text[:place] + draw(st.binary(max_size=2)) + text[place + draw(st.integers(0, 3)) :]
+    position = draw(st.integers(0, len(text)))
+    return text[:position] + draw(st.binary(max_size=2)) + text[position + draw(st.integers(0, 3)) :]
 
 
 lines = st.one_of(mutated(), values.map(lambda value: json.dumps(value).encode()), st.binary(max_size=20))
@@ -131,8 +131,8 @@ def write(tmp_path, *texts: bytes | dict):
         ({"step": math.nan}, "received nan"),
         ({"step": 3.0}, "received 3.0"),
         ({"step": True}, "received True"),
-        ({"step": 1, "event": ["log"]}, "expected `event` to be a text; received ['log']"),
-        ({"step": 1, "stage": 3}, "expected `stage` to be a text; received 3"),
+        ({"step": 1, "event": ["log"]}, "expected `event` to be a string; received ['log']"),
+        ({"step": 1, "stage": 3}, "expected `stage` to be a string; received 3"),
         ({"step": 1, "time": "now"}, "expected `time` to be seconds since the epoch; received 'now'"),
         ({"step": 1, "time": math.nan}, "expected `time`"),
         ({"step": 1, "train/loss": "2.5"}, "expected `train/loss` to be a number; received '2.5'"),
@@ -140,8 +140,8 @@ def write(tmp_path, *texts: bytes | dict):
         ({"step": 1, "my/metric": 10**400}, "expected `my/metric` to be a number; received an integer of"),
         ({"event": "train_begin", "step": 0, "total_steps": "9"}, "expected `total_steps`"),
         ({"event": "train_begin", "step": 0, "vocab_size": 0}, "expected `vocab_size`"),
-        ({"event": "alert", "step": 1, "severity": {}}, "expected `severity` to be a text; received {}"),
-        ({"event": "fault_answered", "step": 1, "reason": [1]}, "expected `reason` to be a text"),
+        ({"event": "alert", "step": 1, "severity": {}}, "expected `severity` to be a string; received {}"),
+        ({"event": "fault_answered", "step": 1, "reason": [1]}, "expected `reason` to be a string"),
         (b'{"step": 1, "x/y": "' + b"x" * 2**20 + b'"}', "line 2 has more than 1,048,576 bytes"),
     ],
 )
@@ -181,13 +181,13 @@ def test_a_line_without_end_takes_bounded_memory_and_hides_no_other(tmp_path):
 
 
 def test_a_long_file_is_thinned_out_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("highnoon.monitoring.run_view.MAX_BYTES", 20_000)
+    monkeypatch.setattr("highnoon.monitoring.views.run_view.MAX_BYTES", 20_000)
     path = write(tmp_path, *({**GOOD[1], "step": step} for step in range(1, 2001)), GOOD[4])
     view = RunView(path)
     view.update()
     kept = [step for step, _ in view.series["train/loss"]]
     assert 50 < len(kept) < 300 and kept == sorted(set(kept)) and kept[-1] > 1900 and view.alerts
-    assert f"{2000 - len(kept):,} lines of the long file left out" in page_text(view)
+    assert f"{2000 - len(kept):,} lines of the long file dropped" in page_text(view)
     assert len(read_metrics(path)) == 2001
 
 
@@ -292,15 +292,15 @@ def test_any_rule_is_accepted_or_refused_in_one_line(entry, where):
         ("rules: [null]", "a rule is a line or a mapping"),
         ("rules: [[train/loss > 1]]", "a rule is a line or a mapping"),
         ("rules: [{when: null}]", "a rule needs `when`"),
-        ("rules: [{when: train/loss > 1, for: .nan}]", "`for` must be a whole number .* received nan"),
-        ("rules: [{when: train/loss > 1, for: 0}]", "`for` must be a whole number"),
+        ("rules: [{when: train/loss > 1, for: .nan}]", "`for` must be an integer number .* received nan"),
+        ("rules: [{when: train/loss > 1, for: 0}]", "`for` must be an integer number"),
         ("rules: [{when: train/loss > 1, action: [stop]}]", "there is no action"),
         ("rules: [{when: train/loss > 1, severity: 3}]", "there is no severity"),
         ("rules: [{when: train/loss > 1, severity: {}}]", "there is no severity"),
-        ("rules: [{when: train/loss > 1, name: 7}]", "`name` of a rule must be a text; received 7"),
-        ("rules: [{when: train/loss > 1, advice: []}]", "`advice` of a rule must be a text"),
+        ("rules: [{when: train/loss > 1, name: 7}]", "`name` of a rule must be a string; received 7"),
+        ("rules: [{when: train/loss > 1, advice: []}]", "`advice` of a rule must be a string"),
         ("rules: [{when: train/loss > 1, 3: 4}]", "there is no key of a rule `3`"),
-        ("rules: [train/loss > 1e999]", "may not hold"),
+        ("rules: [train/loss > 1e999]", "must not contain"),
         ("rules: [train/loss > nan]", "there is no metric `nan`"),
         ("actions: [plateau]", "`actions` must map"),
         ("actions: stop", "`actions` must map"),

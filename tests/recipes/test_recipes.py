@@ -9,6 +9,7 @@ import pytest
 
 import highnoon as hn
 from highnoon.cli.__main__ import main
+from highnoon.training.evaluators import Evaluator, Figure, register_evaluator
 from highnoon.training.recipes import Recipe
 from highnoon.training.recipes.check_recipe import check_recipe
 
@@ -93,6 +94,49 @@ def test_the_recipe_of_a_run_repeats_it_to_the_bit(own_data):
     other = Recipe.load("first", {"output": "third", "training.seed": 7}).train()
     assert other["total_steps"] == 3
     assert pathlib.Path("third/model/model.safetensors").read_bytes() != first
+
+
+@register_evaluator("recipe_words")
+class NumWords(Evaluator):
+    """Counts the tokens of the sample."""
+
+    def evaluate(self, model, sample, step):
+        return {"sample_tokens": Figure(float((sample["segment_ids"] > 0).sum()), 1)}
+
+
+@pytest.mark.slow
+def test_objective_trainable_weights_and_evaluators_of_a_recipe_reach_the_run(own_data):
+    teacher = hn.create_model(
+        "highnoon-nano", **{key[6:]: SMALL[key] for key in SMALL if key[:6] == "model."}
+    )
+    hn.save_model(teacher, "teacher")
+    tokenizer = hn.QWTTextTokenizer(300).train_from_texts([TEXT] * 3)
+    tokenizer.save("tok")
+    stage = {
+        "name": "distill",
+        "datasets": "my_texts",
+        "steps": 2,
+        "objective": {"name": "distillation", "teacher": "teacher", "alpha": 1.0},
+        "trainable": ["*attention*"],
+    }
+    values = {
+        "model": {"path": "teacher"},
+        "stages": [stage],
+        "evaluators": ["recipe_words"],
+        "tokenizer": "tok",
+    }
+    training = {"max_seq_length": 32, "batch_size": 2, "learning_rate": 0.1}
+    recipe = Recipe.from_dict({**values, "training": training, "output": "run", "jit_compile": False})
+    events = []
+    recipe.train(callbacks=[events.append])
+    figures = [event["metrics"] for event in events if event["event"] == "evaluation"]
+    assert figures and all(figure["val/sample_tokens"] > 0 for figure in figures)
+    before = {weight.path: weight.numpy() for weight in teacher.weights}
+    student = hn.load_model("run/model")
+    changed = [
+        path for path in before if (before[path] != {w.path: w for w in student.weights}[path].numpy()).any()
+    ]
+    assert changed and all("attention" in path for path in changed)
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """A run of three stages that may be killed anywhere: `killed_run.py CORPUS OTHER_CORPUS FOLDER`.
 
-Started again by the same command it goes on. Files in FOLDER/marks say what it is doing: `step_N` after a
+Started again by the same command it resumes. Files in FOLDER/marks say what it is doing: `step_N` after a
 step, `validating` while it validates.
 """
 

@@ -109,7 +109,7 @@ def test_epochs_to_full_data_is_the_fewest_that_a_flat_loss_takes(kwargs: dict) 
     assert len(scheduler.get_current_subset_indices(full)) == 10
 
 
-def test_a_restored_scheduler_goes_on_as_the_first_would_have() -> None:
+def test_a_restored_scheduler_continues_as_the_first_would_have() -> None:
     losses = [3.0, 2.5, 2.49, 2.48, 5.0, 4.0, 3.99, 3.98, 3.97]
     first = prepared(min_epochs_per_stage=3)
     expected = [first.update_with_loss(epoch, loss) for epoch, loss in enumerate(losses)]

@@ -111,7 +111,7 @@ def test_without_several_workers_there_is_one_process(text, monkeypatch):
     }
 
 
-def test_a_worker_knows_its_place(monkeypatch):
+def test_a_worker_knows_its_rank(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", tf_config(index=1))
     assert validate_tf_config() == (True, "TF_CONFIG names 2 workers; this is worker 1")
     info = get_worker_info()
@@ -304,7 +304,7 @@ def shares(dataset):
 
 
 @pytest.mark.slow
-def test_every_replica_gets_its_share_of_each_global_batch():
+def test_every_replica_gets_its_part_of_each_global_batch():
     run_program(
         REPLICAS
         + """

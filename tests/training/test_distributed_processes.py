@@ -44,7 +44,7 @@ with PeerWatch(cluster, on_loss=lambda lost: print("noticed", lost.rank, flush=T
 """
 )
 
-# All-reduces for ever; worker RESTS does no more after 20 steps, so that the others wait for it.
+# All-reduces forever; worker RESTS does no more after 20 steps, so that the others wait for it.
 ALL_REDUCE = """
 import sys, time
 import tensorflow as tf
@@ -323,7 +323,7 @@ print("weight", float(weight.numpy()), "of", strategy.num_replicas_in_sync, "ran
 
 
 @pytest.mark.slow
-def test_two_workers_of_torchrun_train_in_step_on_shares_that_make_the_whole(tmp_path, monkeypatch):
+def test_two_workers_of_torchrun_train_in_step_on_parts_that_make_the_whole(tmp_path, monkeypatch):
     monkeypatch.setenv("LIKE_TORCHRUN", "yes")
     with start_workers(tmp_path, IN_STEP, 2) as workers:
         assert wait_for_ends(workers, 120) == [0, 0], output_of(tmp_path, 0) + output_of(tmp_path, 1)

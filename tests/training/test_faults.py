@@ -1,4 +1,4 @@
-"""Steps that are not finite, or whose loss leaps, are passed over, kept and answered as configured."""
+"""Steps that are not finite, or whose loss leaps, are skipped, kept and answered as configured."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_too_many_in_a_row_stop_the_run_and_say_why(make_model, corpus, tmp_path
 
 
 @pytest.mark.slow
-def test_the_ladder_is_climbed_rung_by_rung(make_model, corpus, tmp_path, spoil):
+def test_the_actions_of_the_ladder_are_taken_in_order(make_model, corpus, tmp_path, spoil):
     spoil(dict.fromkeys([4, 5, 9, 10, 14, 15], "nan"))
     ladder = ("cut_learning_rate", "go_back")
     trainer, events = make_trainer(make_model(), corpus, max_skipped_steps=2, fault_ladder=ladder)
@@ -115,7 +115,7 @@ def test_the_ladder_is_climbed_rung_by_rung(make_model, corpus, tmp_path, spoil)
 
 
 @pytest.mark.slow
-def test_a_leap_of_the_loss_is_passed_over_only_where_asked(make_model, corpus, spoil):
+def test_a_leap_of_the_loss_is_skipped_only_where_asked(make_model, corpus, spoil):
     spoil({28: "leap"})
     for threshold, expected in ((None, []), (6.0, [29])):
         trainer, events = make_trainer(make_model(), corpus, steps=32, spike_threshold=threshold)
@@ -163,7 +163,7 @@ def test_a_step_that_does_not_fit_says_what_to_do(make_model, corpus, small_memo
     assert "micro-batches of 8 rows" in raised.value.__notes__[0]
 
 
-def test_a_rung_that_does_not_exist_is_refused(make_model):
+def test_an_action_that_does_not_exist_is_refused(make_model):
     with pytest.raises(ValueError, match="cut_learning_rate, go_back"):
         hn.Trainer(make_model(), fault_ladder=("pray",))
 
@@ -210,15 +210,13 @@ def test_going_back_means_before_the_streak_also_after_a_stop_within_it(make_mod
         assert one.numpy().tobytes() == other.numpy().tobytes()
 
 
-def test_going_back_passes_over_checkpoints_with_weights_that_are_not_finite(
-    make_model, corpus, tmp_path, script
-):
+def test_going_back_skips_checkpoints_with_weights_that_are_not_finite(make_model, corpus, tmp_path, script):
     script({7: "inf", 8: "skip", 9: "skip"})
     trainer, events = make_trainer(
         make_model(), corpus, steps=12, max_skipped_steps=2, fault_ladder=("cut_learning_rate", "go_back")
     )
     trainer.train(checkpoint_dir=tmp_path / "c", checkpoint_interval=3, log_dir=None, **RUN)
-    # A lower rate would not mend the weights.
+    # A lower rate would not fix the weights.
     answers = [(e["answer"], e["step"]) for e in events if e["event"] == "fault_answered"]
     assert answers == [("go_back", 6)]
     assert all(np.isfinite(weight.numpy()).all() for weight in trainer.model.weights)

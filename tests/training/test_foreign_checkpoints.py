@@ -114,7 +114,7 @@ def put_back(contents: dict[pathlib.Path, bytes]) -> None:
 @pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(name=st.sampled_from(FILES), value=JSON, is_sealed=st.booleans())
-def test_any_json_in_place_of_a_file_is_skipped_as_damage(directory, contents, name, value, is_sealed):
+def test_any_json_instead_of_a_file_is_skipped_as_damage(directory, contents, name, value, is_sealed):
     if is_sealed and isinstance(value, dict):
         value = seal(value)
     path_of(directory, name).write_text(json.dumps(value))
@@ -135,13 +135,13 @@ def test_any_flipped_bit_is_skipped_as_damage(directory, contents, data, name):
     put_back(contents)
 
 
-def places(value, path=()):
+def paths(value, path=()):
     """Yields the path of everything in nested lists and dicts."""
     yield path
     for key, inner in (
         value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     ):
-        yield from places(inner, (*path, key))
+        yield from paths(inner, (*path, key))
 
 
 def with_value(value, path, new):
@@ -154,7 +154,7 @@ def with_value(value, path, new):
 
 @pytest.mark.slow
 @settings(max_examples=500, deadline=None)
-@given(path=st.sampled_from(list(places(STATE))), value=JSON)
+@given(path=st.sampled_from(list(paths(STATE))), value=JSON)
 def test_any_value_in_a_state_whose_hash_fits_is_an_error_or_of_the_right_shape(
     directory, contents, path, value
 ):

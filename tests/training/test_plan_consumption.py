@@ -192,7 +192,7 @@ def test_stages_keep_their_order(
     assert names == {"first": {corpus}, "second": {other_corpus}}
 
 
-def test_a_replayed_row_says_what_was_learnt(
+def test_a_replayed_row_says_what_was_supervised(
     make_model: Callable[..., keras.Model], tmp_path: pathlib.Path, batches: list[dict[str, np.ndarray]]
 ) -> None:
     rows = [{"instruction": f"Say {number}.", "response": f"It is {number}!"} for number in range(12)]
@@ -237,7 +237,7 @@ def test_a_stream_is_trained_on_and_shown_again(
             assert shown.rows[0][0].dataset == corpus
 
 
-def test_a_stream_that_became_another_is_not_gone_on_with(
+def test_a_stream_that_became_another_is_not_resumed(
     make_model: Callable[..., keras.Model], corpus: str, batches: list[dict[str, np.ndarray]]
 ) -> None:
     def trained(steps: int, **arguments: Any) -> None:

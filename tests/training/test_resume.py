@@ -77,7 +77,7 @@ def test_early_stopping_remembers_across_a_resume(make_model, corpus, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM])  # Ctrl-C: tests/cli/test_verbs.py
-def test_a_signal_saves_and_says_how_to_go_on(make_model, corpus, other_corpus, tmp_path, number):
+def test_a_signal_saves_and_says_how_to_resume(make_model, corpus, other_corpus, tmp_path, number):
     def interrupt(event):
         if event["event"] == "step_end" and event["step"] == 5:
             os.kill(os.getpid(), number)
@@ -111,7 +111,7 @@ def test_a_callback_that_raises_ends_the_run_saved(make_model, corpus, other_cor
 
 
 @pytest.mark.slow
-def test_a_failing_callback_can_be_passed_over(make_model, corpus):
+def test_a_failing_callback_can_be_skipped(make_model, corpus):
     def fail(event):
         raise RuntimeError("my own mistake")
 
@@ -123,7 +123,7 @@ def test_a_failing_callback_can_be_passed_over(make_model, corpus):
 
 
 @pytest.mark.slow
-def test_save_and_load_go_on_where_the_run_stood(make_model, corpus, other_corpus, tmp_path):
+def test_save_and_load_resume_where_the_run_was(make_model, corpus, other_corpus, tmp_path):
     trainer = make_trainer(make_model(), corpus, other_corpus)
     summary = trainer.train(save_checkpoints=False, **QUIET)
     trainer.save(tmp_path / "final")
@@ -182,7 +182,7 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_keeps_what_it_has_and_the_run_goes_on_with_more_room(
+def test_a_disk_that_is_full_keeps_what_it_has_and_the_run_resumes_with_more_room(
     make_model, corpus, other_corpus, tmp_path, small_disk
 ):
     whole = make_trainer(make_model(dropout=0.1), corpus, other_corpus)

@@ -144,7 +144,7 @@ KINDS: dict[str, Callable[[pathlib.Path], Any]] = {
 def batches(
     dataset: str | DocumentSource | dict, cache: pathlib.Path, num_workers: int, first: int, count: int
 ) -> list[dict[str, np.ndarray]]:
-    """Batches as `num_workers` processes begun anew would read them, put together."""
+    """Batches as `num_workers` newly started processes would read them, put together."""
     stage = CurriculumStage("all", [dataset], steps=NUM_STEPS)
     config = TrainingConfig(batch_size=2, global_batch_size=8, max_seq_length=64)
     opened = open_stage_sources([stage], None)[0]

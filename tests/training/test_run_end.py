@@ -227,7 +227,7 @@ def test_a_resumed_keras_callback_that_lost_its_arrays_is_warned_about(make_mode
     with pytest.raises(AssertionError):
         first.train(checkpoint_dir=tmp_path / "c", callbacks=[fail], **QUIET)
     script({}, {0: 4.0, 1: 5.0})
-    words = "EarlyStopping begins without its `best_weights`.*restore_best=True"
+    words = "EarlyStopping starts without its `best_weights`.*restore_best=True"
     with pytest.warns(UserWarning, match=words):
         make().train(checkpoint_dir=tmp_path / "c", resume_from=True, **QUIET)
 
@@ -356,7 +356,7 @@ def test_a_run_that_never_measures_a_finite_loss_stops_early_with_words(make_mod
     summary = trainer.train(save_checkpoints=False, log_dir=None)
     assert summary["best_step"] is None and summary["stages_completed"][0]["epochs"] == 2
     printed = " ".join(capsys.readouterr().out.split())
-    assert "was never finite" in printed and "no held-out loss was measured that is finite" in printed
+    assert "was never finite" in printed and "no finite held-out loss was measured" in printed
 
 
 def test_a_run_of_skipped_steps_alone_is_an_error_and_saves_nothing(make_model, corpus, tmp_path, script):

@@ -5,14 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from highnoon.training.runs.skipped_steps import SkippedStep, SkippedSteps, _write_batch, read_skipped_batch
+from highnoon.training.runs.skipped_steps import (
+    SkippedStep,
+    SkippedSteps,
+    read_skipped_batch,
+    write_skipped_batch,
+)
 
 
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "step_00000007.npz"
     skipped = SkippedStep(7, 1, float("nan"), 3.0, {"stage": 0}, path)
-    _write_batch(path, skipped, {"token_ids": np.arange(500).reshape(5, 100)}, [[1, 2], [3]])
+    write_skipped_batch(path, skipped, {"token_ids": np.arange(500).reshape(5, 100)}, [[1, 2], [3]])
     return path
 
 

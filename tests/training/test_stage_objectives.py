@@ -19,7 +19,9 @@ from highnoon.tokenization import ByteTokenizer
 from highnoon.training import CheckpointError
 from highnoon.training.checkpoints.snapshot import OPTIMIZER_FILE
 from highnoon.training.evaluators import Evaluator, Figure, register_evaluator
+from highnoon.training.learner import Learner
 from highnoon.training.objective import Metric, NextToken, Terms, loss_terms, register_objective
+from highnoon.training.steps.evaluation import SplitSums
 
 QUIET: dict[str, Any] = {"log_dir": None, "verbose": False}
 VOCAB = 263
@@ -234,6 +236,24 @@ def test_weights_trained_in_both_stages_keep_their_slots(corpus: str) -> None:
     assert np.abs(seen["stage_begin lower"]).max() > 0
     assert trainer.optimizer is not None
     assert sorted(set(trainer.optimizer.slots_since())) == [0, 4]
+
+
+def test_the_best_weights_of_an_earlier_stage_come_back_with_their_averages(
+    corpus: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated: list[dict[str, np.ndarray]] = []
+
+    class BestInTheFirstStage(Learner):
+        def evaluate(self, batches: Any, objective: Any) -> SplitSums:
+            evaluated.append(variable_arrays(self.model.weights))
+            return SplitSums([50.0, 40.0, 60.0, 70.0][len(evaluated) - 1], 10.0)
+
+    monkeypatch.setattr(hn.Trainer, "learner_class", BestInTheFirstStage)
+    trainer = partly_trained(make_trainer(corpus, ema_momentum=0.5), corpus)
+    summary = trainer.train(checkpoint_dir=tmp_path / "c", eval_interval=2, restore_best=True, **QUIET)
+    assert (summary["weights"], summary["best_step"], len(evaluated)) == ("best", 4, 4)
+    for name, array in variable_arrays(trainer.model.weights).items():
+        np.testing.assert_array_equal(array, evaluated[1][name], err_msg=name)
 
 
 def test_the_plan_shows_what_is_trained_and_an_unknown_pattern_is_refused(

@@ -64,7 +64,7 @@ def make_trainer(model, corpus, other_corpus) -> hn.Trainer:
     return trainer.add_curriculum_stage("by steps", corpus, steps=12, scheduler=scheduler)
 
 
-def test_shares_of_a_mixture_are_not_told_of_another_stage():
+def test_fractions_of_a_mixture_are_not_reported_for_another_stage():
     mix = MixFractions(["a", "b"])
     mix.add(View([3, 1]), 0, 4)
     assert MixFractions(["a", "b"], mix.rows).report() == {"mix/a": 0.75, "mix/b": 0.25}

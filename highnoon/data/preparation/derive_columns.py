@@ -97,21 +97,19 @@ def derive_columns(
 ) -> DerivedColumns:
     """Returns derived columns of a store, from disk where they have been computed before.
 
-    They are kept in `<store>.columns/<key>`, next to the store's own folder. The key is a hash of the store,
-    the weights and the configuration, so that other weights are another column. The folder is complete or
-    absent: a call that was killed is continued by the next one, with the same values. Where another process
-    computes the same columns, this one waits for it.
+    They are stored in `<store>.columns/<key>`, next to the store's own folder. The key is a hash of the
+    store, the weights and the configuration. The folder is complete or absent: the next call continues one
+    that was killed, with the same values. If another process computes the columns, this one waits for it.
 
     Args:
         store: The tokens.
         derivation: What is computed.
-        folder: Where columns are kept; None keeps them next to the store.
-        on_progress: Called with the windows that are done, and all.
+        folder: Where columns are stored; None stores them next to the store.
+        on_progress: Called with the number of windows that are done, and of all.
         show_progress: Show the progress and the time left on standard error.
 
     Raises:
-        DataError: `compute` returned other shapes or columns than the derivation says, or a value that is
-            not finite.
+        DataError: `compute` returned other columns or shapes, or a value that is not finite.
 
     Example:
 
@@ -133,25 +131,22 @@ def derive_columns(
         assert derived.read("double", np.array([0, 1])).tolist() == [4.0, 152.0]
     ```
     """
-    key = derivation.key(store)
-    parent = columns_folder(store) if folder is None else expand_home(folder)
-    path = parent / key
+    path = (columns_folder(store) if folder is None else expand_home(folder)) / derivation.key(store)
     with name_path(path, FULL_DISK, "free disk space there, or keep the columns in another folder"):
         recover_folder(path)
         found = _open(path)
         if found is not None:
             return found
-        parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with _waiting_lock(path):
-            # Another process may have computed them in the meantime.
-            found = _open(path)
+            found = _open(path)  # another process may have computed them in the meantime
             if found is None:
                 unfinished = path.with_name(f".{path.name}")
                 title = f"{store.name}: {', '.join(derivation.columns)}"
                 with derivation_progress(title, is_shown=show_progress) as show:
-                    _fill(unfinished, key, store, derivation, on_progress or show)
+                    _fill(unfinished, path.name, store, derivation, on_progress or show)
                 replace_folder(unfinished, path)
-    return found or DerivedColumns(path)
+    return DerivedColumns(path)
 
 
 def columns_folder(store: TokenStore, cache_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:

@@ -6,6 +6,7 @@
 - `record_template`: several fields as one text.
 - `chat_turns`, `conversation_text`: conversations in one form, and their text.
 - `record_renderer`: the text of any record, with its supervised spans.
+- `record_label`: the class of a record, for a classifier.
 - `preference_pair`: a prompt with a better and a worse answer.
 - `id_check`: duplicate ids.
 - `record_source`: the base class of sources that read records.

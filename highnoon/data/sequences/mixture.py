@@ -77,7 +77,7 @@ def balanced_weights(tokens: Sequence[int], temperature: float, max_repeats: flo
     Args:
         tokens: Tokens of each source, above 0.
         temperature: At least 1; 1 gives weights proportional to tokens, infinity gives equal weights.
-        max_repeats: Maximum passes over one source during one pass over all; at least 1.
+        max_repeats: Maximum number of times that one source is read while all are read once; at least 1.
 
     Raises:
         DataError: If an argument is out of range.

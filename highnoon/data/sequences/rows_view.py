@@ -25,7 +25,7 @@ class RowsView:
     """The rows of an epoch, determined by (seed, epoch, documents); created by `PackedRows.view`.
 
     Row `r` of epoch `e` is turn `e * num_rows + r` of the mixture of the pools. It is the next row of its
-    pool, which is passed over again and again, in another order each time. With one pool, a pass is an epoch.
+    pool, which is read repeatedly, in another order in each pass. With one pool, a pass is an epoch.
 
     Args:
         documents: The documents of the split.
@@ -108,7 +108,7 @@ class RowsView:
         return [float(end - begin) / self.num_rows for begin, end in taken]
 
     @property
-    def shares(self) -> list[float]:
+    def shares(self) -> list[float]:  # former name
         """The former name of `fractions`."""
         return self.fractions
 

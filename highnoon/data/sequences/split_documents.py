@@ -45,9 +45,9 @@ class SplitDocuments:
         self.store_of: Ints = np.repeat(np.arange(len(own)), [len(documents) for documents in own])
         self._index_in_store = np.concatenate(own)
         pairs = list(zip(self.stores, own, strict=True))
-        self._starts: Ints = np.concatenate([store.offsets[:-1][places] for store, places in pairs])
-        self.lengths: Ints = np.concatenate([store.lengths[places] for store, places in pairs])
-        self.num_bytes: Ints = np.concatenate([store.num_bytes[places] for store, places in pairs])
+        self._starts: Ints = np.concatenate([store.offsets[:-1][chosen] for store, chosen in pairs])
+        self.lengths: Ints = np.concatenate([store.lengths[chosen] for store, chosen in pairs])
+        self.num_bytes: Ints = np.concatenate([store.num_bytes[chosen] for store, chosen in pairs])
 
     def __len__(self) -> int:
         return len(self.lengths)

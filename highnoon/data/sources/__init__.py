@@ -7,6 +7,7 @@
 - `hub_source`, `hugging_face`, `tfds_source`: datasets of the Hugging Face hub and of TensorFlow Datasets.
 - `standard_library`: the embedded corpus.
 - `prepared_tokens`: a folder that `prepare` wrote.
+- `labeled_documents`: documents that each have a label.
 - `source_template`: the chat template that a source's conversations are written with.
 - `changed_reading`, `earlier_turns`: which files an earlier version read as other documents.
 - `distinct_names`: sources used together need distinct names.

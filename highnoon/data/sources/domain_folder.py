@@ -66,6 +66,7 @@ class DomainFolder(RecordSource):
             raise DataError(f"no folder at {self.root}; check the path")
         self.name = name or self.root.name or os.fspath(self.root)
         self.files_left_out = BadRecords(skip=True)
+        self.empty_domains: list[str] = []
         found = self._files_of(domains)
         there = describe_files_left_out(self.files_left_out)
         if not found:

@@ -34,7 +34,7 @@ class FolderFiles(NamedTuple):
     left_out: BadRecords
 
 
-def find_files(folder: pathlib.Path, options: ReadOptions, is_nested: bool = True) -> FolderFiles:
+def find_files(folder: pathlib.Path, options: ReadOptions, *, is_nested: bool = True) -> FolderFiles:
     """Returns the files of a folder and, if `is_nested`, of the folders in it.
 
     Links to files are followed. Skipped are links to folders, which may lead back; models, checkpoints, logs

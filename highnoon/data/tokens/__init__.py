@@ -4,5 +4,6 @@
 - `encoding`: texts to the arrays of a store.
 - `token_store`: reads a store; `checked_array` checks its blocks, `store_manifest` its manifest.
 - `store_writer`: writes a store so that a killed preparation can resume.
+- `derived_columns`, `derived_writer`, `document_windows`: values that a frozen model computed for each token.
 - `statistics`: counts of a source or a store.
 """

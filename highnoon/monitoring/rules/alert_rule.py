@@ -1,4 +1,4 @@
-"""The base of all rules: how a rule remembers, and that it speaks once."""
+"""The base class of alert rules."""
 
 from __future__ import annotations
 
@@ -9,45 +9,47 @@ from typing import Any, ClassVar
 from highnoon.config import ConfigError, require_text, shown
 from highnoon.files.nearest_name import unknown_name
 from highnoon.monitoring.alert import ACTIONS, SEVERITIES, Alert
-from highnoon.monitoring.number import as_number
+from highnoon.monitoring.metrics.number import as_number
 from highnoon.monitoring.run_facts import RunFacts
 
 
 class AlertRule:
-    """Looks at each line of figures and says when something is wrong.
+    """Examines each line of metrics and fires when something is wrong.
 
-    A rule that has spoken is silent until what it told of is over, or has become more severe.
+    A rule fires once, and re-arms when its condition clears. It fires again before that only with a higher
+    severity.
 
     Args:
-        name: Name of the rule, unique among those of an engine.
+        name: Name of the rule, unique in an engine.
         severity: One of `SEVERITIES`.
         advice: What to do.
         action: One of `ACTIONS`.
 
     Raises:
-        ValueError: a severity or action that does not exist.
+        ValueError: If the severity or action does not exist.
     """
 
     remembered: ClassVar[tuple[str, ...]] = ("told",)
-    """Attributes of JSON values that make up the rule's state."""
+    """Names of the attributes that checkpoints save; their values are JSON values."""
 
     def __init__(self, name: str, severity: str, advice: str, action: str = "event") -> None:
         require_text("name of a rule", name)
         if not isinstance(advice, str):
-            raise ConfigError(f"`advice` must be a text; received {shown(advice)}")
+            raise ConfigError(f"`advice` must be a string; received {shown(advice)}")
         if not isinstance(severity, str) or severity not in SEVERITIES:
             raise ValueError(unknown_name("severity", severity, SEVERITIES))
         if not isinstance(action, str) or action not in ACTIONS:
             raise ValueError(unknown_name("action", action, ACTIONS))
         self.name, self.severity, self.advice, self.action = name, severity, advice, action
+        # Severity of the active alert; None if the rule is armed.
         self.told: str | None = None
 
     def observe(self, record: Mapping[str, Any], run: RunFacts) -> Alert | None:
-        """Returns an alert if this line of figures (`step`, `stage`, metrics) gives cause for a new one."""
+        """Returns an alert if this line (`step`, `stage`, metrics) fires the rule."""
         raise NotImplementedError
 
-    def start_anew(self) -> None:
-        """Called before the first figures of another stage, and after the run went back to a checkpoint."""
+    def restart(self) -> None:
+        """Called before the first metrics of a new stage, and after the run went back to a checkpoint."""
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.remembered}
@@ -57,10 +59,10 @@ class AlertRule:
             if name in state:
                 setattr(self, name, state[name])
 
-    def tell(
+    def fire(
         self, record: Mapping[str, Any], value: float, message: str, severity: str | None = None
     ) -> Alert | None:
-        """Returns the alert, or None where it, or a more severe one, has been told already."""
+        """Returns the alert, or None if an alert of this or a higher severity is active."""
         severity = severity or self.severity
         if self.told is not None and SEVERITIES.index(severity) <= SEVERITIES.index(self.told):
             return None
@@ -68,11 +70,11 @@ class AlertRule:
         return Alert(self.name, severity, record["step"], value, message, self.advice, self.action)
 
     def clear(self) -> None:
-        """Notes that nothing is wrong any more."""
+        """Re-arms the rule, because its condition has cleared."""
         self.told = None
 
 
 def finite(record: Mapping[str, Any], metric: str) -> float | None:
-    """Returns a metric of a line, or None where it is absent or not finite."""
+    """Returns a metric of a line, or None if it is absent or not finite."""
     value = as_number(record.get(metric))
     return value if value is not None and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""The rules that every run is watched by."""
+"""The rules that monitor every run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from highnoon.monitoring.rules.skipped_steps_rule import SkippedStepsRule
 
 
 def default_rules() -> list[AlertRule]:
-    """Returns fresh rules; a rule whose metric a run does not have is silent."""
+    """Returns new rules; a rule whose metric a run does not have never fires."""
+    # A long function, because it is one list that is read from top to bottom.
     return [
         NonFiniteRule(),
         HighLossRule(),
@@ -26,7 +27,7 @@ def default_rules() -> list[AlertRule]:
             "train/grad_norm",
             [(10.0, "info"), (100.0, "warning")],
             "the gradient norm before clipping is {value}, above {limit}",
-            "lower the learning rate, warm up for longer, or clip: set `gradient_clip`, or make it smaller",
+            "decrease the learning rate, warm up longer, or clip: set `gradient_clip`, or make it smaller",
             first_steps=10,
         ),
         LevelRule(
@@ -34,7 +35,7 @@ def default_rules() -> list[AlertRule]:
             "train/update_ratio",
             [(3e-2, "info"), (1e-1, "warning")],
             "an update changes the weights by {value} of their size; about 0.001 is usual",
-            "lower the learning rate",
+            "decrease the learning rate",
             num_points=3,
             first_steps=10,
         ),
@@ -43,7 +44,7 @@ def default_rules() -> list[AlertRule]:
             "train/update_ratio",
             [(1e-5, "info")],
             "an update changes the weights by {value} of their size; about 0.001 is usual",
-            "raise the learning rate, unless its schedule is at its end or still warming up",
+            "increase the learning rate, unless its schedule is at its end or still warming up",
             is_lower_worse=True,
             num_points=3,
             first_steps=100,
@@ -53,14 +54,15 @@ def default_rules() -> list[AlertRule]:
             "activation/firing_rate",
             [(0.5, "warning")],
             "{value} of the neurons fire, more than {limit}; about 0.1 is usual",
-            "increase the weight of the sparsity loss, or raise the thresholds",
+            "increase the weight of the sparsity loss, or the thresholds",
         ),
         LevelRule(
             "dead_experts",
             "router/load_entropy",
             [(0.8, "warning")],
-            "the experts' load has {value} of an even load's entropy, less than {limit}: some hardly work",
-            "increase `aux_loss_weight`, or take a router that balances by a bias; early in a run a lower "
+            "the experts' load has {value} of the entropy of an even load, less than {limit}: some are "
+            "hardly used",
+            "increase `aux_loss_weight`, or use a router that balances with a bias; early in a run a lower "
             "learning rate helps",
             is_lower_worse=True,
             num_points=3,
@@ -70,8 +72,8 @@ def default_rules() -> list[AlertRule]:
             "starved",
             "train/data_wait_fraction",
             [(0.2, "warning")],
-            "{value} of the time goes into waiting for data, more than {limit}",
-            "find what reading waits for: a slow disk, a network, another process; the device idles",
+            "{value} of the time is spent waiting for data, more than {limit}",
+            "find what reading waits for: a slow disk, a network, another process; the device is idle",
             num_points=3,
             first_steps=1,
         ),

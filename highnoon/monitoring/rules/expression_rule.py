@@ -1,4 +1,4 @@
-"""Rules that a user writes as one line."""
+"""Alert rules that a user writes as one line."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 from highnoon.files.nearest_name import unknown_name
 from highnoon.files.shown import shown
 from highnoon.monitoring.alert import ACTIONS, Alert
-from highnoon.monitoring.metric_names import ALIASES, METRICS
-from highnoon.monitoring.number import as_number
+from highnoon.monitoring.metrics.metric_names import ALIASES, METRICS
+from highnoon.monitoring.metrics.number import as_number
 from highnoon.monitoring.rules.alert_rule import AlertRule
 from highnoon.monitoring.run_facts import RunFacts
 
@@ -45,24 +45,24 @@ _KEYS = ("when", "for", "action", "severity", "name", "advice")
 
 
 class ExpressionRule(AlertRule):
-    """Fires when a condition on metrics has held at a number of points in a row; over when it fails.
+    """Fires when a condition on metrics holds at a number of consecutive points; clears when it fails.
 
-    A condition compares numbers, metrics (`train/grad_norm`), `step` and `vocab_size`, joined by `+ - * /`,
-    `and`, `or`, `not`, `abs`, `min`, `max`, `log` and `isfinite`; a division needs spaces around its slash.
-    It is judged at each line that holds one of its metrics, with the latest value of the others, once all
-    have been seen. It is read by `ast` and walked; no code is run.
+    A condition compares numbers, metrics (`train/grad_norm`), `step` and `vocab_size`, combined with `+ - *
+    /`, `and`, `or`, `not`, `abs`, `min`, `max`, `log` and `isfinite`; a division needs spaces around its
+    slash. It is evaluated at each line with one of its metrics, with the latest value of the others, once all
+    have been seen. The condition is parsed with `ast` and interpreted; no code is executed.
 
     Args:
         when: The condition.
-        num_points: Points in a row.
+        num_points: Number of consecutive points.
         action: One of `ACTIONS`.
         severity: One of `SEVERITIES`.
-        name: By default the condition.
+        name: The name of the rule; by default the condition.
         advice: What to do.
-        metrics: Names of further metrics that the run has.
+        metrics: Names of further metrics of the run.
 
     Raises:
-        ValueError: the condition cannot be read, or names something that does not exist.
+        ValueError: If the condition cannot be parsed, or has an unknown name.
     """
 
     remembered: ClassVar = ("told", "latest", "streak")
@@ -74,23 +74,23 @@ class ExpressionRule(AlertRule):
         action: str = "event",
         severity: str = "warning",
         name: str | None = None,
-        advice: str = "this rule is yours: you know best",
+        advice: str = "this is a rule of your own",
         *,
         metrics: tuple[str, ...] = (),
     ) -> None:
         if not isinstance(when, str) or not when.strip() or len(when) > _MAX_CHARACTERS:
             raise ValueError(
-                f"a condition must be a text of at most {_MAX_CHARACTERS:,} characters; {_EXAMPLE}; received "
-                f"{shown(when)}"
+                f"a condition must be a string of at most {_MAX_CHARACTERS:,} characters; {_EXAMPLE}; "
+                f"received {shown(when)}"
             )
         for field, text in (("name", "" if name is None else name), ("advice", advice)):
             if not isinstance(text, str):
-                raise ValueError(f"`{field}` of a rule must be a text; received {shown(text)}")
+                raise ValueError(f"`{field}` of a rule must be a string; received {shown(text)}")
         when = " ".join(when.split())
         super().__init__(when if name is None else name, severity, advice, action)
         if isinstance(num_points, bool) or not isinstance(num_points, int) or num_points < 1:
             raise ValueError(
-                f"`for` must be a whole number of points, at least 1; received {shown(num_points)}"
+                f"`for` must be an integer number of points, at least 1; received {shown(num_points)}"
             )
         self.when, self.num_points = when, num_points
         self.metrics: list[str] = []
@@ -113,17 +113,17 @@ class ExpressionRule(AlertRule):
         if self.streak < self.num_points:
             return None
         value = values[self._names[0]]
-        points = f" at {self.num_points} points in a row" if self.num_points > 1 else ""
-        return self.tell(record, value, f"{self.when}{points}: {self._names[0]} is {value:.4g}")
+        points = f" at {self.num_points} consecutive points" if self.num_points > 1 else ""
+        return self.fire(record, value, f"{self.when}{points}: {self._names[0]} is {value:.4g}")
 
     def _holds(self, values: Mapping[str, float]) -> bool:
         try:
             return bool(_value(self._condition, values))
-        except (ArithmeticError, ValueError):  # a division by zero, a logarithm of nothing
+        except (ArithmeticError, ValueError):  # a division by zero, a logarithm of zero
             return False
 
     def _read(self, when: str, known: set[str]) -> ast.expr:
-        """Returns the condition's tree, in which every name is a known one."""
+        """Returns the syntax tree of the condition, with canonical names."""
         slashed: dict[str, str] = {}
 
         def hide(match: re.Match[str]) -> str:
@@ -132,10 +132,10 @@ class ExpressionRule(AlertRule):
 
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of Python, about code that is none
+                warnings.simplefilter("ignore")  # warnings of Python about the expression
                 tree = ast.parse(_METRIC.sub(hide, when), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise ValueError(f"the rule {shown(when)} cannot be read; {_EXAMPLE}") from error
+            raise ValueError(f"the rule {shown(when)} cannot be parsed; {_EXAMPLE}") from error
         _require_shallow(tree, when)
         if not isinstance(tree, (ast.Compare, ast.BoolOp)) and not _is_truth(tree):
             raise ValueError(f"the rule `{when}` is a number, not a condition; {_EXAMPLE}")
@@ -160,15 +160,15 @@ _EXAMPLE = "a rule looks like `train/grad_norm > 50 for 3 -> stop`"
 
 
 def parse_rule(form: str | Mapping[str, Any], metrics: tuple[str, ...] = ()) -> ExpressionRule:
-    """Reads a rule: `CONDITION [for N] [-> ACTION]`, or a mapping with `when` and, if you like, the others.
+    """Parses a rule: `CONDITION [for N] [-> ACTION]`, or a mapping with `when` and optional other keys.
 
     Args:
         form: A line such as `"train/grad_norm > 50 for 3 -> stop"`, or a mapping of `when` (a line too),
             `for`, `action`, `severity`, `name`, `advice`.
-        metrics: Names of further metrics that the run has.
+        metrics: Names of further metrics of the run.
 
     Raises:
-        ValueError: it cannot be read; the error names the nearest right name.
+        ValueError: If it cannot be parsed; the error suggests the nearest name.
     """
     if not isinstance(form, (str, Mapping)):
         raise ValueError(f"a rule is a line or a mapping; {_EXAMPLE}; received {shown(form)}")
@@ -186,7 +186,9 @@ def parse_rule(form: str | Mapping[str, Any], metrics: tuple[str, ...] = ()) -> 
     in_line = {"for": match["num_points"], "action": match["action"]}
     for key, value in in_line.items():
         if value is not None and key in values:
-            raise ValueError(f"a rule has `{key}` in its line and as a key; give one; received {shown(form)}")
+            raise ValueError(
+                f"a rule has `{key}` in its line and as a key; remove one; received {shown(form)}"
+            )
         if value is not None:
             values[key] = value
     if "action" in values and values["action"] not in ACTIONS:
@@ -236,18 +238,20 @@ def _require_allowed(node: ast.AST, when: str) -> None:
     is_number = number is not None and math.isfinite(number)
     if isinstance(node, ast.Call):
         if not isinstance(node.func, ast.Name) or node.keywords or not node.args:
-            raise ValueError(f"the rule `{when}` calls something that is no function of numbers; {_EXAMPLE}")
+            raise ValueError(
+                f"the rule `{when}` calls something that is not a function of numbers; {_EXAMPLE}"
+            )
         if node.func.id not in _FUNCTIONS:
             raise ValueError(unknown_name("function", node.func.id, _FUNCTIONS))
         if node.func.id in ("abs", "log", "isfinite") and len(node.args) != 1:
             raise ValueError(f"`{node.func.id}` in the rule `{when}` takes one number")
     elif not is_number and not isinstance(node, allowed):
         what = ast.unparse(node) or type(node).__name__
-        raise ValueError(f"the rule `{when}` may not hold `{what}`; {_EXAMPLE}")
+        raise ValueError(f"the rule `{when}` must not contain `{what}`; {_EXAMPLE}")
 
 
 def _value(node: ast.expr, values: Mapping[str, float]) -> Any:
-    """Returns the value of a tree that `_require_allowed` has passed."""
+    """Returns the value of a tree that `_require_allowed` accepted."""
     match node:
         case ast.Constant():
             return node.value

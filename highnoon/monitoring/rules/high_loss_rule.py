@@ -1,4 +1,4 @@
-"""A loss that is worse than guessing."""
+"""Fires when the loss is worse than a uniform guess."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from highnoon.monitoring.run_facts import RunFacts
 
 
 class HighLossRule(AlertRule):
-    """Fires when the loss exceeds `factor * ln(vocab_size)`; ln(vocab_size) is what even guessing costs.
+    """Fires when the loss exceeds `factor * ln(vocab_size)`; ln(vocab_size) is the loss of a uniform guess.
 
-    Without a vocabulary size it is silent.
+    Without a vocabulary size it never fires.
 
     Args:
-        factor: Of ln(vocab_size).
-        first_steps: Steps of the run that are not judged.
-        quiet_steps: Steps after the beginning of a later stage that are not judged.
+        factor: Multiple of ln(vocab_size).
+        first_steps: Steps at the start of the run that are ignored.
+        quiet_steps: Steps at the start of a later stage that are ignored.
         action: One of `ACTIONS`.
     """
 
@@ -33,7 +33,7 @@ class HighLossRule(AlertRule):
         super().__init__(
             "high_loss",
             "critical",
-            "lower the learning rate or warm up longer, go back to an earlier checkpoint, check the data",
+            "decrease the learning rate or warm up longer, go back to an earlier checkpoint, check the data",
             action,
         )
         self.factor = factor
@@ -48,10 +48,10 @@ class HighLossRule(AlertRule):
         if loss < self.factor * guessing:
             self.clear()
         elif run.is_settled(record["step"], self.first_steps, self.quiet_steps):
-            return self.tell(
+            return self.fire(
                 record,
                 loss,
-                f"the loss is {loss:.4g}, {loss / guessing:.2g} times what guessing among "
-                f"{run.vocab_size:,} tokens costs ({guessing:.4g})",
+                f"the loss is {loss:.4g}, {loss / guessing:.2g} times that of a uniform guess among "
+                f"{run.vocab_size:,} tokens ({guessing:.4g})",
             )
         return None

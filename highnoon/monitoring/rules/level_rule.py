@@ -1,4 +1,4 @@
-"""A rule on the level of one metric."""
+"""A rule with limits on one metric."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from highnoon.monitoring.run_facts import RunFacts
 
 
 class LevelRule(AlertRule):
-    """Fires when a metric is beyond a limit, and again when it passes a more severe one.
+    """Fires when a metric exceeds a limit, and again when it exceeds a more severe one.
 
-    It is over once the metric is back on the near side of `clear_at` times the first limit, so a figure that
-    trembles around a limit is told once.
+    It re-arms when the metric returns past `clear_at` times the first limit, so a metric that fluctuates
+    around a limit fires once.
 
     Args:
         name: Name of the rule.
         metric: The metric.
         levels: (limit, severity) pairs, the mildest first.
-        message: With `{value}` and `{limit}` to be filled in.
+        message: A format string with `{value}` and `{limit}`.
         advice: What to do.
-        is_lower_worse: Whether the metric fires below its limits.
-        num_points: Log points in a row before it fires.
-        first_steps: Steps of the run that are not judged.
-        clear_at: Factor on the first limit.
+        is_lower_worse: Whether the rule fires below its limits.
+        num_points: Consecutive log points before it fires.
+        first_steps: Steps at the start of the run that are ignored.
+        clear_at: Factor of the first limit.
         action: One of `ACTIONS`.
 
     Raises:
-        ValueError: no levels, or levels out of order.
+        ValueError: If there are no levels, or they are out of order.
     """
 
     remembered: ClassVar = ("told", "streak")
@@ -60,7 +60,9 @@ class LevelRule(AlertRule):
         self._sign = -1.0 if is_lower_worse else 1.0
         limits = [self._sign * limit for limit, _ in levels]
         if limits != sorted(limits) or severities != sorted(severities, key=SEVERITIES.index):
-            raise ValueError(f"the levels of `{name}` must go from mild to severe; received {list(levels)}")
+            raise ValueError(
+                f"the levels of `{name}` must be ordered from mild to severe; received {list(levels)}"
+            )
         self.metric, self.levels, self.message = metric, list(levels), message
         self.num_points, self.first_steps = num_points, first_steps
         if clear_at is None:
@@ -80,4 +82,4 @@ class LevelRule(AlertRule):
             return None
         limit, severity = passed[-1]
         message = self.message.format(value=f"{value:.3g}", limit=f"{limit:g}")
-        return self.tell(record, value, message, severity)
+        return self.fire(record, value, message, severity)

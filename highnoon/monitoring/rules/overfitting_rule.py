@@ -1,4 +1,4 @@
-"""Training loss falls, validation loss rises."""
+"""Fires when the validation loss rises while the training loss falls."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any, ClassVar
 
 from highnoon.config import require_count, require_number
 from highnoon.monitoring.alert import Alert
-from highnoon.monitoring.moving_average import LEAST_SMOOTHING, move_average
 from highnoon.monitoring.rules.alert_rule import AlertRule, finite
+from highnoon.monitoring.rules.moving_average import LEAST_SMOOTHING, move_average
 from highnoon.monitoring.run_facts import RunFacts
 
 
 class OverfittingRule(AlertRule):
-    """Fires after some evaluations in a row above the best validation loss while the training loss fell.
+    """Fires after consecutive evaluations above the best validation loss while the training loss falls.
 
     Args:
-        num_evaluations: In a row, each at least `min_delta` above the best.
-        min_delta: Nats that the validation loss rose and the training loss's average fell since the best.
-        smoothing_steps: Time constant of the training loss's average.
+        num_evaluations: Number of consecutive evaluations, each at least `min_delta` above the best.
+        min_delta: Nats by which the validation loss rose and the average training loss fell since the best.
+        smoothing_steps: Time constant of the average of the training loss.
         action: One of `ACTIONS`.
     """
 
@@ -37,15 +37,15 @@ class OverfittingRule(AlertRule):
         super().__init__(
             "overfitting",
             "warning",
-            "stop here and keep the best checkpoint, or take more data, more dropout or a smaller model",
+            "stop and use the best checkpoint, or use more data, more dropout or a smaller model",
             action,
         )
         self.num_evaluations = num_evaluations
         self.min_delta = min_delta
         self.smoothing_steps = smoothing_steps
-        self.start_anew()
+        self.restart()
 
-    def start_anew(self) -> None:
+    def restart(self) -> None:
         self.clear()
         self.average: list[float] | None = None
         self.best: float | None = None
@@ -69,7 +69,7 @@ class OverfittingRule(AlertRule):
         self.num_worse = self.num_worse + 1 if is_worse else 0
         if self.num_worse < self.num_evaluations:
             return None
-        return self.tell(
+        return self.fire(
             record,
             held_out,
             f"the validation loss rose from {self.best:.4g} (step {self.best_step:,}) to {held_out:.4g} "

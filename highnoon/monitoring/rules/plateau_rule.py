@@ -1,4 +1,4 @@
-"""A loss that has stopped falling."""
+"""Fires when the loss has stopped falling."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any, ClassVar
 
 from highnoon.config import EARLY_STOPPING_MIN_DELTA, require_count, require_number
 from highnoon.monitoring.alert import Alert
-from highnoon.monitoring.moving_average import LEAST_SMOOTHING, move_average
 from highnoon.monitoring.rules.alert_rule import AlertRule, finite
+from highnoon.monitoring.rules.moving_average import LEAST_SMOOTHING, move_average
 from highnoon.monitoring.run_facts import RunFacts
 
 
 class PlateauRule(AlertRule):
-    """Fires when the best moving average of the training loss has stood for `num_steps` steps.
+    """Fires when the moving average of the training loss has no new best for `num_steps` steps.
 
-    An average is a new best when it is `min_delta` below the last one, so many small gains add up to one.
-    A new stage begins anew.
+    An average is a new best if it is `min_delta` below the last best, so small improvements add up. Each
+    stage starts again.
 
     Args:
         num_steps: Optimizer steps without a new best.
-        min_delta: Nats.
+        min_delta: Improvement in nats.
         smoothing_steps: Time constant of the average.
         action: One of `ACTIONS`.
     """
@@ -40,16 +40,15 @@ class PlateauRule(AlertRule):
         super().__init__(
             "plateau",
             "warning",
-            "change the learning rate (raise it early in a run, lower it late), or check that the data is "
-            "what you think it is",
+            "change the learning rate (increase it early in a run, decrease it late), or check the data",
             action,
         )
         self.num_steps = num_steps
         self.min_delta = min_delta
         self.smoothing_steps = smoothing_steps
-        self.start_anew()
+        self.restart()
 
-    def start_anew(self) -> None:
+    def restart(self) -> None:
         self.clear()
         self.average: list[float] | None = None
         self.best: float | None = None
@@ -64,10 +63,10 @@ class PlateauRule(AlertRule):
             self.best, self.best_step = self.average[0], step
             self.clear()
         elif step - self.best_step >= self.num_steps:
-            return self.tell(
+            return self.fire(
                 record,
                 float(step - self.best_step),
                 f"the loss has not fallen for {step - self.best_step:,} steps: its best average is "
-                f"{self.best:.4g}, of step {self.best_step:,}",
+                f"{self.best:.4g}, at step {self.best_step:,}",
             )
         return None

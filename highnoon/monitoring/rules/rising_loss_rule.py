@@ -1,4 +1,4 @@
-"""A loss that goes the wrong way."""
+"""Fires when the loss rises."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any, ClassVar
 
 from highnoon.config import require_count, require_number
 from highnoon.monitoring.alert import Alert
-from highnoon.monitoring.moving_average import LEAST_SMOOTHING, move_average
 from highnoon.monitoring.rules.alert_rule import AlertRule, finite
+from highnoon.monitoring.rules.moving_average import LEAST_SMOOTHING, move_average
 from highnoon.monitoring.run_facts import RunFacts
 
 
 class RisingLossRule(AlertRule):
-    """Fires when the loss's moving average stands a share above the lowest that it had in this stage.
+    """Fires when the moving average of the loss exceeds its minimum in this stage by a fraction.
 
     Args:
-        rise: The share.
+        rise: The fraction.
         smoothing_steps: Time constant of the average.
-        first_steps: Steps of the run that are not judged.
-        quiet_steps: Steps after the beginning of a later stage that are not judged.
+        first_steps: Steps at the start of the run that are ignored.
+        quiet_steps: Steps at the start of a later stage that are ignored.
         action: One of `ACTIONS`.
     """
 
@@ -40,7 +40,7 @@ class RisingLossRule(AlertRule):
         super().__init__(
             "rising_loss",
             "warning",
-            "lower the learning rate; if it does not come back by itself, go on from an earlier checkpoint",
+            "decrease the learning rate; if the loss does not recover, resume from an earlier checkpoint",
             action,
         )
         self.rise = rise
@@ -50,7 +50,7 @@ class RisingLossRule(AlertRule):
         self.average: list[float] | None = None
         self.lowest: float | None = None
 
-    def start_anew(self) -> None:
+    def restart(self) -> None:
         self.average = self.lowest = None
 
     def observe(self, record: Mapping[str, Any], run: RunFacts) -> Alert | None:
@@ -59,14 +59,14 @@ class RisingLossRule(AlertRule):
             return None
         self.average = move_average(self.average, step, loss, self.smoothing_steps)
         self.lowest = min(self.average[0], self.average[0] if self.lowest is None else self.lowest)
-        share = self.average[0] / self.lowest - 1 if self.lowest > 0 else 0.0
-        if share < self.rise / 2:
+        excess = self.average[0] / self.lowest - 1 if self.lowest > 0 else 0.0
+        if excess < self.rise / 2:
             self.clear()
-        if share <= self.rise or not run.is_settled(step, self.first_steps, self.quiet_steps):
+        if excess <= self.rise or not run.is_settled(step, self.first_steps, self.quiet_steps):
             return None
-        return self.tell(
+        return self.fire(
             record,
             loss,
-            f"the loss rises: {self.average[0]:.4g} on average, {share:.0%} above its lowest, "
+            f"the loss is rising: {self.average[0]:.4g} on average, {excess:.0%} above its minimum, "
             f"{self.lowest:.4g}",
         )

@@ -1,4 +1,4 @@
-"""Updates that the training step left out."""
+"""Fires when updates are skipped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from highnoon.monitoring.run_facts import RunFacts
 
 
 class SkippedStepsRule(AlertRule):
-    """Fires when `train/skipped_steps`, the count of the whole run, has grown; over when it stands still."""
+    """Fires when `train/skipped_steps`, the count of the run, increases; clears when it does not."""
 
     remembered: ClassVar = ("told", "count")
 
@@ -19,7 +19,7 @@ class SkippedStepsRule(AlertRule):
         super().__init__(
             "skipped_steps",
             "warning",
-            "a few are harmless; if they go on, lower the learning rate and look at the batches kept aside",
+            "a few are harmless; if they continue, decrease the learning rate and inspect the saved batches",
             action,
         )
         self.count = 0.0
@@ -30,7 +30,7 @@ class SkippedStepsRule(AlertRule):
             return None
         new, self.count = count - self.count, count
         if new > 0:
-            return self.tell(
+            return self.fire(
                 record, count, f"{new:,.0f} updates skipped since the last log point, {count:,.0f} in all"
             )
         self.clear()

@@ -1,4 +1,4 @@
-"""Checkpoints: folders that are whole or absent.
+"""Checkpoints: folders that are complete or absent.
 
 checkpoints/
   latest                  names the newest folder, with a hash of the name in a second line; so do
@@ -101,6 +101,26 @@ def read_state(folder: pathlib.Path) -> dict[str, Any]:
     return values
 
 
+def read_learner_state(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns what a checkpoint says of its arrays.
+
+    Returns:
+        `trainable`, patterns of the weights that were trained; `slots_since`, see `FunctionalOptimizer`; and
+        `weight_paths` of the model. Checkpoints of older versions say nothing: they trained all weights.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        values = read_json(folder / STATE)
+    except (OSError, ForeignDataError) as error:
+        raise CheckpointError(f"{folder} is damaged: {STATE} cannot be read ({error})") from None
+    if problem := state_problem(values):
+        raise CheckpointError(f"{folder} is damaged: {STATE} does not fit ({problem})")
+    learner = values.get("learner") or {"trainable": None, "slots_since": []}
+    return {**learner, "weight_paths": values.get("weight_paths")}
+
+
 def require_own_folder(folder: pathlib.Path) -> None:
     """Raises CheckpointError where a folder to be replaced holds something that is no checkpoint."""
     recover_folder(folder)
@@ -173,7 +193,7 @@ def _step_of(folder: pathlib.Path) -> int:
 def prune(directory: pathlib.Path, keep: int, keep_every: int | None = None) -> None:
     """Deletes checkpoint folders but the `keep` newest, those with a role, and multiples of `keep_every`.
 
-    Where the file of a role is damaged nothing is deleted, with a warning: any folder could be meant.
+    If the file of a role is damaged nothing is deleted, with a warning: any folder could have the role.
     """
     try:
         kept = {folder_of(directory, role) for role in ROLES}
@@ -186,7 +206,7 @@ def prune(directory: pathlib.Path, keep: int, keep_every: int | None = None) -> 
 
 
 def damage(folder: pathlib.Path) -> str | None:
-    """Returns what is wrong with a checkpoint folder, or None where it is whole."""
+    """Returns what is wrong with a checkpoint folder, or None if it is undamaged."""
     try:
         entries = read_manifest(folder)
     except DamagedFolderError as error:
@@ -205,14 +225,14 @@ def damage(folder: pathlib.Path) -> str | None:
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns the whole checkpoint folder that `path` means.
+    """Returns the undamaged checkpoint folder that `path` names.
 
     `path` may be a checkpoint folder, a directory of them (its highest step), or a role in one: `latest`,
     `best`, `final`, `interrupted`. A damaged folder is skipped for the one before it, with a warning; where
-    the file of a role is damaged, or names a folder that is not there, the newest whole one is taken.
+    the file of a role is damaged, or names a folder that is not there, the newest undamaged one is taken.
 
     Raises:
-        CheckpointError: nothing there, or nothing whole.
+        CheckpointError: there is none, or none that is undamaged.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise CheckpointError(f"a checkpoint is given by its path; received {shown(path)}")
@@ -261,7 +281,8 @@ def _candidates_of_role(directory: pathlib.Path, role: str) -> tuple[list[pathli
         first = folder_of(directory, role)
     except DamagedPointerError as error:
         return newest_first, [str(error)]
-    assert first is not None
+    if first is None:
+        return newest_first, [f"`{role}` is no longer there"]
     recover_folder(first)
     if not first.is_dir():
         return newest_first, [f"`{role}` names {first.name}, which is not there"]
@@ -277,7 +298,7 @@ def _older(directory: pathlib.Path, first: pathlib.Path) -> list[pathlib.Path]:
 def set_aside_older_run(directory: pathlib.Path, run_id: str) -> pathlib.Path | None:
     """Moves the checkpoints of another run into a folder of their own, so that a new run overwrites nothing.
 
-    Damaged folders among those of the run itself are taken for its own and stay.
+    Damaged folders among those of the run itself count as its own and are not moved.
 
     Returns:
         Where they went, or None where there were none.

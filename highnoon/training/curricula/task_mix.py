@@ -149,14 +149,12 @@ def sequence_length_stages(
         name: The stages are called `name-64`, `name-128`, ...
         datasets: As a `CurriculumStage` takes them.
         lengths: Increasing row lengths, each a divisor of the number of tokens of a micro-batch.
-        config: The run's `TrainingConfig`: a micro-batch has `batch_size * max_seq_length` tokens in all
-            stages.
+        config: The run's configuration: every micro-batch has `batch_size * max_seq_length` tokens.
         **arguments: Other arguments of `CurriculumStage`. `steps` or `tokens` is the total over the stages,
             split evenly; `epochs` is the length of each stage.
 
     Raises:
-        ConfigError: Lengths do not increase or do not divide the tokens, or `global_batch_size`, which counts
-            rows, is set.
+        ConfigError: Lengths do not increase or do not divide the tokens, or `global_batch_size` is set.
 
     Li, Zhang, He 2022, "The stability-efficiency dilemma: investigating sequence length warmup for training
     GPT models".

@@ -39,9 +39,9 @@ class Classification(Objective):
     probabilities.
 
     A record has its label, a string or an integer, in the field `label`. Labels are numbered once, from the
-    first training data: integers below `num_labels` stand for themselves, others are sorted. The numbers are
-    in `labels`, saved with the run, and a later record with another label is an error. Texts longer than
-    `max_seq_length` are cut; a warning says how many.
+    first training data: integers below `num_labels` stand for themselves, others are sorted. The order is
+    saved with the run and with the model (`model.outputs_description`), and a later record with another label
+    is an error. Texts longer than `max_seq_length` are cut; a warning says how many.
 
     Reports `accuracy`, and `macro_f1`: the mean over labels of `2 tp / (2 tp + fp + fn)`, without labels that
     neither occur nor are predicted. Both come from a confusion matrix that is summed over the entire split.
@@ -155,6 +155,9 @@ class Classification(Objective):
                 stacklevel=2,
             )
         return made
+
+    def describe_outputs(self) -> dict[str, Any]:
+        return {"labels": self.labels}
 
     def get_config(self) -> dict[str, Any]:
         return {"num_labels": self.num_labels, "labels": self.labels, "from_logits": self.from_logits}

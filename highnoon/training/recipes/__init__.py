@@ -1,4 +1,4 @@
-"""A whole run as one value: read from YAML, from keywords or from a saved run, checked, executed, saved.
+"""An entire run as one value: read from YAML, from keywords or from a saved run, checked, executed, saved.
 
 `Recipe` and its checks load no TensorFlow; the functions that make a model or a trainer do.
 """

@@ -31,7 +31,9 @@ def find_recipe(path: str | os.PathLike[str]) -> pathlib.Path:
     for folder in [path, *path.resolve().parents[:_LEVELS]]:
         if (folder / RECIPE_FILE).is_file():
             return folder / RECIPE_FILE
-    raise ConfigError(f"there is no {RECIPE_FILE} in {path}; give a recipe, or the folder that a run wrote")
+    raise ConfigError(
+        f"there is no {RECIPE_FILE} in {path}; give a recipe or the folder of a run; data is given as --data"
+    )
 
 
 def write_recipe(values: Mapping[str, Any], path: pathlib.Path) -> None:

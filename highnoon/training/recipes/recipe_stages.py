@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +12,24 @@ if TYPE_CHECKING:
     from highnoon.training.curricula.curriculum import CurriculumScheduler
     from highnoon.training.recipes.recipe import Recipe
 
+STAGE_KEYS = (
+    "name",
+    "datasets",
+    "epochs",
+    "steps",
+    "tokens",
+    "weight",
+    "overrides",
+    "scheduler",
+    "balance",
+    "max_repeats",
+    "optional",
+    "objective",
+    "trainable",
+)
+"""The arguments of `add_curriculum_stage`, written out since reading them there would load TensorFlow."""
 CURRICULUM_KEYS = ("enabled", "stages", "max_iters", "optional")
 _LENGTHS = ("epochs", "tokens")
-
-
-def stage_keys() -> set[str]:
-    """Returns the keys of a stage: the fields of `CurriculumStage`, its `config_overrides` as `overrides`."""
-    from highnoon.training.plans.stages import CurriculumStage
-
-    return {field.name for field in dataclasses.fields(CurriculumStage)} - {"config_overrides"} | {
-        "overrides"
-    }
 
 
 def canonical_stages(stages: Sequence[Mapping[str, Any]], steps: int | None = None) -> list[dict[str, Any]]:
@@ -38,7 +44,7 @@ def canonical_stages(stages: Sequence[Mapping[str, Any]], steps: int | None = No
     """
     result = []
     for number, stage in enumerate(stages, start=1):
-        resolved = resolve_keys(stage, stage_keys(), f"stage {number}")
+        resolved = resolve_keys(stage, set(STAGE_KEYS), f"stage {number}")
         for name in ("name", "datasets"):
             if name not in resolved:
                 raise ConfigError(f"stage {number} has no `{name}`")

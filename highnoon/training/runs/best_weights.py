@@ -77,7 +77,7 @@ class BestWeights:
     def _read(self, folder: pathlib.Path) -> dict[str, np.ndarray]:
         others = load_arrays(folder / OPTIMIZER_FILE)
         arrays = load_arrays(folder / WEIGHTS_FILE) | under(TRAINED, others)
-        trained = (checkpoint.read_state(folder).get("learner") or {}).get("trainable")
+        trained = checkpoint.read_learner_state(folder)["trainable"]
         for weight, average in self._learner.average_names(trained).items():
             arrays[weight] = others[average]
         return arrays

@@ -94,8 +94,7 @@ class TrainingRun:
             with self._signals:
                 return self._run(callback_states)
         except CallbackFailed as failure:
-            error = failure.__cause__
-            assert error is not None
+            error = failure.__cause__ or failure
             # What fails from here on must not prevent the run from being saved.
             self.callbacks.on_error = "warn"
             error.add_note(
@@ -290,8 +289,7 @@ class TrainingRun:
         self._saving.is_due |= progress.step % intervals.checkpoint == 0
         went_back = self._faults.examine(includes_last=is_log_point or is_evaluated or self._saving.is_due)
         callbacks.event("step_end", step=progress.step)
-        if callbacks.watches_batches:
-            assert self.state.metrics is not None
+        if callbacks.watches_batches and self.state.metrics is not None:
             callbacks.batch_hook(
                 "on_train_batch_end", progress.step_in_epoch - 1, {"loss": float(self.state.metrics["loss"])}
             )

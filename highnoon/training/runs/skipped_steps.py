@@ -41,7 +41,7 @@ class SkippedStep:
 
 @dataclasses.dataclass(frozen=True)
 class TakenStep:
-    """A step that was begun.
+    """A step that was started.
 
     Args:
         step: Its number.
@@ -109,7 +109,7 @@ class SkippedSteps:
             return skipped
         try:
             with name_path(path):
-                _write_batch(path, skipped, *taken.batch())
+                write_skipped_batch(path, skipped, *taken.batch())
         except OSError as error:
             self._errors.append(error)
             return dataclasses.replace(skipped, path=None)
@@ -135,10 +135,17 @@ def read_skipped_batch(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarr
         return dict(arrays.items()), figures
 
 
-def _write_batch(
+def write_skipped_batch(
     path: pathlib.Path, skipped: SkippedStep, batch: dict[str, np.ndarray], documents: list[list[int]]
 ) -> None:
-    """Writes both files of a step, each whole or not at all."""
+    """Writes both files of a skipped step, each complete or not at all.
+
+    Args:
+        path: The `step_N.npz`; `step_N.json` is written next to it.
+        skipped: The step.
+        batch: Its arrays.
+        documents: Those of each row.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays, texts = path.with_suffix(".npz.tmp"), path.with_suffix(".json.tmp")
     try:

@@ -38,12 +38,12 @@ def test_twelve_words_in_common_are_not_enough(make_source):
     assert search(make_source, [f"{twelve} and so on"], QUESTION, n=12)["contaminated"] == 1
 
 
-def test_examples_name_the_places_on_both_sides(make_source):
+def test_examples_name_the_spans_on_both_sides(make_source):
     benchmark, page = f"Q7. {QUESTION}", f"„Ähm“, he said. {QUESTION.upper()} Well, nobody knows."
     (entry,) = search(make_source, [*OTHERS, page], benchmark)["found"]
     for side, text in (("example", benchmark), ("train", page)):
-        place = entry[side]
-        assert text[place["start"] : place["stop"]].casefold() == " ".join(QUESTION.split()[:13]).casefold()
+        index = entry[side]
+        assert text[index["start"] : index["stop"]].casefold() == " ".join(QUESTION.split()[:13]).casefold()
     assert (entry["example"]["source"], entry["example"]["id"]) == ("benchmark", "0")
     assert (entry["train"]["source"], entry["train"]["id"]) == ("train", "2")
     assert entry["words"] == " ".join(QUESTION.upper().split()[:13])
@@ -74,11 +74,11 @@ def test_found_examples_equal_a_naive_search(make_source):
     texts = [" ".join(chooser.choice("ab") for _ in range(chooser.randrange(5, 40))) for _ in range(120)]
     train, benchmark = texts[:80], texts[80:]
     runs = {
-        tuple(words[place : place + 9]) for words in map(str.split, train) for place in range(len(words) - 8)
+        tuple(words[index : index + 9]) for words in map(str.split, train) for index in range(len(words) - 8)
     }
     long = [words for words in map(str.split, benchmark) if len(words) >= 9]
     expected = sum(
-        any(tuple(words[place : place + 9]) in runs for place in range(len(words) - 8)) for words in long
+        any(tuple(words[index : index + 9]) in runs for index in range(len(words) - 8)) for words in long
     )
     found = search(make_source, train, *map(" ".join, long), n=9)
     assert 0 < expected < len(long) and found["contaminated"] == expected
@@ -94,7 +94,7 @@ def test_held_out_documents_are_sought_in_those_that_are_trained_on(make_source)
     assert find_contamination(make_source(base), validation_split=0.0)["benchmarks"] == []
 
 
-def test_report_is_json_and_printed_with_places(make_source):
+def test_report_is_json_and_printed_with_spans(make_source):
     console = Console(file=io.StringIO(), width=200)
     report = report_contamination(
         make_source([QUESTION], "train"),

@@ -1,4 +1,4 @@
-"""Texts that are nearly equal, beside their true similarity."""
+"""Texts that are nearly equal, next to their true similarity."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def story(seed, changed=0):
     """200 words, of which the first few are others."""
     chooser = random.Random(seed)
     words = [f"word{chooser.randrange(10_000)}" for _ in range(200)]
-    return " ".join([f"other{place}" for place in range(changed)] + words[changed:])
+    return " ".join([f"other{index}" for index in range(changed)] + words[changed:])
 
 
 def similarity(one, other, size=5):
     sets = [
-        {tuple(words[place : place + size]) for place in range(len(words) - size + 1)}
+        {tuple(words[index : index + size]) for index in range(len(words) - size + 1)}
         for words in (one.split(), other.split())
     ]
     return len(sets[0] & sets[1]) / len(sets[0] | sets[1])

@@ -1,4 +1,4 @@
-"""What identifies people is found, what looks like it is not, and stretches move with the text."""
+"""What identifies people is found, what looks like it is not, and spans move with the text."""
 
 from __future__ import annotations
 
@@ -122,12 +122,12 @@ def test_dropping_says_which_kind_came_first():
         (((0, 2), (7, 10)), ((0, 2), (5, 8))),  # on both sides of it
     ],
 )
-def test_learned_stretches_move_with_the_text(learned, expected):
+def test_learned_spans_move_with_the_text(learned, expected):
     changed = replace_spans(Document("ab12345cde", learned=learned), [(2, 7, "[x]")])
     assert (changed.text, changed.supervised) == ("ab[x]cde", expected)
 
 
-def test_stretches_move_past_several_placeholders():
+def test_spans_move_past_several_placeholders():
     text = "Q: ada@example.org? A: bob@example.org!"
     verdict = PersonalData().judge(Document(text, supervised=((20, 39),)))
     changed = verdict.document

@@ -1,4 +1,4 @@
-"""Shares of what repeats itself, beside counts by hand and a naive count."""
+"""Fractions of what repeats itself, next to counts by hand and a naive count."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ OPEN = {
 }
 
 
-def naive_shares(words):
-    """The same shares, n-gram by n-gram."""
+def naive_fractions(words):
+    """The same fractions, n-gram by n-gram."""
     total = sum(map(len, words))
     top, duplicate = [], []
     for n in range(2, 11):
-        grams = [tuple(words[place : place + n]) for place in range(len(words) - n + 1)]
+        grams = [tuple(words[index : index + n]) for index in range(len(words) - n + 1)]
         counts = collections.Counter(grams)
         repeated = [gram for gram in grams if counts[gram] > 1]
         if n < 5:
@@ -35,9 +35,9 @@ def naive_shares(words):
             top.append(min(most * longest / total, 1.0))
         else:
             covered = {
-                place + offset for place, gram in enumerate(grams) if counts[gram] > 1 for offset in range(n)
+                index + offset for index, gram in enumerate(grams) if counts[gram] > 1 for offset in range(n)
             }
-            duplicate.append(sum(len(words[place]) for place in covered) / total)
+            duplicate.append(sum(len(words[index]) for index in covered) / total)
     return top, duplicate
 
 
@@ -48,7 +48,7 @@ def test_ngram_fractions_equal_a_naive_count(vocabulary):
         words = ["w" * (1 + chooser.randrange(vocabulary)) for _ in range(length)]
         words += words[: length // 3]
         top, duplicate = ngram_fractions(words)
-        assert (top, duplicate) == tuple(map(pytest.approx, naive_shares(words)))
+        assert (top, duplicate) == tuple(map(pytest.approx, naive_fractions(words)))
 
 
 def test_a_text_without_words_repeats_nothing():

@@ -35,7 +35,7 @@ def test_length_drops_beyond_its_bounds_only(step, text, expected):
     ("text", "expected"),
     [("ab 12", None), ("ab 123", "few letters"), ("éß \u3000 12", None), ("数 1", None), ("", None)],
 )
-def test_letter_share_is_of_characters_that_are_not_whitespace(text, expected):
+def test_letter_fraction_is_of_characters_that_are_not_whitespace(text, expected):
     assert verdict(LetterShare(0.5), text) == expected
 
 
@@ -61,7 +61,7 @@ def test_each_alphabet_knows_its_letters_and_no_other(alphabet, text):
     assert verdict(AlphabetShare(other, 0.01), text) == f"few {other} letters"
 
 
-def test_alphabet_share_is_of_letters_only():
+def test_alphabet_fraction_is_of_letters_only():
     assert verdict(AlphabetShare("latin", 0.75), "abc д 1234 !?") is None
     assert verdict(AlphabetShare("latin", 0.76), "abc д 1234 !?") == "few latin letters"
     assert verdict(AlphabetShare("latin", 1.0), "123") is None

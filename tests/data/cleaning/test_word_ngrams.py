@@ -36,8 +36,8 @@ def test_equal_runs_have_equal_numbers_and_others_do_not():
     words = "a b c a b c b a".split()
     grams = hash_ngrams(hash_words(words), 3).tolist()
     by_text = {}
-    for place, gram in enumerate(grams):
-        by_text.setdefault(tuple(words[place : place + 3]), set()).add(gram)
+    for index, gram in enumerate(grams):
+        by_text.setdefault(tuple(words[index : index + 3]), set()).add(gram)
     assert len(grams) == 6 and all(len(found) == 1 for found in by_text.values())
     assert len(set(grams)) == len(by_text) == 5
     assert hash_ngrams(hash_words(words), 9).tolist() == []

@@ -63,7 +63,7 @@ def test_a_bad_record_is_named_by_file_and_line(
         list(read_csv(write(tmp_path, text), ReadOptions(), BadRecords()))
 
 
-def test_reading_goes_on_after_the_line_of_an_open_quote(tmp_path: pathlib.Path) -> None:
+def test_reading_continues_after_the_line_of_an_open_quote(tmp_path: pathlib.Path) -> None:
     file = write(tmp_path, b'a,b\n1,2\n"open,2\n3,4\n5\n\xff,6\n"two\nlines",7\n8,"9\n')
     bad = BadRecords(skip=True)
     assert [record.values["b"] for record in read_csv(file, ReadOptions(), bad)] == ["2", "4", "7"]
@@ -85,7 +85,7 @@ def test_an_open_quote_holds_no_more_than_a_record_may_have(tmp_path: pathlib.Pa
         list(read_csv(file, ReadOptions(max_line_bytes=50), BadRecords()))
 
 
-def test_reading_goes_on_after_a_line_too_long(tmp_path: pathlib.Path) -> None:
+def test_reading_continues_after_a_line_too_long(tmp_path: pathlib.Path) -> None:
     long = "x" * 90
     file = write(tmp_path, f'a,b\n1,2\n{long}\n3,4\n"open,5\n6,7\n{long}\n8,9\n{long}')
     bad = BadRecords(skip=True)

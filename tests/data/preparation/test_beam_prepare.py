@@ -1,4 +1,4 @@
-"""The preparation in a pipeline, beside the one on this machine."""
+"""The preparation in a pipeline, next to the one on this machine."""
 
 from __future__ import annotations
 

@@ -113,9 +113,9 @@ def test_a_preparation_stopped_again_and_again_gives_the_same_files(
     tmp_path: pathlib.Path, bpe: QWTTextTokenizer, stop: type[BaseException]
 ) -> None:
     prepare(Numbered(), bpe, tmp_path / "whole", num_workers=1)
-    for place in (0, 1, 17, 31, 32, 60, 89):
+    for index in (0, 1, 17, 31, 32, 60, 89):
         with pytest.raises(stop):
-            prepare(Numbered(stop_at=place, stop=stop), bpe, tmp_path / "parts", num_workers=1)
+            prepare(Numbered(stop_at=index, stop=stop), bpe, tmp_path / "parts", num_workers=1)
         assert not (tmp_path / "parts" / "manifest.json").exists()
     prepare(Numbered(), bpe, tmp_path / "parts", num_workers=1)
     assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
@@ -310,7 +310,7 @@ prepare(Numbered(20_000), ByteTokenizer(), {folder!r}, num_workers=2)
 
 
 @pytest.mark.slow
-def test_a_preparation_that_is_killed_goes_on_to_the_same_files(tmp_path: pathlib.Path) -> None:
+def test_a_preparation_that_is_killed_continues_to_the_same_files(tmp_path: pathlib.Path) -> None:
     def start(folder: pathlib.Path) -> subprocess.Popen:
         code = KILLED.format(tests=str(pathlib.Path(__file__).parent), folder=str(folder))
         return subprocess.Popen([sys.executable, "-c", code])
@@ -343,15 +343,15 @@ ROWS = [json.dumps({"text": f"row {number} of a file"}) for number in range(40)]
 
 
 @pytest.mark.usefixtures("small_batches")
-@pytest.mark.parametrize("mend", ["repair", "skip"])
-def test_a_bad_row_can_be_mended_in_the_same_folder(tmp_path: pathlib.Path, mend: str) -> None:
+@pytest.mark.parametrize("repair", ["repair", "skip"])
+def test_a_bad_row_can_be_repaired_in_the_same_folder(tmp_path: pathlib.Path, repair: str) -> None:
     file = rows_file(tmp_path, *ROWS, "not JSON")
     with pytest.raises(DataError, match="not JSON"):
         prepare(Files(file), ByteTokenizer(), tmp_path / "out", num_workers=1)
     assert json.loads((tmp_path / "out" / "progress.json").read_text())["documents"]
-    if mend == "repair":
+    if repair == "repair":
         rows_file(tmp_path, *ROWS)
-    source = Files(file, options=ReadOptions(skip_bad=mend == "skip"))
+    source = Files(file, options=ReadOptions(skip_bad=repair == "skip"))
     assert len(prepare(source, ByteTokenizer(), tmp_path / "out", num_workers=1)) == 40
     prepare(source, ByteTokenizer(), tmp_path / "whole", num_workers=1)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")

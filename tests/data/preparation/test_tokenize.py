@@ -133,7 +133,7 @@ def test_another_process_that_was_first_is_no_error(
     assert len(folders(tmp_path / "two")) == 1
 
 
-def test_the_split_follows_the_text_and_not_what_stands_beside_it(
+def test_the_split_follows_the_text_and_not_what_stands_next_to_it(
     make_source: MakeSource, tmp_path: pathlib.Path
 ) -> None:
     texts = [f"document number {number}" for number in range(400)]
@@ -145,7 +145,7 @@ def test_the_split_follows_the_text_and_not_what_stands_beside_it(
     assert 20 <= many.is_validation.sum() <= 60
 
 
-def test_the_share_held_out_may_change_without_tokenising_again(
+def test_the_fraction_held_out_may_change_without_tokenizing_again(
     make_source: MakeSource, tmp_path: pathlib.Path
 ) -> None:
     texts = [f"document number {number}" for number in range(100)]

@@ -43,7 +43,7 @@ def test_the_sample_is_bounded_even_and_never_empty(make_source: MakeSource) -> 
     many = list(_training_pieces([make_source(texts(1000))], 0))
     chosen = _sample(iter(many), 10_000)
     places = [index for index, (_, piece) in enumerate(many) if piece in set(chosen)]
-    assert 0.4 < sum(place < 500 for place in places) / len(places) < 0.6
+    assert 0.4 < sum(index < 500 for index in places) / len(places) < 0.6
 
 
 def test_nothing_to_learn_from_is_an_error(make_source: MakeSource) -> None:

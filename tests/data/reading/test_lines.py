@@ -27,7 +27,7 @@ def test_a_longer_line_is_an_error_with_its_number(tmp_path: pathlib.Path) -> No
         list(read_lines(tmp_path / "a", max_line_bytes=5))
 
 
-def test_a_line_of_100_mb_is_passed_over_without_being_held(tmp_path: pathlib.Path) -> None:
+def test_a_line_of_100_mb_is_skipped_without_being_held(tmp_path: pathlib.Path) -> None:
     with (tmp_path / "a").open("wb") as file:
         file.write(b"first\n")
         file.truncate(100_000_000)
@@ -50,7 +50,7 @@ def test_the_offset_of_bad_bytes_counts_skipped_lines(tmp_path: pathlib.Path) ->
     (tmp_path / "a").write_bytes(b"12345678\n\xff\n")
 
     class OnlyLong(BadRecords):
-        def take(self, error: Exception, place: str = "") -> None:
+        def take(self, error: Exception, index: str = "") -> None:
             if "longer" not in str(error):
                 raise error
 

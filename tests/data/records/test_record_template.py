@@ -15,7 +15,7 @@ def test_fields_stand_where_the_template_names_them() -> None:
     assert (text, learned) == ('T\n\né {3} ["é"]', None)
 
 
-def test_learned_fields_are_stretches_that_join_where_they_touch() -> None:
+def test_learned_fields_are_spans_that_join_where_they_touch() -> None:
     template = RecordTemplate("{q} {a}{b} {a}.", learned_fields=("a", "b"))
     text, learned = template.render({"q": "Q", "a": "AA", "b": "B"}, "a:1")
     assert learned is not None

@@ -1,4 +1,4 @@
-"""Turns are shared out exactly, and any place in them is found at once."""
+"""Turns are shared out exactly, and any index in them is found at once."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from highnoon.data.sequences.mixture import CYCLE_TURNS, Mixture
         [1.0],
     ],
 )
-def test_any_window_of_1000_turns_holds_the_shares_to_one_percent(weights: list[float]) -> None:
+def test_any_window_of_1000_turns_holds_the_weights_to_one_percent(weights: list[float]) -> None:
     turns = Mixture(weights).sources(np.arange(2 * CYCLE_TURNS + 500))
     for source, weight in enumerate(weights):
         taken = np.concatenate(([0], np.cumsum(turns == source)))
-        shares = (taken[1000:] - taken[:-1000]) / 1000
-        assert np.abs(shares - weight).max() <= 0.01
+        fractions = (taken[1000:] - taken[:-1000]) / 1000
+        assert np.abs(fractions - weight).max() <= 0.01
 
 
 def test_taken_counts_the_turns_before() -> None:
@@ -37,7 +37,7 @@ def test_taken_counts_the_turns_before() -> None:
         assert np.array_equal(mixture.taken(turns, source), expected)
 
 
-def test_far_places_are_found_at_once() -> None:
+def test_far_positions_are_found_at_once() -> None:
     far = np.array([10**12])
     assert Mixture([0.7, 0.3]).taken(far, 0)[0] == 7 * 10**11
 
@@ -52,11 +52,11 @@ def test_far_places_are_found_at_once() -> None:
         ([], "above 0"),
     ],
 )
-def test_weights_that_are_no_shares_are_an_error(weights: list[float], message: str) -> None:
+def test_weights_that_are_not_fractions_are_an_error(weights: list[float], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Mixture(weights)
 
 
-def test_rounding_of_weights_is_forgiven() -> None:
+def test_rounding_of_weights_is_accepted() -> None:
     Mixture([0.1] * 10)
     Mixture([0.5, 0.5000005])

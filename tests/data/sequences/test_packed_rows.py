@@ -70,17 +70,17 @@ def test_a_row_reads_as_the_contract_says(make_store: MakeStore) -> None:
 def naive_rows(rows: PackedRows, epoch: int) -> list[list[tuple[int, int, float, int, int]]]:
     """Row by row: (token, label, weight, segment, position), made token by token."""
     order = shuffled(np.arange(rows.num_documents), rows.seed, epoch, 0)
-    stream = [(document, place) for document in order for place in range(len(rows.tokens(document)))]
+    stream = [(document, index) for document in order for index in range(len(rows.tokens(document)))]
     cut = []
     for start in range(0, len(stream) - 1, rows.row_length):
         row, segment, position = [], 0, 0
-        for document, place in stream[start : start + rows.row_length]:
-            if not row or place == 0:
+        for document, index in stream[start : start + rows.row_length]:
+            if not row or index == 0:
                 segment, position = segment + 1, 0
             tokens = rows.tokens(document).tolist()
-            is_supervised = place + 1 < len(tokens)
-            label = tokens[place + 1] if is_supervised else 0
-            row.append((tokens[place], label, float(is_supervised), segment, position))
+            is_supervised = index + 1 < len(tokens)
+            label = tokens[index + 1] if is_supervised else 0
+            row.append((tokens[index], label, float(is_supervised), segment, position))
             position += 1
         cut.append(row + [(0, 0, 0.0, 0, 0)] * (rows.row_length - len(row)))
     return [cut[row] for row in shuffled(np.arange(len(cut)), rows.seed, epoch, 1)]
@@ -91,15 +91,15 @@ def test_packed_rows_equal_those_of_a_naive_loop(stores: list[TokenStore], row_l
     rows = PackedRows(stores, row_length, seed=3)
     batch = rows.view(2).read(0, rows.view(2).num_rows)
     names = ("token_ids", "labels", "loss_weights", "segment_ids", "positions")
-    for place, name in enumerate(names):
-        expected = [[value[place] for value in row] for row in naive_rows(rows, 2)]
+    for index, name in enumerate(names):
+        expected = [[value[index] for value in row] for row in naive_rows(rows, 2)]
         assert batch[name].tolist() == expected, name
 
 
 def test_every_token_is_supervised_once_by_document_and_position(make_store: MakeStore) -> None:
     """Documents whose every token is told apart from all others' by (its document, its rank)."""
     texts = [
-        "".join(chr(32 + (7 * document + place) % 90) for place in range(5 + 9 * document % 70))
+        "".join(chr(32 + (7 * document + index) % 90) for index in range(5 + 9 * document % 70))
         for document in range(30)
     ]
     for packing in (True, False):
@@ -115,8 +115,8 @@ def test_every_token_is_supervised_once_by_document_and_position(make_store: Mak
                     b for b in range(len(tokens)) if np.array_equal(tokens[b : b + len(piece)], piece)
                 )
                 weights = batch["loss_weights"][row][mine]
-                seen.update((int(document), begin + place) for place in np.flatnonzero(weights))
-        assert seen == {(d, place): 1 for d in range(30) for place in range(len(rows.tokens(d)) - 1)}
+                seen.update((int(document), begin + index) for index in np.flatnonzero(weights))
+        assert seen == {(d, index): 1 for d in range(30) for index in range(len(rows.tokens(d)) - 1)}
 
 
 def test_packed_rows_are_full_and_single_rows_are_not(stores: list[TokenStore]) -> None:
@@ -158,7 +158,7 @@ def test_validation_is_read_in_its_stored_order(make_store: MakeStore) -> None:
     assert list(rows.texts()) == [text for text, out in zip(texts, store.is_validation, strict=True) if out]
 
 
-def test_the_two_sides_share_no_document(stores: list[TokenStore]) -> None:
+def test_the_two_sides_have_no_common_document(stores: list[TokenStore]) -> None:
     train, held_out = PackedRows(stores, 16), PackedRows(stores, 16, split="validation")
     assert train.num_documents + held_out.num_documents == sum(map(len, stores))
     assert not set(train.texts()) & set(held_out.texts())
@@ -194,7 +194,9 @@ def rows_of_store(rows: PackedRows, view: RowsView, store: int) -> list[int]:
     return [row for row in range(view.num_rows) if rows.store_of[view.documents_of(row)[0]] == store]
 
 
-def test_a_store_used_up_starts_again_in_a_new_order_and_a_cut_one_goes_on(stores: list[TokenStore]) -> None:
+def test_a_store_used_up_starts_again_in_a_new_order_and_a_cut_one_continues(
+    stores: list[TokenStore],
+) -> None:
     rows = PackedRows(stores, 8, weights=[0.8, 0.2])
     sizes = [PackedRows(store, 8).view(0).num_rows for store in stores]
     views = [rows.view(epoch) for epoch in range(6)]

@@ -23,7 +23,7 @@ def test_the_order_of_two_values_does_not_depend_on_the_others() -> None:
     assert part == [value for value in order if value % 3 == 0]
 
 
-def test_places_are_even() -> None:
-    places = np.array([np.flatnonzero(shuffled(np.arange(20), seed) == 0)[0] for seed in range(4000)])
-    counts = np.bincount(places, minlength=20)
+def test_positions_are_even() -> None:
+    positions = np.array([np.flatnonzero(shuffled(np.arange(20), seed) == 0)[0] for seed in range(4000)])
+    counts = np.bincount(positions, minlength=20)
     assert abs(counts - 200).max() < 60

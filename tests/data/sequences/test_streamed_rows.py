@@ -17,18 +17,18 @@ TEXTS = [chr(97 + number % 26) * (1 + number * number % 41) + f" {number}" for n
 MakeSource = Callable[..., DocumentSource]
 
 
-class Spoken(DocumentSource):
+class Marked(DocumentSource):
     """Documents of which only a part is supervised."""
 
-    name = "spoken"
+    name = "marked"
 
     def documents(self) -> Iterator[Document]:
         for number, text in enumerate(TEXTS):
-            stretches = None if number % 3 == 0 else ((0, 1), (2, len(text))) if number % 3 == 1 else ()
-            yield Document(text, learned=stretches)
+            spans = None if number % 3 == 0 else ((0, 1), (2, len(text))) if number % 3 == 1 else ()
+            yield Document(text, learned=spans)
 
     def _describe(self, digest: hashlib.blake2b) -> None:
-        digest.update(b"spoken")
+        digest.update(b"marked")
 
 
 @pytest.fixture
@@ -97,9 +97,9 @@ def test_an_unshuffled_stream_has_the_rows_of_a_store(
 
 
 def test_what_is_not_supervised_is_read_and_never_supervised(tmp_path: object) -> None:
-    store = tokenize(Spoken(), ByteTokenizer(), str(tmp_path), validation_split=0.5)
+    store = tokenize(Marked(), ByteTokenizer(), str(tmp_path), validation_split=0.5)
     packed = PackedRows(store, row_length=16, split="validation").view(0)
-    streamed = StreamedRows(Spoken(), ByteTokenizer(), 16, split="validation", validation_split=0.5).view(0)
+    streamed = StreamedRows(Marked(), ByteTokenizer(), 16, split="validation", validation_split=0.5).view(0)
     batch = streamed.read(0, streamed.num_rows)
     assert equal(batch, packed.read(0, packed.num_rows))
     assert 0 < batch["loss_weights"].sum() < 0.8 * (batch["segment_ids"] > 0).sum()
@@ -116,7 +116,7 @@ def test_every_token_is_supervised_once_an_epoch(
     assert labels.tolist() == expected.tolist()
 
 
-def test_the_sides_of_the_split_share_no_document(make_rows: Callable[..., StreamedRows]) -> None:
+def test_the_sides_of_the_split_have_no_common_document(make_rows: Callable[..., StreamedRows]) -> None:
     sides = [make_rows(split=split, validation_split=0.5) for split in ("train", "validation")]
     assert sum(side.num_documents for side in sides) == len(TEXTS)
     assert min(side.num_documents for side in sides) > 0
@@ -154,7 +154,7 @@ def test_held_out_rows_are_never_repeated(make_rows: Callable[..., StreamedRows]
     assert make_rows(split="validation", validation_split=0.5, num_rows=2).num_rows == 2
 
 
-def test_a_view_asked_for_again_goes_on(make_rows: Callable[..., StreamedRows]) -> None:
+def test_a_view_asked_for_again_continues(make_rows: Callable[..., StreamedRows]) -> None:
     rows = make_rows()
     assert rows.view(0) is rows.view(0)
     assert rows.view(1) is not rows.view(0)

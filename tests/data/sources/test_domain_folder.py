@@ -199,7 +199,7 @@ def test_what_a_run_wrote_into_the_folder_of_its_data_is_no_data(
     ],
 )
 @pytest.mark.parametrize("parent", ["", "art"])
-def test_what_lies_beside_the_data_and_is_none_is_left_out_and_counted(
+def test_what_lies_next_to_the_data_and_is_none_is_left_out_and_counted(
     root: pathlib.Path, parent: str, name: str, content: str, kind: str
 ) -> None:
     before = [document.text for document in DomainFolder(root).documents()]

@@ -130,7 +130,7 @@ def test_a_revision_is_what_the_hub_is_asked_for(hub: dict[Any, FakeDataset]) ->
     assert source.name == "hf:org/set:part@v1/a"
 
 
-def test_a_stream_is_read_anew_and_known_by_its_revision(hub: dict[Any, FakeDataset]) -> None:
+def test_a_stream_is_read_again_and_known_by_its_revision(hub: dict[Any, FakeDataset]) -> None:
     for revision in ("v1", "v2"):
         hub["org/set", None, "train", ("revision", revision), ("streaming", True)] = records = FakeDataset(
             [{"text": "one"}]

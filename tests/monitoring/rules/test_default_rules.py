@@ -62,7 +62,7 @@ def test_counts_of_zero_are_fine():
     assert levels([(1, {"train/loss": 3.0, "train/nan_count": 0.0, "train/inf_count": 0.0})]) == []
 
 
-def test_a_loss_is_high_beside_guessing_and_not_beside_a_fixed_number():
+def test_a_loss_is_high_next_to_guessing_and_not_next_to_a_fixed_number():
     assert GUESSING < 10 < 1.5 * GUESSING
     assert levels(losses([10.0, 10.0, 10.0])) == []
     assert ("high_loss", "critical", 20) in levels(losses([GUESSING, 11.0]))
@@ -143,7 +143,7 @@ def test_an_alert_is_told_again_only_after_it_was_over():
 
 def test_large_gradients_are_not_answered_with_a_larger_clip():
     (alert,) = fired(norms([150.0]))
-    assert "lower the learning rate" in alert.advice
+    assert "decrease the learning rate" in alert.advice
     assert "smaller" in alert.advice
     assert "increase" not in alert.advice and "larger" not in alert.advice
 

@@ -59,7 +59,7 @@ def test_lines_without_the_metric_do_not_count_as_points():
     assert steps_of("train/grad_norm > 50 for 3", lines) == []
 
 
-def test_a_resumed_rule_goes_on_counting_and_knows_the_other_metric():
+def test_a_resumed_rule_continues_counting_and_knows_the_other_metric():
     first, second = (AlertEngine(["val/loss > train/loss for 2"]) for _ in range(2))
     first.observe({"event": "evaluation", "step": 4, "val/loss": 2.0})
     first.observe({"event": "log", "step": 5, "train/loss": 1.0})
@@ -100,9 +100,9 @@ def test_metrics_of_a_model_of_one_s_own_can_be_named():
         ("lss > 5", "did you mean `.*loss`"),
         ("train/loss > 5 -> stopp", "did you mean `stop`"),
         ("train/loss > 5 ->", "no action"),
-        ("train/loss > 5 for few", "whole number of points"),
+        ("train/loss > 5 for few", "integer number of points"),
         ("train/loss > 5 for 0", "at least 1"),
-        ("train/loss >", "cannot be read"),
+        ("train/loss >", "cannot be parsed"),
         ("train/loss + 1", "not a condition"),
         ("1 > 0", "names no metric"),
         ("mx(train/loss, 1) > 0", "did you mean `max`"),
@@ -231,7 +231,7 @@ def test_any_line_is_a_rule_that_can_be_judged_or_an_error_of_one_line(line):
     ("when", "key", "value"),
     [("train/loss > 4 for 3", "for", 5), ("train/loss > 4 -> stop", "action", "log")],
 )
-def test_what_a_rule_says_in_its_line_is_not_said_again_beside_it(when, key, value):
+def test_what_a_rule_says_in_its_line_is_not_said_again_next_to_it(when, key, value):
     with pytest.raises(ValueError, match=f"`{key}` in its line and as a key"):
         parse_rule({"when": when, key: value})
 

@@ -1,4 +1,4 @@
-"""Checkpoint folders: whole or absent, found, and passed over when damaged."""
+"""Checkpoint folders: whole or absent, found, and skipped when damaged."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from highnoon.training.checkpoints.checkpoint import CheckpointError
 def write_step(directory, step: int, run_id: str = "abc"):
     folder = directory / checkpoint.step_folder_name(step)
 
-    def files(beside):
-        checkpoint.write_json(beside / checkpoint.STATE, {"run_id": run_id, "step": step})
-        (beside / "model.safetensors").write_bytes(bytes(range(100)))
+    def files(unfinished):
+        checkpoint.write_json(unfinished / checkpoint.STATE, {"run_id": run_id, "step": step})
+        (unfinished / "model.safetensors").write_bytes(bytes(range(100)))
 
     checkpoint.write_folder(folder, files)
     checkpoint.point_at(folder)
@@ -30,14 +30,14 @@ def test_a_checkpoint_is_found_by_folder_directory_and_latest(tmp_path, spelling
     assert checkpoint.find_checkpoint(tmp_path / spelling) == newest
 
 
-def test_latest_names_the_folder_even_where_a_higher_step_lies_beside(tmp_path):
+def test_latest_names_the_folder_even_next_to_a_higher_step(tmp_path):
     write_step(tmp_path, 20)
     older = write_step(tmp_path, 10)
     assert checkpoint.find_checkpoint(tmp_path / "latest") == older
 
 
 @pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "manifest"])
-def test_a_damaged_folder_is_passed_over_for_the_one_before(tmp_path, harm):
+def test_a_damaged_folder_is_skipped_for_the_one_before(tmp_path, harm):
     good, bad = write_step(tmp_path, 10), write_step(tmp_path, 20)
     weights = bad / "model.safetensors"
     if harm == "truncate":
@@ -62,8 +62,8 @@ def test_a_folder_that_is_no_checkpoint_is_an_error(tmp_path):
 def test_a_full_disk_leaves_earlier_checkpoints_and_no_rubbish(tmp_path):
     good = write_step(tmp_path, 10)
 
-    def fill(beside):
-        (beside / "model.safetensors").write_bytes(b"half")
+    def fill(unfinished):
+        (unfinished / "model.safetensors").write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(CheckpointError, match="No space left on device"):
@@ -73,7 +73,7 @@ def test_a_full_disk_leaves_earlier_checkpoints_and_no_rubbish(tmp_path):
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path):
-    def interrupt(beside):
+    def interrupt(unfinished):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -85,7 +85,7 @@ def test_file_names_are_those_that_checkpoints_are_written_under():
     assert inspection.OPTIMIZER_FILE == snapshot.OPTIMIZER_FILE
 
 
-def test_the_place_in_the_run_is_read_from_the_progress(tmp_path):
+def test_the_position_in_the_run_is_read_from_the_progress(tmp_path):
     fact = inspect_folder(write_checkpoint(tmp_path))
     assert (fact.step, fact.total_steps, fact.run_id) == (13, 40, "abc")
     assert (fact.stage, fact.stage_number, fact.num_stages) == ("two", 2, 2)
@@ -236,11 +236,11 @@ def test_changed_weights_are_ranked_by_their_relative_change(tmp_path):
 
 
 def test_only_the_ten_largest_changes_are_told(tmp_path):
-    before = {f"w{place:02}": np.ones(3, "float32") for place in range(15)}
-    after = {name: value * (1 + place) for place, (name, value) in enumerate(before.items())}
+    before = {f"w{index:02}": np.ones(3, "float32") for index in range(15)}
+    after = {name: value * (1 + index) for index, (name, value) in enumerate(before.items())}
     weights = compare_folders(*write_pair(tmp_path, before, after)).arrays[0]
     assert weights.num_changed == 14
-    assert [change.name for change in weights.largest] == [f"w{place:02}" for place in range(14, 4, -1)]
+    assert [change.name for change in weights.largest] == [f"w{index:02}" for index in range(14, 4, -1)]
 
 
 def test_bits_that_differ_in_sign_of_zero_alone_are_not_identical(tmp_path):

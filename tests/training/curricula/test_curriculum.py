@@ -167,7 +167,7 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
         ("step", [0.2, 1.0, 1.0, 1.0, 1.0]),
     ],
 )
-def test_the_pace_says_how_the_share_grows(pace: str, fractions: list[float]) -> None:
+def test_the_pace_says_how_the_fraction_grows(pace: str, fractions: list[float]) -> None:
     scheduler = prepared(pace=pace)
     assert [scheduler.fraction_at(stage) for stage in range(5)] == pytest.approx(fractions)
     assert len(scheduler.get_current_subset_indices(scheduler.epochs_to_full_data())) == len(TEXTS)

@@ -22,7 +22,7 @@ def loss_by_hand(model: keras.Model, text: str) -> float:
         inputs, labels = tokens[start : start + 32], tokens[start + 1 : start + 33]
         logits = keras.ops.convert_to_numpy(model({"token_ids": np.array([inputs])}))[0].astype(np.float64)
         chances = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-        losses += [-chances[place, label] for place, label in enumerate(labels)]
+        losses += [-chances[index, label] for index, label in enumerate(labels)]
     return float(np.mean(losses))
 
 
@@ -36,8 +36,8 @@ def test_each_text_is_scored_by_itself(make_model: Callable[..., keras.Model]) -
 def test_no_text_sees_another(make_model: Callable[..., keras.Model]) -> None:
     """In one row; one that the end of a row cuts is seen in two parts."""
     model = make_model()
-    alone, beside = reference_losses(["fish"], model), reference_losses(["noon", "fish", "sun!"], model)
-    np.testing.assert_allclose(beside[1], alone[0], rtol=1e-4)
+    alone, together = reference_losses(["fish"], model), reference_losses(["noon", "fish", "sun!"], model)
+    np.testing.assert_allclose(together[1], alone[0], rtol=1e-4)
     assert reference_losses([], model).shape == (0,)
 
 

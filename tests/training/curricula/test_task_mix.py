@@ -41,7 +41,7 @@ def plan_of(make_model: Callable[..., keras.Model], add: Callable[[hn.Trainer], 
     return trainer.plan()
 
 
-def test_a_task_mix_becomes_stages_of_shares(make_model: Callable[..., keras.Model], tasks: dict) -> None:
+def test_a_task_mix_becomes_stages_of_weights(make_model: Callable[..., keras.Model], tasks: dict) -> None:
     mixes = [
         {"iters": 2000, "weights": {"text_completion": 0.7, "bash_command": 0.3}},
         {
@@ -85,7 +85,7 @@ def test_lengths_must_add_up_to_the_run() -> None:
         task_mix_stages(TASKS, [{"iters": 5, "weights": {"text_completion": 1.0}}], max_iters=9)
 
 
-def test_optional_data_that_is_missing_gives_its_share_to_the_others(
+def test_optional_data_that_is_missing_gives_its_weight_to_the_others(
     make_model: Callable[..., keras.Model], tasks: dict
 ) -> None:
     tasks["tool_use"] = "toolbench-that-is-not-here"
@@ -123,7 +123,7 @@ def domains() -> str:
     return "own_domains"
 
 
-def test_equal_shares_stop_where_a_domain_would_be_seen_too_often(
+def test_equal_weights_stop_where_a_domain_would_be_seen_too_often(
     make_model: Callable[..., keras.Model], domains: str
 ) -> None:
     plan = plan_of(
@@ -137,10 +137,10 @@ def test_equal_shares_stop_where_a_domain_would_be_seen_too_often(
     assert mix["middle"]["share"] == mix["big"]["share"] == pytest.approx((1 - mix["small"]["share"]) / 2)
 
 
-def test_a_temperature_lies_between_sizes_and_equal_shares(
+def test_a_temperature_is_between_sizes_and_equal_weights(
     make_model: Callable[..., keras.Model], domains: str
 ) -> None:
-    shares = {}
+    weights = {}
     for balance in (1.0, 2.0, "equal"):
         plan = plan_of(
             make_model,
@@ -148,8 +148,8 @@ def test_a_temperature_lies_between_sizes_and_equal_shares(
                 "all", domains, epochs=1, balance=balance, max_repeats=1e9
             ),
         )
-        shares[balance] = {part["name"]: part["share"] for part in plan.stages[0].mix}
-    assert shares[1.0]["small"] < shares[2.0]["small"] < shares["equal"]["small"] == pytest.approx(1 / 3)
+        weights[balance] = {part["name"]: part["share"] for part in plan.stages[0].mix}
+    assert weights[1.0]["small"] < weights[2.0]["small"] < weights["equal"]["small"] == pytest.approx(1 / 3)
 
 
 def test_two_datasets_of_equal_text_keep_their_names(make_model: Callable[..., keras.Model]) -> None:
@@ -160,14 +160,14 @@ def test_two_datasets_of_equal_text_keep_their_names(make_model: Callable[..., k
     assert [part["name"] for part in plan.stages[0].mix] == ["one.jsonl", "two.jsonl"]
 
 
-def test_a_share_that_would_never_be_read_is_refused() -> None:
+def test_a_weight_that_would_never_be_read_is_refused() -> None:
     with pytest.raises(ConfigError, match="weights must be at least 0.0001"):
         hn.training.CurriculumStage("all", [("a", 1 - 4e-5), ("b", 4e-5)])
     assert min(balanced_shares([10**9, 10], temperature=1.0, max_repeats=4.0)) >= 1e-4
 
 
 @pytest.mark.slow
-def test_actual_shares_are_logged_beside_the_asked(
+def test_actual_fractions_are_logged_next_to_the_weights(
     make_model: Callable[..., keras.Model], tasks: dict
 ) -> None:
     trainer = hn.Trainer(make_model(), batch_size=4, max_seq_length=32)
@@ -221,7 +221,7 @@ def test_rows_grow_and_the_tokens_of_a_step_stay() -> None:
             sequence_length_stages("grow", ["a"], lengths, config, steps=9)
 
 
-def test_one_name_in_place_of_a_list_is_not_cut_into_letters(tasks: dict) -> None:
+def test_one_name_instead_of_a_list_is_not_cut_into_letters(tasks: dict) -> None:
     stages = [{"iters": 4, "weights": dict.fromkeys(tasks, 1 / len(tasks))}]
     with pytest.raises(ConfigError, match="`optional` must be a list"):
         task_mix_stages(tasks, stages, optional=next(iter(tasks)))

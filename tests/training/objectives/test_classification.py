@@ -128,8 +128,12 @@ def test_a_bert_classifier_of_keras_hub_learns_its_labels(tmp_path):
     assert figures[-1]["val/loss"] < 0.6 * figures[0]["val/loss"]
 
 
-def test_the_plan_and_every_checkpoint_hold_the_label_map(tmp_path):
-    train(make_classifier(), write_records(tmp_path / "a.jsonl"), tmp_path, steps=10)
+def test_the_plan_and_every_checkpoint_and_the_model_hold_the_label_map(tmp_path):
+    model = make_classifier()
+    train(model, write_records(tmp_path / "a.jsonl"), tmp_path, steps=10)
+    assert model.outputs_description == {"labels": ["bad", "good", "ugly"]}
+    config = json.loads((tmp_path / "checkpoints" / "step_00000010" / "config.json").read_text())
+    assert config["outputs"] == {"labels": ["bad", "good", "ugly"]}
     state = json.loads((tmp_path / "checkpoints" / "step_00000010" / "state.json").read_text())
     objective = state["plan"]["stages"][0]["objective"]
     assert objective == {

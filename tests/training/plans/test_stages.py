@@ -30,7 +30,7 @@ def test_aliases_of_overrides_are_accepted():
     }
 
 
-def test_pairs_give_shares():
+def test_pairs_give_weights():
     assert CurriculumStage("a", [("x", 0.5), ("y", 0.5)]).dataset_names_and_weights() == (
         ["x", "y"],
         [0.5, 0.5],

@@ -93,7 +93,7 @@ def test_a_dotted_option_takes_one_value(words):
         dotted_words(words)
 
 
-def test_alerts_and_wandb_of_a_run_file_become_callbacks(tmp_path):
+def test_alerts_and_wandb_of_a_recipe_become_callbacks(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(
         "stages: [{name: all, datasets: stdlib, steps: 5}]\n"
@@ -110,7 +110,7 @@ def test_alerts_and_wandb_of_a_run_file_become_callbacks(tmp_path):
         Recipe.load(path)
 
 
-def test_a_task_mix_of_a_run_file_is_read(tmp_path):
+def test_a_task_mix_of_a_recipe_is_read(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(
         "tasks: {text: 'stdlib:docs', code: 'stdlib:code'}\n"
@@ -125,7 +125,7 @@ def test_a_task_mix_of_a_run_file_is_read(tmp_path):
     "options",
     [["--skip-bad"], ["--balance", "equal"], ["--domains", "a"], ["--steps", "5"], ["--documents", "3"]],
 )
-def test_options_of_data_are_refused_beside_a_file(options, tmp_path):
+def test_options_of_data_are_refused_next_to_a_file(options, tmp_path):
     (tmp_path / "run.yaml").write_text("stages: [{name: all, datasets: stdlib, steps: 5}]\n")
     with pytest.raises(ConfigError, match=f"{options[0]} belongs to --data"):
         read_recipe(parse(["train", "--config", str(tmp_path / "run.yaml"), *options]))
@@ -281,9 +281,12 @@ def test_a_key_that_an_option_and_a_word_set_is_refused(write):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("epochs: 3\n", "line 1: the recipe has no key `epochs` at its top; write `training.epochs`"),
-        ("dropout: 0.1\n", "no key `dropout` at its top; write `model.dropout`"),
-        ("data: texts\n", "no key `data` at its top; write `stages: \\[{name: train, datasets: PATH}\\]`"),
+        ("epochs: 3\n", "line 1: the recipe has no key `epochs` at the top level; write `training.epochs`"),
+        ("dropout: 0.1\n", "no key `dropout` at the top level; write `model.dropout`"),
+        (
+            "data: texts\n",
+            "no key `data` at the top level; write `stages: \\[{name: train, datasets: PATH}\\]`",
+        ),
     ],
 )
 def test_a_key_at_the_wrong_level_is_answered_with_the_right_one(write, text, message):

@@ -133,15 +133,15 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 def changed(path: tuple[Any, ...], change: str, value: Any) -> dict[str, Any]:
     run = copy.deepcopy(RUN)
-    place: Any = run
+    part: Any = run
     for key in path[:-1]:
-        place = place[key]
+        part = part[key]
     if change == "remove":
-        del place[path[-1]]
-    elif change == "rename" and isinstance(place, dict):
-        place["xx"] = place.pop(path[-1])
+        del part[path[-1]]
+    elif change == "rename" and isinstance(part, dict):
+        part["xx"] = part.pop(path[-1])
     else:
-        place[path[-1]] = value
+        part[path[-1]] = value
     return run
 
 
@@ -224,7 +224,7 @@ def test_any_text_is_refused_in_one_line_or_can_run(content):
         (("curriculum", "stages", 0, "weights"), {"t": math.nan}, "must be numbers, none below 0"),
         (("curriculum", "stages", 0, "iters"), [0, "x"], "must begin at step 0"),
         (("alerts", "rules"), "train/loss > 4", "`rules` of `alerts` must be a list"),
-        (("alerts", "rules", 0), "train/loss > 1e999", "the rule `train/loss > 1e999` may not hold"),
+        (("alerts", "rules", 0), "train/loss > 1e999", "the rule `train/loss > 1e999` must not contain"),
         (("alerts", "actions"), {"plateau": 3}, "there is no action `3`"),
         (("wandb", "tags"), 0, "`wandb`: `tags` must be a text or a list of texts; received 0"),
         (("sample_prompts",), "Once", "`sample_prompts` must be a list of texts; received 'Once'"),
@@ -237,10 +237,10 @@ def test_any_text_is_refused_in_one_line_or_can_run(content):
 )
 def test_a_wrong_value_is_named_with_its_key_and_what_was_expected(path, value, words):
     run = copy.deepcopy(RUN)
-    place: Any = run
+    part: Any = run
     for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
+        part = part[key]
+    part[path[-1]] = value
     pathlib.Path("run.yaml").write_text(yaml.safe_dump(run))
     with pytest.raises(ConfigError, match=words):
         check_recipe(Recipe.load("run.yaml"))

@@ -44,8 +44,8 @@ def rows():
 def test_rows_are_those_of_the_step_wherever_the_run_goes(rows, tokens_per_step):
     data, view, other = make_data(tokens_per_step), View(), View()
     visits = [(view, step) for step in (0, 1, 2, 9, 10)] + [(other, 3), (view, 3), (view, 1)]
-    for place, step in visits:
-        read = rows.read(data, place, step, 0, ROWS_PER_STEP)
+    for read_view, step in visits:
+        read = rows.read(data, read_view, step, 0, ROWS_PER_STEP)
         np.testing.assert_array_equal(read["token_ids"], data.batch(View(), step)["token_ids"])
 
 
@@ -54,11 +54,11 @@ def test_rows_of_several_steps_are_stacked(rows, tokens_per_step):
     data, view = make_data(tokens_per_step), View()
     for step, count in ((0, 1), (1, 3), (4, 5), (9, 1), (10, 1)):
         read = rows.read(data, view, step, 0, ROWS_PER_STEP, count)["token_ids"]
-        expected = [data.batch(View(), place)["token_ids"] for place in range(step, step + count)]
+        expected = [data.batch(View(), one)["token_ids"] for one in range(step, step + count)]
         np.testing.assert_array_equal(read, expected if count > 1 else expected[0])
 
 
-def test_a_share_of_a_step_is_read_alone(rows):
+def test_a_part_of_a_step_is_read_alone(rows):
     data, view = make_data(1 << 12), View()
     for first in (0, 2):
         read = rows.read(data, view, 3, first, 2)["token_ids"]

@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).parents[1]
 GRID = [f"{r}x{a}:{r}:{16 // (r * a)}" for r in (1, 2, 4) for a in (1, 2, 4)]
 OTHERS = [
     "experts 1:1:16",
@@ -59,7 +59,7 @@ def test_the_routers_bias_is_balanced_over_all_replicas(results):
     assert_same_weights(results["experts 1"], results["experts 2"])
 
 
-def test_dropout_draws_by_the_place_in_the_global_batch(results):
+def test_dropout_draws_by_the_position_in_the_global_batch(results):
     assert_same_weights(results["dropped 1"], results["dropped 2"])
     # Micro-batches of another size draw other masks.
     assert np.abs(results["dropped 1"]["losses"] - results["dropped 1 by twos"]["losses"]).max() > 1e-4
@@ -73,7 +73,7 @@ def test_losses_of_replicas_agree_in_half_precision(results, dtype):
     assert not results[f"{dtype} 2"]["skipped"].any()
 
 
-def test_a_bad_row_of_one_replica_is_passed_over_by_all(results):
+def test_a_bad_row_of_one_replica_is_skipped_by_all(results):
     for name in ("spoilt 1", "spoilt 2", "spoilt several 2"):
         assert np.flatnonzero(results[name]["skipped"]).tolist() == [3, 7]
         assert all(np.isfinite(value).all() for key, value in results[name].items() if "weight" in key)

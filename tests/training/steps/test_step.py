@@ -74,7 +74,7 @@ def test_several_steps_of_a_call_are_those_of_as_many_calls():
     batches = batches_of_unequal_rows(6, rows=10)
     batches[3]["loss_weights"][0, 0] = np.nan
     one, other = make_step(4), make_step(4)
-    alone = [one(batch, 0.5, measures=place == 5) for place, batch in enumerate(batches)]
+    alone = [one(batch, 0.5, measures=index == 5) for index, batch in enumerate(batches)]
     stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
     stacked |= {FIRST_ROW: np.asarray(0, np.int32), STOP: np.asarray(0, np.float32)}
     together = other.several(stacked, 0.5, measures_last=True)

@@ -1,4 +1,4 @@
-"""Numbers in what others wrote."""
+"""Numbers in parsed JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def as_number(value: Any) -> float | None:
-    """Returns a number as a float, NaN and infinity too; None for all else and for too large integers."""
+    """Returns a number as a float, including NaN and infinity; None for other values and huge integers."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:

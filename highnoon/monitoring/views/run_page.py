@@ -1,4 +1,4 @@
-"""A run as one page of text."""
+"""A run as a page of text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.text import Text
 
 from highnoon.files.terminal_console import TerminalConsole, plain_text
 from highnoon.monitoring.alert import SEVERITIES, Alert
-from highnoon.monitoring.metric_names import METRICS, format_metric
-from highnoon.monitoring.run_view import RunView
-from highnoon.monitoring.sparkline import sparkline
+from highnoon.monitoring.metrics.metric_names import METRICS, format_metric
+from highnoon.monitoring.views.run_view import RunView
+from highnoon.monitoring.views.sparkline import sparkline
 
 SILENT_SECONDS = 300
 _SHOWN_ALERTS = 6
@@ -28,13 +28,13 @@ _SHOWN_CHARACTERS = 1000
 def run_page(
     view: RunView, note: str = "", *, is_ascii: bool = False, now: float | None = None
 ) -> RenderableType:
-    """Returns the page: where the run stands, its alerts, its figures with their curves.
+    """Returns the page: progress, alerts, and metrics with their curves.
 
     Args:
         view: The run.
         note: A line below the heading, such as which of several runs this is.
-        is_ascii: Whether to use ASCII characters alone.
-        now: Seconds since the epoch; None takes the clock.
+        is_ascii: Whether to use only ASCII characters.
+        now: Seconds since the epoch; None uses the clock.
     """
     now = time.time() if now is None else now
     parts: list[RenderableType] = [_heading(view, now, is_ascii)]
@@ -48,7 +48,7 @@ def run_page(
 def page_text(
     view: RunView, note: str = "", *, width: int = 110, is_ascii: bool = False, now: float | None = None
 ) -> str:
-    """Returns the page as plain text of at most `width` columns, see `run_page`."""
+    """Returns the page as plain text with at most `width` columns, see `run_page`."""
     console = TerminalConsole(file=io.StringIO(), width=width)
     console.print(run_page(view, note, is_ascii=is_ascii, now=now))
     page = "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
@@ -134,7 +134,7 @@ def _alerts(view: RunView, is_ascii: bool) -> RenderableType:
 
 
 def _rank(view: RunView, alert: Alert) -> tuple[bool, int, int]:
-    """Orders alerts: those that stand before those that are over, then the most severe, then the latest."""
+    """Returns a sort key: active alerts before cleared ones, then by severity, then the latest first."""
     severity = SEVERITIES.index(alert.severity) if alert.severity in SEVERITIES else 0
     return view.is_over(alert), -severity, -alert.step
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 
-from highnoon.monitoring.sparkline import sparkline
+from highnoon.monitoring.views.sparkline import sparkline
 
 
 def test_a_curve_goes_from_its_lowest_to_its_highest():
@@ -10,7 +10,7 @@ def test_a_curve_goes_from_its_lowest_to_its_highest():
     assert sparkline([3, 1, 2]) == "█▁▅"
 
 
-def test_more_values_than_places_are_averaged():
+def test_more_values_than_positions_are_averaged():
     assert sparkline([0, 2, 1, 1, 9, 9], width=3) == "▁▁█"
     assert len(sparkline(list(range(1000)), width=32)) == 32
 

@@ -40,7 +40,7 @@ MIXED = [
 ] * 4
 
 
-def test_tokens_of_stretches_are_supervised_and_the_end_where_they_reach_it() -> None:
+def test_tokens_of_spans_are_supervised_and_the_end_where_they_reach_it() -> None:
     def flags(text: str, spans: Spans) -> list[int]:
         batch = encode_batch([text, "x"], [spans, None], ByteTokenizer())
         assert batch.supervised is not None
@@ -53,7 +53,7 @@ def test_tokens_of_stretches_are_supervised_and_the_end_where_they_reach_it() ->
     assert flags("abc", ()) == [0, 0, 0, 0, 0]
 
 
-def test_text_without_stretches_needs_no_flags() -> None:
+def test_text_without_spans_needs_no_flags() -> None:
     assert encode_batch(["a", "b"], [None, None], ByteTokenizer()).supervised is None
 
 
@@ -70,8 +70,8 @@ def test_a_prompt_has_the_ids_that_it_has_alone() -> None:
 
 
 @pytest.mark.parametrize("spans", [((2, 2),), ((0, 9),), ((3, 4), (1, 2)), ((0, 2), (1, 3)), ((-1, 2),)])
-def test_stretches_out_of_place_are_an_error(spans: Spans) -> None:
-    with pytest.raises(DataError, match="in order, apart and within the text of 5 characters"):
+def test_spans_out_of_order_are_an_error(spans: Spans) -> None:
+    with pytest.raises(DataError, match="in order, without overlap and within the text of 5 characters"):
         encode_batch(["abcde"], [spans], ByteTokenizer())
 
 
@@ -86,7 +86,7 @@ def test_a_label_that_is_not_supervised_has_no_weight(tmp_path: pathlib.Path) ->
 
 @pytest.mark.parametrize("packing", [True, False])
 @pytest.mark.parametrize("weights", [None, [0.5, 0.5]])
-def test_records_of_stores_with_stretches_pass_the_battery(
+def test_records_of_stores_with_spans_pass_the_battery(
     tmp_path: pathlib.Path, packing: bool, weights: list[float] | None
 ) -> None:
     stores = [
@@ -97,7 +97,7 @@ def test_records_of_stores_with_stretches_pass_the_battery(
     check_dataset(PackedRows(stores, 9, packing=packing, weights=weights))
 
 
-def test_prepared_tokens_give_text_and_stretches_back(tmp_path: pathlib.Path) -> None:
+def test_prepared_tokens_give_text_and_spans_back(tmp_path: pathlib.Path) -> None:
     prepare(Spanned(MIXED), ByteTokenizer(), tmp_path, validation_split=0.0)
     given = [
         (document.text, document.supervised, document.domain)

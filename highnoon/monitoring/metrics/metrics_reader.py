@@ -1,4 +1,4 @@
-"""Reads a metrics file, at once or while it is written."""
+"""Reads a metrics file, complete or while it is being written."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from highnoon.files.foreign import ForeignDataError
-from highnoon.monitoring.metric_names import MEASURED, goes_back
-from highnoon.monitoring.metrics_line import parse_line
+from highnoon.monitoring.metrics.metric_names import MEASURED, goes_back
+from highnoon.monitoring.metrics.metrics_line import parse_line
 
 BEGINNINGS = ("train_begin", "resume")
 MAX_LINE_BYTES = 2**20
@@ -22,20 +22,20 @@ _Key = tuple[Any, ...]
 
 
 class MetricsReader:
-    """Follows a metrics file: each `poll` reads what was appended since the last.
+    """Follows a metrics file: each `poll` reads what was appended since the last call.
 
-    A line with the event `train_begin` or `resume` says that the run went on from its `step`: earlier lines
-    beyond that step are of steps that were lost, and are dropped; of a run that went back to a checkpoint by
-    itself (`fault_answered`) only figures are, and what was told of them stays. Of two lines of one event and
-    step (and rule, of alerts) the last counts.
+    A line with the event `train_begin` or `resume` says that the run continued from its `step`: earlier lines
+    of later steps belong to lost work and are dropped. If the run went back to a checkpoint by itself
+    (`fault_answered`), only metrics are dropped, and alerts are kept. The last line of an event and step (and
+    rule, for alerts) replaces earlier ones.
 
-    Lines that a kill tore, that are longer than 1 MiB, or whose fields have other types than they must are
-    skipped: `num_skipped` counts them, and `first_reason` says why the first was.
+    Lines that are incomplete, longer than 1 MiB, or have fields of the wrong type are skipped: `num_skipped`
+    counts them, and `first_reason` is the reason for the first.
 
     Args:
         path: A file of JSON lines, as `highnoon.callbacks.MetricsFile` writes them.
-        max_bytes: Of the lines that are kept. Where they would be more, every second one is left out, which
-            `num_left_out` counts; None keeps all.
+        max_bytes: Maximum size of the lines in memory. If there are more, every second line is dropped and
+            counted in `num_left_out`; None keeps all.
     """
 
     def __init__(self, path: str | os.PathLike[str], max_bytes: int | None = None) -> None:
@@ -49,7 +49,7 @@ class MetricsReader:
         self.num_skipped = self.num_left_out = 0
         self.first_reason: str | None = None
         self._lines: dict[_Key, tuple[dict[str, Any], int]] = {}
-        # Keys by step, the latest first; those of figures apart.
+        # Keys by step, the latest first; keys of metrics separately.
         self._latest: dict[bool, list[tuple[int, int, _Key]]] = {True: [], False: []}
         self._order = itertools.count()
         self._num_bytes = 0
@@ -60,24 +60,25 @@ class MetricsReader:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """The lines that count, by step, without those of beginnings and ends."""
+        """The valid lines in the order of steps, without the lines that start or end a run."""
         return sorted((line for line, _ in self._lines.values()), key=lambda line: line["step"])
 
     def poll(self) -> list[dict[str, Any]]:
-        """Returns the lines that have come since the last call.
+        """Returns the lines appended since the last call.
 
-        `generation` grows when lines that an earlier call gave do not count any more; `lines` has the rest.
+        `generation` increases when lines that an earlier call returned are no longer valid; `lines` has the
+        remaining ones.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: If the file cannot be read.
         """
         return [line for part in self.poll_parts() for line in part]
 
     def poll_parts(self) -> Iterator[list[dict[str, Any]]]:
-        """Yields what `poll` returns in parts, so that a long file is never in memory as a whole.
+        """Yields the lines of `poll` in parts, so that a long file is never in memory completely.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: If the file cannot be read.
         """
         with self.path.open("rb") as stream:
             state = os.fstat(stream.fileno())
@@ -92,10 +93,10 @@ class MetricsReader:
     def _read(self, stream: BinaryIO, size: int) -> Iterator[list[dict[str, Any]]]:
         rest = b""
         while chunk := stream.read(min(_CHUNK_BYTES, size - stream.tell())):
-            *whole, rest = (rest + chunk).split(b"\n")
-            yield self._take_lines(whole)
+            *complete, rest = (rest + chunk).split(b"\n")
+            yield self._take_lines(complete)
             if len(rest) > MAX_LINE_BYTES:
-                self._leave_long_line(len(rest))
+                self._skip_long_line(len(rest))
                 rest = b""
         line = None if self._is_in_long_line else self._parse(rest, counts=False)
         if line is not None:
@@ -107,7 +108,7 @@ class MetricsReader:
         for text in texts:
             self._offset += len(text) + 1
             self._line_number += 1
-            if self._is_in_long_line:  # its end; it has been counted
+            if self._is_in_long_line:  # the end of a line that has been counted
                 self._is_in_long_line = False
                 continue
             line = self._parse(text)
@@ -115,14 +116,14 @@ class MetricsReader:
                 taken.append(line)
         return taken
 
-    def _leave_long_line(self, num_bytes: int) -> None:
+    def _skip_long_line(self, num_bytes: int) -> None:
         self._offset += num_bytes
         if not self._is_in_long_line:
             self._skip(f"line {self._line_number + 1} has more than {MAX_LINE_BYTES:,} bytes")
         self._is_in_long_line = True
 
     def _parse(self, text: bytes, *, counts: bool = True) -> dict[str, Any] | None:
-        """Returns a line's values; None for a blank line, and for a bad one, which is counted."""
+        """Returns the values of a line; None for a blank line, and for a bad line, which is counted."""
         if not text.strip():
             return None
         owner = f"line {self._line_number if counts else self._line_number + 1}"
@@ -132,7 +133,7 @@ class MetricsReader:
             line = parse_line(text, owner)
             self._note_metrics(line, owner)
         except ForeignDataError as error:
-            if counts:  # else it may only be half written
+            if counts:  # otherwise it may be incomplete
                 self._skip(str(error))
             return None
         return line
@@ -148,7 +149,7 @@ class MetricsReader:
         self.first_reason = self.first_reason or reason
 
     def _take(self, line: dict[str, Any], num_bytes: int) -> bool:
-        """Takes one line in; returns whether it is one of figures or alerts."""
+        """Processes one line; returns whether it is a line of metrics or alerts."""
         event = line["event"]
         self.is_ended = event == "train_end"
         if event in BEGINNINGS:
@@ -172,7 +173,7 @@ class MetricsReader:
         return True
 
     def _drop_beyond(self, step: int, *groups: bool) -> None:
-        """Drops the lines of later steps, of figures (True) or of all else (False)."""
+        """Drops the lines of later steps, of metrics (True) or of everything else (False)."""
         for latest in (self._latest[group] for group in groups):
             while latest and -latest[0][0] > step:
                 dropped = self._lines.pop(heapq.heappop(latest)[2], None)
@@ -181,7 +182,7 @@ class MetricsReader:
                     self.generation += 1
 
     def _thin_out(self) -> None:
-        """Leaves out every second line of figures; of all lines where these are not the most."""
+        """Drops every second line of metrics, or of all lines if metrics are not the majority."""
         figures = [key for key in self._lines if key[0] in _FIGURES]
         num_bytes = sum(self._lines[key][1] for key in figures)
         keys = figures if 2 * num_bytes > self._num_bytes and len(figures) > 1 else list(self._lines)
@@ -195,7 +196,7 @@ class MetricsReader:
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Returns the lines of a metrics file that count, by step; see `MetricsReader`."""
+    """Returns the valid lines of a metrics file in the order of steps; see `MetricsReader`."""
     reader = MetricsReader(path)
     reader.poll()
     return reader.lines

@@ -1,4 +1,4 @@
-"""All that a page shows of a run, kept up to date from its metrics file."""
+"""The data of a run's page, updated from its metrics file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 from highnoon.monitoring.alert import Alert
 from highnoon.monitoring.alert_engine import AlertEngine
-from highnoon.monitoring.metric_names import MEASURED
-from highnoon.monitoring.metrics_reader import MetricsReader
-from highnoon.monitoring.number import as_number
+from highnoon.monitoring.metrics.metric_names import MEASURED
+from highnoon.monitoring.metrics.metrics_reader import MetricsReader
+from highnoon.monitoring.metrics.number import as_number
 from highnoon.monitoring.rules.default_rules import default_rules
 
 MAX_BYTES = 2**25
-"""Of the lines that a view keeps; they take a few times as much memory."""
+"""Maximum size of the lines that a view keeps; they use a few times as much memory."""
 
 _RATE_POINTS = 20
 _EMPTY_ALERT = {
@@ -32,11 +32,11 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Alert))
 
 
 class RunView:
-    """A run as its metrics file tells it, with the alerts that the rules find in it.
+    """A run as recorded in its metrics file, with the alerts that rules find in it.
 
     Args:
         path: The metrics file.
-        rules: Rules besides the default ones, as `parse_rule` reads them.
+        rules: Rules in addition to the default ones, for `parse_rule`.
     """
 
     def __init__(self, path: str | os.PathLike[str], rules: Sequence[str | Mapping[str, Any]] = ()) -> None:
@@ -59,17 +59,17 @@ class RunView:
         self._engine.observe({"event": "resume", "step": 0, **self._reader.beginning})
 
     def update(self) -> bool:
-        """Reads what is new; returns whether anything was.
+        """Reads new lines; returns whether there were any.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: If the file cannot be read.
         """
         beginning, was_ended = self._reader.beginning, self._reader.is_ended
         has_new = begins = False
         for part in self._reader.poll_parts():
             has_new = has_new or bool(part)
             begins = self._reader.beginning is not beginning
-            # Lines that do not count any more are judged by none: all that do are, once, at the end.
+            # If earlier lines are no longer valid, all valid lines are processed once, below.
             if not begins and self._reader.generation == self._generation:
                 for line in part:
                     self._take(line)
@@ -81,14 +81,14 @@ class RunView:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader should know of the file: lines that were skipped, or left out to bound memory."""
+        """Notes about the file: lines that were skipped, or dropped to limit memory."""
         reader, notes = self._reader, []
         if reader.num_skipped:
             notes.append(
                 f"{reader.num_skipped:,} lines of the file skipped; the first: {reader.first_reason}"
             )
         if reader.num_left_out:
-            notes.append(f"{reader.num_left_out:,} lines of the long file left out, to bound memory")
+            notes.append(f"{reader.num_left_out:,} lines of the long file dropped to limit memory")
         return notes
 
     @property
@@ -100,18 +100,18 @@ class RunView:
         return self._reader.beginning.get("total_steps")
 
     def is_over(self, alert: Alert) -> bool:
-        """Whether what an alert told of has passed; of rules that only the run knows nobody can say."""
+        """Returns whether an alert has cleared; alerts of rules that only the run knows never do."""
         if alert.rule not in self._rule_names:
             return False
         return alert.rule not in self._engine.firing or alert.step < self._last_alerts[alert.rule]
 
     @property
     def last_time(self) -> float | None:
-        """Seconds since the epoch at the last line of figures."""
+        """Time of the last line of metrics, in seconds since the epoch."""
         return self._times[-1][0] if self._times else None
 
     def seconds_left(self) -> float | None:
-        """Returns the time that the remaining steps take at the speed of the last log points, if known."""
+        """Returns the time for the remaining steps at the speed of the last log points, if known."""
         began = self._reader.beginning.get("time", 0.0)
         recent = [(when, step) for when, step in self._times if when >= began]
         if self.total_steps is None or self.is_ended or len(recent) < 2:
@@ -122,7 +122,7 @@ class RunView:
         return seconds / steps * max(self.total_steps - self.step, 0)
 
     def lines(self) -> list[dict[str, Any]]:
-        """Returns the lines that count, by step."""
+        """Returns the valid lines in the order of steps."""
         return self._reader.lines
 
     def _take(self, line: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ class RunView:
                 self.series.setdefault(name, []).append((line["step"], number))
 
     def _add(self, fields: dict[str, Any]) -> None:
-        """Adds an alert, which the run may have recorded and the rules found again."""
+        """Adds an alert once, even if the run recorded it and the rules found it again."""
         alert = Alert(**fields)
         if (alert.rule, alert.step) not in self._known_alerts:
             self._known_alerts.add((alert.rule, alert.step))
@@ -160,6 +160,6 @@ def _as_alert(line: Mapping[str, Any]) -> dict[str, Any]:
         "step": line["step"],
         "value": factor,
         "message": f"the run answered by `{line.get('answer')}`: {line.get('reason')}",
-        "advice": f"nothing to do unless it goes on; the learning rate is {factor:g} of its plan",
+        "advice": f"nothing to do unless it continues; the learning rate is {factor:g} of its plan",
         "action": "log",
     }

@@ -1,4 +1,4 @@
-"""The metrics of a run: names, what a person calls them, how they print, and names that others give them."""
+"""The metrics of a run: names, labels, formats and aliases."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """How a metric is shown.
+    """How a metric is displayed.
 
     Args:
         name: `group/name`.
-        label: For people.
-        form: Format of a value, as `format` takes it; `bytes` for binary units.
-        is_logarithmic: Whether its curve is drawn over a logarithmic axis.
+        label: The displayed name.
+        form: The format specification of a value; `bytes` for binary units.
+        is_logarithmic: Whether its curve has a logarithmic axis.
     """
 
     name: str
@@ -86,10 +86,10 @@ _LARGE = 1e9
 
 
 def canonical_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a line under this package's names.
+    """Returns a line with the canonical names of its metrics.
 
-    A line without `event` is a log point or, where it holds nothing but validation, an evaluation. Lines of
-    other events are left as they are: what an epoch calls `loss` is a mean over the epoch.
+    A line without `event` is a log point or, if it has only validation metrics, an evaluation. Lines of other
+    events do not change: the `loss` of an epoch is a mean over the epoch.
     """
     if record.get("event", "log") not in MEASURED:
         return dict(record)
@@ -102,12 +102,12 @@ def canonical_record(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def goes_back(record: Mapping[str, Any]) -> bool:
-    """Whether a line says that the run took weights and count of steps from an earlier checkpoint."""
+    """Returns whether a line says that the run went back to an earlier checkpoint."""
     return record.get("event") == "fault_answered" and record.get("answer") == "go_back"
 
 
 def format_metric(name: str, value: float) -> str:
-    """Returns a value as short text, with its unit where it has one."""
+    """Returns a value as short text, with its unit if it has one."""
     form = METRICS[name].form if name in METRICS else ".4g"
     if form != "bytes":
         return format(value, form if abs(value) < _LARGE else ".3g")

@@ -1,4 +1,4 @@
-"""Points that a picture can show."""
+"""Points that can be plotted."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _LARGEST = 1e30
 
 
 def drawable(points: Iterable[tuple[int, float]]) -> tuple[list[int], list[float]]:
-    """Returns steps and values to draw: a value that is not finite, or beyond 1e30, is a gap in the curve.
+    """Returns steps and values to plot: a value that is not finite, or beyond 1e30, is a gap in the curve.
 
-    Axes that reach further overflow in matplotlib.
+    Larger axes overflow in matplotlib.
     """
     steps, values = [], []
     for step, value in points:

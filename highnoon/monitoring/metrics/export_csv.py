@@ -1,4 +1,4 @@
-"""A run's figures as a table."""
+"""Exports the metrics of a run as CSV."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from highnoon.files.name_path import name_path
-from highnoon.monitoring.metric_names import MEASURED, METRICS
+from highnoon.monitoring.metrics.metric_names import MEASURED, METRICS
 
-# With their full-width forms, which some spreadsheets take for the same.
+# Including full-width forms, which some spreadsheets treat the same.
 _FORMULAS = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 _FIRST = ("event", "step", "stage", "time")
 
 
 def export_csv(lines: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> int:
-    """Writes log points and evaluations as CSV, a column a metric; returns the rows. Folders are made.
+    """Writes log points and evaluations as CSV, one column per metric, and returns the number of rows.
 
-    A name or stage that a spreadsheet would take for a formula gets an apostrophe before it.
+    Folders are created. A name or stage that a spreadsheet would read as a formula gets a leading apostrophe.
     """
     measured = [line for line in lines if line["event"] in MEASURED]
     present = {name for line in measured for name in line}
@@ -27,7 +27,7 @@ def export_csv(lines: Iterable[Mapping[str, Any]], path: str | os.PathLike[str])
     columns += sorted(present - set(columns))
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Half a surrogate pair, which no encoding has, is written as its escape.
+    # A lone surrogate, which has no encoding, is written as its escape.
     with name_path(path), path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream)
         writer.writerow([_cell(name) for name in columns])
@@ -36,9 +36,9 @@ def export_csv(lines: Iterable[Mapping[str, Any]], path: str | os.PathLike[str])
 
 
 def _cell(value: Any) -> Any:
-    """Returns a value as it is written: numbers as they are, texts so that no spreadsheet computes them.
+    """Returns a value as it is written: numbers as they are, texts so that no spreadsheet evaluates them.
 
-    A text that begins as a formula does (after blanks) gets an apostrophe before it, the mark of a text.
+    A text that begins like a formula (after blanks) gets a leading apostrophe, which marks text.
     """
     if value is None or isinstance(value, (bool, int, float)):
         return value

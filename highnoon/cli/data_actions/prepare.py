@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from highnoon.cli.data_reading import add_reading_options, open_with_options
+from highnoon.cli.data_actions.reading_options import add_reading_options, open_with_options
 from highnoon.config import MAX_SIZE, require_count, require_path
 
 if TYPE_CHECKING:

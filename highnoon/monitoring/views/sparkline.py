@@ -1,4 +1,4 @@
-"""A curve in one line of text."""
+"""A curve as one line of text."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _BROKEN = "!"
 def sparkline(
     values: Sequence[float], width: int = 32, *, is_ascii: bool = False, is_logarithmic: bool = False
 ) -> str:
-    """Returns the values as a line of bars, from the lowest to the highest; `!` where one is not finite.
+    """Returns the values as a line of bars, scaled from the lowest to the highest; `!` if one is not finite.
 
-    More values than places are averaged, as many to a place as to the next.
+    If there are more values than bars, each bar is the average of about equally many values.
 
     Args:
-        values: In order.
-        width: Places.
-        is_ascii: Whether to draw with ASCII characters.
-        is_logarithmic: Whether heights are those of logarithms; values that have none are drawn lowest.
+        values: The values, in order.
+        width: Number of bars.
+        is_ascii: Whether to use ASCII characters.
+        is_logarithmic: Whether heights are logarithms; values without a logarithm are drawn lowest.
     """
     marks = _ASCII if is_ascii else _UNICODE
     heights = [_mean(part) for part in _parts(values, width)]
@@ -29,7 +29,7 @@ def sparkline(
         floor = min(positive, default=1.0)
         heights = [math.log(max(h, floor)) if math.isfinite(h) else h for h in heights]
     finite = [height for height in heights if math.isfinite(height)]
-    # Halves, whose difference does not overflow.
+    # The difference of halves does not overflow.
     lowest = min(finite, default=0.0) / 2
     spread = max(finite, default=0.0) / 2 - lowest
 
@@ -42,7 +42,7 @@ def sparkline(
 
 
 def _parts(values: Sequence[float], width: int) -> list[Sequence[float]]:
-    """Cuts into at most `width` parts that differ by one in length at most."""
+    """Splits values into at most `width` parts whose lengths differ by at most one."""
     count = min(width, len(values))
     bounds = [index * len(values) // count for index in range(count + 1)] if count else [0]
     return [values[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)]

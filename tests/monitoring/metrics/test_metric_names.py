@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from highnoon.monitoring.metric_names import canonical_record, format_metric
+from highnoon.monitoring.metrics.metric_names import canonical_record, format_metric
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One line of a metrics file, its shape checked."""
+"""Parses and checks one line of a metrics file."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from highnoon.files.foreign import ForeignDataError, parse_json
 from highnoon.files.shown import shown
-from highnoon.monitoring.metric_names import MEASURED, METRICS, canonical_record
-from highnoon.monitoring.number import as_number
+from highnoon.monitoring.metrics.metric_names import MEASURED, METRICS, canonical_record
+from highnoon.monitoring.metrics.number import as_number
 
 MAX_INTEGER = 2**53
-"""The largest step or count; floats hold each integer up to it."""
+"""The largest step or count; floats represent all integers up to it."""
 
 _MAX_DEPTH = 16
 _MAX_SECONDS = 1e12
@@ -22,16 +22,16 @@ _FIELDS = (*_TEXTS, *_COUNTS, *_NUMBERS, "time", "vocab_size")
 
 
 def parse_line(text: bytes, owner: str) -> dict[str, Any]:
-    """Returns a line's values under this package's names.
+    """Returns the values of a line with the canonical names of metrics.
 
-    A field that is null is absent. Metrics that this package does not know may hold anything.
+    A field that is null is absent. Unknown metrics may have any value.
 
     Args:
         text: The line.
-        owner: With which an error begins.
+        owner: The beginning of error messages.
 
     Raises:
-        ForeignDataError: the line is no JSON object, or a field is not of the type that it must have.
+        ForeignDataError: If the line is not a JSON object, or a field has the wrong type.
     """
     values = parse_json(text, owner, dict, _MAX_DEPTH)
     values = {
@@ -53,7 +53,7 @@ def parse_line(text: bytes, owner: str) -> dict[str, Any]:
 
 def _check_field(owner: str, name: str, value: Any) -> None:
     if name in _TEXTS and not isinstance(value, str):
-        raise _wrong(owner, name, "a text", value)
+        raise _wrong(owner, name, "a string", value)
     if name in _COUNTS and not (_is_integer(value) and 0 <= value <= MAX_INTEGER):
         raise _wrong(owner, name, "an integer from 0", value)
     if name == "vocab_size" and not (_is_integer(value) and 1 <= value <= MAX_INTEGER):

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from highnoon.monitoring.run_page import page_text
-from highnoon.monitoring.run_view import RunView
+from highnoon.monitoring.views.run_page import page_text
+from highnoon.monitoring.views.run_view import RunView
 
 
 def begin(step: int = 0, total_steps: int = 1000, time: float = 1000.0) -> dict:
@@ -154,7 +154,7 @@ def test_an_alert_comes_with_its_advice_and_says_when_it_is_over(path):
     append(path, begin(), log(50, **{"train/grad_norm": 500.0}))
     view = look(path)
     page = page_text(view, now=1060.0)
-    assert "step 50, gradient_norm: " in page and "lower the learning rate" in page
+    assert "step 50, gradient_norm: " in page and "decrease the learning rate" in page
     append(path, log(60, **{"train/grad_norm": 1.0}))
     view.update()
     assert "step 50, gradient_norm, over: " in page_text(view, now=1070.0)

@@ -1,4 +1,4 @@
-"""A run's curves as a picture."""
+"""Plots the curves of a run."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from highnoon.files.name_path import name_path
-from highnoon.monitoring.drawable import drawable
-from highnoon.monitoring.metric_names import METRICS
+from highnoon.monitoring.metrics.metric_names import METRICS
+from highnoon.monitoring.views.drawable import drawable
 
 _PANELS = (
-    ("loss (nats a token)", ("train/loss", "val/loss")),
+    ("loss (nats per token)", ("train/loss", "val/loss")),
     ("gradient norm before clipping", ("train/grad_norm",)),
     ("learning rate", ("train/learning_rate",)),
-    ("tokens a second", ("train/tokens_per_second",)),
-    ("share of the time waiting for data", ("train/data_wait_fraction",)),
+    ("tokens per second", ("train/tokens_per_second",)),
+    ("fraction of time waiting for data", ("train/data_wait_fraction",)),
     ("update / weight", ("train/update_ratio",)),
     ("entropy of the experts' load", ("router/load_entropy",)),
     ("firing rate", ("activation/firing_rate",)),
@@ -24,11 +24,11 @@ _COLUMNS = 2
 
 
 def plot_run(series: Mapping[str, Sequence[tuple[int, float]]], path: str | os.PathLike[str]) -> pathlib.Path:
-    """Draws the metrics that a run has into a PNG and returns its path; folders are made.
+    """Plots the metrics of a run into a PNG and returns its path; folders are created.
 
     Raises:
-        ImportError: matplotlib is not installed.
-        ValueError: the run has no figures yet.
+        ImportError: If matplotlib is not installed.
+        ValueError: If the run has no metrics yet.
     """
     try:
         from matplotlib.figure import Figure

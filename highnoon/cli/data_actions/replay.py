@@ -14,7 +14,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from highnoon.cli.quiet_start import load_tensorflow
+from highnoon.cli.process.quiet_start import load_tensorflow
 from highnoon.config import require_count, require_path
 
 if TYPE_CHECKING:

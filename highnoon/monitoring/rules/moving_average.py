@@ -1,11 +1,11 @@
-"""A moving average over steps."""
+"""An exponential moving average over steps."""
 
 from __future__ import annotations
 
 import math
 
 LEAST_SMOOTHING = 1e-6
-"""The shortest time constant: the average is then the last value."""
+"""The smallest time constant, for which the average is the last value."""
 
 
 def move_average(average: list[float] | None, step: int, value: float, time_constant: float) -> list[float]:
@@ -13,18 +13,18 @@ def move_average(average: list[float] | None, step: int, value: float, time_cons
 
         a <- a + (1 - exp(-(step - last step) / time_constant)) * (value - a)
 
-    so that it means the same whatever the distance between log points.
+    so that it does not depend on the interval between log points.
 
     Args:
         average: [average, step], or None before the first value.
         step: Step of the value.
         value: The value.
-        time_constant: Steps after which a value's share has fallen to 1/e.
+        time_constant: Steps after which the weight of a value has decayed to 1/e.
     """
     if average is None:
         return [value, step]
     old, last = average
-    share = 1 - math.exp(-max(step - last, 0) / time_constant)
-    new = old + share * (value - old)
-    # One value that is not finite, or a difference that overflows, must not spoil all that follow.
+    weight = 1 - math.exp(-max(step - last, 0) / time_constant)
+    new = old + weight * (value - old)
+    # A value that is not finite, or a difference that overflows, must not spoil all later averages.
     return [new if math.isfinite(new) else value, step]

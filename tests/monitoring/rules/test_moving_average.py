@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from highnoon.monitoring.moving_average import move_average
+from highnoon.monitoring.rules.moving_average import move_average
 
 
 def test_the_first_value_is_the_average():
@@ -23,5 +23,5 @@ def test_the_average_depends_on_steps_and_not_on_the_number_of_log_points():
 @pytest.mark.parametrize(
     ("average", "value"), [([math.nan, 0], 2.0), ([math.inf, 0], 2.0), ([-1.7e308, 0], 1.7e308)]
 )
-def test_an_average_that_is_not_finite_or_overflows_begins_anew(average, value):
+def test_an_average_that_is_not_finite_or_overflows_begins_again(average, value):
     assert move_average(average, 1, value, 1e-3) == [value, 1]

@@ -43,7 +43,7 @@ def test_alerts_of_one_step_are_told_apart_by_their_rules(path):
     assert [values["rule"] for values in read_metrics(path)] == ["a", "b"]
 
 
-def test_figures_before_a_run_went_back_by_itself_are_gone_and_what_was_told_of_them_stays(path):
+def test_figures_before_a_run_went_back_by_itself_are_gone_and_what_was_reported_them_stays(path):
     append(path, line(10), line(20), line(30), line(30, "alert", rule="a"), line(30, "step_skipped"))
     append(path, line(10, "fault_answered", answer="cut_learning_rate", reason="x"))
     assert steps(read_metrics(path)) == [10, 10, 20, 30, 30, 30]
@@ -66,7 +66,7 @@ def test_a_run_that_begins_again_at_zero_drops_the_one_before(path):
 @pytest.mark.parametrize(
     "torn", ['{"event": "log", "step": 2, "tr', '{"event": {"log"}', "}{", "[1]", "7", '{"a": 1}', "\x00"]
 )
-def test_a_torn_line_anywhere_is_passed_over(path, torn):
+def test_a_torn_line_anywhere_is_skipped(path, torn):
     append(path, line(1))
     with path.open("a") as stream:
         stream.write(torn + "\n")

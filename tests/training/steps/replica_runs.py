@@ -52,7 +52,7 @@ def run(replicas, micro_batch_size, dtype="float32", dropout=0.0, optimizer="ada
     keras.utils.set_random_seed(0)
     options = {"block_pattern": pattern, "dropout": float(dropout), "dtype": dtype}
     model = hn.create_model("highnoon-nano", **SHAPE, **options)
-    devices = [f"/cpu:{place}" for place in range(replicas)]
+    devices = [f"/cpu:{number}" for number in range(replicas)]
     strategy = None
     if replicas > 1:
         # One process may use one size of collective groups; the reduction to a device has no such limit.
@@ -68,8 +68,8 @@ def run(replicas, micro_batch_size, dtype="float32", dropout=0.0, optimizer="ada
     )
     results = {"losses": [], "norms": [], "skipped": []}
     all_batches = list(batches())
-    for place in spoil:
-        all_batches[place]["loss_weights"][ROWS - 1, 0] = np.nan  # the last replica's alone
+    for number in spoil:
+        all_batches[number]["loss_weights"][ROWS - 1, 0] = np.nan  # the last replica's alone
     first = 1 if "several" in name else STEPS
     taken = [step(batch) for batch in all_batches[:first]]
     if all_batches[first:]:
@@ -84,7 +84,7 @@ def run(replicas, micro_batch_size, dtype="float32", dropout=0.0, optimizer="ada
         results["norms"].extend(np.atleast_1d(metrics["grad_norm"]))
         results["skipped"].extend(np.atleast_1d(metrics["is_skipped"]))
     values = [*model.variables, *built.averages()]
-    arrays = {f"weight {place}": variable.numpy() for place, variable in enumerate(values)}
+    arrays = {f"weight {number}": variable.numpy() for number, variable in enumerate(values)}
     return {key: np.asarray(value) for key, value in results.items()} | arrays
 
 

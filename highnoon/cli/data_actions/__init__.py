@@ -1,0 +1,1 @@
+"""The actions of `highnoon data`, one a file."""
