@@ -24,7 +24,8 @@ from highnoon.cli.recipe_words import dotted_words
 from highnoon.config import PRESETS, ConfigError, require_path
 from highnoon.training.recipes.check_recipe import check_recipe
 from highnoon.training.recipes.overrides import parse_overrides
-from highnoon.training.recipes.recipe import SECTIONS, Recipe, section_keys
+from highnoon.training.recipes.recipe import Recipe
+from highnoon.training.recipes.recipe_sections import SECTIONS, section_keys
 
 SUMMARY = "train a model on your own text"
 TAKES_FIELDS = True
@@ -40,6 +41,7 @@ _OPTIONS = (
 """Options that are keys of a recipe."""
 
 
+# Long, since it is a list: one statement an option, in the order of the help.
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.usage = "highnoon train [RECIPE] [KEY=VALUE ...] [options]"
     parser.set_defaults(overrides=[])

@@ -32,7 +32,7 @@ OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 class Learner:
     """Takes optimizer steps, evaluates, and copies and restores all that they change.
 
-    It knows nothing of stages, intervals, callbacks or files of a run: `TrainingRun` decides what comes when.
+    It has no notion of stages, intervals, callbacks or files: `TrainingRun` decides what happens when.
     A loop of one's own, whose data depend on the weights, is written on a learner.
 
     Args:

@@ -145,7 +145,7 @@ class Objective:
         Args:
             sources: The stage's opened sources, a `StageSources`.
             preparation: A `RowPreparation` of `highnoon.training.plans.run_data`, which tokenizes (`stores`)
-                and packs (`packed`, `packed_stores`), and knows `config`, `seed`, `tokenizer` and `stage`.
+                and packs (`packed`, `packed_stores`), and has `config`, `seed`, `tokenizer` and `stage`.
         """
         return preparation.packed(sources)
 

@@ -212,15 +212,15 @@ class Trainer(TrainerStages):
             callbacks: More callbacks, for this call only.
             log_dir: Where TensorBoard events and `metrics.jsonl` go, in a folder of the run's id; None
                 writes neither.
-            keep_checkpoints: How many of the newest checkpoints stay, besides the best, the final and an
-                interrupted one.
-            keep_every: Steps of which every multiple stays too.
+            keep_checkpoints: How many of the newest checkpoints are retained, besides the best, the final and
+                an interrupted one.
+            keep_every: Checkpoints of its multiples are retained too.
             verbose: Whether to print the plan and show progress.
             epochs: Another name for `epochs_per_stage`; give one of them.
-            extend: Whether a resumed run may be longer than it was begun: more epochs, steps or stages.
+            extend: Whether a resumed run may be longer than at its start: more epochs, steps or stages.
                 The learning rate then follows the schedule of the longer run. A run that ended early
                 continues its last stage.
-            allow_plan_change: Whether a resumed run may differ in anything from the one that was begun.
+            allow_plan_change: Whether a resumed run may differ in anything from the run at its start.
             restore_best: Whether the model ends with the weights of the lowest held-out loss, as with
                 `restore_best_weights` of `keras.callbacks.EarlyStopping`, in place of those of the last
                 step. Losses on different held-out data are not compared: with stages of different data it
@@ -295,7 +295,7 @@ class Trainer(TrainerStages):
             learner.release()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes model, tokenizer, optimizer, stages and progress into one folder, whole or not at all.
+        """Writes model, tokenizer, optimizer, stages and progress into one folder, completely or not at all.
 
         `Trainer.load(path, model)` and `highnoon.load_model(path)` read it.
 

@@ -1,4 +1,4 @@
-"""What a trainer knows before a run: stages, their data, the plan, and the run that it resumes."""
+"""A trainer before its run: stages, their data, the plan, and the run that it resumes."""
 
 from __future__ import annotations
 

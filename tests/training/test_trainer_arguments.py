@@ -140,7 +140,7 @@ def test_no_stage_or_scheduler_takes_what_is_not_a_finite_number_in_its_range(mo
     stages = {
         "weight": {"weight": value},
         "max_repeats": {"max_repeats": value},
-        "shares": {"datasets": [("a", value), ("b", 0.5)]},
+        "weights": {"datasets": [("a", value), ("b", 0.5)]},
         "learning_rate": {"learning_rate": value},
     }
     for name, arguments in stages.items():

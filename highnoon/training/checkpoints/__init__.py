@@ -1,1 +1,1 @@
-"""Checkpoints: folders that are whole or absent; writing, reading, comparing them."""
+"""Checkpoints: folders that are complete or absent; writes, reads and compares them."""

@@ -1,4 +1,4 @@
-"""Checkpoints: folders that are whole or absent.
+"""Checkpoints: folders that are complete or absent.
 
 checkpoints/
   latest                  names the newest folder, with a hash of the name in a second line; so do
@@ -193,7 +193,7 @@ def _step_of(folder: pathlib.Path) -> int:
 def prune(directory: pathlib.Path, keep: int, keep_every: int | None = None) -> None:
     """Deletes checkpoint folders but the `keep` newest, those with a role, and multiples of `keep_every`.
 
-    Where the file of a role is damaged nothing is deleted, with a warning: any folder could be meant.
+    If the file of a role is damaged nothing is deleted, with a warning: any folder could have the role.
     """
     try:
         kept = {folder_of(directory, role) for role in ROLES}
@@ -206,7 +206,7 @@ def prune(directory: pathlib.Path, keep: int, keep_every: int | None = None) -> 
 
 
 def damage(folder: pathlib.Path) -> str | None:
-    """Returns what is wrong with a checkpoint folder, or None where it is whole."""
+    """Returns what is wrong with a checkpoint folder, or None if it is undamaged."""
     try:
         entries = read_manifest(folder)
     except DamagedFolderError as error:
@@ -225,14 +225,14 @@ def damage(folder: pathlib.Path) -> str | None:
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns the whole checkpoint folder that `path` means.
+    """Returns the undamaged checkpoint folder that `path` names.
 
     `path` may be a checkpoint folder, a directory of them (its highest step), or a role in one: `latest`,
     `best`, `final`, `interrupted`. A damaged folder is skipped for the one before it, with a warning; where
-    the file of a role is damaged, or names a folder that is not there, the newest whole one is taken.
+    the file of a role is damaged, or names a folder that is not there, the newest undamaged one is taken.
 
     Raises:
-        CheckpointError: nothing there, or nothing whole.
+        CheckpointError: there is none, or none that is undamaged.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise CheckpointError(f"a checkpoint is given by its path; received {shown(path)}")
@@ -298,7 +298,7 @@ def _older(directory: pathlib.Path, first: pathlib.Path) -> list[pathlib.Path]:
 def set_aside_older_run(directory: pathlib.Path, run_id: str) -> pathlib.Path | None:
     """Moves the checkpoints of another run into a folder of their own, so that a new run overwrites nothing.
 
-    Damaged folders among those of the run itself are taken for its own and stay.
+    Damaged folders among those of the run itself count as its own and are not moved.
 
     Returns:
         Where they went, or None where there were none.

@@ -17,8 +17,8 @@ class CheckpointWriter:
 
     Args:
         directory: Where the `step_*` folders go.
-        keep: How many of the newest stay.
-        keep_every: Steps of which every multiple stays too; None for none.
+        keep: How many of the newest are retained.
+        keep_every: Checkpoints of its multiples are retained too; None for none.
     """
 
     def __init__(self, directory: pathlib.Path, keep: int, keep_every: int | None = None) -> None:

@@ -57,7 +57,7 @@ class CheckpointFacts:
     Args:
         folder: Where it is.
         kind: `"checkpoint"` (a trainer's too), or `"model"` for a saved model without a run.
-        damage: What is wrong with it, or None where it is whole.
+        damage: What is wrong with it; None if it is undamaged.
         roles: Those that name it in its directory.
         run_id: Of the run that wrote it.
         step: Optimizer steps taken.
@@ -114,7 +114,7 @@ class CheckpointFacts:
 
 
 def find_folders(path: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """Returns the folders that `path` means, whole or not: several only for a directory of checkpoints.
+    """Returns the folders that `path` names, damaged or not: several only for a directory of checkpoints.
 
     Args:
         path: A checkpoint, a directory of them, a role in one (`latest`, `best`, `final`, `interrupted`),

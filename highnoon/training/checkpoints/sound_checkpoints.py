@@ -14,7 +14,7 @@ from highnoon.training.steps.finite_weights import find_non_finite_array
 def find_sound_checkpoint(directory: str | os.PathLike[str], run_id: str) -> pathlib.Path | None:
     """Returns the newest checkpoint of a run from which training can sensibly continue, or None.
 
-    It is whole, its weights are finite, and the step before it was not skipped: a checkpoint from within a
+    It is complete, its weights are finite, and the step before it was not skipped: a checkpoint from within a
     series of skipped steps holds the weights that led into it.
 
     Args:

@@ -34,7 +34,7 @@ class TrainingPlan:
     Args:
         stages: In the order in which they run.
         warmup_steps: Steps of linear warm-up at the run's start.
-        notes: What a person should know before the run, a line each.
+        notes: What the user should know before the run, a line each.
 
     Raises:
         ConfigError: more steps in all than 64 bits hold.
@@ -75,7 +75,7 @@ class TrainingPlan:
 
         Args:
             saved: `to_dict` of the plan that a run began with.
-            extends: Whether the run may become longer: then its warm-up stays as it began.
+            extends: Whether the run may become longer: then its warm-up remains as it was.
         """
         ours, changes = self.to_dict(), []
         count, saved_count = len(ours["stages"]), len(saved["stages"])
@@ -223,7 +223,7 @@ def _notes_on(
         if needed is not None and needed() > length:
             unit = data.stage.scheduler.unit
             notes.append(
-                f"note: the scheduler of stage `{row.name}` reaches its whole data after {needed():,} "
+                f"note: the scheduler of stage `{row.name}` reaches its entire data after {needed():,} "
                 f"{unit}s, the stage has {length:,}"
             )
     return notes

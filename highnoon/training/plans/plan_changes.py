@@ -13,7 +13,7 @@ class PlanChange:
     """One difference between a plan and the one that a run began with.
 
     Args:
-        stage: Of this stage; "" for the whole run.
+        stage: Of this stage; "" for the entire run.
         key: What differs.
         now: Its value now.
         then: Its value in the checkpoint.

@@ -51,7 +51,7 @@ class CurriculumStage:
             `early_stopping_min_delta`.
         steps: Length in optimizer steps, in place of `epochs`.
         scheduler: A `CurriculumScheduler` that chooses the documents of each epoch.
-        tokens: Length in tokens of rows, in place of `epochs`; rounded up to whole steps.
+        tokens: Length in tokens of rows, instead of `epochs`; rounded up to complete steps.
         balance: Weights of datasets that were given without: None takes each in proportion to its tokens;
             `"equal"` gives all the same; a temperature `T` of at least 1 makes the weight of a dataset of
             `n` tokens `n^(1/T)`. A folder of domains counts as one dataset a domain.
@@ -68,7 +68,7 @@ class CurriculumStage:
             lengths given, weights given together with `balance`, or an override that a stage cannot have.
 
     Muennighoff et al. 2023, "Scaling data-constrained language models" (arXiv:2305.16264): up to four passes
-    are worth nearly as much as new text, hence the default of `max_repeats`.
+    are nearly as useful as new text, hence the default of `max_repeats`.
     """
 
     name: str

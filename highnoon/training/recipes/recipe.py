@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 from highnoon.config import (
     Config,
     ConfigError,
-    ModelConfig,
-    TrainingConfig,
     default,
     get_preset_config,
     is_given,
@@ -25,18 +23,21 @@ from highnoon.config import (
 )
 from highnoon.files.expand_home import expand_home
 from highnoon.training.recipes import recipe_keys as check
-from highnoon.training.recipes.overrides import apply_overrides, copied, parse_overrides
 from highnoon.training.recipes.recipe_file import find_recipe, write_recipe
 from highnoon.training.recipes.recipe_keys import check_keys, key
+from highnoon.training.recipes.recipe_overrides import with_overrides
+from highnoon.training.recipes.recipe_sections import (
+    MODEL_KEYS,
+    MODEL_SOURCES,
+    SECTIONS,
+    refuse_keys_of_sections,
+    section_keys,
+)
 from highnoon.training.recipes.recipe_stages import canonical_curriculum, canonical_stages
 
 if TYPE_CHECKING:
     from highnoon.training.trainer import Trainer
 
-SECTIONS = ("model", "training")
-MODEL_SOURCES = ("path", "hf")
-MODEL_KEYS = frozenset({*MODEL_SOURCES, "family", "task", "dtype", "lora"})
-"""Keys of `model` in addition to the fields of `ModelConfig`."""
 PATHS = ("tokenizer", "data_dir", "cache_dir", "output", "checkpoint_dir", "log_dir")
 INVOCATION_KEYS = ("resume_from", "extend", "allow_plan_change")
 """What concerns one start of a run and is not saved with it."""
@@ -199,7 +200,7 @@ class Recipe:
             ConfigError: as the class.
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        _refuse_keys_of_sections(values, known, owner)
+        refuse_keys_of_sections(values, known, owner)
         return cls(**resolve_keys(values, known, owner))
 
     @classmethod
@@ -217,7 +218,7 @@ class Recipe:
         file = find_recipe(path)
         values = read_yaml(file)
         try:
-            return cls.from_dict(with_overrides(values, overrides))
+            return cls.from_dict(with_overrides(values, overrides, _known_keys()))
         except ConfigError as error:
             raise ConfigError(f"{file}: {error}") from None
 
@@ -228,7 +229,7 @@ class Recipe:
             ConfigError: as the class.
         """
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return Recipe.from_dict(with_overrides(values, overrides))
+        return Recipe.from_dict(with_overrides(values, overrides, _known_keys()))
 
     @property
     def checkpoint_folder(self) -> pathlib.Path:
@@ -331,69 +332,5 @@ class Recipe:
         return run_recipe(self, self.make_trainer(), callbacks)
 
 
-def _refuse_keys_of_sections(values: Any, known: set[str], owner: str) -> None:
-    """Says where a key belongs that stands at the top of a recipe and is one of a section or of a stage.
-
-    Raises:
-        ConfigError: there is such a key.
-    """
-    for name in values if isinstance(values, Mapping) else ():
-        if name in known or not isinstance(name, str):
-            continue
-        homes = [f"{section}.{name}" for section in SECTIONS if name in section_keys(section)]
-        if name in ("data", "dataset", "datasets"):
-            homes = ["stages: [{name: train, datasets: PATH}]"]
-        if homes:
-            line = getattr(values, "lines", {}).get(name)
-            location = "" if line is None else f"line {line}: "
-            raise ConfigError(f"{location}{owner} has no key `{name}` at its top; write `{homes[0]}`")
-
-
-def section_keys(section: str) -> set[str]:
-    """Returns the keys that `model` or `training` may have."""
-    kind: Any = {"model": ModelConfig, "training": TrainingConfig}[section]
-    names = {field.name for field in dataclasses.fields(kind)}
-    return names | MODEL_KEYS if section == "model" else names
-
-
-def with_overrides(
-    values: Mapping[str, Any], overrides: Mapping[str, Any] | Sequence[str]
-) -> Mapping[str, Any]:
-    """Returns the values of a recipe after overrides, by whatever name a field was given in either.
-
-    Raises:
-        ConfigError: an override that leads nowhere, or a field that is given under two names.
-    """
-    if not isinstance(overrides, Mapping):
-        overrides = parse_overrides(overrides)
-    if not overrides:
-        return values
-    known = {field.name for field in dataclasses.fields(Recipe)}
-    tops = {name.split(".")[0]: None for name in overrides}
-    _refuse_keys_of_sections(tops, known, "the recipe")
-    resolve_keys(tops, known, "the recipe")
-    values = copied(values)
-    canonical: dict[str, Any] = {}
-    for section in SECTIONS:
-        if isinstance(values.get(section), Mapping) and not _is_free(section, values, overrides):
-            values[section] = resolve_keys(values[section], section_keys(section), f"`{section}`")
-    for name, value in overrides.items():
-        section, _, rest = name.partition(".")
-        if section in SECTIONS and rest and not _is_free(section, values, overrides):
-            first, *others = rest.split(".")
-            (first,) = resolve_keys({first: value}, section_keys(section), f"`{section}`")
-            name = ".".join([section, first, *others])
-        if name in canonical:
-            spelled = [other for other in overrides if other.startswith(f"{section}.")]
-            names = " and ".join(f"`{other.partition('.')[2]}`" for other in spelled)
-            raise ConfigError(f"`{section}` got {names}, which name the same field; give one of them")
-        canonical[name] = value
-    return apply_overrides(values, canonical)
-
-
-def _is_free(section: str, values: Mapping[str, Any], overrides: Mapping[str, Any]) -> bool:
-    """Whether a section has the arguments of a family's class, whose names are not known here."""
-    model = values.get("model")
-    return section == "model" and (
-        "model.family" in overrides or (isinstance(model, Mapping) and "family" in model)
-    )
+def _known_keys() -> set[str]:
+    return {field.name for field in dataclasses.fields(Recipe)}

@@ -25,7 +25,7 @@ class HeldFolders:
 
         Args:
             folder: The folder.
-            remedy: What somebody who finds the folder locked can do.
+            remedy: What to do if the folder is locked.
 
         Raises:
             FolderLockedError: another run is writing it.

@@ -60,7 +60,7 @@ class ReplayedStep:
 class Replay:
     """Computes the batches of a run again.
 
-    Nothing was recorded for it but where each epoch began: rows are a function of the data, the seed and the
+    Only the start of each epoch was recorded for it: rows are a function of the data, the seed and the
     step, so the data must be as it was; its hash is compared with the run's.
 
     Args:
@@ -93,7 +93,7 @@ class Replay:
 
     @property
     def last_step(self) -> int:
-        """The last step that the checkpoint knows of."""
+        """The last step that the checkpoint covers."""
         return int(self._state["run"]["progress"]["step"])
 
     def step(self, step: int) -> ReplayedStep:

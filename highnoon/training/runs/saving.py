@@ -32,7 +32,7 @@ class Saving:
     def is_to_save(self) -> bool:
         """Whether to save now, once everything else that belongs to the step was done.
 
-        In a series of skipped steps a checkpoint stays due until the next good one: it would push out
+        In a series of skipped steps a checkpoint remains due until the next good one: it would displace
         others, and the run could not go back to it. Only a new best is saved there.
         """
         return self.is_due and (self.is_best or not self._state.is_last_step_skipped())

@@ -41,7 +41,7 @@ class SkippedStep:
 
 @dataclasses.dataclass(frozen=True)
 class TakenStep:
-    """A step that was begun.
+    """A step that was started.
 
     Args:
         step: Its number.

@@ -154,7 +154,7 @@ class MicroBatches:
     ) -> dict[int, tf.Tensor]:
         """Returns the variables that are not trained at the step's end, by index.
 
-        Layers with a `finish_step()` have it called. Where the step is skipped, all stay as before.
+        Layers with a `finish_step()` have it called. If the step is skipped, all keep their values.
         """
         changed = {index: merged(self.others[index], before[index], new) for index, new in changed.items()}
         now = [changed.get(index, value) for index, value in enumerate(before)]

@@ -1,4 +1,4 @@
-"""The learning rate of a whole run as a function of the optimizer's step."""
+"""The learning rate of an entire run as a function of the optimizer's step."""
 
 from __future__ import annotations
 

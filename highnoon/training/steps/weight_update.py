@@ -33,7 +33,7 @@ class WeightUpdate:
     """Computes one update of all weights.
 
     Weights that the optimizer treats equally share one compiled function, so that a deep model's update is
-    traced as fast as one block's. Where a step is not good, every value stays except the count of steps.
+    traced as fast as one block's. If a step is not good, only the count of steps changes.
 
     Args:
         optimizer: Built for the weights.

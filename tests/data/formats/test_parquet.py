@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -119,3 +120,32 @@ def test_columns_nested_too_deep_are_refused(tmp_path: pathlib.Path) -> None:
     parquet.write_table(pyarrow.table({"text": pyarrow.array([value], kind)}), tmp_path / "a.parquet")
     with pytest.raises(BadRecordError, match="nests its columns more than 64 levels deep"):
         list(read_parquet(tmp_path / "a.parquet", ReadOptions(), BadRecords()))
+
+
+READ_EACH = """
+import io, pathlib, sys
+from highnoon.data.bad_records import BadRecordError, BadRecords
+from highnoon.data.formats.parquet import read_parquet
+from highnoon.data.records.read_options import ReadOptions
+path, refused = pathlib.Path(sys.argv[1]), 0
+content = path.read_bytes()
+footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+for position in range(footer, len(content) - 8):
+    changed = bytearray(content)
+    changed[position] = (changed[position] + 1) % 256
+    path.write_bytes(changed)
+    try:
+        list(read_parquet(path, ReadOptions(), BadRecords()))
+    except BadRecordError:
+        refused += 1
+print(refused)
+"""
+
+
+def test_damage_of_any_byte_of_the_footer_leaves_the_process_alive(tmp_path: pathlib.Path) -> None:
+    from pyarrow import parquet
+
+    file = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"messages": [[{"role": "user"}], None]}), file)
+    done = subprocess.run([sys.executable, "-c", READ_EACH, file], capture_output=True, text=True)
+    assert done.returncode == 0 and int(done.stdout) > 100, done.stderr[-300:]

@@ -281,9 +281,12 @@ def test_a_key_that_an_option_and_a_word_set_is_refused(write):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("epochs: 3\n", "line 1: the recipe has no key `epochs` at its top; write `training.epochs`"),
-        ("dropout: 0.1\n", "no key `dropout` at its top; write `model.dropout`"),
-        ("data: texts\n", "no key `data` at its top; write `stages: \\[{name: train, datasets: PATH}\\]`"),
+        ("epochs: 3\n", "line 1: the recipe has no key `epochs` at the top level; write `training.epochs`"),
+        ("dropout: 0.1\n", "no key `dropout` at the top level; write `model.dropout`"),
+        (
+            "data: texts\n",
+            "no key `data` at the top level; write `stages: \\[{name: train, datasets: PATH}\\]`",
+        ),
     ],
 )
 def test_a_key_at_the_wrong_level_is_answered_with_the_right_one(write, text, message):

@@ -224,7 +224,7 @@ def test_any_text_is_refused_in_one_line_or_can_run(content):
         (("curriculum", "stages", 0, "weights"), {"t": math.nan}, "must be numbers, none below 0"),
         (("curriculum", "stages", 0, "iters"), [0, "x"], "must begin at step 0"),
         (("alerts", "rules"), "train/loss > 4", "`rules` of `alerts` must be a list"),
-        (("alerts", "rules", 0), "train/loss > 1e999", "the rule `train/loss > 1e999` may not hold"),
+        (("alerts", "rules", 0), "train/loss > 1e999", "the rule `train/loss > 1e999` must not contain"),
         (("alerts", "actions"), {"plateau": 3}, "there is no action `3`"),
         (("wandb", "tags"), 0, "`wandb`: `tags` must be a text or a list of texts; received 0"),
         (("sample_prompts",), "Once", "`sample_prompts` must be a list of texts; received 'Once'"),
