@@ -128,7 +128,7 @@ def derive_columns(
         pathlib.Path(folder, "a.txt").write_text("Hello")
         store = tokenize(Files(f"{folder}/a.txt"), ByteTokenizer(), folder, validation_split=0.0)
         derived = derive_columns(store, derivation)
-        assert derived.read("double", np.array([0, 1])).tolist() == [4.0, 152.0]
+        assert derived.read("double", np.array([0, 1])).tolist() == [4.0, 158.0]
     ```
     """
     path = (columns_folder(store) if folder is None else expand_home(folder)) / derivation.key(store)

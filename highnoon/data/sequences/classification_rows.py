@@ -111,7 +111,7 @@ class ClassificationRows(PackedRows):
             location,
         )
 
-    def _say_if_small(self) -> None:
+    def _check_size(self) -> None:
         self._require_some()
 
 

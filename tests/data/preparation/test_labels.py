@@ -153,6 +153,11 @@ def test_rows_hold_one_document_each_and_its_label(tmp_path):
     assert rows.report()["truncated"] == rows.num_truncated > 0
 
 
+def test_a_split_shorter_than_a_row_of_packed_tokens_is_no_reason_to_warn(tmp_path, recwarn):
+    rows = ClassificationRows([make_store(tmp_path, 9)], ["7", "a", "b"], row_length=4096)
+    assert rows.num_tokens < rows.row_length and not recwarn.list
+
+
 def test_rows_are_a_function_of_seed_epoch_and_row(tmp_path):
     rows = ClassificationRows([make_store(tmp_path)], ["7", "a", "b"], row_length=12)
     for epoch in (0, 1):
