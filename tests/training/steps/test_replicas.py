@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-HERE = pathlib.Path(__file__).parents[1]
+HERE = pathlib.Path(__file__).parent
 GRID = [f"{r}x{a}:{r}:{16 // (r * a)}" for r in (1, 2, 4) for a in (1, 2, 4)]
 OTHERS = [
     "experts 1:1:16",
