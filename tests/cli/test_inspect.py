@@ -35,8 +35,9 @@ def write_checkpoint(directory: pathlib.Path, step: int, scale: float = 1.0) -> 
 
 
 @pytest.fixture
-def directory(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Two whole checkpoints with roles, and a newer one that is damaged."""
+def directory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """Two complete checkpoints with roles, and a newer one that is damaged; the terminal has room for paths."""
+    monkeypatch.setenv("COLUMNS", "300")
     checkpoint.point_at(write_checkpoint(tmp_path, 10), "best")
     checkpoint.point_at(write_checkpoint(tmp_path, 20, scale=1.5), "latest")
     (write_checkpoint(tmp_path, 30) / "model.safetensors").write_bytes(b"cut")

@@ -103,7 +103,7 @@ def test_a_mixer_of_ones_own_trains_and_keeps_the_protocol(run_example):
 @pytest.mark.slow
 def test_an_objective_of_ones_own_trains(run_example):
     printed = run_example("custom_objective.py", "--data", "*.txt", "--steps", "2", "--gamma", "1")
-    assert "'focal/cross_entropy'" in printed
+    assert "objective focal (gamma=1.0)" in printed and "'loss'" in printed
 
 
 def test_examples_are_short():

@@ -33,6 +33,7 @@ def tiny_model(seed: int = 0) -> keras.Model:
     padding_mask = keras.Input((None,), dtype="bool", name="padding_mask")
     hidden = keras.layers.Embedding(VOCAB, 8, name="embedding")(token_ids)
     hidden = keras.layers.Dense(8, activation="tanh", name="middle")(hidden)
+    hidden = keras.layers.Dropout(0.1, seed=seed)(hidden)
     logits = keras.layers.Dense(VOCAB, name="head")(hidden)
     return keras.Model({"token_ids": token_ids, "padding_mask": padding_mask}, logits)
 
@@ -75,6 +76,8 @@ class Drawn(Evaluator):
 
     def evaluate(self, model: keras.Model, sample: Mapping[str, np.ndarray], step: int) -> dict[str, Figure]:
         drawn = np.random.rand() + float(keras.random.uniform(()))
+        inputs = {"token_ids": sample["token_ids"], "padding_mask": sample["segment_ids"] > 0}
+        model(inputs, training=True)
         return {"drawn": Figure(drawn, 1), "tokens": Figure(float(sample["token_ids"].sum()), len(sample))}
 
 

@@ -1,4 +1,4 @@
-"""The line that says how far a computation of derived columns is."""
+"""The progress line of a computation of derived columns."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def derivation_progress(title: str, *, is_shown: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Shows windows done and time left on standard error; gives what to call after each batch.
+    """Shows finished windows and remaining time on standard error; yields the function to call after each
+    batch.
 
     Args:
-        title: What is computed.
+        title: The title of the line.
         is_shown: Whether to show anything.
     """
     if not is_shown:

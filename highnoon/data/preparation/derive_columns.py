@@ -1,4 +1,4 @@
-"""Computing once what a frozen model says of the tokens of a store."""
+"""Computes the values of a frozen model for the tokens of a store, once."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 
 @dataclasses.dataclass(frozen=True)
 class Derivation:
-    """What is computed, and all that decides its values besides the tokens.
+    """A computation, and everything that determines its values besides the tokens.
 
     Args:
         columns: Type and shape of each column by name; a name is an identifier.
@@ -51,10 +51,10 @@ class Derivation:
             and `padding_mask` (1 at tokens), int32 arrays of shape (rows, tokens). Returns for each column an
             array of shape (rows, tokens, *shape), or (rows, *shape) for a value a document.
         weights_hash: Hash of the frozen model's weights.
-        config: What else decides the values, as JSON: another configuration is another column.
-        window: Most tokens of a document that the model sees at once. A longer document is cut into windows,
-            each read from its own beginning; for a value a document the first window alone is read.
-        batch_size: Rows of a batch.
+        config: Everything else that determines the values, as JSON: another configuration is another column.
+        window: Maximum tokens of a document that the model sees at once. A longer document is split into
+            windows, each read from its own beginning; for a value a document the first window alone is read.
+        batch_size: Rows per batch.
         per: `"token"` or `"document"`.
 
     Raises:
@@ -77,12 +77,12 @@ class Derivation:
             raise DataError(f"`columns` must have identifiers as names; received {list(self.columns)}")
 
     def key(self, store: TokenStore) -> str:
-        """Returns the hash under which the columns of a store are kept."""
+        """Returns the hash that identifies the columns of a store."""
         parts = [DERIVED_VERSION, store.fingerprint, self.weights_hash, self.describe()]
         return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """Returns all that decides the values besides tokens and weights, as JSON values."""
+        """Returns everything that determines the values besides tokens and weights, as JSON values."""
         columns = {name: {"dtype": c.dtype, "shape": list(c.shape)} for name, c in self.columns.items()}
         return {"columns": columns, "config": dict(self.config), "window": self.window, "per": self.per}
 
@@ -95,7 +95,7 @@ def derive_columns(
     *,
     show_progress: bool = False,
 ) -> DerivedColumns:
-    """Returns derived columns of a store, from disk where they have been computed before.
+    """Returns derived columns of a store, from disk if they have been computed before.
 
     They are stored in `<store>.columns/<key>`, next to the store's own folder. The key is a hash of the
     store, the weights and the configuration. The folder is complete or absent: the next call continues one
@@ -103,10 +103,10 @@ def derive_columns(
 
     Args:
         store: The tokens.
-        derivation: What is computed.
+        derivation: The computation.
         folder: Where columns are stored; None stores them next to the store.
-        on_progress: Called with the number of windows that are done, and of all.
-        show_progress: Show the progress and the time left on standard error.
+        on_progress: Called with the number of finished windows and of all windows.
+        show_progress: Whether to show progress and remaining time on standard error.
 
     Raises:
         DataError: `compute` returned other columns or shapes, or a value that is not finite.
@@ -229,7 +229,7 @@ def _chosen(
     is_token: npt.NDArray[np.bool_],
     values: npt.NDArray[Any],
 ) -> npt.NDArray[Any]:
-    """The values of tokens, or of documents, one after another in the order of the store."""
+    """Returns the values of the tokens, or of the documents, in the order of the store."""
     rows, tokens = batch["token_ids"].shape
     expected = (rows, *column.shape) if derivation.per == "document" else (rows, tokens, *column.shape)
     if values.shape != expected:

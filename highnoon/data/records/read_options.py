@@ -16,7 +16,7 @@ from highnoon.tokenization.chat.chat_template import ChatTemplate, ChatTemplateE
 # Increase it when the same records give other documents than before.
 _RENDERING_VERSION = 1
 
-# Increase it when records whose kind is told by their fields give other documents than before.
+# Increase it when records whose kind is inferred from their fields give other documents than before.
 _FOUND_FIELDS_VERSION = 2
 
 

@@ -10,7 +10,7 @@ from highnoon.data.records.record_values import is_absent
 
 
 def record_label(value: Any) -> str | None:
-    """Returns the text of a label, or None where the value is neither a string nor an integer.
+    """Returns the text of a label, or None if the value is neither a string nor an integer.
 
     The integer 3, the float 3.0 (as tables write it) and the string "3" are one label; booleans are 0 and 1.
     """

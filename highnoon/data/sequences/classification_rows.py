@@ -1,4 +1,4 @@
-"""One labeled document a row, for classifiers."""
+"""Rows with one labeled document each, for classifiers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from highnoon.data.tokens.token_store import TokenStore
 
 
 class ClassificationRows(PackedRows):
-    """One side of the split of some stores of labeled documents, a document a row.
+    """One side of the split of stores of labeled documents, one document per row.
 
     Order, mixture and split are those of `PackedRows`: rows are a function of (seed, epoch, row). Of a
     document longer than `row_length` the first tokens are read; `num_truncated` counts these.
 
     Args:
-        stores: What `tokenize` returned for `LabeledDocuments`, one or several, all of one tokenizer.
+        stores: One or several token stores of `LabeledDocuments` with the same tokenizer.
         labels: All labels; the position of a label is the number that a model predicts.
-        row_length: Tokens of a row, at least 1.
-        seed: Decides every order.
+        row_length: Tokens per row, at least 1.
+        seed: Seed of all orders.
         split: `"train"` or `"validation"`.
-        weights: As of `PackedRows`.
+        weights: As in `PackedRows`.
 
     Raises:
         BadRecordError: a document has a label that is not among `labels`, or none.
@@ -66,11 +66,11 @@ class ClassificationRows(PackedRows):
 
     @property
     def num_truncated(self) -> int:
-        """Documents of the split of which a row holds the beginning only."""
+        """The number of documents in the split that are longer than a row, and truncated."""
         return int((self.lengths > self.row_length).sum())
 
     def only(self, store: TokenStore) -> ClassificationRows:
-        """Returns the same rows of one of the stores alone."""
+        """Returns rows with the same settings from one of the stores."""
         return ClassificationRows(store, self.labels, self.row_length, self.seed, self.split)
 
     def report(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class ClassificationRows(PackedRows):
         return view
 
     def _numbers(self) -> npt.NDArray[np.int32]:
-        """The number of the label of each of the split's documents."""
+        """The label index of each document in the split."""
         known = {label: number for number, label in enumerate(self.labels)}
         numbers = np.zeros(self.num_documents, np.int32)
         for index, store in enumerate(self.stores):
@@ -116,12 +116,12 @@ class ClassificationRows(PackedRows):
 
 
 class ClassificationView(RowsView):
-    """Rows of an epoch; made by `ClassificationRows.view`."""
+    """The rows of an epoch; created by `ClassificationRows.view`."""
 
     label_of: npt.NDArray[np.int32]
 
     def read(self, start: int, count: int) -> Batch:
-        """Returns rows `start` to `start + count - 1`, fewer where the epoch ends.
+        """Returns rows `start` to `start + count - 1`, fewer at the end of the epoch.
 
         Returns:
             `token_ids` and `padding_mask` (1 at tokens), int32 of shape (rows, row_length); `label`, int32

@@ -83,7 +83,7 @@ def labeled(source: DocumentSource) -> DocumentSource:
 
 
 def _options(source: Any) -> Any:
-    """The options with which the innermost source reads its records, None where it reads none."""
+    """Returns the options of the innermost source that reads records, or None."""
     while source is not None:
         options = getattr(source, "options", None)
         if options is not None:

@@ -1,4 +1,4 @@
-"""What a frozen model said of the tokens of a store, kept on disk and memory-mapped."""
+"""Values that a frozen model computed for the tokens of a store, on disk and memory-mapped."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ DTYPES = ("<f2", "<f4", "<i4", "<u2", "<u4")
 
 @dataclasses.dataclass(frozen=True)
 class DerivedColumn:
-    """One derived column, in a file of its own.
+    """A derived column, stored in its own file.
 
     Args:
         dtype: The type on disk: `"<f2"`, `"<f4"`, `"<i4"`, `"<u2"` or `"<u4"`.
-        shape: The shape of one value: `()` is a number, `(8,)` are eight.
+        shape: The shape of one value: `()` is one number, `(8,)` is eight.
 
     Raises:
         DataError: another type, or a shape that is not of counts.
@@ -49,7 +49,7 @@ class DerivedColumn:
 
     @property
     def size(self) -> int:
-        """Numbers in one value."""
+        """The number of elements in one value."""
         return math.prod(self.shape)
 
     @property
@@ -59,13 +59,13 @@ class DerivedColumn:
 
 
 class DerivedColumns:
-    """Derived columns of the tokens, or of the documents, of one store; made by `derive_columns`.
+    """Derived columns of the tokens, or of the documents, of one store; created by `derive_columns`.
 
     `columns` has the type and shape of each by name, and `store` is the fingerprint of the token store. A
     block of 1 MiB is compared with its hash when it is first read.
 
     Args:
-        folder: What `derive_columns` wrote.
+        folder: A folder that `derive_columns` wrote.
 
     Raises:
         DamagedStoreError: the folder is not complete, or a file has changed; for values, when they are read.
@@ -118,7 +118,7 @@ class DerivedColumns:
             self._num_values * column.size,
             self.manifest["sizes"][name],
             self.manifest["hashes"][name],
-            # Any bits may be a value.
+            # Any bits are a valid value.
             1 << (8 * dtype.itemsize),
             _remedy(self.folder),
         )

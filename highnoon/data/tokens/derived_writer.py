@@ -1,4 +1,4 @@
-"""Writing derived columns so that a computation that was killed continues where it was."""
+"""Writes derived columns so that a killed computation can resume."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from highnoon.files.sync_to_disk import sync_to_disk
 
 _JOURNAL = "progress.json"
 
-# Work that a kill may cost.
+# A kill loses at most this much work.
 COMMIT_SECONDS = 10.0
 
 
@@ -33,8 +33,8 @@ class DerivedWriter:
     A writer of the same folder and key cuts the files to what the journal says and continues.
 
     Args:
-        folder: A folder that is this writer's own.
-        key: What is computed.
+        folder: A folder that only this writer uses.
+        key: The key of the columns.
         columns: The columns.
     """
 
@@ -72,7 +72,7 @@ class DerivedWriter:
             self.commit()
 
     def commit(self) -> None:
-        """Makes what was appended safe against a kill or a loss of power."""
+        """Makes the appended values safe against a kill or a power failure."""
         self._sync()
         _write_sealed(
             self.folder / _JOURNAL, {"key": self._key, "windows": self.num_windows, **self._described()}
@@ -80,7 +80,7 @@ class DerivedWriter:
         self._committed = time.monotonic()
 
     def finish(self, manifest: pathlib.Path, values: Mapping[str, Any]) -> None:
-        """Writes the manifest, with which the columns are complete, and removes the journal."""
+        """Writes the manifest, which completes the columns, and removes the journal."""
         self._sync()
         _write_sealed(manifest, {**values, **self._described()})
         (self.folder / _JOURNAL).unlink(missing_ok=True)
@@ -113,7 +113,7 @@ class DerivedWriter:
 def _read_journal(
     folder: pathlib.Path, key: str, columns: Mapping[str, DerivedColumn]
 ) -> dict[str, Any] | None:
-    """The journal of a computation that was killed, None where there is none that fits."""
+    """Returns the journal of a killed computation, or None if there is none with this key."""
     file = folder / _JOURNAL
     if not file.is_file():
         return None
@@ -129,7 +129,7 @@ def _read_journal(
 
 
 def _hash_file(path: pathlib.Path, size: int) -> BlockHasher:
-    """The hasher of the first `size` bytes of a file; of fewer where it is shorter."""
+    """Returns the hasher of the first `size` bytes of a file, or of fewer if it is shorter."""
     hasher = BlockHasher()
     left = size if path.is_file() else 0
     if left:
@@ -141,7 +141,7 @@ def _hash_file(path: pathlib.Path, size: int) -> BlockHasher:
 
 
 def _write_sealed(path: pathlib.Path, values: dict[str, Any]) -> None:
-    """Replaces a file of JSON, with a hash of its own content, once the disk has it."""
+    """Writes a JSON file with a hash of its own content to disk, and replaces the old one."""
     unfinished = path.with_name(f".{path.name}")
     with unfinished.open("w", encoding="utf-8") as stream:
         json.dump(seal(values), stream, indent=1)

@@ -1,4 +1,4 @@
-"""The documents of a store in windows, for a model that reads each by itself."""
+"""The documents of a store in windows, for a model that reads each document separately."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _SHORTEST_ROW = 16
 
 
 class DocumentWindows:
-    """Each document of a store cut into windows of at most `window` tokens, in the order of the store.
+    """The documents of a store, split into windows of at most `window` tokens, in the order of the store.
 
     Args:
         store: The tokens.
-        window: Tokens of a window, at least 1.
-        only_first: Give the first window of each document alone.
+        window: Tokens per window, at least 1.
+        only_first: Whether to read only the first window of each document.
     """
 
     def __init__(self, store: TokenStore, window: int, *, only_first: bool = False) -> None:
@@ -32,7 +32,7 @@ class DocumentWindows:
     def read(
         self, start: int, num_rows: int
     ) -> tuple[dict[str, npt.NDArray[np.int32]], npt.NDArray[np.bool_]]:
-        """Returns a batch of windows, and where in it there are tokens.
+        """Returns a batch of windows, and a mask of its tokens.
 
         The batch has always `num_rows` rows, the last ones empty at the end of the store. Its length is a
         power of two or the window, so that few shapes are compiled.
