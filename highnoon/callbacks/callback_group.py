@@ -215,7 +215,8 @@ def _warn_of_lost(callback: keras.callbacks.Callback, names: Sequence[str]) -> N
         return
     kind = type(callback).__name__
     remedy = (
-        "train(restore_best=True) restores the best weights of a resumed run too"
+        "train(restore_best=True), on the command line --restore-best, restores the best weights of a "
+        "resumed run too"
         if getattr(callback, "restore_best_weights", False)
         else "implement `state_dict` and `load_state_dict` in the callback to keep it"
     )

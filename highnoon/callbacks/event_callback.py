@@ -24,7 +24,8 @@ class EventCallback(keras.callbacks.Callback):
     | `early_stop` | `stage`, `epoch`, `val_loss`, `best_val_loss` (None: none was finite), `step` |
     | `stage_complete` | `stage`, `metrics` (`final_loss`, `epochs`, `steps`, `val_loss`) |
     | `checkpoint_saved` | `path`, `step` |
-    | `train_end` | `step`, `summary` (what `Trainer.train` returns), `best_checkpoint` (a path or None) |
+    | `train_end` | `step`, `summary` (what `Trainer.train` returns), `best_checkpoint` (a path or None),
+    | | `has_held_out` (whether any stage holds documents out) |
     | `step_skipped` | `step`, `in_a_row`, `loss`, `grad_norm`, `position`, `path` of the saved batch or None
     | | `fault_answered` | `answer` (one of `on_repeated_faults`), `reason`, `step`, `learning_rate_factor` |
     | `micro_batch_halved` | `step`, `micro_batch_size` |

@@ -132,7 +132,8 @@ def describe_end(event: dict[str, Any]) -> str:
     }[summary["weights"]]
     line = f"the model's weights are {whose}"
     if best is None:
-        return f"{line}; no finite held-out loss was measured"
+        measured = "no finite held-out loss was measured" if event["has_held_out"] else "nothing was held out"
+        return f"{line}; {measured}"
     if summary["weights"] == "best":
         return f"{line} of {step:,} (held-out loss {summary['best_val_loss']:.4f})"
     line += f"; the lowest held-out loss, {summary['best_val_loss']:.4f}, was at step {best:,}"

@@ -11,6 +11,7 @@ from highnoon.data.document import DataError
 LOCATIONS_KEY = "places"
 KEPT_LOCATIONS = 20
 _SHOWN_LOCATIONS = 3
+_HOW_TO_SKIP = "to skip what cannot be read: `skip_bad: true`, on the command line --skip-bad"
 
 
 class BadRecordError(DataError):
@@ -56,13 +57,16 @@ class BadRecords:
         return sum(self._counts.values())
 
     def take(self, error: DataError, location: str = "") -> None:
-        """Raises `error`, or counts it if bad records are skipped.
+        """Raises `error`, which then ends with how to skip, or counts it if bad records are skipped.
 
         Args:
             error: The error; a `BadRecordError` has its own reason and location.
             location: The location of any other error.
         """
         if not self.skip:
+            # Readers within readers pass an error on, so it may say how already.
+            if "--skip-bad" not in str(error):
+                error.args = (f"{error}; {_HOW_TO_SKIP}",)
             raise error
         if isinstance(error, BadRecordError):
             self.count(error.reason, error.location)

@@ -32,6 +32,7 @@ def generate_batch(
 
     Raises:
         ValueError: `batch_size` is below 1, or as `generate`.
+        TypeError: an unknown argument, or as `generate`.
 
     Example:
 
@@ -45,6 +46,7 @@ def generate_batch(
     ```
     """
     batch_size = require_whole("batch_size", batch_size)
+    Request.require_known("generate_batch", kwargs)
     request = Request.read(model, prompts, max_length, **kwargs)
     rows = request.prompts.rows
     by_length = sorted(range(len(rows)), key=lambda index: len(rows[index]))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from highnoon.config import default, is_given
+from highnoon.files.nearest_name import suggestion
 from highnoon.inference.decoding.cache_layout import context_limit
 from highnoon.inference.decoding.continuation import Continuation
 from highnoon.inference.decoding.decoder import padded_length
@@ -71,6 +73,24 @@ class Request:
         # Refuses a processor that does not fit before anything is computed.
         sampling.values(request.num_ids)
         return request
+
+    @classmethod
+    def require_known(cls, caller: str, options: Iterable[str], taken: Sequence[str] = ()) -> None:
+        """Checks the names of arguments that a public function passes to `read`.
+
+        Args:
+            caller: The function, as its users write it.
+            options: The names.
+            taken: Arguments of `read` that the function sets itself.
+
+        Raises:
+            TypeError: a name is not an argument.
+        """
+        names = list(inspect.signature(cls.read).parameters)[2:]
+        known = [name for name in names if name not in taken]
+        for option in options:
+            if option not in known:
+                raise TypeError(f"{caller}() has no argument `{option}`; {suggestion(option, known)}")
 
     def start(self, indices: Sequence[int], batch_size: int) -> Drawing:
         """Reads some of the prompts into a cache and returns the drawing that continues them.

@@ -91,7 +91,9 @@ class StatefulWrapper:
         """How the conversation is written, in a few words."""
         if self.chat_template is None:
             return "plain `User:` and `Assistant:` lines, because the tokenizer has no chat template"
-        return f"the chat template of the tokenizer, {self.chat_template!r}"
+        if self.chat_template.template is None:
+            return "the chat template of the tokenizer, with `<|im_start|>` and `<|im_end|>` around each turn"
+        return "the chat template of the tokenizer, a Jinja template"
 
     def reset(self) -> None:
         """Deletes the conversation; the system prompt stays."""
@@ -118,7 +120,9 @@ class StatefulWrapper:
 
         Raises:
             ValueError: one of them is out of its range.
+            TypeError: one of them does not exist.
         """
+        Request.require_known("generate", options, taken=["tokenizer"])
         Request.read(self.model, [[0]], tokenizer=self.tokenizer, **options)
 
     def generate(self, max_length: int = DEFAULT_MAX_LENGTH, **kwargs: Any) -> str:
@@ -131,9 +135,11 @@ class StatefulWrapper:
 
         Raises:
             ValueError: the last message is not the user's, or it alone is too long.
+            TypeError: an unknown argument.
         """
         if not self._messages or self._messages[-1].role != "user":
             raise ValueError("there is no question to answer; call `add_user_message` first")
+        Request.require_known("generate", kwargs, taken=["tokenizer"])
         stops = kwargs.pop("stop_sequences", None)
         stops = [] if stops is None else [stops] if isinstance(stops, (str, int, np.integer)) else list(stops)
         capacity = min(self.max_history, context_limit(self.model))

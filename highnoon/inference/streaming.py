@@ -52,7 +52,9 @@ class StreamingGenerator:
         Raises:
             ValueError: more than one prompt, no tokenizer, or as `generate`. The call itself raises it,
                 before the first piece is requested.
+            TypeError: an unknown argument.
         """
+        Request.require_known("generate_stream", kwargs)
         request = Request.read(self.model, prompt, **({"tokenizer": self.tokenizer} | kwargs))
         if len(request.prompts.rows) != 1:
             raise ValueError(f"`prompt` must be one prompt; received {len(request.prompts.rows)}")

@@ -268,6 +268,7 @@ class LanguageModel(keras_hub.models.CausalLM):
         tokenizer=None,
         seed: int | None = None,
         logits_processors=None,
+        max_new_tokens: int | None = None,
     ):
         """Continues a prompt; see `highnoon.inference.generation.generate`."""
         from highnoon.inference.generation import generate
@@ -284,6 +285,7 @@ class LanguageModel(keras_hub.models.CausalLM):
             tokenizer=tokenizer,
             seed=seed,
             logits_processors=logits_processors,
+            max_new_tokens=max_new_tokens,
         )
 
     def generate_batch(

@@ -11,7 +11,7 @@ from typing import Any, Self
 import keras
 
 from highnoon.callbacks import CallbackGroup
-from highnoon.config import ConfigError, TrainingConfig, is_given
+from highnoon.config import ConfigError, TrainingConfig, default, is_given
 from highnoon.training.checkpoints import snapshot
 from highnoon.training.checkpoints.saved_run import SavedRun
 from highnoon.training.curricula.task_mix import sequence_length_stages, task_mix_stages
@@ -28,7 +28,7 @@ from highnoon.training.runs.run_arguments import RunArguments, asked_epochs
 from highnoon.training.steps.replicas import Replicas, all_variables
 from highnoon.training.trainable_weights import TrainableWeights
 
-DEFAULT_EPOCHS_PER_STAGE = 10
+DEFAULT_EPOCHS_PER_STAGE = default(10)
 
 
 class TrainerStages:
@@ -255,7 +255,7 @@ class TrainerStages:
             saved: What a run resumes from.
         """
         if epochs is None:
-            epochs = self._epochs_per_stage if saved is None else saved.state["epochs_per_stage"]
+            epochs = self._epochs_per_stage if saved is None else default(saved.state["epochs_per_stage"])
         if self._prepared is None or self._prepared.epochs_per_stage != epochs:
             preparation = self._preparation()
             self._prepared = preparation.prepare(self.stages, epochs)
@@ -291,7 +291,7 @@ class TrainerStages:
     def _adopt(self, saved: SavedRun) -> None:
         """Takes over a saved run's identity, tokenizer and, where this trainer has none, its stages."""
         self._run_id = saved.state["run_id"]
-        self._epochs_per_stage = saved.state["epochs_per_stage"]
+        self._epochs_per_stage = default(saved.state["epochs_per_stage"])
         self._loaded, self._prepared = saved, None
         if self.tokenizer is None:
             self.tokenizer = snapshot.read_tokenizer(saved.folder)
@@ -317,14 +317,16 @@ class TrainerStages:
         if memory.problems:
             raise ConfigError("; ".join(memory.problems))
         if arguments.restore_best and all(data.validation_rows is None for data in prepared.data):
-            raise ConfigError("`restore_best` compares held-out losses, and no stage holds a document out")
+            raise ConfigError(
+                "`restore_best` (--restore-best) compares held-out losses, and no stage holds a document out"
+            )
         return memory
 
     def _identity(self) -> dict[str, Any]:
         """Returns what a checkpoint says of the run besides its progress, as JSON values."""
         return {
             "run_id": self._run_id,
-            "epochs_per_stage": self._epochs_per_stage,
+            "epochs_per_stage": int(self._epochs_per_stage),
             "weight_mode": self.weight_mode,
             "training_config": self.config.to_dict(),
             "packing": self.packs_rows,

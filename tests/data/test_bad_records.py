@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from highnoon.data import DataError
+from highnoon.data import DataError, Files
 from highnoon.data.bad_records import KEPT_LOCATIONS, BadRecordError, BadRecords
 
 
@@ -13,6 +13,24 @@ def test_the_first_bad_record_is_raised() -> None:
     with pytest.raises(BadRecordError, match="a:1: odd") as raised:
         BadRecords().take(error)
     assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        (b"\xff\xff\n", "UTF-8"),
+        (b"{\n", "JSON"),
+        (b"", "has no text"),
+        (b'{"messages": [{"role": "x"}]}', "role"),
+    ],
+)
+def test_an_error_ends_once_with_how_to_skip(content, expected, tmp_path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=expected) as raised:
+        list(Files(path).documents())
+    assert str(raised.value).endswith("`skip_bad: true`, on the command line --skip-bad")
+    assert str(raised.value).count("skip_bad") == 1
 
 
 def test_skipped_records_are_counted_and_the_first_locations_kept() -> None:

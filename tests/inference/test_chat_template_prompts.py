@@ -161,7 +161,10 @@ def test_a_model_without_a_template_says_so_and_keeps_plain_lines() -> None:
     chat.add_user_message("Hi")
     assert chat._context(10**6, 1) == ByteTokenizer().encode("User: Hi\nAssistant:")[:-1]
     model.tokenizer = ByteTokenizer().with_chat_template(ChatTemplate())
-    assert StatefulWrapper(model).chat_format == "the chat template of the tokenizer, ChatTemplate()"
+    written = StatefulWrapper(model).chat_format
+    assert (
+        written == "the chat template of the tokenizer, with `<|im_start|>` and `<|im_end|>` around each turn"
+    )
 
 
 def test_a_template_that_fails_is_an_error_of_the_wrapper() -> None:

@@ -54,6 +54,7 @@ def test_a_greedy_batch_of_unequal_prompts_equals_the_full_forward_pass(language
     rows = language_model.generate(PROMPTS, max_length=10, temperature=0)
     for prompt, row in zip(PROMPTS, rows, strict=True):
         assert_most_likely(language_model, prompt, row)
+    assert language_model.generate(PROMPTS, max_new_tokens=10, temperature=0) == rows
 
 
 @pytest.mark.slow

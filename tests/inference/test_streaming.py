@@ -86,3 +86,10 @@ def test_bad_arguments_are_named_before_the_first_piece(model, tokenizer) -> Non
         StreamingGenerator(model, tokenizer=tokenizer).generate_stream(["a", "b"])
     with pytest.raises(ValueError, match="needs a tokenizer"):
         StreamingGenerator(model).generate_stream([5])
+
+
+def test_an_unknown_argument_is_refused_by_the_name_that_users_know(model, tokenizer) -> None:
+    stream = StreamingGenerator(model, tokenizer=tokenizer)
+    expected = r"^generate_stream\(\) has no argument `temprature`; did you mean `temperature`\?$"
+    with pytest.raises(TypeError, match=expected):
+        stream.generate_stream("a", temprature=1)

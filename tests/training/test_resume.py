@@ -157,7 +157,7 @@ def test_another_model_or_plan_is_refused_and_changes_nothing(make_model, corpus
     for weight, value in zip(wider.weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
     changed = hn.Trainer(make_model(), batch_size=2).add_curriculum_stage("easy", corpus, epochs=3)
-    with pytest.raises(CheckpointError, match="another plan.*2 in the checkpoint"):
+    with pytest.raises(CheckpointError, match="another plan.*2 in the checkpoint.*--allow-plan-change$"):
         changed.train(resume_from=tmp_path / "a", **QUIET)
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         changed.train(resume_from=tmp_path / "nowhere", **QUIET)

@@ -54,6 +54,17 @@ def test_epochs_of_the_configuration_count_where_train_says_none(model, corpus):
         assert trainer.plan(2).stages[0].epochs == 2
 
 
+def test_epochs_that_no_stage_uses_are_noted_where_they_were_given(model, corpus):
+    for arguments, planned, epochs in (({}, None, None), ({"epochs": 4}, None, 4), ({}, 5, 5)):
+        trainer = hn.Trainer(model, tokenizer=hn.tokenization.ByteTokenizer(), **arguments)
+        trainer.add_curriculum_stage("steps", corpus, steps=2)
+        noted = [note for note in trainer.plan(planned).notes if "is not used" in note]
+        assert len(noted) == (epochs is not None)
+        assert all(note.startswith(f"note: epochs={epochs} is not used") for note in noted)
+        trainer.add_curriculum_stage("epochs", corpus)
+        assert not any("is not used" in note for note in trainer.plan(planned).notes)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -113,7 +124,8 @@ def test_epochs_given_to_a_resumed_run_count_whatever_their_number(make_model, c
     arguments = {"resume_from": True, "checkpoint_dir": "checkpoints"}
     assert resumed().preflight(**arguments).total_steps == steps
     assert resumed().preflight(10, extend=True, **arguments).total_steps == 10 * steps
-    with pytest.raises(CheckpointError, match=r"epochs is 10 now, 1 in the checkpoint.*extend=True"):
+    expected = r"epochs is 10 now, 1 in the checkpoint.*extend=True\), on the command line --extend$"
+    with pytest.raises(CheckpointError, match=expected):
         resumed().preflight(10, **arguments)
 
 

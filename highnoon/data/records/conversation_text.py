@@ -59,7 +59,7 @@ class ConversationWriter:
             roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
             raise BadRecordError(
                 f"{location}: nothing in this conversation would be supervised: expected an assistant turn "
-                f"with text; received turns of {roles}; add an answer, or skip the record with skip_bad",
+                f"with text; received turns of {roles}; add an answer",
                 "nothing supervised",
                 location,
             )

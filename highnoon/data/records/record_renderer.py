@@ -160,8 +160,7 @@ class RecordRenderer:
         answers = [turn for turn in turns if turn["role"] == "assistant"]
         if answers and all(map(_says_nothing, answers)):
             raise BadRecordError(
-                f"{location}: every assistant turn in `{field}` is null or empty; fill in the answers, or "
-                f"skip the record with skip_bad",
+                f"{location}: every assistant turn in `{field}` is null or empty; fill in the answers",
                 "no answer",
                 location,
             )
@@ -195,8 +194,7 @@ class RecordRenderer:
         answer = values[self._require(values, (field,), location)]
         if is_absent(answer):
             raise BadRecordError(
-                f"{location}: `{field}` is null or empty; fill in a better and a worse answer, or skip the "
-                f"record with skip_bad",
+                f"{location}: `{field}` is null or empty; fill in a better and a worse answer",
                 "no answer",
                 location,
             )
@@ -256,7 +254,7 @@ def _incomplete(values: Values, present: Sequence[str], location: str) -> BadRec
     is_unanswered = first_field(present, INSTRUCTION_FIELDS) and not first_field(present, RESPONSE_FIELDS)
     return BadRecordError(
         f"{location}: {shown_names(f'`{name}`' for name in present)} needs its counterpart, and "
-        f"{absent or 'it'} is null or empty; fill it in, or skip the record with skip_bad",
+        f"{absent or 'it'} is null or empty; fill it in",
         "no answer" if is_unanswered else "missing field",
         location,
     )

@@ -36,10 +36,11 @@ class DomainFolder(RecordSource):
 
     Text files are `.txt`, `.text`, `.md`, `.markdown`, `.rst`, `.adoc`, `.asciidoc`, `.org` and `.tex`.
     Folders in a domain are read too. Domains and files are read in the order of their names. Files directly
-    in `root` have the domain `"default"`, with a warning. A subfolder without data is an error, or counted if
-    bad records are skipped. Skipped are other files, links to folders in a domain, folders that a run or a
-    preparation wrote, and `.json` files whose first record has no known field, such as configurations: one
-    warning says how many of which kind, and `bad_records` counts them. Hidden files and folders are ignored.
+    in `root` have the domain `"default"`, with a warning if there are domains too. A subfolder
+    without data is an error, or counted if bad records are skipped. Skipped are other files, links to folders
+    in a domain, folders that a run or a preparation wrote, and `.json` files whose first record has no known
+    field, such as configurations: one warning says how many of which kind, and `bad_records` counts them.
+    Hidden files and folders are ignored.
 
     Args:
         root: The folder.
@@ -104,12 +105,13 @@ class DomainFolder(RecordSource):
             return chosen
         direct = find_files(self.root, self.options, is_nested=False)
         self._leave_out([direct, *everything.values()])
-        if direct.files:
+        if direct.files and found:
             warnings.warn(
                 f"{len(direct.files)} files directly in {self.root} are read as the domain `default`; move "
                 f"them into a subfolder named after their domain",
                 stacklevel=3,
             )
+        if direct.files:
             found["default"] = [*direct.files, *found.get("default", [])]
         # If no subfolder has files, subfolders are not domains.
         if (

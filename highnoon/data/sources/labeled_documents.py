@@ -56,8 +56,7 @@ class LabeledDocuments(DocumentSource):
         field = getattr(_options(self.source), "label_field", "label")
         return BadRecordError(
             f"{location}: expected a label, a string or an integer in the field `{field}`; received none; "
-            f"add "
-            "it, name another field with `label_field`, or skip the record with skip_bad",
+            "add it, or name another field with `label_field`",
             "no label",
             location,
         )

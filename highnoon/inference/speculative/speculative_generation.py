@@ -128,7 +128,9 @@ class SpeculativeGenerator:
 
         Raises:
             ValueError: as `generate`.
+            TypeError: an unknown argument.
         """
+        Request.require_known("generate", options)
         request = Request.read(self.target_model, prompt, **options)
         speculation = _Speculation(self._pair, request, 1 + _LONGEST_DRAFT * self.num_speculative_tokens)
         is_checked = bool(request.stop_texts) or self.acceptance_rate_target is not None

@@ -107,7 +107,16 @@ def _figures(view: RunView, is_ascii: bool) -> RenderableType:
         )
     if len(names) > _SHOWN_METRICS:
         table.add_row(f"not shown: {len(names) - _SHOWN_METRICS} more")
-    return table
+    return Group(Text(_whose_figures(view), style="dim"), table) if _whose_figures(view) else table
+
+
+def _whose_figures(view: RunView) -> str:
+    """Returns of which step the figures are, where the last log point is older than the step shown."""
+    log, evaluation = view.last_steps.get("log"), view.last_steps.get("evaluation", -1)
+    if log is None or log >= view.step:
+        return ""
+    held_out = f"; held-out figures of step {evaluation:,}" if evaluation > log else ""
+    return f"figures of step {log:,}, the last log point{held_out}"
 
 
 def _shortened(text: str) -> str:

@@ -51,6 +51,7 @@ class RunView:
         self.alerts: list[Alert] = []
         self._last_alerts: dict[str, int] = {}
         self._known_alerts: set[tuple[str, int]] = set()
+        self.last_steps: dict[str, int] = {}  # by event: of the last log point and evaluation
         self.stage: str | None = None
         self.step: int = self._reader.beginning.get("step", 0)
         self._times: list[tuple[float, int]] = []
@@ -136,6 +137,7 @@ class RunView:
         if line["event"] not in MEASURED:
             return
         self.step = max(self.step, line["step"])
+        self.last_steps[line["event"]] = line["step"]
         if "time" in line:
             self._times = [*self._times[-_RATE_POINTS:], (line["time"], line["step"])]
         for name, value in line.items():

@@ -216,7 +216,8 @@ def _notes_on(
         if row.loss_weight != 1.0 and weight_mode == "loss":
             notes.append(
                 f"note: stage `{row.name}` weighs {row.loss_weight:g}; AdamW nearly cancels a factor on the "
-                'loss, Trainer(weight_mode="learning_rate") makes it act'
+                'loss, Trainer(weight_mode="learning_rate"), in a recipe `weight_mode: learning_rate`, makes '
+                "it act"
             )
         needed = getattr(data.stage.scheduler, "epochs_to_full_data", None)
         length = data.clock(epochs_per_stage if row.epochs is None else row.epochs, row.steps)

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from highnoon.config import ConfigError, TrainingConfig
+from highnoon.config import ConfigError, TrainingConfig, is_given
 from highnoon.training.distributed import scaled_learning_rate
 from highnoon.training.plans.plan import make_plan
 from highnoon.training.plans.prepared_run import PreparedRun
@@ -53,7 +53,7 @@ class RunPreparation:
 
         Args:
             stages: In the order in which they run.
-            epochs: Of stages that give no length.
+            epochs: Of stages that give no length; a note says where it was given and no stage uses it.
 
         Raises:
             ConfigError: there are no stages, or a dataset, the tokenizer or the model do not fit.
@@ -77,8 +77,13 @@ class RunPreparation:
             self.model, [config.max_seq_length for config in configs], self.num_replicas
         )
         notes = [note] if note else []
-        plan = make_plan(data, self.config, epochs, self.weight_mode, notes, seconds)
-        return PreparedRun(plan, data, epochs, tokenizer)
+        if is_given(epochs) and all(of.steps is not None or of.stage.epochs is not None for of in data):
+            notes.append(
+                f"note: epochs={epochs} is not used: every stage gives its own length in steps, tokens "
+                "or epochs"
+            )
+        plan = make_plan(data, self.config, int(epochs), self.weight_mode, notes, seconds)
+        return PreparedRun(plan, data, int(epochs), tokenizer)
 
     def _stage_config(self, stage: CurriculumStage) -> TrainingConfig:
         config = dataclasses.replace(self.config, **stage.config_overrides)

@@ -70,11 +70,15 @@ class PreparedRun:
         if refused:
             if_extended = plan.changes(state["plan"], extends=True) + of_config
             lengthens = all(change.is_extension for change in if_extended)
-            remedy = "train(extend=True)" if lengthens else "train(allow_plan_change=True)"
+            remedy = (
+                "train(extend=True), on the command line --extend"
+                if lengthens
+                else "train(allow_plan_change=True), on the command line --allow-plan-change"
+            )
             raise CheckpointError(
                 f"the run in {saved.folder} followed another plan: {'; '.join(map(str, refused))}. Resume "
                 "with the stages, data and options that it began with, start a new run without "
-                f"`resume_from`, or accept the change with {remedy}"
+                f"`resume_from` (--resume), or accept the change with {remedy}"
             )
         if is_shown:
             for change in changes:

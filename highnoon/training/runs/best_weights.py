@@ -71,7 +71,7 @@ class BestWeights:
             reasons.append(f"{folder}: {reason}")
         raise checkpoint.CheckpointError(
             f"`restore_best` needs the checkpoint of the best step, {step}, which cannot be used "
-            f"({'; '.join(reasons)}); put it back, or train without `restore_best`"
+            f"({'; '.join(reasons)}); put it back, or train without `restore_best` (--restore-best)"
         )
 
     def _read(self, folder: pathlib.Path) -> dict[str, np.ndarray]:

@@ -44,7 +44,11 @@ class Ending:
             "best_val_loss": progress.lowest_val_loss,
         }
         state.callbacks.event(
-            "train_end", step=progress.step, summary=summary, best_checkpoint=saving.best_folder()
+            "train_end",
+            step=progress.step,
+            summary=summary,
+            best_checkpoint=saving.best_folder(),
+            has_held_out=any(data.validation_rows is not None for data in state.stages),
         )
         return summary
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 import time
 from collections.abc import Sequence
 
@@ -108,7 +109,10 @@ class Saving:
         folder = self.checkpoints.find_sound()
         if folder is None:
             return "there is no checkpoint with finite weights from before it"
-        return f"the newest sound checkpoint is {folder}, resume with train(resume_from={str(folder)!r})"
+        return (
+            f"the newest sound checkpoint is {folder}, resume with train(resume_from={str(folder)!r}), "
+            f"on the command line --resume {shlex.quote(str(folder))}"
+        )
 
     def save_interrupted(self) -> str:
         """Saves the run where it is, as `interrupted`, and says where."""

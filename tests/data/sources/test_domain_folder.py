@@ -52,6 +52,14 @@ def test_files_in_the_root_are_the_default_domain_with_a_warning(root: pathlib.P
     assert [d.text for d in source.documents() if d.domain == "default"] == ["loose"]
 
 
+def test_a_folder_of_files_alone_needs_no_domains(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "loose.txt").write_text("loose")
+    (tmp_path / "empty").mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [d.domain for d in DomainFolder(tmp_path).documents()] == ["default"]
+
+
 def test_the_fingerprint_knows_the_domain(root: pathlib.Path) -> None:
     before = DomainFolder(root).fingerprint()
     (root / "art").rename(root / "arts")
@@ -224,8 +232,7 @@ def test_a_json_file_of_records_is_read(
     tmp_path: pathlib.Path, content: str, options: dict[str, str]
 ) -> None:
     (tmp_path / "a.json").write_text(content)
-    with pytest.warns(UserWarning, match="1 files directly in"):
-        source = DomainFolder(tmp_path, options=ReadOptions(**options, skip_bad=True))
+    source = DomainFolder(tmp_path, options=ReadOptions(**options, skip_bad=True))
     assert all("record" in document.text for document in source.documents())
     assert len(source.parts) == 1
 
@@ -233,7 +240,7 @@ def test_a_json_file_of_records_is_read(
 @pytest.mark.parametrize("content", ['{"text": "a', '[{"text": "a"}, 1]', "// no JSON", "[" * 1000])
 def test_a_damaged_json_file_is_an_error_and_not_left_out(tmp_path: pathlib.Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
-    with pytest.warns(UserWarning, match="1 files directly in"), pytest.raises(DataError, match=r"a\.json"):
+    with pytest.raises(DataError, match=r"a\.json"):
         list(DomainFolder(tmp_path).documents())
 
 

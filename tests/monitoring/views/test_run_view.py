@@ -180,3 +180,12 @@ def test_an_ascii_page_is_ascii_whatever_the_names(path):
     append(path, begin(), {**log(50, **{"train/grad_norm": 500.0}), "stage": "étape"})
     assert page_text(look(path), is_ascii=True, now=1060.0).isascii()
     assert not page_text(look(path), now=1060.0).isascii()
+
+
+def test_the_page_says_of_which_step_the_figures_are(path):
+    append(path, begin(total_steps=23), log(1))
+    assert "figures of step" not in page_text(look(path), now=1070.0)
+    append(path, {"event": "evaluation", "step": 23, "time": 1023.0, "val/loss": 2.0})
+    page = page_text(look(path), now=1070.0)
+    assert "step 23 of 23" in page
+    assert "figures of step 1, the last log point; held-out figures of step 23" in page
