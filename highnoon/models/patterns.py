@@ -121,8 +121,8 @@ def _unregistered(entry: list[PartText], known: dict[str, Any]) -> str:
             near = nearest_name(name, PARTS.names())
             hint = "" if near is None else f" (did you mean `{near}`?)"
             return (
-                f"; no layer is registered as `{name}`{hint}; import the module that registers it, or declare "
-                f"an entry point in the group `{PARTS.group}`"
+                f"; no layer is registered as `{name}`{hint}; import the module that registers it, or "
+                f"declare an entry point in the group `{PARTS.group}`"
             )
     return ""
 
