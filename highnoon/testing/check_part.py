@@ -11,9 +11,9 @@ from keras import ops
 
 from highnoon.config import ConfigError
 from highnoon.models import LanguageModel
+from highnoon.models.memory import block_parts
 from highnoon.models.parts import PARTS, MixerPart
 from highnoon.models.pattern_text import split_pattern
-from highnoon.models.patterns import bind_pattern
 from highnoon.testing.gradients import layer_gradients
 
 _SHAPE: dict[str, Any] = {
@@ -57,8 +57,8 @@ def check_part(name: str, **fields: Any) -> None:
     pattern = name if is_mixer else f"attention+{name}"
     model = LanguageModel(**{**_SHAPE, **fields, "block_pattern": pattern})
     block = model.backbone.reasoning_blocks[0]
-    mixer, feed_forward = bind_pattern(model.config)[0]
-    bound, layer = (mixer, block.mixers[0]) if is_mixer else (feed_forward, block.feed_forwards[0])
+    bound = next(bound for bound in block_parts(model.config) if bound.text == str(entries[0][0]))
+    layer = block.mixers[0] if is_mixer else block.feed_forwards[0]
     part, config = bound.part, bound.config
     total, active = part.parameters(config), part.active_parameters(config)
     _assert_equal(f"`parameters` of `{name}`", total, layer.count_params(), "weights of its layer")
