@@ -9,6 +9,7 @@ from highnoon.layers.gated_feed_forward import GatedFeedForward
 from highnoon.layers.mixer import Mixer
 from highnoon.layers.recurrence.causal_convolution import CausalConvolution
 from highnoon.layers.recurrence.gated_delta_rule import GatedDeltaRule
+from highnoon.layers.recurrence.linear_scan import linear_scan
 from highnoon.layers.recurrence.selective_state_space import SelectiveStateSpace
 from highnoon.layers.recurrence.state_space_duality import StateSpaceDuality
 from highnoon.layers.report import Report
@@ -27,5 +28,6 @@ __all__ = [
     "RotaryEmbedding",
     "SelectiveStateSpace",
     "StateSpaceDuality",
+    "linear_scan",
     "token_cross_entropy",
 ]

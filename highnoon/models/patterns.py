@@ -25,7 +25,7 @@ import inspect
 from typing import Any
 
 from highnoon.config import ALIASES, ConfigError, ModelConfig
-from highnoon.files.nearest_name import suggestion
+from highnoon.files.nearest_name import MAX_CHARACTERS, nearest_name, suggestion
 from highnoon.files.shown import shown
 from highnoon.models.parts import (
     PARTS,
@@ -105,12 +105,26 @@ def _checked_pairs(pattern: str) -> list[tuple[PartText, PartText | None]]:
                 f"`block_pattern` {shown(pattern)} has no layer for {received}; write entries `mixer` or "
                 f"`mixer+feedforward` of the mixers {', '.join(mixer_names())} and the feed-forwards "
                 f"{', '.join(feed_forward_names())}, or a name: {', '.join(NAMED_PATTERNS)}"
+                f"{_unregistered(entry, known)}"
             )
         for text in entry:
             if text.options:
                 _split_options(text, known[text.name])
         pairs.append((mixer, rest[0] if rest else None))
     return pairs
+
+
+def _unregistered(entry: list[PartText], known: dict[str, Any]) -> str:
+    """Returns what to do about the first name that no part has, as the end of a message; "" for none."""
+    for name in (text.name for text in entry):
+        if known[name] is None and name.isidentifier() and len(name) <= MAX_CHARACTERS:
+            near = nearest_name(name, PARTS.names())
+            hint = "" if near is None else f" (did you mean `{near}`?)"
+            return (
+                f"; no layer is registered as `{name}`{hint}; import the module that registers it, or "
+                f"declare an entry point in the group `{PARTS.group}`"
+            )
+    return ""
 
 
 def _is(cls: Any, kind: type[Part]) -> bool:
@@ -131,9 +145,13 @@ def _split_options(text: PartText, cls: type[Part]) -> tuple[dict[str, Any], dic
             fields[field] = value
         else:
             known = [*own_names, *cls.fields]
+            option = shown(name)[1:-1]
+            hint = ""
+            if nearest_name(name, known) is None and not cls.__module__.startswith("highnoon."):
+                hint = f"; give the constructor of its part an argument `{option}`"
             raise ConfigError(
-                f"`{text.name}` has no option `{shown(name)[1:-1]}` in a block pattern; "
-                f"{suggestion(name, known, 'its options')}"
+                f"`{text.name}` has no option `{option}` in a block pattern; "
+                f"{suggestion(name, known, 'its options')}{hint}"
             )
     return own, fields
 

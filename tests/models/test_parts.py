@@ -178,11 +178,31 @@ def test_options_equal_the_flat_fields():
         ("attention+moe(num_experts=2, num_moe_experts=2)", "`moe` has `num_moe_experts` twice"),
         ("attention(num_heads=3)+mlp", "`embedding_dim` must be a multiple of"),
         ("mamba2()x", "has no layer for"),
+        (
+            "segment_mean(initial=2)",
+            "its options: gain; give the constructor of its part an argument `initial`$",
+        ),
+        ("attention(initial=2)", "its options: [a-z_, ]*$"),
+        (
+            "ema2+mlp",
+            "no layer is registered as `ema2`.*; import the module that registers it, or declare an entry "
+            "point in the group `highnoon.parts`$",
+        ),
+        ("attenton+mlp", r"no layer is registered as `attenton` \(did you mean `attention`\?\); import"),
+        ("mlp+attention", "or a name: [a-z_, ]*$"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_named(pattern, words):
     with pytest.raises(ConfigError, match=words) as caught:
         bind_pattern(ModelConfig(**SHAPE, block_pattern=pattern))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_saved_model_whose_part_is_not_registered_says_how_to_register_it(tmp_path, monkeypatch):
+    hn.save_model(LanguageModel(**SHAPE, block_pattern="segment_mean+mlp"), tmp_path / "model")
+    monkeypatch.delitem(PARTS._classes, "segment_mean")
+    with pytest.raises(ValueError, match="registered as `segment_mean`.*; import the module") as caught:
+        hn.load_model(tmp_path / "model")
     assert "\n" not in str(caught.value)
 
 
