@@ -15,6 +15,9 @@ class Mixer(ConfiguredLayer):
     A subclass defines `build`, `call`, `initial_cache` and `step`. `get_config` follows from its constructor,
     and the output has the shape of the input. `highnoon.testing.check_mixer` tests the whole protocol.
 
+    For a recurrence use `highnoon.layers.linear_scan`: `ops.scan` and `ops.associative_scan` do not compile
+    under XLA.
+
     Attributes:
         is_causal: Whether no output depends on a later token. A mixer that sets this to False has no `step`;
             `create_model` takes it for classification, embedding and block diffusion alone, and generation

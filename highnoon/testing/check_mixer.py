@@ -188,7 +188,14 @@ def _check_left_padding(mixer: Any, x: np.ndarray, whole: np.ndarray, random: An
 def _check_compiled(mixer: Any, x: np.ndarray, whole: np.ndarray, random: Any, tolerance: float) -> None:
     target = random.standard_normal(x.shape).astype("float32")
     segment_ids = np.repeat([[1] * 5 + [2] * (x.shape[1] - 5)], 2, axis=0)
-    compiled = layer_gradients(mixer, x, target, compiled=True, segment_ids=segment_ids)
+    try:
+        compiled = layer_gradients(mixer, x, target, compiled=True, segment_ids=segment_ids)
+    except Exception as error:
+        error.add_note(
+            "the mixer does not run under XLA; for a recurrence use `highnoon.layers.linear_scan`: "
+            "`ops.scan` and `ops.associative_scan` do not compile there"
+        )
+        raise
     for name, gradient in compiled.items():
         assert np.isfinite(gradient).all(), f"the gradient of {name} is not finite"
         assert np.abs(gradient).max() > 0, f"the gradient of {name} is zero"

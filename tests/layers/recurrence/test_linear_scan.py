@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -42,6 +43,30 @@ class MovingAverage(Mixer):
 
 def test_a_moving_average_by_linear_scan_passes_the_battery_of_mixers():
     check_mixer(MovingAverage(), width=4)
+
+
+class MovingAverageByKeras(MovingAverage):
+    def call(self, x, segment_ids=None, positions=None, training=None):
+        decay, new = self._inputs(x)
+        decay = decay * ops.ones_like(new)
+        if segment_ids is not None:
+            is_same = segment_ids == ops.pad(segment_ids, [[0, 0], [1, 0]])[:, :-1]
+            decay = ops.where(is_same[..., None], decay, 0.0)
+
+        def advance(state, now):
+            state = now[0] * state + now[1]
+            return state, state
+
+        inputs = ops.swapaxes(decay, 0, 1), ops.swapaxes(new, 0, 1)
+        _, states = ops.scan(advance, ops.zeros_like(new[:, 0]), inputs)
+        return ops.cast(ops.swapaxes(states, 0, 1), x.dtype)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles `ops.scan`")
+def test_a_recurrence_that_does_not_compile_is_told_what_to_use():
+    with pytest.raises(Exception) as caught:
+        check_mixer(MovingAverageByKeras(), width=4)
+    assert "for a recurrence use `highnoon.layers.linear_scan`" in "".join(caught.value.__notes__)
 
 
 @pytest.mark.parametrize("time", [1, 5])
