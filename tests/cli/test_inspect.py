@@ -36,7 +36,7 @@ def write_checkpoint(directory: pathlib.Path, step: int, scale: float = 1.0) -> 
 
 @pytest.fixture
 def directory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """Two complete checkpoints with roles, and a newer one that is damaged; the terminal has room for paths."""
+    """Two complete checkpoints with roles, and a newer one that is damaged; the terminal is wide."""
     monkeypatch.setenv("COLUMNS", "300")
     checkpoint.point_at(write_checkpoint(tmp_path, 10), "best")
     checkpoint.point_at(write_checkpoint(tmp_path, 20, scale=1.5), "latest")

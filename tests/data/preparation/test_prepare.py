@@ -299,11 +299,12 @@ def test_a_worker_imports_neither_tensorflow_nor_keras() -> None:
 KILLED = """
 import pathlib, sys
 sys.path.insert(0, {tests!r})
-from test_preparation import Numbered
+from test_prepare import Numbered
 from highnoon.data import prepare
-from highnoon.data.tokens import filling, store_writer
+from highnoon.data.preparation import fill_store
+from highnoon.data.tokens import store_writer
 from highnoon.tokenization import ByteTokenizer
-filling._BATCH_CHARACTERS = 2000
+fill_store._BATCH_CHARACTERS = 2000
 store_writer._COMMIT_BYTES = 10_000
 prepare(Numbered(20_000), ByteTokenizer(), {folder!r}, num_workers=2)
 """

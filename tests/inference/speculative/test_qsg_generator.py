@@ -27,7 +27,7 @@ def test_beam_is_a_search_with_as_many_beams(model) -> None:
 @pytest.mark.slow
 def test_the_speed_up_is_a_ratio_of_times_that_were_taken(new_model, monkeypatch) -> None:
     ticks = iter(range(0, 10_000))
-    monkeypatch.setattr("highnoon.inference.speculative.qsg.time.perf_counter", lambda: next(ticks) ** 2)
+    monkeypatch.setattr("highnoon.compat.qsg_generator.time.perf_counter", lambda: next(ticks) ** 2)
     figures = QSGGenerator(new_model(12), 2, quality_threshold=None).measure([4, 4], rounds=1, max_length=30)
     # The second round took 4**2 - 3**2 and 5**2 - 4**2.
     assert figures["speed_up"] == pytest.approx(7 / 9)
