@@ -85,7 +85,7 @@ def test_a_finished_folder_is_returned_as_it_is(folder, tmp_path):
 
 @pytest.mark.slow
 def test_nothing_left_is_an_error(folder, tmp_path):
-    with pytest.raises(DataError, match="nothing is left of .*; use a source that holds text, or milder"):
+    with pytest.raises(DataError, match="no document of .* is left; use a source with text, or less strict"):
         beam_prepare(Files(folder / "tales" / "0.txt"), ByteTokenizer(), tmp_path / "many", [Length(10_000)])
 
 
