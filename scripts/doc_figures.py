@@ -35,7 +35,6 @@ AWAITED = {
     "peak_memory": "python benchmarks/peak_memory.py",
     "training_engine": "python benchmarks/training_engine.py",
     "loop_overhead": "python benchmarks/loop_overhead.py",
-    "preparation": "python benchmarks/preparation.py",
     "pipeline": "python benchmarks/pipeline.py",
     "cleaning": "python benchmarks/cleaning.py",
 }

@@ -147,7 +147,7 @@ def register_family(name: str) -> Callable[[_Class], _Class]:
     import highnoon as hn
     from highnoon.models import register_family
 
-    @register_family("bigram")
+    @register_family("next_letter")
     class Bigram(keras.Model):
         def __init__(self, vocab_size=300, **kwargs):
             super().__init__(**kwargs)
@@ -160,7 +160,7 @@ def register_family(name: str) -> Callable[[_Class], _Class]:
         def get_config(self):
             return {**super().get_config(), "vocab_size": self.vocab_size}
 
-    model = hn.create_model("bigram", vocab_size=50)
+    model = hn.create_model("next_letter", vocab_size=50)
     ids = np.array([[2, 7, 9]])
     logits = model(ids)  # makes the weights
     with tempfile.TemporaryDirectory() as folder:

@@ -69,7 +69,7 @@ class MovingAverage(Mixer):
         return ops.cast(ops.stack(outputs, axis=1), self.compute_dtype), {"sum": sums}
 
 
-@register_part("moving_average")
+@register_part("guest_average")
 class MovingAveragePart(MixerPart):
     def __init__(self, half_life=4.0):
         self.half_life = half_life
@@ -129,13 +129,13 @@ class Convolutional(keras.Model):
 '''
 ENTRY_POINTS = """
 [highnoon.parts]
-moving_average = guest_mixer:MovingAveragePart
+guest_average = guest_mixer:MovingAveragePart
 
 [highnoon.families]
 convolutional = guest_family:Convolutional
 """
 SHAPE = {"embedding_dim": 32, "num_reasoning_blocks": 2, "num_heads": 2, "ffn_dim": 48, "max_seq_length": 32}
-PATTERN = "moving_average(half_life=2.5)+mlp, attention+mlp"
+PATTERN = "guest_average(half_life=2.5)+mlp, attention+mlp"
 IDS = np.random.default_rng(0).integers(7, 260, (2, 12)).astype("int32")
 LOADER = """
 import sys
