@@ -35,9 +35,8 @@ def write_checkpoint(directory: pathlib.Path, step: int, scale: float = 1.0) -> 
 
 
 @pytest.fixture
-def directory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """Two complete checkpoints with roles, and a newer one that is damaged; the terminal is wide."""
-    monkeypatch.setenv("COLUMNS", "300")
+def directory(tmp_path: pathlib.Path) -> pathlib.Path:
+    """Two complete checkpoints with roles, and a newer one that is damaged."""
     checkpoint.point_at(write_checkpoint(tmp_path, 10), "best")
     checkpoint.point_at(write_checkpoint(tmp_path, 20, scale=1.5), "latest")
     (write_checkpoint(tmp_path, 30) / "model.safetensors").write_bytes(b"cut")
@@ -50,7 +49,7 @@ def printed(capsys: pytest.CaptureFixture, *words: object) -> str:
 
 
 def test_a_checkpoint_is_shown_with_its_position_and_size(directory, capsys):
-    page = printed(capsys, directory / "best")
+    page = "".join(printed(capsys, directory / "best").split())  # a long path takes several lines
     for words in (
         "step_00000010",
         "complete",
@@ -62,7 +61,7 @@ def test_a_checkpoint_is_shown_with_its_position_and_size(directory, capsys):
         "3.2500 nats a token",
         "best",
     ):
-        assert words in page
+        assert "".join(words.split()) in page
 
 
 def test_a_directory_is_a_table_with_roles_and_damage(directory, capsys):
