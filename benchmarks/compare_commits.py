@@ -152,7 +152,7 @@ def main() -> None:
     if arguments.task:
         print(json.dumps({"value": run_task(arguments.task, arguments.folder)}))
         return
-    from report import write_report
+    from lib.report import write_report
 
     with tempfile.TemporaryDirectory() as scratch:
         folder, earlier = pathlib.Path(scratch), pathlib.Path(scratch) / "earlier"
