@@ -32,7 +32,7 @@ def row_shapes(columns: Mapping[str, Column], batch: Mapping[str, Any], num_lead
             f"the objective expects the columns {sorted(columns)}; the batch has {sorted(batch)}, without "
             f"`{missing[0]}`"
         )
-    shapes = tuple((name, tuple(batch[name].shape[num_leading:])) for name in columns)
+    shapes = tuple((name, tuple(batch[name].shape)[num_leading:]) for name in columns)
     for name, shape in shapes:
         axes = columns[name].axes
         if len(shape) != len(axes) or any(

@@ -82,7 +82,10 @@ class Replicas:
 
     def local_batch(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the first of this process's replicas' part of a batch."""
-        return {name: self.local(value)[0] for name, value in batch.items()}
+        return {
+            name: self.local(value)[0] if isinstance(value, tf.distribute.DistributedValues) else value
+            for name, value in batch.items()
+        }
 
     def wait_for_all(self) -> None:
         """Returns once all processes have come here."""
