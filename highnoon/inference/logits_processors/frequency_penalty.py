@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from highnoon.inference.logits_processors.logits_processor import LogitsProcessor
+from highnoon.inference.logits_processors.additive_penalty import AdditivePenalty
 from highnoon.inference.logits_processors.token_sets import is_token
-from highnoon.inference.require_number import refusal, require_number
 
 
 @dataclasses.dataclass(frozen=True)
-class FrequencyPenalty(LogitsProcessor):
+class FrequencyPenalty(AdditivePenalty):
     """Makes tokens less likely in proportion to how often they were generated.
 
     ```
@@ -30,20 +29,6 @@ class FrequencyPenalty(LogitsProcessor):
     Raises:
         ValueError: `penalty` is out of its range.
     """
-
-    penalty: float
-
-    def __post_init__(self) -> None:
-        expected = "a number in [-2, 2]"
-        if not -2 <= require_number("penalty", expected, self.penalty) <= 2:
-            raise refusal("penalty", expected, self.penalty)
-
-    @property
-    def form(self) -> Hashable:
-        return type(self)
-
-    def values(self, num_ids: int) -> np.ndarray:
-        return np.asarray(self.penalty, np.float32)
 
     def initial_state(self, prompts: Sequence[Sequence[int]], num_ids: int) -> np.ndarray:
         return np.zeros((len(prompts), num_ids), np.int32)

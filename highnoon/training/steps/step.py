@@ -87,10 +87,6 @@ class TrainStep:
             batch, tf.constant(loss_weight, tf.float32), tf.constant(measures, tf.bool)
         )
 
-    def can_take_several(self, row_length: int) -> bool:
-        """Whether a step was taken, which `several` repeats."""
-        return bool(self._compiled)
-
     def several(
         self, batches: Any, loss_weight: float = 1.0, measures_last: bool = False
     ) -> dict[str, tf.Tensor]:
