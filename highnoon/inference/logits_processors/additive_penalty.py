@@ -1,4 +1,4 @@
-"""What penalties share that subtract a number from the logits of tokens that were generated."""
+"""The base class of penalties that subtract a number from the logits of generated tokens."""
 
 from __future__ import annotations
 
