@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from highnoon.keras_registration import register_with_keras
+
 __version__ = "0.1.0"
 __edition__ = "open"
 
@@ -38,6 +40,7 @@ _SUBPACKAGES = (
     "config",
     "data",
     "evaluation",
+    "experts",
     "inference",
     "layers",
     "models",
@@ -62,3 +65,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+register_with_keras()

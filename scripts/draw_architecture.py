@@ -21,15 +21,17 @@ CAPTIONS = {
     "config": "configurations, presets, YAML",
     "data": "files and hubs to batches",
     "evaluation": "perplexity, bits per byte",
+    "experts": "frozen language models under one router",
     "files": "complete folders, locks, hashes",
     "inference": "cached decoding, sampling, speculation",
     "layers": "Keras layers, one a file",
     "models": "configuration to keras.Model",
-    "monitoring": "metrics, alert rules, terminal page",
+    "monitoring": "metrics, alerts, terminal",
     "recipe": "a run as one object",
     "testing": "check_layer, check_mixer, ...",
     "tokenization": "text and ids, chat templates",
     "training": "Trainer, objectives, steps, checkpoints, curricula, distribution",
+    "vectors": "nearest vectors, FAISS",
 }
 
 _WIDTH, _LEFT, _TOP = 880, 64, 20

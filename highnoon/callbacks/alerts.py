@@ -35,7 +35,7 @@ class Alerts(EventCallback):
 
     Raises:
         ValueError: If a rule cannot be parsed, or a rule or an action does not exist; at the start of the
-            run, if a rule cuts the learning rate and the optimizer has no `learning_rate_factor`.
+            run, if a rule cuts the learning rate and the optimizer has no `cut_learning_rate`.
 
     Example:
 
@@ -88,23 +88,23 @@ class Alerts(EventCallback):
 
     def _act(self, alert: Alert, stage: str | None) -> None:
         texts = map(printable, (alert.rule, alert.message, alert.advice))
-        self._logger.log(_LEVELS[alert.severity], "step %d, %s: %s; %s", alert.step, *texts)
+        is_event = {"is_event": alert.action != "log"}
+        self._logger.log(_LEVELS[alert.severity], "step %d, %s: %s; %s", alert.step, *texts, extra=is_event)
         if alert.action == "log":
             return
         self.send("alert", stage=stage, **dataclasses.asdict(alert))
         if alert.action == "stop":
             self.model.stop_training = True
         elif alert.action == "cut_rate":
-            factor = self.model.optimizer.learning_rate_factor
-            factor.assign(factor * _CUT)
+            self.model.optimizer.cut_learning_rate(_CUT)
 
     def _require_factor(self) -> None:
         cutting = [rule.name for rule in self._engine.rules if rule.action == "cut_rate"]
         optimizer = getattr(self.model, "optimizer", None)
-        if cutting and not hasattr(optimizer, "learning_rate_factor"):
+        if cutting and not hasattr(optimizer, "cut_learning_rate"):
             raise ValueError(
                 f"the rule `{cutting[0]}` cuts the learning rate, but {type(optimizer).__name__} has no "
-                "`learning_rate_factor`; use one of this package's optimizers, or the action `stop`"
+                "`cut_learning_rate`; use one of this package's optimizers, or the action `stop`"
             )
 
 

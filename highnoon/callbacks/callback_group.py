@@ -35,6 +35,11 @@ class CallbackGroup:
 
     def __init__(self, callbacks: Sequence[Any], on_error: str = "raise") -> None:
         for callback in callbacks:
+            if isinstance(callback, type):
+                raise TypeError(
+                    f"a callback must be an object; received the class {callback.__name__}: give "
+                    f"{callback.__name__}(...)"
+                )
             if not isinstance(callback, keras.callbacks.Callback) and not callable(callback):
                 raise TypeError(
                     f"a callback must be a keras.callbacks.Callback or a function of an event; "
@@ -173,6 +178,7 @@ class CallbackGroup:
                 callback.load_state_dict(state["values"])
             else:
                 vars(callback).update(state["values"])
+                _let_monitor_begin(callback)
 
     def _call(self, function: Callable[..., Any], *args: Any) -> None:
         try:
@@ -225,6 +231,12 @@ def _warn_of_lost(callback: keras.callbacks.Callback, names: Sequence[str]) -> N
         f"the checkpoint; {remedy}",
         stacklevel=2,
     )
+
+
+def _let_monitor_begin(callback: keras.callbacks.Callback) -> None:
+    """Undoes the sign of `min_delta` that Keras sets again when a monitor compares for the first time."""
+    if getattr(callback, "monitor_op", callback) is None and hasattr(callback, "min_delta"):
+        callback.min_delta = abs(callback.min_delta)
 
 
 def _plain_attributes(callback: keras.callbacks.Callback) -> dict[str, Any]:

@@ -15,21 +15,25 @@ class EventCallback(keras.callbacks.Callback):
 
     | event | other keys |
     | --- | --- |
-    | `train_begin` | `run_id`, `step`, `total_steps`, `num_parameters` |
+    | `train_begin` | `run_id`, `run_name` (or None), `step`, `total_steps`, `num_parameters` |
     | `stage_begin` | `stage`, `step`, `alerts_off` (alert rules that make no sense for its objective) |
     | `step_end` | `step`, the last of a call; no metrics, so that nothing waits for the device |
     | `log` | `stage`, `step`, `metrics` |
     | `evaluation` | `stage`, `step`, `metrics`; with evaluators `counts`, what their figures are means of |
-    | `epoch_end` | `stage`, `epoch` (from 1), `loss`, `val_loss` (None without held-out data), `step` |
+    | `epoch_end` | `stage`, `epoch` (from 1), `loss`, `val_loss` (None without held-out data), `step`,
+    | | `metrics` (the learning rate and the figures of the evaluation at the epoch's end) |
     | `early_stop` | `stage`, `epoch`, `val_loss`, `best_val_loss` (None: none was finite), `step` |
     | `stage_complete` | `stage`, `metrics` (`final_loss`, `epochs`, `steps`, `val_loss`) |
     | `checkpoint_saved` | `path`, `step` |
     | `train_end` | `step`, `summary` (what `Trainer.train` returns), `best_checkpoint` (a path or None),
-    | | `has_held_out` (whether any stage holds documents out) |
+    | | `has_held_out` (whether any stage holds documents out), `seconds` (of this process),
+    | | `checkpoint_dir`, `log_dir` (of the run; None for none) |
     | `step_skipped` | `step`, `in_a_row`, `loss`, `grad_norm`, `position`, `path` of the saved batch or None
     | | `fault_answered` | `answer` (one of `on_repeated_faults`), `reason`, `step`, `learning_rate_factor` |
     | `micro_batch_halved` | `step`, `micro_batch_size` |
     | `sample` | `stage`, `step`, `samples` (a list of `prompt`, `text`), from the callback `SampleText` |
+    | `text` | `step`, `tag`, `text` (Markdown), for TensorBoard, from the callback `RunText` |
+    | `histograms` | `stage`, `step`, `histograms`: for each name an array of (left, right, count) rows |
     | `alert` | `stage`, `step`, `rule`, `severity`, `value`, `message`, `advice`, `action` (see `Alert`) |
 
     Losses are in nats per token. `metrics` are floats named `group/name`. `alert` is sent by the callback

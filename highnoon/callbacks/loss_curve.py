@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
+from highnoon.files.expand_home import expand_home
 from highnoon.files.name_path import name_path
 from highnoon.files.printable import printable
 from highnoon.monitoring.views.drawable import drawable
@@ -27,7 +28,7 @@ class LossCurve(EventCallback):
             import matplotlib  # noqa: F401
         except ImportError as error:
             raise ImportError("a loss curve needs matplotlib: pip install 'highnoon[plots]'") from error
-        self.path = pathlib.Path(path)
+        self.path = expand_home(path)
         self._train: list[tuple[int, float]] = []
         self._held_out: list[tuple[int, float]] = []
         self._stages: list[tuple[int, str]] = []
@@ -41,7 +42,8 @@ class LossCurve(EventCallback):
 
     def on_event(self, event: dict[str, Any]) -> None:
         if event["event"] == "log":
-            self._train.append((event["step"], event["metrics"]["train/loss"]))
+            if "train/loss" in event["metrics"]:
+                self._train.append((event["step"], event["metrics"]["train/loss"]))
         elif event["event"] == "evaluation":
             self._held_out.append((event["step"], event["metrics"]["val/loss"]))
         elif event["event"] == "stage_begin":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
 import time
 from typing import Any
 
 from highnoon.callbacks.event_callback import EventCallback
 from highnoon.files.appended_file import AppendedFile
+from highnoon.files.expand_home import expand_home
 from highnoon.monitoring import read_metrics
 
 __all__ = ["MetricsFile", "read_metrics"]
@@ -44,7 +44,7 @@ class MetricsFile(EventCallback):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
-        self.path = pathlib.Path(path)
+        self.path = expand_home(path)
         self._file = AppendedFile(self.path, terminator=b"\n")
 
     def state_dict(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class WandbLog(EventCallback):
 
     Args:
         project: The W&B project.
-        name: Name of the run; None lets W&B choose.
+        name: Name of the run; None takes the `run_name` of the run, or lets W&B choose.
         config: The configuration of the run that W&B shows.
         **options: Other arguments of `wandb.init`, such as `entity`, `tags` or `mode="offline"`.
 
@@ -87,7 +87,8 @@ class WandbLog(EventCallback):
             )
             return
         facts = {key: event[key] for key in ("total_steps", "num_parameters") if key in event}
-        arguments: dict[str, Any] = {"project": self.project, "name": self.name, "resume": "allow"}
+        arguments: dict[str, Any] = {"project": self.project, "resume": "allow"}
+        arguments["name"] = event.get("run_name") if self.name is None else self.name
         arguments["config"] = {**facts, **(self.config or {})}
         self._run = wandb.init(**(arguments | self.options | {"id": self._run_id}))
         self._run_id = self._run.id

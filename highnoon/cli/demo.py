@@ -1,5 +1,8 @@
 """Trains a small mixture-of-experts model on text that every Python has, tries it, and prints the next steps.
 
+  highnoon demo
+  highnoon demo --minutes 2 --output my-demo
+
 The text is the documentation and the source of this Python's own standard library, read in place;
 nothing is downloaded. The model is trained in three stages (documentation, source, both), saved, compared on
 held-out documents with `gzip -9` on the same bytes, and continues a prompt.
@@ -18,6 +21,7 @@ from highnoon.cli.process.quiet_start import load_tensorflow
 from highnoon.cli.train import print_next_commands
 from highnoon.config import (
     Config,
+    ConfigError,
     ModelConfig,
     TrainingConfig,
     require_count,
@@ -62,7 +66,6 @@ class DemoSettings:
         learning_rate=3e-3,
         batch_size=8,
         max_seq_length=256,
-        warmup_steps=None,
         weight_decay=0.1,
         adam_beta2=0.98,
         early_stopping_patience=None,
@@ -98,7 +101,10 @@ def run(arguments: argparse.Namespace) -> None:
     require_number("--minutes", arguments.minutes, above=0, most=1e6)
     require_count("--seed", arguments.seed, least=0, most=MAX_SEED)
     require_path("--output", arguments.output)
-    require_writable("--output", pathlib.Path(arguments.output))
+    try:
+        require_writable("--output", pathlib.Path(arguments.output))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; choose another: highnoon demo --output my-demo") from None
     load_tensorflow()
     output = pathlib.Path(arguments.output)
     with folder_lock(output, "wait until it ends, or give another --output"):

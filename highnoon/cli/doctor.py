@@ -1,5 +1,8 @@
 """Reports what is installed, which devices TensorFlow sees, and how to fix what is missing.
 
+  highnoon doctor
+  highnoon doctor --json
+
 Exits with 1 if something that HighNoon needs is missing or broken.
 """
 

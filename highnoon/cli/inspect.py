@@ -1,9 +1,10 @@
-"""Shows the content of a checkpoint, a directory of checkpoints or a saved model; or how two of them differ.
+"""Shows what a checkpoint, a directory of checkpoints, a saved model or an adapter holds; or how two differ.
 
   highnoon inspect my-run/checkpoints
   highnoon inspect my-run/checkpoints/best
   highnoon inspect my-run/checkpoints/latest my-run/checkpoints/best
   highnoon inspect my-run/model --json
+  highnoon inspect tuned/adapter
 
 Every file is compared with the hashes in its checkpoint's manifest: a damaged folder is shown with the
 damage. With two paths, a directory of checkpoints stands for its highest step. Files are only read.
@@ -81,7 +82,9 @@ def _console() -> Console:
 
 
 def _directory_table(facts: list[CheckpointFacts]) -> Table:
-    table = _table("folder", "stage", "epoch", "train loss", "held-out loss", "roles", "run", "state")
+    table = _table(
+        "folder", "stage", "complete epochs", "training loss", "held-out loss", "roles", "run", "state"
+    )
     for fact in facts:
         table.add_row(
             pathlib.Path(fact.folder).name,
@@ -90,7 +93,7 @@ def _directory_table(facts: list[CheckpointFacts]) -> Table:
             _decimal(fact.train_loss),
             _decimal(fact.val_loss),
             ", ".join(fact.roles),
-            fact.run_id or "-",
+            _run(fact) or "-",
             f"damaged: {fact.damage}" if fact.damage else "complete",
         )
     return table
@@ -107,15 +110,17 @@ def _facts_table(fact: CheckpointFacts) -> Table:
         "folder": fact.folder,
         "state": f"damaged: {fact.damage}" if fact.damage else "complete",
         "roles": ", ".join(fact.roles),
-        "run": fact.run_id,
+        "run": _run(fact),
         "step": None if fact.step is None else f"{fact.step:,} of {_count(fact.total_steps)}",
         "stage": _stage(fact) if fact.stage_number else None,
         "position in the stage": _position(fact),
         "tokens in complete epochs": None if fact.tokens_seen is None else f"{fact.tokens_seen:,.0f}",
+        "adapter of": fact.base,
+        "LoRA": _lora(fact),
         "weights": _size(fact.weights),
         "optimizer": fact.optimizer,
-        "slots": _size(fact.slots),
-        "averages": _size(fact.averages),
+        "optimizer state": _size(fact.slots),
+        "averaged weights": _size(fact.averages),
         "learning rate": None if rate is None else f"{rate}, {fact.schedule}",
         "training loss": _nats(fact.train_loss),
         "held-out loss": _nats(fact.val_loss),
@@ -174,8 +179,12 @@ def _stage(fact: CheckpointFacts) -> str:
     if fact.stage_number is None:
         return "-"
     if fact.stage is None:
-        return f"all {fact.num_stages} complete"
+        return "the run is complete"
     return f"{fact.stage} ({fact.stage_number} of {fact.num_stages})"
+
+
+def _run(fact: CheckpointFacts) -> str | None:
+    return fact.run_id if fact.run_name is None else f"{fact.run_name} ({fact.run_id})"
 
 
 def _epoch(fact: CheckpointFacts) -> str:
@@ -187,10 +196,15 @@ def _epoch(fact: CheckpointFacts) -> str:
 def _position(fact: CheckpointFacts) -> str | None:
     if fact.epoch is None:
         return None
-    return (
-        f"step {_count(fact.stage_step)} of {_count(fact.stage_steps)}; epochs complete {_epoch(fact)}, "
-        f"{_count(fact.step_in_epoch)} steps into the next"
-    )
+    position = f"step {_count(fact.stage_step)} of {_count(fact.stage_steps)}; epochs complete {_epoch(fact)}"
+    return f"{position}, {_count(fact.step_in_epoch)} steps into the next" if fact.step_in_epoch else position
+
+
+def _lora(fact: CheckpointFacts) -> str | None:
+    if fact.lora_rank is None:
+        return None
+    layers = "" if fact.num_lora_layers is None else f" on {fact.num_lora_layers} layers"
+    return f"factors of rank {fact.lora_rank}{layers}"
 
 
 def _size(totals: ArrayTotals | None) -> str | None:

@@ -3,15 +3,69 @@
 from __future__ import annotations
 
 import argparse
+import pathlib
+import sys
 from typing import Any
+
+from highnoon.config import require_path
+from highnoon.files.print_text import print_text
 
 SAMPLING = ("max_length", "temperature", "top_k", "top_p", "repetition_penalty", "seed")
 
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:
+    """Adds the model's folder, as the first word or as `--model`, and `--adapter`."""
     parser.add_argument(
-        "--model", required=True, metavar="DIR", help="folder of a saved model, or a checkpoint"
+        "model",
+        nargs="?",
+        action=Once,
+        default=argparse.SUPPRESS,
+        metavar="MODEL",
+        help="a run, its checkpoints or best, final, latest, interrupted in it (my-run/best), a saved model, "
+        "or a folder of Hugging Face",
     )
+    parser.add_argument("--model", action=Once, metavar="DIR", help="MODEL as an option")
+    parser.add_argument(
+        "--adapter",
+        metavar="DIR",
+        help="LoRA factors to load onto MODEL: a run of --lora, its adapter/, or a folder of PEFT",
+    )
+
+
+class Once(argparse.Action):
+    """Stores the value of an argument that is the first word or an option, and not both."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        given = getattr(namespace, self.dest, None)
+        if given is not None:
+            raise argparse.ArgumentError(None, f"the {self.dest} is given twice: {given} and {values}")
+        setattr(namespace, self.dest, values)
+
+
+def require_given(arguments: argparse.Namespace, *names: str) -> None:
+    """Checks that arguments were given that are a word or an option.
+
+    Raises:
+        ArgumentError: one is missing.
+    """
+    missing = [name.upper() for name in names if getattr(arguments, name) is None]
+    if missing:
+        raise argparse.ArgumentError(None, f"the following arguments are required: {', '.join(missing)}")
+
+
+def open_model(path: str, adapter: str | None = None) -> Any:
+    """Loads the model that --model means; where that is a part of a run, says which on standard error."""
+    import highnoon as hn
+
+    found = hn.models.find_model(path)
+    if found != pathlib.Path(path):
+        print_text(f"model: {found}", file=sys.stderr)
+    model = hn.load_model(found)
+    if adapter is not None:
+        from highnoon.models.adapters import load_adapter
+
+        load_adapter(model, pathlib.Path(require_path("--adapter", adapter)))
+    return model
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:

@@ -1,11 +1,14 @@
 """Shows a run in another terminal: its progress, its metrics with their curves, and alerts.
 
-  highnoon monitor --log-dir my-run/logs
-  highnoon monitor --log-dir my-run/logs --once --plot --export metrics.csv
-  highnoon monitor --log-dir my-run/logs --rule "train/grad_norm > 50 for 3"
+  highnoon monitor
+  highnoon monitor my-run --once --plot --export metrics.csv
+  highnoon monitor my-run --once --export metrics.csv --names hatching
+  highnoon monitor baseline --rule "train/grad_norm > 50 for 3"
 
-The page is live until the run ends or Ctrl-C; if the output is not a terminal it is printed once. Of several
-runs the one written last is shown. The monitor only reads: start and stop it at any time.
+RUN is the folder of a run or of its logs, or the `run_name` of a run. Without it, the newest run is shown
+that has its logs in `logs`, or in the `logs` of a folder here or in `runs`. The page is live until the run
+ends or Ctrl-C; if the output is not a terminal it is printed once. Of several runs the one written last is
+shown. The monitor only reads: start and stop it at any time.
 """
 
 from __future__ import annotations
@@ -24,14 +27,17 @@ if TYPE_CHECKING:
     from highnoon.monitoring.views.run_view import RunView
 
 SUMMARY = "watch a running or ended training in the terminal"
+ANSWERS_SIGNALS = True
+ANSWERS_SIGNALS = True
 _LONGEST_WAIT = 86_400.0
 _PLAIN_WIDTH = 110
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--log-dir", default="logs", metavar="DIR", help="folder of a run or of runs (default logs)"
+        "run", nargs="?", metavar="RUN", help="folder or name of a run (default: the newest here)"
     )
+    parser.add_argument("--log-dir", metavar="DIR", help="folder of a run or of runs, to look for RUN in")
     parser.add_argument("--once", action="store_true", help="print one page and exit")
     parser.add_argument(
         "--refresh",
@@ -52,6 +58,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="write log points and evaluations as CSV, at the start and at the end",
     )
     parser.add_argument(
+        "--names",
+        choices=("highnoon", "hatching"),
+        help="names of the metrics in --export: highnoon's (default), or the Dragon Hatching guide's, such "
+        "as train_loss",
+    )
+    parser.add_argument(
         "--rule",
         action="append",
         default=[],
@@ -64,21 +76,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from highnoon.files.terminal_console import TerminalConsole
     from highnoon.monitoring import parse_rule
-    from highnoon.monitoring.metrics.find_run import find_runs, require_run
 
     require_number("--refresh", arguments.refresh, above=0)
-    require_path("--log-dir", arguments.log_dir)
+    for name, path in (("RUN", arguments.run), ("--log-dir", arguments.log_dir)):
+        if path is not None:
+            require_path(name, path)
     if arguments.export is not None:
         require_path("--export", arguments.export)
+    elif arguments.names is not None:
+        raise ConfigError("--names is for --export FILE; give it too")
     for rule in arguments.rule:
         parse_rule(rule)
     console = TerminalConsole()
     is_live = console.is_terminal and not arguments.once
-    path = _wait_for_run(arguments, console) if is_live else require_run(arguments.log_dir)
+    runs = _wait_for_runs(arguments, console) if is_live else _find_runs(arguments, is_required=True)
+    path = runs[0]
     if arguments.export is not None:
         _require_other_file(path, arguments.export)
-    others = len(find_runs(arguments.log_dir)) - 1
-    note = f"{path}" + (f", the last written of {others + 1} runs" if others > 0 else "")
+    note = f"{path}" + (f", the last written of {len(runs)} runs" if len(runs) > 1 else "")
     view = _open(path, arguments)
     _write_files(view, arguments)
     if is_live and not view.is_ended:
@@ -103,17 +118,36 @@ def _open(path: pathlib.Path, arguments: argparse.Namespace) -> RunView:
     return view
 
 
-def _wait_for_run(arguments: argparse.Namespace, console: Console) -> pathlib.Path:
-    from highnoon.files.terminal_console import plain_text
-    from highnoon.monitoring.metrics.find_run import find_runs
+def _find_runs(arguments: argparse.Namespace, *, is_required: bool) -> list[pathlib.Path]:
+    """Returns the metrics files that the arguments name, the last written first.
 
-    runs = find_runs(arguments.log_dir)
+    Raises:
+        FileNotFoundError: If one is required and there is none, or no run has the name.
+    """
+    from highnoon.monitoring.metrics import find_run
+
+    name, folder = arguments.run, arguments.log_dir
+    if name is not None and folder is None and os.path.exists(name):
+        name, folder = None, name
+    runs = find_run.find_runs_nearby() if folder is None else find_run.find_runs(folder)
+    if name is not None:
+        return find_run.require_run_named(name, runs)
+    if is_required and not runs:
+        find_run.require_run("logs" if folder is None else folder)
+    return runs
+
+
+def _wait_for_runs(arguments: argparse.Namespace, console: Console) -> list[pathlib.Path]:
+    from highnoon.files.terminal_console import plain_text
+
+    runs = _find_runs(arguments, is_required=False)
     if not runs:
-        waiting = plain_text(f"waiting for a run in {arguments.log_dir}; Ctrl-C ends")
+        folder = arguments.run or arguments.log_dir or "logs"
+        waiting = plain_text(f"waiting for a run in {folder}; Ctrl-C ends")
         with console.status(waiting, spinner="line"):
-            while not (runs := find_runs(arguments.log_dir)):
+            while not (runs := _find_runs(arguments, is_required=False)):
                 time.sleep(min(arguments.refresh, _LONGEST_WAIT))
-    return runs[0]
+    return runs
 
 
 def _show_live(view: RunView, note: str, arguments: argparse.Namespace, console: Console) -> None:
@@ -155,7 +189,7 @@ def _write_files(view: RunView, arguments: argparse.Namespace) -> None:
     if arguments.export is not None:
         from highnoon.monitoring.metrics.export_csv import export_csv
 
-        export_csv(view.lines(), arguments.export)
+        export_csv(view.lines(), arguments.export, arguments.names or "highnoon")
     if arguments.plot and view.series:
         from highnoon.monitoring.views.plot_run import plot_run
 

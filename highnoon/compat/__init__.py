@@ -8,6 +8,8 @@
 | `highnoon.inference.QSGGenerator` | a front of `highnoon.inference.SpeculativeGenerator` |
 | `highnoon.data.FilteredSource` | a front of `highnoon.data.CleanedSource` |
 | `highnoon.data.BadRows` | `highnoon.data.BadRecords` |
+| `MultiTaskTrainer`, `MultiTaskConfig` | a front of `highnoon.Recipe`, with the names of the hatching guide |
+| `hatching_step_N.pt`, `hatching_best.pt`, `hatching_final.pt` | a step's folder, `best` and `final` |
 | `create_curriculum_batches(molecules=)` | `create_curriculum_batches(samples=)` |
 
 What is saved under a former name loads: files and registered names did not change.
@@ -24,8 +26,11 @@ _HOMES = {
     "FilteredSource": "highnoon.compat.filtered_source:FilteredSource",
     "HSMN": "highnoon.models.causal_lm:LanguageModel",
     "HSMNLanguageModel": "highnoon.models.causal_lm:LanguageModel",
+    "MultiTaskConfig": "highnoon.compat.multi_task_config:MultiTaskConfig",
+    "MultiTaskTrainer": "highnoon.compat.multi_task_trainer:MultiTaskTrainer",
     "QSGGenerator": "highnoon.compat.qsg_generator:QSGGenerator",
     "QWTTextTokenizer": "highnoon.tokenization.byte_pair.byte_pair_tokenizer:BytePairTokenizer",
+    "read_hatching_checkpoint": "highnoon.compat.hatching_checkpoint:read_hatching_checkpoint",
     "create_curriculum_batches": "highnoon.compat.curriculum_batches:create_curriculum_batches",
 }
 

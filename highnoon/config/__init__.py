@@ -15,11 +15,12 @@ from highnoon.config.keys import ALIASES, canonical_keys, resolve_keys
 from highnoon.config.model_config import (
     AUX_LOSS_WEIGHT,
     EXPERT_CAPACITY_FACTOR,
+    FFN_ACTIVATIONS,
     MAX_BLOCKS,
     TOP_K_EXPERTS,
     ModelConfig,
 )
-from highnoon.config.presets import PRESETS, get_preset_config
+from highnoon.config.presets import GENERAL_PRESETS, PRESETS, get_preset_config
 from highnoon.config.ranges import (
     MAX_COUNT,
     MAX_SIZE,
@@ -53,12 +54,14 @@ __all__ = [
     "EARLY_STOPPING_PATIENCE",
     "EXPERT_CAPACITY_FACTOR",
     "FAULT_ANSWERS",
+    "FFN_ACTIVATIONS",
     "LEARNING_RATE_SCALINGS",
     "MAX_BLOCKS",
     "MAX_COUNT",
     "MAX_SIZE",
     "ModelConfig",
     "OPTIMIZERS",
+    "GENERAL_PRESETS",
     "PRESETS",
     "SCHEDULES",
     "TOP_K_EXPERTS",

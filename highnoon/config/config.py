@@ -16,6 +16,7 @@ from highnoon.config.model_config import ModelConfig
 from highnoon.config.ranges import require
 from highnoon.config.training_config import TrainingConfig
 from highnoon.config.yaml_files import read_yaml
+from highnoon.files.expand_home import expand_home
 from highnoon.files.name_path import name_path
 from highnoon.files.shown import shown
 
@@ -58,7 +59,7 @@ class Config:
 
     def save(self, path: str | pathlib.Path) -> None:
         """Writes YAML, or JSON where the name ends in `.json`."""
-        path = pathlib.Path(path)
+        path = expand_home(path)
         text = (
             json.dumps(self.to_dict(), indent=2)
             if path.suffix == ".json"

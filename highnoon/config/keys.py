@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from highnoon.config.config_error import ConfigError
-from highnoon.files.nearest_name import MAX_CHARACTERS, nearest_name
+from highnoon.files.nearest_name import MAX_CHARACTERS, names_in_short, nearest_name
 from highnoon.files.shown import shown
 
 _Config = TypeVar("_Config", bound=type)
@@ -32,6 +32,10 @@ ALIASES: dict[str, str] = {
     "warmup_iters": "warmup_steps",
     "lr": "learning_rate",
     "fault_ladder": "on_repeated_faults",
+    "name": "run_name",
+    "log_freq": "log_interval",
+    "eval_freq": "eval_interval",
+    "save_freq": "checkpoint_interval",
 }
 
 
@@ -49,13 +53,17 @@ def resolve_keys(values: Mapping[str, Any], known: set[str], owner: str) -> dict
     spelled: dict[str, str] = {}
     for key, value in values.items():
         if not isinstance(key, str) or len(key) > MAX_CHARACTERS:
-            raise ConfigError(f"{owner} has the key {shown(key)}; known keys: {', '.join(sorted(known))}")
+            raise ConfigError(
+                f"{owner} has the key {shown(key)}; known keys: {names_in_short(sorted(known))}"
+            )
         name = key if key in known else ALIASES.get(key, key)
         if name not in known:
             spellings = [*sorted(known), *(alias for alias, field in ALIASES.items() if field in known)]
             near = nearest_name(key, spellings)
             hint = (
-                f"did you mean `{near}`?" if near is not None else f"known keys: {', '.join(sorted(known))}"
+                f"did you mean `{near}`?"
+                if near is not None
+                else f"known keys: {names_in_short(sorted(known))}"
             )
             line = getattr(values, "lines", {}).get(key)
             location = "" if line is None else f"line {line}: "

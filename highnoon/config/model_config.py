@@ -15,6 +15,11 @@ TOP_K_EXPERTS = 2
 EXPERT_CAPACITY_FACTOR = 1.25
 AUX_LOSS_WEIGHT = 0.01
 MAX_BLOCKS = 10_000
+FFN_ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu")
+NORM_TYPES = ("rms", "zero_centered_rms", "layer")
+ATTENTION_BIASES = ("none", "qkv", "all")
+POSITION_EMBEDDINGS = ("rotary", "learned")
+EMBEDDING_NORMS = ("none", "layer")
 
 
 @with_aliases
@@ -34,9 +39,16 @@ class ModelConfig:
         num_kv_heads: Key and value heads, a divisor of `num_heads`; None takes `num_heads`.
         head_dim: Size of one attention head, even; None takes `embedding_dim / num_heads`.
         qk_norm: Whether an RMS norm of each head is applied to queries and keys before the rotation.
+        attention_bias: Which projections of attention have biases: `"none"`, `"qkv"` (queries, keys and
+            values) or `"all"` (the output too).
+        query_pre_attn_scalar: Attention's scores are divided by its square root; None takes the head size.
+        attention_softcap: Bound c of attention's scores, `c * tanh(score / c)`; None for no bound.
         sliding_window: Number of tokens, itself included, that a token of `sliding_attention` attends to;
             None takes a quarter of `max_seq_length`, at most 1024.
         ffn_dim: Inner width of a dense feed-forward; None takes 8/3 of `embedding_dim`.
+        ffn_activation: Activation of a dense feed-forward (of the gate in `mlp`): `"silu"`, `"gelu"` (exact),
+            `"gelu_tanh"` or `"relu"`.
+        ffn_bias: Whether the projections of a dense feed-forward have biases.
         expert_dim: Inner width of one expert; None takes `ffn_dim / num_experts_per_tok`, so
             that a token uses as many parameters as in the dense network.
         num_experts_per_tok: Experts that each token is routed to (top-k).
@@ -68,9 +80,23 @@ class ModelConfig:
         ssm_num_groups: Groups of heads of `mamba2` that share B and C.
         ssm_time_step_rank: Bottleneck of the time step of `mamba`; None takes a 16th of the width.
         conv_kernel_size: Width of the convolution before a recurrent mixer, in tokens.
-        norm_epsilon: Added to the mean square inside RMS norm.
+        norm_type: The norm before each layer and at the end: `"rms"`, `"zero_centered_rms"` (the factor is
+            1 plus the learned scale) or `"layer"` (layer norm with a bias).
+        norm_epsilon: Added to the mean square, or the variance, inside the norms.
+        post_norms: Whether the output of each mixer and feed-forward has a norm, before it is added.
+        position_embedding: `"rotary"`, inside attention, or `"learned"`: a vector for each of the
+            `max_seq_length` positions is added to the token's.
+        scale_embeddings: Whether embeddings are multiplied by the square root of `embedding_dim`.
+        logit_softcap: Bound c of the logits, `c * tanh(logit / c)`; None for no bound.
         dropout: Rate on each residual branch, in [0, 1).
         tie_embeddings: Whether the head uses the transposed embedding matrix.
+        share_blocks: Whether all repetitions of `block_pattern` use the weights of one reasoning block. Each
+            repetition has a cache of its own.
+        embedding_norm: `"layer"` normalizes the embedding of each token to mean 0 and variance 1, with 1e-5
+            added to the variance and without weights; `"none"` leaves it as it is.
+        final_norm: Whether the hidden states have a norm after the last block.
+        initializer_range: Standard deviation of the normal distribution from which embeddings and kernels
+            start; None takes the square root of 2 / (5 `embedding_dim`).
 
     Raises:
         ConfigError: an unknown key, or a value out of its range.
@@ -86,8 +112,13 @@ class ModelConfig:
     num_kv_heads: int | None = size(None)
     head_dim: int | None = size(None)
     qk_norm: bool = False
+    attention_bias: str = setting("none", choices=ATTENTION_BIASES)
+    query_pre_attn_scalar: int | None = size(None)
+    attention_softcap: float | None = setting(None, above=0)
     sliding_window: int | None = size(None)
     ffn_dim: int | None = size(None)
+    ffn_activation: str = setting("silu", choices=FFN_ACTIVATIONS)
+    ffn_bias: bool = False
     expert_dim: int | None = size(None)
     num_experts_per_tok: int = size(TOP_K_EXPERTS)
     num_shared_experts: int = setting(0, least=0, most=MAX_SIZE)
@@ -114,9 +145,18 @@ class ModelConfig:
     ssm_num_groups: int = size(1)
     ssm_time_step_rank: int | None = size(None)
     conv_kernel_size: int = size(4)
+    norm_type: str = setting("rms", choices=NORM_TYPES)
     norm_epsilon: float = setting(1e-6, above=0)
+    post_norms: bool = False
+    position_embedding: str = setting("rotary", choices=POSITION_EMBEDDINGS)
+    scale_embeddings: bool = False
+    logit_softcap: float | None = setting(None, above=0)
     dropout: float = setting(0.0, least=0, below=1)
     tie_embeddings: bool = True
+    share_blocks: bool = False
+    embedding_norm: str = setting("none", choices=EMBEDDING_NORMS)
+    final_norm: bool = True
+    initializer_range: float | None = setting(None, above=0)
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from highnoon.config.config_error import ConfigError
+from highnoon.files.expand_home import expand_home
 from highnoon.files.shown import shown
 
 MAX_COUNT = 2**63 - 1
@@ -150,7 +151,9 @@ def require_texts(name: str, value: Any, error: type[ValueError] = ConfigError) 
 
 
 def require_path(name: str, value: Any, error: type[ValueError] = ConfigError) -> str | os.PathLike[str]:
-    """Returns `value`, after checking that it can be the path of a file.
+    """Returns `value` with a leading `~` expanded, after checking that it can be the path of a file.
+
+    Every path that a user gives passes here. A string stays a string, so that messages show what was given.
 
     Raises:
         ConfigError: it is neither a path object nor a string, or it is empty or contains NUL.
@@ -158,7 +161,10 @@ def require_path(name: str, value: Any, error: type[ValueError] = ConfigError) -
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(text, str) or not text.strip() or "\0" in text:
         raise error(f"`{name}` must be a path; received {shown(value)}")
-    return cast("str | os.PathLike[str]", value)
+    if not text.startswith("~"):
+        return cast("str | os.PathLike[str]", value)
+    path = expand_home(text)
+    return str(path) if isinstance(value, str) else path
 
 
 def _range(least: float | None, above: float | None, most: float | None, below: float | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from highnoon.config.config_error import ConfigError
 from highnoon.files import foreign
+from highnoon.files.expand_home import expand_home
 from highnoon.files.yaml_loader import LocatingLoader
 
 
@@ -17,7 +18,7 @@ def read_yaml(path: str | pathlib.Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML, gives a key twice, is nested too deep or too large,
             or is not a mapping.
     """
-    path = pathlib.Path(path)
+    path = expand_home(path)
     if not path.is_file():
         raise ConfigError(f"no configuration file at {path}")
     try:

@@ -7,6 +7,7 @@ The rooms, from the bottom; each imports only from those above it in this list (
 - `records`: records (rows of files) to documents.
 - `formats`: file formats to records. `tokens`: tokenized documents on disk.
 - `sources`: files, folders, hubs and prepared tokens as sources of documents.
+- `tasks`: published tasks by name, with templates and generators.
 - `cleaning`: steps that drop or change documents.
 - `preparation`: a source to tokens on disk, once.
 - `sequences`: tokens to the rows of batches.
@@ -34,13 +35,16 @@ from highnoon.data.sources.distinct_names import require_distinct_names
 from highnoon.data.sources.domain_folder import DomainFolder
 from highnoon.data.sources.files import Files
 from highnoon.data.sources.hugging_face import HuggingFaceDataset
+from highnoon.data.sources.in_memory import InMemoryDataset
 from highnoon.data.sources.labeled_documents import LabeledDocuments
 from highnoon.data.sources.open_source import open_source
 from highnoon.data.sources.prepared_tokens import PreparedTokens
 from highnoon.data.sources.standard_library import StandardLibrary
 from highnoon.data.sources.tfds_source import TfdsDataset
+from highnoon.data.tasks import TaskExample, open_task
 from highnoon.data.text_dataset import TextDataset
 from highnoon.data.tokens.derived_columns import DerivedColumn, DerivedColumns
+from highnoon.data.tokens.stacked_columns import StackedColumns
 from highnoon.data.tokens.token_store import TokenStore
 from highnoon.files.former_names import former_names
 
@@ -57,6 +61,7 @@ __all__ = [
     "DomainFolder",
     "Files",
     "HuggingFaceDataset",
+    "InMemoryDataset",
     "LabeledDocuments",
     "PackedRows",
     "PreferencePair",
@@ -64,8 +69,10 @@ __all__ = [
     "ReadOptions",
     "RowsView",
     "SourceNotFoundError",
+    "StackedColumns",
     "StandardLibrary",
     "StreamedRows",
+    "TaskExample",
     "TextDataset",
     "TfdsDataset",
     "TokenStore",
@@ -74,6 +81,7 @@ __all__ = [
     "derive_columns",
     "find_contamination",
     "open_source",
+    "open_task",
     "prepare",
     "require_distinct_names",
     "tokenize",

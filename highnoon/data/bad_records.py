@@ -11,7 +11,10 @@ from highnoon.data.document import DataError
 LOCATIONS_KEY = "places"
 KEPT_LOCATIONS = 20
 _SHOWN_LOCATIONS = 3
-_HOW_TO_SKIP = "to skip what cannot be read: `skip_bad: true`, on the command line --skip-bad"
+HOW_TO_SKIP = (
+    "to list all that cannot be read: `highnoon data check`; to skip it: skip_bad=True, in a recipe "
+    "`skip_bad: true`, on the command line --skip-bad"
+)
 
 
 class BadRecordError(DataError):
@@ -66,7 +69,7 @@ class BadRecords:
         if not self.skip:
             # Readers within readers pass an error on, so it may say how already.
             if "--skip-bad" not in str(error):
-                error.args = (f"{error}; {_HOW_TO_SKIP}",)
+                error.args = (f"{error}; {HOW_TO_SKIP}",)
             raise error
         if isinstance(error, BadRecordError):
             self.count(error.reason, error.location)

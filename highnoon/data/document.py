@@ -36,6 +36,10 @@ class Document:
         marks: Spans of characters that a chat template wrote and that become single tokens if the tokenizer
             has them as special tokens, in order and without overlap.
         label: The class of the document, for a classifier; None if it has none.
+        location: Where it was read from, such as `a.jsonl:3`; documents that differ in it alone are equal.
+        split_hash: The 64-bit number that determines the side of the split; None uses the hash of `text`, see
+            `tokens.splitting.document_hash`. A source sets it to hold documents out by a part of their text,
+            such as the prompt of a conversation.
         learned: The former name of `supervised`.
     """
 
@@ -46,6 +50,8 @@ class Document:
     supervised: Spans | None = None
     marks: Spans = ()
     label: str | None = None
+    location: str = dataclasses.field(default="", compare=False, repr=False)
+    split_hash: int | None = dataclasses.field(default=None, repr=False)
 
     def __init__(
         self,
@@ -56,6 +62,8 @@ class Document:
         supervised: Spans | None = None,
         marks: Spans = (),
         label: str | None = None,
+        location: str = "",
+        split_hash: int | None = None,
         *,
         learned: Spans | None = None,
     ) -> None:
@@ -67,6 +75,8 @@ class Document:
         set_field(self, "supervised", supervised if learned is None else learned)
         set_field(self, "marks", marks)
         set_field(self, "label", label)
+        set_field(self, "location", location)
+        set_field(self, "split_hash", split_hash)
 
     @property
     def learned(self) -> Spans | None:
@@ -88,12 +98,14 @@ class DocumentSource(abc.ABC):
     determines the documents to the hash: the bytes of the files and the way they are split.
 
     `is_streamed` tells a run to read the source during training and to store no tokens. If `has_labels`,
-    every document has a label, which is stored with its tokens.
+    every document has a label, which is stored with its tokens. If `has_split_hashes`, every document has a
+    `split_hash`.
     """
 
     name: str
     is_streamed: bool = False
     has_labels: bool = False
+    has_split_hashes: bool = False
 
     @abc.abstractmethod
     def documents(self) -> Iterator[Document]:

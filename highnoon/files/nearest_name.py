@@ -10,6 +10,8 @@ from highnoon.files.shown import shown
 
 MAX_CHARACTERS = 100
 """Longer texts are no misspelt names; comparing them would take long."""
+MAX_NAMES = 50
+"""More names do not fit into one line of an error message."""
 _MIN_SIMILARITY = 0.5
 
 
@@ -51,7 +53,14 @@ def suggestion(name: Any, known: Iterable[str], otherwise: str = "known") -> str
     """
     known = list(known)
     near = nearest_name(name, known)
-    return f"did you mean `{near}`?" if near is not None else f"{otherwise}: {', '.join(known) or 'none'}"
+    return f"did you mean `{near}`?" if near is not None else f"{otherwise}: {names_in_short(known)}"
+
+
+def names_in_short(known: Iterable[str]) -> str:
+    """Returns names for a message: all of them, or the first ones and how many more there are."""
+    known = list(known)
+    more = len(known) - MAX_NAMES
+    return (", ".join(known[:MAX_NAMES]) or "none") + (f" and {more} more" if more > 0 else "")
 
 
 def unknown_name(kind: str, name: Any, known: Iterable[str]) -> str:

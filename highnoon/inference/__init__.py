@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from highnoon.files.former_names import former_names
 from highnoon.inference.batch_generation import generate_batch
+from highnoon.inference.block_diffusion.generate_blocks import generate_blocks
 from highnoon.inference.decoding.beam import generate_beam
 from highnoon.inference.decoding.contrastive import generate_contrastive
 from highnoon.inference.decoding.log_probabilities import log_probabilities
@@ -33,6 +34,7 @@ __all__ = [
     "generate",
     "generate_batch",
     "generate_beam",
+    "generate_blocks",
     "generate_contrastive",
     "log_probabilities",
 ]

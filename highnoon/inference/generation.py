@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from highnoon.config.known_arguments import known_arguments
+from highnoon.inference.generation_hints import GENERATION_HINTS
 from highnoon.inference.logits_processors.logits_processor import LogitsProcessor
 from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
 
 _STEPS_BETWEEN_STOP_CHECKS = 16
 
 
+@known_arguments(hints=GENERATION_HINTS)
 def generate(
     model: Any,
     prompts: Any,
@@ -38,7 +41,9 @@ def generate(
 
     Args:
         model: A language model with a cache (`initial_cache`, `decode`, `vocab_size`,
-            `max_seq_length`).
+            `max_seq_length`), or any causal `keras.Model` from token ids, or from `token_ids` and
+            `padding_mask`, to logits, such as KerasHub's. Without a cache each new token costs a pass over
+            its entire sequence.
         prompts: A text, a list of texts, an integer array (t,) or (b, t), a list of ids, or
             lists of ids of unequal length. A text is framed by the begin token, and an empty
             prompt is that token.
@@ -64,9 +69,11 @@ def generate(
         stop id, and all tokens of a stop text; the rows of an array are filled with the pad id.
 
     Raises:
-        ValueError: an argument out of its range, a prompt that fills the model's context, a text
-            without a tokenizer, both names of the limit, or a processor that does not fit the vocabulary.
-        TypeError: prompts in another form, or something else in `logits_processors`.
+        ValueError: an argument out of its range, a model that is not causal, a prompt that fills the model's
+            context, a text without a tokenizer, both names of the limit, or a processor that does not fit the
+            vocabulary.
+        TypeError: prompts in another form, something else in `logits_processors`, or a model that does not
+            map token ids to logits.
 
     Example:
 

@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 
 from highnoon.config import default, is_given
-from highnoon.files.nearest_name import suggestion
+from highnoon.config.known_arguments import unknown_argument
 from highnoon.inference.decoding.cache_layout import context_limit
 from highnoon.inference.decoding.continuation import Continuation
 from highnoon.inference.decoding.decoder import padded_length
 from highnoon.inference.decoding.sampling import Sampling, resolve_seed, uniforms_for
 from highnoon.inference.decoding.session import Drawing, Session
+from highnoon.inference.decoding.uncached_model import decoding_model
+from highnoon.inference.generation_hints import GENERATION_HINTS
 from highnoon.inference.logits_processors.logits_processor import LogitsProcessor
 from highnoon.inference.prompts import Prompts
 from highnoon.inference.require_number import require_whole
 from highnoon.tokenization import Tokenizer
+from highnoon.tokenization.keras_hub_tokenizer import as_tokenizer
 
 DEFAULT_MAX_LENGTH = default(256)
 
@@ -62,7 +65,8 @@ class Request:
     ) -> Request:
         """Checks the arguments of a generation."""
         sampling = Sampling(temperature, top_k, top_p, repetition_penalty, logits_processors or ())
-        tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
+        model = decoding_model(model)
+        tokenizer = as_tokenizer(tokenizer) if tokenizer is not None else getattr(model, "tokenizer", None)
         _check_tokenizer(tokenizer, model)
         read = Prompts.read(prompts, tokenizer, model.vocab_size)
         stop_ids, stop_texts, marked = _read_stops(stop_sequences, tokenizer)
@@ -90,7 +94,7 @@ class Request:
         known = [name for name in names if name not in taken]
         for option in options:
             if option not in known:
-                raise TypeError(f"{caller}() has no argument `{option}`; {suggestion(option, known)}")
+                raise unknown_argument(caller, option, known, hints=GENERATION_HINTS)
 
     def start(self, indices: Sequence[int], batch_size: int) -> Drawing:
         """Reads some of the prompts into a cache and returns the drawing that continues them.

@@ -11,6 +11,7 @@ from highnoon.config import require_count
 from highnoon.inference.decoding.cache_layout import context_limit
 from highnoon.inference.decoding.sampling import uniforms_for
 from highnoon.inference.decoding.session import Drawing, Session
+from highnoon.inference.decoding.uncached_model import decoding_model
 from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
 from highnoon.tokenization import ChatTemplate
 from highnoon.tokenization.marked_text import encode_prompt
@@ -75,10 +76,10 @@ class StatefulWrapper:
     def __init__(
         self, model: Any, max_history: int = 4096, system_prompt: str | None = None, tokenizer: Any = None
     ):
-        self.model = model
+        self.model = decoding_model(model)
         self.max_history = require_count("max_history", max_history, least=2)
         self.system_prompt = system_prompt
-        self.tokenizer: Any = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
+        self.tokenizer: Any = tokenizer if tokenizer is not None else getattr(self.model, "tokenizer", None)
         if self.tokenizer is None:
             raise ValueError("a conversation needs a tokenizer; set `model.tokenizer` or pass `tokenizer=`")
         self.chat_template: ChatTemplate | None = getattr(self.tokenizer, "chat_template", None)
@@ -110,6 +111,15 @@ class StatefulWrapper:
     def add_assistant_message(self, message: str) -> None:
         """Adds an answer that the model did not generate."""
         self._add("assistant", message)
+
+    def take_back(self) -> str | None:
+        """Removes the last message of the user with its answer, and returns it; None where there is none."""
+        last = max((i for i, one in enumerate(self._messages) if one.role == "user"), default=None)
+        if last is None:
+            return None
+        message = self._messages[last].content
+        del self._messages[last:]
+        return message
 
     def get_history(self) -> list[dict[str, str]]:
         """Returns all messages since the last reset, each with its `role` and `content`."""

@@ -5,6 +5,7 @@ from highnoon.layers.attention.latent_attention import LatentAttention
 from highnoon.layers.attention.rotary_embedding import RotaryEmbedding
 from highnoon.layers.configured_layer import ConfiguredLayer
 from highnoon.layers.experts.moe import MoELayer
+from highnoon.layers.feed_forward import FeedForward
 from highnoon.layers.gated_feed_forward import GatedFeedForward
 from highnoon.layers.mixer import Mixer
 from highnoon.layers.recurrence.causal_convolution import CausalConvolution
@@ -14,11 +15,13 @@ from highnoon.layers.recurrence.selective_state_space import SelectiveStateSpace
 from highnoon.layers.recurrence.state_space_duality import StateSpaceDuality
 from highnoon.layers.report import Report
 from highnoon.layers.token_cross_entropy import token_cross_entropy
+from highnoon.layers.zero_centered_rms_normalization import ZeroCenteredRMSNormalization
 
 __all__ = [
     "CausalConvolution",
     "CausalSelfAttention",
     "ConfiguredLayer",
+    "FeedForward",
     "GatedDeltaRule",
     "GatedFeedForward",
     "LatentAttention",
@@ -28,6 +31,7 @@ __all__ = [
     "RotaryEmbedding",
     "SelectiveStateSpace",
     "StateSpaceDuality",
+    "ZeroCenteredRMSNormalization",
     "linear_scan",
     "token_cross_entropy",
 ]

@@ -15,6 +15,12 @@ class Mixer(ConfiguredLayer):
     A subclass defines `build`, `call`, `initial_cache` and `step`. `get_config` follows from its constructor,
     and the output has the shape of the input. `highnoon.testing.check_mixer` tests the whole protocol.
 
+    A mixer that depends on its index in the stack takes a further argument `level` in `call` and `step`, a
+    Python integer from 0.
+
+    Attention that can see a block both ways takes further arguments for block diffusion: `block_ids` in
+    `call` and `blocks` in `step`, see `highnoon.layers.attention.block_mask`.
+
     For a recurrence use `highnoon.layers.linear_scan`: `ops.scan` and `ops.associative_scan` do not compile
     under XLA.
 
@@ -22,6 +28,8 @@ class Mixer(ConfiguredLayer):
         is_causal: Whether no output depends on a later token. A mixer that sets this to False has no `step`;
             `create_model` takes it for classification, embedding and block diffusion alone, and generation
             and the next-token loss refuse it.
+
+        is_quantizable: Whether the kernels are those of layers that `quantize` changes.
 
     Example:
 
@@ -60,6 +68,7 @@ class Mixer(ConfiguredLayer):
     """
 
     is_causal: bool = True
+    is_quantizable: bool = True
 
     def call(self, x, segment_ids=None, positions=None, training=None):
         """Mixes tokens.

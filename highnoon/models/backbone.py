@@ -13,7 +13,9 @@ from keras_hub.models import Backbone
 from highnoon.config import ModelConfig
 from highnoon.models.block_calls import BlockCalls
 from highnoon.models.initializers import initializers
+from highnoon.models.lora_factors import freeze_others
 from highnoon.models.lora_targets import lora_targets
+from highnoon.models.norms import built_norm
 from highnoon.models.patterns import bind_pattern
 from highnoon.models.reasoning_block import ReasoningBlock
 from highnoon.models.retracing import retraces_when_changed
@@ -24,6 +26,11 @@ from highnoon.models.retracing import retraces_when_changed
 class ReasoningBackbone(Backbone):
     """An embedding, `num_reasoning_blocks` reasoning blocks and a norm.
 
+    The embedding of a token is a row of the embedding matrix, times the square root of the width with
+    `scale_embeddings`, plus a learned vector of its position with `position_embedding="learned"`, normalized
+    with `embedding_norm="layer"`. With `share_blocks` all reasoning blocks are one, with one set of weights;
+    without `final_norm` there is no norm at the end.
+
     Args:
         dtype: A dtype policy, such as `"mixed_bfloat16"`; None for Keras's own.
         name: The model's name.
@@ -33,7 +40,8 @@ class ReasoningBackbone(Backbone):
 
     Inputs:
         Token ids (b, t), or a dict of `token_ids` and, where there are any, `padding_mask` (b, t),
-        `segment_ids` (b, t; 0 at padding) and `positions` (t,) or (b, t).
+        `segment_ids` (b, t; 0 at padding), `positions` (t,) or (b, t), and `block_ids` (b, t) for block
+        diffusion, see `highnoon.layers.attention.block_mask`.
 
     Returns:
         Hidden states (b, t, d). With `return_aux=True` also the layers' losses and a dict of metrics, each
@@ -79,22 +87,36 @@ class ReasoningBackbone(Backbone):
         )
         # Built here and not inside this model's own scope: a path then starts at the layer's name.
         self.token_embedding.build((None, None))
+        self.learned_positions = None
+        if config.position_embedding == "learned":
+            self.learned_positions = keras.layers.Embedding(
+                config.max_seq_length,
+                config.embedding_dim,
+                embeddings_initializer=initializers(config)["kernel_initializer"],
+                dtype=dtype,
+                name="learned_positions",
+            )
+            self.learned_positions.build((None, None))
         width = (None, None, config.embedding_dim)
+        self.embedding_norm = None
+        if config.embedding_norm == "layer":
+            self.embedding_norm = keras.layers.LayerNormalization(
+                epsilon=1e-5, center=False, scale=False, dtype=dtype, name="embedding_norm"
+            )
+            self.embedding_norm.build(width)
         self.reasoning_blocks = []
-        for index in range(config.num_reasoning_blocks):
+        for index in range(1 if config.share_blocks else config.num_reasoning_blocks):
             block = ReasoningBlock(config, dtype=dtype, name=f"reasoning_block_{index}")
             block.build(width)
             self.reasoning_blocks.append(block)
-        self.final_norm = keras.layers.RMSNormalization(
-            epsilon=config.norm_epsilon, dtype=dtype, name="final_norm"
-        )
-        self.final_norm.build(width)
+        self.final_norm = built_norm(config, "final_norm", dtype) if config.final_norm else None
+        self.config = config
+        self._scale = config.embedding_dim**0.5 if config.scale_embeddings else None
         # Functional like KerasHub's own models: Keras gives `Backbone` one base class for all of a process.
         inputs = {key: keras.Input((None,), dtype="int32", name=key) for key in ("token_ids", "padding_mask")}
         super().__init__(
             inputs=inputs, outputs=self._symbolic_hidden(inputs), dtype=dtype, name=name, trainable=trainable
         )
-        self.config = config
         self.lora: dict[str, Any] | None = None
         self.gradient_checkpointing = False
         self.compiles_parts = False
@@ -102,25 +124,60 @@ class ReasoningBackbone(Backbone):
 
     def _symbolic_hidden(self, inputs):
         """What `summary` shows; `call` accepts more kinds of inputs and returns the layers' losses too."""
-        x = self.token_embedding(inputs["token_ids"])
-        for block in self.reasoning_blocks:
-            x = block(x, segment_ids=inputs["padding_mask"])[0]
-        return self.final_norm(x)
+        token_ids, positions = inputs["token_ids"], None
+        if self.learned_positions is not None:
+            positions = ops.cumsum(ops.ones_like(token_ids), axis=1) - 1
+        x = self._embed(token_ids, positions)
+        for _, block, level in self._applications():
+            x = block(x, segment_ids=inputs["padding_mask"], **level)[0]
+        return self._normalized(x)
 
     def call(self, inputs, training=None, return_aux=False):
         token_ids, segment_ids, positions = read_inputs(inputs)
-        x = self.token_embedding(token_ids)
+        block_ids = inputs.get("block_ids") if isinstance(inputs, dict) else None
+        of_blocks = {} if block_ids is None else {"block_ids": ops.cast(block_ids, "int32")}
+        x = self._embed(token_ids, positions)
         aux_loss, metrics = ops.zeros((), "float32"), []
         run = self._block_runner(training)
-        for block in self.reasoning_blocks:
-            options = {"segment_ids": segment_ids, "positions": positions, "training": training}
-            x, block_loss, block_metrics = run(block, x, **options)
+        for _, block, level in self._applications():
+            options = {"segment_ids": segment_ids, "positions": positions, "training": training, **of_blocks}
+            x, block_loss, block_metrics = run(block, x, **options, **level)
             aux_loss = aux_loss + block_loss
             metrics += block_metrics
-        hidden = self.final_norm(x)
+        hidden = self._normalized(x)
         if return_aux:
             return hidden, aux_loss, _mean_metrics(metrics) | _activation_metrics(x, segment_ids)
         return hidden
+
+    def _applications(self) -> Iterator[tuple[str, ReasoningBlock, dict[str, Any]]]:
+        """Yields each application of a block, first to last: its name in caches, the block, and its index for
+        blocks that depend on it."""
+        for level in range(self.config.num_reasoning_blocks):
+            block = self.reasoning_blocks[0 if self.config.share_blocks else level]
+            yield f"reasoning_block_{level}", block, {"level": level} if block.takes_level else {}
+
+    def _normalized(self, x):
+        return x if self.final_norm is None else self.final_norm(x)
+
+    def _embed(self, token_ids, positions):
+        x = self._position(token_ids, positions)
+        return x if self.embedding_norm is None else self.embedding_norm(x)
+
+    def _position(self, token_ids, positions):
+        x = self.token_embedding(token_ids)
+        if self._scale is not None:
+            x = x * ops.cast(self._scale, x.dtype)  # rounded to the compute dtype first
+        if self.learned_positions is None:
+            return x
+        if positions is None:
+            length, most = token_ids.shape[1], self.learned_positions.input_dim
+            if length is not None and length > most:
+                raise ValueError(
+                    f"a row must have at most max_seq_length={most} tokens, since a learned vector for each "
+                    f"position is added; received {length}; cut the row"
+                )
+            positions = ops.arange(ops.shape(token_ids)[1])
+        return x + self.learned_positions(positions)
 
     def _block_runner(self, training) -> Callable[..., Any]:
         recomputes = bool(training and self.gradient_checkpointing)
@@ -133,6 +190,11 @@ class ReasoningBackbone(Backbone):
         """Whether no hidden state depends on a later token."""
         return all(block.is_causal for block in self.reasoning_blocks)
 
+    @property
+    def takes_blocks(self) -> bool:
+        """Whether the model can be one of block diffusion: attention alone, with rotary positions."""
+        return self.learned_positions is None and all(block.takes_blocks for block in self.reasoning_blocks)
+
     @contextmanager
     def compiled_parts(self) -> Iterator[None]:
         """Within it, a graph made from this model has its mixers and its loss compiled by XLA."""
@@ -143,18 +205,29 @@ class ReasoningBackbone(Backbone):
             self.compiles_parts = False
 
     def initial_cache(self, batch_size: int, max_length: int, dtype=None) -> dict[str, Any]:
-        """Returns the decoding state of every block, of static shape, under the block's name."""
+        """Returns the decoding state of every block, of static shape, under the block's name; with
+        `share_blocks` that of each application of the one block, under the name it would have alone."""
         return {
-            block.name: block.initial_cache(batch_size, max_length, dtype) for block in self.reasoning_blocks
+            name: block.initial_cache(batch_size, max_length, dtype)
+            for name, block, _ in self._applications()
         }
 
-    def step(self, token_ids, cache, index, padding=None):
-        """Takes new tokens (b, t) at positions from `index`; returns hidden states and the new cache."""
-        x = self.token_embedding(token_ids)
+    def step(self, token_ids, cache, index, padding=None, blocks=None):
+        """Takes new tokens (b, t) at positions from `index`; returns hidden states and the new cache.
+
+        `blocks` is a `BlockStep` for block diffusion, or None.
+        """
+        positions = None
+        if self.learned_positions is not None:
+            positions = ops.cast(index, "int32") + ops.arange(token_ids.shape[1], dtype="int32")
+            if padding is not None:  # the positions of padding are below 0; what they give is not used
+                positions = ops.maximum(positions[None, :] - ops.cast(padding, "int32")[:, None], 0)
+        x = self._embed(token_ids, positions)
         new_cache = {}
-        for block in self.reasoning_blocks:
-            x, new_cache[block.name] = block.step(x, cache[block.name], index, padding)
-        return self.final_norm(x), new_cache
+        for name, block, options in self._applications():
+            options |= {} if blocks is None else {"blocks": blocks}
+            x, new_cache[name] = block.step(x, cache[name], index, padding, **options)
+        return self._normalized(x), new_cache
 
     def compute_output_spec(self, inputs, training=None, return_aux=False):
         token_ids = inputs["token_ids"] if isinstance(inputs, dict) else inputs
@@ -163,18 +236,28 @@ class ReasoningBackbone(Backbone):
             return hidden
         return super().compute_output_spec(inputs, training=training, return_aux=True)
 
-    def enable_lora(self, rank: int, target_layer_names: str | Sequence[str] | None = None) -> None:
+    def enable_lora(
+        self, rank: int, target_layer_names: str | Sequence[str] | None = None, alpha: float | None = None
+    ) -> None:
         """Freezes the model and trains LoRA factors of `rank` on the named layers.
 
-        None takes the input projections of each mixer: query and value of attention, their projections in
-        latent attention, and the input projections of the recurrent mixers.
+        Args:
+            rank: Rank of the factors, at least 1.
+            target_layer_names: Names of layers. None takes the input projections of each mixer: query and
+                value of attention, their projections in latent attention, and the input projections of
+                the recurrent mixers.
+            alpha: The product of the factors is multiplied by `alpha / rank`; None for `alpha = rank`.
 
         Raises:
-            ValueError: `rank` is no integer of at least 1, a name fits no layer that can have factors,
-                or LoRA is enabled already. The model is unchanged.
+            ValueError: `rank` is no integer of at least 1, `alpha` no number above 0, a name fits no layer
+                that can have factors, or LoRA is enabled already. The model is unchanged.
         """
-        names = lora_targets(self, rank, target_layer_names)
+        names = lora_targets(self, rank, target_layer_names, alpha)
         super().enable_lora(int(rank), names)
+        for layer in self._flatten_layers(include_self=False):
+            if getattr(layer, "lora_enabled", False):
+                layer.lora_alpha = layer.lora_alpha if alpha is None else alpha
+                freeze_others(layer)
         self.lora = {"rank": int(rank), "target_layer_names": None if target_layer_names is None else names}
 
     def default_lora_layer_names(self) -> list[str]:

@@ -39,12 +39,23 @@ class BlockCalls:
         self._recomputes = recomputes
         self._functions: dict[Any, _PureCall] = {}
 
-    def __call__(self, block: keras.layers.Layer, x, training: bool | None = None, **tensors: Any):
-        """Returns `block(x, training=training, **tensors)`, a nest of floating point tensors."""
+    def __call__(
+        self,
+        block: keras.layers.Layer,
+        x,
+        training: bool | None = None,
+        level: int | None = None,
+        **tensors: Any,
+    ):
+        """Returns `block(x, training=training, **tensors)`, a nest of floating point tensors.
+
+        A block that depends on its index in the stack is given it as `level`, and has a function for each.
+        """
         variables = _variables([block])
-        kind = (training, *((tuple(v.shape), v.dtype, v.trainable) for v in variables))
+        kind = (training, level, *((tuple(v.shape), v.dtype, v.trainable) for v in variables))
         if kind not in self._functions:
             options = {"training": training, **({"run_mixer": _compiled_mixer} if self._compiles else {})}
+            options |= {} if level is None else {"level": level}
             self._functions[kind] = _PureCall(
                 lambda x, tensors: block(x, **options, **tensors),
                 variables,
@@ -121,11 +132,15 @@ def _recomputed(run: Callable[..., Any], *inputs):
         Any
     ] = []  # of the first run: its structure, and the changed state, which is not floating point
 
-    def floats(*inputs):
-        outputs, changed = run(*inputs)
+    # TensorFlow watches all inputs, and warns of those that are not floating point: dropout's states.
+    floating = [index for index, value in enumerate(inputs) if value.dtype.is_floating]
+
+    def floats(*values):
+        given = dict(zip(floating, values, strict=True))
+        outputs, changed = run(*(given.get(index, value) for index, value in enumerate(inputs)))
         if not seen:
             seen.extend([outputs, changed])
         return keras.tree.flatten(outputs)
 
-    flat = tf.recompute_grad(floats)(*inputs)
+    flat = tf.recompute_grad(floats)(*(inputs[index] for index in floating))
     return keras.tree.pack_sequence_as(seen[0], flat), seen[1]

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 import keras
-import keras_hub
 from keras import ops
 
 from highnoon.config import Config, ConfigError, ModelConfig, TrainingConfig, default, override
-from highnoon.files.print_text import print_text
+from highnoon.config.known_arguments import known_arguments, require_known_arguments
+from highnoon.files.expand_home import expand_home
+from highnoon.inference.block_diffusion.diffusion_outputs import is_diffusion
+from highnoon.inference.generation_hints import GENERATION_HINTS
 from highnoon.layers import token_cross_entropy
+from highnoon.layers.attention.block_mask import BlockStep
 from highnoon.models import costs
 from highnoon.models.backbone import ReasoningBackbone, read_inputs
 from highnoon.models.block_calls import xla_function
+from highnoon.models.quantize_model import quantize_model, refuses_first
 from highnoon.models.retracing import retraces_when_changed
+from highnoon.models.text_task import TextTask
 
 
 @keras.saving.register_keras_serializable(package="highnoon")
 @retraces_when_changed
-class LanguageModel(keras_hub.models.CausalLM):
+class LanguageModel(TextTask):
     """A causal language model of reasoning blocks. It is built when it is constructed.
 
     Args:
@@ -33,19 +39,24 @@ class LanguageModel(keras_hub.models.CausalLM):
         block_pattern: The residual pairs of one block, see `highnoon.models.patterns`.
         backbone: A `ReasoningBackbone` to wrap, in place of its fields.
         config: A `ModelConfig`, in place of its fields.
-        preprocessor: A KerasHub preprocessor for `fit`; None takes prepared batches.
+        preprocessor: What turns texts into rows in `fit`; None makes a `LanguageModelPreprocessor` of the
+            tokenizer.
         training_config: The `TrainingConfig` that is saved with the model.
         tokenizer: The tokenizer that is saved with the model.
         dtype: A dtype policy; None for Keras's own.
         name: The model's name.
         **fields: The other fields of `highnoon.config.ModelConfig`.
 
-    `generate` and `generate_batch` are HighNoon's, not KerasHub's: `max_length` counts new tokens, and the
-    sampler given to `compile` is not used.
+    `fit`, `evaluate` and `predict` take texts as in KerasHub where there is a tokenizer. `generate` and
+    `generate_batch` are HighNoon's: `max_length` counts new tokens, and `compile` takes no sampler.
+
+    Attributes:
+        published_as: The `model_type` of the Hugging Face folder that the model was loaded from, in which
+            `export_model` writes it again; None for a model made here.
 
     Inputs:
-        Token ids (b, t), or a dict of `token_ids` and, where there are any, `padding_mask`, `segment_ids` and
-        `positions`. Nothing passes between different segments.
+        Token ids (b, t), or a dict of `token_ids` and, where there are any, `padding_mask`, `segment_ids`,
+        `positions`, and `block_ids` of block diffusion. Nothing passes between different segments.
 
     Returns:
         Logits (b, t, v), float32.
@@ -66,7 +77,6 @@ class LanguageModel(keras_hub.models.CausalLM):
     """
 
     backbone_cls = ReasoningBackbone
-    preprocessor_cls = None
 
     def __init__(
         self,
@@ -85,6 +95,7 @@ class LanguageModel(keras_hub.models.CausalLM):
         name: str | None = None,
         **fields: Any,
     ) -> None:
+        require_known_arguments(LanguageModel.__init__, fields, _FIELDS)
         given = {
             "vocab_size": vocab_size,
             "embedding_dim": embedding_dim,
@@ -105,14 +116,16 @@ class LanguageModel(keras_hub.models.CausalLM):
         elif config is not None:
             raise ValueError("a backbone has its own configuration; give a backbone or `config`")
         self.backbone = backbone
-        self.preprocessor = preprocessor
-        super().__init__(inputs=backbone.input, outputs=self._logits(backbone.output), name=name)
-        self.input_spec = None  # an array of token ids is an input too
         self.training_config = (
             TrainingConfig.of_model(training_config) if isinstance(training_config, dict) else training_config
         )
-        self._tokenizer = None
-        self.tokenizer = tokenizer
+        self.published_as: str | None = None
+        self._set_first_preprocessor(preprocessor)
+        super().__init__(inputs=backbone.input, outputs=self._logits(backbone.output), name=name)
+        self.input_spec = None  # an array of token ids is an input too
+        if tokenizer is not None:
+            self.tokenizer = tokenizer
+        self.quantize = refuses_first(self.quantize)
 
     @property
     def config(self) -> ModelConfig:
@@ -134,18 +147,12 @@ class LanguageModel(keras_hub.models.CausalLM):
     def max_seq_length(self) -> int:
         return self.config.max_seq_length
 
-    @property
-    def tokenizer(self) -> Any:
-        return self._tokenizer
-
-    @tokenizer.setter
-    def tokenizer(self, tokenizer: Any) -> None:
+    def _require_fitting(self, tokenizer: Any) -> None:
         if tokenizer is not None and tokenizer.vocab_size > self.vocab_size:
             raise ValueError(
                 f"the tokenizer has {tokenizer.vocab_size:,} ids and the model takes {self.vocab_size:,}; "
                 f"create the model with vocab_size={tokenizer.vocab_size} or train a smaller tokenizer"
             )
-        self._tokenizer = tokenizer
 
     def call(self, inputs, training=None):
         hidden, aux_loss, _ = self.backbone(inputs, training=training, return_aux=True)
@@ -156,34 +163,58 @@ class LanguageModel(keras_hub.models.CausalLM):
         return self._logits(hidden)
 
     def _logits(self, hidden):
-        return ops.cast(self.backbone.token_embedding(hidden, reverse=True), "float32")
+        logits = ops.cast(self.backbone.token_embedding(hidden, reverse=True), "float32")
+        cap = self.config.logit_softcap
+        return logits if cap is None else cap * ops.tanh(logits / cap)
 
-    def loss_terms(self, batch: dict[str, Any], training: bool = True) -> dict[str, Any]:
+    def loss_terms(
+        self,
+        batch: dict[str, Any],
+        training: bool = True,
+        token_losses: bool = False,
+        excluded_id: int | None = None,
+    ) -> dict[str, Any]:
         """Returns the sums that a training step needs of one batch.
 
         Args:
-            batch: `token_ids`, `labels` and `loss_weights` (b, t), and where there are any
-                `padding_mask`, `segment_ids` and `positions`.
+            batch: `token_ids` (b, t), `labels` and `loss_weights` (b, n) of the first n <= t tokens, and
+                where there are any `padding_mask`, `segment_ids`, `positions` and `block_ids` (b, t).
             training: Whether dropout and expert capacity are active, and a gradient will be computed.
+            token_losses: Whether to return the cross entropy of each token too.
+            excluded_id: An id that is never text and has probability 0, such as a mask; None for none.
 
         Returns:
             `loss_sum`, the sum of `loss_weights * cross entropy`; `aux_loss`, the losses that layers report,
             a mean over the tokens that are not padding, summed over layers; `metrics`, a dict of token means
-            of activations and of what layers report (routers, for instance). All float32 scalars.
+            of activations and of what layers report (routers, for instance). All float32 scalars. With
+            `token_losses` also those, (b, t), unweighted and without a gradient.
 
         Raises:
-            ConfigError: a mixer is not causal, so that the next token could be seen.
+            ConfigError: a mixer is not causal, so that the next token could be seen, or the model is one of
+                block diffusion and `block_ids` are missing.
         """
         self._require_causal("learn to predict the next token")
+        if is_diffusion(self) and batch.get("block_ids") is None:
+            raise ConfigError(
+                "the next token of a model of block diffusion is that of a mask; use "
+                'objective="block_diffusion", or set model.outputs_description = {} to train it otherwise'
+            )
         inputs = {key: batch[key] for key in _INPUTS if batch.get(key) is not None}
         hidden, aux_loss, metrics = self.backbone(inputs, training=training, return_aux=True)
         labels, weights = (ops.reshape(batch[key], (-1,)) for key in ("labels", "loss_weights"))
-        hidden = ops.reshape(hidden, (-1, self.embedding_dim))
-        head_loss = partial(token_cross_entropy, training=training)
+        hidden = ops.reshape(hidden[:, : batch["labels"].shape[1]], (-1, self.embedding_dim))
+        options = {"return_losses": True} if token_losses else {}
+        options |= {} if excluded_id is None else {"excluded_id": excluded_id}
+        head_loss = partial(
+            token_cross_entropy, training=training, softcap=self.config.logit_softcap, **options
+        )
         if self.backbone.compiles_parts:
             head_loss = xla_function(head_loss)
-        loss_sum = head_loss(hidden, self._head_kernel(), labels, weights)
-        return {"loss_sum": loss_sum, "aux_loss": aux_loss, "metrics": metrics}
+        found = head_loss(hidden, self._head_kernel(), labels, weights)
+        if not token_losses:
+            return {"loss_sum": found, "aux_loss": aux_loss, "metrics": metrics}
+        losses = ops.reshape(found[1], ops.shape(batch["labels"]))
+        return {"loss_sum": found[0], "aux_loss": aux_loss, "metrics": metrics, "token_losses": losses}
 
     def _require_causal(self, verb: str) -> None:
         if not self.is_causal:
@@ -214,10 +245,39 @@ class LanguageModel(keras_hub.models.CausalLM):
         """Makes training store every value that the gradient needs."""
         self.backbone.gradient_checkpointing = False
 
+    def quantize(self, mode=None, config=None, filters=None, **kwargs) -> None:
+        """Stores kernels and embeddings in fewer bits, in place.
+
+        That saves memory, not time: on a CPU, Keras decodes a single row more slowly in int8 than in float32;
+        several rows at once may be faster or slower. `benchmarks/quantized_decoding.py` measures both.
+
+        Args:
+            mode: `"int8"`, `"int4"` or `"float8"`; None takes that of `config`.
+            config: A configuration of `keras.quantizers`, such as `Int8QuantizationConfig`.
+            filters: Which layers: a regular expression, a list of them, or a function of a layer.
+            **kwargs: Further arguments of Keras.
+
+        Raises:
+            ConfigError: another mode (`gptq` and `awq` need data), experts in another mode than int8, or a
+                model that is quantized already.
+        """
+        quantize_model(super().quantize, self, mode, config, filters, **kwargs)
+
+    def merge_lora(self) -> int:
+        """Adds LoRA factors into their kernels, in place; see `highnoon.models.adapters.merge_lora`."""
+        from highnoon.models.adapters.merge_lora import merge_lora
+
+        return merge_lora(self)
+
     @property
     def is_causal(self) -> bool:
         """Whether no logit depends on a later token."""
         return self.backbone.is_causal
+
+    @property
+    def takes_blocks(self) -> bool:
+        """Whether the model can be one of block diffusion: attention alone, with rotary positions."""
+        return self.backbone.takes_blocks
 
     def flops_per_token(self, row_length: int) -> float:
         """Returns the operations of forward and backward pass for a token of rows of `row_length`."""
@@ -237,7 +297,16 @@ class LanguageModel(keras_hub.models.CausalLM):
         self._require_causal("generate")
         return self.backbone.initial_cache(batch_size, max_length, dtype)
 
-    def decode(self, token_ids, cache: dict[str, Any], index, padding=None, *, last_only: bool = False):
+    def decode(
+        self,
+        token_ids,
+        cache: dict[str, Any],
+        index,
+        padding=None,
+        *,
+        last_only: bool = False,
+        blocks: BlockStep | None = None,
+    ):
         """Reads new tokens into the cache.
 
         Args:
@@ -247,15 +316,17 @@ class LanguageModel(keras_hub.models.CausalLM):
             padding: (b,) how many positions at the front of each row hold padding; None for none. Rotary
                 positions count from the end of the padding.
             last_only: Whether to return the logits of the last token alone, (b, 1, v).
+            blocks: For block diffusion how the tokens are decoded in blocks; a noisy copy is not stored.
 
         Returns:
             Logits (b, t, v) of the given tokens, float32, and the new cache. The logits at padding are
             undefined.
         """
         token_ids, _, _ = read_inputs(token_ids)
-        hidden, cache = self.backbone.step(token_ids, cache, index, padding)
+        hidden, cache = self.backbone.step(token_ids, cache, index, padding, blocks)
         return self._logits(hidden[:, -1:] if last_only else hidden), cache
 
+    @known_arguments(hints=GENERATION_HINTS)
     def generate(
         self,
         prompt,
@@ -297,7 +368,14 @@ class LanguageModel(keras_hub.models.CausalLM):
         return generate_batch(self, prompts, max_length=max_length, batch_size=batch_size, **options)
 
     def save_weights(self, filepath, overwrite: bool = True, **kwargs) -> None:
-        """Writes the weights; adds `.weights.h5` to a name without it, and creates a missing folder."""
+        """Writes the weights into a file whose name ends with `.weights.h5`, as Keras requires.
+
+        Args:
+            filepath: The file; `.weights.h5` is added to a name without it, and a missing folder is created.
+                `load_weights` finds the file under either name.
+            overwrite: Whether to replace a file without asking.
+            **kwargs: As in Keras.
+        """
         path = _weights_path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
         super().save_weights(path, overwrite=overwrite, **kwargs)
@@ -316,19 +394,15 @@ class LanguageModel(keras_hub.models.CausalLM):
                 "model again, with the configuration that the weights were saved from."
             ) from error
 
-    def get_config(self) -> dict[str, Any]:
-        training = self.training_config.to_dict() if self.training_config else None
-        return {**super().get_config(), "training_config": training}
-
 
 _DEFAULTS = ModelConfig(vocab_size=32000, embedding_dim=768, num_reasoning_blocks=4)
-_INPUTS = ("token_ids", "padding_mask", "segment_ids", "positions")
+_FIELDS = frozenset(field.name for field in dataclasses.fields(ModelConfig))
+_INPUTS = ("token_ids", "padding_mask", "segment_ids", "positions", "block_ids")
 _WEIGHTS_SUFFIX = ".weights.h5"
 
 
 def _weights_path(filepath: str | pathlib.Path) -> pathlib.Path:
-    name = str(filepath)
+    name = str(expand_home(filepath))
     if not name.endswith((_WEIGHTS_SUFFIX, ".weights.json")):
         name += _WEIGHTS_SUFFIX
-        print_text(f"Keras saves weights in files named `*{_WEIGHTS_SUFFIX}`: using {name}")
     return pathlib.Path(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from highnoon.config import (
@@ -14,7 +15,9 @@ from highnoon.config import (
     override,
     require_choice,
 )
+from highnoon.config.known_arguments import require_known_arguments
 from highnoon.files.shown import shown
+from highnoon.models.calibration import calibrate
 from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.dtypes import resolve_dtype
 from highnoon.models.families import FAMILIES, family_named
@@ -23,6 +26,7 @@ from highnoon.models.patterns import require_causal
 
 TASKS = ("generation", "classification", "embedding", "block_diffusion")
 """What a model is made for. The first alone needs causal mixers."""
+_FIELDS = frozenset(field.name for of in (ModelConfig, TrainingConfig) for field in dataclasses.fields(of))
 
 
 def create_model(
@@ -34,9 +38,12 @@ def create_model(
 ) -> Any:
     """Builds a model with new weights.
 
+    Layers that calibrate themselves, such as spiking ones, do so here, see `highnoon.models.calibration`.
+
     Args:
-        name_or_config: A preset (`"highnoon-3b"`, or short `"3b"`), a `Config`, whose training part
-            is saved with the model, a `ModelConfig`, or the name of a family, see `register_family`.
+        name_or_config: A preset (`"highnoon-3b"`, or short `"3b"`), whose learning rate the model carries for
+            the `Trainer`; a `Config`, whose training part is saved with the model; a `ModelConfig`; or the
+            name of a family, see `register_family`.
         allow_oversize: Build even a model that does not fit into this machine's memory.
         dtype: A dtype policy; `"auto"` takes Keras's own where one was set, else mixed bfloat16 on
             hardware that is fast at it, else float32.
@@ -65,17 +72,20 @@ def create_model(
     require_choice("task", task, TASKS)
     if _names_family(name_or_config):
         return family_named(name_or_config).create(dtype, allow_oversize, **overrides)
+    require_known_arguments(create_model, overrides, _FIELDS)
     config, carries_training = _resolve(name_or_config)
     config = override(config, **overrides)
     carries_training = carries_training or config.training != TrainingConfig()
     if task == "generation":
         require_causal(config.model)
     require_memory(config.model, allow_oversize)
-    return LanguageModel(
+    model = LanguageModel(
         config=config.model,
         dtype=resolve_dtype(dtype),
         training_config=config.training if carries_training else None,
     )
+    calibrate(model)
+    return model
 
 
 def _names_family(name: Any) -> bool:
@@ -88,7 +98,7 @@ def _resolve(name_or_config: str | Config | ModelConfig) -> tuple[Config, bool]:
     """The configuration, and whether its training part was given."""
     if isinstance(name_or_config, str):
         try:
-            return get_preset_config(name_or_config), False
+            return get_preset_config(name_or_config), True
         except ConfigError as error:
             raise ConfigError(f"{error}; families: {', '.join(FAMILIES.names())}") from None
     if isinstance(name_or_config, ModelConfig):

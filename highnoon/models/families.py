@@ -19,7 +19,11 @@ _LIBRARIES = ("keras", "keras_hub")
 FAMILIES: Registry[Any] = Registry(
     "model family",
     "highnoon.families",
-    {"language_model": "highnoon.models.language_model_family:LanguageModelFamily"},
+    {
+        "language_model": "highnoon.models.language_model_family:LanguageModelFamily",
+        "expert_mixture": "highnoon.experts.mixture_family:MixtureFamily",
+        "expert_router": "highnoon.experts.router:ExpertRouter",
+    },
 )
 
 
@@ -121,9 +125,12 @@ def register_family(name: str) -> Callable[[_Class], _Class]:
     The class must define `get_config`, and return JSON values from it, from which `from_config` (by default
     the constructor) makes an equal model. It may also define, as `LanguageModel` does:
 
-    - `loss_terms(batch, training)`: its loss, see `highnoon.training.objective`;
+    - `loss_terms(batch, training)`: its loss, see `highnoon.training.objective`; with a further argument
+      `token_losses` a run can report the losses of tasks;
     - `flops_per_token(row_length)` and `activation_bytes(rows, length)`, for the run's report and preflight;
-    - `vocab_size`, `max_seq_length` and `tokenizer`; a tokenizer is saved with the model.
+    - `vocab_size`, `max_seq_length` and `tokenizer`; a tokenizer is saved with the model;
+    - `separates_segments`: whether it reads `segment_ids`, so that rows may hold several documents; models
+      with `loss_terms` do where they do not say otherwise.
 
     `load_model` finds a family in a new process where the module that registers it was imported, or where
     its package is installed with an entry point in the group `highnoon.families`:
@@ -194,9 +201,10 @@ def family_named(name: str) -> Family:
 def family_of(model: keras.Model) -> Family | None:
     """Returns the family of a model, or None where its class is not registered.
 
-    A model whose class derives from `LanguageModel` without a name of its own is a language model.
+    A class may name its family by the attribute `family_name`, which need not be imported then. A model
+    whose class derives from `LanguageModel` without a name of its own is a language model.
     """
-    name = FAMILIES.name_of(type(model))
+    name = FAMILIES.name_of(type(model)) or getattr(type(model), "family_name", None)
     if name is not None:
         return family_named(name)
     for other in FAMILIES.loaded():

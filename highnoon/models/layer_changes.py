@@ -9,6 +9,7 @@ import keras
 
 from highnoon.files.foreign import require_type
 from highnoon.files.shown import shown
+from highnoon.models.lora_factors import Scale, add_factors
 
 _MODES = ("int8", "int4", "float8")
 _LEGACY = "quantized_dtype"
@@ -72,12 +73,17 @@ def apply_layer_changes(backbone: Any, description: dict[str, Any]) -> None:
             layers[path].quantize(None if config else mode, config=config)
         except (NotImplementedError, TypeError) as error:
             raise LayerChangeError(f"`{path}` cannot be quantized to {mode}: {error}") from error
-    if description.get("lora"):
-        lora = require_type(description["lora"], dict, "`lora`")
-        backbone.enable_lora(lora.get("rank"), lora.get("target_layer_names"))
-    for path, values in _entries(description, "lora_layers", ("rank", "alpha")).items():
+    factors = _entries(description, "lora_layers", ("rank", "alpha"))
+    for path in factors:
         if not hasattr(layers.get(path), "enable_lora"):
             raise LayerChangeError(f"the model has no layer `{path}` that can have LoRA factors")
+    lora = require_type(description.get("lora") or {}, dict, "`lora`")
+    if "layers" in lora and factors:  # an adapter was loaded, which chooses layers one by one
+        add_factors(backbone, {path: Scale(**values) for path, values in factors.items()})
+        return
+    if lora:
+        backbone.enable_lora(lora.get("rank"), lora.get("target_layer_names"))
+    for path, values in factors.items():
         if not layers[path].lora_enabled:
             layers[path].enable_lora(values["rank"])
         layers[path].lora_alpha = values["alpha"]

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from highnoon.config import PRESETS, ModelConfig
+from highnoon.config import PRESETS, ModelConfig, get_preset_config
+from highnoon.models.norms import norm_parameters
 from highnoon.models.parts import BoundPart
 from highnoon.models.patterns import MAX_LAYERS, bind_pattern, parse_pattern
 
@@ -16,6 +17,7 @@ _CGROUPS = (
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
 _WEIGHT_BYTES = 4  # variables are float32 under every policy that trains
+_COUNTER_COPIES = 3  # between steps, at the beginning of a step, and what it adds to
 _TRAINING_COPIES = 4  # weights, gradients, and AdamW's two moments
 
 
@@ -29,7 +31,8 @@ class ModelSize(NamedTuple):
     Args:
         name: Of the preset.
         total: Parameters.
-        active: Parameters that one token passes, without the experts that it does not choose.
+        active: Parameters that one token passes, without the experts that it does not choose. Each counts
+            once, however often a shared block applies it.
         bytes_to_run: Weights and the cache of one sequence of `max_seq_length`.
         bytes_to_train: Weights, gradients and AdamW's moments; activations are not included.
     """
@@ -45,28 +48,39 @@ def count_parameters(config: ModelConfig, active: bool = False) -> int:
     """Returns the number of parameters without building the model.
 
     ```
-    total = d v (twice where untied) + blocks * (sum of the pairs' parts, each with a norm of d) + d
+    total = d v (twice where untied) + blocks * (sum of the pairs' parts, each with its norms) + a norm
+            + d max_seq_length with learned positions
     ```
+
+    With `share_blocks` there is one block, however often it is applied.
 
     Args:
         config: The model's configuration.
         active: Count only what one token passes: `num_experts_per_tok` experts instead of all.
     """
     parts = part_parameters(config, active)
-    block = sum(count for _, count in parts["block"])
-    return parts["embedding"] + config.num_reasoning_blocks * block + parts["head"]
+    num_blocks = 1 if config.share_blocks else config.num_reasoning_blocks
+    return parts["embedding"] + num_blocks * block_parameters(config, active) + parts["head"]
+
+
+def block_parameters(config: ModelConfig, active: bool = False) -> int:
+    """Returns the number of parameters of one reasoning block."""
+    return sum(count for _, count in part_parameters(config, active)["block"])
 
 
 def part_parameters(config: ModelConfig, active: bool = False) -> dict[str, Any]:
-    """Returns the parameters of `embedding`, of the parts of one `block` as pairs of name and count, each
-    with the norm before it, and of the last norm with the `head`."""
-    width = config.embedding_dim
+    """Returns the parameters of `embedding` with learned positions, of the parts of one `block` as pairs of
+    name and count, each with its norms, and of the last norm with the `head`."""
+    width, norm = config.embedding_dim, norm_parameters(config)
+    norms = norm * (2 if config.post_norms else 1)
     block = []
     for bound in block_parts(config):
         count = bound.part.active_parameters if active else bound.part.parameters
-        block.append((bound.text, count(bound.config) + width))
+        block.append((bound.text, count(bound.config) + (0 if is_whole_block(bound) else norms)))
     embedding = config.vocab_size * width
-    head = width if config.tie_embeddings else width + embedding
+    head = (norm if config.final_norm else 0) + (0 if config.tie_embeddings else embedding)
+    if config.position_embedding == "learned":
+        embedding += config.max_seq_length * width
     return {"embedding": embedding, "block": block, "head": head}
 
 
@@ -75,15 +89,28 @@ def block_parts(config: ModelConfig) -> list[BoundPart]:
     return [bound for pair in bind_pattern(config) for bound in pair if bound is not None]
 
 
+def is_whole_block(bound: BoundPart) -> bool:
+    """Whether a part has norms and a residual of its own."""
+    return getattr(bound.part, "is_whole_block", False)
+
+
 def bytes_to_run(config: ModelConfig) -> int:
     """Returns the bytes of the weights and of one full-length sequence's cache, in float32."""
+    return _WEIGHT_BYTES * count_parameters(config) + cache_bytes(config)
+
+
+def cache_bytes(config: ModelConfig) -> int:
+    """Returns the bytes of the cache of one sequence of `max_seq_length` tokens, in float32."""
     cache = sum(mixer.part.cache_numbers(mixer.config) for mixer, _ in bind_pattern(config))
-    return _WEIGHT_BYTES * (count_parameters(config) + config.num_reasoning_blocks * cache)
+    return _WEIGHT_BYTES * config.num_reasoning_blocks * cache
 
 
 def bytes_to_train(config: ModelConfig) -> int:
-    """Returns the bytes of weights, gradients and AdamW's moments; activations are not included."""
-    return _WEIGHT_BYTES * _TRAINING_COPIES * count_parameters(config)
+    """Returns the bytes of weights, gradients, AdamW's moments and what layers sum up during a step;
+    activations are not included."""
+    num_blocks = 1 if config.share_blocks else config.num_reasoning_blocks
+    counters = num_blocks * sum(bound.part.counter_numbers(bound.config) for bound in block_parts(config))
+    return _WEIGHT_BYTES * (_TRAINING_COPIES * count_parameters(config) + _COUNTER_COPIES * counters)
 
 
 def model_size(name: str, config: ModelConfig) -> ModelSize:
@@ -100,7 +127,7 @@ def model_size(name: str, config: ModelConfig) -> ModelSize:
 def model_table() -> list[ModelSize]:
     """Returns one row a preset, smallest first."""
     return sorted(
-        (model_size(name, ModelConfig(**fields)) for name, fields in PRESETS.items()),
+        (model_size(name, get_preset_config(name).model) for name in PRESETS),
         key=lambda row: row.total,
     )
 
@@ -113,6 +140,12 @@ def available_memory() -> int:
         if limit is not None and used is not None:
             free.append(max(0, limit - used))
     return min(free)
+
+
+def total_memory() -> int:
+    """Returns all bytes of the machine, or those that its control group may use."""
+    limits = [_read_number(limit_path) for limit_path, _ in _CGROUPS]
+    return min([psutil.virtual_memory().total, *(limit for limit in limits if limit is not None)])
 
 
 def _read_number(path: str) -> int | None:

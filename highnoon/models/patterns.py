@@ -107,6 +107,11 @@ def _checked_pairs(pattern: str) -> list[tuple[PartText, PartText | None]]:
                 f"{', '.join(feed_forward_names())}, or a name: {', '.join(NAMED_PATTERNS)}"
                 f"{_unregistered(entry, known)}"
             )
+        if rest and known[mixer.name].is_whole_block:
+            raise ConfigError(
+                f"`block_pattern` {shown(pattern)} has {shown('+'.join(map(str, entry)))}, and "
+                f"`{mixer.name}` is a complete block, without a feed-forward; write `{mixer.name}` alone"
+            )
         for text in entry:
             if text.options:
                 _split_options(text, known[text.name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ import keras
 
 from highnoon import __version__
 from highnoon.config import ConfigError
+from highnoon.config.known_arguments import known_arguments
+from highnoon.files.expand_home import expand_home
 from highnoon.files.foreign import ForeignDataError, read_json
 from highnoon.files.whole_folder import recover_folder, whole_folder
 from highnoon.models.arrays import save_arrays, variable_arrays
@@ -20,6 +23,8 @@ from highnoon.tokenization.chat.chat_template_file import CHAT_TEMPLATE_FILE
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
+KERAS_SUFFIX = ".keras"
+_FILE_SUFFIXES = (".h5", ".hdf5", ".safetensors", ".pt", ".bin", ".ckpt")
 _FILES = (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, CHAT_TEMPLATE_FILE)
 _FORMAT = "highnoon-model"
 _FORMAT_VERSION = 1
@@ -32,6 +37,7 @@ class ModelFolderError(ValueError):
     """A folder that is no saved model, or that a model must not overwrite."""
 
 
+@known_arguments
 def save_model(model: keras.Model, path: str | pathlib.Path) -> pathlib.Path:
     """Writes a model as a folder that is complete, or as it was before.
 
@@ -40,15 +46,18 @@ def save_model(model: keras.Model, path: str | pathlib.Path) -> pathlib.Path:
     `load_model` compares. It is written under another name and renamed. Other files in an older model folder
     stay.
 
+    A path that ends in `.keras` is written as Keras's `model.save` does, as one file.
+
     Args:
         model: A `LanguageModel`, or a model of a registered family, see `register_family`.
-        path: The folder.
+        path: The folder, or a `.keras` file.
 
     Returns:
-        The folder's path.
+        The path.
 
     Raises:
-        ModelFolderError: `path` exists and is no model folder, or the model's class is not registered.
+        ModelFolderError: `path` exists and is no model folder, or the model's class is not registered; or it
+            is the name of another kind of file, such as `model.h5`.
         FolderLockedError: another process or thread is saving to `path`.
         OSError: the files cannot be written (a full disk); nothing has changed.
 
@@ -65,7 +74,16 @@ def save_model(model: keras.Model, path: str | pathlib.Path) -> pathlib.Path:
     assert again.config == model.config
     ```
     """
-    path = pathlib.Path(path)
+    path = expand_home(path)
+    # A model folder of this name, which earlier versions wrote, remains one.
+    is_file_name = path.suffix in (KERAS_SUFFIX, *_FILE_SUFFIXES) and not is_model_folder(path)
+    if is_file_name and path.suffix == KERAS_SUFFIX:
+        return _save_keras_file(model, path)
+    if is_file_name:
+        raise ModelFolderError(
+            f"save_model writes a folder or a {KERAS_SUFFIX} file; received {path}: give a name without "
+            f"{path.suffix}, or one that ends in {KERAS_SUFFIX}"
+        )
     if family_of(model) is None:
         raise ModelFolderError(
             f"a {type(model).__name__} cannot be loaded again by name; register its class by register_family"
@@ -77,6 +95,18 @@ def save_model(model: keras.Model, path: str | pathlib.Path) -> pathlib.Path:
     return path
 
 
+def _save_keras_file(model: keras.Model, path: pathlib.Path) -> pathlib.Path:
+    """Writes a model as one file, complete or as it was before."""
+    if path.is_dir():
+        raise ModelFolderError(f"{path} is a folder and no file of Keras; give another path or remove it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        written = pathlib.Path(folder, path.name)
+        model.save(written)
+        written.replace(path)
+    return path
+
+
 def write_model_files(model: keras.Model, folder: str | pathlib.Path) -> None:
     """Writes a model's files into an existing folder, one after the other.
 
@@ -85,9 +115,14 @@ def write_model_files(model: keras.Model, folder: str | pathlib.Path) -> None:
     capture_model(model)(pathlib.Path(folder))
 
 
+def saved_weights(model: keras.Model) -> list[keras.Variable]:
+    """Returns the weights of a model that its file holds: all, unless its `saved_weights` names others."""
+    return list(getattr(model, "saved_weights", model.weights))
+
+
 def capture_model(model: keras.Model) -> Callable[[pathlib.Path], None]:
     """Copies a model's weights to the host and returns a function that writes them, in any thread."""
-    arrays = variable_arrays(model.weights)
+    arrays = variable_arrays(saved_weights(model))
     text = json.dumps(_describe(model), indent=2)
     tokenizer = getattr(model, "tokenizer", None)
 
@@ -169,11 +204,20 @@ def described_family(path: str | pathlib.Path, values: dict[str, Any]) -> Family
 
 
 def _describe(model: keras.Model) -> dict[str, Any]:
-    description: dict[str, Any] = {
+    return {
         "format": _FORMAT,
         "format_version": _FORMAT_VERSION,
         "highnoon_version": __version__,
+        **describe_model(model),
     }
+
+
+def describe_model(model: keras.Model) -> dict[str, Any]:
+    """Returns the family of a model and what its family describes of it, as JSON values.
+
+    A model whose class is not registered has the name of its `class` alone.
+    """
+    description: dict[str, Any] = {}
     if outputs := getattr(model, "outputs_description", None):
         description["outputs"] = dict(outputs)
     family = family_of(model)

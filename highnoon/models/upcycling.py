@@ -82,6 +82,16 @@ def upcycle(
     return sparse
 
 
+_GROUPS = (
+    "mixers",
+    "mixer_norms",
+    "mixer_post_norms",
+    "feed_forward_norms",
+    "feed_forwards",
+    "feed_forward_post_norms",
+)
+
+
 def _with_experts(config: ModelConfig) -> str:
     """The pattern with `moe` for every `mlp`, each expert as wide as the dense feed-forward."""
     entries = []
@@ -103,12 +113,22 @@ def _require_dense(model: LanguageModel) -> None:
             "`upcycle` takes a model whose feed-forwards are dense (`mlp`); received one with block_pattern="
             f"{model.config.block_pattern!r}"
         )
+    for _, part in bind_pattern(model.config):
+        if part is not None and part.name == "mlp" and not _is_swiglu(part.config):
+            raise ConfigError(
+                "`upcycle` copies feed-forwards into experts, which are SwiGLU without biases; received "
+                f"ffn_activation={part.config.ffn_activation!r} and ffn_bias={part.config.ffn_bias}"
+            )
     is_changed = any(
         getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False)
         for layer in model._flatten_layers()
     )
     if is_changed:
         raise ConfigError("`upcycle` takes plain weights; received a model with LoRA or quantized weights")
+
+
+def _is_swiglu(config: ModelConfig) -> bool:
+    return config.ffn_activation == "silu" and not config.ffn_bias
 
 
 def _require_same_stack(dense: ModelConfig, sparse: ModelConfig) -> None:
@@ -153,9 +173,12 @@ def _require_equal_start(num_experts: int, fields: dict[str, Any]) -> None:
 
 def _copy_weights(dense: ReasoningBackbone, sparse: ReasoningBackbone) -> None:
     sparse.token_embedding.set_weights(dense.token_embedding.get_weights())
-    sparse.final_norm.set_weights(dense.final_norm.get_weights())
+    if dense.final_norm is not None:
+        sparse.final_norm.set_weights(dense.final_norm.get_weights())
+    if dense.learned_positions is not None:
+        sparse.learned_positions.set_weights(dense.learned_positions.get_weights())
     for ours, theirs in zip(sparse.reasoning_blocks, dense.reasoning_blocks, strict=True):
-        for group in ("mixers", "mixer_norms", "feed_forward_norms", "feed_forwards"):
+        for group in _GROUPS:
             for new, old in zip(getattr(ours, group), getattr(theirs, group), strict=True):
                 if isinstance(new, MoELayer):
                     MixtureOfExperts().copy_dense(old, new)

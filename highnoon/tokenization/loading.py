@@ -17,6 +17,7 @@ from highnoon.tokenization.chat.chat_template_file import (
 from highnoon.tokenization.pretrained_tokenizer import PretrainedTokenizer
 from highnoon.tokenization.read_definition import read_definition
 from highnoon.tokenization.special_tokens import SPECIAL_TOKENS
+from highnoon.tokenization.token_roles import read_published_roles
 from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
 
 
@@ -24,7 +25,8 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     """Returns the tokenizer in a folder or a `tokenizer.json`, HighNoon's own or a Hugging Face one.
 
     A HighNoon tokenizer without merges is returned as `ByteTokenizer`, which has the same ids. A chat
-    template next to the file is loaded too, as is that of a Hugging Face folder.
+    template next to the file is loaded too, as is that of a Hugging Face folder, with the special tokens that
+    `tokenizer_config.json` names and the end tokens of `generation_config.json`.
 
     Raises:
         TokenizerError: `path` has no tokenizer, or one without an end token.
@@ -55,7 +57,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
 
 def _tokenizer_of(values: Any, file: pathlib.Path) -> Tokenizer:
     if not is_highnoon_definition(values):
-        return PretrainedTokenizer.load(file)
+        return PretrainedTokenizer.load(file, read_published_roles(file.parent))
     if not values["model"]["merges"] and len(values["added_tokens"]) == len(SPECIAL_TOKENS):
         return ByteTokenizer()
     return BytePairTokenizer.load(file)

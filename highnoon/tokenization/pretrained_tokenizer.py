@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import hashlib
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,7 @@ from highnoon.files.foreign import ForeignDataError, read_text
 from highnoon.tokenization.byte_pair.engine_errors import engine_errors
 from highnoon.tokenization.byte_pair.plain_text_engine import plain_text_definition
 from highnoon.tokenization.read_definition import require_bounded
+from highnoon.tokenization.token_roles import PublishedRoles, TokenRoles, with_roles, without_roles
 from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
 
 # Names of these roles in published tokenizers, the most specific first.
@@ -44,12 +47,14 @@ _EOS_NAMES = (
 class PretrainedTokenizer(Tokenizer):
     """A published tokenizer, as its `tokenizer.json` defines it.
 
-    Its end, begin, pad and unknown tokens are found by their usual names. A begin token is used
-    if there is one. The name of a special token inside a text is plain text. If it normalizes
-    text, decoding returns the normalized text, so tokens may not contain a corpus's exact text.
+    Its end, begin, pad and unknown tokens are those that the files of its folder name, or are found by their
+    usual names. A begin token is used if there is one and the folder does not say otherwise. Generation ends
+    after each end token that the folder lists. The name of a special token inside a text is plain text. If
+    it normalizes text, decoding returns the normalized text, so tokens may not contain a corpus's exact text.
 
     Args:
         definition: The text of a `tokenizer.json`.
+        roles: What the files of its folder say of its special tokens; None finds them by name.
 
     Raises:
         TokenizerError: the text is not a tokenizer, or it has no end token.
@@ -57,14 +62,22 @@ class PretrainedTokenizer(Tokenizer):
 
     is_exact = False
 
-    def __init__(self, definition: str) -> None:
+    def __init__(self, definition: str, roles: PublishedRoles | None = None) -> None:
         require_bounded(definition)
-        self._engine = _read_engine(definition)
-        self._definition = definition
-        self.pad_token_id = self._find(_PAD_NAMES)
-        self.unk_token_id = self._find(_UNK_NAMES)
-        self.bos_token_id = self._find(_BOS_NAMES)
-        self.eos_token_id = self._find(_EOS_NAMES)
+        self._definition, saved = without_roles(definition)
+        self._engine = _read_engine(self._definition)
+        self._named_roles = TokenRoles(
+            bos=self._find(_BOS_NAMES),
+            eos=self._find(_EOS_NAMES),
+            pad=self._find(_PAD_NAMES),
+            unk=self._find(_UNK_NAMES),
+        )
+        if saved is None:
+            saved = self._named_roles if roles is None else roles.resolve(self._engine, self._named_roles)
+        self._roles = saved
+        self._require_known_ids()
+        self.pad_token_id, self.unk_token_id = saved.pad, saved.unk
+        self.bos_token_id, self.eos_token_id = saved.bos, saved.eos
         if self.eos_token_id is None:
             raise TokenizerError(
                 f"the tokenizer has no end token: looked for {', '.join(_EOS_NAMES)}; add one of them to its "
@@ -72,13 +85,13 @@ class PretrainedTokenizer(Tokenizer):
             )
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> PretrainedTokenizer:
+    def load(cls, path: str | os.PathLike[str], roles: PublishedRoles | None = None) -> PretrainedTokenizer:
         """Returns the tokenizer of a `tokenizer.json` or of the folder that contains one."""
         file = tokenizer_file(path)
         if not file.is_file():
             raise TokenizerError(f"no tokenizer at {file}; give a tokenizer.json or its folder")
         try:
-            return cls(read_text(file))
+            return cls(read_text(file), roles)
         except ForeignDataError as error:
             raise TokenizerError(f"{error}; give a tokenizer.json") from None
         except TokenizerError as error:
@@ -88,6 +101,15 @@ class PretrainedTokenizer(Tokenizer):
         found = (self._engine.token_to_id(name) for name in names)
         return next((token_id for token_id in found if token_id is not None), None)
 
+    def _require_known_ids(self) -> None:
+        roles = self._roles
+        for token_id in (roles.bos, roles.eos, roles.pad, roles.unk, *roles.ends):
+            if token_id is not None and token_id >= self.vocab_size:
+                raise TokenizerError(
+                    f"the roles of special tokens name the id {token_id} and the tokenizer has ids up to "
+                    f"{self.vocab_size - 1}; take the files of one and the same tokenizer"
+                )
+
     @functools.cached_property
     def vocab_size(self) -> int:
         """One more than the highest id: published vocabularies have gaps."""
@@ -95,12 +117,15 @@ class PretrainedTokenizer(Tokenizer):
 
     @functools.cached_property
     def special_ids(self) -> frozenset[int]:
+        roles = self._roles
+        used = (roles.pad, roles.bos, roles.eos, *roles.ends)
+        return self._marked_ids | {token_id for token_id in used if token_id is not None}
+
+    @functools.cached_property
+    def _marked_ids(self) -> frozenset[int]:
+        """The ids of added tokens that the definition marks as special."""
         added = self._engine.get_added_tokens_decoder()
-        return frozenset(token_id for token_id, token in added.items() if token.special) | {
-            token_id
-            for token_id in (self.pad_token_id, self.bos_token_id, self.eos_token_id)
-            if token_id is not None
-        }
+        return frozenset(token_id for token_id, token in added.items() if token.special)
 
     @functools.cached_property
     def ids_of_special_tokens(self) -> Mapping[str, int]:
@@ -108,7 +133,19 @@ class PretrainedTokenizer(Tokenizer):
         return {name: token_id for token_id, name in names.items() if name}
 
     def to_json(self) -> str:
-        return self._definition
+        if self._roles == self._named_roles:
+            return self._definition
+        return with_roles(self._definition, self._roles)
+
+    def turn_ends(self) -> list[int | str]:
+        return list(dict.fromkeys([*super().turn_ends(), *self._roles.ends]))
+
+    def fingerprint(self) -> str:
+        """Returns a hex hash; end tokens that the definition marks as special change no text's ids."""
+        plain = tuple(end for end in self._roles.ends if end not in self._marked_ids)
+        roles = dataclasses.replace(self._roles, ends=plain)
+        text = self._definition if roles == self._named_roles else with_roles(self._definition, roles)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     @functools.cached_property
     def _encoder(self) -> Any:

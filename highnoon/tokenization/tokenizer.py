@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from highnoon.files.expand_home import expand_home
 from highnoon.files.name_path import name_path
 from highnoon.tokenization.chat.chat_template import ChatTemplate, is_jinja_installed
 from highnoon.tokenization.chat.chat_template_file import chat_template_file, write_chat_template
@@ -234,7 +235,7 @@ class Tokenizer(abc.ABC):
 
 def tokenizer_file(path: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the `tokenizer.json` at `path`, a folder or the file itself."""
-    path = pathlib.Path(path)
+    path = expand_home(path)
     return path if path.suffix == ".json" else path / TOKENIZER_FILE
 
 

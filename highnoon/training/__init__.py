@@ -9,6 +9,7 @@ from highnoon.files.former_names import former_names
 
 _HOMES = {
     "AdaptiveCurriculumScheduler": "curricula.adaptive_curriculum",
+    "BlockDiffusion": "objectives.block_diffusion.block_diffusion",
     "CheckpointError": "checkpoints.checkpoint",
     "Classification": "objectives.classification",
     "CurriculumScheduler": "curricula.curriculum",

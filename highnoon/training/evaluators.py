@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -56,6 +57,12 @@ class Evaluator:
 
 
 _EVALUATORS: dict[str, type[Evaluator]] = {}
+# Registered when their modules are imported, which happens where they are first named: this package knows
+# their names only.
+_SHIPPED = {
+    "diffusion_bound": "highnoon.evaluation.diffusion_bounds_evaluator",
+    "tasks": "highnoon.evaluation.tasks.task_evaluator",
+}
 
 
 def register_evaluator(name: str) -> Callable[[type[Evaluator]], type[Evaluator]]:
@@ -91,10 +98,12 @@ def _from_config(value: Any) -> Evaluator:
         return value
     described = dict(value) if isinstance(value, Mapping) else {"name": value}
     name = described.pop("name", None)
-    if name not in _EVALUATORS:
+    if isinstance(name, str) and name in _SHIPPED:
+        importlib.import_module(_SHIPPED[name])
+    if not isinstance(name, str) or name not in _EVALUATORS:
+        names = sorted({*_EVALUATORS, *_SHIPPED})
         raise ConfigError(
-            f"each of `evaluators` must be an Evaluator or one of {sorted(_EVALUATORS)}; received "
-            f"{shown(value)}"
+            f"each of `evaluators` must be an Evaluator or one of {names}; received {shown(value)}"
         )
     try:
         return _EVALUATORS[name].from_config(described)

@@ -17,7 +17,7 @@ from highnoon.models.arrays import variable_names
 from highnoon.training.checkpoints import snapshot
 from highnoon.training.checkpoints.checkpoint import read_learner_state
 from highnoon.training.objective import Objective, describe_objective
-from highnoon.training.optimizers import make_optimizer
+from highnoon.training.optimizers import FunctionalOptimizer, make_optimizer
 from highnoon.training.steps.averaged_weights import averaged_weights
 from highnoon.training.steps.evaluation import EvaluationStep, SplitSums
 from highnoon.training.steps.finite_weights import find_non_finite
@@ -51,6 +51,7 @@ class Learner:
         state: Counters and sums on the devices.
         micro_batch_size: Rows of one forward and backward pass of one replica.
         trainable: Patterns of the weights that are trained now; None for all.
+        has_histograms: Whether steps that measure return histograms too; set before the first step.
 
     Example:
 
@@ -86,6 +87,7 @@ class Learner:
         self.model, self.config, self.schedule = model, config, schedule
         self.replicas = replicas or Replicas()
         self.jit_compile, self.auto_batch = jit_compile, auto_batch
+        self.has_histograms = False
         self.micro_batch_size = config.batch_size
         self.replicas.adopt(all_variables(model))
         self._objectives = list(objectives)
@@ -123,11 +125,15 @@ class Learner:
             return
         before = self.optimizer
         self._selection.select(patterns)
-        with self.replicas.strategy.scope():
-            self.optimizer = make_optimizer(self.model, self.config, self.schedule)
-        self.optimizer.carry_over(before)
-        if getattr(self.model, "optimizer", None) is before:
-            self.model.optimizer = self.optimizer
+        # One of Keras has slots for all weights, and updates those that a stage trains.
+        if isinstance(before, FunctionalOptimizer):
+            with self.replicas.strategy.scope():
+                optimizer = make_optimizer(self.model, self.config, self.schedule)
+            assert isinstance(optimizer, FunctionalOptimizer)
+            optimizer.carry_over(before)
+            self.optimizer = optimizer
+            if getattr(self.model, "optimizer", None) is before:
+                self.model.optimizer = self.optimizer
         self.trainable = patterns
         self._steps.clear()
         self._step = None
@@ -172,12 +178,15 @@ class Learner:
         return self._step_of(objective).several(batches, loss_weight, measures_last)
 
     def evaluate(self, batches: Iterable[Mapping[str, np.ndarray]], objective: Objective) -> SplitSums:
-        """Returns an objective's sums over batches; nothing that training reads is changed."""
+        """Returns an objective's sums over batches; nothing that training reads is changed.
+
+        The weight is 0 where nothing in them counts (no supervised token).
+        """
         key = _key(objective)
         if key not in self._evaluations:
             self._adopt(objective)
             self._evaluations[key] = EvaluationStep(self.model, self.replicas, objective)
-        return self._evaluations[key](batches)
+        return self._evaluations[key].sums(batches)
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
         """Returns a context in which the model has its averaged weights, if the optimizer keeps any."""
@@ -192,8 +201,11 @@ class Learner:
         with self.replicas.strategy.scope():
             weights = self._selection.matching(trainable)
             is_now = list(trainable or ()) == list(self.trainable or ())
+            is_own = isinstance(self.optimizer, FunctionalOptimizer)
             optimizer = (
-                self.optimizer if is_now else make_optimizer(self.model, self.config, self.schedule, weights)
+                make_optimizer(self.model, self.config, self.schedule, weights)
+                if is_own and not is_now
+                else self.optimizer
             )
         weight_names = _names(self.model.weights)
         array_names = _names(optimizer.variables)
@@ -269,6 +281,7 @@ class Learner:
                 self.state,
                 FaultLimits(self.config.spike_threshold, computes_in_float16(self.model)),
                 objective,
+                has_histograms=self.has_histograms,
             )
         self._step = self._steps[key]
         return self._step
@@ -291,7 +304,8 @@ class Learner:
 def _key(objective: Objective) -> Any:
     """Returns what is equal for objectives that compute the same, so that they share compiled functions."""
     own = [*objective.frozen_models().values(), *objective.seed_generators()]
-    return json.dumps(describe_objective(objective), sort_keys=True), tuple(map(id, own))
+    described = json.dumps(describe_objective(objective), sort_keys=True)
+    return described, tuple(objective.tasks), tuple(map(id, own))
 
 
 def _names(variables: Sequence[keras.Variable]) -> dict[int, str]:

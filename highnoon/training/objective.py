@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import math
@@ -13,6 +14,8 @@ import numpy as np
 from keras import ops
 
 from highnoon.config import ConfigError, shown
+from highnoon.training.model_inputs import model_inputs
+from highnoon.training.task_losses import TASK_IDS, TASK_LOSS, task_figures, task_sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +77,24 @@ class Objective:
 
     Attributes:
         columns: The arrays of a batch by name.
+        figures: Names of what `report` returns besides `loss`; None: not known before a run.
         alerts_off: Names of alert rules that make no sense for the loss: `high_loss` compares it with that of
             guessing a token.
+        is_likelihood: Whether the held-out loss sum is the nats of the text's tokens, so that bits per byte
+            follow from it.
+        tasks: Names of the tasks whose losses are reported. They are part of a stage and not of `get_config`,
+            since they change nothing of what is trained.
     """
 
     columns: Mapping[str, Column] = NEXT_TOKEN_COLUMNS
+    figures: Sequence[str] | None = None
     alerts_off: Sequence[str] = ("high_loss",)
+    is_likelihood: bool = False
+    tasks: Sequence[str] = ()
+
+    def with_tasks(self, tasks: Sequence[str]) -> Objective:
+        """Returns an objective that also reports the loss of each task; itself where it cannot."""
+        return self
 
     def frozen_models(self) -> Mapping[str, keras.Model]:
         """Returns the models that `terms` reads and training never changes, by name; they are not saved."""
@@ -144,8 +159,9 @@ class Objective:
 
         Args:
             sources: The stage's opened sources, a `StageSources`.
-            preparation: A `RowPreparation` of `highnoon.training.plans.run_data`, which tokenizes (`stores`)
-                and packs (`packed`, `packed_stores`), and has `config`, `seed`, `tokenizer` and `stage`.
+            preparation: A `RowPreparation` of `highnoon.training.plans.row_preparation`, which tokenizes
+                (`stores`) and packs (`packed`, `packed_stores`), and has `config`, `seed`, `tokenizer` and
+                `stage`.
         """
         return preparation.packed(sources)
 
@@ -170,8 +186,10 @@ _OBJECTIVES: dict[str, type[Objective]] = {}
 
 # Objectives of this package that are imported, and so registered, when they are first asked for.
 _SHIPPED = {
+    "block_diffusion": "highnoon.training.objectives.block_diffusion.block_diffusion",
     "classification": "highnoon.training.objectives.classification",
     "distillation": "highnoon.training.objectives.distillation",
+    "mixture": "highnoon.experts.mixture_objective",
 }
 
 
@@ -196,11 +214,22 @@ def register_objective(name: str) -> Callable[[type[Objective]], type[Objective]
 class NextToken(Objective):
     """The mean cross entropy of the next token, in nats for each supervised token.
 
-    A model with a `loss_terms` method computes the sums itself. Any other model is called with `token_ids`
-    and `padding_mask` and must return logits (rows, tokens, vocabulary).
+    A model with a `loss_terms` method computes the sums itself. Any other model is called with its own inputs
+    among `token_ids` and `padding_mask` (see `model_inputs`) and must return logits (rows, tokens,
+    vocabulary).
     """
 
     alerts_off = ()
+    figures: Sequence[str] = ("perplexity", "bits_per_byte")
+
+    def with_tasks(self, tasks: Sequence[str]) -> Objective:
+        if type(self) is not NextToken or not tasks:  # the losses of a subclass need not be the text's alone
+            return self
+        of_tasks = copy.copy(self)
+        of_tasks.tasks = tuple(tasks)
+        of_tasks.columns = {**self.columns, TASK_IDS: Column("int32", ("token",))}
+        of_tasks.figures = (*NextToken.figures, *(f"{TASK_LOSS}/{task}" for task in tasks))
+        return of_tasks
 
     def weight(self, batch: Mapping[str, Any]) -> Any:
         return ops.sum(batch["loss_weights"])
@@ -210,34 +239,51 @@ class NextToken(Objective):
         return ops.sum(ops.cast(batch["segment_ids"] > 0, "float32"))
 
     def terms(self, model: keras.Model, batch: Mapping[str, Any], training: bool) -> Terms:
-        sums = loss_terms(model, dict(batch), training)
+        inputs = {name: value for name, value in batch.items() if name != TASK_IDS}
+        sums = loss_terms(model, inputs, training, token_losses=bool(self.tasks))
         num_tokens = self.aux_weight(batch)
         metrics = {name: Metric(value * num_tokens, num_tokens) for name, value in sums["metrics"].items()}
+        if self.tasks:
+            losses, weights = sums["token_losses"], batch["loss_weights"]
+            of_tasks = task_sums(losses, weights, batch[TASK_IDS], len(self.tasks))
+            metrics[TASK_LOSS] = Metric(of_tasks, ops.sum(weights))
         return Terms(sums["loss_sum"], sums["aux_loss"], metrics)
 
     def report(self, loss: float, metrics: Mapping[str, tuple[np.ndarray, float]]) -> dict[str, float]:
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+        figures = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+        return figures | (task_figures(self.tasks, metrics[TASK_LOSS][0]) if TASK_LOSS in metrics else {})
+
+    def metric_values(self, metrics: Mapping[str, tuple[np.ndarray, float]]) -> dict[str, float]:
+        # A run reports task losses over all steps since the last log point, by `TaskLossSums`.
+        return super().metric_values({name: sums for name, sums in metrics.items() if name != TASK_LOSS})
 
 
-def loss_terms(model: keras.Model, batch: dict[str, Any], training: bool) -> dict[str, Any]:
+def loss_terms(
+    model: keras.Model, batch: dict[str, Any], training: bool, *, token_losses: bool = False
+) -> dict[str, Any]:
     """Returns the sums from which a batch's loss is computed.
 
     Args:
         model: Maps token ids to logits (b, t, v).
         batch: `token_ids`, `labels`, `segment_ids`, `positions` (b, t) int32; `loss_weights` (b, t) float32.
         training: Whether dropout acts.
+        token_losses: Whether to return the loss of each token too.
 
     Returns:
         `loss_sum`, the scalar sum of weighted cross entropies in nats; `aux_loss`, a scalar mean over the
-        tokens that are not padding; `metrics`, a dict of scalars, also token means.
+        tokens that are not padding; `metrics`, a dict of scalars, also token means; if asked for also
+        `token_losses`, the unweighted cross entropies (b, t).
     """
     if hasattr(model, "loss_terms"):
-        return model.loss_terms(batch, training=training)
-    inputs = {"token_ids": batch["token_ids"], "padding_mask": batch["segment_ids"] > 0}
-    logits = ops.cast(model(inputs, training=training), "float32")
+        options = {"token_losses": True} if token_losses else {}
+        return model.loss_terms(batch, training=training, **options)
+    arrays = {"token_ids": batch["token_ids"], "padding_mask": batch["segment_ids"] > 0}
+    logits = ops.cast(model(model_inputs(model, arrays), training=training), "float32")
     losses = keras.losses.sparse_categorical_crossentropy(batch["labels"], logits, from_logits=True)
     aux_loss = sum(model.losses) if model.losses else ops.zeros(())
-    return {"loss_sum": ops.sum(losses * batch["loss_weights"]), "aux_loss": aux_loss, "metrics": {}}
+    of_tokens = {"token_losses": losses} if token_losses else {}
+    loss_sum = ops.sum(losses * batch["loss_weights"])
+    return {"loss_sum": loss_sum, "aux_loss": aux_loss, "metrics": {}, **of_tokens}
 
 
 def objective_from_config(value: Any) -> Objective:

@@ -32,6 +32,26 @@ def require_patterns(value: Any) -> list[str]:
     return list(patterns)
 
 
+def require_float32(model: keras.Model) -> None:
+    """Checks that the weights that training changes are stored in float32.
+
+    Args:
+        model: Its weights built; frozen ones may have any type.
+
+    Raises:
+        ConfigError: one is not. A weight of 8 significant bits, as bfloat16 has, stays where it is at any
+            step below a 500th of its size.
+    """
+    others = [weight for weight in model.trainable_weights if weight.dtype != "float32"]
+    if others:
+        kind = others[0].dtype
+        policy = f"mixed_{kind}" if kind in ("bfloat16", "float16") else "float32"
+        raise ConfigError(
+            f"the Trainer trains weights of float32; received {kind} for {len(others)} of them, such as "
+            f"{shown(others[0].path)}; make or load the model with dtype={policy!r}"
+        )
+
+
 class TrainableWeights:
     """Selects which of a model's weights are trained.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,28 +20,33 @@ from highnoon.config import (
     require_path,
     shown,
 )
+from highnoon.config.known_arguments import known_arguments
+from highnoon.models.loading import load_model
 from highnoon.training.checkpoints import checkpoint, snapshot
 from highnoon.training.checkpoints.saved_run import SavedRun
 from highnoon.training.distributed import resolve_strategy
 from highnoon.training.evaluators import evaluators_from_config
 from highnoon.training.learner import Learner
 from highnoon.training.objective import objective_from_config
-from highnoon.training.optimizers import FunctionalOptimizer
+from highnoon.training.optimizers import FunctionalOptimizer, StatelessOptimizer
 from highnoon.training.plans.prepared_run import PreparedRun
 from highnoon.training.plans.stages import CurriculumStage
 from highnoon.training.runs.held_folders import HeldFolders, releases_folders
+from highnoon.training.runs.history import copy_of
 from highnoon.training.runs.make_run import RunParts
 from highnoon.training.runs.progress import Progress
 from highnoon.training.runs.run import TrainingRun
 from highnoon.training.runs.run_arguments import RunArguments, asked_epochs
 from highnoon.training.steps.replicas import Replicas, strategy_of, watch_peers
+from highnoon.training.trainable_weights import require_float32
 from highnoon.training.trainer_config import merge_config
-from highnoon.training.trainer_stages import DEFAULT_EPOCHS_PER_STAGE, TrainerStages
+from highnoon.training.trainer_preparation import TrainerPreparation
+from highnoon.training.trainer_stages import DEFAULT_EPOCHS_PER_STAGE
 
 __all__ = ["CurriculumStage", "Trainer"]
 
 
-class Trainer(TrainerStages):
+class Trainer(TrainerPreparation):
     """Trains a model through the stages of a curriculum.
 
     Args:
@@ -76,6 +81,9 @@ class Trainer(TrainerStages):
             one, or a mapping of `name` and its arguments. None is `"next_token"`.
         evaluators: Further figures at each evaluation: `Evaluator` objects, names of registered ones, or
             mappings of `name` and arguments.
+        optimizer: `"adamw"`, `"adafactor"`, `"lion"` or `"muon"`, under the learning rate and clipping of the
+            configuration; or an optimizer of Keras, as an object, a name or a mapping of `class_name` and
+            `config`, which brings its own learning rate or schedule, decay, clipping and average.
         **options: Further `TrainingConfig` fields, such as `warmup_steps=100`.
 
     Attributes:
@@ -99,6 +107,7 @@ class Trainer(TrainerStages):
     learner_class: type[Learner] = Learner
 
     # Long for its arguments alone.
+    @known_arguments(options=[field.name for field in dataclasses.fields(TrainingConfig)])
     def __init__(
         self,
         model: keras.Model,
@@ -120,6 +129,7 @@ class Trainer(TrainerStages):
         allow_oversize: bool = False,
         objective: Any = None,
         evaluators: Sequence[Any] = (),
+        optimizer: Any = None,
         **options: Any,
     ) -> None:
         if not isinstance(model, keras.Model):
@@ -132,21 +142,20 @@ class Trainer(TrainerStages):
             require_flag(name, flag)
         if jit_compile is not None:
             require_flag("jit_compile", jit_compile)
-        for name, folder in (("data_dir", data_dir), ("cache_dir", cache_dir)):
-            if folder is not None:
-                require_path(name, folder)
+        data_dir = None if data_dir is None else require_path("data_dir", data_dir)
+        cache_dir = None if cache_dir is None else require_path("cache_dir", cache_dir)
         arguments = {
             "learning_rate": learning_rate,
             "batch_size": batch_size,
             "max_seq_length": max_seq_length,
             "gradient_accumulation_steps": gradient_accumulation_steps,
         }
+        options |= {} if optimizer is None else {"optimizer": optimizer}
         base = getattr(model, "training_config", None) if config is None else config
-        if strategy == "auto":
-            strategy = strategy_of(model) or strategy
+        strategy = strategy_of(model) or strategy if strategy == "auto" else strategy
         super().__init__(
             model,
-            merge_config(base, arguments, options),
+            merge_config(base, arguments, options, model=model, is_base_given=config is not None),
             replicas=Replicas(resolve_strategy(strategy)),
             objective=objective_from_config(objective),
             tokenizer=tokenizer,
@@ -163,11 +172,18 @@ class Trainer(TrainerStages):
         self._run: TrainingRun | None = None  # the last one, which `save` writes
 
     @property
-    def optimizer(self) -> FunctionalOptimizer | None:
-        """The optimizer of the last run; None before one."""
+    def optimizer(self) -> FunctionalOptimizer | StatelessOptimizer | None:
+        """The optimizer of the last run, made from the configuration; None before one."""
         return None if self._run is None else self._run.learner.optimizer
 
+    @property
+    def history(self) -> dict[str, list[Any]]:
+        """The figures of each epoch, as lists of equal length: `stage`, `epoch`, `step`, `loss`, `val_loss`,
+        `learning_rate`, and those of the evaluation at its end, such as `val_accuracy`; None for none."""
+        return copy_of(self.progress.history)
+
     # Long for its arguments and their documentation alone.
+    @known_arguments
     @releases_folders
     def train(
         self,
@@ -189,6 +205,11 @@ class Trainer(TrainerStages):
         allow_plan_change: bool = False,
         restore_best: bool = False,
         evaluators: Sequence[Any] = (),
+        validation_data: Any = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        run_name: str | None = None,
+        histograms: bool = False,
     ) -> dict[str, Any]:
         """Trains through all stages.
 
@@ -210,8 +231,8 @@ class Trainer(TrainerStages):
                 `interrupted`; True takes the highest step in `checkpoint_dir`, or begins where there is none.
                 Without stages of its own the trainer takes those of the checkpoint.
             callbacks: More callbacks, for this call only.
-            log_dir: Where TensorBoard events and `metrics.jsonl` go, in a folder of the run's id; None
-                writes neither.
+            log_dir: Where TensorBoard events and `metrics.jsonl` go, in a folder of the run, such as
+                `2026-11-27_121758_baseline`; None writes neither.
             keep_checkpoints: How many of the newest checkpoints are retained, besides the best, the final and
                 an interrupted one.
             keep_every: Checkpoints of its multiples are retained too.
@@ -226,16 +247,26 @@ class Trainer(TrainerStages):
                 step. Losses on different held-out data are not compared: with stages of different data it
                 is the best of the last such stage. Without checkpoints a copy is in memory.
             evaluators: More evaluators, for this call only.
+            validation_data: Held-out data of all stages that have none of their own, see
+                `add_curriculum_stage`; None holds out `validation_split` of each stage's documents.
+            validation_steps: Batches of an evaluation during the run at most; None takes about 2^18 tokens,
+                an even sample. `evaluate` reads all.
+            validation_batch_size: Rows of one replica in these batches; None for `batch_size`.
+            run_name: What the run is called in its folder of logs and in `highnoon monitor`; None takes its
+                id. A resumed run keeps its name and its folder.
+            histograms: Whether TensorBoard gets histograms of gradients and weights at log points. There the
+                device reads each of them twice more, and each adds 0.7 KB to the log.
 
         Returns:
             `total_steps`; `stages_completed`: a list of dicts with `name`, `epochs` (really run),
             `final_loss` (mean of the last epoch, nats a token), `val_loss` and `steps`; `weights`, which says
-            whose the model's are: `"last"`, `"best"` or set by a `"callback"`; and `best_step` and
-            `best_val_loss`, both None without a finite held-out loss.
+            whose the model's are: `"last"`, `"best"` or set by a `"callback"`; `best_step`, `best_val_loss`
+            and `best_bits_per_byte`, None where they are not known; `total_tokens`, the supervised tokens of
+            all epochs; and `history`, the figures of each epoch as lists, see `history`.
 
         Raises:
-            ConfigError: an argument out of its range, no stages, or data, tokenizer and model do not fit each
-                other (see `preflight`).
+            ConfigError: an argument out of its range, no stages, weights of another type than float32, or
+                data, tokenizer and model do not fit each other (see `preflight`).
             CheckpointError: `resume_from` is no checkpoint or one of another model or plan, or a checkpoint
                 cannot be written.
             FolderLockedError: another run is writing `checkpoint_dir`, or the log folder of the run that is
@@ -261,17 +292,23 @@ class Trainer(TrainerStages):
             allow_plan_change=allow_plan_change,
             restore_best=restore_best,
             evaluators=evaluators,
+            validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size,
+            run_name=run_name,
+            histograms=histograms,
         )
         epochs = asked_epochs(epochs_per_stage, epochs)
+        require_float32(self.model)
+        self._shows_progress = verbose
         if save_checkpoints and self.replicas.is_chief:
             remedy = "wait until it ends, or choose another `checkpoint_dir`"
             self.held_folders.hold(arguments.directory, remedy)
         saved = self._resumed(arguments)
+        self._hold_out(validation_data)
         prepared = self._prepare(self.default_epochs if epochs is None and saved is None else epochs, saved)
         memory = self._require_sound(prepared, saved, arguments)
         self._loaded = None
-        if saved is None:
-            self._run_id = uuid.uuid4().hex[:8]
+        self._label = arguments.label(saved, self._label, is_chief=self.replicas.is_chief)
         learner = self._make_learner(prepared)
         try:
             parts = RunParts(
@@ -294,6 +331,7 @@ class Trainer(TrainerStages):
         finally:
             learner.release()
 
+    @known_arguments
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes model, tokenizer, optimizer, stages and progress into one folder, completely or not at all.
 
@@ -302,7 +340,8 @@ class Trainer(TrainerStages):
         Raises:
             CheckpointError: the folder cannot be written, or holds something else.
         """
-        checkpoint.require_own_folder(pathlib.Path(path))
+        folder = pathlib.Path(require_path("path", path))
+        checkpoint.require_own_folder(folder)
         values = self._identity()
         if self._run is None:
             write = snapshot.capture(self.model, None, None, self.tokenizer, {**values, "run": None})
@@ -311,23 +350,23 @@ class Trainer(TrainerStages):
             write = run.learner.capture(
                 self.tokenizer, {**values, "run": run.to_dict()}, run.trained_weights()
             )
-        checkpoint.write_folder(pathlib.Path(path), write)
+        checkpoint.write_folder(folder, write)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], model: keras.Model) -> Trainer:
+    @known_arguments
+    def load(cls, path: str | os.PathLike[str], model: keras.Model | None = None) -> Trainer:
         """Returns the trainer saved at `path`, and gives `model` its weights.
 
-        `train()` on it continues where the saved one was.
+        `train()` on it continues where the saved one was. Without `model` the saved model is loaded.
 
         Raises:
             CheckpointError: `path` is no saved trainer, or one of another model.
+            ModelFolderError: no `model`, and the saved one is of a class that is not registered.
         """
         saved = SavedRun.find(path)
-        trainer = cls(
-            model,
-            config=TrainingConfig(**saved.state["training_config"]),
-            weight_mode=saved.state["weight_mode"],
-        )
+        model = load_model(saved.folder) if model is None else model
+        config = TrainingConfig(**saved.state["training_config"])
+        trainer = cls(model, config=config, weight_mode=saved.state["weight_mode"])
         trainer._adopt(saved)
         snapshot.restore_model(model, saved.folder)
         return trainer
@@ -349,10 +388,15 @@ class Trainer(TrainerStages):
         """Runs to the end and returns the summary."""
         self._run = run
         # Keras callbacks read `model.optimizer`; `model.save_weights` later must not include its slots.
+        # A model that was never compiled has no such attribute, and is left without one.
+        is_compiled = hasattr(self.model, "optimizer")
         own_optimizer = getattr(self.model, "optimizer", None)
         self.model.optimizer = run.learner.optimizer
         try:
             with watch_peers(self.replicas):
                 return run.run(saved.callbacks if saved is not None else ())
         finally:
-            self.model.optimizer = own_optimizer
+            if is_compiled:
+                self.model.optimizer = own_optimizer
+            else:
+                del self.model.optimizer

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import types
 
 import keras
 import pytest
 
 import highnoon as hn
 from highnoon.callbacks import Alerts, CallbackGroup, MetricsFile
+from highnoon.callbacks.progress_bar import ProgressBar
 from highnoon.monitoring import AlertEngine, read_metrics
+from highnoon.training.optimizers import AdamW
 
 
 class Model(keras.Model):
@@ -33,6 +34,30 @@ def log(group, step, **metrics):
     group.event(
         "log", stage="a", step=step, metrics={f"train/{name}": value for name, value in metrics.items()}
     )
+
+
+@pytest.mark.parametrize("is_event", [True, False])
+def test_the_terminal_shows_an_alert_once_and_a_log_file_has_it(tmp_path, capsys, is_event):
+    kept = logging.FileHandler(tmp_path / "kept.log")
+    handlers = [logging.StreamHandler(), kept]
+    logger = logging.getLogger("highnoon.alerts")
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        group, _ = make_group(ProgressBar(), Alerts([f"train/loss > 8 -> {'event' if is_event else 'log'}"]))
+        group.event("train_begin", step=0, total_steps=100, num_parameters=1)
+        group.event("stage_begin", stage="a", step=0, alerts_off=["high_loss"])
+        log(group, 50, loss=9.0, tokens_per_second=1.0)
+        group.close()
+        logger.warning("after the run")
+    finally:
+        for handler in handlers:
+            logger.removeHandler(handler)
+        kept.close()
+    printed = "".join(capsys.readouterr())
+    assert printed.count("this is a rule of your own") == 1 and "after the run" in printed
+    assert (tmp_path / "kept.log").read_text().count("step 50, train/loss > 8") == 1
+    assert not any(handler.filters for handler in handlers)
 
 
 def test_an_alert_is_heard_by_functions_and_kept_by_the_metrics_file_after_its_log_point(tmp_path):
@@ -114,7 +139,7 @@ def test_stop_ends_the_run():
 
 
 def test_cut_rate_halves_the_factor_once_an_episode():
-    optimizer = types.SimpleNamespace(learning_rate_factor=keras.Variable(1.0))
+    optimizer = AdamW()
     group, _ = make_group(Alerts(["train/loss > 1 -> cut_rate"]), optimizer=optimizer)
     group.event("train_begin", step=0, total_steps=9, num_parameters=1)
     factors = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import pytest
 
-from highnoon.callbacks import CallbackGroup, EventCallback
+from highnoon.callbacks import CallbackGroup, EventCallback, MetricsFile
 from highnoon.callbacks.callback_group import CallbackFailed
 
 
@@ -159,3 +159,9 @@ def test_all_hear_the_event_at_which_one_of_them_fails():
     with pytest.raises(CallbackFailed):
         CallbackGroup([fail, listener]).event("log")
     assert listener.events == ["log"]
+
+
+def test_a_class_in_place_of_a_callback_is_refused():
+    for callbacks in ([keras.callbacks.EarlyStopping], [MetricsFile]):
+        with pytest.raises(TypeError, match=r"received the class \w+: give \w+\(\.\.\.\)"):
+            CallbackGroup(callbacks)

@@ -28,13 +28,14 @@ def clock(monkeypatch):
 class Run:
     """As much of a run as its callbacks see: log points, evaluations also after a checkpoint, checkpoints."""
 
-    def __init__(self, folder, saved: str | None = None) -> None:
+    def __init__(self, folder, saved: str | None = None, **options) -> None:
         self.saved = saved
-        self.group = CallbackGroup([TensorBoardLog(folder)])
+        self.group = CallbackGroup([TensorBoardLog(folder, **options)])
         self.group.set_model(keras.Model(), {})
         self.begin, states = (0, []) if saved is None else json.loads(saved)
         self.group.load_state(states)
-        self.group.event("train_begin", step=self.begin, total_steps=NUM_STEPS, num_parameters=1)
+        fields = {"run_id": "3fa2c1d8", "total_steps": NUM_STEPS, "num_parameters": 1}
+        self.group.event("train_begin", step=self.begin, **fields)
 
     def instants(self):
         """Yields after each thing that the run does; a kill is to take no more."""
@@ -236,3 +237,27 @@ def test_a_record_that_claims_more_bytes_than_the_file_has_is_not_read(tmp_path)
     record = length + struct.pack("<I", masked_crc32c(length))
     (tmp_path / "events").write_bytes(record + b"some")
     assert list(read_records(tmp_path / "events")) == []
+
+
+def test_hyperparameters_and_texts_are_there_once_however_often_a_run_is_killed(tmp_path):
+    options = {"hparams": {"rate": 0.1, "name": "a", "on": True, "none": None, "list": [1, 2]}}
+    options["texts"] = {"plan": "| a |"}
+    folder, saved = tmp_path / "killed", Run(tmp_path / "killed", **options).take(7)
+    for count in (3, 5):
+        saved = Run(folder, saved, **options).take(count)
+    last = Run(folder, saved, **options)
+    last.take()
+    summary = {"best_val_loss": 1.5, "best_bits_per_byte": None}
+    last.group.event("train_end", step=NUM_STEPS, summary=summary)
+    tags = [tag for tag, _ in raw(folder)]
+    for tag in ("_hparams_/session_start_info", "plan", "best/val_loss", "_hparams_/session_end_info"):
+        assert tags.count(tag) == 1, tag
+    assert "best/bits_per_byte" not in tags
+
+
+def test_a_run_of_an_earlier_version_gets_its_hyperparameters_when_it_is_resumed(tmp_path):
+    folder = tmp_path / "old"
+    saved = json.loads(Run(folder).take(6))
+    del saved[1][0]["values"]["has_hparams"]
+    Run(folder, json.dumps(saved), hparams={"rate": 0.1}).take()
+    assert ("_hparams_/session_start_info", 4) in raw(folder)

@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from highnoon.cli.__main__ import main
-from highnoon.cli.data import marked_text
+from highnoon.cli.data_actions.inspect import stored_document
 from highnoon.cli.data_actions.prepare import store_folders
 from highnoon.data import PreparedTokens, TokenStore, tokenize
 from highnoon.data.document import Document, DocumentSource
@@ -118,9 +118,9 @@ def test_what_is_only_read_stands_in_brackets(tmp_path):
             digest.update(b"1")
 
     store = tokenize(Chat(), ByteTokenizer(), tmp_path, 0.0)
-    assert marked_text(store, 0) == "⟦who? ⟧me.⟦ why?⟧"
-    assert marked_text(store, 1) == "all"
-    assert marked_text(store, 1, most_characters=2) == "al ..."
+    assert stored_document(store, 0) == "⟦who? ⟧me.⟦ why?⟧"
+    assert stored_document(store, 1) == "all"
+    assert stored_document(store, 1, most_characters=2) == "al ..."
 
 
 def test_cleaning_steps_of_a_file_are_applied_and_reported(
@@ -165,6 +165,26 @@ def test_contamination_is_found_and_ends_with_an_error(
     found = json.loads(capsys.readouterr().out)["benchmarks"]
     assert [entry["contaminated"] for entry in found] == [1, 0]
     assert main([*command, "--against", str(tmp_path / "other.txt")]) == 0
+
+
+def test_every_action_reads_a_task_from_its_local_copies(tmp_path, capsys):
+    folder = tmp_path / "copies" / "tasks" / "bash_command"
+    folder.mkdir(parents=True)
+    lines = [{"instruction": f"show file {n}", "response": f"cat {n}"} for n in range(30)]
+    (folder / "nl2bash.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    copies, against = ["--data-dir", str(tmp_path / "copies")], tmp_path / "other.txt"
+    against.write_text("None of these words are in the commands that the task's copies have here.")
+    for words in (
+        ["stats", "task:bash_command"],
+        ["check", "task:bash_command"],
+        ["inspect", "task:bash_command", "--documents", "1"],
+        ["contamination", "task:bash_command", "--validation-split", "0", "--against", str(against)],
+        ["prepare", "task:bash_command", "--output", str(tmp_path / "out"), "--vocab-size", "263"],
+    ):
+        assert main(["data", *words, *copies]) == 0, words
+        printed = capsys.readouterr().out
+        assert words[0] != "check" or f"--data-dir {tmp_path / 'copies'}" in printed
+    assert len(list(PreparedTokens(tmp_path / "out").documents())) == 30
 
 
 @pytest.mark.slow
@@ -358,6 +378,30 @@ def test_a_list_of_fields_without_a_name_is_refused(rows, capsys):
 def test_nobody_is_told_to_remove_a_folder_that_holds_no_tokens(tmp_path, capsys):
     (tmp_path / "manifest.json").write_text('{"files": {}}')
     (tmp_path / "novel.txt").write_text("mine")
-    for folder in (tmp_path, tmp_path / "none"):
-        assert main(["data", "inspect", str(folder)]) == 1
-        assert "; use a folder that `highnoon data prepare` wrote" in capsys.readouterr().err
+    assert main(["data", "inspect", str(tmp_path)]) == 1
+    assert "; use a folder that `highnoon data prepare` wrote" in capsys.readouterr().err
+
+
+def test_any_data_is_inspected_with_its_supervised_part(tmp_path, capsys):
+    chats = tmp_path / "chats.jsonl"
+    turns = [{"role": "user", "content": "who?"}, {"role": "assistant", "content": "me."}]
+    chats.write_text("".join(json.dumps({"messages": turns, "id": number}) + "\n" for number in range(5)))
+    assert main(["data", "inspect", str(chats), "--documents", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("--- document ") == 3 and "chats.jsonl:1" in shown
+    marked, _, rest = shown.partition("me.")
+    assert marked.count("⟦") == marked.count("⟧") == 1 and "who?" in marked and "supervised" in marked
+    notes = tmp_path / "notes.txt"
+    notes.write_text("one note")
+    assert main(["data", "inspect", str(notes)]) == 0
+    shown = capsys.readouterr().out
+    assert "8 characters, all supervised\none note\n" in shown
+
+
+def test_a_prepared_folder_is_inspected_without_options_of_reading(tmp_path, capsys):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("one note " * 100)
+    prepared = str(tmp_path / "prepared")
+    assert main(["data", "prepare", str(notes), "--output", prepared, "--vocab-size", "263"]) == 0
+    assert main(["data", "inspect", prepared, "--text-field", "x"]) == 1
+    assert "already prepared, and --text-field is for reading text" in capsys.readouterr().err

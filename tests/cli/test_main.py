@@ -3,13 +3,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import subprocess
 import sys
 import warnings
 
 import pytest
 
 from highnoon.cli import __main__, doctor
-from highnoon.cli.__main__ import VERBS, main
+from highnoon.cli.__main__ import VERBS, main, parse
 from highnoon.cli.process import error_line
 
 
@@ -59,8 +60,12 @@ def test_ctrl_c_is_exit_code_130(failing, capsys, stop, line):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "VERB"),
-        (["trian"], "invalid choice: 'trian'"),
+        (["trian"], "there is no verb `trian`; did you mean `highnoon train`?"),
+        (["fit"], "did you mean `highnoon train`?"),
+        (["prepare"], "did you mean `highnoon data prepare`?"),
+        (["data", "prepair"], "highnoon data: error: there is no action `prepair`; did you mean `highnoon"),
+        (["zqxzqx"], "there is no verb `zqxzqx`; there are: demo, data, train"),
+        (["train", "--data", "x", "--learning-ratee", "3"], "did you mean --learning-rate?"),
         (["doctor", "--jsn"], "did you mean --json?"),
         (["doctor", "--js"], "did you mean --json?"),
         (["doctor", "--model.d_model", "4"], "unrecognized arguments"),
@@ -74,6 +79,42 @@ def test_wrong_usage_is_exit_code_2_and_says_what_is_wrong(words, message, capsy
         main(words)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["data"], ["help"], ["help", "train"]])
+def test_a_command_without_its_verb_shows_the_help(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    printed = capsys.readouterr()
+    assert stop.value.code == (2 if words in ([], ["data"]) else 0)
+    assert printed.out.startswith("usage: highnoon") and not printed.err
+
+
+def test_python_runs_the_package_as_the_command():
+    command = [sys.executable, "-m", "highnoon", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True).stdout.startswith("highnoon ")
+
+
+def test_options_with_hyphens_and_underscores_are_one():
+    one = parse(["evaluate", "--model", "m", "--data", "d", "--batch_size", "3", "--held_out"])
+    assert one.batch_size == 3 and one.held_out
+    command = ["launch", "--base_port=7", "--", "train", "--batch_size", "3"]
+    assert parse(command).command[-2:] == ["--batch_size", "3"]
+
+
+def test_keys_of_a_recipe_are_taken_as_options_of_training():
+    words = ["train", "--data", "d", "--learning-rate", "3e-3", "--batch_size=4", "--lr", "1", "--steps", "9"]
+    given = parse([*words, "--max-seq-length", "64", "--checkpoint-interval", "5", "--dropout", "0.1"])
+    assert given.steps == 9
+    assert given.overrides == [
+        "training.learning_rate=3e-3",
+        "training.batch_size=4",
+        "training.learning_rate=1",
+        "model.max_seq_length=64",
+        "training.max_seq_length=64",
+        "checkpoint_interval=5",
+        "model.dropout=0.1",
+    ]
 
 
 @pytest.mark.parametrize("verb", VERBS)

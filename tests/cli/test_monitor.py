@@ -53,6 +53,39 @@ def test_of_several_runs_the_newest_is_taken_and_named(tmp_path, capsys):
         assert "5.0000" in printed
 
 
+def test_without_arguments_the_newest_run_here_is_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["monitor", "--once"]) == 1
+    assert "no run in logs: no such folder" in capsys.readouterr().err
+    write_run(tmp_path / "logs" / "2026-01-01_000000_a", 4.0, when=1000)
+    write_run(tmp_path / "my-run" / "logs" / "2026-01-02_000000_b", 5.0, when=2000)
+    write_run(tmp_path / "other" / "deeper" / "logs" / "c", 6.0, when=3000)
+    assert main(["monitor"]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "5.0000" in printed and "2026-01-02_000000_b" in printed and "the last written of 2 runs" in printed
+    )
+
+
+def test_a_run_is_found_by_its_folder_its_name_or_its_id(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = write_run(tmp_path / "logs" / "2026-01-01_000000_first-try", 4.0, when=1000)
+    write_run(tmp_path / "logs" / "0123abcd", 5.0, when=2000)
+    first = {"event": "train_begin", "step": 0, "run_name": "first try", "run_id": "3fa2c1d8"}
+    path.write_text(json.dumps(first) + "\n" + path.read_text())
+    os.utime(path, (1000, 1000))
+    names = ["first try", "3fa2c1d8", path.parent.name, str(path.parent)]
+    for words in [*([name] for name in names), ["first try", "--log-dir", "logs"]]:
+        assert main(["monitor", *words]) == 0
+        assert "4.0000" in capsys.readouterr().out
+    assert main(["monitor", "0123abcd"]) == 0
+    assert "5.0000" in capsys.readouterr().out
+    assert main(["monitor", "second try", "--once"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "'second try' is neither a folder nor the name of a run" in error
+    assert "the latest runs here are '0123abcd'" in error
+
+
 @pytest.mark.parametrize(
     ("name", "reason"), [("absent", "no such folder"), ("empty", "no metrics.jsonl in it")]
 )
@@ -78,6 +111,26 @@ def test_csv_and_png_are_written(tmp_path, capsys):
     ]
     printed = capsys.readouterr().out
     assert f"wrote {path.with_name('metrics.png')}" in printed and f"wrote {table}" in printed
+
+
+def test_an_export_may_have_the_names_of_the_guide(tmp_path, capsys):
+    metrics = {
+        "train/loss": 2.0,
+        "train/grad_norm": 0.5,
+        "activation/firing_rate": 0.1,
+        "train/task_loss/bash_command": 3.0,
+        "train/tokens_per_second": 9.0,
+    }
+    lines = [{"event": "log", "step": 1, **metrics}, {"event": "evaluation", "step": 1, "val/loss": 2.5}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    table = tmp_path / "table.csv"
+    command = ["monitor", "--log-dir", str(tmp_path), "--once", "--names", "hatching"]
+    assert main([*command, "--export", str(table)]) == 0
+    header = table.read_text().splitlines()[0].split(",")
+    assert {"train_loss", "val_loss", "grad_norm", "firing_rate", "task_loss_bash_command"} < set(header)
+    assert "train/tokens_per_second" in header and "train/loss" not in header
+    assert main(command) == 1
+    assert "--names is for --export FILE" in capsys.readouterr().err
 
 
 def test_nothing_is_written_unless_asked_for(tmp_path):
@@ -166,3 +219,31 @@ def test_an_export_does_not_replace_the_metrics_of_the_run(tmp_path, capsys):
         assert main(["monitor", "--log-dir", str(tmp_path), "--once", "--export", str(export)]) == 1
         assert "must not name the run's own metrics file" in capsys.readouterr().err
     assert metrics.read_bytes() == before
+
+
+def test_the_original_names_of_options_and_metrics_are_understood(tmp_path, capsys):
+    lines = [
+        {
+            "step": step,
+            "loss": 3.0,
+            "grad_norm_total": 1.0,
+            "firing_rate": 0.002,
+            "task_loss_bash_command": 2.5,
+        }
+        for step in (50, 100)
+    ]
+    path = tmp_path / "logs" / "metrics.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    table = tmp_path / "metrics.csv"
+    command = ["monitor", "--log-dir", str(path.parent), "--once", "--no-plot", "--refresh", "5"]
+    rule = "task_loss_bash_command > 2"
+    assert main([*command, "--export", str(table), "--rule", rule]) == 0
+    page = capsys.readouterr().out
+    assert "loss, bash_command" in page and "dead_neurons" in page and rule in page
+    with table.open() as stream:
+        (row, _) = csv.DictReader(stream)
+    assert row["train/task_loss/bash_command"] == "2.5" and row["activation/firing_rate"] == "0.002"
+    pytest.importorskip("matplotlib", reason="needs highnoon[plots]")
+    assert main(["monitor", "--log-dir", str(path.parent), "--once", "--plot"]) == 0
+    assert path.with_name("metrics.png").exists()

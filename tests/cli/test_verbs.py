@@ -108,7 +108,7 @@ def test_a_recipe_trains_its_stages_and_a_finished_run_resumes_to_nothing(folder
         (["--data", "texts", "--preset", "highnoon-nanoo"], "did you mean `highnoon-nano`"),
         (["--data", "texts", "--steps", "0"], "`steps` must be at least 1"),
         (["--data", "texts", "--resume", "texts"], "checkpoint"),
-        (["--config", "missing.yaml"], "no configuration file at missing.yaml"),
+        (["--config", "missing.yaml"], "there is no recipe or run at missing.yaml"),
         (["--data", "texts", "--preset", "highnoon-20b"], "GiB"),
     ],
 )
@@ -151,12 +151,15 @@ def test_the_table_of_models_names_every_preset_with_its_figures(capsys):
     table = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert set(table) == set(PRESETS)
     assert all(
-        row["active"] <= row["total"] and row["bytes_to_run"] < row["bytes_to_train"]
+        row["active"] <= row["total"] and row["bytes_to_run"] - row["cache_bytes"] < row["bytes_to_train"]
         for row in table.values()
     )
     assert main(["models"]) == 0
     printed = capsys.readouterr().out
     assert all(f"{row['total']:,}" in printed for row in table.values())
+    nano = next(line for line in printed.splitlines() if line.startswith("hatching-nano"))
+    assert nano.split()[1:7] == ["1,640,192", "1,640,192", "78.1", "M", "12.0", "MiB"]
+    assert table["hatching-nano"]["flops_per_token"] == pytest.approx(78.1e6, rel=1e-3)
 
 
 def test_a_preset_is_shown_layer_by_layer_without_building_it(capsys):
@@ -167,4 +170,10 @@ def test_a_preset_is_shown_layer_by_layer_without_building_it(capsys):
     total = int(lines[0].split(": ")[1].split()[0].replace(",", ""))
     assert set(counts) == {"embedding", "attention", "moe", "norm,"}
     assert counts["embedding"] + 24 * 2 * (counts["attention"] + counts["moe"]) + counts["norm,"] == total
+    assert main(["models", "--show", "hatching-nano"]) == 0
+    shown = capsys.readouterr().out
+    assert (
+        "reasoning block x 6, one set of weights: bdh(multiplier=32)" in shown and "norm, head" not in shown
+    )
+    assert "78,058,752 FLOPs to train on a token" in shown and "cache of one sequence 12.0 MiB" in shown
     assert main(["models", "--show", "highnoon-nosuch"]) == 1

@@ -23,6 +23,7 @@ from highnoon.config import (
     override,
     read_yaml,
 )
+from highnoon.training.recipes.recipe import Recipe
 
 
 def test_documented_defaults_stand():
@@ -42,9 +43,12 @@ def test_configurations_cannot_be_changed_in_place():
 
 @pytest.mark.parametrize("alias, field", [(a, f) for a, f in module.ALIASES.items()])
 def test_every_alias_sets_its_field(alias, field):
-    owner = ModelConfig if field in {f.name for f in dataclasses.fields(ModelConfig)} else TrainingConfig
-    values = {"num_experts_per_tok": 1, "num_heads": 1, "on_repeated_faults": ("go_back",)}
+    values = {"num_experts_per_tok": 1, "num_heads": 1, "on_repeated_faults": ("go_back",), "run_name": "a"}
     value = values.get(field, 8)
+    if field in {f.name for f in dataclasses.fields(Recipe)}:
+        assert getattr(Recipe.from_dict({alias: value}), field) == value
+        return
+    owner = ModelConfig if field in {f.name for f in dataclasses.fields(ModelConfig)} else TrainingConfig
     assert getattr(owner(**{alias: value}), field) == value
 
 
@@ -86,7 +90,7 @@ def test_every_alias_sets_its_field(alias, field):
             "`early_stopping_patience` must be at least 1 or",
         ),
         (lambda: TrainingConfig(schedule="square"), "`schedule` must be one of cosine, linear, wsd"),
-        (lambda: TrainingConfig(optimizer="adam"), "`optimizer` must be one of adamw, adafactor"),
+        (lambda: TrainingConfig(optimizer="adamm"), "`optimizer` must be one of adamw, adafactor"),
         (lambda: TrainingConfig(ema_momentum=1.0), "`ema_momentum` must be in"),
         (lambda: TrainingConfig(decay_ratio=0.0), "`decay_ratio` must be in"),
         (lambda: TrainingConfig(global_batch_size=0), "`global_batch_size` must be at least 1"),

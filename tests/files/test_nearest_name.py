@@ -6,6 +6,7 @@ import re
 import pytest
 
 import highnoon
+from highnoon.files.folder_content import folder_content
 from highnoon.files.nearest_name import nearest_name, nearest_names, suggestion, unknown_name
 
 KNOWN = ["learning_rate", "batch_size", "warmup_steps"]
@@ -38,3 +39,10 @@ def test_no_other_file_has_a_suggestion_of_its_own():
     root = pathlib.Path(highnoon.__file__).parent
     users = [path for path in root.rglob("*.py") if re.search(r"\bdifflib\b", path.read_text())]
     assert users == [root / "files" / "nearest_name.py"]
+
+
+def test_a_misspelled_role_of_a_run_is_answered_with_the_role(tmp_path):
+    (tmp_path / "run" / "checkpoints" / "step_00000010").mkdir(parents=True)
+    for folder in (tmp_path / "run", tmp_path / "run" / "checkpoints"):
+        content = folder_content(folder / "lates")
+        assert content == f"it does not exist; did you mean `{folder / 'latest'}`?"

@@ -17,8 +17,9 @@ LABELS = RNG.integers(0, 50, 37)
 WEIGHTS = (RNG.random(37) * (RNG.random(37) > 0.3)).astype("float32")
 
 
-def naive(hidden, kernel):
+def naive(hidden, kernel, softcap=None):
     logits = ops.matmul(hidden, ops.transpose(kernel))
+    logits = logits if softcap is None else softcap * ops.tanh(logits / softcap)
     losses = keras.losses.sparse_categorical_crossentropy(LABELS, logits, from_logits=True)
     return ops.sum(WEIGHTS * losses)
 
@@ -37,6 +38,43 @@ def test_loss_and_gradients_equal_the_naive_ones(chunk_tokens):
         np.testing.assert_allclose(ours_one, theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("chunk_tokens", [10, None])
+def test_loss_and_gradients_of_capped_logits_equal_the_naive_ones(chunk_tokens):
+    expected, gradients = value_and_gradients(lambda h, k: naive(h, k, 2.5), HIDDEN, KERNEL)
+    assert abs(expected - float(naive(HIDDEN, KERNEL))) > 0.1
+    value, ours = value_and_gradients(
+        lambda h, k: token_cross_entropy(h, k, LABELS, WEIGHTS, chunk_tokens, softcap=2.5), HIDDEN, KERNEL
+    )
+    assert value == pytest.approx(expected, rel=1e-5)
+    for ours_one, theirs in zip(ours, gradients, strict=True):
+        np.testing.assert_allclose(ours_one, theirs, atol=1e-5)
+    loss = token_cross_entropy(HIDDEN, KERNEL, LABELS, WEIGHTS, chunk_tokens, training=False, softcap=2.5)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("softcap", [None, 2.5])
+def test_an_excluded_id_has_no_probability_and_no_gradient(softcap):
+    kept, labels = np.arange(49), np.minimum(LABELS, 48)  # the last of 50 ids is no label
+
+    def reduced(hidden, kernel):
+        logits = ops.matmul(hidden, ops.transpose(kernel))[:, :49]
+        logits = logits if softcap is None else softcap * ops.tanh(logits / softcap)
+        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        return ops.sum(WEIGHTS * losses)
+
+    options = {"softcap": softcap, "excluded_id": 49}
+    expected, gradients = value_and_gradients(reduced, HIDDEN, KERNEL)
+    value, ours = value_and_gradients(
+        lambda h, k: token_cross_entropy(h, k, labels, WEIGHTS, 10, **options), HIDDEN, KERNEL
+    )
+    assert value == pytest.approx(expected, rel=1e-5)
+    for ours_one, theirs in zip(ours, gradients, strict=True):
+        np.testing.assert_allclose(ours_one, theirs, atol=1e-5)
+    assert not np.any(ours[1][49]) and np.any(ours[1][kept])
+    loss = token_cross_entropy(HIDDEN, KERNEL, labels, WEIGHTS, 10, training=False, **options)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_gradient_scales_with_what_comes_from_above():
     _, once = value_and_gradients(lambda h, k: token_cross_entropy(h, k, LABELS, WEIGHTS, 10), HIDDEN, KERNEL)
     _, thrice = value_and_gradients(
@@ -44,6 +82,35 @@ def test_the_gradient_scales_with_what_comes_from_above():
     )
     for one, three in zip(once, thrice, strict=True):
         np.testing.assert_allclose(3 * one, three, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("chunk_tokens", "softcap"), [(10, None), (None, None), (10, 2.5)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_losses_of_tokens_are_the_naive_ones_and_change_no_gradient(chunk_tokens, softcap, compiled):
+    logits = ops.matmul(HIDDEN, KERNEL.T)
+    logits = logits if softcap is None else softcap * ops.tanh(logits / softcap)
+    expected = keras.losses.sparse_categorical_crossentropy(LABELS, logits, from_logits=True)
+    options = {"chunk_tokens": chunk_tokens, "softcap": softcap}
+    for training in (True, False):
+        loss, losses = token_cross_entropy(
+            HIDDEN, KERNEL, LABELS, WEIGHTS, training=training, return_losses=True, **options
+        )
+        np.testing.assert_allclose(losses, expected, atol=1e-5)
+        assert float(loss) == float(
+            token_cross_entropy(HIDDEN, KERNEL, LABELS, WEIGHTS, training=training, **options)
+        )
+
+    def with_losses(hidden, kernel):
+        loss, losses = token_cross_entropy(hidden, kernel, LABELS, WEIGHTS, return_losses=True, **options)
+        return loss + 100.0 * ops.sum(losses)
+
+    def without(hidden, kernel):
+        return token_cross_entropy(hidden, kernel, LABELS, WEIGHTS, **options)
+
+    _, gradients = value_and_gradients(without, HIDDEN, KERNEL, compiled=compiled)
+    _, ours = value_and_gradients(with_losses, HIDDEN, KERNEL, compiled=compiled)
+    for ours_one, theirs in zip(ours, gradients, strict=True):
+        np.testing.assert_allclose(ours_one, theirs, atol=1e-6)
 
 
 def test_without_training_the_loss_is_the_same():

@@ -119,6 +119,21 @@ def test_each_block_runs_again_for_the_gradient(is_enabled, calls, monkeypatch):
     assert len(seen) == calls
 
 
+@needs_tensorflow
+@pytest.mark.slow
+def test_states_of_dropout_are_not_watched_as_if_they_had_a_gradient(monkeypatch):
+    import tensorflow as tf
+
+    watched, watch = [], tf.GradientTape.watch
+    monkeypatch.setattr(
+        tf.GradientTape,
+        "watch",
+        lambda tape, values: watched.extend(tf.nest.flatten(values)) or watch(tape, values),
+    )
+    trained(is_checkpointed=True, num_steps=1)
+    assert watched and all(value.dtype.is_floating for value in watched)
+
+
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow can")
 def test_another_backend_is_refused():
     model = battery.new_model(CONFIG)

@@ -15,7 +15,7 @@ from highnoon.config import ConfigError, ModelConfig, TrainingConfig
 from highnoon.layers.experts.routing import METRICS
 from highnoon.models import HSMN, HSMNLanguageModel, LanguageModel, ReasoningBackbone
 from highnoon.models.arrays import variable_names
-from highnoon.models.parts import mixer_names
+from highnoon.models.parts import mixer_names, whole_block_names
 from highnoon.testing import check_model as battery
 from highnoon.testing.compiled import compiled_forms
 from highnoon.tokenization import ByteTokenizer
@@ -69,6 +69,38 @@ def batch_of(rows=3, length=10, **changes):
         (
             {"block_pattern": "mamba_only", "num_reasoning_blocks": 2},
             61 * 32 + 2 * (32 + 32 * (64 + 80 + 1) + 5 * 80 + 3 + 64 + 64 * 32) + 32,
+        ),
+        (
+            {
+                "block_pattern": "sliding_attention+mlp, attention+mlp",
+                "num_reasoning_blocks": 1,
+                "sliding_window": 5,
+                "ffn_dim": 24,
+                "ffn_activation": "gelu_tanh",
+                "norm_type": "zero_centered_rms",
+                "post_norms": True,
+                "scale_embeddings": True,
+                "tie_embeddings": False,
+                "query_pre_attn_scalar": 5,
+                "attention_softcap": 3.0,
+                "logit_softcap": 9.0,
+            },
+            2 * 61 * 32 + 2 * (2 * 32**2 + 2 * 32 * 16 + 4 * 32 + 3 * 32 * 24) + 32,
+        ),
+        (
+            {
+                "block_pattern": "attention+plain_mlp",
+                "num_reasoning_blocks": 2,
+                "ffn_dim": 24,
+                "ffn_activation": "gelu_tanh",
+                "ffn_bias": True,
+                "norm_type": "layer",
+                "attention_bias": "all",
+                "position_embedding": "learned",
+            },
+            (61 + HYBRID.max_seq_length) * 32
+            + 2 * (2 * 32**2 + 2 * 32 * 16 + 32 + 32 + 32 + 2 * 64 + 2 * 32 * 24 + 24 + 32)
+            + 64,
         ),
         (
             {"block_pattern": "mamba+mlp, latent_attention+moe"},
@@ -145,7 +177,12 @@ CHANGES = {
         "num_kv_heads": 4,
         "head_dim": 10,
         "qk_norm": True,
+        "attention_bias": "qkv",
+        "query_pre_attn_scalar": 3,
+        "attention_softcap": 0.5,
         "ffn_dim": 48,
+        "ffn_activation": "gelu",
+        "ffn_bias": True,
         "expert_dim": 16,
         "num_experts_per_tok": 1,
         "num_shared_experts": 1,
@@ -154,9 +191,17 @@ CHANGES = {
         "router_z_loss_weight": 1.0,
         "rope_theta": 10.0,
         "rope_scaling": YARN,
+        "norm_type": "layer",
         "norm_epsilon": 0.1,
+        "post_norms": True,
+        "position_embedding": "learned",
+        "scale_embeddings": True,
+        "logit_softcap": 0.5,
         "dropout": 0.5,
         "tie_embeddings": False,
+        "embedding_norm": "layer",
+        "final_norm": False,
+        "initializer_range": 0.5,
     },
     "latent_attention, mamba, mamba2, sliding_attention": {
         "sliding_window": 3,
@@ -187,7 +232,10 @@ ROUTING = {
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", CHANGES)
 def test_every_config_field_changes_something(pattern):
-    elsewhere = ROUTING.union(*(changes for other, changes in CHANGES.items() if other != pattern))
+    # With one block there is nothing to share, see test_shared_blocks.py.
+    elsewhere = {"share_blocks"} | ROUTING.union(
+        *(changes for other, changes in CHANGES.items() if other != pattern)
+    )
     config = ModelConfig(**{**HYBRID.to_dict(), "block_pattern": pattern})
     battery.check_every_field_matters(config, CHANGES[pattern], elsewhere)
 
@@ -381,14 +429,14 @@ def test_the_configuration_goes_through_json():
 def test_unknown_patterns_and_fields_are_named():
     with pytest.raises(ConfigError, match="has no layer for 'rnn.moe'"):
         HSMN(61, 32, block_pattern="rnn+moe")
-    with pytest.raises(ConfigError, match="has no key `num_hads`; did you mean `num_heads`?"):
+    with pytest.raises(ConfigError, match="has no argument `num_hads`; did you mean `num_heads`"):
         HSMN(61, 32, num_hads=2)
 
 
 def test_weights_are_saved_under_a_bare_name_in_a_new_folder(tmp_path, capsys):
     model, other = battery.new_model(HYBRID, 0), battery.new_model(HYBRID, 1)
     model.save_weights(tmp_path / "final" / "weights")
-    assert "weights.weights.h5" in capsys.readouterr().out
+    assert capsys.readouterr().out == ""
     assert (tmp_path / "final" / "weights.weights.h5").is_file()
     other.load_weights(str(tmp_path / "final" / "weights"))
     np.testing.assert_array_equal(battery.logits_of(other, TOKEN_IDS), battery.logits_of(model, TOKEN_IDS))
@@ -424,7 +472,7 @@ def decoded(model):
     return np.concatenate(parts, axis=1)
 
 
-@pytest.mark.parametrize("mixer", mixer_names())
+@pytest.mark.parametrize("mixer", [name for name in mixer_names() if name not in whole_block_names()])
 def test_lora_trains_factors_in_every_mixer_and_starts_from_the_same_logits(mixer):
     model = battery.new_model(ModelConfig(**{**HYBRID.to_dict(), "block_pattern": mixer}))
     before = battery.logits_of(model, TOKEN_IDS)
@@ -442,7 +490,7 @@ def test_lora_trains_factors_in_every_mixer_and_starts_from_the_same_logits(mixe
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 @pytest.mark.slow
-@pytest.mark.parametrize("mixer", mixer_names())
+@pytest.mark.parametrize("mixer", [name for name in mixer_names() if name not in whole_block_names()])
 def test_int8_keeps_what_every_mixer_says_and_decodes(mixer):
     model = battery.new_model(ModelConfig(**{**HYBRID.to_dict(), "block_pattern": mixer}))
     before = battery.logits_of(model, TOKEN_IDS)

@@ -8,7 +8,7 @@ import keras
 import pytest
 
 import highnoon as hn
-from highnoon.config import Config, ConfigError, ModelConfig, TrainingConfig
+from highnoon.config import PRESETS, Config, ConfigError, ModelConfig, TrainingConfig, is_given
 from highnoon.models import create, dtypes, memory
 
 SMALL = ModelConfig(vocab_size=40, embedding_dim=16, num_reasoning_blocks=1, num_moe_experts=2)
@@ -18,7 +18,8 @@ SMALL = ModelConfig(vocab_size=40, embedding_dim=16, num_reasoning_blocks=1, num
 def test_a_preset_is_found_by_its_whole_and_its_short_name(name):
     model = hn.create_model(name)
     assert model.count_params() == pytest.approx(1e6, rel=0.05)
-    assert model.training_config is None
+    rate = model.training_config.learning_rate
+    assert rate == PRESETS["highnoon-nano"]["learning_rate"] and not is_given(rate)
 
 
 def test_a_configs_training_part_travels_with_the_model():
@@ -47,13 +48,14 @@ def test_what_names_no_model_is_refused(arguments, words):
 
 
 def test_an_unknown_override_is_named():
-    with pytest.raises(ConfigError, match="no key `num_expert`; did you mean `num_experts`"):
+    with pytest.raises(ConfigError, match="no argument `num_expert`; did you mean `num_experts`"):
         hn.create_model("nano", num_expert=3)
 
 
 def test_an_oversize_model_is_refused_before_it_is_allocated(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 2**30)
     monkeypatch.setattr(create, "LanguageModel", lambda **_: "built")
+    monkeypatch.setattr(create, "calibrate", lambda model: None)
     with pytest.raises(hn.LimitExceededError, match="pass allow_oversize=True"):
         hn.create_model("3b")
     assert hn.create_model("3b", allow_oversize=True) == "built"

@@ -53,6 +53,7 @@ def package(tmp_path, monkeypatch) -> pathlib.Path:
     sys.modules.pop("bigram_package", None)
 
 
+@pytest.mark.slow
 def test_a_family_of_an_installed_package_is_created_saved_and_loaded_in_another_process(package, tmp_path):
     model = hn.create_model("two_layers", vocab_size=50)
     expected = np.asarray(model(IDS))

@@ -21,6 +21,7 @@ CONFIG = ModelConfig(
 X = np.random.default_rng(0).normal(size=(2, 7, 16)).astype("float32")
 
 
+@pytest.mark.slow
 def test_the_block_passes_the_battery():
     init = {"config": CONFIG.to_dict()}
     battery.check_config(ReasoningBlock, init)

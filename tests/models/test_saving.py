@@ -167,7 +167,7 @@ def test_fields_of_the_wrong_shape_are_an_error_of_the_folder(model, tmp_path, v
         hn.load_model(path)
 
 
-@pytest.mark.parametrize("name, words", [("absent", "it does not exist"), ("file", "it is no folder")])
+@pytest.mark.parametrize("name, words", [("absent", "it does not exist"), ("file", "it is a file")])
 def test_a_path_without_a_folder_is_named(tmp_path, name, words):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ModelFolderError, match=words):

@@ -127,3 +127,25 @@ def test_experts_are_as_wide_as_the_feed_forward_that_they_copy():
             num_experts=3,
             block_pattern="attention(num_heads=1)+moe(expert_dim=8), mamba2(state_dim=8)",
         )
+
+
+def test_norms_biases_and_positions_of_every_kind_are_copied():
+    fields = {
+        "norm_type": "layer",
+        "post_norms": True,
+        "position_embedding": "learned",
+        "scale_embeddings": True,
+        "attention_bias": "all",
+        "logit_softcap": 3.0,
+    }
+    model = LanguageModel(**SHAPE, **fields, block_pattern="attention+mlp")
+    for weight in model.weights:
+        weight.assign(weight + 0.1 * np.random.default_rng(1).normal(size=weight.shape))
+    np.testing.assert_allclose(logits_of(upcycle(model)), logits_of(model), atol=2e-5)
+
+
+@pytest.mark.parametrize("fields", [{"ffn_activation": "gelu_tanh"}, {"ffn_bias": True}])
+def test_a_feed_forward_that_no_expert_can_be_is_refused(fields):
+    model = LanguageModel(**SHAPE, **fields, block_pattern="attention+mlp")
+    with pytest.raises(ConfigError, match="which are SwiGLU without biases; received ffn_activation="):
+        upcycle(model)

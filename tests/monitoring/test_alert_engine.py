@@ -109,6 +109,7 @@ def test_only_figures_are_judged():
     [
         ("grad_norm_total", 500.0, "gradient_norm"),
         ("firing_rate_mean", 0.9, "firing_rate"),
+        ("firing_rate", 0.002, "dead_neurons"),
         ("eval_val_loss", math.nan, "non_finite"),
         ("train_loss", math.inf, "non_finite"),
     ],

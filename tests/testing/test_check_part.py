@@ -27,6 +27,11 @@ def registry(monkeypatch):
         "mamba2",
         "gated_delta_rule",
         "mlp",
+        "mlp(ffn_bias=true)",
+        "plain_mlp",
+        "plain_mlp(ffn_bias=true, ffn_activation=gelu)",
+        "attention(attention_bias=qkv)",
+        "attention(attention_bias=all, attention_softcap=5.0, query_pre_attn_scalar=9)",
         "moe(num_experts=5, top_k=2)",
     ],
 )

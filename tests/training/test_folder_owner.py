@@ -99,3 +99,16 @@ def test_the_lock_is_released_however_a_run_ends_and_a_trainer_trains_twice(make
     trainer.train(**where, resume_from=True, extend=True)
     assert not list(tmp_path.rglob(".*highnoon*"))
     assert checkpoint.find_checkpoint(tmp_path / "run" / "final").name == "step_00000002"
+
+
+@pytest.mark.parametrize("is_chief", [True, False])
+def test_only_the_chief_clears_what_killed_runs_left(make_model, corpus, tmp_path, monkeypatch, is_chief):
+    """Another worker would remove the file of a role while the chief writes it."""
+    trainer = hn.Trainer(make_model(), batch_size=1)
+    trainer.add_curriculum_stage("only", corpus, steps=1)
+    monkeypatch.setattr(type(trainer.replicas), "is_chief", property(lambda _: is_chief))
+    unfinished = tmp_path / "checkpoints" / f".{checkpoint.BEST}.77.tmp"
+    unfinished.parent.mkdir()
+    unfinished.touch()
+    trainer.train(checkpoint_dir=str(unfinished.parent), log_dir=None, verbose=False)
+    assert unfinished.exists() == (not is_chief)

@@ -18,7 +18,8 @@ from highnoon.config import TrainingConfig
 from highnoon.data import DocumentSource, prepare
 from highnoon.data.sources.prepared_tokens import PreparedTokens
 from highnoon.tokenization import ByteTokenizer
-from highnoon.training.plans.run_data import StagePreparation, open_stage_sources
+from highnoon.training.plans.stage_preparation import StagePreparation
+from highnoon.training.plans.stage_sources import open_stage_sources
 from highnoon.training.plans.stages import CurriculumStage
 
 NUM_STEPS = 60

@@ -151,12 +151,14 @@ def test_the_last_line_says_whose_the_weights_are_and_how_to_get_the_best(
     trainer = make_trainer(make_model(), corpus)
     trainer.train(checkpoint_dir=tmp_path / "c", log_dir=None, eval_interval=5)
     line = " ".join(capsys.readouterr().out.split())
-    assert "weights are of the last step, 20; the lowest held-out loss, 2.0000, was at step 10" in line
+    assert "the model now has the weights of step 20, the last; the lowest held-out loss, 2.0000, " in line
+    assert "was at step 10" in line and f"checkpoints in {tmp_path / 'c'}" in line
     assert "restore_best=True (--resume --restore-best)" in line
     script({}, {})
     again = make_trainer(make_model(1), corpus)
     again.train(checkpoint_dir=tmp_path / "c", log_dir=None, resume_from=True, restore_best=True)
-    assert "weights are of the best step, 10" in " ".join(capsys.readouterr().out.split())
+    line = " ".join(capsys.readouterr().out.split())
+    assert "the model now has the weights of step 10 (lowest held-out loss, 2.0000)" in line
     best = checkpoint.find_checkpoint(tmp_path / "c" / "best")
     assert saved_weights(best) == weights_of(again)
 
@@ -411,6 +413,7 @@ def test_a_checkpoint_before_this_version_is_still_read(make_model, corpus, tmp_
     assert (summary["best_step"], summary["weights"]) == (20, "best")
 
 
+@pytest.mark.slow
 def test_a_run_in_a_used_folder_says_where_the_older_checkpoints_and_the_older_model_are(
     corpus, tmp_path, capsys
 ):
@@ -427,4 +430,6 @@ def test_a_run_in_a_used_folder_says_where_the_older_checkpoints_and_the_older_m
     printed = " ".join(capsys.readouterr().out.split())
     (moved,) = (tmp_path / "run" / "checkpoints").glob("run_*")
     assert f"had checkpoints of another run; they are in {moved} now" in printed
+    assert f"on the command line --resume {moved}" in printed
     assert f"{tmp_path / 'run' / 'model'} is of an earlier run; this run replaces it" in printed
+    assert "Give --resume to continue that run" in printed

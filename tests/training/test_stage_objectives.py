@@ -183,6 +183,7 @@ def partly_trained(trainer: hn.Trainer, corpus: str) -> hn.Trainer:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw"])
+@pytest.mark.slow
 def test_stages_train_the_weights_that_they_name_and_resume_exactly(
     corpus: str, tmp_path: pathlib.Path, optimizer: str
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_mixture_that_ends_between_log_points_is_followed_by_any_stage(
     assert {fractions[f"mix/{corpus}"], fractions[f"mix/{other_corpus}"]} == {0.75, 0.25}
 
 
+@pytest.mark.slow
 def test_a_run_resumed_anywhere_tells_what_the_whole_run_tells_and_evaluates_each_step_once(
     make_model, corpus, other_corpus, tmp_path, script
 ):

@@ -19,7 +19,7 @@ from highnoon.tokenization import ByteTokenizer
 from highnoon.training import AdaptiveCurriculumScheduler, CurriculumScheduler
 from highnoon.training.checkpoints.checkpoint import find_checkpoint, read_state
 from highnoon.training.checkpoints.snapshot import OPTIMIZER_FILE
-from highnoon.training.plans.run_data import choose_tokenizer
+from highnoon.training.plans.choose_tokenizer import choose_tokenizer
 
 QUIET = {"log_dir": None, "verbose": False, "save_checkpoints": False}
 
@@ -110,6 +110,8 @@ def what_stays(event):
         "run_id": None,
         "metrics": metrics,
         "best_checkpoint": folder and pathlib.Path(folder).name,
+        "seconds": None,
+        "checkpoint_dir": None,
     }
 
 
@@ -134,7 +136,7 @@ def test_events_and_summary_carry_the_documented_keys(make_model, corpus, other_
     )
 
     begun = next(event for event in events if event["event"] == "train_begin")
-    assert set(begun) == {"event", "run_id", "step", "total_steps", "num_parameters"}
+    assert set(begun) == {"event", "run_id", "run_name", "step", "total_steps", "num_parameters"}
     assert begun["run_id"] == read_state(find_checkpoint(tmp_path / "ckpt" / "final"))["run_id"]
     epochs = [event for event in events if event["event"] == "epoch_end"]
     assert [(event["stage"], event["epoch"]) for event in epochs] == [
@@ -155,6 +157,8 @@ def test_events_and_summary_carry_the_documented_keys(make_model, corpus, other_
     ]
     assert summary["stages_completed"][1]["final_loss"] == epochs[2]["loss"]
     assert sum(stage["steps"] for stage in summary["stages_completed"]) == summary["total_steps"]
+    assert summary["history"]["loss"] == [event["loss"] for event in epochs]
+    assert summary["history"] == trainer.history
     json.dumps(summary)
 
 
@@ -338,6 +342,16 @@ def test_configuration_of_the_model_is_not_lost(make_model):
     trainer = hn.Trainer(hn.create_model(config), batch_size=4, jit_compile=False)
     assert (trainer.config.warmup_steps, trainer.config.gradient_clip) == (7, 0.5)
     assert (trainer.config.learning_rate, trainer.config.batch_size) == (3e-4, 4)
+
+
+def test_a_tokenizer_of_bytes_is_not_called_trained(make_model, corpus):
+    model = make_model(vocab_size=263)
+    model.tokenizer = None
+    trainer = hn.Trainer(model, jit_compile=False)
+    trainer.add_curriculum_stage("only", corpus, steps=1)
+    notes = trainer.plan().notes
+    assert any("text is read as bytes, with 263 ids" in note for note in notes)
+    assert not any("trained a tokenizer" in note for note in notes)
 
 
 def test_a_tokenizer_is_trained_said_and_kept_where_none_is_given(make_model, corpus):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 import highnoon as hn
-from highnoon.config import ConfigError, TrainingConfig
+from highnoon.config import PRESETS, ConfigError, TrainingConfig
 from highnoon.training import AdaptiveCurriculumScheduler, CheckpointError, CurriculumScheduler
 from highnoon.training.optimizers import Adafactor, AdamW, Lion, Muon
 from highnoon.training.preflight.preflight import require_memory_for_rows
@@ -38,7 +39,26 @@ def test_an_argument_equal_to_its_default_overrides_the_configuration(model):
     assert (given.learning_rate, given.batch_size) == (1e-4, 8)
     assert (given.max_seq_length, given.gradient_accumulation_steps) == (2048, 1)
     assert hn.Trainer(model, config=base).config == base
-    assert hn.Trainer(model).config == TrainingConfig(warmup_steps=None)
+    assert hn.Trainer(model).config == TrainingConfig(learning_rate=PRESETS["highnoon-nano"]["learning_rate"])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "policy"),
+    [("bfloat16", "mixed_bfloat16"), ("float16", "mixed_float16"), ("float64", "float32")],
+)
+def test_weights_that_small_steps_would_not_move_are_refused_before_data_is_read(tmp_path, dtype, policy):
+    shape = {
+        "embedding_dim": 16,
+        "num_reasoning_blocks": 1,
+        "num_heads": 2,
+        "block_pattern": "bdh(multiplier=2)",
+    }
+    trainer = hn.Trainer(hn.create_model("hatching-nano", dtype=dtype, **shape), max_seq_length=16)
+    trainer.add_curriculum_stage("all", str(tmp_path / "missing.txt"), steps=1)
+    for start in (trainer.train, trainer.plan, trainer.preflight):
+        with pytest.raises(ConfigError, match=f"float32; received {dtype} for .* dtype='{policy}'") as found:
+            start()
+        assert "\n" not in str(found.value)
 
 
 def test_one_field_under_two_names_is_refused(model):
@@ -112,6 +132,7 @@ def test_an_argument_of_the_constructor_out_of_range_is_refused(model, arguments
         hn.Trainer(model, **arguments)
 
 
+@pytest.mark.slow
 def test_epochs_given_to_a_resumed_run_count_whatever_their_number(make_model, corpus):
     trainer = hn.Trainer(make_model(), batch_size=8, max_seq_length=32)
     trainer.add_curriculum_stage("all", corpus)
@@ -177,3 +198,11 @@ def test_a_preflight_checks_its_arguments_as_a_run_does(model, argument):
     (name,) = argument
     with pytest.raises(ConfigError, match=f"`{name}` must be"):
         hn.Trainer(model).preflight(**argument)
+
+
+def test_a_saved_trainer_is_loaded_with_its_model(model, tmp_path):
+    hn.Trainer(model, batch_size=3, tokenizer=hn.tokenization.ByteTokenizer()).save(tmp_path / "saved")
+    loaded = hn.Trainer.load(tmp_path / "saved")
+    assert loaded.config.batch_size == 3 and loaded.tokenizer.vocab_size == 263
+    for one, other in zip(loaded.model.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from highnoon.cli.data_dir_option import add_data_dir_option
 from highnoon.config import MAX_SIZE, require_count, require_number
 
 SUMMARY = "search training text for benchmarks"
@@ -28,16 +29,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="fraction of documents that is held out and searched for too (default: 0.1)",
     )
+    add_data_dir_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from highnoon.data import open_source
     from highnoon.data.cleaning.contamination import find_contamination, report_contamination
 
     require_count("--words", arguments.words, least=2, most=MAX_SIZE)
     require_number("--validation-split", arguments.validation_split, least=0, below=1)
     find = find_contamination if arguments.json else report_contamination
-    report = find(arguments.train, arguments.against, arguments.words, arguments.validation_split)
+    train, *others = (
+        open_source(name, data_dir=arguments.data_dir) for name in (arguments.train, *arguments.against)
+    )
+    report = find(train, others, arguments.words, arguments.validation_split)
     if arguments.json:
         print(json.dumps(report, indent=1))
     return int(any(entry["contaminated"] for entry in report["benchmarks"]))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -80,7 +81,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop).replace("the same call", "the same command")) from None
-    print(f"\nNext:\n  highnoon data inspect {folders[0]}\n  highnoon data stats {folders[0]}")
+    print(
+        f"\nNext:\n  highnoon train --data {shlex.join(map(str, folders))}\n"
+        f"  highnoon data inspect {folders[0]}\n  highnoon data stats {folders[0]}"
+    )
 
 
 def _require_sound(arguments: argparse.Namespace, folders: Sequence[pathlib.Path]) -> None:

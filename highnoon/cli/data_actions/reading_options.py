@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from highnoon.cli.data_dir_option import add_data_dir_option
 from highnoon.config import ConfigError
 from highnoon.files.foreign import read_text
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from highnoon.data import DocumentSource
 
 READING_OPTIONS = (
+    "data_dir",
     "split",
     "skip_bad",
     "domains",
@@ -21,17 +23,22 @@ READING_OPTIONS = (
     "kind",
     "chat_template",
     "max_line_bytes",
+    "encoding",
 )
 MAX_TEMPLATE_BYTES = 2**20
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    add_data_dir_option(parser)
     parser.add_argument("--text-field", metavar="FIELD", help="the field of a record that contains its text")
     parser.add_argument("--template", metavar="TEXT", help="text with fields of a record in braces")
     parser.add_argument("--learned-fields", metavar="A,B", help="fields of --template that are supervised")
     parser.add_argument("--kind", metavar="KIND", help="kind of records: text, chat, instruction, preference")
     parser.add_argument("--chat-template", metavar="FILE", help="Jinja template of conversations")
     parser.add_argument("--max-line-bytes", type=int, metavar="N", help="longest line that is read")
+    parser.add_argument(
+        "--encoding", metavar="NAME", help="encoding of files that are not UTF-8, such as cp1252 or utf-16"
+    )
     parser.add_argument(
         "--skip-bad", action="store_true", help="skip records that cannot be read, and count them"
     )

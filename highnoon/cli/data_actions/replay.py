@@ -3,8 +3,8 @@
   highnoon data replay runs/first --step 1200
   highnoon data replay runs/first --step 1200 --rows 2 --json
 
-A row is shown piece by piece: the dataset and the domain of the document, its text, and below it the
-supervised part of the text, unless that is all of it.
+A row is shown piece by piece: the dataset and the domain of the document, the file and the line or record
+that it was read from, its text, and below it the supervised part of the text, unless that is all of it.
 """
 
 from __future__ import annotations
@@ -60,6 +60,9 @@ def print_step(shown: ReplayedStep, rows: list[list[ReplayedPiece]]) -> None:
         print(f"\n--- row {number} of {len(shown.rows)}")
         for piece in row:
             origin = "/".join(word for word in (piece.dataset, piece.domain) if word)
-            print(f"[{origin}, document {piece.document}, {piece.num_tokens} tokens]\n{piece.text}")
+            read_from = piece.origin or "file and record not recorded"
+            print(
+                f"[{origin}, document {piece.document}, {read_from}, {piece.num_tokens} tokens]\n{piece.text}"
+            )
             if piece.num_learned < piece.num_tokens - 1:
                 print(f"  supervised ({piece.num_learned} tokens): {piece.learned!r}")

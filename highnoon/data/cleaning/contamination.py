@@ -15,7 +15,7 @@ from highnoon.data.cleaning.benchmark_index import BenchmarkIndex, Overlap
 from highnoon.data.cleaning.word_ngrams import hash_words, split_words, word_pattern
 from highnoon.data.document import Document, DocumentSource
 from highnoon.data.sources.open_source import open_source
-from highnoon.data.tokens.splitting import split_hash, split_threshold
+from highnoon.data.tokens.splitting import document_hash, split_threshold
 from highnoon.files.terminal_console import TerminalConsole, plain_text
 
 GRAM_WORDS = 13
@@ -187,7 +187,5 @@ class _Search:
 def _side(source: DocumentSource, validation_split: float, is_validation: bool) -> Iterator[Document]:
     threshold = split_threshold(validation_split)
     return (
-        document
-        for document in source.documents()
-        if (split_hash(document.text) < threshold) == is_validation
+        document for document in source.documents() if (document_hash(document) < threshold) == is_validation
     )

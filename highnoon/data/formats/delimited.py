@@ -5,11 +5,13 @@ from __future__ import annotations
 import collections
 import csv
 import functools
+import warnings
 from collections.abc import Iterator
 
 from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.document import DataError
 from highnoon.data.formats.file_record import FileRecord, Reader
+from highnoon.data.reading.encodings import how_to_decode
 from highnoon.data.reading.lines import raw_lines
 from highnoon.data.reading.remote import FilePath
 from highnoon.data.records.read_options import ReadOptions
@@ -17,6 +19,9 @@ from highnoon.data.records.record_values import shown_names
 
 # Maximum number of names in the header.
 MAX_COLUMNS = 10_000
+
+# What programs in countries with decimal commas write, and tables that are called CSV.
+_OTHER_DELIMITERS = (";", "\t")
 
 # Spellings of a missing number.
 _NOT_A_NUMBER = frozenset({"NaN", "nan"})
@@ -27,7 +32,8 @@ def read_delimited(
 ) -> Iterator[FileRecord]:
     """Yields the records of a file of separated values; every value is a string, `NaN` and `nan` are null.
 
-    A first column without a name is skipped: it is the index that pandas writes.
+    A first column without a name is skipped, with a warning: it is the index that pandas writes. If the
+    header has no comma but semicolons or tabs, these separate the values, unless it is the `text_field`.
 
     A value in double quotes may contain the delimiter and line ends; a quote in it is doubled. After a record
     whose quotes do not close, or with a line that is too long, reading continues at the line after the first
@@ -40,7 +46,7 @@ def read_delimited(
     """
     # The library's limit of 128 KiB per value is a setting of the process; it is only increased here.
     csv.field_size_limit(max(csv.field_size_limit(), options.max_line_bytes))
-    table = _Table(path, options.max_line_bytes, delimiter)
+    table = _Table(path, options, _delimiter(path, options, delimiter))
     names: list[str] | None = None
     while (record := table.next_record(BadRecords() if names is None else bad)) is not None:
         number, values = record
@@ -48,6 +54,11 @@ def read_delimited(
         if names is None:
             names = _require_names(values, location)
             first = 0 if names[0] else 1
+            if first:
+                warnings.warn(
+                    f"{path}: the first column has no name, as the index that pandas writes; it is skipped",
+                    stacklevel=2,
+                )
         elif len(values) != len(names):
             bad.take(
                 BadRecordError(
@@ -66,6 +77,17 @@ read_csv: Reader = read_delimited
 read_tsv: Reader = functools.partial(read_delimited, delimiter="\t")
 
 
+def _delimiter(path: FilePath, options: ReadOptions, delimiter: str) -> str:
+    """Returns what separates the values of a file, by its header."""
+    if delimiter != ",":
+        return delimiter
+    lines = raw_lines(path, BadRecords(skip=True), options.max_line_bytes, options.encoding)
+    header = next(lines, (0, 0, b""))[2].decode("utf-8", "replace").rstrip("\r\n")
+    if "," in header or header == options.text_field:
+        return delimiter
+    return max(_OTHER_DELIMITERS, key=header.count) if any(map(header.count, _OTHER_DELIMITERS)) else ","
+
+
 class _Deferred(BadRecords):
     """Stores errors of lines until the record that they belong to is known."""
 
@@ -80,13 +102,13 @@ class _Deferred(BadRecords):
 class _Table:
     """Records of a file; stores the lines of the current record to reread them if its quotes do not close."""
 
-    def __init__(self, path: FilePath, max_record_bytes: int, delimiter: str) -> None:
+    def __init__(self, path: FilePath, options: ReadOptions, delimiter: str) -> None:
         self._path = path
-        self._max_record_bytes = max_record_bytes
+        self._max_record_bytes = options.max_line_bytes
         self._delimiter = delimiter
         self._bad = BadRecords()
         self._long_lines = _Deferred()
-        self._file = raw_lines(path, self._long_lines, max_record_bytes)
+        self._file = raw_lines(path, self._long_lines, options.max_line_bytes, options.encoding)
         self._returned: collections.deque[tuple[int, str]] = collections.deque()
         self._held: list[tuple[int, str]] = []
         self._held_bytes = 0
@@ -144,9 +166,8 @@ class _Table:
         for value in values:
             if not value.isascii() and any("\udc80" <= character <= "\udcff" for character in value):
                 location = f"{self._path}:{self._held[0][0]}"
-                raise BadRecordError(
-                    f"{location}: the record is not UTF-8; convert the file to UTF-8", "not UTF-8", location
-                )
+                help_ = "" if self._bad.skip else f"; {how_to_decode(self._path)}"
+                raise BadRecordError(f"{location}: the record is not UTF-8{help_}", "not UTF-8", location)
 
     def _named(self, error: csv.Error | BadRecordError) -> BadRecordError:
         if isinstance(error, BadRecordError):

@@ -11,8 +11,9 @@ from typing import IO, Any
 from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.formats.file_record import FileRecord
 from highnoon.data.formats.json_record import require_record, too_deep
-from highnoon.data.reading.opening import open_bytes
+from highnoon.data.reading.encodings import how_to_decode
 from highnoon.data.reading.remote import FilePath
+from highnoon.data.reading.transcoded import open_utf8
 from highnoon.data.records.read_options import ReadOptions
 from highnoon.files.foreign import MAX_DEPTH
 
@@ -39,7 +40,7 @@ def read_json_file(path: FilePath, options: ReadOptions, bad: BadRecords) -> Ite
         BadRecordError: If the file is not JSON, or an object is longer than `max_line_bytes`; reading the
             file ends there. Unless bad records are skipped, also if an item of a list is not an object.
     """
-    with open_bytes(path) as stream:
+    with open_utf8(path, options.encoding) as stream:
         records = _records(_Text(stream, path, options.max_line_bytes))
         for number, (value, may_be_deep) in enumerate(records, start=1):
             location = f"{path} record {number}"
@@ -134,7 +135,7 @@ class _Text:
             text = self._decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
             raise BadRecordError(
-                f"{self._path} is not UTF-8 ({error.reason}); convert the file to UTF-8",
+                f"{self._path} is not UTF-8 ({error.reason}); {how_to_decode(self._path)}",
                 "rest of a file that is not UTF-8",
                 str(self._path),
             ) from None

@@ -65,7 +65,8 @@ def too_deep(error: Exception, location: str) -> BadRecordError:
 def _parse_again(text: str, location: str) -> Any:
     """Parses the text with the strict parser, to raise its error."""
     try:
-        return parse_json(text, location, object)
+        # Without the end of the line, which would be a control character in a text that is cut off.
+        return parse_json(text.rstrip("\r\n"), location, object)
     except ForeignDataError as error:
         if "deep" in str(error):
             raise too_deep(error, location) from None

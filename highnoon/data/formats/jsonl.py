@@ -18,7 +18,7 @@ def read_jsonl(path: FilePath, options: ReadOptions, bad: BadRecords) -> Iterato
     Raises:
         BadRecordError: If a line is not a JSON object, unless bad records are skipped.
     """
-    for number, line in read_lines(path, bad, options.max_line_bytes):
+    for number, line in read_lines(path, bad, options.max_line_bytes, options.encoding):
         if not line.strip():
             continue
         location = f"{path}:{number}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pathlib
 
 from highnoon.data.bad_records import BadRecordError
-from highnoon.data.reading.opening import open_bytes, uncompressed_name
+from highnoon.data.reading.encodings import UTF_8
+from highnoon.data.reading.opening import uncompressed_name
 from highnoon.data.reading.remote import FilePath, RemotePath
+from highnoon.data.reading.transcoded import open_utf8
 
 _HEAD_BYTES = 8 << 10
 
@@ -20,6 +22,7 @@ _REFUSED_SUFFIXES = {
     **dict.fromkeys((".pkl", ".pickle"), ("a pickle", "write its content as .jsonl or .parquet")),
 }
 
+_ENCODED = 'pass encoding="utf-16" (--encoding utf-16), or convert it to UTF-8'
 _EXTRACT = "extract its text first"
 _UNPACK = "decompress it, or compress it as .gz or .zst"
 _WRITE = "write its records as .jsonl or .parquet"
@@ -41,13 +44,17 @@ _FIRST_BYTES = (
     *((b"\x80" + bytes([protocol]), "a pickle", _WRITE) for protocol in range(2, 6)),
     (b"PAR1", "Parquet", "let its name end in .parquet"),
     (b"ARROW1", "an Arrow file", _WRITE),
-    (b"\xff\xfe", "UTF-16", "convert it to UTF-8"),
-    (b"\xfe\xff", "UTF-16", "convert it to UTF-8"),
+    (b"\xff\xfe", "UTF-16", _ENCODED),
+    (b"\xfe\xff", "UTF-16", _ENCODED),
 )
 
 
-def require_text_file(path: FilePath) -> None:
+def require_text_file(path: FilePath, encoding: str = UTF_8) -> None:
     """Checks that a file may be plain text; for a remote file, only its name is checked.
+
+    Args:
+        path: The file.
+        encoding: Its encoding, if it is not UTF-8.
 
     Raises:
         BadRecordError: If its name or its first bytes are of another format.
@@ -55,23 +62,23 @@ def require_text_file(path: FilePath) -> None:
     """
     suffix = pathlib.PurePath(uncompressed_name(path)).suffix.lower()
     found = _REFUSED_SUFFIXES.get(suffix) or (
-        None if isinstance(path, RemotePath) else _from_first_bytes(path)
+        None if isinstance(path, RemotePath) else _from_first_bytes(path, encoding)
     )
     if found is not None:
         raise BadRecordError(f"{path} is {found[0]}, not plain text; {found[1]}", "not plain text", str(path))
 
 
-def is_text_file(path: FilePath) -> bool:
+def is_text_file(path: FilePath, encoding: str = UTF_8) -> bool:
     """Returns whether `require_text_file` accepts a file."""
     try:
-        require_text_file(path)
+        require_text_file(path, encoding)
     except BadRecordError as error:
         return error.reason != "not plain text"
     return True
 
 
-def _from_first_bytes(path: FilePath) -> tuple[str, str] | None:
-    with open_bytes(path) as stream:
+def _from_first_bytes(path: FilePath, encoding: str) -> tuple[str, str] | None:
+    with open_utf8(path, encoding) as stream:
         head = stream.read(_HEAD_BYTES)
     for first, what, remedy in _FIRST_BYTES:
         if head.startswith(first):

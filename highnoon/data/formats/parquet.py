@@ -11,6 +11,7 @@ from highnoon.data.formats.file_record import FileRecord
 from highnoon.data.reading.bounded_expansion import FREE_BYTES, MAX_EXPANSION
 from highnoon.data.reading.opening import is_packed, local_file, open_bytes
 from highnoon.data.reading.remote import FilePath
+from highnoon.data.records.needed_fields import needed_fields
 from highnoon.data.records.read_options import ReadOptions
 from highnoon.files.foreign import MAX_DEPTH
 
@@ -21,6 +22,8 @@ _BUFFER_BYTES = 1 << 20
 
 def read_parquet(path: FilePath, options: ReadOptions, bad: BadRecords) -> Iterator[FileRecord]:
     """Yields the records of a Parquet file; a compressed file is decompressed into a temporary file first.
+
+    Only the columns that a document is made of are read, see `needed_fields`.
 
     Raises:
         ImportError: If pyarrow is not installed.
@@ -38,12 +41,13 @@ def read_parquet(path: FilePath, options: ReadOptions, bad: BadRecords) -> Itera
         try:
             with pyarrow.parquet.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as table:
                 _require_shallow(table.schema_arrow, path)
+                columns = needed_fields(table.schema_arrow.names, options)
                 for group in range(table.num_row_groups):
                     repeated = _require_sound(table.metadata.row_group(group), f"{path} record {number + 1}")
                     count = _BATCH_RECORDS
                     if repeated * count > _BATCH_BYTES:
                         count = max(1, min(count, _BATCH_BYTES // _dictionary_bytes(table, file, group)))
-                    for batch in table.iter_batches(count, row_groups=[group]):
+                    for batch in table.iter_batches(count, row_groups=[group], columns=columns):
                         is_long = batch.nbytes > options.max_line_bytes
                         for values in batch.to_pylist():
                             number += 1

@@ -39,6 +39,7 @@ from highnoon.data.sources.domain_folder import DomainFolder
 from highnoon.data.sources.files import Files
 from highnoon.data.sources.open_source import open_source
 from highnoon.data.sources.source_template import source_template
+from highnoon.data.tokens.splitting import has_split_hashes
 from highnoon.data.tokens.store_writer import StoreWriter
 from highnoon.data.tokens.token_store import PROGRESS_FILE, TokenStore
 from highnoon.files.expand_home import expand_home
@@ -228,15 +229,15 @@ def _join(
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
     tokenizer = tokenizer.with_chat_template(source_template(source) or tokenizer.chat_template)
     with StoreWriter(folder, key, tokenizer, source.name, validation_split) as writer:
-        for encoded, domains in read_pieces(pieces):
-            writer.append(encoded, domains)
+        for encoded, domains, origins in read_pieces(pieces):
+            writer.append(encoded, domains, origins=origins)
         left_out = _left_out(source, pieces)
         if not writer.progress.documents:
             reason = f" ({describe_left_out(left_out)})" if left_out else ""
             raise DataError(
                 f"no document of {source.name} is left{reason}; use a source with text, or less strict steps"
             )
-        writer.finish(left_out)
+        writer.finish(left_out, has_split_hashes=has_split_hashes(source))
 
 
 def _left_out(source: DocumentSource, pieces: pathlib.Path) -> dict[str, Any]:

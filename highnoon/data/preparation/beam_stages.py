@@ -19,6 +19,7 @@ from highnoon.data.cleaning.step import Judge
 from highnoon.data.document import Document, DocumentSource
 from highnoon.data.preparation.fill_store import document_batches
 from highnoon.data.tokens.encoding import EncodedBatch, encode_batch
+from highnoon.data.tokens.origins import document_origin
 from highnoon.files.name_path import name_path
 from highnoon.tokenization import Tokenizer
 
@@ -120,20 +121,24 @@ def write_piece(group: tuple[Position, Iterable[Positioned]], tokenizer: Tokeniz
             [document.supervised for document in batch],
             tokenizer,
             [document.marks for document in batch],
+            [document.split_hash for document in batch],
         )
         arrays = {name: values for name, values in encoded._asdict().items() if values is not None}
+        # As JSON: an array of strings takes as much for each as for the longest.
+        origins = np.frombuffer(json.dumps(list(map(document_origin, batch))).encode(), np.uint8)
         written = io.BytesIO()
-        np.savez(written, domains=np.array([document.domain for document in batch]), **arrays)
+        domains = np.array([document.domain for document in batch])
+        np.savez(written, domains=domains, origins=origins, **arrays)
         name = f"{part:08d}-{number:012d}-{index:08d}.npz"
         _write_whole(pathlib.Path(folder, name), written.getbuffer())
 
 
-def read_pieces(folder: pathlib.Path) -> Iterator[tuple[EncodedBatch, list[str]]]:
-    """Yields the batches that `write_piece` wrote, in the order of the source, with their domains."""
+def read_pieces(folder: pathlib.Path) -> Iterator[tuple[EncodedBatch, list[str], list[str]]]:
+    """Yields the batches that `write_piece` wrote, in the order of the source, with domains and origins."""
     for path in sorted(folder.glob("[0-9]*.npz")):
         with np.load(path) as arrays:
             encoded = EncodedBatch(*(arrays.get(name) for name in EncodedBatch._fields))
-            yield encoded, arrays["domains"].tolist()
+            yield encoded, arrays["domains"].tolist(), json.loads(arrays["origins"].tobytes())
 
 
 def _write_whole(path: pathlib.Path, data: bytes | memoryview) -> None:

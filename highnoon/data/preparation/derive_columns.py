@@ -48,8 +48,9 @@ class Derivation:
     Args:
         columns: Type and shape of each column by name; a name is an identifier.
         compute: Called with a batch of `token_ids`, `labels` (the next token of the document, 0 at its end)
-            and `padding_mask` (1 at tokens), int32 arrays of shape (rows, tokens). Returns for each column an
-            array of shape (rows, tokens, *shape), or (rows, *shape) for a value a document.
+            and `padding_mask` (1 at tokens), int32 arrays of shape (rows, tokens), and `loss_weights`, which
+            is 1.0 where there is a label. Returns for each column an array of shape (rows, tokens, *shape),
+            or (rows, *shape) for a value a document.
         weights_hash: Hash of the frozen model's weights.
         config: Everything else that determines the values, as JSON: another configuration is another column.
         window: Maximum tokens of a document that the model sees at once. A longer document is split into

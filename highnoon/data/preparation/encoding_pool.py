@@ -116,6 +116,7 @@ class _Worker:
             [document.text for document in batch],
             [document.supervised for document in batch],
             [document.marks for document in batch],
+            [document.split_hash for document in batch],
         )
         source, target = self._process.stdout, self._process.stdin
         assert source is not None and target is not None

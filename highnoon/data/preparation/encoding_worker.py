@@ -24,8 +24,8 @@ def main() -> None:
             try:
                 if tokenizer is None:
                     tokenizer = pickle.load(source)
-                texts, supervised, marks = pickle.load(source)
-                reply = (encode_batch(texts, supervised, tokenizer, marks), None)
+                texts, supervised, marks, hashes = pickle.load(source)
+                reply = (encode_batch(texts, supervised, tokenizer, marks, hashes), None)
             except EOFError:
                 return
             except Exception as error:

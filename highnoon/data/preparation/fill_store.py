@@ -12,6 +12,8 @@ from highnoon.data.document import DataError, Document, DocumentSource
 from highnoon.data.preparation.encoding_pool import EncodingPool
 from highnoon.data.sources.source_template import source_template
 from highnoon.data.tokens.encoding import EncodedBatch, encode_batch
+from highnoon.data.tokens.origins import document_origin
+from highnoon.data.tokens.splitting import has_split_hashes
 from highnoon.data.tokens.store_writer import StoreWriter
 from highnoon.tokenization import Tokenizer
 
@@ -58,7 +60,8 @@ def fill_store(
             documents = _after(source, writer.progress.documents)
             for batch, encoded in _encoded(document_batches(documents), tokenizer, num_workers):
                 labels = [document.label or "" for document in batch] if source.has_labels else None
-                writer.append(encoded, [document.domain for document in batch], labels)
+                origins = list(map(document_origin, batch))
+                writer.append(encoded, [document.domain for document in batch], labels, origins)
                 if on_progress is not None:
                     on_progress(writer.progress.documents, writer.progress.text_bytes)
         except KeyboardInterrupt:
@@ -70,7 +73,7 @@ def fill_store(
             raise DataError(
                 f"{source.name} has no documents{reason_for_nothing(source)}; use a source with text"
             )
-        writer.finish(left_out(source))
+        writer.finish(left_out(source), has_split_hashes=has_split_hashes(source))
 
 
 def usable_cores() -> int:
@@ -114,7 +117,9 @@ def _encoded(
     for batch in itertools.islice(batches, alone):
         supervised = [document.supervised for document in batch]
         marks = [document.marks for document in batch]
-        yield batch, encode_batch([document.text for document in batch], supervised, tokenizer, marks)
+        hashes = [document.split_hash for document in batch]
+        texts = [document.text for document in batch]
+        yield batch, encode_batch(texts, supervised, tokenizer, marks, hashes)
     for first in batches:
         with EncodingPool(tokenizer, workers) as pool:
             yield from pool.encoded(itertools.chain([first], batches))

@@ -7,6 +7,7 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from highnoon.config.known_arguments import known_arguments
 from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.preparation.encoding_pool import WorkerDiedError
 from highnoon.data.preparation.fill_store import fill_store
@@ -33,6 +34,7 @@ from highnoon.tokenization.chat.chat_template_file import CHAT_TEMPLATE_FILE
 _FAULT_FILE = "fault.txt"
 
 
+@known_arguments
 def prepare(
     source: DocumentSource,
     tokenizer: Tokenizer,

@@ -13,10 +13,12 @@ import warnings
 from collections.abc import Iterator
 
 from highnoon.config import require_count, require_path
+from highnoon.config.known_arguments import known_arguments
 from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.preparation.encoding_pool import WorkerDiedError
 from highnoon.data.preparation.fill_store import fill_store
 from highnoon.data.sources.prepared_tokens import PreparedTokens
+from highnoon.data.tokens.split_by_length import is_one_text
 from highnoon.data.tokens.splitting import split_threshold
 from highnoon.data.tokens.store_writer import read_progress
 from highnoon.data.tokens.token_store import PROGRESS_FILE, STORE_VERSION, DamagedStoreError, TokenStore
@@ -33,6 +35,7 @@ MAX_WORKERS = 1024
 _CHECKED_BYTES = 1 << 28
 
 
+@known_arguments
 def tokenize(
     source: DocumentSource,
     tokenizer: Tokenizer,
@@ -146,10 +149,12 @@ def require_workers(num_workers: int | None) -> None:
 def require_training(store: TokenStore) -> TokenStore:
     """Returns `store`, after checking that its split leaves training documents.
 
+    The only document of a store is cut by its length where rows are made of it, see `split_by_length`.
+
     Raises:
         DataError: If all documents are held out.
     """
-    if store.is_validation.all():
+    if store.is_validation.all() and not is_one_text(store):
         raise DataError(
             f"all {len(store)} documents of {store.name} are in the {store.validation_split:.0%} that are "
             f"held out, and none is left to train on; add documents or set validation_split=0"

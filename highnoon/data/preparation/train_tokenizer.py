@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from highnoon.config import require_count
+from highnoon.config.known_arguments import known_arguments
 from highnoon.data.bad_records import reason_for_nothing
 from highnoon.data.document import DataError, Document, DocumentSource
 from highnoon.data.sources.source_template import source_template
-from highnoon.data.tokens.splitting import split_hash, split_threshold
+from highnoon.data.tokens.cut_document import held_out_start
+from highnoon.data.tokens.splitting import document_hash, split_hash, split_threshold
 from highnoon.tokenization import BytePairTokenizer
 from highnoon.tokenization.special_tokens import SMALLEST_VOCAB_SIZE, SPECIAL_TOKENS
 
@@ -21,7 +25,11 @@ _PIECE_CHARACTERS = 16_384
 _RESERVED = re.compile(r"<\|[^|<>]+\|>|<｜[^｜<>]+｜>|</?s>|<(start|end)_of_turn>|\[/?[A-Z_]{3,}\]")
 _MOST_MARKS = 64
 
+# The id of the beginning of an only document.
+_HEAD = "\0beginning"
 
+
+@known_arguments
 def train_tokenizer(
     sources: DocumentSource | Sequence[DocumentSource],
     vocab_size: int,
@@ -32,6 +40,7 @@ def train_tokenizer(
 
     If they have more than `max_bytes` of text, pieces of documents are sampled by a hash of their text, in
     proportion over all sources, so that the same text gives the same tokenizer. No held-out document is used.
+    Of a source with one document, the end is held out, see `split_by_length`, and not used.
 
     If documents are conversations, the marks of their chat template, such as `<|im_end|>`, become special
     tokens within `vocab_size`, and the tokenizer has the template. If `vocab_size` has no room for them
@@ -58,7 +67,12 @@ def train_tokenizer(
     require_count("max_bytes", max_bytes, error=DataError)
     chosen = [sources] if isinstance(sources, DocumentSource) else list(sources)
     marks: dict[str, None] = {}
-    texts = _sample(_training_pieces(chosen, split_threshold(validation_split), marks), max_bytes)
+    threshold = split_threshold(validation_split)
+    texts = _sample(_training_pieces(chosen, threshold, marks), max_bytes)
+    if not texts and len(chosen) > 1:
+        # Stages of one document each: each is cut by its length, whatever its hash.
+        pieces = (_training_pieces([source], threshold, marks) for source in chosen)
+        texts = _sample(itertools.chain.from_iterable(pieces), max_bytes)
     if not texts:
         names = ", ".join(f"{source.name}{reason_for_nothing(source)}" for source in chosen) or "no source"
         raise DataError(f"no text to train a tokenizer on in {names}; add documents")
@@ -80,12 +94,28 @@ def _training_pieces(
     """
     marks = {} if marks is None else marks
     for source in sources:
-        for document in source.documents():
-            if split_hash(document.text) >= threshold:
+        documents = source.documents()
+        if len(sources) == 1:
+            documents = _without_end(documents, threshold)
+        for document in documents:
+            if document.id == _HEAD or document_hash(document) >= threshold:
                 text = _without_marks(document, marks) if document.marks else document.text
                 for start in range(0, len(text), _PIECE_CHARACTERS):
                     piece = text[start : start + _PIECE_CHARACTERS]
                     yield split_hash(piece), piece
+
+
+def _without_end(documents: Iterator[Document], threshold: int) -> Iterator[Document]:
+    """Yields documents; the only one of a source without the bytes at its end that are held out."""
+    first, second = next(documents, None), next(documents, None)
+    if first is None:
+        return
+    if second is not None or first.supervised is not None or not threshold:
+        yield from itertools.chain([first], () if second is None else [second], documents)
+        return
+    data = first.text.encode()
+    head = data[: held_out_start(len(data), threshold / 2.0**64)].decode("utf-8", "ignore")
+    yield dataclasses.replace(first, text=head or first.text, id=_HEAD, marks=())
 
 
 def _without_marks(document: Document, marks: dict[str, None]) -> str:

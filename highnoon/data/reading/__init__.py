@@ -3,6 +3,7 @@
 - `remote`: files behind URLs that fsspec opens.
 - `opening`: opens a file as a stream of bytes and detects damage.
 - `whole_stream`, `zstd_stream`, `bounded_expansion`: the streams that `opening` combines.
-- `lines`: numbered lines of a UTF-8 file, with a limit on their length.
+- `encodings`, `transcoded`: files of other encodings, read as UTF-8, and the guess of an encoding.
+- `lines`: numbered lines of a file, with a limit on their length.
 - `text_splits`: splits a text file into documents.
 """

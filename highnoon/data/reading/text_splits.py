@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from highnoon.data.bad_records import BadRecordError, BadRecords
-from highnoon.data.reading.lines import MAX_LINE_BYTES, read_lines
+from highnoon.data.reading.encodings import UTF_8
+from highnoon.data.reading.lines import MAX_LINE_BYTES, raw_lines, read_lines
 from highnoon.data.reading.remote import FilePath
 
 TEXT_SPLITS = ("auto", "file", "line", "blank-line")
@@ -17,25 +18,32 @@ _BLOCK_LINES = 1024
 
 
 def split_text(
-    path: FilePath, split: str, bad: BadRecords | None = None, max_line_bytes: int = MAX_LINE_BYTES
+    path: FilePath,
+    split: str,
+    bad: BadRecords | None = None,
+    max_line_bytes: int = MAX_LINE_BYTES,
+    encoding: str = UTF_8,
 ) -> Iterator[str]:
     """Returns the documents of a text file, in order, without blank ones.
 
     Args:
-        path: A UTF-8 file, which may be compressed; a byte order mark at its start is removed.
+        path: The file, which may be compressed; a byte order mark at its start is removed.
         split: `"file"`: the complete file. `"line"`: each line that is not blank. `"blank-line"`: each
             paragraph. `"auto"`: a file of up to 64 KiB is one document; a longer file is split into pieces of
             at least 4 KiB after blank lines, or after any line if 16 KiB have no blank one. The pieces of
-            `"auto"` joined are the file, so nothing is lost.
+            `"auto"` joined are the file, so nothing is lost: a line that is longer than `max_line_bytes` is
+            cut at spaces into pieces of up to 32 KiB.
         bad: Handles lines that cannot be read if each line is a document; None raises. A document of several
             lines is never returned without such a line: reading the file ends there.
         max_line_bytes: Maximum size of a line, and of a document of several lines, in bytes.
+        encoding: The encoding of the file, if it is not UTF-8; see `open_utf8`.
 
     Raises:
         BadRecordError: If bytes are not UTF-8 (the error names file and offset), there is a NUL character, or
             a line or document is too long.
     """
-    lines = _plain_lines(path, bad if split == "line" else None, max_line_bytes)
+    part_bytes = LONGEST_PARAGRAPH_BYTES if split == "auto" else None
+    lines = _plain_lines(path, bad if split == "line" else None, max_line_bytes, encoding, part_bytes)
     if split == "line":
         texts: Iterable[str] = (line.rstrip("\r\n") for line in lines)
     elif split == "blank-line":
@@ -45,6 +53,16 @@ def split_text(
     else:
         texts = _by_size(lines)
     return (text for text in texts if text.strip())
+
+
+def has_long_line(path: FilePath, max_line_bytes: int, encoding: str = UTF_8) -> bool:
+    """Returns whether a file has a line that `"auto"` cuts, and that earlier versions skipped as bad.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    found = BadRecords(skip=True)
+    return any(found.total for _ in raw_lines(path, found, max_line_bytes, encoding)) or found.total > 0
 
 
 class _Joined:
@@ -78,8 +96,10 @@ class _Joined:
         return text
 
 
-def _plain_lines(path: FilePath, bad: BadRecords | None, max_line_bytes: int) -> Iterator[str]:
-    for number, line in read_lines(path, bad, max_line_bytes):
+def _plain_lines(
+    path: FilePath, bad: BadRecords | None, max_line_bytes: int, encoding: str, part_bytes: int | None
+) -> Iterator[str]:
+    for number, line in read_lines(path, bad, max_line_bytes, encoding, part_bytes):
         if "\0" not in line:
             yield line
             continue

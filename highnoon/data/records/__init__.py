@@ -3,6 +3,7 @@
 - `record_values`: plain Python values of a record's fields.
 - `record_kind`: text, conversation, instruction or preference, told by the fields.
 - `read_options`: the options of reading records.
+- `needed_fields`: the columns of a table that rendering reads.
 - `record_template`: several fields as one text.
 - `chat_turns`, `conversation_text`: conversations in one form, and their text.
 - `record_renderer`: the text of any record, with its supervised spans.

@@ -9,6 +9,7 @@ from typing import Any
 from highnoon.data.bad_records import BadRecordError
 from highnoon.data.records.record_values import is_absent, plain_value, shown_names
 from highnoon.files.foreign import ForeignDataError, parse_json, require_depth
+from highnoon.tokenization.chat.chat_template import TOOL_FIELDS
 
 Message = dict[str, Any]
 
@@ -60,6 +61,9 @@ _WORDS_FIELDS = ("content", "value", "text", "message", "parts", "utterance")
 LEARN_FIELDS = ("learn", "weight", "train", "train_on", "training", "loss", "trainable")
 _SHOWN = 40
 
+# Parts of text in the formats of OpenAI.
+_TEXT_PARTS = ("text", "input_text", "output_text")
+
 
 def chat_turns(value: Any, field: str, location: str) -> list[Message]:
     """Returns the turns of a conversation.
@@ -84,7 +88,7 @@ def chat_turns(value: Any, field: str, location: str) -> list[Message]:
         else:
             require_depth(value, f"`{field}`")
     except ForeignDataError as error:
-        found = "text that is not JSON" if isinstance(value, str) else str(error)
+        found = f"{value[:_SHOWN]!r}, text that is not JSON" if isinstance(value, str) else str(error)
         raise _expected(field, location, found) from None
     value = plain_value(value, location)
     if isinstance(value, dict) and value and all(isinstance(column, list) for column in value.values()):
@@ -96,13 +100,42 @@ def chat_turns(value: Any, field: str, location: str) -> list[Message]:
     return [_message(turn, field, location) for turn in value]
 
 
+def chat_tools(value: Any, location: str) -> list[Any] | None:
+    """Returns the tools of a record, a list or its JSON text; None if it has none.
+
+    Raises:
+        BadRecordError: If the value is no list of objects.
+    """
+    if is_absent(value):
+        return None
+    value = plain_value(value, location)
+    try:
+        tools = parse_json(value, "`tools`", (list, dict)) if isinstance(value, str) else value
+        require_depth(tools, "`tools`")
+    except ForeignDataError:
+        tools = None
+    if isinstance(tools, dict):
+        tools = [tools]
+    if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
+        raise BadRecordError(
+            f"{location}: `tools` must be a list of objects, or its JSON text; received "
+            f"{str(value)[:_SHOWN]!r}; fix or remove it",
+            "bad tools",
+            location,
+        )
+    return tools or None
+
+
 def _message(turn: Any, field: str, location: str) -> Message:
     if not isinstance(turn, Mapping):
         raise _expected(field, location, f"a turn of type {type(turn).__name__}")
     role_fields = [name for name in _ROLE_FIELDS if not is_absent(turn.get(name))]
     words_field = _first_with_value(turn, _WORDS_FIELDS)
+    if words_field is None and any(turn.get(name) for name in TOOL_FIELDS):
+        # A turn that calls a tool may leave its content out.
+        words_field, turn = "content", {**turn, "content": None}
     if not role_fields or words_field is None:
-        raise _expected(field, location, f"a turn with {shown_names(turn)}")
+        raise _expected(field, location, f"a turn with {shown_names(turn)} alone")
     named = [name for name in role_fields if name in ("role", "from")] or role_fields[:1]
     roles = {_role(_role_name(turn[name], name, field, location), location) for name in named}
     if len(roles) > 1:
@@ -189,7 +222,9 @@ def _is_text_parts(words: Any) -> bool:
         isinstance(words, list)
         and bool(words)
         and all(
-            isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
+            isinstance(part, Mapping)
+            and part.get("type") in _TEXT_PARTS
+            and isinstance(part.get("text"), str)
             for part in words
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from highnoon.data.bad_records import BadRecordError
 from highnoon.data.document import SupervisedText
@@ -41,18 +42,21 @@ class ConversationWriter:
     def __init__(self, template: ChatTemplate) -> None:
         self.template = template
 
-    def render(self, messages: Sequence[Message], location: str) -> ConversationText:
+    def render(
+        self, messages: Sequence[Message], location: str, tools: Sequence[Any] | None = None
+    ) -> ConversationText:
         """Returns the text of a conversation.
 
         Args:
             messages: Turns, each with `role` and `content`.
             location: The location of the record, for errors.
+            tools: The tools that may be called, see `ChatTemplate.render`.
 
         Raises:
             BadRecordError: If the template cannot write the turns, or none of them is supervised.
         """
         try:
-            text, supervised, marks = self.template.render(messages)
+            text, supervised, marks = self.template.render(messages, tools)
         except ChatTemplateError as error:
             raise BadRecordError(f"{location}: {error}", error.reason, location) from None
         if not supervised:

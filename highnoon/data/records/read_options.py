@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from highnoon.config import require_count, require_flag, require_text, require_texts, shown
 from highnoon.data.document import DataError
+from highnoon.data.reading.encodings import UTF_8, require_encoding
 from highnoon.data.reading.lines import MAX_LINE_BYTES
 from highnoon.data.records.record_kind import KINDS
 from highnoon.data.records.record_template import RecordTemplate
@@ -36,6 +37,8 @@ class ReadOptions:
         check_ids: Whether a record with a duplicate `id` is bad.
         max_line_bytes: Maximum size of a line, or of a record of several lines, in bytes.
         label_field: Field that holds the class of a record, a string or an integer; see `LabeledDocuments`.
+        encoding: Encoding of the text, CSV, TSV and JSON files that are not UTF-8, such as `"latin-1"`,
+            `"cp1252"` or `"utf-16"`; a name that Python knows.
 
     Raises:
         DataError: If an option is out of range, or two options contradict each other.
@@ -50,6 +53,7 @@ class ReadOptions:
     check_ids: bool = False
     max_line_bytes: int = MAX_LINE_BYTES
     label_field: str = "label"
+    encoding: str = UTF_8
 
     def __post_init__(self) -> None:
         for name in ("text_field", "template", "kind"):
@@ -59,6 +63,8 @@ class ReadOptions:
             require_flag(name, getattr(self, name), DataError)
         require_count("max_line_bytes", self.max_line_bytes, error=DataError)
         require_text("label_field", self.label_field, DataError)
+        require_text("encoding", self.encoding, DataError)
+        object.__setattr__(self, "encoding", require_encoding(self.encoding))
         if self.chat_template is not None and not isinstance(self.chat_template, ChatTemplate):
             require_text("chat_template", self.chat_template, DataError)
         require_texts("learned_fields", self.learned_fields, DataError)
@@ -102,6 +108,8 @@ class ReadOptions:
 
     def describe(self) -> str:
         """Returns all options that affect the documents, for a fingerprint."""
+        # Files that are read without it have the fingerprints that they always had.
+        encoding = [] if self.encoding == UTF_8 else [self.encoding]
         return json.dumps(
             [
                 _RENDERING_VERSION,
@@ -113,5 +121,6 @@ class ReadOptions:
                 self.skip_bad,
                 self.max_line_bytes if self.skip_bad else None,
                 self.check_ids and self.skip_bad,
+                *encoding,
             ]
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from highnoon.data.bad_records import BadRecordError
 from highnoon.data.document import SupervisedText
-from highnoon.data.records.chat_turns import Message, chat_turns
+from highnoon.data.records.chat_turns import Message, chat_tools, chat_turns
 from highnoon.data.records.conversation_text import ConversationText, ConversationWriter
 from highnoon.data.records.read_options import ReadOptions
 from highnoon.data.records.record_kind import (
@@ -143,7 +143,7 @@ class RecordRenderer:
             raise BadRecordError(
                 f"{location}: expected a record with `text`, `messages`, an instruction and its "
                 f"response or `chosen` and `rejected`; {_fields(values)}; name the field with "
-                f"`text_field` or several with `template`",
+                f"`text_field` (--text-field) or several with `template` (--template)",
                 "no known field",
                 location,
             )
@@ -164,7 +164,7 @@ class RecordRenderer:
                 "no answer",
                 location,
             )
-        return self._chat.render(turns, location)
+        return self._chat.render(turns, location, chat_tools(values.get("tools"), location))
 
     def _instruction(self, values: Values, present: Sequence[str], location: str) -> SupervisedText:
         for names in (INSTRUCTION_FIELDS, RESPONSE_FIELDS):

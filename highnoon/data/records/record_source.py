@@ -55,6 +55,7 @@ class RecordSource(DocumentSource):
     def __init__(self, options: ReadOptions | None = None) -> None:
         self.options = options or ReadOptions()
         self.bad_records = BadRecords(self.options.skip_bad)
+        self.make_bad_records: Callable[[bool], BadRecords] = BadRecords
 
     @property
     def bad_rows(self) -> BadRecords:
@@ -67,7 +68,12 @@ class RecordSource(DocumentSource):
 
         def convert(record: Record | Document, bad: BadRecords) -> Document | None:
             document = record if isinstance(record, Document) else _document(record, renderer, bad)
-            if ids is None or document is None or not isinstance(record, Record) or not _own(record, "id"):
+            if (
+                ids is None
+                or document is None
+                or not isinstance(record, Record)
+                or not own_field(record, "id")
+            ):
                 return document
             # Records without ids are numbered in each file, so an id is unique within its file and domain.
             if not ids.is_doubled(record.file, record.domain, document.source, document.id):
@@ -103,7 +109,7 @@ class RecordSource(DocumentSource):
         """Yields the result of `convert` for each record, in the same order each time."""
 
     def _new_bad_records(self) -> BadRecords:
-        self.bad_records = BadRecords(self.options.skip_bad)
+        self.bad_records = self.make_bad_records(self.options.skip_bad)
         return self.bad_records
 
 
@@ -118,7 +124,8 @@ def _document(record: Record, renderer: RecordRenderer, bad: BadRecords) -> Docu
         return None
     marks = written.marks if isinstance(written, ConversationText) else ()
     label = record_label(record.values.get(renderer.options.label_field))
-    return Document(written.text, *_origin(record), record.domain, written.supervised, marks, label)
+    origin, location = _origin(record), record.location
+    return Document(written.text, *origin, record.domain, written.supervised, marks, label, location)
 
 
 def _pair(record: Record | Document, renderer: RecordRenderer, bad: BadRecords) -> PreferencePair | None:
@@ -142,10 +149,10 @@ def _pair(record: Record | Document, renderer: RecordRenderer, bad: BadRecords) 
 
 def _origin(record: Record) -> tuple[str, str]:
     """Returns the source and id of a record: its own fields, or else where it was read from."""
-    return _own(record, "source") or record.source, _own(record, "id") or record.id
+    return own_field(record, "source") or record.source, own_field(record, "id") or record.id
 
 
-def _own(record: Record, field: str) -> str:
+def own_field(record: Record, field: str) -> str:
     """Returns a field of a record as a string; empty if it is missing, null, NaN or blank."""
     value = record.values.get(field)
     if value is None or is_absent(value):

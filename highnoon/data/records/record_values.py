@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -75,13 +76,15 @@ def _shown(name: str) -> str:
 
 
 def require_text(value: Any, field: str, location: str) -> str:
-    """Returns `value` as text that can be encoded.
+    """Returns `value` as text that can be encoded; a number or a boolean is written as in JSON.
 
     Raises:
         BadRecordError: If it is not text, or has a lone surrogate.
     """
     if not isinstance(value, str):
         value = plain_value(value, location)
+    if isinstance(value, (bool, int, float)):
+        return json.dumps(value)
     if not isinstance(value, str):
         raise BadRecordError(
             f"{location}: expected a string `{field}`; received `{field}` of type {type(value).__name__}",

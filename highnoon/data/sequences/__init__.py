@@ -6,5 +6,6 @@
 - `classification_rows`: one labeled document per row.
 - `mixture`: which source each row is drawn from, by weight.
 - `shuffling`: an order computed from a seed.
+- `to_tf_dataset`: rows as a `tf.data.Dataset` for `model.fit`.
 - `streamed_rows`, `streamed_view`, `row_packing`, `document_stream`: rows from a source read forward.
 """

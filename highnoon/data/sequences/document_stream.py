@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from highnoon.data.document import Document, DocumentSource
 from highnoon.data.tokens.encoding import encode_batch
-from highnoon.data.tokens.splitting import split_hash, split_threshold
+from highnoon.data.tokens.splitting import document_hash, split_threshold
 from highnoon.tokenization import Tokenizer
 
 _BATCH_DOCUMENTS = 64
@@ -83,7 +83,7 @@ class DocumentStream:
         own = (
             document
             for document in self.source.documents()
-            if (split_hash(document.text) < self._threshold) == self._holds_out
+            if (document_hash(document) < self._threshold) == self._holds_out
         )
         numbers = itertools.count()
         while batch := list(itertools.islice(own, _BATCH_DOCUMENTS)):
@@ -98,6 +98,7 @@ def _encoded(
         [document.supervised for document in batch],
         tokenizer,
         [document.marks for document in batch],
+        [document.split_hash for document in batch],
     )
     tokens = encoded.tokens.astype(np.int32)
     supervised = np.ones(len(tokens), np.bool_) if encoded.supervised is None else encoded.supervised

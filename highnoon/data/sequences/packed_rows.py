@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from highnoon.data.sequences.row_layout import PackedLayout, RowLayout, SingleLa
 from highnoon.data.sequences.rows_view import RowsView
 from highnoon.data.sequences.shuffling import shuffled
 from highnoon.data.sequences.split_documents import SplitDocuments, Texts
-from highnoon.data.tokens.derived_columns import DerivedColumns
+from highnoon.data.sequences.to_tf_dataset import rows_to_tf_dataset
+from highnoon.data.tokens.token_columns import TokenColumns
 from highnoon.data.tokens.token_store import TokenStore
 
 
@@ -45,6 +46,8 @@ class PackedRows:
             padded, for models without `segment_ids`.
         derived: For each store what frozen models said of its tokens, see `derive_columns`; batches get
             these columns, too.
+        numbers: Further int32 columns by name, in which every token has the number of its document and
+            padding has 0: for each store an array of integers, one a document.
 
     Raises:
         DataError: the split holds no document, or an argument is out of its range.
@@ -72,7 +75,8 @@ class PackedRows:
         split: str = "train",
         weights: Sequence[float] | None = None,
         packing: bool = True,
-        derived: Sequence[DerivedColumns] | None = None,
+        derived: Sequence[TokenColumns] | None = None,
+        numbers: Mapping[str, Sequence[Ints]] | None = None,
     ) -> None:
         require_count("row_length", row_length, most=MAX_SIZE, error=DataError)
         require_count("seed", seed, least=0, error=DataError)
@@ -84,7 +88,8 @@ class PackedRows:
         self.packing = packing
         self._layout_class: type[RowLayout] = PackedLayout if packing else SingleLayout
         self.derived = None if derived is None else list(derived)
-        self._documents = SplitDocuments(self.stores, split, self.derived)
+        self.numbers = dict(numbers or {})
+        self._documents = SplitDocuments(self.stores, split, self.derived, self.numbers)
         self.weights = None if weights is None else require_weights(weights)
         if self.weights is not None and len(self.weights) != len(self.stores):
             raise DataError(
@@ -142,6 +147,11 @@ class PackedRows:
         store, index = self._documents.locate(document)
         return store.domain(index)
 
+    def origin(self, document: int) -> str | None:
+        """Returns where a document in the split was read from, such as `a.jsonl:3`; None if not recorded."""
+        store, index = self._documents.locate(document)
+        return store.origin(index)
+
     def texts(self) -> Sequence[str]:
         """Returns the texts of the split as a sequence that decodes each text when it is accessed."""
         return Texts(self._documents)
@@ -170,8 +180,16 @@ class PackedRows:
 
     def only(self, store: TokenStore) -> PackedRows:
         """Returns rows with the same settings from one of the stores."""
-        derived = None if self.derived is None else [self.derived[self.stores.index(store)]]
-        return PackedRows(store, self.row_length, self.seed, self.split, None, self.packing, derived)
+        index = self.stores.index(store)
+        derived = None if self.derived is None else [self.derived[index]]
+        numbers = {name: [arrays[index]] for name, arrays in self.numbers.items()}
+        return PackedRows(store, self.row_length, self.seed, self.split, None, self.packing, derived, numbers)
+
+    def to_tf_dataset(
+        self, batch_size: int = 8, epochs: int = 1, seed: int | None = None, **options: Any
+    ) -> Any:
+        """Returns the rows as a `tf.data.Dataset` for `model.fit`; see `rows_to_tf_dataset`."""
+        return rows_to_tf_dataset(self, batch_size, epochs, seed, **options)
 
     def report(self) -> dict[str, Any]:
         """Returns what the split has and how it is read.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import overload
 
 import numpy as np
@@ -12,7 +12,7 @@ from highnoon.data.document import DataError
 from highnoon.data.ints import Ints
 from highnoon.data.sequences.row_filling import Batch, empty_batch, fill_rows, token_positions
 from highnoon.data.sequences.row_layout import Pieces
-from highnoon.data.tokens.derived_columns import DerivedColumns, require_columns_of
+from highnoon.data.tokens.token_columns import TokenColumns, require_columns_of
 from highnoon.data.tokens.token_store import TokenStore
 
 SPLITS = ("train", "validation")
@@ -27,6 +27,8 @@ class SplitDocuments:
         stores: At least one store, all with the same tokenizer.
         split: `"train"` or `"validation"`.
         derived: For each store the derived columns of its tokens; None for none.
+        numbers: Columns in which all tokens of a document have its number: for each store an array of
+            integers, one a document; None for none.
 
     Raises:
         DataError: no store, stores of different tokenizers, derived columns of another store, or an
@@ -34,7 +36,11 @@ class SplitDocuments:
     """
 
     def __init__(
-        self, stores: Sequence[TokenStore], split: str, derived: Sequence[DerivedColumns] | None = None
+        self,
+        stores: Sequence[TokenStore],
+        split: str,
+        derived: Sequence[TokenColumns] | None = None,
+        numbers: Mapping[str, Sequence[Ints]] | None = None,
     ) -> None:
         _require_stores(stores, split)
         self.stores = list(stores)
@@ -47,16 +53,22 @@ class SplitDocuments:
         pairs = list(zip(self.stores, own, strict=True))
         self._starts: Ints = np.concatenate([store.offsets[:-1][chosen] for store, chosen in pairs])
         self.lengths: Ints = np.concatenate([store.lengths[chosen] for store, chosen in pairs])
+        self._numbers = {
+            name: np.concatenate([of_store[chosen] for of_store, chosen in zip(arrays, own, strict=True)])
+            for name, arrays in (numbers or {}).items()
+        }
         self.num_bytes: Ints = np.concatenate([store.num_bytes[chosen] for store, chosen in pairs])
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def empty_batch(self, num_rows: int, row_length: int) -> Batch:
-        """Returns the arrays of a batch, derived columns included, all padding."""
+        """Returns the arrays of a batch, derived columns and numbers included, all padding."""
         batch = empty_batch(num_rows, row_length)
         for name, column in self.derived[0].columns.items() if self.derived else ():
             batch[name] = np.zeros((num_rows, row_length, *column.shape), column.batch_dtype)
+        for name in self._numbers:
+            batch[name] = np.zeros((num_rows, row_length), np.int32)
         return batch
 
     def locate(self, document: int) -> tuple[TokenStore, int]:
@@ -83,6 +95,8 @@ class SplitDocuments:
             self._tokens_at(positions.label, stores),
             is_supervised,
         )
+        for name, numbers in self._numbers.items():
+            batch[name].reshape(-1)[positions.target] = numbers[pieces.document][positions.which]
         for number, chosen in stores if self.derived else ():
             for name in self.derived[number].columns:
                 array = batch[name].reshape(-1, *batch[name].shape[2:])

@@ -14,6 +14,7 @@ from highnoon.data.sequences.document_stream import DocumentStream
 from highnoon.data.sequences.row_packing import RowBlock, packed_blocks
 from highnoon.data.sequences.split_documents import SPLITS
 from highnoon.data.sequences.streamed_view import StreamedView
+from highnoon.data.sequences.to_tf_dataset import rows_to_tf_dataset
 from highnoon.tokenization import Tokenizer
 
 
@@ -148,6 +149,12 @@ class StreamedRows:
         if self._view is None or self._view.epoch != epoch:
             self._view = StreamedView(functools.partial(self._blocks, epoch), self.num_rows, epoch)
         return self._view
+
+    def to_tf_dataset(
+        self, batch_size: int = 8, epochs: int = 1, seed: int | None = None, **options: Any
+    ) -> Any:
+        """Returns the rows as a `tf.data.Dataset` for `model.fit`; see `rows_to_tf_dataset`."""
+        return rows_to_tf_dataset(self, batch_size, epochs, seed, **options)
 
     def texts(self) -> NoReturn:
         """Raises an error, because sorting texts needs random access to documents.

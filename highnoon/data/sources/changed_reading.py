@@ -103,7 +103,7 @@ def is_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
 
 def _is_table_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
     """Returns whether a table has a cell that is null now, or an unnamed index that was an error."""
-    names = next(raw_lines(path, BadRecords(skip=True), options.max_line_bytes), None)
+    names = next(raw_lines(path, BadRecords(skip=True), options.max_line_bytes, options.encoding), None)
     if names is not None and _NAMELESS_INDEX.match(names[2]):
         return True
     return next(_found_lines(path, options, _NOT_A_NUMBER), None) is not None
@@ -111,7 +111,11 @@ def _is_table_read_otherwise(path: FilePath, options: ReadOptions) -> bool:
 
 def _found_lines(path: FilePath, options: ReadOptions, pattern: re.Pattern[bytes]) -> Any:
     skipped = BadRecords(skip=True)
-    return (line for _, _, line in raw_lines(path, skipped, options.max_line_bytes) if pattern.search(line))
+    return (
+        line
+        for _, _, line in raw_lines(path, skipped, options.max_line_bytes, options.encoding)
+        if pattern.search(line)
+    )
 
 
 def _first_names(path: FilePath, options: ReadOptions) -> set[str]:

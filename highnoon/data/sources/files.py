@@ -15,11 +15,12 @@ from highnoon.data.document import DataError, Document, SourceNotFoundError
 from highnoon.data.formats.by_name import format_of, reader_of
 from highnoon.data.formats.not_text import is_text_file, require_text_file
 from highnoon.data.reading.remote import FilePath, RemotePath, expand_remote, file_version, is_remote
-from highnoon.data.reading.text_splits import TEXT_SPLITS, split_text
+from highnoon.data.reading.text_splits import TEXT_SPLITS, has_long_line, split_text
 from highnoon.data.records.read_options import ReadOptions
 from highnoon.data.records.record_source import Convert, Record, RecordSource
 from highnoon.data.sources.changed_reading import is_read_otherwise
 from highnoon.data.sources.glob_files import glob_files
+from highnoon.data.sources.more_records import holds_more_records
 from highnoon.files.expand_home import expand_home
 
 GLOB_CHARACTERS = frozenset("*?[")
@@ -37,6 +38,9 @@ _REASONS_OF_THE_REST = {
 
 # Marks files whose documents changed when fields were first chosen by their content.
 _BY_CONTENT = b"fields by content"
+
+# Marks files with records that were bad, and skipped, before numbers and tool calls were read, or with tools.
+_MORE_RECORDS = b"numbers and tools"
 
 T = TypeVar("T")
 
@@ -108,9 +112,13 @@ class Files(RecordSource):
     def _records(self, path: FilePath, bad: BadRecords) -> Iterator[Record | Document]:
         reader = reader_of(path)
         if reader is None:
-            require_text_file(path)
-            texts = split_text(path, self.split, bad, self.options.max_line_bytes)
-            return (Document(text, path.name, str(index), self.domain) for index, text in enumerate(texts))
+            encoding = self.options.encoding
+            require_text_file(path, encoding)
+            texts = split_text(path, self.split, bad, self.options.max_line_bytes, encoding)
+            return (
+                Document(text, path.name, str(index), self.domain, location=f"{path} document {index}")
+                for index, text in enumerate(texts)
+            )
         return (
             Record(values, location, str(number), path.name, self.domain, str(path))
             for values, location, number in reader(path, self.options, bad)
@@ -125,14 +133,27 @@ class Files(RecordSource):
             digest.update(json.dumps([self.domain, form, self._content_key(path)]).encode())
             if reader_of(path) and self._is_read_otherwise(path):
                 digest.update(_BY_CONTENT)
+            if reader_of(path) and self._may_hold_more(path):
+                digest.update(_MORE_RECORDS)
 
     def _text_form(self, path: FilePath) -> str:
         """Returns how a text file is split, or that it is refused, for the fingerprint."""
         try:
-            return f"text/{self.split}" if is_text_file(path) else "not text"
+            if not is_text_file(path, self.options.encoding):
+                return "not text"
+            limit, encoding = self.options.max_line_bytes, self.options.encoding
+            # Without `skip_bad`, such a file was an error.
+            is_cut = self.split == "auto" and self.options.skip_bad and has_long_line(path, limit, encoding)
+            return f"text/{self.split}{'/long lines' if is_cut else ''}"
         except DataError:
             # A file that cannot be opened raises an error when its content is hashed.
             return f"text/{self.split}"
+
+    def _may_hold_more(self, path: FilePath) -> bool:
+        try:
+            return holds_more_records(path, self.options)
+        except DataError:
+            return False
 
     def _is_read_otherwise(self, path: FilePath) -> bool:
         try:

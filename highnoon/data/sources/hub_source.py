@@ -65,5 +65,6 @@ def require_known_columns(columns: Sequence[str], options: ReadOptions, name: st
     if not is_told and record_kind(columns) is None:
         raise DataError(
             f"{there}, none of them text, messages, an instruction with its response or chosen with "
-            f"rejected; name one with `text_field` or several with `template`"
+            f'rejected; name one with `text_field` (as in datasets={{"name": data, "text_field": '
+            f"{columns[0] if columns else 'column'!r}}}) or several with `template`"
         )

@@ -20,8 +20,10 @@ from highnoon.config import (
     resolve_keys,
     shown,
 )
+from highnoon.config.known_arguments import known_arguments
 from highnoon.data.document import DataError, DocumentSource, SourceNotFoundError
 from highnoon.data.formats.by_name import ALL_SUFFIXES, DATA_SUFFIXES, FOLDER_SUFFIXES
+from highnoon.data.reading.encodings import UTF_8
 from highnoon.data.reading.lines import MAX_LINE_BYTES
 from highnoon.data.reading.remote import is_remote
 from highnoon.data.reading.text_splits import TEXT_SPLITS
@@ -31,7 +33,10 @@ from highnoon.data.sources.chosen_domains import ChosenDomains
 from highnoon.data.sources.domain_folder import DomainFolder
 from highnoon.data.sources.files import GLOB_CHARACTERS, Files
 from highnoon.data.sources.hugging_face import HuggingFaceDataset
+from highnoon.data.sources.in_memory import InMemoryDataset
+from highnoon.data.sources.object_records import is_data_object
 from highnoon.data.sources.prepared_tokens import PreparedTokens, is_prepared
+from highnoon.data.sources.source_kinds import is_kind, local_folders, opener_of
 from highnoon.data.sources.standard_library import STDLIB_DOMAINS, StandardLibrary
 from highnoon.data.sources.tfds_source import TfdsDataset
 from highnoon.files.expand_home import expand_home
@@ -50,6 +55,7 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?(@[\w./
 _FILE_ENDINGS = (".gz", ".zst", *FOLDER_SUFFIXES)
 
 
+@known_arguments
 def open_source(
     name: Any,
     data_dir: str | os.PathLike[str] | None = None,
@@ -64,6 +70,7 @@ def open_source(
     check_ids: bool = False,
     max_line_bytes: int = MAX_LINE_BYTES,
     label_field: str = "label",
+    encoding: str = UTF_8,
     domains: Sequence[str] | None = None,
     documents: int | None = None,
 ) -> DocumentSource:
@@ -72,12 +79,13 @@ def open_source(
     The first that matches: the embedded corpus (`"stdlib"`, `"stdlib:docs"`, `"stdlib:code"`); a URL that
     fsspec opens; a local copy (`name`, `name.txt`, `name.jsonl` or another format, also compressed, or a
     folder of domains) in `data_dir`, then in the folder that the environment variable `HIGHNOON_DATA` names;
-    a path or glob; `"tfds:name"`; `"hf:name"` or `"hf-stream:name"`. `"org/name"` and the documented names
-    (pile, the_stack, oasst, toolbench) also open the hub. Any other word raises an error without network
-    access.
+    a path or glob; `"tfds:name"`; `"hf:name"` or `"hf-stream:name"`; `"task:name"` or `"synthetic:name"`, see
+    `highnoon.data.tasks.open_task`. `"org/name"` and the documented names (pile, the_stack, oasst, toolbench)
+    also open the hub. Any other word raises an error without network access.
 
     Args:
-        name: A name, a path, a URL, or a `DocumentSource` or `TextDataset`, which is returned as it is.
+        name: A name, a path, a URL; data in memory, see `InMemoryDataset`; or a `DocumentSource` or
+            `TextDataset`, which is returned as it is.
         data_dir: A folder of local copies.
         split: How text files are split into documents, see `highnoon.data.reading.text_splits.split_text`.
         text_field: For this and the following options, see `highnoon.data.records.read_options.ReadOptions`.
@@ -89,6 +97,7 @@ def open_source(
         check_ids: Whether a record with a duplicate `id` is bad.
         max_line_bytes: Maximum size of a line, in bytes.
         label_field: Field that holds the label of a record, for classification.
+        encoding: Encoding of the text, CSV, TSV and JSON files that are not UTF-8.
         domains: Read only these domains.
         documents: How many documents to read from a folder that `prepare` wrote or is writing, see
             `TokenStore`.
@@ -104,7 +113,7 @@ def open_source(
     assert open_source("stdlib:docs").name == "stdlib:docs"
     ```
     """
-    if not isinstance(name, DocumentSource) and not isinstance(getattr(name, "source", None), DocumentSource):
+    if is_data_object(name) or not isinstance(getattr(name, "source", name), DocumentSource):
         given = {"name": name, "split": split, "domains": domains, "documents": documents}
         domains = require_source_options(given)["domains"]
     options = ReadOptions(
@@ -117,7 +126,10 @@ def open_source(
         check_ids,
         max_line_bytes,
         label_field,
+        encoding,
     )
+    if is_data_object(name) or isinstance(name, (list, tuple)):
+        return _open_object(name, options, domains, documents)
     for opened in (name, getattr(name, "source", None)):
         if isinstance(opened, DocumentSource):
             if options != ReadOptions() or documents is not None:
@@ -128,11 +140,11 @@ def open_source(
             return opened
     if not isinstance(name, (str, os.PathLike)):
         raise DataError(
-            f"a dataset must be a name, a path, a TextDataset or a DocumentSource; received "
+            f"a dataset must be a name, a path, data in memory, a TextDataset or a DocumentSource; received "
             f"{type(name).__name__}"
         )
     how = _Reading(split, options, domains, documents)
-    source = _open_by_name(os.fspath(name), _data_folders(data_dir), how)
+    source = _open_by_name(os.fspath(name), local_folders(data_dir), how)
     if documents is not None and not isinstance(source, PreparedTokens):
         raise DataError(
             f"`documents` applies to folders that `highnoon data prepare` wrote, and {name} is not one; "
@@ -159,9 +171,10 @@ def require_source_options(entry: Mapping[str, Any]) -> dict[str, Any]:
         raise DataError(f"a dataset given as a mapping needs a `name`; received {shown(entry)}")
     known = {*inspect.signature(open_source).parameters, "stream"} - {"data_dir"}
     options = resolve_keys(entry, known, f"dataset {shown(entry['name'])}")
-    if not isinstance(options["name"], (str, os.PathLike, DocumentSource)):
+    is_object = is_data_object(options["name"]) or isinstance(options["name"], (list, tuple))
+    if not is_object and not isinstance(options["name"], (str, os.PathLike, DocumentSource)):
         raise DataError(
-            "a dataset must be a name, a path, a TextDataset or a DocumentSource; received "
+            "a dataset must be a name, a path, data in memory, a TextDataset or a DocumentSource; received "
             f"{type(options['name']).__name__}"
         )
     if isinstance(options["name"], (str, os.PathLike)):
@@ -180,6 +193,25 @@ def require_source_options(entry: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
+def is_documented_name(name: str) -> bool:
+    """Returns whether a word is one of the documented names, or begins with the kind of a dataset."""
+    kind = name.partition(":")[0]
+    if kind in ("stdlib", "tfds", "hf", "hf-stream") or (kind != name and is_kind(kind)):
+        return True
+    return any(name in names for names in ALIASES)
+
+
+def _open_object(
+    data: Any, options: ReadOptions, domains: Sequence[str] | None, documents: int | None
+) -> DocumentSource:
+    if documents is not None:
+        raise DataError(
+            "`documents` applies to folders that `highnoon data prepare` wrote, not to data in memory"
+        )
+    source = InMemoryDataset(data, options=options)
+    return source if domains is None else ChosenDomains(source, domains)
+
+
 class _Reading(NamedTuple):
     """How files and records are read."""
 
@@ -195,6 +227,8 @@ def _open_by_name(name: str, folders: list[pathlib.Path], how: _Reading) -> Docu
         return StandardLibrary((rest,) if rest else STDLIB_DOMAINS)
     if is_remote(name):
         return Files(name, how.split, options=how.options)
+    if opener := opener_of(name):
+        return opener(rest, folders, how.options)
     if kind == "tfds" and rest:
         return TfdsDataset(rest, options=how.options)
     if kind in ("hf", "hf-stream") and rest:
@@ -202,17 +236,6 @@ def _open_by_name(name: str, folders: list[pathlib.Path], how: _Reading) -> Docu
     tried: list[str] = []
     source = _open_local_copy(name, folders, how, tried) or _open_path(name, how, tried)
     return source or _open_hub(name, folders, how, tried)
-
-
-def _data_folders(data_dir: str | os.PathLike[str] | None) -> list[pathlib.Path]:
-    named = [] if data_dir is None else [("data_dir", require_path("data_dir", data_dir, DataError))]
-    if from_environment := os.environ.get("HIGHNOON_DATA"):
-        named.append(("HIGHNOON_DATA", from_environment))
-    folders = [(owner, expand_home(folder)) for owner, folder in named]
-    for owner, folder in folders:
-        if not folder.is_dir():
-            raise DataError(f"`{owner}` must name a folder; there is none at {folder}")
-    return [folder for _, folder in folders]
 
 
 def _spellings(name: str) -> list[str]:
@@ -276,11 +299,11 @@ def _open_hub(name: str, folders: list[pathlib.Path], how: _Reading, tried: list
     else:
         tried.append("not the hub, whose names are org/name, hf:name or tfds:name")
     near = nearest_names(name, _known_names(name, folders))
-    hint = (
-        f"did you mean {' or '.join(f'`{other}`' for other in near)}?"
-        if near
-        else ("pass a path, or a folder of local copies as data_dir or HIGHNOON_DATA")
-    )
+    hint = "pass a path, or a folder of local copies as data_dir or HIGHNOON_DATA"
+    if near:
+        hint = f"did you mean {' or '.join(f'`{other}`' for other in near)}?"
+    elif len(name.split()) > 1:
+        hint += "; to train on texts, give them as a list in the list, as in datasets=[texts]"
     raise SourceNotFoundError(f"no data is called `{name}`; tried {'; '.join(tried)}; {hint}") from reason
 
 

@@ -20,6 +20,7 @@ from highnoon.data.tokens.token_store import (
     saved_tokenizer,
     store_fingerprint,
 )
+from highnoon.files.expand_home import expand_home
 from highnoon.tokenization import Tokenizer
 from highnoon.tokenization.marked_text import MarkedText
 
@@ -57,11 +58,12 @@ class PreparedTokens(DocumentSource):
     def __init__(
         self, folder: str | os.PathLike[str], name: str | None = None, documents: int | None = None
     ) -> None:
-        self.folder = pathlib.Path(folder)
+        self.folder = expand_home(folder)
         self.num_documents = documents
         manifest = read_manifest(self.folder, documents)
         self.name = name or manifest["source"]
         self.has_labels = LABELS_FILE in manifest["sizes"]
+        self.has_split_hashes = bool(manifest.get("has_split_hashes", False))
         self._key = store_fingerprint(manifest["key"], documents)
         self.tokenizer: Tokenizer = saved_tokenizer(self.folder, manifest)
 
@@ -80,7 +82,10 @@ class PreparedTokens(DocumentSource):
         for number in range(len(self.store)):
             text, supervised, marks = stored_text(self.store, number)
             domain, label = self.store.domain(number), self.store.label(number)
-            yield Document(text, self.name, str(number), domain, supervised, marks, label)
+            origin = self.store.origin(number) or ""
+            # Those of other sources are the hashes of the texts.
+            own = int(self.store.split_hashes[number]) if self.has_split_hashes else None
+            yield Document(text, self.name, str(number), domain, supervised, marks, label, origin, own)
 
 
 def is_prepared(path: str | os.PathLike[str]) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ import numpy.typing as npt
 
 from highnoon.data.document import DataError
 from highnoon.data.tokens.checked_array import CheckedArray, DamagedStoreError
-from highnoon.data.tokens.token_store import TokenStore
 from highnoon.files.block_hashes import are_block_hashes
+from highnoon.files.expand_home import expand_home
 from highnoon.files.foreign import ForeignDataError, read_json
 from highnoon.files.sealed_json import DIGEST, require_sealed
 
@@ -71,8 +72,8 @@ class DerivedColumns:
         DamagedStoreError: the folder is not complete, or a file has changed; for values, when they are read.
     """
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = folder = expand_home(folder)
         self.manifest = _read_manifest(folder)
         self.store: str = self.manifest["store"]
         self.per: str = self.manifest["per"]
@@ -130,25 +131,6 @@ class DerivedColumns:
 def column_file(name: str) -> str:
     """Returns the name of a column's file."""
     return f"{name}.bin"
-
-
-def require_columns_of(stores: Sequence[TokenStore], derived: Sequence[DerivedColumns]) -> None:
-    """Checks that there are derived columns for the tokens of each store, the same ones for all.
-
-    Raises:
-        DataError: there are not.
-    """
-    if len(stores) != len(derived):
-        raise DataError(f"expected derived columns for each of {len(stores)} stores; received {len(derived)}")
-    for store, columns in zip(stores, derived, strict=True):
-        if columns.per != "token" or columns.store != store.fingerprint:
-            raise DataError(
-                f"{columns} does not hold a value for each token of {store.name}; derive columns from it"
-            )
-        if columns.columns != derived[0].columns:
-            raise DataError(
-                f"all stores of a stage need the same derived columns; {columns} and {derived[0]} differ"
-            )
 
 
 def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class EncodedBatch(NamedTuple):
         tokens: The framed ids of all documents, concatenated, in the store's type.
         lengths: Tokens of each document.
         num_bytes: UTF-8 bytes of each text.
-        split_hashes: `split_hash` of each text.
+        split_hashes: The number of each document that determines its side, see `document_hash`.
         supervised: Whether each token is supervised; None if all are.
     """
 
@@ -43,6 +43,7 @@ def encode_batch(
     supervised: Sequence[Spans | None],
     tokenizer: Tokenizer,
     marks: Sequence[Spans] | None = None,
+    split_hashes: Sequence[int | None] | None = None,
 ) -> EncodedBatch:
     """Returns the framed tokens of documents.
 
@@ -54,14 +55,18 @@ def encode_batch(
         supervised: `Document.supervised` of each.
         tokenizer: The tokenizer.
         marks: `Document.marks` of each; None if no document has any.
+        split_hashes: `Document.split_hash` of each; None if no document has one.
 
     Raises:
         DataError: If spans are out of order, empty, or beyond the text.
     """
     if any(spans is not None for spans in supervised) or any(marks or ()):
-        return _encode_in_pieces(texts, supervised, marks or [()] * len(texts), tokenizer)
-    ids, counts = tokenizer.encode_packed(texts)
-    return _framed(texts, ids, counts, tokenizer)[0]
+        batch = _encode_in_pieces(texts, supervised, marks or [()] * len(texts), tokenizer)
+    else:
+        batch = _framed(texts, *tokenizer.encode_packed(texts), tokenizer)[0]
+    hashes = zip(texts, split_hashes or [None] * len(texts), strict=True)
+    own = [split_hash(text) if given is None else given for text, given in hashes]
+    return batch._replace(split_hashes=np.array(own, np.uint64))
 
 
 def _encode_in_pieces(
@@ -131,5 +136,5 @@ def _framed(
             tokens[positions] = token_id
     tokens[is_text] = ids
     num_bytes = np.array([len(text) if text.isascii() else len(text.encode()) for text in texts], np.int64)
-    hashes = np.array([split_hash(text) for text in texts], np.uint64)
-    return EncodedBatch(tokens, lengths, num_bytes, hashes, None), is_text, starts
+    unset = np.zeros(len(texts), np.uint64)
+    return EncodedBatch(tokens, lengths, num_bytes, unset, None), is_text, starts

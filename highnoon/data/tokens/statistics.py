@@ -12,7 +12,7 @@ import numpy.typing as npt
 from highnoon.data.bad_records import reason_for_nothing
 from highnoon.data.document import DataError, DocumentSource
 from highnoon.data.ints import Ints
-from highnoon.data.tokens.splitting import split_hash
+from highnoon.data.tokens.splitting import document_hash
 from highnoon.data.tokens.token_store import TokenStore
 
 PERCENTILES = (5, 25, 50, 75, 95, 99, 100)
@@ -28,7 +28,8 @@ class DataStatistics:
         num_bytes: UTF-8 bytes of their text.
         tokens: Their tokens, including framing; None if they are not tokenized.
         supervised_tokens: Their supervised tokens; None if they are not tokenized.
-        duplicates: Documents with the same text as an earlier one, by a 64-bit hash.
+        duplicates: Documents with the same text as an earlier one, by a 64-bit hash; of a task, with the same
+            prompt.
         lengths: Percentile (5 to 100) to bytes of a document.
         token_lengths: Percentile to tokens of a document; empty if they are not tokenized.
         domains: Domain to documents, bytes and, if known, tokens.
@@ -70,7 +71,7 @@ def source_statistics(source: DocumentSource) -> DataStatistics:
     rows = (
         (
             len(document.text.encode()),
-            split_hash(document.text),
+            document_hash(document),
             names.setdefault(document.domain, len(names)),
         )
         for document in source.documents()

@@ -84,6 +84,11 @@ def _progress_problems(values: Mapping[str, Any], files: Set[str], optional_file
     label_names = values.get("label_names", [])
     if not isinstance(label_names, list) or not all(isinstance(name, str) for name in label_names):
         yield "`label_names` is no list of texts"
+    origin_names = values.get("origin_names", [])
+    if not isinstance(origin_names, list) or not all(isinstance(name, str) for name in origin_names):
+        yield "`origin_names` is no list of texts"
+    elif "origins.bin" in sizes and "origin_names" not in values:
+        yield "`origin_names` is missing"
     if not all(isinstance(name, str) for name in values["domain_names"]):
         yield "`domain_names` has a value that is not a string"
     if any(values[name] < 0 for name in ("documents", "tokens", "text_bytes")):

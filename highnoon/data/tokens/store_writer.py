@@ -15,6 +15,7 @@ import numpy as np
 from highnoon.data.document import DataError
 from highnoon.data.tokens.checked_array import DamagedStoreError
 from highnoon.data.tokens.encoding import EncodedBatch, token_type
+from highnoon.data.tokens.origins import ORIGINS_FILE, ORIGINS_TYPE, encode_origins
 from highnoon.data.tokens.store_manifest import progress_problem
 from highnoon.data.tokens.token_store import (
     COLUMNS,
@@ -59,6 +60,7 @@ class Progress:
         sizes: Bytes of each file that belong to them; more bytes are truncated.
         hashes: Hashes of the blocks of each file, see `BlockHasher`; None in a journal of an older version.
         label_names: Labels of labeled documents, in the order of their first documents.
+        origin_names: Names of the files or datasets of the documents, see `highnoon.data.tokens.origins`.
     """
 
     key: str
@@ -71,6 +73,7 @@ class Progress:
     )
     hashes: dict[str, str] | None = dataclasses.field(default_factory=dict)
     label_names: list[str] = dataclasses.field(default_factory=list)
+    origin_names: list[str] = dataclasses.field(default_factory=list)
 
 
 class StoreWriter:
@@ -127,15 +130,27 @@ class StoreWriter:
         stream.seek(size)
 
     def append(
-        self, encoded: EncodedBatch, domains: Sequence[str], labels: Sequence[str] | None = None
+        self,
+        encoded: EncodedBatch,
+        domains: Sequence[str],
+        labels: Sequence[str] | None = None,
+        origins: Sequence[str] | None = None,
     ) -> None:
         """Appends a batch, each document with the name of its domain and, in all batches or none, its label.
+
+        Args:
+            encoded: The tokens.
+            domains: The domain of each document.
+            labels: The label of each document.
+            origins: Where each document was read from; not recorded if an earlier version began the store.
 
         Raises:
             DataError: more labels than a store can hold.
         """
         if labels is not None:
             self._write_labels(labels)
+        if origins is not None and (ORIGINS_FILE in self._files or not self.progress.documents):
+            self._write_origins(origins)
         names = self.progress.domain_names
         names += [domain for domain in dict.fromkeys(domains) if domain not in names]
         numbers = {name: number for number, name in enumerate(names)}
@@ -199,22 +214,28 @@ class StoreWriter:
             )
         self._write(LABELS_FILE, np.array([index[label] for label in labels]), LABELS_TYPE)
 
+    def _write_origins(self, origins: Sequence[str]) -> None:
+        if ORIGINS_FILE not in self._files:
+            self._open(ORIGINS_FILE, 0)
+        self._write(ORIGINS_FILE, encode_origins(origins, self.progress.origin_names), ORIGINS_TYPE)
+
     def commit(self) -> None:
         """Makes the appended documents safe against a kill or a power failure."""
         self._sync()
         _write_sealed(self.folder / PROGRESS_FILE, self._manifest())
         self._committed_bytes = self.progress.text_bytes
 
-    def finish(self, left_out: Mapping[str, Any] | None = None) -> None:
+    def finish(self, left_out: Mapping[str, Any] | None = None, *, has_split_hashes: bool = False) -> None:
         """Writes the manifest, which completes the store.
 
         Args:
             left_out: The report of bad records, if there were any.
+            has_split_hashes: Whether the source gave the numbers that determine the sides of the split.
         """
         self._sync()
-        _write_sealed(
-            self.folder / MANIFEST_FILE, self._manifest() | ({"left_out": left_out} if left_out else {})
-        )
+        about = {"left_out": left_out} if left_out else {}
+        own = {"has_split_hashes": True} if has_split_hashes else {}
+        _write_sealed(self.folder / MANIFEST_FILE, self._manifest() | about | own)
         (self.folder / PROGRESS_FILE).unlink()
 
     def _manifest(self) -> dict[str, Any]:
@@ -237,6 +258,7 @@ class StoreWriter:
             "validation_split": self._validation_split,
             "sizes": self.progress.sizes | {saved.name: saved.stat().st_size},
             **({"label_names": self.progress.label_names} if self.progress.label_names else {}),
+            **({"origin_names": self.progress.origin_names} if ORIGINS_FILE in self._files else {}),
             **({"hashes": hashes} if is_hashed else {}),
         }
 
@@ -278,11 +300,12 @@ def read_progress(folder: pathlib.Path, key: str) -> Progress | None:
         problem = str(error)
     if problem:
         raise DamagedStoreError(f"{file} cannot be read ({problem}); remove {folder} and prepare again")
-    names = {field.name for field in dataclasses.fields(Progress)} - {"hashes", "label_names"}
+    names = {field.name for field in dataclasses.fields(Progress)} - {"hashes", "label_names", "origin_names"}
     progress = Progress(
         **{name: values[name] for name in names},
         hashes=values.get("hashes"),
         label_names=values.get("label_names", []),
+        origin_names=values.get("origin_names", []),
     )
     progress.sizes = {name: size for name, size in progress.sizes.items() if name.endswith(".bin")}
     if not progress.documents:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from highnoon.data.document import DataError
 from highnoon.data.tokens.checked_array import CheckedArray, DamagedStoreError
+from highnoon.data.tokens.origins import ORIGINS_FILE, ORIGINS_TYPE, decode_origin
 from highnoon.data.tokens.splitting import split_threshold
 from highnoon.data.tokens.store_manifest import manifest_problem
 from highnoon.files.block_hashes import BLOCK_BYTES, changed_block
@@ -35,7 +36,7 @@ SUPERVISED_FILE = "learned.bin"
 # One number per document, the index of its label in `label_names`; only in stores of labeled documents.
 LABELS_FILE = "labels.bin"
 LABELS_TYPE = "<i4"
-OPTIONAL_FILES = frozenset({SUPERVISED_FILE, LABELS_FILE})
+OPTIONAL_FILES = frozenset({SUPERVISED_FILE, LABELS_FILE, ORIGINS_FILE})
 
 # Files with one value per document.
 COLUMNS: dict[str, str] = {
@@ -80,7 +81,7 @@ class TokenStore:
         validation_split: float = 0.1,
         documents: int | None = None,
     ) -> None:
-        self.folder = pathlib.Path(folder)
+        self.folder = expand_home(folder)
         self.tokenizer = tokenizer
         self.name = name or self.folder.name
         self.validation_split = validation_split
@@ -207,6 +208,22 @@ class TokenStore:
         """Returns the label of a document, None in a store without labels."""
         self._require(document)
         return None if self.labels is None else self.label_names[self.labels[document]]
+
+    def origin(self, document: int) -> str | None:
+        """Returns where a document was read from, such as `a.jsonl:3`; None if it is not recorded."""
+        self._require(document)
+        if self._origins is None:
+            return None
+        return decode_origin(
+            self._origins[min(document, len(self._origins) - 1)], self.manifest["origin_names"]
+        )
+
+    @functools.cached_property
+    def _origins(self) -> npt.NDArray[np.int64] | None:
+        if ORIGINS_FILE not in self.manifest["sizes"]:
+            return None
+        length = 2 * min(self._num_documents, self.manifest["documents"])
+        return read_column(self.folder / ORIGINS_FILE, self.manifest, ORIGINS_TYPE, length).reshape(-1, 2)
 
     def _require(self, document: int) -> None:
         if not 0 <= document < len(self):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from highnoon.config.known_arguments import known_arguments
 from highnoon.inference.decoding.compiled_loop import run_while
 from highnoon.inference.decoding.decoder import decoder_for, padded_length
 from highnoon.inference.decoding.session import Session, padded_stop_ids, require_drawn
@@ -18,6 +19,7 @@ from highnoon.inference.require_number import refusal, require_number, require_w
 _NEVER = float("-inf")
 
 
+@known_arguments
 def generate_beam(
     model: Any,
     prompt: Any,

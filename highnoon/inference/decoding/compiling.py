@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from highnoon.layers.graph_function import graph_function
+
 
 def compile_for(model: Any, function: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:
     """Returns `lambda *args: function(model, *args)`, compiled once for each shape of `args`.
@@ -32,10 +34,8 @@ def compile_for(model: Any, function: Callable[..., Any], jit_compile: bool) -> 
 
 
 def _compile_tensorflow(model: Any, function: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:
-    import tensorflow as tf
-
     reference = weakref.ref(model)
-    return tf.function(lambda *args: function(reference(), *args), autograph=False, jit_compile=jit_compile)
+    return graph_function(lambda *args: function(reference(), *args), jit_compile=jit_compile)
 
 
 def _compile_jax(model: Any, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from highnoon.config.known_arguments import known_arguments
+from highnoon.inference.block_diffusion.diffusion_outputs import is_diffusion
 from highnoon.inference.decoding.compiled_loop import run_while
 from highnoon.inference.decoding.decoder import PIECES, decoder_for, padded_length
 from highnoon.inference.decoding.session import Session, padded_stop_ids, require_drawn
@@ -16,6 +18,7 @@ from highnoon.inference.request import DEFAULT_MAX_LENGTH, Request
 from highnoon.inference.require_number import refusal, require_number, require_whole
 
 
+@known_arguments
 def generate_contrastive(
     model: Any,
     prompt: Any,
@@ -37,7 +40,7 @@ def generate_contrastive(
     token costs one pass over `top_k` rows. An alpha of 0 is greedy decoding.
 
     Args:
-        model: A language model with a cache and a `backbone` (`step`, `token_embedding`).
+        model: A language model with a cache and a `backbone` with `step`.
         prompt: As for `generate`; the prompts of a list are continued together.
         top_k: Candidates, at least 1 and at most the ids that may be drawn.
         penalty_alpha: Weight of the similarity to the tokens before, in [0, 1].
@@ -67,9 +70,15 @@ def generate_contrastive(
 
     Su et al. 2022, "A contrastive framework for neural text generation" (arXiv:2202.06417), equation 5.
     """
-    if not hasattr(model, "backbone"):
+    if not hasattr(getattr(model, "backbone", None), "step"):
         raise TypeError(
-            f"contrastive search needs a model with a `backbone`; received a {type(model).__name__}"
+            "contrastive search needs a model with a `backbone` that has `step`; "
+            f"received a {type(model).__name__}"
+        )
+    if is_diffusion(model):
+        raise TypeError(
+            "contrastive search reads hidden states of the next token, which a model of block diffusion has "
+            "for masks alone; use `generate` or `generate_blocks`"
         )
     request = Request.read(
         model,
@@ -217,7 +226,7 @@ def _pieces(length: int) -> list[tuple[int, int]]:
 
 def _read(model: Any, num_ids: int, token_ids: Any, cache: Any, index: Any, padding: Any) -> _Reading:
     hidden, cache = model.backbone.step(token_ids, cache, index, padding)
-    logits = model.backbone.token_embedding(hidden[:, -1], reverse=True)[:, :num_ids]
+    logits = model._logits(hidden[:, -1])[:, :num_ids]
     directions = ops.normalize(ops.cast(hidden, "float32"), axis=-1)
     return _Reading(directions, ops.softmax(ops.cast(logits, "float32"), axis=-1), cache)
 

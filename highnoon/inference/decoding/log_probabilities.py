@@ -10,6 +10,7 @@ from keras import ops
 from highnoon.inference.decoding.cache_layout import context_limit
 from highnoon.inference.decoding.decoder import PIECES, decoder_for, padded_length
 from highnoon.inference.decoding.session import Session
+from highnoon.inference.decoding.uncached_model import decoding_model
 from highnoon.inference.prompts import Prompts
 
 _PIECES = PIECES[1:-1]  # the largest would need memory for the logits of 512 tokens of every row
@@ -53,6 +54,7 @@ def log_probabilities(model: Any, token_ids: Any, tokenizer: Any = None) -> np.n
     drawn = values[1:]  # the 5 tokens that were drawn
     ```
     """
+    model = decoding_model(model)
     tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
     read = Prompts.read(token_ids, tokenizer, model.vocab_size)
     longest, limit = max(map(len, read.rows)), context_limit(model)

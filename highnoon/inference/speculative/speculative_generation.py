@@ -13,6 +13,7 @@ from highnoon.inference.decoding.cache_layout import grows_with_length
 from highnoon.inference.decoding.decoder import decoder_for, padded_length
 from highnoon.inference.decoding.sampling import uniforms_for
 from highnoon.inference.decoding.session import Session, padded_stop_ids, require_drawn
+from highnoon.inference.decoding.uncached_model import decoding_model
 from highnoon.inference.request import Request
 from highnoon.inference.require_number import require_whole
 from highnoon.inference.speculative.model_pair import ModelPair
@@ -88,6 +89,8 @@ class SpeculativeGenerator:
             raise ValueError(
                 f"`acceptance_rate_target` must be in (0, 1) or None; received {acceptance_rate_target}"
             )
+        target_model = decoding_model(target_model)
+        draft_model = None if draft_model is None else decoding_model(draft_model)
         if draft_model is not None and draft_model.vocab_size != target_model.vocab_size:
             raise ValueError(
                 f"the draft has {draft_model.vocab_size:,} token ids and the target "

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 from keras import ops
 
 from highnoon.config import require_count, require_number
+from highnoon.layers.attention.block_mask import BlockStep
 from highnoon.layers.attention.blockwise_attention import cached_attention, causal_attention
 from highnoon.layers.attention.rope_frequencies import yarn_softmax_factor
 from highnoon.layers.attention.rotary_embedding import RotaryEmbedding
@@ -51,7 +54,8 @@ class LatentAttention(Mixer):
 
     Inputs:
         x (b, t, d); segment_ids (b, t), tokens attend only within equal ones; positions (t,) or (b, t), the
-        position in the document, `0 .. t-1` if it is None.
+        position in the document, `0 .. t-1` if it is None; block_ids (b, t) for block diffusion, see
+        `highnoon.layers.attention.block_mask`: tokens attend as `may_see` says, whatever their order.
 
     Returns:
         (b, t, d). Padding gives finite values without meaning.
@@ -163,14 +167,16 @@ class LatentAttention(Mixer):
         norm.build((None, None, size))
         return norm
 
-    def call(self, x, segment_ids=None, positions=None, training=None):
+    def call(self, x, segment_ids=None, positions=None, training=None, block_ids=None):
         if positions is None:
             positions = ops.arange(ops.shape(x)[1])
         query, rotary_query = self._queries(x, positions)
         latent, rotary_key = self._latents(x, positions)
         key, value = self._expand(latent, rotary_key)
         query = ops.concatenate([query, rotary_query], axis=-1)[:, :, :, None]
-        mixed = causal_attention(self._scaled(query), key, value, segment_ids, self.chunk_length)
+        mixed = causal_attention(
+            self._scaled(query), key, value, segment_ids, self.chunk_length, block_ids=block_ids
+        )
         y = self.o_proj(self._merge(mixed))
         if training and self.dropout:
             y = keras.random.dropout(y, self.dropout, seed=self.seed_generator)
@@ -184,7 +190,7 @@ class LatentAttention(Mixer):
             "rotary_key": ops.zeros((batch_size, max_length, self.qk_rope_head_dim), dtype),
         }
 
-    def step(self, x, cache, index, padding=None):
+    def step(self, x, cache, index, padding=None, blocks: BlockStep | None = None):
         """Mixes new tokens with the cache and adds them to it.
 
         Args:
@@ -192,6 +198,7 @@ class LatentAttention(Mixer):
             cache: What `initial_cache` or an earlier step returned.
             index: Position of the first new token, a scalar, static or not.
             padding: (b,) integers, how many positions at the front are padding; None for 0.
+            blocks: How the tokens are decoded in blocks, see `BlockStep`; None for causal attention.
 
         Returns:
             y (b, t, d) and the new cache.
@@ -202,23 +209,30 @@ class LatentAttention(Mixer):
         positions = new_slots if padding is None else new_slots[None, :] - padding[:, None]
         query, rotary_query = self._queries(x, positions)
         new = dict(zip(("latent", "rotary_key"), self._latents(x, positions), strict=True))
-        cache = {
-            name: ops.slice_update(old, [0, index, 0], ops.cast(new[name], old.dtype))
-            for name, old in cache.items()
-        }
+        if blocks is None or not blocks.is_noisy:
+            cache = {
+                name: ops.slice_update(old, [0, index, 0], ops.cast(new[name], old.dtype))
+                for name, old in cache.items()
+            }
         latent, rotary_key = (ops.cast(cache[name], query.dtype) for name in ("latent", "rotary_key"))
+        if blocks is not None and blocks.is_noisy:
+            latent = ops.concatenate([latent, new["latent"]], axis=1)
+            rotary_key = ops.concatenate([rotary_key, new["rotary_key"]], axis=1)
+        attend = partial(
+            cached_attention, index=index, first=padding, chunk_length=self.chunk_length, blocks=blocks
+        )
         if self._is_absorbed(x.shape[1], latent.shape[1]):
             to_key, to_value = self._kv_kernels()
             query = ops.einsum("bthk,nhk->bthn", query, to_key)
             query = self._scaled(ops.concatenate([query, rotary_query], axis=-1)[:, :, None])
             key = ops.concatenate([latent, rotary_key], axis=-1)[:, None]
-            mixed = cached_attention(query, key, latent[:, None], index, padding, self.chunk_length)[:, :, 0]
+            mixed = attend(query, key, latent[:, None])[:, :, 0]
             mixed = ops.einsum("bthn,nhk->bthk", mixed, to_value)
         else:
             key, value = self._expand(latent, rotary_key)
             query = self._scaled(ops.concatenate([query, rotary_query], axis=-1)[:, :, :, None])
             key, value = ops.swapaxes(key, 1, 2), ops.swapaxes(value, 1, 2)
-            mixed = cached_attention(query, key, value, index, padding, self.chunk_length)
+            mixed = attend(query, key, value)
         return self.o_proj(self._merge(mixed)), cache
 
     def _is_absorbed(self, time: int, num_keys: int) -> bool:

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from highnoon.config import require_number
-from highnoon.layers.attention.rope_frequencies import rope_frequencies
+from highnoon.layers.attention.rope_frequencies import check_rope_scaling, longest_sequence, rope_frequencies
 from highnoon.layers.configured_layer import ConfiguredLayer
 
 
@@ -37,7 +37,8 @@ class RotaryEmbedding(ConfiguredLayer):
         (b, t, h, k), the dtype of `x`.
 
     Raises:
-        ValueError: `theta` is not above 0, k is odd, or `scaling` is invalid.
+        ValueError: `theta` is not above 0, k is odd, `scaling` is invalid, or a sequence is longer than a
+            scaling of type `"longrope"` allows.
 
     Example:
 
@@ -55,15 +56,22 @@ class RotaryEmbedding(ConfiguredLayer):
     def __init__(self, theta: float = 10000.0, scaling: Mapping[str, Any] | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
         require_number("theta", theta, above=0)
-        rope_frequencies(2, theta, scaling)  # raises if the scaling is invalid
+        check_rope_scaling(theta, scaling)
         self.theta = theta
         self.scaling = None if scaling is None else dict(scaling)
 
     def build(self, x_shape, positions_shape=None) -> None:
         if x_shape[-1] % 2:
             raise ValueError(f"the head size must be even, since pairs are rotated; received {x_shape[-1]}")
+        rope_frequencies(x_shape[-1], self.theta, self.scaling)  # raises if the scaling does not fit
 
     def call(self, x, positions):
+        length, most = x.shape[1], longest_sequence(self.scaling)
+        if most is not None and length is not None and length > most:
+            raise ValueError(
+                f"a sequence must have at most original_max_position_embeddings={most} tokens, since "
+                f"`rope_scaling` of type 'longrope' has other frequencies beyond; received {length}"
+            )
         half = x.shape[-1] // 2
         frequencies, magnitude = rope_frequencies(x.shape[-1], self.theta, self.scaling)
         angles = ops.cast(positions, "float32")[..., None, None] * frequencies  # (.., t, 1, k/2)

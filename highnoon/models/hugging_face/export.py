@@ -10,6 +10,8 @@ import keras
 import numpy as np
 
 from highnoon import __version__
+from highnoon.config.known_arguments import known_arguments
+from highnoon.files.expand_home import expand_home
 from highnoon.files.folder_manifest import EXPORT_MANIFEST
 from highnoon.files.foreign import ForeignDataError, read_json
 from highnoon.files.whole_folder import recover_folder, whole_folder
@@ -17,6 +19,7 @@ from highnoon.models.arrays import save_arrays
 from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.hugging_face.families import family_for
 from highnoon.models.hugging_face.family import Family
+from highnoon.models.hugging_face.tensor_rules import Span
 from highnoon.models.saving import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, ModelFolderError
 from highnoon.tokenization.chat.begin_template import with_begin_template
 from highnoon.tokenization.chat.published_template import published_template
@@ -27,6 +30,7 @@ _GENERATION_FILE, _TOKENIZER_SETTINGS_FILE = "generation_config.json", "tokenize
 _FILES = (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, _GENERATION_FILE, _TOKENIZER_SETTINGS_FILE)
 
 
+@known_arguments
 def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "hf") -> pathlib.Path:
     """Writes a model as a folder of another library, complete or not at all.
 
@@ -37,7 +41,8 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
     writes a special token or a line end before them. Factors of `enable_lora` are added into their kernels.
 
     Args:
-        model: A `LanguageModel`; a family of `transformers` must have its pattern.
+        model: A `LanguageModel`; a family of `transformers` must have its pattern. A model that was loaded
+            from a folder is written as the family that it came from, as long as that family fits.
         path: The folder: absent, empty, or of an earlier export, whose files are replaced.
         format: `"hf"`, for `transformers.AutoModelForCausalLM.from_pretrained`.
 
@@ -64,12 +69,12 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
         raise ValueError(f"`format` must be one of {', '.join(map(repr, FORMATS))}; received {format!r}")
     if not isinstance(model, LanguageModel):
         raise ModelFolderError(f"only a LanguageModel can be exported; received a {type(model).__name__}")
-    path = pathlib.Path(path)
+    path = expand_home(path)
     recover_folder(path)
     _require_replaceable(path)
     if any(layer.quantization_mode for layer in model._flatten_layers()):
         raise ModelFolderError("a quantized model cannot be exported; export it before `quantize`")
-    family, settings = family_for(model.config)
+    family, settings = family_for(model.config, model.published_as)
     with whole_folder(path, _FILES, EXPORT_MANIFEST) as folder:
         save_arrays(folder / WEIGHTS_FILE, _tensors(model, family), metadata={"format": "pt"})
         special = _special_ids(model.tokenizer)
@@ -94,9 +99,17 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
 
 def _tensors(model: LanguageModel, family: Family) -> dict[str, np.ndarray]:
     tensors: dict[str, np.ndarray] = {}
+    parts: dict[str, list[tuple[Span, np.ndarray]]] = {}
     for weight in family.weights(model):
         array = np.asarray(keras.ops.convert_to_numpy(weight.variable), dtype="float32")
-        tensors.update(zip(weight.names, weight.rule.write(array), strict=True))
+        written = weight.rule.write(array)
+        if weight.span is None:
+            tensors.update(zip(weight.names, written, strict=True))
+        else:
+            parts.setdefault(weight.names[0], []).append((weight.span, written[0]))
+    for name, fused in parts.items():
+        fused.sort(key=lambda part: part[0].start)
+        tensors[name] = np.concatenate([array for _, array in fused], axis=fused[0][0].axis)
     return tensors
 
 

@@ -9,18 +9,38 @@ from highnoon.config import ConfigError, ModelConfig
 from highnoon.files.shown import shown
 from highnoon.models.hugging_face.deepseek import DEEPSEEK_V2, DEEPSEEK_V3
 from highnoon.models.hugging_face.family import Family
+from highnoon.models.hugging_face.gemma import GEMMA, GEMMA2
+from highnoon.models.hugging_face.gpt2 import GPT2
 from highnoon.models.hugging_face.llama import LLAMA, MISTRAL
 from highnoon.models.hugging_face.mamba import MAMBA
 from highnoon.models.hugging_face.mamba2 import MAMBA2
 from highnoon.models.hugging_face.meaning import meaning
 from highnoon.models.hugging_face.mixtral import MIXTRAL
+from highnoon.models.hugging_face.phi3 import PHI3
+from highnoon.models.hugging_face.qwen2 import QWEN2
+from highnoon.models.hugging_face.qwen3 import QWEN3
 from highnoon.models.hugging_face.qwen3_moe import QWEN3_MOE
 from highnoon.models.hugging_face.settings import Settings
 from highnoon.models.saving import ModelFolderError
 
 FAMILIES: dict[str, Family] = {
     family.model_type: family
-    for family in (LLAMA, MISTRAL, MIXTRAL, QWEN3_MOE, DEEPSEEK_V2, DEEPSEEK_V3, MAMBA, MAMBA2)
+    for family in (
+        LLAMA,
+        MISTRAL,
+        MIXTRAL,
+        QWEN2,
+        QWEN3,
+        QWEN3_MOE,
+        PHI3,
+        GEMMA,
+        GEMMA2,
+        GPT2,
+        DEEPSEEK_V2,
+        DEEPSEEK_V3,
+        MAMBA,
+        MAMBA2,
+    )
 }
 
 
@@ -53,16 +73,20 @@ def read_config(family: Family, values: Mapping[str, Any], source: str) -> Model
         raise ModelFolderError(f"{source} needs what HighNoon does not support: {error}") from error
 
 
-def family_for(config: ModelConfig) -> tuple[Family, dict[str, Any]]:
+def family_for(config: ModelConfig, preferred: str | None = None) -> tuple[Family, dict[str, Any]]:
     """Returns the family that computes what a model of `config` does, and its settings for it.
 
     A family fits where its settings, read again, mean the same, so that no difference is lost.
+
+    Args:
+        config: The model's configuration.
+        preferred: The `model_type` that is tried first.
 
     Raises:
         ModelFolderError: there is none; the message lists the patterns of each family, or what prevents it.
     """
     wanted, reasons = meaning(config), []
-    for family in FAMILIES.values():
+    for family in sorted(FAMILIES.values(), key=lambda family: family.model_type != preferred):
         try:
             values = family.write(config)
             got = meaning(read_config(family, values, family.model_type))

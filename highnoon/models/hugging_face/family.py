@@ -25,6 +25,8 @@ class Family:
         write: From a configuration to settings; what they cannot express is found when they are read back.
         weights: The published tensors of every variable.
         is_left_out: Whether a published tensor, by its name, does not belong to the language model.
+        prefix: What the names of the base model's tensors start with.
+        computed: Ends of the names of tensors that old files hold and that follow from `config.json`.
     """
 
     model_type: str
@@ -34,6 +36,8 @@ class Family:
     write: Callable[[ModelConfig], dict[str, Any]]
     weights: Callable[[LanguageModel], Iterator[Weight]]
     is_left_out: Callable[[str, ModelConfig], bool] = lambda name, config: False
+    prefix: str = "model."
+    computed: tuple[str, ...] = (".rotary_emb.inv_freq",)
 
 
 def layer_kinds(config: ModelConfig) -> list[str]:

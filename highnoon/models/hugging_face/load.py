@@ -16,14 +16,13 @@ from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.dtypes import resolve_dtype
 from highnoon.models.hugging_face.families import family_of, read_config
 from highnoon.models.hugging_face.family import Family, layer_kinds
-from highnoon.models.hugging_face.tensor_files import TensorFiles
+from highnoon.models.hugging_face.tensor_files import HEAD, TensorFiles
 from highnoon.models.hugging_face.tensor_rules import Weight
 from highnoon.models.memory import count_parameters, require_memory
 from highnoon.models.saving import CONFIG_FILE, TOKENIZER_FILE, ModelFolderError
 from highnoon.tokenization import load_tokenizer
 
-_HEAD = "lm_head.weight"
-_COMPUTED = ".rotary_emb.inv_freq"  # old files hold these frequencies; config.json gives them
+_HEAD = f"{HEAD}weight"
 _LISTED = 6
 _LARGEST_CONFIG = 2**20
 
@@ -64,7 +63,7 @@ def load_hugging_face(
     family = family_of(values, source)
     config = read_config(family, values, source)
     require_memory(config, allow_oversize)
-    files = TensorFiles(path)
+    files = TensorFiles(path, family.prefix)
     _require_enough(path, files, config)
     try:
         model = LanguageModel(config=config, dtype=resolve_dtype(dtype))
@@ -74,7 +73,9 @@ def load_hugging_face(
     _check_cover(model, weights)
     _check_tensors(path, files, weights, family, config)
     for weight in weights:
-        weight.variable.assign(weight.rule.read([files.read(name) for name in weight.names]))
+        weight.variable.assign(weight.rule.read([files.read(name, weight.span) for name in weight.names]))
+    model.published_as = family.model_type
+    _warn_of_shorter_context(config, values, source)
     _take_tokenizer(model, path)
     return model
 
@@ -107,7 +108,7 @@ def _check_tensors(
     wanted = {
         name: shape for weight in weights for name, shape in zip(weight.names, weight.shapes(), strict=True)
     }
-    spare = [name for name in files if name not in wanted and not name.endswith(_COMPUTED)]
+    spare = [name for name in files if name not in wanted and not name.endswith(family.computed)]
     left_out = [name for name in spare if family.is_left_out(name, config)]
     unexpected = [name for name in spare if name not in left_out]
     if config.tie_embeddings and _HEAD in unexpected:
@@ -139,6 +140,17 @@ def _check_tied_head(path: pathlib.Path, files: TensorFiles, embedding: str) -> 
         raise ModelFolderError(
             f"{path} says tie_word_embeddings and holds a {_HEAD} that differs from {embedding}; set "
             "tie_word_embeddings to false in config.json to use it"
+        )
+
+
+def _warn_of_shorter_context(config: ModelConfig, values: dict[str, Any], source: str) -> None:
+    """LongRoPE has other frequencies beyond the original context, which are not computed here."""
+    longest = values.get("max_position_embeddings")
+    if (config.rope_scaling or {}).get("rope_type") == "longrope" and longest != config.max_seq_length:
+        warnings.warn(
+            f"{source} has max_position_embeddings={longest} by `rope_scaling` of type 'longrope'; the model "
+            f"is loaded with max_seq_length={config.max_seq_length}, up to which its short factors hold",
+            stacklevel=4,
         )
 
 

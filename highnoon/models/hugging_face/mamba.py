@@ -109,4 +109,4 @@ def _weights(model: LanguageModel) -> Iterator[Weight]:
         yield Weight(mixer.D, (f"{prefix}.D",), SAME)
 
 
-MAMBA = Family("mamba", "MambaForCausalLM", "mamba", _read, _write, _weights)
+MAMBA = Family("mamba", "MambaForCausalLM", "mamba", _read, _write, _weights, prefix="backbone.")

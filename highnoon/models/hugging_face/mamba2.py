@@ -60,4 +60,4 @@ def _weights(model: LanguageModel) -> Iterator[Weight]:
             yield Weight(getattr(mixer, name), (f"{prefix}.{name}",), SAME)
 
 
-MAMBA2 = Family("mamba2", "Mamba2ForCausalLM", "mamba2", _read, _write, _weights)
+MAMBA2 = Family("mamba2", "Mamba2ForCausalLM", "mamba2", _read, _write, _weights, prefix="backbone.")

@@ -17,9 +17,26 @@ TRAINING_ALONE = frozenset(
         "bias_update_rate",
         "load_entropy_weight",
         "dropout",
+        "initializer_range",
     }
 )
 """Fields that no logit of inference depends on."""
+
+_OF_THE_FRAME = (
+    "vocab_size",
+    "embedding_dim",
+    "max_seq_length",
+    "norm_type",
+    "norm_epsilon",
+    "post_norms",
+    "position_embedding",
+    "scale_embeddings",
+    "logit_softcap",
+    "tie_embeddings",
+    "share_blocks",
+    "embedding_norm",
+    "final_norm",
+)
 
 
 def meaning(config: ModelConfig) -> dict[str, Any]:
@@ -36,7 +53,7 @@ def meaning(config: ModelConfig) -> dict[str, Any]:
     ```
     """
     used: dict[str, Any] = {"layers": layer_kinds(config)}
-    for name in ("vocab_size", "embedding_dim", "max_seq_length", "norm_epsilon", "tie_embeddings"):
+    for name in _OF_THE_FRAME:
         used[name] = getattr(config, name)
     for bound in block_parts(config):
         for name, value in bound.part.meaning(bound.config).items():

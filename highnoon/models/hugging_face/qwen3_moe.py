@@ -8,7 +8,7 @@ from typing import Any
 from highnoon.config import ModelConfig
 from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.hugging_face.attention_settings import (
-    read_attention,
+    read_biased_attention,
     read_transformer,
     write_attention,
     write_transformer,
@@ -37,7 +37,7 @@ def _read(settings: Settings) -> dict[str, Any]:
     ]
     return {
         **read_transformer(settings),
-        **read_attention(settings),
+        **read_biased_attention(settings),
         **repeated_pattern(kinds),
         "qk_norm": True,
         "ffn_dim": settings.count("intermediate_size"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from highnoon.config import ConfigError, ModelConfig
 from highnoon.files.shown import shown
-from highnoon.layers.attention.rope_frequencies import rope_frequencies
+from highnoon.layers.attention.rope_frequencies import check_rope_scaling
 from highnoon.models.hugging_face.settings import Settings
 from highnoon.models.saving import ModelFolderError
 
@@ -20,6 +20,8 @@ def read_rope(settings: Settings, max_seq_length: int, default_theta: float = 10
     theta = settings.number("rope_theta", default=None)
     given = settings.mapping("rope_parameters", "rope_scaling", default=None) or {}
     scaling = {key: value for key, value in given.items() if key not in ("type", "rope_theta")}
+    if scaling.get("partial_rotary_factor") == 1:
+        del scaling["partial_rotary_factor"]
     scaling.setdefault("rope_type", given.get("type", "default"))
     if given.get("rope_theta") is not None:
         theta = settings.require_number("rope_theta", given["rope_theta"])
@@ -34,7 +36,9 @@ def read_rope(settings: Settings, max_seq_length: int, default_theta: float = 10
     if scaling["rope_type"] in ("llama3", "yarn"):
         scaling.setdefault("original_max_position_embeddings", max_seq_length)
     try:
-        rope_frequencies(2, theta, scaling)
+        if scaling["rope_type"] == "longrope":
+            raise ValueError("`rope_scaling` of type 'longrope' is read in Phi-3 alone")
+        check_rope_scaling(theta, scaling)
     except ValueError as error:
         raise ModelFolderError(f"unsupported rotary positions: {error}") from error
     return {"rope_theta": theta, "rope_scaling": scaling}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 from highnoon.files.shown import shown
 from highnoon.models.patterns import MAX_LAYERS
@@ -90,14 +90,16 @@ class Settings:
             self._refuse(name, f"an integer from {low:,} to {high:,}", value)
         return int(value)
 
-    def num_layers(self) -> int:
-        """Returns `num_hidden_layers`, bounded since a list of that length is made later."""
-        return self.count("num_hidden_layers", high=MAX_LAYERS)
+    def num_layers(self, *names: str) -> int:
+        """Returns `num_hidden_layers` (or `names`), bounded since a list of that length is made later."""
+        return self.count(*(names or ("num_hidden_layers",)), high=MAX_LAYERS)
 
-    def number(self, *names: str, default: Any = _MISSING) -> Any:
+    def number(self, *names: str, default: Any = _MISSING, or_null: bool = False) -> Any:
         """Returns the finite number above 0 under the first of `names` that is present."""
         name, value = self._find(names, default)
-        return None if value is None and default is None else self.require_number(name, value)
+        if value is None and (or_null or default is None):
+            return None
+        return self.require_number(name, value)
 
     def require_number(self, name: str, value: Any) -> float:
         """Returns a value as a float, where it is a finite number above 0; `name` is for the message."""
@@ -127,6 +129,16 @@ class Settings:
             self._refuse(name, "a list of layers, each an integer from 0", value)
         return set(value)
 
+    def words(self, name: str, allowed: Sequence[str], count: int) -> list[str] | None:
+        """Returns a list of `count` words, each one of those allowed; None where it is absent or null."""
+        value = self._find((name,), None)[1]
+        if value is None:
+            return None
+        is_list = isinstance(value, list) and len(value) == count
+        if not is_list or not all(isinstance(one, str) and one in allowed for one in value):
+            self._refuse(name, f"a list of {count:,}, each {' or '.join(allowed)}", value)
+        return list(value)
+
     def text_or_count(self, name: str, text: str) -> Any:
         """Returns an integer of at least 1, or None for `text` and where the setting is absent."""
         if self._values.get(name, text) == text:
@@ -149,6 +161,10 @@ class Settings:
     def ignore(self, *names: str) -> None:
         """Marks settings on which no logit depends."""
         self._read.update(names)
+
+    def refuse(self, name: str, expected: str) -> NoReturn:
+        """Rejects a setting that does not fit another one."""
+        self._refuse(name, expected, self._values.get(name))
 
     def finish(self) -> None:
         """Rejects settings that nothing has read: their effect is unknown."""
@@ -179,5 +195,5 @@ class Settings:
             self._refuse(name, words, value)
         return value
 
-    def _refuse(self, name: str, expected: str, value: Any) -> None:
+    def _refuse(self, name: str, expected: str, value: Any) -> NoReturn:
         raise ModelFolderError(f"{self._source}: `{name}` must be {expected}; received {shown(value)}")

@@ -12,13 +12,15 @@ from highnoon.models.hugging_face.tensor_rules import SAME, STACKED, TRANSPOSED,
 
 
 class StackLayer(NamedTuple):
-    """One layer of the stack, counted from 0; the last two are None without a feed-forward."""
+    """One layer of the stack, counted from 0; what it does not have is None."""
 
     number: int
     mixer_norm: Any
     mixer: Any
     feed_forward_norm: Any
     feed_forward: Any
+    mixer_post_norm: Any
+    feed_forward_post_norm: Any
 
 
 def stack_layers(model: LanguageModel) -> Iterator[StackLayer]:
@@ -26,8 +28,18 @@ def stack_layers(model: LanguageModel) -> Iterator[StackLayer]:
     number = 0
     for block in model.backbone.reasoning_blocks:
         pairs = iter(zip(block.feed_forward_norms, block.feed_forwards, strict=True))
+        mixer_post_norms, post_norms = iter(block.mixer_post_norms), iter(block.feed_forward_post_norms)
         for norm, mixer, (_, kind) in zip(block.mixer_norms, block.mixers, block.pairs, strict=True):
-            yield StackLayer(number, norm, mixer, *(next(pairs) if kind else (None, None)))
+            feed_forward_norm, feed_forward = next(pairs) if kind else (None, None)
+            yield StackLayer(
+                number,
+                norm,
+                mixer,
+                feed_forward_norm,
+                feed_forward,
+                next(mixer_post_norms, None),
+                next(post_norms, None) if kind else None,
+            )
             number += 1
 
 
@@ -37,6 +49,13 @@ def norm(layer: keras.Layer, name: str) -> Weight:
 
 def dense(layer: keras.Layer, name: str) -> Weight:
     return Weight(layer.kernel, (f"{name}.weight",), TRANSPOSED)
+
+
+def dense_weights(layer: keras.Layer, name: str) -> Iterator[Weight]:
+    """Yields the kernel and, where the layer has one, the bias."""
+    yield dense(layer, name)
+    if layer.use_bias:
+        yield Weight(layer.bias, (f"{name}.bias",), SAME)
 
 
 def frame_weights(model: LanguageModel, embedding: str, last_norm: str) -> Iterator[Weight]:
@@ -55,10 +74,10 @@ def pair_norms(layer: StackLayer, prefix: str) -> Iterator[Weight]:
 
 def attention(layer: keras.Layer, prefix: str) -> Iterator[Weight]:
     """Yields grouped-query attention, and its norms of queries and keys where it has them."""
-    yield dense(layer.query, f"{prefix}.q_proj")
-    yield dense(layer.key, f"{prefix}.k_proj")
-    yield dense(layer.value, f"{prefix}.v_proj")
-    yield dense(layer.attention_output, f"{prefix}.o_proj")
+    yield from dense_weights(layer.query, f"{prefix}.q_proj")
+    yield from dense_weights(layer.key, f"{prefix}.k_proj")
+    yield from dense_weights(layer.value, f"{prefix}.v_proj")
+    yield from dense_weights(layer.attention_output, f"{prefix}.o_proj")
     if layer.qk_norm:
         yield norm(layer.query_norm, f"{prefix}.q_norm")
         yield norm(layer.key_norm, f"{prefix}.k_norm")
@@ -66,7 +85,7 @@ def attention(layer: keras.Layer, prefix: str) -> Iterator[Weight]:
 
 def gated_feed_forward(layer: keras.Layer, prefix: str) -> Iterator[Weight]:
     for name in ("gate", "up", "down"):
-        yield dense(getattr(layer, name), f"{prefix}.{name}_proj")
+        yield from dense_weights(getattr(layer, name), f"{prefix}.{name}_proj")
 
 
 def experts(

@@ -13,9 +13,11 @@ from safetensors import SafetensorError, safe_open
 
 from highnoon.files.foreign import ForeignDataError, read_json, require_type
 from highnoon.files.shown import shown
+from highnoon.models.hugging_face.tensor_rules import Span
 from highnoon.models.saving import WEIGHTS_FILE, ModelFolderError
 
 INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
+HEAD = "lm_head."
 _FLOATS = ("F32", "F16", "BF16", "F64")
 
 
@@ -24,14 +26,16 @@ class TensorFiles:
 
     Args:
         folder: The folder that holds them.
+        prefix: What the names of the tensors inside the base model start with. A file of the base model
+            alone has no tensor with it; it is added to the names of such a file.
 
     Raises:
         ModelFolderError: a file is missing or damaged, or there is none of safetensors.
     """
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, prefix: str = "") -> None:
         self._files = {name: _open(folder / name) for name in _file_names(folder)}
-        self._file_of: dict[str, Any] = {}
+        self._file_of: dict[str, tuple[Any, str]] = {}
         for name, file in self._files.items():
             for tensor in file.keys():  # noqa: SIM118
                 if tensor in self._file_of:
@@ -39,7 +43,12 @@ class TensorFiles:
                         f"{folder / name} holds the tensor {shown(tensor)}, which another file of the folder "
                         "holds too; download the folder again"
                     )
-                self._file_of[tensor] = file
+                self._file_of[tensor] = (file, tensor)
+        if not any(tensor.startswith(prefix) for tensor in self._file_of):
+            self._file_of = {
+                tensor if tensor.startswith(HEAD) else prefix + tensor: found
+                for tensor, found in self._file_of.items()
+            }
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._file_of)
@@ -48,7 +57,11 @@ class TensorFiles:
         return name in self._file_of
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._file_of[name].get_slice(name).get_shape())
+        return tuple(self._slice(name).get_shape())
+
+    def _slice(self, name: str) -> Any:
+        file, stored = self._file_of[name]
+        return file.get_slice(stored)
 
     def num_values(self) -> int:
         """Returns the number of values of all tensors, read from the files' headers alone."""
@@ -57,19 +70,24 @@ class TensorFiles:
     def __len__(self) -> int:
         return len(self._file_of)
 
-    def read(self, name: str) -> np.ndarray:
-        """Returns a tensor in float32.
+    def read(self, name: str, span: Span | None = None) -> np.ndarray:
+        """Returns a tensor, or a part of it, in float32.
 
         Raises:
             ModelFolderError: it is quantized, or holds no floats.
         """
-        kind = self._file_of[name].get_slice(name).get_dtype()
+        found = self._slice(name)
+        kind = found.get_dtype()
         if kind not in _FLOATS:
             raise ModelFolderError(
                 f"the tensor {shown(name)} is of type {kind}; only {', '.join(_FLOATS)} can be loaded: take "
                 "the weights that are not quantized"
             )
-        return self._file_of[name].get_tensor(name).astype("float32")
+        if span is None:
+            file, stored = self._file_of[name]
+            return file.get_tensor(stored).astype("float32")
+        part = slice(span.start, span.stop)
+        return (found[part] if span.axis == 0 else found[:, part]).astype("float32")
 
 
 def _file_names(folder: pathlib.Path) -> list[str]:

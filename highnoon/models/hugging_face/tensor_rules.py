@@ -35,6 +35,22 @@ STACKED = TensorRule(
 """Experts: one array (e, inputs, outputs) here, a tensor (outputs, inputs) for each there."""
 
 
+class Span(NamedTuple):
+    """The part of a published tensor that one variable fills, where several are fused into one tensor.
+
+    Args:
+        axis: Of the published tensor.
+        start: The first index.
+        stop: One more than the last index.
+        total: The size of the published tensor along the axis.
+    """
+
+    axis: int
+    start: int
+    stop: int
+    total: int
+
+
 class Weight(NamedTuple):
     """A variable and the published tensors that hold its values.
 
@@ -42,13 +58,37 @@ class Weight(NamedTuple):
         variable: A Keras variable.
         names: Of the published tensors, several where experts are stacked.
         rule: The layout.
+        span: The part of the published tensor; None for all of it.
     """
 
     variable: Any
     names: tuple[str, ...]
     rule: TensorRule
+    span: Span | None = None
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Returns the shape that each published tensor must have."""
         empty = np.broadcast_to(np.float32(0), tuple(self.variable.shape))  # holds a single number
-        return [part.shape for part in self.rule.write(empty)]
+        shapes = [part.shape for part in self.rule.write(empty)]
+        if self.span is None:
+            return shapes
+        axis = self.span.axis
+        return [(*shape[:axis], self.span.total, *shape[axis + 1 :]) for shape in shapes]
+
+
+def fused(variables: Sequence[Any], name: str, rule: TensorRule, axis: int) -> list[Weight]:
+    """Returns the weights of variables whose values lie one after another in one published tensor.
+
+    Args:
+        variables: In the order of their values.
+        name: Of the published tensor.
+        rule: The layout of each variable.
+        axis: Of the published tensor, along which they follow each other.
+    """
+    weights = [Weight(variable, (name,), rule) for variable in variables]
+    sizes = [weight.shapes()[0][axis] for weight in weights]
+    ends = np.cumsum(sizes).tolist()
+    return [
+        weight._replace(span=Span(axis, end - size, end, ends[-1]))
+        for weight, size, end in zip(weights, sizes, ends, strict=True)
+    ]

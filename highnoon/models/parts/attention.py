@@ -16,7 +16,17 @@ _LONGEST_STORED = 1024  # attention over longer rows recomputes its weights
 class Attention(MixerPart):
     """`highnoon.layers.CausalSelfAttention` without a window."""
 
-    fields = ("num_heads", "num_kv_heads", "head_dim", "qk_norm", "rope_theta", "rope_scaling")
+    fields = (
+        "num_heads",
+        "num_kv_heads",
+        "head_dim",
+        "qk_norm",
+        "attention_bias",
+        "query_pre_attn_scalar",
+        "attention_softcap",
+        "rope_theta",
+        "rope_scaling",
+    )
     lora_layers = ("query", "value")
 
     def window(self, config: ModelConfig) -> int | None:
@@ -24,6 +34,7 @@ class Attention(MixerPart):
         return None
 
     def build(self, config: ModelConfig, **kwargs: Any) -> CausalSelfAttention:
+        scalar = config.query_pre_attn_scalar
         return CausalSelfAttention(
             num_heads=config.resolved_num_heads,
             num_kv_heads=config.resolved_num_kv_heads,
@@ -33,20 +44,27 @@ class Attention(MixerPart):
             window=self.window(config),
             rope_theta=config.rope_theta,
             rope_scaling=config.rope_scaling,
+            use_rotary=config.position_embedding == "rotary",
+            qkv_bias=config.attention_bias != "none",
+            output_bias=config.attention_bias == "all",
+            softmax_scale=None if scalar is None else scalar**-0.5,
+            softcap=config.attention_softcap,
             dropout=config.dropout,
             **initializers(config),
             **kwargs,
         )
 
     def parameters(self, config: ModelConfig) -> int:
-        """(2 h + 2 g) k d, and two norms of k."""
+        """(2 h + 2 g) k d, two norms of k, and biases of (h + 2 g) k and d."""
         heads, kv_heads, size = (
             config.resolved_num_heads,
             config.resolved_num_kv_heads,
             config.resolved_head_dim,
         )
         norms = 2 * size if config.qk_norm else 0
-        return 2 * config.embedding_dim * size * (heads + kv_heads) + norms
+        biases = size * (heads + 2 * kv_heads) if config.attention_bias != "none" else 0
+        biases += config.embedding_dim if config.attention_bias == "all" else 0
+        return 2 * config.embedding_dim * size * (heads + kv_heads) + norms + biases
 
     def cache_numbers(self, config: ModelConfig) -> int:
         return 2 * config.resolved_num_kv_heads * config.resolved_head_dim * config.max_seq_length
@@ -66,13 +84,16 @@ class Attention(MixerPart):
         return f"{describe_heads(config)}, {config.resolved_num_kv_heads} of keys and values"
 
     def meaning(self, config: ModelConfig) -> dict[str, Any]:
+        rotary = {"rope_theta": config.rope_theta, "rope_scaling": config.rope_scaling}
         return {
             "num_heads": config.resolved_num_heads,
             "num_kv_heads": config.resolved_num_kv_heads,
             "head_dim": config.resolved_head_dim,
             "qk_norm": config.qk_norm,
-            "rope_theta": config.rope_theta,
-            "rope_scaling": config.rope_scaling,
+            "attention_bias": config.attention_bias,
+            "query_pre_attn_scalar": config.query_pre_attn_scalar or config.resolved_head_dim,
+            "attention_softcap": config.attention_softcap,
+            **(rotary if config.position_embedding == "rotary" else {}),
         }
 
 

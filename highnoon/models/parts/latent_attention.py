@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from highnoon.config import ModelConfig
+from highnoon.config.ranges import require
 from highnoon.layers import LatentAttention
 from highnoon.models.initializers import initializers
 from highnoon.models.parts.attention import attention_flops, describe_heads, stored_keys
@@ -20,6 +21,11 @@ class Latent(MixerPart):
     lora_layers = ("q_proj", "q_b_proj", "kv_b_proj")
 
     def build(self, config: ModelConfig, **kwargs: Any) -> LatentAttention:
+        require(
+            config.position_embedding == "rotary",
+            "`latent_attention` has rotary positions alone; received position_embedding="
+            f'{config.position_embedding!r}; use `attention`, or position_embedding="rotary"',
+        )
         return LatentAttention(
             config.resolved_num_heads,
             **dict(zip(_SIZES, config.resolved_latent_dims, strict=True)),

@@ -1,4 +1,4 @@
-"""`mlp`: the dense feed-forward with a SiLU gate."""
+"""`mlp`: the dense feed-forward with a gate."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ from highnoon.models.parts.part import Activations, FeedForwardPart
 class Mlp(FeedForwardPart):
     """`highnoon.layers.GatedFeedForward`."""
 
-    fields = ("ffn_dim",)
+    fields = ("ffn_dim", "ffn_activation", "ffn_bias")
 
     def build(self, config: ModelConfig, **kwargs: Any) -> GatedFeedForward:
-        return GatedFeedForward(config.resolved_ffn_dim, **initializers(config), **kwargs)
+        return GatedFeedForward(
+            config.resolved_ffn_dim,
+            activation=config.ffn_activation,
+            use_bias=config.ffn_bias,
+            **initializers(config),
+            **kwargs,
+        )
 
     def parameters(self, config: ModelConfig) -> int:
-        return 3 * config.embedding_dim * config.resolved_ffn_dim
+        biases = 2 * config.resolved_ffn_dim + config.embedding_dim if config.ffn_bias else 0
+        return 3 * config.embedding_dim * config.resolved_ffn_dim + biases
 
     def activations(self, config: ModelConfig, length: int) -> Activations:
         """The input; gate, its activation, up, and the product of both."""
@@ -29,4 +36,8 @@ class Mlp(FeedForwardPart):
         return f"inner {config.resolved_ffn_dim}"
 
     def meaning(self, config: ModelConfig) -> dict[str, Any]:
-        return {"ffn_dim": config.resolved_ffn_dim}
+        return {
+            "ffn_dim": config.resolved_ffn_dim,
+            "ffn_activation": config.ffn_activation,
+            "ffn_bias": config.ffn_bias,
+        }

@@ -81,6 +81,10 @@ class Part:
         """Returns the weights that one token passes; fewer than all where experts are chosen."""
         return self.parameters(config)
 
+    def counter_numbers(self, config: ModelConfig) -> int:
+        """Returns the numbers that training sums up during a step besides gradients; they are no weights."""
+        return 0
+
     def activations(self, config: ModelConfig, length: int) -> Activations | None:
         """Returns what is stored for the backward pass of rows of `length` tokens; None for not known."""
         return None
@@ -103,9 +107,13 @@ class MixerPart(Part):
 
     Attributes:
         is_causal: As the mixer's own `is_causal`.
+        is_whole_block: Whether the mixer has norms and a residual of its own, so that a reasoning block calls
+            it with the residual stream and takes what it returns. It stands in a pattern without a
+            feed-forward.
     """
 
     is_causal: bool = True
+    is_whole_block: bool = False
 
     def cache_numbers(self, config: ModelConfig) -> int:
         """Returns the numbers in the cache of one sequence of `max_seq_length` tokens."""

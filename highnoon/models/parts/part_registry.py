@@ -21,7 +21,10 @@ PARTS: Registry[Any] = Registry(
         "mamba": "highnoon.models.parts.mamba:Mamba",
         "mamba2": "highnoon.models.parts.mamba2:Mamba2",
         "gated_delta_rule": "highnoon.models.parts.gated_delta_rule:DeltaRule",
+        "bdh": "highnoon.models.parts.bdh:Bdh",
+        "spiking_bdh": "highnoon.models.parts.spiking_bdh:SpikingBdh",
         "mlp": "highnoon.models.parts.mlp:Mlp",
+        "plain_mlp": "highnoon.models.parts.plain_mlp:PlainMlp",
         "moe": "highnoon.models.parts.moe:MixtureOfExperts",
     },
 )
@@ -90,8 +93,13 @@ def register_part(name: str) -> Callable[[_Part], _Part]:
 
 
 def mixer_names() -> list[str]:
-    """Returns the names of all mixers."""
+    """Returns the names of all mixers, complete blocks among them."""
     return [name for name in PARTS.names() if issubclass(PARTS[name], MixerPart)]
+
+
+def whole_block_names() -> list[str]:
+    """Returns the names of the mixers that are complete blocks and take no feed-forward."""
+    return [name for name in mixer_names() if PARTS[name].is_whole_block]
 
 
 def feed_forward_names() -> list[str]:

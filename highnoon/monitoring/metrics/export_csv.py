@@ -5,32 +5,44 @@ from __future__ import annotations
 import csv
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from highnoon.files.name_path import name_path
-from highnoon.monitoring.metrics.metric_names import MEASURED, METRICS
+from highnoon.monitoring.metrics.metric_names import MEASURED, hatching_name, in_order
 
 # Including full-width forms, which some spreadsheets treat the same.
 _FORMULAS = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 _FIRST = ("event", "step", "stage", "time")
 
 
-def export_csv(lines: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> int:
+NAMES: Mapping[str, Callable[[str], str]] = {"highnoon": str, "hatching": hatching_name}
+"""Whose names of metrics an export has, and what makes them."""
+
+
+def export_csv(
+    lines: Iterable[Mapping[str, Any]], path: str | os.PathLike[str], names: str = "highnoon"
+) -> int:
     """Writes log points and evaluations as CSV, one column per metric, and returns the number of rows.
 
     Folders are created. A name or stage that a spreadsheet would read as a formula gets a leading apostrophe.
+
+    Args:
+        lines: Of a run's metrics file.
+        path: The CSV file.
+        names: `"highnoon"`, or `"hatching"` for the metrics' names in the Dragon Hatching guide, such as
+            `train_loss`, where it has one.
     """
     measured = [line for line in lines if line["event"] in MEASURED]
     present = {name for line in measured for name in line}
-    columns = [name for name in (*_FIRST, *METRICS) if name in present]
-    columns += sorted(present - set(columns))
+    columns = [name for name in _FIRST if name in present]
+    columns += in_order(present - set(columns))
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A lone surrogate, which has no encoding, is written as its escape.
     with name_path(path), path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream)
-        writer.writerow([_cell(name) for name in columns])
+        writer.writerow([_cell(NAMES[names](name)) for name in columns])
         writer.writerows([_cell(line.get(name)) for name in columns] for line in measured)
     return len(measured)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -48,12 +49,28 @@ METRICS = {
         Metric("router/token_entropy", "router entropy", ".3f"),
         Metric("router/max_load", "busiest expert", ".2f"),
         Metric("router/drop_fraction", "dropped choices", ".1%"),
+        Metric("mixture/best_expert_loss", "loss of the best expert"),
         Metric("activation/mean", "activation mean", ".3g"),
         Metric("activation/std", "activation spread", ".3g"),
+        Metric("activation/active_neurons", "active neurons", ".1%"),
+        Metric("activation/gated_neurons", "active neurons that recall", ".1%"),
         Metric("activation/firing_rate", "firing rate", ".3f"),
         Metric("val/perplexity", "perplexity", ".2f"),
+        Metric("val/bits_per_byte", "bits per byte", ".3f"),
     )
 }
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Metric("train/task_loss/", "loss, {}"),
+        Metric("val/task_loss/", "validation loss, {}"),
+        Metric("mixture/load_", "load of expert {}", ".1%"),
+        Metric("mixture/expert_loss_", "loss of expert {}"),
+        Metric("activation/firing_rate_level_", "firing rate, level {}", ".3f"),
+    )
+}
+"""Metrics of which a run has one for each task, expert or level: how their names begin, and their labels."""
 
 ALIASES = {
     "loss": "train/loss",
@@ -77,12 +94,97 @@ ALIASES = {
     "skipped_steps": "train/skipped_steps",
     "activation_mean": "activation/mean",
     "activation_std": "activation/std",
+    "active_neurons": "activation/active_neurons",
     "firing_rate": "activation/firing_rate",
     "firing_rate_mean": "activation/firing_rate",
 }
 
+_ALIASES_OF_FAMILIES = {
+    "task_loss_": "train/task_loss/",
+    "train_task_loss_": "train/task_loss/",
+    "val_task_loss_": "val/task_loss/",
+    "firing_rate_level_": "activation/firing_rate_level_",
+}
+
+HATCHING_NAMES = {
+    ALIASES[name]: name
+    for name in (
+        "train_loss",
+        "val_loss",
+        "sparsity_loss",
+        "grad_norm",
+        "grad_max",
+        "nan_count",
+        "inf_count",
+        "firing_rate",
+        "activation_mean",
+        "activation_std",
+        "learning_rate",
+        "weight_norm",
+        "update_ratio",
+    )
+}
+"""What the Dragon Hatching guide calls metrics, in its order."""
+_HATCHING_FAMILIES = ("task_loss_", "val_task_loss_", "firing_rate_level_")
+
 MEASURED = ("log", "evaluation")
 _LARGE = 1e9
+
+
+def metric_of(name: str) -> Metric | None:
+    """Returns how a metric is displayed; None for an unknown name.
+
+    A metric of a family has its own label: `train/task_loss/bash_command` is "loss, bash_command".
+    """
+    if name in METRICS:
+        return METRICS[name]
+    for start, family in FAMILIES.items():
+        if name.startswith(start) and len(name) > len(start):
+            return dataclasses.replace(family, name=name, label=family.label.format(name[len(start) :]))
+    return None
+
+
+def canonical_name(name: str) -> str:
+    """Returns the canonical name of a metric; an unknown name is returned as it is."""
+    if name in ALIASES or name in METRICS:
+        return ALIASES.get(name, name)
+    for start, family in _ALIASES_OF_FAMILIES.items():
+        if name.startswith(start) and len(name) > len(start):
+            return family + name[len(start) :]
+    return name
+
+
+def hatching_name(name: str) -> str:
+    """Returns what the Dragon Hatching guide calls a metric; one that it does not have keeps its name.
+
+    Example:
+
+    ```python
+    from highnoon.monitoring.metrics.metric_names import hatching_name
+
+    assert hatching_name("train/task_loss/bash_command") == "task_loss_bash_command"
+    assert hatching_name("train/tokens_per_second") == "train/tokens_per_second"
+    ```
+    """
+    for start in _HATCHING_FAMILIES:
+        family = _ALIASES_OF_FAMILIES[start]
+        if name.startswith(family):
+            return start + name[len(family) :]
+    return HATCHING_NAMES.get(name, name)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Returns names in the order of `METRICS`, then families with their numbers in order, then the others."""
+    known, families = list(METRICS), list(FAMILIES)
+
+    def rank(name: str) -> tuple[int, list[tuple[int, str]]]:
+        if name in METRICS:
+            return known.index(name), []
+        of = next((i for i, start in enumerate(families) if name.startswith(start)), len(families))
+        parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,9})", name)]
+        return len(known) + of, parts
+
+    return sorted(names, key=rank)
 
 
 def canonical_record(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,8 +195,8 @@ def canonical_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """
     if record.get("event", "log") not in MEASURED:
         return dict(record)
-    named = {ALIASES.get(key, key): value for key, value in record.items()}
-    named |= {key: value for key, value in record.items() if key in METRICS}
+    named = {canonical_name(key): value for key, value in record.items()}
+    named |= {key: value for key, value in record.items() if metric_of(key) is not None}
     if "event" not in named:
         is_evaluation = "val/loss" in named and "train/loss" not in named
         named["event"] = "evaluation" if is_evaluation else "log"
@@ -108,7 +210,8 @@ def goes_back(record: Mapping[str, Any]) -> bool:
 
 def format_metric(name: str, value: float) -> str:
     """Returns a value as short text, with its unit if it has one."""
-    form = METRICS[name].form if name in METRICS else ".4g"
+    metric = metric_of(name)
+    form = ".4g" if metric is None else metric.form
     if form != "bytes":
         return format(value, form if abs(value) < _LARGE else ".3g")
     for unit in ("B", "KiB", "MiB"):

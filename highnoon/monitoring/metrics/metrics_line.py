@@ -7,7 +7,7 @@ from typing import Any
 
 from highnoon.files.foreign import ForeignDataError, parse_json
 from highnoon.files.shown import shown
-from highnoon.monitoring.metrics.metric_names import MEASURED, METRICS, canonical_record
+from highnoon.monitoring.metrics.metric_names import MEASURED, canonical_record, metric_of
 from highnoon.monitoring.metrics.number import as_number
 
 MAX_INTEGER = 2**53
@@ -15,7 +15,7 @@ MAX_INTEGER = 2**53
 
 _MAX_DEPTH = 16
 _MAX_SECONDS = 1e12
-_TEXTS = ("event", "stage", "rule", "severity", "message", "advice", "action", "answer", "reason")
+_TEXTS = ("event", "stage", "rule", "severity", "message", "advice", "action", "answer", "reason", "run_name")
 _COUNTS = ("total_steps", "num_parameters")
 _NUMBERS = ("value", "learning_rate_factor")
 _FIELDS = (*_TEXTS, *_COUNTS, *_NUMBERS, "time", "vocab_size")
@@ -44,7 +44,7 @@ def parse_line(text: bytes, owner: str) -> dict[str, Any]:
             _check_field(owner, name, values[name])
     record = canonical_record(values)
     for name, value in record.items():
-        is_known = name in METRICS and record["event"] in MEASURED and value is not None
+        is_known = metric_of(name) is not None and record["event"] in MEASURED and value is not None
         is_too_large = "/" in name and _is_integer(value)
         if (is_known or is_too_large) and as_number(value) is None:
             raise _wrong(owner, name, "a number", value)

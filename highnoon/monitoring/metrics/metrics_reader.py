@@ -5,10 +5,10 @@ from __future__ import annotations
 import heapq
 import itertools
 import os
-import pathlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from highnoon.files.expand_home import expand_home
 from highnoon.files.foreign import ForeignDataError
 from highnoon.monitoring.metrics.metric_names import MEASURED, goes_back
 from highnoon.monitoring.metrics.metrics_line import parse_line
@@ -39,7 +39,7 @@ class MetricsReader:
     """
 
     def __init__(self, path: str | os.PathLike[str], max_bytes: int | None = None) -> None:
-        self.path, self.max_bytes = pathlib.Path(path), max_bytes
+        self.path, self.max_bytes = expand_home(path), max_bytes
         self.generation = 0
         self._start_over()
 

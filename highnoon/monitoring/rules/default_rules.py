@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from highnoon.monitoring.rules.alert_rule import AlertRule
+from highnoon.monitoring.rules.firing_rate_rule import FiringRateRule
 from highnoon.monitoring.rules.high_loss_rule import HighLossRule
 from highnoon.monitoring.rules.level_rule import LevelRule
 from highnoon.monitoring.rules.non_finite_rule import NonFiniteRule
@@ -49,12 +50,21 @@ def default_rules() -> list[AlertRule]:
             num_points=3,
             first_steps=100,
         ),
-        LevelRule(
+        FiringRateRule(
             "firing_rate",
-            "activation/firing_rate",
-            [(0.5, "warning")],
-            "{value} of the neurons fire, more than {limit}; about 0.1 is usual",
-            "increase the weight of the sparsity loss, or the thresholds",
+            0.5,
+            "warning",
+            "{value} of the neurons fire{where}, more than {limit}; about 0.1 is usual",
+            "increase the weight of the sparsity loss (`sparsity_weight`), or the threshold",
+        ),
+        FiringRateRule(
+            "dead_neurons",
+            0.01,
+            "critical",
+            "{value} of the neurons fire{where}, less than {limit}: hardly any gradient passes them",
+            "stop: scale the input of the neurons so that they fire, as a new model does "
+            "(`sparsity_target`), or lower the threshold or `tau_mem`, and lower the learning rate",
+            is_lower_worse=True,
         ),
         LevelRule(
             "dead_experts",

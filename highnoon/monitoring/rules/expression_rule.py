@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from highnoon.files.nearest_name import unknown_name
 from highnoon.files.shown import shown
 from highnoon.monitoring.alert import ACTIONS, Alert
-from highnoon.monitoring.metrics.metric_names import ALIASES, METRICS
+from highnoon.monitoring.metrics.metric_names import METRICS, canonical_name, metric_of
 from highnoon.monitoring.metrics.number import as_number
 from highnoon.monitoring.rules.alert_rule import AlertRule
 from highnoon.monitoring.run_facts import RunFacts
@@ -216,8 +216,8 @@ def _is_truth(node: ast.AST) -> bool:
 
 
 def _resolve(name: str, known: set[str]) -> str:
-    name = name if name in known else ALIASES.get(name, name)
-    if name not in known and name not in ("step", "vocab_size"):
+    name = name if name in known else canonical_name(name)
+    if name not in known and metric_of(name) is None and name not in ("step", "vocab_size"):
         raise ValueError(unknown_name("metric", name, sorted(known)))
     return name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from highnoon.monitoring.run_facts import RunFacts
 
 _VALUES = ("train/loss", "val/loss", "train/weight_norm", "train/grad_norm", "train/grad_max")
 _COUNTS = ("train/nan_count", "train/inf_count")
+_OF_SPIKING = "in a spiking model a larger `tau_mem`, such as 20 in place of 10, makes neurons more stable"
 _OF_GRADIENTS = ("train/grad_norm", "train/grad_max", *_COUNTS)
 
 
@@ -37,7 +39,10 @@ class NonFiniteRule(AlertRule):
         values = {name: value for name, value in numbers.items() if value is not None}
         for name, value in values.items():
             if not math.isfinite(value) or (name in _COUNTS and value > 0):
-                return self.fire(record, value, f"{name} is {value:g}")
+                alert = self.fire(record, value, f"{name} is {value:g}")
+                if alert is None or finite(record, "activation/firing_rate") is None:
+                    return alert
+                return dataclasses.replace(alert, advice=f"{alert.advice}; {_OF_SPIKING}")
         if "train/loss" in values:
             self.clear()
         return None

@@ -37,7 +37,8 @@ class OverfittingRule(AlertRule):
         super().__init__(
             "overfitting",
             "warning",
-            "stop and use the best checkpoint, or use more data, more dropout or a smaller model",
+            "stop and use the best checkpoint, or use more data, more dropout or weight decay, or a smaller "
+            "model",
             action,
         )
         self.num_evaluations = num_evaluations

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from highnoon.files.name_path import name_path
-from highnoon.monitoring.metrics.metric_names import METRICS
+from highnoon.monitoring.metrics.metric_names import in_order, metric_of
 from highnoon.monitoring.views.drawable import drawable
 
 _PANELS = (
@@ -18,9 +19,19 @@ _PANELS = (
     ("fraction of time waiting for data", ("train/data_wait_fraction",)),
     ("update / weight", ("train/update_ratio",)),
     ("entropy of the experts' load", ("router/load_entropy",)),
-    ("firing rate", ("activation/firing_rate",)),
+    ("firing rate", ("activation/firing_rate", "activation/firing_rate_level_*")),
+    ("fraction of active neurons", ("activation/active_neurons",)),
+    ("sparsity loss", ("train/sparsity_loss",)),
+    ("loss by task (nats per token)", ("train/task_loss/*",)),
+    ("validation loss by task", ("val/task_loss/*",)),
 )
 _COLUMNS = 2
+
+
+def _matching(series: Mapping[str, Any], patterns: Sequence[str]) -> list[str]:
+    """Returns the names that a panel shows; a `*` at the end of a pattern is any task or level."""
+    starts = tuple(pattern[:-1] for pattern in patterns if pattern.endswith("*"))
+    return in_order(name for name in series if name in patterns or (starts and name.startswith(starts)))
 
 
 def plot_run(series: Mapping[str, Sequence[tuple[int, float]]], path: str | os.PathLike[str]) -> pathlib.Path:
@@ -34,7 +45,7 @@ def plot_run(series: Mapping[str, Sequence[tuple[int, float]]], path: str | os.P
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("plots need matplotlib: pip install 'highnoon[plots]'") from error
-    present = ((title, [name for name in names if name in series]) for title, names in _PANELS)
+    present = ((title, _matching(series, patterns)) for title, patterns in _PANELS)
     panels = [(title, names) for title, names in present if names]
     if not panels:
         raise ValueError("there is nothing to plot: the run has no log point yet")
@@ -43,8 +54,9 @@ def plot_run(series: Mapping[str, Sequence[tuple[int, float]]], path: str | os.P
     for index, (title, names) in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, _COLUMNS, index, xlabel="optimizer step", title=title)
         for name in names:
-            axes.plot(*drawable(series[name]), label=METRICS[name].label, linewidth=1)
-            if METRICS[name].is_logarithmic:
+            metric = metric_of(name)
+            axes.plot(*drawable(series[name]), label=metric.label if metric else name, linewidth=1)
+            if metric and metric.is_logarithmic:
                 axes.set_yscale("log")
         if len(names) > 1:
             axes.legend()

@@ -10,9 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from highnoon.files.duration import whole_duration_text
 from highnoon.files.terminal_console import TerminalConsole, plain_text
 from highnoon.monitoring.alert import SEVERITIES, Alert
-from highnoon.monitoring.metrics.metric_names import METRICS, format_metric
+from highnoon.monitoring.metrics.metric_names import format_metric, in_order, metric_of
 from highnoon.monitoring.views.run_view import RunView
 from highnoon.monitoring.views.sparkline import sparkline
 
@@ -70,7 +71,7 @@ def _heading(view: RunView, now: float, is_ascii: bool) -> Text:
         heading.append(f"step {view.step:,}", style="not bold")
     seconds = view.seconds_left()
     if seconds is not None:
-        heading.append(f"  {_duration(seconds)} left", style="not bold")
+        heading.append(f"  {whole_duration_text(int(seconds))} left", style="not bold")
     return heading
 
 
@@ -80,12 +81,11 @@ def _status(view: RunView, now: float) -> str:
     if view.last_time is None:
         return "running"
     silent = now - view.last_time
-    return f"no news for {_duration(silent)}" if silent > SILENT_SECONDS else "running"
+    return f"no news for {whole_duration_text(int(silent))}" if silent > SILENT_SECONDS else "running"
 
 
 def _figures(view: RunView, is_ascii: bool) -> RenderableType:
-    names = [name for name in METRICS if name in view.series]
-    names += sorted(name for name in view.series if name not in METRICS)
+    names = in_order(view.series)
     if not names:
         return Text("no log point yet", style="dim")
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
@@ -97,9 +97,9 @@ def _figures(view: RunView, is_ascii: bool) -> RenderableType:
     for name in names[:_SHOWN_METRICS]:
         values = [value for _, value in view.series[name]]
         finite = [value for value in values if math.isfinite(value)] or values
-        metric = METRICS.get(name)
+        metric = metric_of(name)
         table.add_row(
-            metric.label if metric else _shortened(name),
+            _shortened(metric.label if metric else name),
             format_metric(name, values[-1]),
             format_metric(name, min(finite)),
             format_metric(name, max(finite)),
@@ -146,14 +146,3 @@ def _rank(view: RunView, alert: Alert) -> tuple[bool, int, int]:
     """Returns a sort key: active alerts before cleared ones, then by severity, then the latest first."""
     severity = SEVERITIES.index(alert.severity) if alert.severity in SEVERITIES else 0
     return view.is_over(alert), -severity, -alert.step
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from highnoon.config import require_count
+from highnoon.files.expand_home import expand_home
 from highnoon.tokenization.byte_pair.byte_alphabet import BYTE_NAMES, definition, token_to_bytes
 from highnoon.tokenization.byte_pair.rank_encoder import RankEncoder
 from highnoon.tokenization.chat.begin_template import begin_template
@@ -116,6 +117,11 @@ class BytePairTokenizer(Tokenizer):
         return len(self._bytes_of_id)
 
     @property
+    def num_merges(self) -> int:
+        """Number of merges that were trained; 0 for a tokenizer of bytes."""
+        return len(self._definition["model"]["merges"])
+
+    @property
     def special_ids(self) -> frozenset[int]:
         return frozenset((*range(FIRST_BYTE_ID), *range(self._first_mark_id, len(self._bytes_of_id))))
 
@@ -142,7 +148,7 @@ class BytePairTokenizer(Tokenizer):
         min_frequency: int = 2,
     ) -> BytePairTokenizer:
         """Learns the merges from UTF-8 text files, replacing those it had; returns itself."""
-        paths = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+        paths = [expand_home(file) for file in ([files] if isinstance(files, (str, os.PathLike)) else files)]
         return self.train_from_texts(_read_pieces(paths), vocab_size, min_frequency)
 
     def train_from_texts(

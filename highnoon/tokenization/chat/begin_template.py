@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from highnoon.tokenization.token_roles import without_roles
 from highnoon.tokenization.tokenizer import Tokenizer
 
 
@@ -14,7 +15,7 @@ def with_begin_template(tokenizer: Tokenizer) -> str:
     HighNoon frames texts itself, and its own files do not describe the framing; another library reads it from
     the file. A prompt starts with the begin token, if there is one, and has no end token.
     """
-    values = json.loads(tokenizer.to_json())
+    values = json.loads(without_roles(tokenizer.to_json())[0])
     kept = [part for part in _parts(values.get("post_processor")) if part.get("type") == "ByteLevel"]
     if tokenizer.bos_token_id is not None:
         name = tokenizer.decode([tokenizer.bos_token_id], skip_special_tokens=False).strip()

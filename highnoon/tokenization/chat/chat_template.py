@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from highnoon.tokenization.chat.tool_calls import with_tools
 from highnoon.tokenization.marked_text import MarkedText
 
 Message = Mapping[str, Any]
@@ -92,22 +93,27 @@ class ChatTemplate:
         chat.template, chat.variables = template, dict(variables)
         return chat
 
-    def render(self, messages: Sequence[Message]) -> MarkedText:
+    def render(self, messages: Sequence[Message], tools: Sequence[Any] | None = None) -> MarkedText:
         """Returns the text of a conversation, its supervised spans and its marks.
 
         Args:
-            messages: Turns, each with `role` and `content`.
+            messages: Turns, each with `role` and `content`; an assistant turn may have `tool_calls`.
+            tools: The tools that may be called, as in the format of OpenAI. A Jinja template receives them as
+                `tools`; the default lists them in the system turn, see `with_tools`.
 
         Raises:
             ChatTemplateError: the words are not text, or the template cannot write them.
         """
-        return self._written(messages) if self.template is None else self._ask("render", messages)
+        if self.template is None:
+            return self._written(with_tools(messages, tools))
+        return self._ask("render", messages, tools)
 
     def prompt(self, messages: Sequence[Message]) -> MarkedText:
         """Returns what `render` writes before the assistant's answer to these turns."""
         if self.template is not None:
             return self._ask("prompt", messages)
-        text, supervised, marks = self._written([*messages, {"role": "assistant", "content": _PROBE}])
+        answered = [*with_tools(messages), {"role": "assistant", "content": _PROBE}]
+        text, supervised, marks = self._written(answered)
         start, earlier = (supervised[-1][0], supervised[:-1]) if supervised else (0, ())
         return MarkedText(text[:start], earlier, tuple(mark for mark in marks if mark[1] <= start))
 
@@ -166,15 +172,9 @@ class ChatTemplate:
         length = 0
         for message in messages:
             words = message["content"]
-            if name := next((name for name in TOOL_FIELDS if message.get(name)), None):
-                raise ChatTemplateError(
-                    f"the default chat template cannot write `{name}` of a turn; give a "
-                    f"`chat_template` that can, or remove it",
-                    "tool call",
-                )
             if not isinstance(words, str):
                 raise ChatTemplateError(
-                    f"the words of a turn must be text; received {type(words).__name__}; "
+                    f"the words of a turn must be text; received {_shown_words(words)}; "
                     f"give a `chat_template` that can write them",
                     "not text",
                 )
@@ -196,12 +196,12 @@ class ChatTemplate:
                 continue
         return MarkedText("")
 
-    def _ask(self, task: str, messages: Sequence[Message]) -> MarkedText:
+    def _ask(self, task: str, messages: Sequence[Message], tools: Sequence[Any] | None = None) -> MarkedText:
         if not is_jinja_installed():
             raise ImportError("a chat template needs Jinja: pip install highnoon[chat]")
         from highnoon.tokenization.chat.jinja_process import ask_jinja
 
-        found = ask_jinja(task, self.template or "", self.variables, messages)
+        found = ask_jinja(task, self.template or "", self.variables, messages, tools)
         return MarkedText(_require_unicode(found.text), found.supervised, found.marks)
 
 
@@ -224,6 +224,15 @@ def has_words(message: Message) -> bool:
     """Returns whether the content of a turn is text that is not blank."""
     words = message["content"]
     return isinstance(words, str) and bool(words.strip())
+
+
+def _shown_words(words: Any) -> str:
+    """Returns what the content of a turn is, if it is not text: the kind of a part that is none."""
+    if isinstance(words, list):
+        kinds = [part.get("type") for part in words if isinstance(part, Mapping)]
+        if other := next((kind for kind in kinds if isinstance(kind, str) and kind != "text"), None):
+            return f"a part of type {other[:40]!r}, and only parts of text can be trained on"
+    return type(words).__name__
 
 
 def _require_unicode(text: str) -> str:

@@ -62,6 +62,7 @@ class JinjaChat:
         self._source = template
         self._marks_itself = _GENERATION.search(template) is not None
         self._has_prompt = _PROMPT_NAME in template
+        self.tools: Sequence[Any] = ()
         self._variables = {"bos_token": "", "eos_token": "", **variables}
         try:
             self._template = environment.from_string(template)
@@ -78,7 +79,7 @@ class JinjaChat:
 
     def render(self, messages: Sequence[Message]) -> MarkedText:
         """Returns the text of a conversation, its supervised spans and its marks."""
-        _require_no_private_characters(messages)
+        _require_no_private_characters([*messages, *({"tools": tool} for tool in self.tools)])
         text, supervised = self._with_spans(messages)
         return MarkedText(text, supervised, self._marks(text, messages, is_prompt=False))
 
@@ -197,9 +198,10 @@ class JinjaChat:
 
     def _written(self, messages: Sequence[Message], is_prompt: bool = False) -> str:
         try:
-            return self._template.render(
-                messages=list(messages), **{_PROMPT_NAME: is_prompt, **self._variables}
-            )
+            names = {_PROMPT_NAME: is_prompt, **self._variables}
+            if self.tools:
+                names["tools"] = list(self.tools)
+            return self._template.render(messages=list(messages), **names)
         except _TEMPLATE_FAULTS as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ChatTemplateError(

@@ -31,7 +31,11 @@ MAX_BYTES = 512 << 20
 
 
 def ask_jinja(
-    task: str, template: str, variables: Mapping[str, str], messages: Sequence[Message]
+    task: str,
+    template: str,
+    variables: Mapping[str, str],
+    messages: Sequence[Message],
+    tools: Sequence[Any] | None = None,
 ) -> MarkedText:
     """Returns a conversation as a template writes it.
 
@@ -40,12 +44,13 @@ def ask_jinja(
         template: In Jinja.
         variables: Further names for the template.
         messages: The conversation.
+        tools: The tools that may be called; None leaves the name `tools` undefined.
 
     Raises:
         ChatTemplateError: the template is not Jinja, fails, or takes too much time or memory.
     """
     try:
-        request = pickle.dumps((task, template, dict(variables), list(messages)))
+        request = pickle.dumps((task, template, dict(variables), list(messages), list(tools or ())))
     except RecursionError:
         raise ChatTemplateError("a turn is nested too deeply; expected less", "nested too deep") from None
     return _client.ask(request, (template, *sorted(variables.items())))

@@ -75,12 +75,13 @@ def _used_bytes() -> int | None:
 def _answer(request: bytes, chats: dict[tuple[Any, ...], JinjaChat]) -> list[Any]:
     num_bytes = len(request)
     try:
-        task, template, variables, messages = pickle.loads(request)
+        task, template, variables, messages, tools = pickle.loads(request)
         key = (template, *sorted(variables.items()))
         if key not in chats:
             chats.clear()
             chats[key] = JinjaChat(template, variables)
         chat = chats[key]
+        chat.tools = tools
         found = MarkedText("") if task == "check" else getattr(chat, task)(messages)
         if len(found.text) > _LEAST_TEXT + _TEXT_A_BYTE * num_bytes:
             raise ChatTemplateError(

@@ -13,45 +13,71 @@ checkpoints/
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import itertools
 import json
 import os
 import pathlib
-import re
 import shutil
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 from highnoon.files import whole_folder as whole_folder_module
+from highnoon.files.expand_home import expand_home
+from highnoon.files.folder_content import folder_content
 from highnoon.files.folder_lock import FolderLockedError
 from highnoon.files.folder_manifest import MANIFEST, DamagedFolderError, file_damage, read_manifest
 from highnoon.files.foreign import ForeignDataError, read_json
-from highnoon.files.name_path import name_path
 from highnoon.files.shown import shown
-from highnoon.files.sync_to_disk import sync_to_disk
-from highnoon.files.whole_folder import recover_folder, recover_folders, whole_folder
+from highnoon.files.step_folders import (
+    BEST,
+    FINAL,
+    INTERRUPTED,
+    LATEST,
+    ROLES,
+    STEP_FOLDER,
+    CheckpointError,
+    DamagedPointerError,
+    folder_of,
+    in_checkpoints,
+    point_at,
+    roles_of,
+    step_folder_name,
+    step_folders,
+    step_of,
+)
+from highnoon.files.whole_folder import recover_folder, whole_folder
 from highnoon.training.checkpoints.checkpoint_state import is_run_id, state_problem
 
-LATEST, BEST, FINAL, INTERRUPTED = ROLES = ("latest", "best", "final", "interrupted")
+__all__ = [
+    "BEST",
+    "FINAL",
+    "INTERRUPTED",
+    "LATEST",
+    "ROLES",
+    "STATE",
+    "CheckpointError",
+    "DamagedPointerError",
+    "clear_leftovers",
+    "damage",
+    "explain_choice",
+    "find_checkpoint",
+    "folder_of",
+    "point_at",
+    "prune",
+    "read_learner_state",
+    "read_state",
+    "require_own_folder",
+    "roles_of",
+    "set_aside_older_run",
+    "step_folder_name",
+    "step_folders",
+    "write_folder",
+    "write_json",
+]
+
 STATE = "state.json"
-_STEP_FOLDER = re.compile(r"step_[0-9]{8,18}")
-_POINTER_BYTES = 256
-_MAKE_ROOM = "free disk space or choose another folder"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be written, found or read."""
-
-
-class DamagedPointerError(CheckpointError):
-    """A file of a role whose content names no checkpoint."""
-
-
-def step_folder_name(step: int) -> str:
-    return f"step_{step:08d}"
+_MOST_STEPS = 5
 
 
 def write_folder(folder: pathlib.Path, write_files: Callable[[pathlib.Path], None]) -> None:
@@ -74,7 +100,7 @@ def write_folder(folder: pathlib.Path, write_files: Callable[[pathlib.Path], Non
 
 def clear_leftovers(directory: pathlib.Path) -> None:
     """Removes what killed runs left half written in a directory of checkpoints; call it under its lock."""
-    whole_folder_module.clear_leftovers(directory, _STEP_FOLDER)
+    whole_folder_module.clear_leftovers(directory, STEP_FOLDER)
     for role in ROLES:
         for path in directory.glob(f".{role}.*.tmp"):
             path.unlink(missing_ok=True)
@@ -129,67 +155,6 @@ def require_own_folder(folder: pathlib.Path) -> None:
         raise CheckpointError(f"{folder} exists and is no saved trainer; choose another path, or remove it")
 
 
-def point_at(folder: pathlib.Path, role: str = LATEST) -> None:
-    """Makes the file of a role, next to `folder`, name it, in one replacement.
-
-    The second line is a hash of the first.
-    """
-    temporary = folder.with_name(f".{role}.{os.getpid()}.tmp")
-    pointer = folder.with_name(role)
-    with name_path(pointer, advice=_MAKE_ROOM):
-        temporary.write_text(f"{folder.name}\n{_name_hash(folder.name)}\n", encoding="utf-8")
-        sync_to_disk(temporary)
-        os.replace(temporary, pointer)
-
-
-def folder_of(directory: pathlib.Path, role: str) -> pathlib.Path | None:
-    """Returns the folder that has a role, or None where none has.
-
-    Raises:
-        DamagedPointerError: the file of the role names no folder of a step.
-    """
-    pointer = directory / role
-    if not pointer.is_file():
-        return None
-    with pointer.open("rb") as stream:
-        lines = stream.read(_POINTER_BYTES).split(b"\n")
-    name = lines[0].decode("ascii", "replace").strip()
-    if not _STEP_FOLDER.fullmatch(name):
-        raise DamagedPointerError(f"`{role}` in {directory} is damaged: it names no step_* folder")
-    # Files of older versions have one line.
-    if any(lines[1:]) and lines[1:] != [_name_hash(name).encode(), b""]:
-        raise DamagedPointerError(f"`{role}` in {directory} is damaged: its name does not have its hash")
-    return directory / name
-
-
-def roles_of(folder: pathlib.Path) -> list[str]:
-    """Returns the roles of a checkpoint folder; damaged files of roles count for none."""
-    found = []
-    for role in ROLES:
-        with contextlib.suppress(DamagedPointerError):
-            if folder_of(folder.parent, role) == folder:
-                found.append(role)
-    return found
-
-
-def _name_hash(name: str) -> str:
-    return hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
-
-
-def step_folders(directory: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the checkpoint folders in a directory, oldest step first."""
-    if not directory.is_dir():
-        return []
-    # One whose replacement was cut short has its name only once it is recovered.
-    recover_folders(directory, _STEP_FOLDER)
-    found = [path for path in directory.iterdir() if _STEP_FOLDER.fullmatch(path.name) and path.is_dir()]
-    return sorted(found, key=_step_of)
-
-
-def _step_of(folder: pathlib.Path) -> int:
-    return int(folder.name.removeprefix("step_"))
-
-
 def prune(directory: pathlib.Path, keep: int, keep_every: int | None = None) -> None:
     """Deletes checkpoint folders but the `keep` newest, those with a role, and multiples of `keep_every`.
 
@@ -201,7 +166,7 @@ def prune(directory: pathlib.Path, keep: int, keep_every: int | None = None) -> 
         warnings.warn(f"no older checkpoint is deleted: {error}; remove that file", stacklevel=2)
         return
     for folder in step_folders(directory)[:-keep]:
-        if folder not in kept and (keep_every is None or _step_of(folder) % keep_every):
+        if folder not in kept and (keep_every is None or step_of(folder) % keep_every):
             shutil.rmtree(folder)
 
 
@@ -227,16 +192,18 @@ def damage(folder: pathlib.Path) -> str | None:
 def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the undamaged checkpoint folder that `path` names.
 
-    `path` may be a checkpoint folder, a directory of them (its highest step), or a role in one: `latest`,
-    `best`, `final`, `interrupted`. A damaged folder is skipped for the one before it, with a warning; where
-    the file of a role is damaged, or names a folder that is not there, the newest undamaged one is taken.
+    `path` may be a checkpoint folder, a directory of them (its highest step), a role in one (`latest`,
+    `best`, `final`, `interrupted`), or the folder of a run instead of its `checkpoints`; a name of a training
+    guide, such as `hatching_step_1000.pt`, see `in_checkpoints`. A damaged or missing folder is
+    skipped for the one before it, with a warning; where the file of a role is damaged, or names a folder
+    that is not there, the newest undamaged one is taken.
 
     Raises:
         CheckpointError: there is none, or none that is undamaged.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise CheckpointError(f"a checkpoint is given by its path; received {shown(path)}")
-    wanted = pathlib.Path(path)
+    wanted = in_checkpoints(expand_home(path))
     recover_folder(wanted)
     candidates, reasons = _candidates(wanted)
     for folder in candidates:
@@ -246,10 +213,13 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
                 warnings.warn(f"resuming from {folder}: {'; '.join(reasons)}", stacklevel=3)
             return folder
         reasons.append(f"{folder.name} is damaged: {reason}")
-    detail = "; ".join(reasons) or "it holds no step_* folder"
+    is_known = any((wanted / name).exists() for name in (STATE, MANIFEST)) or wanted.name in ROLES
+    is_other = not is_known and not (STEP_FOLDER.fullmatch(wanted.name) and step_folders(wanted.parent))
+    detail = folder_content(wanted) if is_other and len(reasons) < 2 else "; ".join(reasons)
     raise CheckpointError(
-        f"no checkpoint at {wanted} ({detail}); expected a step_* folder, a directory of them, or its "
-        f"{', '.join(f'`{role}`' for role in ROLES)}"
+        f"no checkpoint at {wanted} ({detail or 'it holds no step_* folder'}); expected the folder of a run, "
+        f"a step_* folder, a directory of them, or its {', '.join(f'`{role}`' for role in ROLES)}; to begin "
+        "a run: highnoon train --data PATH"
     )
 
 
@@ -272,7 +242,15 @@ def _candidates(wanted: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
     directory, first = wanted.parent, wanted
     if folders := step_folders(wanted):
         directory, first = wanted, folders[-1]
-    return [*([first] if first.is_dir() else []), *_older(directory, first)], []
+    is_missing = not first.is_dir() and STEP_FOLDER.fullmatch(first.name) is not None
+    reasons = [f"{first.name} is not there{_steps_there(directory)}"] if is_missing else []
+    return [*([first] if first.is_dir() else []), *_older(directory, first)], reasons
+
+
+def _steps_there(directory: pathlib.Path) -> str:
+    """Returns the end of a line that says which steps a directory has."""
+    steps = step_folders(directory)
+    return f"; the steps are {', '.join(folder.name for folder in steps[-_MOST_STEPS:])}" if steps else ""
 
 
 def _candidates_of_role(directory: pathlib.Path, role: str) -> tuple[list[pathlib.Path], list[str]]:
@@ -290,9 +268,9 @@ def _candidates_of_role(directory: pathlib.Path, role: str) -> tuple[list[pathli
 
 
 def _older(directory: pathlib.Path, first: pathlib.Path) -> list[pathlib.Path]:
-    if not _STEP_FOLDER.fullmatch(first.name):
+    if not STEP_FOLDER.fullmatch(first.name):
         return []
-    return [folder for folder in step_folders(directory)[::-1] if _step_of(folder) < _step_of(first)]
+    return [folder for folder in step_folders(directory)[::-1] if step_of(folder) < step_of(first)]
 
 
 def set_aside_older_run(directory: pathlib.Path, run_id: str) -> pathlib.Path | None:

@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from highnoon.config import canonical_keys
+from highnoon.training.checkpoints.adapter_facts import AdapterFacts, is_adapter
 from highnoon.training.checkpoints.inspection import (
     OPTIMIZER_FILE,
     WEIGHTS_FILE,
@@ -104,7 +105,7 @@ def compare_folders(one: pathlib.Path, other: pathlib.Path) -> CheckpointDiffere
     for field in sorted({*ours, *theirs}):
         if ours.get(field) != theirs.get(field):
             fields.append(FieldDifference(*field, ours.get(field), theirs.get(field)))
-    arrays = [_compare_arrays("weights", one / WEIGHTS_FILE, other / WEIGHTS_FILE, lambda name: True)]
+    arrays = [_compare_arrays("weights", _weights_file(one), _weights_file(other), lambda name: True)]
     both = one / OPTIMIZER_FILE, other / OPTIMIZER_FILE
     if any(path.exists() for path in both):
         arrays.append(_compare_arrays("slots", *both, is_slot))
@@ -112,11 +113,17 @@ def compare_folders(one: pathlib.Path, other: pathlib.Path) -> CheckpointDiffere
     return CheckpointDifferences(str(one), str(other), fields, arrays)
 
 
+def _weights_file(folder: pathlib.Path) -> pathlib.Path:
+    return AdapterFacts.read(folder).factors if is_adapter(folder) else folder / WEIGHTS_FILE
+
+
 def _fields(folder: pathlib.Path) -> dict[tuple[str, str], Any]:
     """Returns values by group and key."""
     state, description = read_state_or_nothing(folder), read_description_or_nothing(folder)
     run = state.get("run") or {}
+    adapter = dataclasses.asdict(AdapterFacts.read(folder)) if is_adapter(folder) else {}
     groups = {
+        "adapter": {key: adapter.get(key) for key in ("base", "rank", "num_layers")},
         "model": description.get("model"),
         "training": canonical_keys(state.get("training_config") or description.get("training") or {}),
         "plan": state.get("plan"),

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from highnoon.files.shown import shown
+from highnoon.training.runs.history import history_problem
 from highnoon.training.runs.progress import Progress
+from highnoon.training.runs.run_folder import is_run_folder
 
 _NUMBER = (int, float)
 _FORM: dict[str, tuple[type, ...]] = {
@@ -27,6 +29,8 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "format": (int,),
     "learner": (dict,),
     "weight_paths": (list,),
+    "run_name": (str, type(None)),
+    "run_folder": (str, type(None)),
 }
 _PLANNED_STAGE: dict[str, tuple[type, ...]] = {
     "name": (str,),
@@ -51,7 +55,11 @@ _ANNOTATIONS: dict[str, tuple[type, ...]] = {
     "dict": (dict,),
     "None": (type(None),),
 }
-_LISTS_OF_NUMBERS: dict[str, tuple[type, ...]] = {"mix_rows": (int,), "logged": _NUMBER}
+_LISTS_OF_NUMBERS: dict[str, tuple[type, ...]] = {
+    "mix_rows": (int,),
+    "task_sums": _NUMBER,
+    "logged": _NUMBER,
+}
 _SPAN_NUMBERS = 5
 _RUN_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
@@ -79,6 +87,8 @@ def _problems(values: Mapping[str, Any], is_complete: bool) -> Iterator[str]:
         return
     if "run_id" in values and not is_run_id(values["run_id"]):
         yield f"`run_id` is {shown(values['run_id'], 40)}"
+    if (folder := values.get("run_folder")) is not None and not is_run_folder(folder):
+        yield f"`run_folder` is {shown(folder, 40)}"
     yield from (
         f"`versions` has {shown(value, 40)}"
         for value in values.get("versions", {}).values()
@@ -138,6 +148,11 @@ def _run_problems(run: Mapping[str, Any], is_complete: bool) -> Iterator[str]:
         values = progress.get(name)
         if isinstance(values, list) and not all(type(value) in kinds for value in values):
             yield f"`run.progress.{name}` is {shown(values, 40)}"
+    figures = progress.get("evaluated_figures")
+    if isinstance(figures, dict) and not all(type(value) in _NUMBER for value in figures.values()):
+        yield f"`run.progress.evaluated_figures` is {shown(figures, 40)}"
+    if "history" in progress and (problem := history_problem(progress["history"])):
+        yield f"`run.progress.history` is {shown(progress['history'], 40)}; {problem}"
     for span in progress.get("spans") or []:
         if not _is_span(span):
             yield f"`run.progress.spans` has {shown(span, 40)}"

@@ -12,8 +12,7 @@ from highnoon.training.checkpoints import checkpoint
 class CheckpointWriter:
     """Writes, hashes and prunes checkpoints in a thread of its own, one after the other.
 
-    Files that killed runs left half written in the directory are removed first. A save begins once the one
-    before is on disk, so at most one copy of a run's state waits in memory.
+    A save begins once the one before is on disk, so at most one copy of a run's state waits in memory.
 
     Args:
         directory: Where the `step_*` folders go.
@@ -23,7 +22,6 @@ class CheckpointWriter:
 
     def __init__(self, directory: pathlib.Path, keep: int, keep_every: int | None = None) -> None:
         self.directory, self.keep, self.keep_every = directory, keep, keep_every
-        checkpoint.clear_leftovers(directory)
         self._executor = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: tuple[pathlib.Path, concurrent.futures.Future[None]] | None = None
 

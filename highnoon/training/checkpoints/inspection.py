@@ -12,19 +12,22 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from highnoon.files.expand_home import expand_home
+from highnoon.files.folder_content import folder_content
 from highnoon.files.folder_manifest import DamagedFolderError, file_damage, has_manifest, read_manifest
 from highnoon.files.foreign import ForeignDataError
 from highnoon.files.foreign import read_json as read_foreign_json
-from highnoon.files.whole_folder import recover_folder
-from highnoon.training.checkpoints.checkpoint import (
+from highnoon.files.step_folders import (
     ROLES,
-    STATE,
     CheckpointError,
-    damage,
     folder_of,
+    in_checkpoints,
     roles_of,
     step_folders,
 )
+from highnoon.files.whole_folder import recover_folder
+from highnoon.training.checkpoints.adapter_facts import AdapterFacts, is_adapter
+from highnoon.training.checkpoints.checkpoint import STATE, damage
 from highnoon.training.checkpoints.checkpoint_state import state_problem
 
 CONFIG_FILE = "config.json"
@@ -56,7 +59,8 @@ class CheckpointFacts:
 
     Args:
         folder: Where it is.
-        kind: `"checkpoint"` (a trainer's too), or `"model"` for a saved model without a run.
+        kind: `"checkpoint"` (a trainer's too), `"model"` for a saved model without a run, or `"adapter"`
+            for LoRA factors alone.
         damage: What is wrong with it; None if it is undamaged.
         roles: Those that name it in its directory.
         run_id: Of the run that wrote it.
@@ -82,6 +86,10 @@ class CheckpointFacts:
         val_loss: Of the last evaluation at an epoch's end.
         lowest_val_loss: Of any evaluation of the run.
         versions: Of the packages that wrote it.
+        run_name: What the user calls the run; None for nothing.
+        base: Of an adapter, the model that it belongs to.
+        lora_rank: Of an adapter, the rank of its factors.
+        num_lora_layers: Of an adapter, how many layers have factors.
     """
 
     folder: str
@@ -111,6 +119,10 @@ class CheckpointFacts:
     val_loss: float | None
     lowest_val_loss: float | None
     versions: dict[str, str]
+    run_name: str | None = None
+    base: str | None = None
+    lora_rank: str | None = None
+    num_lora_layers: int | None = None
 
 
 def find_folders(path: str | os.PathLike[str]) -> list[pathlib.Path]:
@@ -118,12 +130,12 @@ def find_folders(path: str | os.PathLike[str]) -> list[pathlib.Path]:
 
     Args:
         path: A checkpoint, a directory of them, a role in one (`latest`, `best`, `final`, `interrupted`),
-            a saved model or trainer.
+            the folder of a run, a saved model or trainer.
 
     Raises:
         CheckpointError: it is none of these, or a role that nothing has.
     """
-    wanted = pathlib.Path(path)
+    wanted = in_checkpoints(expand_home(path))
     recover_folder(wanted)
     if wanted.name in ROLES and wanted.is_file():
         folder = folder_of(wanted.parent, wanted.name)
@@ -132,21 +144,22 @@ def find_folders(path: str | os.PathLike[str]) -> list[pathlib.Path]:
         return [folder]
     if folders := step_folders(wanted):
         return folders
-    if _is_ours(wanted):
+    if _is_ours(wanted) or is_adapter(wanted):
         return [wanted]
-    what = "does not exist"
-    if wanted.exists():
-        what = "holds nothing of a model or a checkpoint"
-    elif wanted.name in ROLES and step_folders(wanted.parent):
-        what = "is a role that no checkpoint there has"
+    what = folder_content(wanted)
+    if wanted.name in ROLES and not wanted.exists() and step_folders(wanted.parent):
+        what = "it is a role that no checkpoint there has"
     raise CheckpointError(
-        f"nothing to inspect at {wanted}: it {what}; expected a step_* folder, a directory of them, one of "
-        f"its {', '.join(f'`{role}`' for role in ROLES)}, or a saved model or trainer"
+        f"nothing to inspect at {wanted}: {what}; expected a step_* folder, a directory of them, one of "
+        f"its {', '.join(f'`{role}`' for role in ROLES)}, the folder of a run, a saved model or "
+        "trainer, or an adapter; as in: highnoon inspect my-run"
     )
 
 
 def inspect_folder(folder: pathlib.Path) -> CheckpointFacts:
     """Returns what is known of a folder; one that is damaged tells what can still be read."""
+    if is_adapter(folder):
+        return _adapter(folder)
     state, description = read_state_or_nothing(folder), read_description_or_nothing(folder)
     training = state.get("training_config") or description.get("training") or {}
     run = state.get("run") or {}
@@ -167,13 +180,52 @@ def inspect_folder(folder: pathlib.Path) -> CheckpointFacts:
         averages=_totals(folder / OPTIMIZER_FILE, lambda name: name.endswith(_AVERAGE))
         if has_averages
         else None,
-        optimizer=training.get("optimizer"),
+        optimizer=_optimizer_name(training.get("optimizer")),
         learning_rate_factor=_number(folder / OPTIMIZER_FILE, f"{SLOTS}learning_rate_factor"),
-        schedule=training.get("schedule"),
+        schedule=_schedule_name(training),
         versions=state.get("versions") or _versions(description),
+        run_name=state.get("run_name"),
         **_position(state.get("plan") or {}, run.get("progress") or {}, training),
         **_losses(run.get("progress") or {}),
     )
+
+
+def _adapter(folder: pathlib.Path) -> CheckpointFacts:
+    facts = AdapterFacts.read(folder)
+    damage = facts.damage or (_manifest_damage(folder) if has_manifest(folder) else None)
+    empty: dict[str, Any] = {field.name: None for field in dataclasses.fields(CheckpointFacts)}
+    known: dict[str, Any] = {
+        "folder": str(folder),
+        "kind": "adapter",
+        "damage": damage,
+        "roles": [],
+        "weights": _totals(facts.factors, lambda name: True),
+        "versions": {"highnoon": facts.highnoon_version} if facts.highnoon_version else {},
+        "base": facts.base,
+        "lora_rank": facts.rank,
+        "num_lora_layers": facts.num_layers,
+    }
+    return CheckpointFacts(**(empty | known))
+
+
+def _manifest_damage(folder: pathlib.Path) -> str | None:
+    try:
+        return file_damage(folder, read_manifest(folder))
+    except DamagedFolderError as error:
+        return str(error)
+
+
+def _optimizer_name(optimizer: Any) -> str | None:
+    """Returns the name of an optimizer; those of Keras are mappings."""
+    return optimizer.get("class_name") if isinstance(optimizer, dict) else optimizer
+
+
+def _schedule_name(training: dict[str, Any]) -> str | None:
+    """Returns the name of the learning rate's schedule: that of an optimizer of Keras, or the run's own."""
+    optimizer = training.get("optimizer")
+    config = optimizer.get("config") if isinstance(optimizer, dict) else None
+    rate = config.get("learning_rate") if isinstance(config, dict) else None
+    return rate.get("class_name") if isinstance(rate, dict) else training.get("schedule")
 
 
 def is_slot(name: str) -> bool:
@@ -220,10 +272,7 @@ def _model_damage(folder: pathlib.Path) -> str | None:
     if not read_description_or_nothing(folder):
         return f"{CONFIG_FILE} is missing or cannot be read"
     if has_manifest(folder):
-        try:
-            return file_damage(folder, read_manifest(folder))
-        except DamagedFolderError as error:
-            return str(error)
+        return _manifest_damage(folder)
     try:
         with safe_open(folder / WEIGHTS_FILE, framework="numpy"):
             return None
@@ -249,12 +298,17 @@ def _position(plan: dict[str, Any], progress: dict[str, Any], training: dict[str
         "num_stages": len(stages) or None,
         "epoch": progress.get("epoch") if now else None,
         "num_epochs": now.get("epochs"),
-        "step_in_epoch": progress.get("step_in_epoch") if now else None,
+        "step_in_epoch": _step_in_epoch(progress) if now else None,
         "stage_step": progress.get("stage_step") if now else None,
         "stage_steps": now.get("steps"),
         "tokens_seen": progress.get("tokens_seen"),
         "peak_learning_rate": last.get("learning_rate", training.get("learning_rate")),
     }
+
+
+def _step_in_epoch(progress: dict[str, Any]) -> int | None:
+    """Returns 0 between two epochs, where the run still has the count of the one that ended."""
+    return 0 if progress.get("num_allowed") == 0 else progress.get("step_in_epoch")
 
 
 def _losses(progress: dict[str, Any]) -> dict[str, Any]:

@@ -58,6 +58,16 @@ class SavedRun:
         """What the run's callbacks remember."""
         return self.state["run"]["callbacks"] if self.has_begun else ()
 
+    def keep_reports(self, stages: Sequence[CurriculumStage]) -> None:
+        """Lets stages report the losses of tasks only where they did when the run was saved.
+
+        Runs of older versions report none, and their steps remain as they were.
+        """
+        reports = {stage["name"]: "tasks" in stage for stage in self.state["stages"]}
+        for stage in stages:
+            if not reports.get(stage.name, True):
+                stage.tasks = None
+
     def restore(self, learner: Learner, stages: Sequence[CurriculumStage]) -> Progress:
         """Gives a learner and the stages' schedulers what was saved, and returns where the run is.
 

@@ -19,7 +19,7 @@ from highnoon.models.arrays import (
     variable_arrays,
     variable_names,
 )
-from highnoon.models.saving import WEIGHTS_FILE, capture_model
+from highnoon.models.saving import WEIGHTS_FILE, capture_model, saved_weights
 from highnoon.tokenization import load_tokenizer
 from highnoon.training.checkpoints.checkpoint import STATE, CheckpointError
 from highnoon.training.curricula import adaptive_curriculum, curriculum
@@ -105,7 +105,7 @@ def restore(
     """
     arrays = _follow_paths(load_arrays(folder / OPTIMIZER_FILE), weight_paths, model)
     weights = load_arrays(folder / WEIGHTS_FILE) | under(TRAINED, arrays)
-    _assign(model.weights, weights, f"the model saved in {folder}")
+    _assign(saved_weights(model), weights, f"the model saved in {folder}")
     states = objective_states or {}
     for name, variable in states.items():
         if OBJECTIVE + name not in arrays or arrays[OBJECTIVE + name].shape != variable.shape:
@@ -149,16 +149,13 @@ def restore_model(model: keras.Model, folder: pathlib.Path) -> None:
     Raises:
         CheckpointError: they belong to another model.
     """
-    _assign(model.weights, load_arrays(folder / WEIGHTS_FILE), f"the model saved in {folder}")
+    _assign(saved_weights(model), load_arrays(folder / WEIGHTS_FILE), f"the model saved in {folder}")
 
 
 def require_same_model(model: keras.Model, folder: pathlib.Path) -> None:
     """Raises CheckpointError where a checkpoint's weights do not fit the model, which stays as it is."""
-    saved = array_shapes(folder / WEIGHTS_FILE)
-    ours = {
-        name: tuple(weight.shape)
-        for name, weight in zip(variable_names(model.weights), model.weights, strict=True)
-    }
+    saved, weights = array_shapes(folder / WEIGHTS_FILE), saved_weights(model)
+    ours = {name: tuple(weight.shape) for name, weight in zip(variable_names(weights), weights, strict=True)}
     wrong = sorted(name for name in {*saved, *ours} if saved.get(name) != ours.get(name))
     if wrong:
         shapes = (
@@ -211,6 +208,8 @@ def _stage_from_dict(values: dict[str, Any]) -> CurriculumStage:
         # Runs of older versions predict the next token and train all weights.
         objective=objective_from_config(values.get("objective")),
         trainable=values.get("trainable"),
+        validation_data=values.get("validation_data"),
+        tasks=values.get("tasks"),
     )
 
 

@@ -26,7 +26,7 @@ def task_mix_stages(
     optional: Sequence[str] = (),
     max_iters: int | None = None,
 ) -> list[CurriculumStage]:
-    """Returns one curriculum stage for each mix.
+    """Returns one curriculum stage for each mix. The run reports the loss of each task.
 
     Args:
         tasks: The data of each task: a name, path, source or `TextDataset`.
@@ -137,6 +137,7 @@ def _stage(
         steps=steps,
         config_overrides=overrides,
         optional=[tasks[task] for task in optional if task in used],
+        tasks=list(used),
     )
 
 

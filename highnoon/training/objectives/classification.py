@@ -14,17 +14,15 @@ from keras import ops
 from highnoon.config import ConfigError, require_count, require_flag
 from highnoon.data import ClassificationRows
 from highnoon.data.sources.labeled_documents import labeled
+from highnoon.training.model_inputs import model_inputs
 from highnoon.training.objective import Column, Metric, Objective, Terms, register_objective
-from highnoon.training.objectives.classifier_inputs import (
-    class_log_probs,
-    classifier_inputs,
-    gives_probabilities,
-)
+from highnoon.training.objectives.classifier_outputs import class_log_probs, gives_probabilities
 from highnoon.training.objectives.label_map import label_map, require_labels
 from highnoon.training.objectives.token_logits import added_losses
 
 if TYPE_CHECKING:
-    from highnoon.training.plans.run_data import RowPreparation, StageRows, StageSources
+    from highnoon.training.plans.row_preparation import RowPreparation, StageRows
+    from highnoon.training.plans.stage_sources import StageSources
 
 _CONFUSION = "classification/confusion"
 
@@ -64,6 +62,7 @@ class Classification(Objective):
     ```
     """
 
+    figures = ("accuracy", "macro_f1")
     columns = {
         "token_ids": Column("int32", ("token",)),
         "padding_mask": Column("int32", ("token",)),
@@ -86,7 +85,7 @@ class Classification(Objective):
         return ops.sum(batch["weight"])
 
     def terms(self, model: keras.Model, batch: Mapping[str, Any], training: bool) -> Terms:
-        outputs = model(classifier_inputs(model, batch), training=training)
+        outputs = model(model_inputs(model, batch), training=training)
         is_logits = not gives_probabilities(model) if self.from_logits is None else self.from_logits
         log_probs = class_log_probs(outputs, are_probabilities=not is_logits, num_labels=self.num_labels)
         is_label = ops.one_hot(batch["label"], self.num_labels, dtype="float32")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,8 @@ import numpy as np
 from keras import ops
 
 from highnoon.config import ConfigError, require_count, require_number
-from highnoon.data import Derivation, DerivedColumn, derive_columns
-from highnoon.data.preparation.derive_columns import columns_folder
+from highnoon.data import Derivation, DerivedColumn
+from highnoon.training.model_inputs import model_inputs
 from highnoon.training.objective import (
     NEXT_TOKEN_COLUMNS,
     Column,
@@ -27,7 +26,8 @@ from highnoon.training.objectives.teacher import Teacher
 from highnoon.training.objectives.token_logits import separates_segments, token_logits
 
 if TYPE_CHECKING:
-    from highnoon.training.plans.run_data import RowPreparation, StageRows, StageSources
+    from highnoon.training.plans.row_preparation import RowPreparation, StageRows
+    from highnoon.training.plans.stage_sources import StageSources
 
 _BATCH_SIZE = 8
 
@@ -72,6 +72,8 @@ class Distillation(Objective):
 
     Hinton, Vinyals, Dean (2015), "Distilling the Knowledge in a Neural Network", section 2.
     """
+
+    figures = ("perplexity", *(f"distillation/{name}" for name in ("soft_loss", "hard_loss", "agreement")))
 
     def __init__(
         self,
@@ -152,15 +154,7 @@ class Distillation(Objective):
             )
         stores = preparation.stores(sources)
         derivation = self.derivation(preparation.config.max_seq_length)
-        derived = [
-            derive_columns(
-                store,
-                derivation,
-                columns_folder(store, preparation.cache_dir),
-                show_progress=sys.stderr.isatty(),
-            )
-            for store in stores
-        ]
+        derived = preparation.derived(stores, derivation)
         self._teacher.release()
         return preparation.packed_stores(sources, stores, derived)
 
@@ -180,8 +174,7 @@ class Distillation(Objective):
         return Derivation(columns, self._best_tokens, self._teacher.hash, config, window, _BATCH_SIZE)
 
     def _best_tokens(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        inputs = {name: ops.convert_to_tensor(batch[name]) for name in ("token_ids", "padding_mask")}
-        logits = self._teacher.model(inputs, training=False)
+        logits = self._teacher.model(model_inputs(self._teacher.model, batch), training=False)
         assert self.top_k is not None
         ids, log_probs = self._teacher.best_tokens(logits, self.top_k)
         return {"teacher_ids": ids, "teacher_log_probs": log_probs}

@@ -8,10 +8,16 @@ from typing import Any
 import keras
 from keras import ops
 
+from highnoon.training.model_inputs import model_inputs
+
 
 def separates_segments(model: keras.Model) -> bool:
-    """Whether a model reads `segment_ids`, so that a row may hold several documents."""
-    return hasattr(model, "loss_terms")
+    """Whether a model reads `segment_ids`, so that a row may hold several documents.
+
+    Models with `loss_terms` do, unless their attribute `separates_segments` says otherwise; others do if it
+    says so.
+    """
+    return bool(getattr(model, "separates_segments", hasattr(model, "loss_terms")))
 
 
 def token_logits(model: keras.Model, batch: Mapping[str, Any], training: bool) -> tuple[Any, Any]:
@@ -19,7 +25,7 @@ def token_logits(model: keras.Model, batch: Mapping[str, Any], training: bool) -
 
     Args:
         model: A model that separates segments is called with `token_ids`, `segment_ids` and `positions`, any
-            other with `token_ids` and `padding_mask`.
+            other with its own inputs among `token_ids` and `padding_mask`.
         batch: `token_ids` (b, t), and `segment_ids` and `positions`, or `padding_mask`.
         training: Whether dropout acts.
 
@@ -32,7 +38,7 @@ def token_logits(model: keras.Model, batch: Mapping[str, Any], training: bool) -
     else:
         mask = batch["padding_mask"] if "padding_mask" in batch else batch["segment_ids"]
         is_token = ops.cast(ops.cast(mask, "int32") > 0, "int32")
-        inputs = {"token_ids": ops.convert_to_tensor(batch["token_ids"]), "padding_mask": is_token}
+        inputs = model_inputs(model, {"token_ids": batch["token_ids"], "padding_mask": is_token})
     logits = ops.cast(model(inputs, training=training), "float32")
     return logits, added_losses(model)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from highnoon.config import require_number
@@ -136,6 +137,8 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
         """
         self.iterations.assign(before.iterations)
         self.learning_rate_factor.assign(before.learning_rate_factor)
+        if isinstance(self._learning_rate, keras.Variable):
+            self._learning_rate.assign(before._learning_rate)
         known = {id(variable): index for index, variable in enumerate(before._trainable_variables)}
         now = int(keras.ops.convert_to_numpy(before.iterations))
         ages = []
@@ -150,6 +153,15 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
                 average = averages[known[id(variable)]] if is_known else variable
                 self._model_variables_moving_average[index].assign(average)
         self._slots_since = ages
+
+    def cut_learning_rate(self, by: float) -> None:
+        """Multiplies the learning rate of all further steps."""
+        self.learning_rate_factor.assign(by * self.learning_rate_factor)
+
+    def learning_rate_variables(self) -> list[keras.Variable]:
+        """Returns the variables that setting the learning rate changes."""
+        own = [self._learning_rate] if isinstance(self._learning_rate, keras.Variable) else []
+        return [self.learning_rate_factor, *own]
 
     def averages(self) -> list[keras.Variable]:
         """Returns the averaged weights, in the order of the weights; empty without `use_ema`."""
@@ -173,8 +185,34 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
         for name, slot in slots.items():
             self.assign(slot, new[name])
 
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate of the next update; it can be set where no schedule changes it."""
+        return self._get_current_learning_rate()
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        schedule = self._learning_rate
+        if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule) or callable(value):
+            keras.optimizers.Optimizer.learning_rate.fset(self, value)
+        elif getattr(schedule, "is_constant", False):
+            rate = np.float32(ops.convert_to_numpy(schedule(self.iterations)))
+            self.learning_rate_factor.assign(_factor(rate, np.float32(value)))
+        else:
+            raise TypeError(
+                "the learning rate follows the schedule of the run and cannot be set; train with "
+                "schedule='constant' and warmup_steps=0, or with an optimizer of Keras"
+            )
+
     def _get_current_learning_rate(self) -> Any:
         return super()._get_current_learning_rate() * self.learning_rate_factor
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"weight_decay": self.decay}
+
+
+def _factor(rate: np.float32, value: np.float32) -> np.float32:
+    """Returns the factor that takes one learning rate to another, to the last bit where there is one."""
+    factor = value / rate
+    near = (np.nextafter(factor, np.float32(limit)) for limit in (-np.inf, np.inf))
+    return next((close for close in (factor, *near) if rate * close == value), factor)

@@ -6,17 +6,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from highnoon.config import MAX_COUNT, ConfigError, TrainingConfig
+from highnoon.config import MAX_COUNT, ConfigError, TrainingConfig, is_given
+from highnoon.config.optimizer_choice import is_of_keras, optimizer_name
 from highnoon.data.bad_records import describe_left_out
 from highnoon.training.frozen_models import frozen_hashes
 from highnoon.training.objective import describe_objective
 from highnoon.training.plans.plan_changes import PlanChange
-from highnoon.training.plans.plan_table import format_plan
+from highnoon.training.plans.plan_table import format_plan, plan_as_html, plan_as_markdown
 from highnoon.training.plans.stage_data import STREAM_KEY, PlannedSpan, StageData
 from highnoon.training.plans.stage_plan import StagePlan
-
-MAX_AUTOMATIC_WARMUP_STEPS = 1000
-
 
 # What plans of older versions mean, which do not say it.
 _BEFORE: dict[str, Any] = {"objective": {"name": "next_token"}, "frozen_models": {}, "trainable": None}
@@ -97,6 +95,13 @@ class TrainingPlan:
     def __str__(self) -> str:
         return format_plan(self.stages, self.warmup_steps, self.notes)
 
+    def to_markdown(self) -> str:
+        """Returns the printed table as Markdown."""
+        return plan_as_markdown(self.stages, self.warmup_steps, self.notes)
+
+    def _repr_html_(self) -> str:
+        return plan_as_html(self.stages, self.warmup_steps, self.notes)
+
 
 def make_plan(
     stages: Sequence[StageData],
@@ -118,16 +123,37 @@ def make_plan(
     """
     rows = [_plan_stage(data, epochs_per_stage, weight_mode, seconds_per_token or {}) for data in stages]
     total = sum(row.steps for row in rows)
-    warmup = min(MAX_AUTOMATIC_WARMUP_STEPS, total // 10)
-    notes = list(notes)
-    if config.warmup_steps is not None and config.warmup_steps < total:
-        warmup = config.warmup_steps
-    elif config.warmup_steps is not None:
-        notes.append(
-            f"note: a warm-up of {config.warmup_steps:,} steps would outlast the run's {total:,}; "
-            f"it is cut to a tenth of the run, {warmup:,} steps"
-        )
+    warmup = config.warmup_of(total)
+    notes = [*notes, *_notes_on_rate(config, stages, warmup, total)]
     return TrainingPlan(rows, warmup, [*notes, *_notes_on(stages, rows, epochs_per_stage, weight_mode)])
+
+
+def _notes_on_rate(config: TrainingConfig, stages: Sequence[StageData], warmup: int, total: int) -> list[str]:
+    """Says where the learning rate comes from if nobody set it, and what of a given warm-up does not fit."""
+    notes = [note_on_optimizer(config.optimizer)] if is_of_keras(config.optimizer) else []
+    rate, asked = config.learning_rate, config.warmup_steps
+    is_of_preset = not is_given(rate) and rate != TrainingConfig.learning_rate
+    if is_of_preset and any("learning_rate" not in data.stage.config_overrides for data in stages):
+        notes.append(
+            f"note: the peak learning rate, {rate:g}, is the preset's; give `learning_rate` to choose another"
+        )
+    if asked is not None and is_given(asked) and asked != warmup:
+        notes.append(
+            f"note: `warmup_steps`={asked:,} does not fit into a run of {total:,} steps; the warm-up takes a "
+            f"tenth of them, {warmup:,}"
+        )
+    return notes
+
+
+def note_on_optimizer(optimizer: Mapping[str, Any]) -> str:
+    """Returns the line that says what an optimizer of Keras brings to a run."""
+    rate = optimizer["config"].get("learning_rate")
+    is_schedule = isinstance(rate, Mapping)
+    own = f"the schedule {rate['class_name']}" if is_schedule else "a constant learning rate"
+    return (
+        f"note: {optimizer_name(optimizer)} of Keras brings {own} and its own clipping and decay; the run's "
+        "warm-up, `schedule`, `gradient_clip` and `weight_decay` are off"
+    )
 
 
 def _plan_stage(
@@ -213,6 +239,11 @@ def _notes_on(
         ]
         if row.validation_documents == 0:
             notes.append(f"note: stage `{row.name}` has no held-out document; early stopping is off for it")
+        if data.stage.validation_data is not None:
+            notes.append(
+                f"note: stage `{row.name}` is evaluated on its `validation_data`; `validation_split` is off "
+                "for it"
+            )
         if row.loss_weight != 1.0 and weight_mode == "loss":
             notes.append(
                 f"note: stage `{row.name}` weighs {row.loss_weight:g}; AdamW nearly cancels a factor on the "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from highnoon.config import canonical_keys
+from highnoon.config.optimizer_choice import is_of_keras, optimizer_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +30,8 @@ class PlanChange:
 
     def __str__(self) -> str:
         where = f"stage `{self.stage}`: " if self.stage else ""
-        return f"{where}{self.key} is {self.now} now, {self.then} in the checkpoint"
+        now, then = ("not given" if value is None else value for value in (self.now, self.then))
+        return f"{where}{self.key} is {now} now, {then} in the checkpoint"
 
 
 # Options that change nothing of what a run computes, or that the plan's own rows tell.
@@ -54,9 +57,26 @@ def config_changes(now: dict[str, Any], then: dict[str, Any]) -> list[PlanChange
         return list(config[key]) if isinstance(config.get(key), tuple) else config.get(key)
 
     then = canonical_keys(then)
+    names = {optimizer_name(config.get("optimizer")) for config in (now, then)}
+    now, then = (_without_nesting(config, has_arguments=len(names) == 1) for config in (now, then))
     keys = sorted({*now, *then} - _FREE_OPTIONS)
     return [
         PlanChange("", key, value(now, key), value(then, key))
         for key in keys
         if value(now, key) != value(then, key)
     ]
+
+
+def _without_nesting(config: Mapping[str, Any], *, has_arguments: bool) -> dict[str, Any]:
+    """Returns a configuration in which an optimizer of Keras is its name, and one entry for each argument."""
+    optimizer = config.get("optimizer")
+    if not is_of_keras(optimizer):
+        return dict(config)
+    flat = {**config, "optimizer": f"{optimizer_name(optimizer)} of Keras"}
+    arguments = optimizer.get("config")
+    if not has_arguments or not isinstance(arguments, Mapping):
+        return flat
+    flat |= {f"optimizer.config.{key}": value for key, value in arguments.items()}
+    return flat | {
+        f"optimizer.{key}": value for key, value in optimizer.items() if key not in ("config", "class_name")
+    }

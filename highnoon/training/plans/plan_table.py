@@ -1,23 +1,26 @@
-"""A training plan as a table that a person reads before the run."""
+"""A training plan as a table that a person reads before the run: as text, Markdown or HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from highnoon.files.duration import duration_text
+from highnoon.files.html_table import html_lines, html_table
+from highnoon.files.markdown import markdown_code, markdown_table
 from highnoon.training.plans.stage_plan import StagePlan
 
-_HEADER = (
+_HEAD = (
     "stage",
     "data",
     "documents",
-    "tokens",
-    "rows",
+    "tokens/epoch",
+    "rows x length",
     "epochs",
     "steps",
-    "batch",
-    "peak lr",
+    "batch size",
+    "peak learning rate",
     "order",
-    "at least",
+    "time",
 )
 _MOST_SPANS = 6
 
@@ -30,12 +33,27 @@ def format_plan(stages: Sequence[StagePlan], warmup_steps: int, notes: Sequence[
         warmup_steps: Steps of linear warm-up at the run's start.
         notes: Lines that end the table.
     """
-    lines = [_HEADER, *(_cells(stage) for stage in stages)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADER))]
+    lines = [_HEAD, *(_cells(stage) for stage in stages)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEAD))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    return "\n".join([*(line.rstrip() for line in table), *_lines_below(stages, warmup_steps, notes)])
+
+
+def plan_as_markdown(stages: Sequence[StagePlan], warmup_steps: int, notes: Sequence[str]) -> str:
+    """Returns what `format_plan` does as Markdown."""
+    table = markdown_table(_HEAD, [_cells(stage) for stage in stages])
+    return f"{table}\n\n{markdown_code(chr(10).join(_lines_below(stages, warmup_steps, notes)))}"
+
+
+def plan_as_html(stages: Sequence[StagePlan], warmup_steps: int, notes: Sequence[str]) -> str:
+    """Returns what `format_plan` does as HTML."""
+    table = html_table(_HEAD, [_cells(stage) for stage in stages])
+    return table + html_lines(_lines_below(stages, warmup_steps, notes))
+
+
+def _lines_below(stages: Sequence[StagePlan], warmup_steps: int, notes: Sequence[str]) -> list[str]:
     total = f"{sum(stage.steps for stage in stages):,} steps in all, warm-up {warmup_steps:,}"
-    details = [line for stage in stages for line in _details(stage)]
-    return "\n".join([*(line.rstrip() for line in table), *details, total, *notes])
+    return [*(line for stage in stages for line in _details(stage)), total, *notes]
 
 
 def _cells(stage: StagePlan) -> tuple[str, ...]:
@@ -44,18 +62,14 @@ def _cells(stage: StagePlan) -> tuple[str, ...]:
         " + ".join(stage.datasets),
         f"{stage.documents:,} (+{stage.validation_documents:,} held out)",
         f"{stage.tokens:,}",
-        f"{stage.rows:,} x {stage.row_length}",
+        f"{stage.rows:,} x {stage.row_length:,}",
         "-" if stage.epochs is None else str(stage.epochs),
         f"{'at most ' if stage.is_upper_bound else ''}{stage.steps:,}",
         str(stage.rows_per_step),
         f"{stage.learning_rate:g}",
         stage.order,
-        "-" if stage.least_seconds is None else _duration(stage.least_seconds),
+        "-" if stage.least_seconds is None else f"at least {duration_text(stage.least_seconds)}",
     )
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
 
 
 def _details(stage: StagePlan) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from highnoon.config import TrainingConfig
 from highnoon.data.sequences.streamed_rows import StreamedRows
+from highnoon.data.sequences.to_tf_dataset import rows_to_tf_dataset
 from highnoon.training.objective import objective_from_config
 from highnoon.training.plans.stages import CurriculumStage
 from highnoon.training.plans.step_size import StepSize
@@ -89,6 +90,8 @@ class StageData:
         validation_rows: Those of the validation split, or None where it is empty.
         data_key: Hash of the tokenized documents.
         num_replicas: Devices that share a step.
+        held_out_key: Hash of the held-out documents where they are no split of the stage's own.
+        tasks: Names of the tasks that the rows number; their losses are reported.
     """
 
     stage: CurriculumStage
@@ -97,9 +100,11 @@ class StageData:
     validation_rows: Any | None
     data_key: str
     num_replicas: int = 1
+    held_out_key: str | None = None
+    tasks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        self.objective = objective_from_config(self.stage.objective)
+        self.objective = objective_from_config(self.stage.objective).with_tasks(self.tasks)
         self._steps_of_subset: dict[int, int] = {}
         self._planned: Sequence[PlannedEpoch] = []
         self._easy_to_hard: np.ndarray | None = None
@@ -109,7 +114,7 @@ class StageData:
     @property
     def validation_key(self) -> str:
         """Equal for stages whose held-out losses can be compared: equal documents in rows of equal length."""
-        return f"{self.data_key} in rows of {self.config.max_seq_length}"
+        return f"{self.held_out_key or self.data_key} in rows of {self.config.max_seq_length}"
 
     @property
     def size(self) -> StepSize:
@@ -130,6 +135,11 @@ class StageData:
     def tokens_per_step(self) -> int:
         """Positions in the rows of one optimizer step."""
         return self.size.tokens_per_step
+
+    @property
+    def validation_rows_by_dataset(self) -> dict[str, Any]:
+        """The rows of the validation split of each dataset that holds something out."""
+        return self._validation_parts
 
     @property
     def steps(self) -> int | None:
@@ -253,22 +263,56 @@ class StageData:
             self._steps_of_subset[allowed] = max(1, self.steps_in(self.view(0, allowed)))
         return self._steps_of_subset[allowed]
 
-    def validation_batches(self) -> Iterator[dict[str, np.ndarray]]:
-        """Yields the validation split in batches."""
-        for rows in self._validation_parts.values():
-            yield from self._batches(rows, None)
+    def to_tf_dataset(self, epochs: int = 1, **options: Any) -> Any:
+        """Returns the stage's training rows as a `tf.data.Dataset` for `model.fit`, a step a batch.
 
-    def validation_batches_by_dataset(self, max_tokens: int) -> dict[str, Iterator[dict[str, np.ndarray]]]:
+        Args:
+            epochs: Epochs in the dataset.
+            **options: `batch_size`, `seed` and others of `highnoon.data.sequences.to_tf_dataset`.
+        """
+        options.setdefault("batch_size", self.rows_per_step)
+        return rows_to_tf_dataset(self.train_rows, epochs=epochs, **options)
+
+    def validation_batches(
+        self, steps: int | None = None, batch_size: int | None = None
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yields the validation split in batches.
+
+        Args:
+            steps: As many batches at most, an even sample; None for all.
+            batch_size: Rows of one replica in a batch; None for the configuration's.
+        """
+        for name, rows in self._validation_parts.items():
+            yield from self._batches(rows, self._most_batches(name, None, steps, batch_size), batch_size)
+
+    def validation_batches_by_dataset(
+        self, max_tokens: int, steps: int | None = None, batch_size: int | None = None
+    ) -> dict[str, Iterator[dict[str, np.ndarray]]]:
         """Returns, for each dataset that holds something out, its batches: an even sample.
 
         Args:
-            max_tokens: About as many are given at most, shared out by size.
+            max_tokens: About as many are given at most, divided by size.
+            steps: As many batches at most, in place of `max_tokens`; None for no other limit.
+            batch_size: Rows of one replica in a batch; None for the configuration's.
         """
-        total = sum(rows.num_tokens for rows in self._validation_parts.values())
         return {
-            name: self._batches(rows, max_tokens * rows.num_tokens // total)
+            name: self._batches(rows, self._most_batches(name, max_tokens, steps, batch_size), batch_size)
             for name, rows in self._validation_parts.items()
         }
+
+    def _most_batches(
+        self, dataset: str, max_tokens: int | None, steps: int | None, batch_size: int | None
+    ) -> int | None:
+        """Returns how many batches of a dataset are evaluated at most; None for all."""
+        num_tokens = {name: rows.num_tokens for name, rows in self._validation_parts.items()}
+        total = sum(num_tokens.values())
+        if steps is not None:
+            return max(1, steps * num_tokens[dataset] // total)
+        if max_tokens is None:
+            return None
+        rows_of_batch = (batch_size or self.config.batch_size) * self.num_replicas
+        of_dataset = max_tokens * num_tokens[dataset] // total
+        return max(1, of_dataset // (rows_of_batch * self.config.max_seq_length))
 
     @functools.cached_property
     def _validation_parts(self) -> dict[str, Any]:
@@ -277,16 +321,18 @@ class StageData:
             return {}
         if isinstance(rows, StreamedRows):
             return {rows.source.name: rows}
-        with_text = [store for store in rows.stores if store.is_validation.any()]
+        is_split = self.held_out_key is None
+        with_text = [store for store in rows.stores if not is_split or store.is_validation.any()]
         if len(with_text) == 1:
             return {with_text[0].name: rows}
         return {store.name: rows.only(store) for store in with_text}
 
-    def _batches(self, rows: Any, max_tokens: int | None) -> Iterator[dict[str, np.ndarray]]:
+    def _batches(
+        self, rows: Any, most: int | None, batch_size: int | None
+    ) -> Iterator[dict[str, np.ndarray]]:
         view = rows.view(0)
-        size = self.config.batch_size * self.num_replicas
+        size = (batch_size or self.config.batch_size) * self.num_replicas
         starts: Sequence[int] = range(0, view.num_rows, size)
-        if max_tokens is not None:
-            keep = max(1, max_tokens // (size * self.config.max_seq_length))
-            starts = [starts[i * len(starts) // keep] for i in range(keep)] if keep < len(starts) else starts
+        if most is not None and most < len(starts):
+            starts = [starts[i * len(starts) // most] for i in range(most)]
         return (view.read(start, size) for start in starts)

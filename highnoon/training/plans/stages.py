@@ -14,11 +14,13 @@ from highnoon.config import (
     require_count,
     require_number,
     require_text,
+    require_texts,
     resolve_keys,
     shown,
 )
-from highnoon.data import DataError, DocumentSource
+from highnoon.data import DataError, DocumentSource, InMemoryDataset
 from highnoon.data.sequences.mixture import require_weights
+from highnoon.data.sources.dataset_entries import dataset_entries, describe_dataset, is_absent_dataset
 from highnoon.data.sources.open_source import require_source_options
 from highnoon.training.objective import describe_objective, objective_from_config
 from highnoon.training.trainable_weights import require_patterns
@@ -42,8 +44,10 @@ class CurriculumStage:
 
     Args:
         name: Unique within the run; events and the summary name it.
-        datasets: What to train on: a name, path, `TextDataset`, source, or a mapping of `name` and options of
-            `open_source`; a list of them, or a list of `(dataset, weight)` pairs whose weights sum to one.
+        datasets: What to train on: a name, path, `TextDataset`, source, data in memory (see
+            `InMemoryDataset`), or a mapping of `name` and options of `open_source`; a list of them, or a list
+            of `(dataset, weight)` pairs whose weights sum to one. A list of records, or of strings of which
+            one is evidently text, is one dataset; see `dataset_entries`.
         epochs: Epochs over the data; None takes `train(epochs_per_stage=)`.
         weight: Multiplies the stage's loss or learning rate, see `Trainer(weight_mode=)`.
         config_overrides: `TrainingConfig` fields that hold for this stage only: `learning_rate`,
@@ -60,8 +64,14 @@ class CurriculumStage:
         optional: Names of datasets that may be missing: a warning says so, and the others take their part.
         objective: What the stage minimizes: an `Objective`, the name of one, or a mapping of `name` and its
             arguments. None is the trainer's, which by default is next-token prediction.
+        validation_data: What held-out losses are computed on: as `datasets`, without weights. The split of
+            `datasets` is off then, so that all their documents are trained on. None holds out
+            `validation_split` of the stage's own documents.
         trainable: Which weights the stage trains: patterns of weight paths as `fnmatch` reads them, such as
             `"*attention*"`. None trains all that the model declares trainable.
+        tasks: Names of tasks, one for each of `datasets`: the run then reports the loss of each task, as
+            `train/task_loss/NAME` and `val/task_loss/NAME`, where the stage predicts the next token. None
+            reports none.
 
     Raises:
         ConfigError: an empty name or dataset list, a length below one, a weight that is not positive, two
@@ -84,6 +94,8 @@ class CurriculumStage:
     optional: Sequence[str] = ()
     objective: Any = None
     trainable: Sequence[str] | None = None
+    validation_data: Any = None
+    tasks: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip() or "\0" in self.name:
@@ -94,9 +106,7 @@ class CurriculumStage:
             raise ConfigError(f"stage `{self.name}`: {error}") from None
 
     def _check(self) -> None:
-        if not isinstance(self.datasets, (list, tuple)):
-            self.datasets = [self.datasets]
-        self.datasets = list(self.datasets)
+        self.datasets = dataset_entries(self.datasets)
         if not self.datasets:
             raise ConfigError("`datasets` names no dataset")
         self._check_length()
@@ -111,10 +121,33 @@ class CurriculumStage:
             require_weights(weights)
         self._check_optional(names)
         self._check_balance(weights)
+        self._check_tasks(len(names))
+        if (held_out := self.validation_stage()) is not None:
+            # Data in memory becomes a source once, so that it keeps its name.
+            self.validation_data = held_out.datasets
         if self.objective is not None:
             self.objective = objective_from_config(self.objective)
         if self.trainable is not None:
             self.trainable = require_patterns(self.trainable)
+
+    def validation_stage(self) -> CurriculumStage | None:
+        """Returns a stage over `validation_data`, whose documents are all held out; None without them.
+
+        Raises:
+            ConfigError: `validation_data` cannot be a stage's datasets, or has weights.
+        """
+        if self.validation_data is None:
+            return None
+        try:
+            held_out = CurriculumStage("validation_data", self.validation_data, steps=1)
+        except ConfigError as error:
+            raise ConfigError(
+                str(error).replace("stage `validation_data`: ", "`validation_data`: ")
+            ) from None
+        if held_out.dataset_names_and_weights()[1] is not None:
+            raise ConfigError("`validation_data` is evaluated as a whole; give its datasets without weights")
+        held_out.objective = self.objective
+        return held_out
 
     def _check_length(self) -> None:
         lengths = [field for field in LENGTHS if getattr(self, field) is not None]
@@ -139,6 +172,17 @@ class CurriculumStage:
         if unknown:
             raise ConfigError(f"{shown(unknown[0])} in `optional` is none of its datasets")
 
+    def _check_tasks(self, num_datasets: int) -> None:
+        if self.tasks is None:
+            return
+        require_texts("tasks", self.tasks)
+        if isinstance(self.tasks, str) or len(self.tasks) != num_datasets:
+            raise ConfigError(
+                f"`tasks` must name one task for each of {num_datasets} datasets; received "
+                f"{shown(self.tasks)}"
+            )
+        self.tasks = list(self.tasks)
+
     def _check_balance(self, weights: Sequence[float] | None) -> None:
         if self.balance is None:
             return
@@ -158,6 +202,22 @@ class CurriculumStage:
     def temperature(self) -> float | None:
         """The balance as a temperature; infinite for equal weights, None where none was given."""
         return math.inf if self.balance == "equal" else self.balance  # type: ignore[return-value]
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether its data was in memory when the run was saved, and has to be given again."""
+        stages = [stage for stage in (self, self.validation_stage()) if stage is not None]
+        return any(is_absent_dataset(entry) for s in stages for entry in s.dataset_names_and_weights()[0])
+
+    def take_names(self, absent: CurriculumStage) -> None:
+        """Gives data in memory the names that a saved run has for it, whatever object holds it now."""
+        held_out, before = self.validation_stage(), absent.validation_stage()
+        if held_out is not None and before is not None:
+            held_out.take_names(before)
+        pairs = zip(self.dataset_names_and_weights()[0], absent.dataset_names_and_weights()[0], strict=False)
+        for source, earlier in pairs:
+            if isinstance(source, InMemoryDataset) and not source.is_named:
+                source.name = getattr(earlier, "name", source.name)
 
     def dataset_names_and_weights(self) -> tuple[list[Any], list[float] | None]:
         """Returns the datasets, and their weights where pairs were given."""
@@ -179,7 +239,7 @@ class CurriculumStage:
         names, weights = self.dataset_names_and_weights()
         return {
             "name": self.name,
-            "datasets": [_describe_dataset(dataset) for dataset in names],
+            "datasets": [describe_dataset(dataset) for dataset in names],
             "shares": weights,
             "epochs": self.epochs,
             "steps": self.steps,
@@ -192,7 +252,13 @@ class CurriculumStage:
             "scheduler": describe_scheduler(self.scheduler),
             "objective": None if self.objective is None else describe_objective(self.objective),
             "trainable": self.trainable,
+            **self._describe_validation_data(),
+            **({} if self.tasks is None else {"tasks": list(self.tasks)}),
         }
+
+    def _describe_validation_data(self) -> dict[str, Any]:
+        held_out = self.validation_stage()
+        return {} if held_out is None else {"validation_data": held_out.to_dict()["datasets"]}
 
 
 def _require_dataset(entry: Any) -> None:
@@ -208,15 +274,9 @@ def _require_dataset(entry: Any) -> None:
         require_text("datasets", entry)
     elif not isinstance(getattr(entry, "source", entry), (DocumentSource, os.PathLike)):
         raise ConfigError(
-            "each of `datasets` must be a name, a path, a TextDataset, a source, or a mapping with `name`; "
-            f"received {shown(entry)}"
+            "each of `datasets` must be a name, a path, data in memory, a TextDataset, a source, or a "
+            f"mapping with `name`; received {shown(entry)}"
         )
-
-
-def _describe_dataset(dataset: Any) -> Any:
-    if isinstance(dataset, Mapping):
-        return dict(dataset)
-    return dataset if isinstance(dataset, str) else getattr(dataset, "name", str(dataset))
 
 
 def describe_scheduler(scheduler: Any) -> dict[str, Any] | None:

@@ -11,7 +11,10 @@ import numpy as np
 from highnoon.training.plans.stage_data import StageData
 from highnoon.training.plans.stage_plan import StagePlan
 
-_FEW_SUPERVISED = 0.5
+_FEW_SUPERVISED_OF_PADDED = 0.5
+"""More padding than this is worth a shorter row."""
+_FEW_SUPERVISED_OF_TEXT = 0.05
+"""Answers are 10 to 50% of ordinary conversations; fewer suggest that the wrong turns are supervised."""
 
 # The first steps may hold long prompts only: up to so many are searched for a supervised token.
 _STEPS_SEARCHED = 64
@@ -131,7 +134,8 @@ def _check_language_rows(
             f" {_why_unsupervised(batch)}"
         )
     fraction = float(np.mean(batch["loss_weights"] > 0))
-    if not problems and 0 < fraction < _FEW_SUPERVISED:
+    few = _FEW_SUPERVISED_OF_PADDED if _is_mostly_padding(batch) else _FEW_SUPERVISED_OF_TEXT
+    if not problems and 0 < fraction < few:
         warnings.append(
             f"only {fraction:.0%} of the positions in the first rows are supervised. "
             f"{_why_unsupervised(batch)}"
@@ -143,12 +147,19 @@ def _why_unsupervised(batch: dict[str, np.ndarray]) -> str:
     """Says whether most positions without supervision are padding or tokens without a loss."""
     is_padding = batch["segment_ids"] == 0
     num_without_loss = int(np.sum(~is_padding & (batch["loss_weights"] == 0)))
-    if int(is_padding.sum()) >= num_without_loss:
+    if _is_mostly_padding(batch):
         return f"Padding fills {np.mean(is_padding):.0%} of them; a shorter `max_seq_length` would waste less"
     return (
         f"Tokens without a loss, such as the turns of users in conversations, fill "
-        f"{num_without_loss / is_padding.size:.0%} of them; check that the answers are turns of the assistant"
+        f"{num_without_loss / is_padding.size:.0%} of them, and only answers are supervised: check that the "
+        "answers are turns of the assistant; `highnoon data inspect FILE` marks what is supervised"
     )
+
+
+def _is_mostly_padding(batch: dict[str, np.ndarray]) -> bool:
+    """Whether more positions are padding than tokens without a loss."""
+    is_padding = batch["segment_ids"] == 0
+    return int(is_padding.sum()) >= int(np.sum(~is_padding & (batch["loss_weights"] == 0)))
 
 
 def _first_unsupervised(data: StageData, view: Any) -> int:

@@ -11,9 +11,11 @@ import keras
 import tensorflow as tf
 
 from highnoon.config import ConfigError, TrainingConfig
+from highnoon.config.optimizer_choice import is_of_keras, optimizer_name
 from highnoon.models import LimitExceededError
 from highnoon.models.memory import available_memory
 from highnoon.training.optimizers import Adafactor, AdamW, FunctionalOptimizer, Lion, Muon
+from highnoon.training.optimizers.keras_optimizers.slots_per_weight import slots_per_weight
 from highnoon.training.optimizers.muon import matrix_shapes
 from highnoon.training.plans.plan import TrainingPlan
 from highnoon.training.plans.stage_data import StageData
@@ -24,9 +26,11 @@ from highnoon.training.preflight.data_checks import (
     tokenizer_problems,
     trains_language,
 )
+from highnoon.training.steps.replicas import all_variables
 from highnoon.training.trainable_weights import largest_selection
 
 _BYTES_OF_TOKEN = 16  # token id, position, segment and loss weight in a batch
+_SHOWN_BYTES = 2**16  # counters of routers are smaller
 _TIGHT = 0.9  # fraction of the free memory above which a warning is issued
 
 
@@ -40,6 +44,8 @@ class Preflight:
         gradient_bytes: The gradients of a step: their sum, and those of one micro-batch.
         slot_bytes: The slots of the optimizer.
         average_bytes: The moving average of the weights; 0 without one.
+        counter_bytes: What layers sum up during a step besides gradients, such as spike timing: the values
+            before it and those that change, in addition to the variables themselves.
         activation_bytes: An estimate for one micro-batch; None if the model cannot estimate it.
         update_bytes: New weights, slots and averages, which exist alongside the old ones during the update.
         available_bytes: Free memory of the device, after the weights.
@@ -61,6 +67,7 @@ class Preflight:
     gradient_bytes: int
     slot_bytes: int
     average_bytes: int
+    counter_bytes: int
     activation_bytes: int | None
     update_bytes: int
     available_bytes: int
@@ -79,7 +86,7 @@ class Preflight:
     @property
     def needed_bytes(self) -> int:
         """The peak memory of the replicas of a device during a step, without the weights."""
-        lasting = self.slot_bytes + self.average_bytes
+        lasting = self.slot_bytes + self.average_bytes + self.counter_bytes
         backward = self.gradient_bytes + (self.activation_bytes or 0)
         update = self.gradient_bytes // 2 + self.update_bytes
         return self.local_replicas * (lasting + max(backward, update))
@@ -93,16 +100,17 @@ class Preflight:
         memory = {
             "weights": f"{_size(self.weight_bytes)}, {self.parameters:,} parameters",
             "gradients": _size(self.gradient_bytes),
-            "slots": f"{_size(self.slot_bytes)} ({self.optimizer})",
-            "averages": _size(self.average_bytes) if self.average_bytes else "none",
+            "optimizer state": f"{_size(self.slot_bytes)} ({self.optimizer})",
+            "averaged weights": _size(self.average_bytes) if self.average_bytes else "none",
+            **({"sums of layers": _size(self.counter_bytes)} if self.counter_bytes >= _SHOWN_BYTES else {}),
             "activations": activations,
-            "update": _size(self.update_bytes),
+            "weight update": _size(self.update_bytes),
             "needed": f"{_size(self.needed_bytes)} in addition to the weights{_times(self.local_replicas)}",
-            "free": f"{_size(self.available_bytes)} on {self.device}",
+            "free memory": f"{_size(self.available_bytes)} on {self.device}",
         }
         run = f"{self.total_steps:,} steps, {self.total_tokens:,} tokens"
-        lines = [f"{name:12} {value}" for name, value in memory.items()]
-        lines += [f"{'run':12} {run}", *(f"{'stage':12} {stage}" for stage in self.stages)]
+        rows = [*memory.items(), ("run", run), *(("stage", stage) for stage in self.stages)]
+        lines = [f"{name:17} {value}" for name, value in rows]
         lines += [f"problem: {problem}" for problem in self.problems]
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
@@ -129,7 +137,10 @@ def preflight(
     weights = largest_selection(model, [row.trainable for row in plan.stages])
     gradient = sum(_bytes(weight) for weight in weights)
     slots = _slot_bytes(model, config, weights)
+    # Those of an optimizer of Keras are among its slots.
     averages = gradient if config.ema_momentum is not None else 0
+    own = {id(variable) for variable in model.variables}
+    counters = [variable for variable in all_variables(model) if id(variable) not in own]
     estimates = [
         (activation_bytes(model, data.config.batch_size, data.config.max_seq_length), data)
         for data in stage_data
@@ -143,6 +154,7 @@ def preflight(
         gradient_bytes=2 * gradient,
         slot_bytes=slots,
         average_bytes=averages,
+        counter_bytes=2 * sum(map(_bytes, counters)),
         activation_bytes=activations,
         update_bytes=gradient + slots + averages,
         available_bytes=available,
@@ -151,7 +163,7 @@ def preflight(
         batch_size=largest.config.batch_size,
         row_length=largest.config.max_seq_length,
         rows_per_step=[data.rows_per_step for data in stage_data],
-        optimizer=config.optimizer,
+        optimizer=optimizer_name(config.optimizer),
         total_steps=plan.total_steps,
         total_tokens=sum(row.steps * row.rows_per_step * row.row_length for row in plan.stages),
         stages=checks,
@@ -195,11 +207,12 @@ def require_memory(
     """
     weights = largest_selection(model, trainable)
     needed = sum(_bytes(weight) for weight in weights) + _slot_bytes(model, config, weights)
+    name = optimizer_name(config.optimizer)
     device, available, _ = _device()
     if needed > available and not allow_oversize:
         raise LimitExceededError(
             f"training {num_parameters(model):,} parameters needs {_size(needed)} for gradients and the "
-            f"slots of {config.optimizer} in addition to the weights; {device} has {_size(available)} free. "
+            f"slots of {name} in addition to the weights; {device} has {_size(available)} free. "
             "Choose a smaller preset or an optimizer with fewer slots, or pass allow_oversize=True"
         )
 
@@ -294,7 +307,13 @@ def _memory_warnings(report: Preflight) -> list[str]:
 
 
 def _slot_bytes(model: keras.Model, config: TrainingConfig, weights: Sequence[keras.Variable]) -> int:
-    """Computed from an optimizer that is not built, so that nothing is allocated."""
+    """Computed from an optimizer that is not built, so that nothing is allocated.
+
+    One of Keras does not tell the shapes of its slots: they are those of a small matrix, scaled.
+    """
+    if is_of_keras(config.optimizer):
+        per_weight = slots_per_weight(config.optimizer)
+        return int(per_weight * sum(_bytes(weight) for weight in model.trainable_weights))
     optimizer = _optimizer(model, config)
     shapes = [shape for weight in weights for shape in optimizer.slot_shapes(weight).values()]
     return sum(4 * math.prod(shape) for shape in shapes)

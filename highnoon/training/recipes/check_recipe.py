@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from highnoon.config import ConfigError, require_choice, resolve_keys, shown
+from highnoon.config import ConfigError, require_choice, require_flag, resolve_keys, shown
 from highnoon.training.recipes.recipe import Recipe
 from highnoon.training.recipes.recipe_stages import (
     as_fields,
@@ -16,8 +16,8 @@ from highnoon.training.recipes.recipe_stages import (
     task_mix_arguments,
 )
 
-_LORA_KEYS = {"rank", "target_layer_names"}
-_DTYPES = ("auto", "float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
+_LORA_KEYS = {"rank", "target_layer_names", "alpha"}
+_DTYPES = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
 def check_recipe(recipe: Recipe) -> list[dict[str, Any]]:
@@ -99,6 +99,7 @@ def require_writable(name: str, folder: pathlib.Path) -> None:
 def _check_model(model: Mapping[str, Any]) -> None:
     if "dtype" in model:
         require_choice("model.dtype", model["dtype"], _DTYPES)
+    require_flag("model.gradient_checkpointing", model.get("gradient_checkpointing", False))
     if model.get("lora") is not None:
         lora = model["lora"]
         if not isinstance(lora, Mapping) or "rank" not in resolve_keys(lora, _LORA_KEYS, "`model.lora`"):
@@ -117,5 +118,14 @@ def _check_folders(recipe: Recipe) -> None:
         require_own_folder(output / "model")
     except CheckpointError as error:
         raise ConfigError(f"`output`: {error}") from None
+    if recipe.model.get("lora") is not None:
+        _require_adapter_folder(output / "adapter")
     if recipe.data_dir is not None and not os.path.isdir(recipe.data_dir):
         raise ConfigError(f"`data_dir` must name a folder; there is none at {shown(recipe.data_dir)}")
+
+
+def _require_adapter_folder(folder: pathlib.Path) -> None:
+    from highnoon.models.adapters import is_adapter_folder
+
+    if folder.exists() and not is_adapter_folder(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"`output`: {folder} exists and is no adapter; give another output or remove it")

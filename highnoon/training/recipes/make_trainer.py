@@ -16,6 +16,7 @@ from highnoon.tokenization import load_tokenizer
 from highnoon.training.distributed import resolve_strategy
 from highnoon.training.recipes.check_recipe import check_recipe
 from highnoon.training.recipes.recipe import Recipe
+from highnoon.training.recipes.recipe_sections import MODEL_KEYS
 from highnoon.training.recipes.recipe_stages import make_objective, task_mix_arguments
 from highnoon.training.trainer import Trainer
 
@@ -43,8 +44,9 @@ def make_trainer(recipe: Recipe, stages: Sequence[Mapping[str, Any]] | None = No
     with strategy.scope():
         model = make_model(recipe)
     trainer = Trainer(**{**given, "model": model, "strategy": strategy})
+    default = {} if recipe.validation_data is None else {"validation_data": recipe.validation_data}
     for stage in stages:
-        trainer.add_curriculum_stage(**stage)
+        trainer.add_curriculum_stage(**{**default, **stage})
     if recipe.has_task_mix:
         trainer.add_task_mix(**task_mix_arguments(recipe))
     return trainer
@@ -54,14 +56,13 @@ def make_model(recipe: Recipe) -> Any:
     """Returns the model of a recipe: new, or loaded from the folder that `model.path` names.
 
     Raises:
-        ConfigError: the model cannot be made, or has no layer for LoRA.
+        ConfigError: the model cannot be made, has no layer for LoRA, or does not recompute blocks.
     """
     config, dtype = recipe.config(), recipe.model.get("dtype", "auto")
     # New weights, factors of LoRA and dropout then follow from the recipe, so that a run can be repeated.
     keras.utils.set_random_seed(config.training.seed % 2**32)
     if "family" in recipe.model:
-        own = ("family", "task", "dtype", "lora")
-        fields = {name: value for name, value in recipe.model.items() if name not in own}
+        fields = {name: value for name, value in recipe.model.items() if name not in MODEL_KEYS}
         model = create_model(recipe.model["family"], recipe.allow_oversize, dtype, **fields)
     elif recipe.model_source is None:
         task = recipe.model.get("task", "generation")
@@ -74,7 +75,19 @@ def make_model(recipe: Recipe) -> Any:
             model.backbone.enable_lora(**recipe.model["lora"])
         except ValueError as error:
             raise ConfigError(f"`model.lora`: {error}") from None
+    if recipe.model.get("gradient_checkpointing"):
+        _recompute_blocks(model)
     return model
+
+
+def _recompute_blocks(model: Any) -> None:
+    """Makes training store the input of each block alone."""
+    if not hasattr(model, "gradient_checkpointing_enable"):
+        raise ConfigError(
+            "`model.gradient_checkpointing` is for models with `gradient_checkpointing_enable`; received "
+            f"{type(model).__name__}, which has none; leave it out"
+        )
+    model.gradient_checkpointing_enable()
 
 
 def given_arguments(recipe: Recipe, function: Callable[..., Any]) -> dict[str, Any]:

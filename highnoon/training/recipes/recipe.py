@@ -23,6 +23,7 @@ from highnoon.config import (
 )
 from highnoon.files.expand_home import expand_home
 from highnoon.training.recipes import recipe_keys as check
+from highnoon.training.recipes.hatching.translate_recipe import translate_recipe
 from highnoon.training.recipes.recipe_file import find_recipe, write_recipe
 from highnoon.training.recipes.recipe_keys import check_keys, key
 from highnoon.training.recipes.recipe_overrides import with_overrides
@@ -33,7 +34,13 @@ from highnoon.training.recipes.recipe_sections import (
     refuse_keys_of_sections,
     section_keys,
 )
-from highnoon.training.recipes.recipe_stages import canonical_curriculum, canonical_stages
+from highnoon.training.recipes.recipe_stages import (
+    canonical_curriculum,
+    canonical_stages,
+    describe_datasets,
+    describe_stage,
+)
+from highnoon.training.runs.run_folder import require_run_name
 
 if TYPE_CHECKING:
     from highnoon.training.trainer import Trainer
@@ -52,12 +59,15 @@ class Recipe:
     home folder.
 
     Args:
-        preset: Preset that `model` starts from.
+        preset: Preset that `model` starts from. A recipe that says neither a preset nor the size of its model
+            gets one that fits its text and the machine, see `completed`.
         model: `ModelConfig` fields, for a model with new weights; or `path` (or `hf`), the folder of a
             saved model or of a Hugging Face model whose weights to start from; or `family`, the name of a
             registered family, with the arguments of its class. In addition: `task`, see `create_model`;
-            `dtype`, a Keras dtype policy such as `mixed_bfloat16`; and `lora`, the arguments of
-            `enable_lora`: `rank`, and optionally `target_layer_names`.
+            `dtype`, a Keras dtype policy such as `mixed_bfloat16`; `gradient_checkpointing`, whether training
+            stores the input of each block alone and recomputes the rest; and `lora`, the arguments of
+            `enable_lora`: `rank`, and optionally `target_layer_names` and `alpha`; the factors alone are
+            then saved in `output/adapter` too.
         training: `TrainingConfig` fields.
         stages: A list of mappings with the arguments of `Trainer.add_curriculum_stage`: `name`, `datasets`,
             `epochs`, `steps` or `tokens`, `weight`, `balance`, `max_repeats`, `optional`, ...; with
@@ -86,7 +96,14 @@ class Recipe:
         eval_interval: Steps between evaluations on held-out text.
         evaluators: Further figures at each evaluation: names of registered evaluators, or mappings of `name`
             and arguments.
-        restore_best: Whether the model ends with the weights of the lowest held-out loss, see `train`.
+        restore_best: Whether the model ends with the weights of the lowest held-out loss, see `train`; None
+            does so where the length of the run is chosen, see `completed`.
+        validation_data: Held-out data of the stages that have no `validation_data` of their own: a dataset or
+            a list of them.
+        validation_steps: Batches of an evaluation during the run at most.
+        validation_batch_size: Rows of one replica in these batches.
+        histograms: Whether TensorBoard gets histograms of gradients and weights at each log point.
+        run_name: What the run is called in its folder of logs, in `highnoon monitor` and in TensorBoard.
         verbose: Whether to print the plan and show progress.
         weight_mode: What the `weight` of a stage multiplies: `loss` or `learning_rate`.
         strategy: `auto`, `one_device`, or `mirrored` for all GPUs of this machine.
@@ -142,7 +159,12 @@ class Recipe:
     log_interval: int = key(100, require_count)
     eval_interval: int = key(500, require_count)
     evaluators: Sequence[Any] = key((), check.sequence)
-    restore_best: bool = key(False, require_flag)
+    restore_best: bool | None = key(None, require_flag, is_nullable=True)
+    validation_data: Any = key(None, check.anything)
+    validation_steps: int | None = key(None, require_count, is_nullable=True)
+    validation_batch_size: int | None = key(None, require_count, is_nullable=True)
+    histograms: bool = key(False, require_flag)
+    run_name: str | None = key(None, require_run_name, is_nullable=True)
     verbose: bool = key(True, require_flag)
     weight_mode: str = key("loss", check.one_of("loss", "learning_rate"))
     strategy: str = key("auto", check.one_of(*STRATEGIES))
@@ -200,6 +222,8 @@ class Recipe:
             ConfigError: as the class.
         """
         known = {field.name for field in dataclasses.fields(cls)}
+        if isinstance(values, Mapping):
+            values = translate_recipe(values, known)
         refuse_keys_of_sections(values, known, owner)
         return cls(**resolve_keys(values, known, owner))
 
@@ -270,7 +294,9 @@ class Recipe:
             if section == "model" and "family" in self.model:
                 given = {}
             try:
-                parts[section] = dataclasses.replace(getattr(base, section), **given)
+                part = getattr(base, section)
+                is_training = section == "training"
+                parts[section] = part.updated(given) if is_training else dataclasses.replace(part, **given)
             except ConfigError as error:
                 raise ConfigError(f"`{section}`: {error}") from None
         config = Config(**parts)
@@ -298,6 +324,9 @@ class Recipe:
             for field in dataclasses.fields(self)
             if field.name not in left_out and is_given(getattr(self, field.name))
         }
+        if "stages" in values:
+            values["stages"] = [describe_stage(stage) for stage in values["stages"]]
+        values["validation_data"] = describe_datasets(self.validation_data)
         return {"model": model, "training": training, **{k: v for k, v in values.items() if v is not None}}
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -306,7 +335,23 @@ class Recipe:
         Raises:
             ConfigError: it has a value that a file cannot hold, such as a source made in Python.
         """
-        write_recipe(self.to_dict(), pathlib.Path(path))
+        write_recipe(self.to_dict(), expand_home(path))
+
+    def completed(self) -> Recipe:
+        """Returns the recipe with a model and a length, chosen by text and machine where none is given.
+
+        A model is chosen where the recipe gives no preset, no saved model, no family and no size
+        (`embedding_dim` or `num_reasoning_blocks`), and then also the length of stages that have none. What
+        is given is never changed. It prints what it chose and why. A run that resumes keeps what it began
+        with, on any machine.
+
+        Raises:
+            ConfigError: something that the run would refuse.
+            DataError: the text cannot be found or read.
+        """
+        from highnoon.training.recipes.complete_recipe import complete_recipe
+
+        return complete_recipe(self)
 
     def make_trainer(self) -> Trainer:
         """Makes the model and the trainer with all stages, after every check that needs neither.
@@ -316,7 +361,7 @@ class Recipe:
         """
         from highnoon.training.recipes.make_trainer import make_trainer
 
-        return make_trainer(self)
+        return make_trainer(self.completed())
 
     def train(self, callbacks: Sequence[Any] = ()) -> dict[str, Any]:
         """Runs the recipe: trains, then saves the model into `output/model`.
@@ -329,7 +374,8 @@ class Recipe:
         """
         from highnoon.training.recipes.run_recipe import run_recipe
 
-        return run_recipe(self, self.make_trainer(), callbacks)
+        recipe = self.completed()
+        return run_recipe(recipe, recipe.make_trainer(), callbacks)
 
 
 def _known_keys() -> set[str]:

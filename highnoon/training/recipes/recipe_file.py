@@ -10,10 +10,12 @@ from typing import Any
 import yaml
 
 from highnoon.config import ConfigError, require_path, shown
+from highnoon.files.folder_content import folder_content
 from highnoon.files.name_path import name_path
 
 RECIPE_FILE = "recipe.yaml"
 _LEVELS = 2
+_DATA = (".txt", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".md", ".gz", ".zst")
 
 
 def find_recipe(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -27,13 +29,33 @@ def find_recipe(path: str | os.PathLike[str]) -> pathlib.Path:
     """
     path = pathlib.Path(require_path("recipe", path))
     if not path.is_dir():
+        if path.suffix.lower() in _DATA and path.is_file():
+            raise ConfigError(
+                f"{path} is no recipe, which is a YAML file; to train on it: highnoon train --data {path}"
+            )
+        if not path.exists():
+            content = folder_content(path)
+            raise ConfigError(
+                f"no configuration file at {path}: {content}"
+                + ("" if content.endswith("?") else "; to train on text: highnoon train --data PATH")
+            )
         return path
     for folder in [path, *path.resolve().parents[:_LEVELS]]:
         if (folder / RECIPE_FILE).is_file():
             return folder / RECIPE_FILE
     raise ConfigError(
-        f"there is no {RECIPE_FILE} in {path}; give a recipe or the folder of a run; data is given as --data"
+        f"there is no {RECIPE_FILE} in {path}; give a recipe or the folder of a run; to train on what is "
+        f"there: highnoon train --data {path}"
     )
+
+
+def recipe_text(values: Mapping[str, Any]) -> str:
+    """Returns a recipe as YAML.
+
+    Raises:
+        ConfigError: a value that a file cannot hold.
+    """
+    return str(yaml.safe_dump(_plain(values, "the recipe"), sort_keys=False, allow_unicode=True))
 
 
 def write_recipe(values: Mapping[str, Any], path: pathlib.Path) -> None:
@@ -42,7 +64,7 @@ def write_recipe(values: Mapping[str, Any], path: pathlib.Path) -> None:
     Raises:
         ConfigError: a value that a file cannot hold.
     """
-    text = yaml.safe_dump(_plain(values, "the recipe"), sort_keys=False, allow_unicode=True)
+    text = recipe_text(values)
     with name_path(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")

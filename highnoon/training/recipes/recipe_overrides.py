@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.config import ConfigError, resolve_keys
+from highnoon.training.recipes.hatching.guide_overrides import guide_overrides
+from highnoon.training.recipes.hatching.is_guide import is_guide
+from highnoon.training.recipes.hatching.translate_recipe import translate_guide
 from highnoon.training.recipes.overrides import apply_overrides, copied, parse_overrides
 from highnoon.training.recipes.recipe_sections import SECTIONS, refuse_keys_of_sections, section_keys
 
@@ -25,6 +28,11 @@ def with_overrides(
     """
     if not isinstance(overrides, Mapping):
         overrides = parse_overrides(overrides)
+    if not overrides:
+        return values
+    early, overrides = guide_overrides(values, overrides)
+    if early or is_guide(values):
+        values = translate_guide(apply_overrides(values, early), known)
     if not overrides:
         return values
     tops = {name.split(".")[0]: None for name in overrides}

@@ -10,7 +10,9 @@ from highnoon.config import ConfigError, ModelConfig, TrainingConfig
 
 SECTIONS = ("model", "training")
 MODEL_SOURCES = ("path", "hf")
-MODEL_KEYS = frozenset({*MODEL_SOURCES, "family", "task", "dtype", "lora"})
+MODEL_SETTINGS = ("dtype", "gradient_checkpointing")
+"""Keys of `model` that change how a model computes, and not what it is."""
+MODEL_KEYS = frozenset({*MODEL_SOURCES, "family", "task", "lora", *MODEL_SETTINGS})
 """Keys of `model` in addition to the fields of `ModelConfig`."""
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from highnoon.config import ConfigError, require_flag, require_path, resolve_keys, shown
-from highnoon.files.expand_home import expand_home
 
 if TYPE_CHECKING:
     from highnoon.training.curricula.curriculum import CurriculumScheduler
@@ -26,6 +25,8 @@ STAGE_KEYS = (
     "optional",
     "objective",
     "trainable",
+    "validation_data",
+    "tasks",
 )
 """The arguments of `add_curriculum_stage`, written out since reading them there would load TensorFlow."""
 CURRICULUM_KEYS = ("enabled", "stages", "max_iters", "optional")
@@ -67,6 +68,28 @@ def canonical_curriculum(curriculum: Mapping[str, Any], steps: int | None = None
         resolved["stages"] = [{**stage, "iters": steps} for stage in kept]
         resolved.pop("max_iters", None)
     return resolved
+
+
+def describe_stage(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a stage as a file can hold it: data in memory is described, and has to be given again."""
+    described = {**stage, "datasets": describe_datasets(stage["datasets"])}
+    if "validation_data" in stage:
+        described["validation_data"] = describe_datasets(stage["validation_data"])
+    return described
+
+
+def describe_datasets(datasets: Any) -> Any:
+    """Returns datasets of a recipe as a file can hold them; None and names are returned as they are."""
+    from highnoon.data.sources.dataset_entries import dataset_entries, describe_dataset
+
+    if datasets is None:
+        return None
+    pairs = [entry if isinstance(entry, tuple) else (entry,) for entry in dataset_entries(datasets)]
+    described = [describe_dataset(entry) for entry, *_ in pairs]
+    if not any(isinstance(entry, dict) and set(entry) == {"in_memory"} for entry in described):
+        return datasets
+    weights = [weight for _, *weight in pairs]
+    return [[entry, *weight] if weight else entry for entry, weight in zip(described, weights, strict=True)]
 
 
 def stage_arguments(stage: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,10 +187,11 @@ def _is_plain(value: Any) -> bool:
 
 
 def _reference_folder(value: Any) -> str:
-    folder = expand_home(require_path("reference_model", value))
-    if not (folder / "config.json").is_file():
+    from highnoon.models import ModelFolderError, find_model
+
+    try:
+        return str(find_model(require_path("reference_model", value)))
+    except ModelFolderError as error:
         raise ConfigError(
-            f"`reference_model` must be the folder of a saved model, with its config.json; received "
-            f"{shown(str(folder))}"
-        )
-    return str(folder)
+            f"`reference_model` must be the folder of a saved model: {error}; received {shown(value)}"
+        ) from None

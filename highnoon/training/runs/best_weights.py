@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from highnoon.models.arrays import load_arrays, variable_arrays, variable_names
-from highnoon.models.saving import WEIGHTS_FILE
+from highnoon.models.saving import WEIGHTS_FILE, saved_weights
 from highnoon.training.checkpoints import checkpoint
 from highnoon.training.checkpoints.snapshot import OPTIMIZER_FILE, TRAINED, under
 from highnoon.training.learner import Learner
@@ -37,7 +37,7 @@ class BestWeights:
         """Copies the weights of the current step, where no checkpoint will hold them."""
         if not self._directories:
             with self._learner.averaged():
-                self._in_memory = variable_arrays(self._model.weights)
+                self._in_memory = variable_arrays(saved_weights(self._model))
 
     def load(self, folder: pathlib.Path) -> None:
         """Copies the weights of a step's checkpoint, where no checkpoint will hold them later."""
@@ -50,7 +50,8 @@ class BestWeights:
             CheckpointError: its checkpoint is gone, damaged or of another run.
         """
         arrays = self._read(self.require(step)) if self._directories else self._in_memory
-        named = dict(zip(variable_names(self._model.weights), self._model.weights, strict=True))
+        weights = saved_weights(self._model)
+        named = dict(zip(variable_names(weights), weights, strict=True))
         for name, variable in named.items():
             variable.assign(arrays[name])
 

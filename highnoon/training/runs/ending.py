@@ -6,6 +6,7 @@ from typing import Any
 
 from highnoon.callbacks.callback_group import CallbackFailed
 from highnoon.training.checkpoints import checkpoint
+from highnoon.training.runs.history import copy_of
 from highnoon.training.runs.run_state import RunState
 from highnoon.training.runs.saving import Saving
 from highnoon.training.runs.trained_weights import TrainedWeights
@@ -42,13 +43,20 @@ class Ending:
             "weights": weights,
             "best_step": progress.lowest_val_step,
             "best_val_loss": progress.lowest_val_loss,
+            "best_bits_per_byte": progress.lowest_bits_per_byte,
+            "total_tokens": progress.tokens_seen,
+            "history": copy_of(progress.history),
         }
+        log_folder = state.settings.log_folder
         state.callbacks.event(
             "train_end",
             step=progress.step,
             summary=summary,
             best_checkpoint=saving.best_folder(),
             has_held_out=any(data.validation_rows is not None for data in state.stages),
+            seconds=state.seconds(),
+            checkpoint_dir=str(saving.checkpoints.directory) if saving.checkpoints.are_kept else None,
+            log_dir=None if log_folder is None else str(log_folder),
         )
         return summary
 

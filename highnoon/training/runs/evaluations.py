@@ -10,8 +10,10 @@ from typing import Any
 
 from highnoon.training.evaluators import Evaluator
 from highnoon.training.plans.stage_data import StageData
+from highnoon.training.runs.held_out_bytes import bits_per_byte
 from highnoon.training.runs.run_state import RunState
 from highnoon.training.runs.saving import Saving
+from highnoon.training.steps.evaluation import require_weight
 from highnoon.training.steps.random_states import undisturbed_random_states
 
 PERIODIC_VALIDATION_TOKENS = 2**18
@@ -39,28 +41,34 @@ class Evaluations:
         if progress.evaluated_step == progress.step:
             return progress.evaluated_loss
         began = time.perf_counter()
+        limits = state.settings.limits
+        batches_of = data.validation_batches_by_dataset(
+            PERIODIC_VALIDATION_TOKENS, limits.validation_steps, limits.validation_batch_size
+        )
         state.callbacks.hook("on_test_begin", {})
         with state.learner.averaged():
             parts = {
-                name: state.learner.evaluate(batches, data.objective)
-                for name, batches in data.validation_batches_by_dataset(PERIODIC_VALIDATION_TOKENS).items()
+                name: state.learner.evaluate(batches, data.objective) for name, batches in batches_of.items()
             }
             figures, counts = self._evaluators_figures(data)
-        split = functools.reduce(operator.add, parts.values())
+        split = require_weight(functools.reduce(operator.add, parts.values()))
         state.callbacks.hook("on_test_end", {"loss": split.loss})
         metrics = {
             f"val/{name}": value for name, value in data.objective.report(split.loss, split.metrics).items()
         }
         if len(parts) > 1:
-            metrics |= {f"val/loss/{name}": part.loss for name, part in parts.items()}
-        fields: dict[str, Any] = {"metrics": metrics | figures} | ({"counts": counts} if counts else {})
+            # A few rows of a dataset may hold no supervised token, and then have no loss.
+            metrics |= {f"val/loss/{name}": part.loss for name, part in parts.items() if part.weight}
+        metrics |= bits_per_byte(data, parts) | figures
+        fields: dict[str, Any] = {"metrics": metrics} | ({"counts": counts} if counts else {})
         state.callbacks.event("evaluation", stage=data.stage.name, step=progress.step, **fields)
-        progress.record_evaluation(split.loss)
-        if progress.record_lowest(split.loss, data.validation_key) and not state.learner.find_non_finite():
+        progress.record_evaluation(split.loss, metrics)
+        is_lowest = progress.record_lowest(split.loss, data.validation_key, metrics.get("val/bits_per_byte"))
+        if is_lowest and not state.learner.find_non_finite():
             self._saving.is_best = self._saving.is_due = True
             if (best := self._saving.checkpoints.best) is not None:
                 best.keep(progress.step)
-        state.throughput.pause(time.perf_counter() - began)
+        state.pause(time.perf_counter() - began)
         return split.loss
 
     def tell_scheduler(self, data: StageData, when: int, loss: float | None) -> None:

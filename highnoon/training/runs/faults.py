@@ -21,7 +21,7 @@ class Faults:
 
     def __init__(self, state: RunState, saving: Saving) -> None:
         self._state, self._saving = state, saving
-        self._skipped = SkippedSteps(state.settings.skipped_folder)
+        self._skipped = SkippedSteps(state.settings.skipped_folder, state.settings.running)
 
     def add(self, taken: Sequence[TakenStep]) -> None:
         """Notes the steps of a call."""
@@ -89,8 +89,7 @@ class Faults:
         if target is not None:
             self._go_back_to(target)
         else:
-            factor = learner.optimizer.learning_rate_factor
-            factor.assign(0.5 * factor)
+            learner.optimizer.cut_learning_rate(0.5)
         progress.num_fault_answers = index + 1
         learner.state.reset_fault_counters()
         self._skipped.forget()
@@ -109,5 +108,6 @@ class Faults:
         state.learner.select_trainable(state.plan.stages[progress.stage].trainable)
         progress.note_span()
         state.note_totals()
+        state.task_losses.forget()
         self._saving.is_best = self._saving.is_due = False
         self._saving.align_best_role()

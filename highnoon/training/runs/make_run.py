@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from highnoon.callbacks import Alerts, CallbackGroup, MetricsFile, ProgressBar, TensorBoardLog
+from highnoon.files.notebook import in_notebook, show_in_notebook
 from highnoon.files.print_text import print_text
 from highnoon.training.checkpoints import checkpoint, snapshot
 from highnoon.training.checkpoints.run_checkpoints import Checkpoints, RunIdentity
@@ -23,7 +24,9 @@ from highnoon.training.runs.held_folders import HeldFolders
 from highnoon.training.runs.progress import Progress
 from highnoon.training.runs.run import TrainingRun
 from highnoon.training.runs.run_arguments import RunArguments
-from highnoon.training.runs.run_state import RunSettings
+from highnoon.training.runs.run_description import run_hparams
+from highnoon.training.runs.run_state import EvaluationLimits, RunSettings
+from highnoon.training.runs.running_figures import RunningFigures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,11 +87,17 @@ class RunParts:
         return progress
 
     @functools.cached_property
+    def running(self) -> RunningFigures | None:
+        """The figures of the progress bar; None where none is shown."""
+        return RunningFigures() if self.arguments.verbose and self.is_chief else None
+
+    @functools.cached_property
     def log_folder(self) -> pathlib.Path | None:
         """Where the run's events go, locked by this process if it writes them; None for nowhere."""
         if self.arguments.log_dir is None:
             return None
-        folder = pathlib.Path(self.arguments.log_dir) / self.run_id
+        # A run of an older version has a folder of its id.
+        folder = pathlib.Path(self.arguments.log_dir) / (self.identity["run_folder"] or self.run_id)
         if self.is_chief:
             self.held_folders.hold(folder, "wait until it ends, or choose another `log_dir`")
         return folder
@@ -101,12 +110,17 @@ class RunParts:
             FolderLockedError: another run is writing the log folder.
         """
         progress, learner, arguments = self.progress, self.learner, self.arguments
+        learner.has_histograms = arguments.histograms
         best = self._best_weights() if arguments.restore_best else None
         if arguments.save_checkpoints and self.is_chief:
+            # By the holder of the folder alone: another worker would remove what the chief is writing.
+            checkpoint.clear_leftovers(arguments.directory)
             moved_to = checkpoint.set_aside_older_run(arguments.directory, self.run_id)
-            if moved_to is not None:
+            if moved_to is not None and arguments.verbose:
                 print_text(
-                    f"note: {arguments.directory} had checkpoints of another run; they are in {moved_to} now"
+                    f"note: {arguments.directory} had checkpoints of another run; they are in {moved_to} "
+                    "now. To continue that run, stop this one and resume from there: "
+                    f"resume_from={str(moved_to)!r}, on the command line --resume {moved_to}"
                 )
         self._show_start()
         is_over = progress.stage == len(self.stages) and progress.ended_with == "callback"
@@ -114,11 +128,15 @@ class RunParts:
         settings = RunSettings(
             config=learner.config,
             run_id=self.run_id,
+            run_name=self.identity["run_name"],
+            log_folder=folder,
+            running=self.running,
             intervals=arguments.intervals,
             steps_per_execution=self.steps_per_execution,
             skipped_folder=folder / "skipped_steps" if folder and self.is_chief else None,
             memory=self.memory,
             evaluators=[*self.evaluators, *arguments.evaluators],
+            limits=EvaluationLimits(arguments.validation_steps, arguments.validation_batch_size),
         )
         callbacks = self._callback_group(folder)
         checkpoints = Checkpoints(
@@ -154,16 +172,21 @@ class RunParts:
     def _callback_group(self, log_folder: pathlib.Path | None) -> CallbackGroup:
         own: list[Any] = []
         if self.is_chief:
-            own += [ProgressBar()] if self.arguments.verbose else []
+            own += [] if self.running is None else [ProgressBar(self.running.read)]
             if log_folder is not None:
-                own += [MetricsFile(log_folder / "metrics.jsonl"), TensorBoardLog(log_folder)]
+                hparams = run_hparams(self.learner.model, self.learner.config, self.prepared.plan)
+                texts = {"plan": self.prepared.plan.to_markdown()}
+                own += [
+                    MetricsFile(log_folder / "metrics.jsonl"),
+                    TensorBoardLog(log_folder, hparams, texts),
+                ]
         given = [*self.callbacks, *self.arguments.callbacks]
         # On every worker: what an alert does must be done by all of them.
         own += [] if any(isinstance(callback, Alerts) for callback in given) else [Alerts()]
         group = CallbackGroup([*own, *given], self.on_callback_error)
-        total = self.prepared.plan.total_steps
-        verbose = int(self.arguments.verbose)
-        group.set_model(self.learner.model, {"verbose": verbose, "epochs": None, "steps": total})
+        plan, verbose = self.prepared.plan, int(self.arguments.verbose)
+        epochs = sum(span["epochs"] for stage in plan.stages for span in stage.timeline)
+        group.set_model(self.learner.model, {"verbose": verbose, "epochs": epochs, "steps": plan.total_steps})
         return group
 
     def _show_start(self) -> None:
@@ -171,7 +194,7 @@ class RunParts:
         if not (self.arguments.verbose and self.is_chief):
             return
         plan = self.prepared.plan
-        print_text(plan)
+        show_in_notebook(plan) if in_notebook() else print_text(plan)
         for warning in self.memory.warnings:
             print_text(f"warning: {warning}")
         if self.saved is not None:

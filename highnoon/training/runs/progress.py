@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
+from highnoon.training.runs.history import drop_beyond, new_history
+
 if TYPE_CHECKING:
     from highnoon.training.plans.stage_plan import StagePlan
 
@@ -30,10 +32,13 @@ class Progress:
         lowest_val_loss: Lowest validation loss at any evaluation on `lowest_val_data`: the best checkpoint's.
         lowest_val_step: The step of that evaluation.
         lowest_val_data: Which held-out data it was measured on; losses on other data cannot be compared.
+        lowest_bits_per_byte: Bits per byte of that evaluation, where they are known.
         evaluated_step: The step of the stage's last evaluation.
         evaluated_loss: What that evaluation found.
+        evaluated_figures: All of its figures, as `val/NAME`.
         logged: `loss_total` and `token_total` at the epoch's last log point.
         mix_rows: Rows of each dataset of the stage since the last log point.
+        task_sums: The loss of each task of the stage since the last log point, and then the weight of each.
         is_last_skipped: Whether the last step before the checkpoint was skipped.
         micro_batch_size: Rows of a micro-batch, where memory forced the stage to halve them; else 0.
         num_fault_answers: How many of `on_repeated_faults` were done.
@@ -41,6 +46,7 @@ class Progress:
         ended_with: Which weights the model had when the run ended, see `Trainer.train`; None before.
         spans: What was consumed: for each epoch and, after going back to a checkpoint, each part of one,
             `(first step of the run, stage, epoch, documents allowed, first step within the epoch)`.
+        history: The figures of each epoch, see `highnoon.training.runs.history`.
     """
 
     step: int = 0
@@ -59,16 +65,20 @@ class Progress:
     lowest_val_loss: float | None = None
     lowest_val_step: int | None = None
     lowest_val_data: str | None = None
+    lowest_bits_per_byte: float | None = None
     evaluated_step: int | None = None
     evaluated_loss: float | None = None
+    evaluated_figures: dict[str, float] = dataclasses.field(default_factory=dict)
     logged: list[float] | None = None
     mix_rows: list[int] = dataclasses.field(default_factory=list)
+    task_sums: list[float] = dataclasses.field(default_factory=list)
     is_last_skipped: bool = False
     micro_batch_size: int = 0
     num_fault_answers: int = 0
     stages_completed: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     ended_with: str | None = None
     spans: list[list[int]] = dataclasses.field(default_factory=list)
+    history: dict[str, list[Any]] = dataclasses.field(default_factory=new_history)
 
     def start_stage(self, index: int) -> None:
         """Moves to the beginning of a stage and resets everything that was counted in the stage before."""
@@ -76,8 +86,8 @@ class Progress:
         self.epoch = self.stage_step = self.epochs_without_improvement = self.micro_batch_size = 0
         self.start_epoch(0)
         self.train_loss = self.val_loss = self.best_val_loss = None
-        self.evaluated_step = self.evaluated_loss = None
-        self.mix_rows = []
+        self.forget_evaluation()
+        self.mix_rows, self.task_sums = [], []
 
     def start_epoch(self, num_allowed: int) -> None:
         self.num_allowed = num_allowed
@@ -125,16 +135,22 @@ class Progress:
         else:
             self.epochs_without_improvement += 1
 
-    def record_evaluation(self, val_loss: float) -> None:
+    def record_evaluation(self, val_loss: float, figures: dict[str, float]) -> None:
         """Notes that this step was evaluated."""
-        self.evaluated_step, self.evaluated_loss = self.step, val_loss
+        self.evaluated_step, self.evaluated_loss, self.evaluated_figures = self.step, val_loss, figures
 
-    def record_lowest(self, val_loss: float, data: str) -> bool:
+    def forget_evaluation(self) -> None:
+        """Lets the next evaluation be of other weights or data than the last."""
+        self.evaluated_step = self.evaluated_loss = None
+        self.evaluated_figures = {}
+
+    def record_lowest(self, val_loss: float, data: str, bits_per_byte: float | None = None) -> bool:
         """Compares an evaluation with the lowest on the same data; returns whether it is a new lowest."""
         is_other_data = self.lowest_val_data not in (None, data)
         if not is_lower(val_loss, None if is_other_data else self.lowest_val_loss):
             return False
         self.lowest_val_loss, self.lowest_val_step, self.lowest_val_data = val_loss, self.step, data
+        self.lowest_bits_per_byte = bits_per_byte
         return True
 
     def go_back_to(self, saved: Progress) -> None:
@@ -144,7 +160,9 @@ class Progress:
         if self.lowest_val_step is not None and self.lowest_val_step > saved.step:
             self.lowest_val_loss, self.lowest_val_step = saved.lowest_val_loss, saved.lowest_val_step
             self.lowest_val_data = saved.lowest_val_data
-        self.evaluated_step = self.evaluated_loss = None
+            self.lowest_bits_per_byte = saved.lowest_bits_per_byte
+        drop_beyond(self.history, saved.step)
+        self.forget_evaluation()
         self.is_last_skipped = False
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from highnoon.config import TrainingConfig
 from highnoon.data.sequences.streamed_rows import StreamedRows
 from highnoon.training.checkpoints import checkpoint, snapshot
-from highnoon.training.plans.run_data import StagePreparation, open_stage_sources
 from highnoon.training.plans.stage_data import StageData
+from highnoon.training.plans.stage_preparation import HELD_OUT, StagePreparation
+from highnoon.training.plans.stage_sources import open_stage_sources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,7 @@ class ReplayedPiece:
         learned: What of it was supervised: the tokens' texts that were labels, joined.
         num_tokens: Tokens of the span.
         num_learned: Of them, those that another was predicted from.
+        origin: The file and line or record that the document was read from; empty if it is not recorded.
     """
 
     document: int
@@ -34,6 +36,7 @@ class ReplayedPiece:
     learned: str
     num_tokens: int
     num_learned: int
+    origin: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,12 +137,14 @@ class Replay:
         }
         config = dataclasses.replace(config, **as_run)
         preparation = StagePreparation(self._state["packing"], self._tokenizer, self._cache_dir)
-        opened = open_stage_sources([stage], self._data_dir)[0]
+        template = getattr(self._tokenizer, "chat_template", None)
+        (opened,) = open_stage_sources([stage], self._data_dir, template, with_held_out=False)
         data = preparation.prepare(stage, opened, config, config.seed + index)
-        if data.data_key != plan["data_key"]:
+        trained_on = plan["data_key"].partition(HELD_OUT)[0]
+        if data.data_key != trained_on:
             raise checkpoint.CheckpointError(
                 f"the data of stage `{stage.name}` is not what the run in {self.folder} was trained on: its "
-                f"hash is {data.data_key}, the run's {plan['data_key']}; give the old files as data_dir"
+                f"hash is {data.data_key}, the run's {trained_on}; give the old files as data_dir"
             )
         return data
 
@@ -160,9 +165,16 @@ class Replay:
                     self._tokenizer.decode(learned),
                     len(tokens),
                     len(learned),
+                    _read_from(data, document),
                 )
             )
         return pieces
+
+
+def _read_from(data: StageData, document: int) -> str:
+    """The file and record of a document; empty for streams, and for tokens prepared without it."""
+    origin = getattr(data.train_rows, "origin", None)
+    return "" if origin is None else origin(document) or ""
 
 
 def _origin(data: StageData, document: int) -> tuple[str, str]:

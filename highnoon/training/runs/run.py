@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -9,8 +10,10 @@ import math
 import signal
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import keras
 
 from highnoon.callbacks import CallbackGroup
 from highnoon.callbacks.callback_group import CallbackFailed
@@ -27,6 +30,7 @@ from highnoon.training.plans.stage_data import StageData
 from highnoon.training.plans.stage_plan import StagePlan
 from highnoon.training.preflight.preflight import describe_out_of_memory, num_parameters
 from highnoon.training.runs.ending import Ending
+from highnoon.training.runs.epoch_record import keras_logs, record_epoch
 from highnoon.training.runs.evaluations import Evaluations
 from highnoon.training.runs.faults import Faults
 from highnoon.training.runs.log_point import log_point
@@ -36,6 +40,7 @@ from highnoon.training.runs.run_state import RunSettings, RunState, StepMetrics
 from highnoon.training.runs.saving import Saving
 from highnoon.training.runs.skipped_steps import TakenStep
 from highnoon.training.runs.stop_signals import StopSignals
+from highnoon.training.runs.task_loss_sums import TaskLossSums
 
 # Larger steps gain nothing from a common call, whose rows are held and prefetched.
 _TOKENS_OF_CALL = 2**18
@@ -116,6 +121,7 @@ class TrainingRun:
         callbacks.event(
             "train_begin",
             run_id=self.settings.run_id,
+            run_name=self.settings.run_name,
             step=progress.step,
             total_steps=state.plan.total_steps,
             num_parameters=num_parameters(state.model),
@@ -137,6 +143,7 @@ class TrainingRun:
         progress, learner = self.progress, self.learner
         learner.start_stage(progress.micro_batch_size or data.config.batch_size, plan.trainable)
         self.state.mix = MixFractions([part["name"] for part in plan.mix], progress.mix_rows)
+        self.state.task_losses = TaskLossSums(data.objective.tasks, progress.task_sums)
         if not (progress.epoch or progress.num_allowed):
             # Which losses are usual is another matter with other data.
             learner.state.forget_losses()
@@ -179,8 +186,8 @@ class TrainingRun:
         self.callbacks.event("stage_complete", stage=plan.name, step=progress.step, metrics=metrics)
 
     def _run_epoch(self, data: StageData, plan: StagePlan) -> None:
-        progress = self.progress
-        if not progress.num_allowed:
+        progress, is_resumed = self.progress, bool(self.progress.num_allowed)
+        if not is_resumed:
             data.announce(progress.epoch, progress.stage_step)
             progress.start_epoch(data.num_allowed(progress.epoch, progress.stage_step))
             progress.note_span()
@@ -191,7 +198,8 @@ class TrainingRun:
         view = data.view(progress.epoch, progress.num_allowed)
         num_steps = data.steps_in(view)
         self.state.align_schedule(data, num_steps)
-        self.callbacks.hook("on_epoch_begin", self._keras_epoch(), {})
+        with self._fixed_learning_rate(is_resumed):
+            self.callbacks.hook("on_epoch_begin", self._keras_epoch(), {})
         while not self._epoch_is_over(data, plan, num_steps):
             self._take_steps(data, plan, view)
             self._between_steps(data, plan, num_steps)
@@ -200,6 +208,15 @@ class TrainingRun:
             if not self._epoch_is_over(data, plan, num_steps) and self._save_if_due():
                 self.state.align_schedule(data, num_steps)
         self._end_epoch(data, plan)
+
+    @contextlib.contextmanager
+    def _fixed_learning_rate(self, is_resumed: bool) -> Iterator[None]:
+        """In the middle of an epoch its learning rate was set already, when it began before the kill."""
+        variables = self.learner.optimizer.learning_rate_variables() if is_resumed else []
+        before = [keras.ops.convert_to_numpy(variable) for variable in variables]
+        yield
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
 
     def _epoch_is_over(self, data: StageData, plan: StagePlan, num_steps: int) -> bool:
         return self.progress.step_in_epoch >= num_steps or self._epoch_is_cut_short(data, plan)
@@ -242,6 +259,7 @@ class TrainingRun:
         progress.stage_step += count
         progress.step_in_epoch += count
         self._faults.add(taken)
+        self.state.task_losses.add([step.metrics for step in taken])
 
     def _num_steps_of_call(self, data: StageData, plan: StagePlan, view: Any) -> int:
         """How many steps to take at once: a call ends where something is to be done between two steps."""
@@ -326,17 +344,8 @@ class TrainingRun:
             self._evaluations.tell_scheduler(
                 data, progress.epoch - 1, progress.train_loss if val_loss is None else val_loss
             )
-        logs = {"loss": _comparable(progress.train_loss)}
-        logs |= {} if val_loss is None else {"val_loss": _comparable(val_loss)}
-        self.callbacks.hook("on_epoch_end", keras_epoch, logs)
-        self.callbacks.event(
-            "epoch_end",
-            stage=plan.name,
-            epoch=progress.epoch,
-            loss=progress.train_loss,
-            val_loss=val_loss,
-            step=progress.step,
-        )
+        self.callbacks.hook("on_epoch_end", keras_epoch, keras_logs(self.state, val_loss))
+        self.callbacks.event("epoch_end", **record_epoch(self.state, plan, val_loss))
         if patience is not None and progress.epochs_without_improvement >= patience:
             self.callbacks.event(
                 "early_stop",
@@ -372,11 +381,6 @@ class TrainingRun:
         if self._signals.requested == signal.SIGTERM:
             raise SystemExit(message)
         raise KeyboardInterrupt(message)
-
-
-def _comparable(loss: float | None) -> float | None:
-    """What Keras's callbacks compare: they would take NaN, once it came first, for the lowest of all."""
-    return math.inf if loss is not None and math.isnan(loss) else loss
 
 
 def _batch_and_documents(data: StageData, view: Any, step: int) -> tuple[Any, list[list[int]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from highnoon.training.plans.plan import TrainingPlan
 from highnoon.training.plans.stage_data import StageData
 from highnoon.training.preflight.preflight import Preflight
 from highnoon.training.runs.progress import Progress
+from highnoon.training.runs.running_figures import RunningFigures
+from highnoon.training.runs.task_loss_sums import TaskLossSums
 from highnoon.training.runs.throughput import Throughput
 from highnoon.training.runs.trained_weights import TrainedWeights
 
@@ -32,17 +35,34 @@ class Intervals:
 
 
 @dataclasses.dataclass(frozen=True)
+class EvaluationLimits:
+    """How much of the held-out data an evaluation during the run reads.
+
+    Args:
+        validation_steps: Batches at most; None for about 2^18 tokens.
+        validation_batch_size: Rows of one replica in a batch; None for `batch_size`.
+    """
+
+    validation_steps: int | None = None
+    validation_batch_size: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class RunSettings:
     """What decides when a run does what.
 
     Args:
         config: The run's configuration.
-        run_id: Names the run in its events and its log folder; the same after a resume.
+        run_id: Names the run in its events; the same after a resume.
         intervals: When to log, evaluate and save.
         steps_per_execution: Most steps in one call of the device.
         skipped_folder: Where the batches of skipped steps are written; None writes none.
         memory: What the run was found to need; explains a step that does not fit. None says no figures.
         evaluators: Compute further figures at evaluations.
+        limits: How much an evaluation reads.
+        run_name: What the user calls the run; None for nothing.
+        log_folder: Where its logs are; None for nowhere.
+        running: Averages the latest steps for a progress bar; None where nobody looks.
     """
 
     config: TrainingConfig
@@ -52,6 +72,10 @@ class RunSettings:
     skipped_folder: pathlib.Path | None = None
     memory: Preflight | None = None
     evaluators: Sequence[Evaluator] = ()
+    limits: EvaluationLimits = EvaluationLimits()
+    run_name: str | None = None
+    log_folder: pathlib.Path | None = None
+    running: RunningFigures | None = None
 
 
 class RunState:
@@ -68,6 +92,7 @@ class RunState:
     Attributes:
         metrics: What the last step returned; None before a step.
         mix: Rows of each dataset since the last log point.
+        task_losses: The loss of each task since the last log point.
         throughput: Tokens and waiting since the last log point.
         trained: The weights that training would continue with, once the run's end gave the model others.
     """
@@ -86,13 +111,25 @@ class RunState:
         self.model = learner.model
         self.metrics: Mapping[str, Any] | None = None
         self.mix = MixFractions(())
+        self.task_losses = TaskLossSums()
         self.throughput = Throughput(self.model, learner.replicas.count)
         self.trained: TrainedWeights | None = None
+        self._began = time.perf_counter()
+
+    def pause(self, seconds: float) -> None:
+        """Leaves time that an evaluation or a checkpoint took out of the tokens per second."""
+        self.throughput.pause(seconds)
+        if self.settings.running is not None:
+            self.settings.running.pause(seconds)
+
+    def seconds(self) -> float:
+        """Returns how long this process has worked on the run."""
+        return time.perf_counter() - self._began
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what a checkpoint stores of the run besides arrays, as JSON values."""
         self.read_totals()
-        self.progress.mix_rows = self.mix.rows
+        self.progress.mix_rows, self.progress.task_sums = self.mix.rows, self.task_losses.sums
         schedulers = [data.stage.scheduler for data in self.stages]
         return {
             "progress": dataclasses.asdict(self.progress),

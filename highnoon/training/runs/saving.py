@@ -57,7 +57,7 @@ class Saving:
             prunes=not state.progress.is_last_skipped,
         )
         self._report(finished)
-        state.throughput.pause(time.perf_counter() - began)
+        state.pause(time.perf_counter() - began)
 
     def is_saved(self) -> bool:
         """Whether the last checkpoint is of this position of the run."""

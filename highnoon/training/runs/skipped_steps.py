@@ -16,6 +16,7 @@ from highnoon.files.file_hash import file_hash
 from highnoon.files.foreign import read_json
 from highnoon.files.name_path import name_path
 from highnoon.files.sealed_json import require_sealed, seal
+from highnoon.training.runs.running_figures import RunningFigures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +64,11 @@ class SkippedSteps:
         folder: Where batches of skipped steps are stored, as `step_N.npz` with the arrays and `step_N.json`
             with figures and the documents of each row; None stores none. Files that a killed run left half
             written there are removed.
+        running: Gets the steps that were applied; None where nobody shows them.
     """
 
-    def __init__(self, folder: pathlib.Path | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: pathlib.Path | None, running: RunningFigures | None = None) -> None:
+        self._folder, self._running = folder, running
         for path in [] if folder is None else folder.glob("step_*.tmp"):
             path.unlink(missing_ok=True)
         self._calls: collections.deque[Sequence[TakenStep]] = collections.deque()
@@ -83,6 +85,8 @@ class SkippedSteps:
             for taken in self._calls.popleft():
                 if bool(taken.metrics["is_skipped"]):
                     found.append(self._keep(taken))
+                elif self._running is not None:
+                    self._running.add(taken.metrics)
         return found
 
     def take_errors(self) -> list[OSError]:

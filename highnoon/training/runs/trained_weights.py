@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from highnoon.models.arrays import variable_arrays
+from highnoon.models.saving import saved_weights
 
 
 class TrainedWeights:
@@ -22,17 +23,17 @@ class TrainedWeights:
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
-        self._arrays = variable_arrays(model.weights)
+        self._arrays = variable_arrays(saved_weights(model))
         self._digest = b""
 
     def put_back(self) -> None:
         """Gives the model the copied weights again."""
-        for variable, array in zip(self._model.weights, self._arrays.values(), strict=True):
+        for variable, array in zip(saved_weights(self._model), self._arrays.values(), strict=True):
             variable.assign(array)
 
     def keep_replaced(self) -> bool:
         """Drops the copies of weights that the model still holds; returns whether any differ."""
-        now = variable_arrays(self._model.weights)
+        now = variable_arrays(saved_weights(self._model))
         self._arrays = {
             name: array for name, array in self._arrays.items() if array.tobytes() != now[name].tobytes()
         }
@@ -41,7 +42,7 @@ class TrainedWeights:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns what a checkpoint keeps: nothing once the model was given weights from elsewhere."""
-        if self._arrays and _digest(variable_arrays(self._model.weights)) != self._digest:
+        if self._arrays and _digest(variable_arrays(saved_weights(self._model))) != self._digest:
             self._arrays = {}
         return self._arrays
 

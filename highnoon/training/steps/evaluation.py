@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from highnoon.layers.graph_function import graph_function
 from highnoon.training.objective import NextToken, Objective
 from highnoon.training.steps.batch_columns import RowShapes, column_specs, num_rows, pad_rows, row_shapes
 from highnoon.training.steps.micro_batches import TOTAL, WEIGHT, metric_sums, scalar_sum
@@ -28,11 +29,13 @@ class SplitSums:
         loss_sum: The sum of its terms: for `NextToken` nats, summed over supervised tokens.
         weight: The sum of its weights: for `NextToken` the number of supervised tokens.
         metrics: Total and weight of each metric.
+        num_rows: Rows that were read.
     """
 
     loss_sum: float
     weight: float
     metrics: Mapping[str, tuple[np.ndarray, float]] = dataclasses.field(default_factory=dict)
+    num_rows: int = 0
 
     @property
     def loss(self) -> float:
@@ -43,7 +46,7 @@ class SplitSums:
     def perplexity(self) -> float:
         return math.exp(min(self.loss, 700.0))
 
-    def bits_per_byte(self, num_bytes: int) -> float:
+    def bits_per_byte(self, num_bytes: float) -> float:
         """Returns the bits that a language model needs for a byte of the split's text."""
         return self.loss_sum / math.log(2) / num_bytes
 
@@ -52,7 +55,22 @@ class SplitSums:
         for name, (total, weight) in other.metrics.items():
             before = metrics.get(name, (np.zeros_like(total), 0.0))
             metrics[name] = (before[0] + total, before[1] + weight)
-        return SplitSums(self.loss_sum + other.loss_sum, self.weight + other.weight, metrics)
+        num_rows = self.num_rows + other.num_rows
+        return SplitSums(self.loss_sum + other.loss_sum, self.weight + other.weight, metrics, num_rows)
+
+
+def require_weight(split: SplitSums) -> SplitSums:
+    """Returns a split in which something counts.
+
+    Raises:
+        ValueError: nothing does.
+    """
+    if not split.weight:
+        raise ValueError(
+            "expected held-out rows with supervised tokens, or whatever the objective weighs; received none; "
+            "hold out or evaluate more of them"
+        )
+    return split
 
 
 class EvaluationStep:
@@ -88,14 +106,13 @@ class EvaluationStep:
         Raises:
             ValueError: the batches hold nothing that counts (no supervised token).
         """
-        split, first_row = SplitSums(0.0, 0.0), 0
+        return require_weight(self.sums(batches))
+
+    def sums(self, batches: Iterable[Mapping[str, np.ndarray]]) -> SplitSums:
+        """Returns the sums over all batches, of weight 0 where nothing in them counts."""
+        split = SplitSums(0.0, 0.0)
         for batch in batches:
-            split += self._sums(batch, first_row)
-            first_row += num_rows(self.objective.columns, batch)
-        if not split.weight:
-            raise ValueError(
-                "expected a split with supervised tokens, or whatever the objective weighs; received none"
-            )
+            split += self._sums(batch, split.num_rows)
         return split
 
     def _sums(self, batch: Mapping[str, np.ndarray], first_row: int) -> SplitSums:
@@ -113,7 +130,8 @@ class EvaluationStep:
             name: (np.asarray(total, np.float64), float(weight))
             for name, (total, weight) in metric_sums(sums).items()
         }
-        return SplitSums(float(sums["loss_sum"]), float(sums["weight"]), metrics)
+        rows_read = num_rows(columns, batch)
+        return SplitSums(float(sums["loss_sum"]), float(sums["weight"]), metrics, rows_read)
 
     def _compile(self, shapes: RowShapes) -> Any:
         """Compiles for rows of these shapes."""
@@ -137,12 +155,12 @@ class EvaluationStep:
             return {name: self.replicas.local(value)[0] for name, value in results.items()}
 
         if self.replicas.count > 1:
-            return tf.function(sums, reduce_retracing=True, autograph=False)
+            return graph_function(sums, reduce_retracing=True)
         specs = column_specs(columns, shapes, (None,)) | {
             FIRST_ROW: tf.TensorSpec((), tf.int32),
             STOP: tf.TensorSpec((), tf.float32),
         }
-        return tf.function(sums, input_signature=[specs, tf.TensorSpec((), tf.int32)], autograph=False)
+        return graph_function(sums, input_signature=[specs, tf.TensorSpec((), tf.int32)])
 
 
 def _evaluation_state(state: keras.Variable, row: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from highnoon.config import ConfigError
+from highnoon.layers.graph_function import graph_function
 from highnoon.training.objective import Objective
 from highnoon.training.steps.batch_columns import RowShapes, column_specs
 from highnoon.training.steps.replicas import FIRST_ROW, all_variables, merged
@@ -32,6 +33,18 @@ class Gradients(NamedTuple):
     gradients: list[tf.Tensor]
     sums: dict[str, tf.Tensor]
     changed: dict[int, tf.Tensor]
+
+
+class Finished(NamedTuple):
+    """Values that layers gave their variables at a step's end, by index.
+
+    Args:
+        others: Of variables that are not trained.
+        weights: Of trained weights, in place of what the optimizer made of them.
+    """
+
+    others: dict[int, tf.Tensor]
+    weights: dict[int, tf.Tensor]
 
 
 class MicroBatches:
@@ -63,8 +76,8 @@ class MicroBatches:
         ]
         self._seeds = [index for index, variable in enumerate(self.others) if id(variable) in seeds]
         self._compiles_parts = jit_compile and hasattr(model, "compiled_parts")
-        self._function = tf.function(
-            self._differentiate, jit_compile=jit_compile and not self._compiles_parts, autograph=False
+        self._function = graph_function(
+            self._differentiate, jit_compile=jit_compile and not self._compiles_parts
         )
 
     def trace(self, shapes: RowShapes) -> Any:
@@ -150,19 +163,37 @@ class MicroBatches:
         return Gradients(gradients, sums, changed)
 
     def finished(
-        self, before: Sequence[tf.Tensor], changed: Mapping[int, tf.Tensor], is_good: tf.Tensor
-    ) -> dict[int, tf.Tensor]:
-        """Returns the variables that are not trained at the step's end, by index.
+        self,
+        before: Sequence[tf.Tensor],
+        changed: Mapping[int, tf.Tensor],
+        weights_before: Sequence[tf.Tensor],
+        updated_weights: Sequence[tf.Tensor],
+        is_good: tf.Tensor,
+    ) -> Finished:
+        """Returns the values at the step's end.
 
-        Layers with a `finish_step()` have it called. If the step is skipped, all keep their values.
+        Layers with a `finish_step()` have it called: there they read what the step counted, and may change
+        any of their variables, trained weights included. If the step is skipped, all keep their values.
+
+        Args:
+            before: Values of the variables that are not trained, before the step.
+            changed: Those of them that this replica changed, by index.
+            weights_before: The trained weights before the step.
+            updated_weights: The trained weights after the optimizer's update.
+            is_good: Whether the step counts.
         """
         changed = {index: merged(self.others[index], before[index], new) for index, new in changed.items()}
         now = [changed.get(index, value) for index, value in enumerate(before)]
-        with keras.StatelessScope(state_mapping=list(zip(self.others, now, strict=True))) as scope:
+        pairs = [*zip(self.others, now, strict=True), *zip(self.weights, updated_weights, strict=True)]
+        with keras.StatelessScope(state_mapping=pairs) as scope:
             for layer in self._finishing:
                 layer.finish_step()
-        changed |= self._changes(scope, now)
-        return {index: tf.where(is_good, new, before[index]) for index, new in changed.items()}
+        changed |= _changes(scope, self.others, now)
+        new_weights = _changes(scope, self.weights, updated_weights)
+        return Finished(
+            {index: tf.where(is_good, new, before[index]) for index, new in changed.items()},
+            {index: tf.where(is_good, new, weights_before[index]) for index, new in new_weights.items()},
+        )
 
     def _differentiate(
         self,
@@ -188,16 +219,8 @@ class MicroBatches:
         for name, metric in terms.metrics.items():
             sums[TOTAL + name] = tf.cast(tf.convert_to_tensor(metric.total), tf.float32)
             sums[WEIGHT + name] = scalar_sum(metric.weight)
-        return [tf.convert_to_tensor(gradient) for gradient in gradients], sums, self._changes(scope, others)
-
-    def _changes(self, scope: keras.StatelessScope, before: Sequence[tf.Tensor]) -> dict[int, tf.Tensor]:
-        """The other variables that a scope gave new values, by index."""
-        after = [scope.get_current_value(variable) for variable in self.others]
-        return {
-            index: tf.convert_to_tensor(new)
-            for index, (new, old) in enumerate(zip(after, before, strict=True))
-            if new is not old
-        }
+        changed = _changes(scope, self.others, others)
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], sums, changed
 
 
 def scalar_sum(value: Any) -> tf.Tensor:
@@ -209,6 +232,18 @@ def metric_sums(results: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Returns total and weight of each of the objective's metrics among what a step returned."""
     names = [key.removeprefix(TOTAL) for key in results if key.startswith(TOTAL)]
     return {name: (results[TOTAL + name], results[WEIGHT + name]) for name in names}
+
+
+def _changes(
+    scope: keras.StatelessScope, variables: Sequence[keras.Variable], before: Sequence[tf.Tensor]
+) -> dict[int, tf.Tensor]:
+    """The variables that a scope gave new values, by index."""
+    after = [scope.get_current_value(variable) for variable in variables]
+    return {
+        index: tf.convert_to_tensor(new)
+        for index, (new, old) in enumerate(zip(after, before, strict=True))
+        if new is not old
+    }
 
 
 def _specs(variables: Sequence[keras.Variable]) -> list[tf.TensorSpec]:

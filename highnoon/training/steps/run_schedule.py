@@ -67,6 +67,11 @@ class RunSchedule(keras.optimizers.schedules.LearningRateSchedule):
             for name, value in (("step", 0.0), ("position", 0.0), ("pace", 1.0))
         )
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether the learning rate is the same at each step, so that a callback may set it."""
+        return self.decay == "constant" and self.warmup_steps == 0 and len(set(self.peaks)) == 1
+
     def align(self, step: int, position: float, pace: float) -> None:
         """Sets the position of the run in the plan; it is not saved, since progress and plan determine it.
 

@@ -8,12 +8,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from highnoon.layers.graph_function import graph_function
 from highnoon.training.objective import NextToken, Objective
-from highnoon.training.optimizers import FunctionalOptimizer
+from highnoon.training.optimizers import FunctionalOptimizer, StatelessOptimizer
 from highnoon.training.steps.batch_columns import RowShapes, column_specs, row_shapes
+from highnoon.training.steps.histograms import histograms
 from highnoon.training.steps.measures import measured
 from highnoon.training.steps.micro_batches import MicroBatches, scalar_sum
 from highnoon.training.steps.replicas import FIRST_ROW, STOP, Replicas, assign_all, sum_replicas
+from highnoon.training.steps.stateless_update import StatelessUpdate
 from highnoon.training.steps.step_state import FaultLimits, StepState, judge
 from highnoon.training.steps.weight_update import WeightUpdate
 
@@ -29,8 +32,10 @@ class TrainStep:
     micro-batches of any number and size give the same gradient to rounding. The loop over micro-batches is
     inside the compiled step; the replicas' gradients are summed once, after it.
 
-    A layer with a `finish_step()` (a mixture of experts that balances its load) has it called once a
-    step, after the update and whatever the number of micro-batches and replicas.
+    A layer with a `finish_step()` (a mixture of experts that balances its load, a local rule of plasticity)
+    has it called once a step, after the update and whatever the number of micro-batches and replicas. What
+    it changes of trained weights counts in `update_ratio`; an optimizer's moving average of the weights
+    follows from the next step on.
 
     Args:
         model: Any model that the objective accepts, its variables under the replicas' strategy.
@@ -43,6 +48,7 @@ class TrainStep:
         state: What the step remembers; None creates it. Steps of one run share it.
         limits: Which steps are skipped.
         objective: What is minimized; None is `NextToken`.
+        has_histograms: Whether steps that measure also return histograms of gradients and weights.
 
     Call arguments: a batch (a dict with the objective's columns, or what `Replicas.read` returned), the
     factor on the loss, and whether to measure. Returns tensors, which the host need not wait for: `loss`,
@@ -54,7 +60,7 @@ class TrainStep:
     def __init__(
         self,
         model: keras.Model,
-        optimizer: FunctionalOptimizer,
+        optimizer: FunctionalOptimizer | StatelessOptimizer,
         micro_batch_size: int,
         gradient_clip: float | None = 1.0,
         jit_compile: bool | None = None,
@@ -62,7 +68,10 @@ class TrainStep:
         state: StepState | None = None,
         limits: FaultLimits | None = None,
         objective: Objective | None = None,
+        *,
+        has_histograms: bool = False,
     ) -> None:
+        self._has_histograms = has_histograms
         self.model, self.optimizer, self.micro_batch_size = model, optimizer, micro_batch_size
         self.objective = objective or NextToken()
         self.gradient_clip = gradient_clip
@@ -72,7 +81,12 @@ class TrainStep:
         if jit_compile is None:
             jit_compile = hasattr(model, "compiled_parts")
         self._micro_batches = MicroBatches(model, self.objective, micro_batch_size, jit_compile=jit_compile)
-        self._update = WeightUpdate(optimizer, self._micro_batches.weights, jit_compile)
+        weights = self._micro_batches.weights
+        self._update: WeightUpdate | StatelessUpdate = (
+            StatelessUpdate(optimizer, weights, jit_compile)
+            if isinstance(optimizer, StatelessOptimizer)
+            else WeightUpdate(optimizer, weights, jit_compile)
+        )
         self._compiled: dict[RowShapes, Any] = {}
         self._compiled_several: dict[RowShapes, Any] = {}
 
@@ -159,12 +173,12 @@ class TrainStep:
     ) -> Any:
         """Compiles a function of a batch, the factor on the loss, and whether to measure."""
         if self.replicas.count > 1:
-            return tf.function(function, reduce_retracing=True, autograph=False)
+            return graph_function(function, reduce_retracing=True)
         scalar = tf.TensorSpec((), tf.float32)
         specs = column_specs(self.objective.columns, shapes, leading)
         specs |= {FIRST_ROW: tf.TensorSpec((), tf.int32), STOP: scalar}
         signature = [specs, scalar, tf.TensorSpec((), tf.bool)]
-        return tf.function(function, input_signature=signature, autograph=False)
+        return graph_function(function, input_signature=signature)
 
     def _step(
         self,
@@ -198,6 +212,8 @@ class TrainStep:
             clip = self.gradient_clip / tf.maximum(grad_norm, self.gradient_clip)
         learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
         updated = self._update(gradients, weights, clip / loss_scale, learning_rate, is_good)
+        finished = micro_batches.finished(others, changed, weights, updated.weights, is_good)
+        new_weights = [finished.weights.get(index, new) for index, new in enumerate(updated.weights)]
         metrics = {
             "loss": loss_sum / tf.maximum(weight, 1.0),
             "grad_norm": grad_norm,
@@ -207,14 +223,21 @@ class TrainStep:
             "num_stops": num_stops,
             "num_tokens": num_tokens,
             **sums,
-            **measured(measures, gradients, grad_norm, loss_scale, weights, updated.weights),
+            **measured(measures, gradients, grad_norm, loss_scale, weights, new_weights),
         }
         if self.limits.scales_loss:
             metrics["loss_scale"] = loss_scale
-        new_others = micro_batches.finished(others, changed, is_good)
+        if self._has_histograms:
+            unscaled = [gradient / loss_scale for gradient in gradients]
+            metrics |= histograms(measures, [*unscaled, *new_weights])
+        of_layers = {id(micro_batches.weights[index]): value for index, value in finished.weights.items()}
+        values = [
+            of_layers.get(id(variable), value)
+            for variable, value in zip(updated.variables, updated.values, strict=True)
+        ]
         assign_all(
-            [*updated.variables, *(micro_batches.others[i] for i in new_others), *self.state.variables],
-            [*updated.values, *new_others.values(), *new_state.values()],
+            [*updated.variables, *(micro_batches.others[i] for i in finished.others), *self.state.variables],
+            [*values, *finished.others.values(), *new_state.values()],
         )
         return metrics
 

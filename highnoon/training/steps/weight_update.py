@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from highnoon.layers.graph_function import graph_function
 from highnoon.training.optimizers import FunctionalOptimizer
 
 _AVERAGE = "moving average"
@@ -87,8 +88,8 @@ class WeightUpdate:
     def _function(self, variable: keras.Variable) -> Any:
         kind = self._optimizer.kind(variable), variable.dtype
         if kind not in self._compiled:
-            self._compiled[kind] = tf.function(
-                lambda *args: self._update(variable, *args), jit_compile=self._jit_compile, autograph=False
+            self._compiled[kind] = graph_function(
+                lambda *args: self._update(variable, *args), jit_compile=self._jit_compile
             )
         return self._compiled[kind]
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from highnoon.data import DataError, open_source
 from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.formats.delimited import read_csv, read_tsv
 from highnoon.data.records.read_options import ReadOptions
@@ -117,3 +118,25 @@ def test_a_head_of_many_names_is_refused_at_once(tmp_path: pathlib.Path, head: s
     ):
         list(read_csv(write(tmp_path, f"{head}\n"), ReadOptions(), BadRecords()))
     assert time.monotonic() - started < 2
+
+
+def test_semicolons_and_tabs_of_a_csv_file_are_found_by_its_header(tmp_path: pathlib.Path) -> None:
+    for delimiter in (";", "\t"):
+        lines = f'id{delimiter}text\n1{delimiter}"one, two{delimiter}\nthree"\n'
+        (record,) = read_csv(write(tmp_path, "\ufeff" + lines), ReadOptions(), BadRecords())
+        assert record.values == {"id": "1", "text": f"one, two{delimiter}\nthree"}
+    (record,) = read_csv(write(tmp_path, "a;b\nx\n"), ReadOptions(text_field="a;b"), BadRecords())
+    assert record.values == {"a;b": "x"}
+    (record,) = read_csv(write(tmp_path, 'text,"a;b"\nx,y\n'), ReadOptions(), BadRecords())
+    assert record.values == {"text": "x", "a;b": "y"}
+
+
+def test_what_pandas_writes_by_default_is_read_and_the_index_said(tmp_path: pathlib.Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"review": ["good, very", 'say "a"\nb'], "stars": [5, 1]})
+    frame.to_csv(tmp_path / "a.csv")
+    with pytest.warns(UserWarning, match=r"a\.csv: the first column has no name, as the index that pandas"):
+        texts = [d.text for d in open_source(str(tmp_path / "a.csv"), text_field="review").documents()]
+    assert texts == ["good, very", 'say "a"\nb']
+    with pytest.raises(DataError, match="the fields are review, stars; name the field with .*--text-field"):
+        list(open_source(str(tmp_path / "a.csv")).documents())

@@ -81,6 +81,6 @@ def test_a_cache_made_of_a_refused_file_is_not_used(
     for name in ("a.txt", "a.html"):
         (tmp_path / name).write_text("<p>text</p>")
     now = [Files(tmp_path / name).fingerprint() for name in ("a.txt", "a.html")]
-    monkeypatch.setattr(files, "is_text_file", lambda path: True)
+    monkeypatch.setattr(files, "is_text_file", lambda path, encoding: True)
     before = [Files(tmp_path / name).fingerprint() for name in ("a.txt", "a.html")]
     assert [one == other for one, other in zip(now, before, strict=True)] == [True, False]

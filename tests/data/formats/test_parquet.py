@@ -149,3 +149,32 @@ def test_damage_of_any_byte_of_the_footer_leaves_the_process_alive(tmp_path: pat
     parquet.write_table(pyarrow.table({"messages": [[{"role": "user"}], None]}), file)
     done = subprocess.run([sys.executable, "-c", READ_EACH, file], capture_output=True, text=True)
     assert done.returncode == 0 and int(done.stdout) > 100, done.stderr[-300:]
+
+
+def test_only_the_needed_columns_are_read(tmp_path: pathlib.Path) -> None:
+    import numpy as np
+    from pyarrow import parquet
+
+    noise = np.random.default_rng(3).bytes(4_000_000)
+    images = [noise[start : start + 4000] for start in range(0, len(noise), 4000)]
+    texts = [f"record {number}" for number in range(1000)]
+    table = pyarrow.table({"text": texts, "image": images, "label": list(range(1000))})
+    parquet.write_table(table, tmp_path / "a.parquet", row_group_size=200)
+
+    def count(options: ReadOptions) -> tuple[list[str], int]:
+        with open("/proc/self/io") as before:
+            start = int(before.read().split()[1])
+        records = list(read_parquet(tmp_path / "a.parquet", options, BadRecords()))
+        with open("/proc/self/io") as after:
+            return list(records[3].values), int(after.read().split()[1]) - start
+
+    count(ReadOptions())  # imports libraries
+    names, num_bytes = count(ReadOptions())
+    assert names == ["text", "label"] and num_bytes < 1_000_000
+    names, num_bytes = count(ReadOptions(template="{image}: {text}"))
+    assert names == ["text", "image", "label"] and num_bytes > 4_000_000
+    # Without a known field all columns are named by the error.
+    with_other_names = table.rename_columns(["words", "image", "label"])
+    parquet.write_table(with_other_names, tmp_path / "a.parquet")
+    assert count(ReadOptions())[0] == ["words", "image", "label"]
+    assert count(ReadOptions(text_field="words"))[0] == ["words", "label"]

@@ -13,6 +13,7 @@ from highnoon.data import (
     DerivedColumn,
     Files,
     PackedRows,
+    StackedColumns,
     derive_columns,
     tokenize,
 )
@@ -215,3 +216,50 @@ def test_what_a_model_returns_is_checked(store, compute, message):
 def test_a_column_of_an_unknown_form_is_refused(options):
     with pytest.raises(DataError, match="a derived column's"):
         DerivedColumn(**options)
+
+
+def test_windows_say_where_there_is_a_label(store):
+    windows = DocumentWindows(store, window=16)
+    batch, is_token = windows.read(0, len(windows))
+    has_label = batch["loss_weights"] > 0
+    assert batch["loss_weights"].dtype == np.float32 and not (has_label & ~is_token).any()
+    assert has_label.sum() == sum(store.lengths - 1)
+    tokens = store.all_tokens[:].astype(np.int32)
+    is_last = np.isin(np.arange(len(tokens)), store.offsets[1:] - 1)
+    np.testing.assert_array_equal(batch["labels"][has_label], tokens[1:][~is_last[:-1]])
+
+
+def scaled(factor, dtype="<f4"):
+    return Derivation(
+        {"scaled": DerivedColumn(dtype)},
+        lambda batch: {"scaled": factor * batch["token_ids"]},
+        f"hash of {factor}",
+        {},
+        window=16,
+    )
+
+
+def test_stacked_columns_are_one_column_of_the_batch(store):
+    parts = [derive_columns(store, scaled(factor)) for factor in (1, 2, 3)]
+    stacked = StackedColumns("all", "scaled", parts)
+    assert len(stacked) == len(parts[0]) and stacked.columns == {"all": DerivedColumn("<f4", (3,))}
+    for split in ("train", "validation"):
+        batch = PackedRows([store], 12, split=split, derived=[stacked]).view(0).read(0, 3)
+        assert batch["all"].shape == (3, 12, 3) and batch["all"].dtype == np.float32
+        np.testing.assert_array_equal(batch["all"], batch["token_ids"][..., None] * np.array([1.0, 2.0, 3.0]))
+
+
+def test_parts_of_another_type_or_store_are_not_stacked(store, tmp_path):
+    one = derive_columns(store, scaled(1))
+    with pytest.raises(DataError, match="one store, type and shape"):
+        StackedColumns("all", "scaled", [one, derive_columns(store, scaled(1, "<i4"))])
+    (tmp_path / "b.txt").write_text("other text\n" * 3)
+    other = tokenize(Files(tmp_path / "b.txt", split="line"), ByteTokenizer(), tmp_path)
+    with pytest.raises(DataError, match="one store, type and shape"):
+        StackedColumns("all", "scaled", [one, derive_columns(other, scaled(1))])
+    with pytest.raises(DataError, match="has no column `tripled`"):
+        StackedColumns("all", "tripled", [one])
+    with pytest.raises(DataError, match="at least one part"):
+        StackedColumns("all", "scaled", [])
+    with pytest.raises(DataError, match="does not hold a value for each token"):
+        PackedRows([other], 12, derived=[StackedColumns("all", "scaled", [one])])

@@ -93,6 +93,7 @@ def test_the_files_are_the_same_for_any_number_of_workers(
         "num_bytes.bin",
         "split_hashes.bin",
         "domains.bin",
+        "origins.bin",
         "tokenizer.json",
         "manifest.json",
     }

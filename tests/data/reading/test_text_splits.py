@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from highnoon.data import DataError
+from highnoon.data import DataError, Files, ReadOptions
 from highnoon.data.bad_records import BadRecords
 from highnoon.data.reading.text_splits import (
     LONGEST_PARAGRAPH_BYTES,
@@ -114,3 +114,20 @@ def test_a_character_of_binary_files_is_no_text(tmp_path: pathlib.Path, split: s
     bad = BadRecords(skip=True)
     assert list(split_text(file, "line", bad)) == ["fine", "fine"]
     assert bad.report()["reasons"]["NUL character"]["places"] == [f"{file}:3"]
+
+
+def test_a_line_that_is_too_long_is_cut_at_spaces(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "one-line.txt"
+    text = "Das Café am Fluß öffnet spät. " * 8000 + "\nthe end"
+    path.write_text(text)
+    pieces = list(split_text(path, "auto", max_line_bytes=100_000))
+    assert "".join(pieces) == text and len(pieces) >= 10
+    assert all(piece.endswith(" ") for piece in pieces[:-1])
+    assert max(len(piece.encode()) for piece in pieces[:-1]) <= 32 << 10
+    path.write_text("狐" * 100_000)
+    assert "".join(split_text(path, "auto", max_line_bytes=100_000)) == "狐" * 100_000
+    with pytest.raises(DataError, match="the line is longer than max_line_bytes=100,000"):
+        list(split_text(path, "line", max_line_bytes=100_000))
+    skipping, plain = ReadOptions(skip_bad=True, max_line_bytes=100_000), ReadOptions(skip_bad=True)
+    assert Files(path, options=skipping)._text_form(path) == "text/auto/long lines"
+    assert Files(path, options=plain)._text_form(path) == "text/auto"

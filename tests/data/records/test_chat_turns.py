@@ -45,10 +45,10 @@ def test_parts_that_are_not_all_text_stay_for_templates() -> None:
     ("value", "found"),
     [
         ([], "an empty list"),
-        ("words", "text that is not JSON"),
+        ("words", "'words', text that is not JSON"),
         (3, "int"),
         (["a"], "a turn of type str"),
-        ([{"role": "user"}], "a turn with role"),
+        ([{"role": "user"}], "a turn with role alone"),
         ([{"role": 1, "content": ""}], "a role of type int"),
         ({"role": ["user"], "content": []}, "columns of several lengths"),
     ],

@@ -54,7 +54,7 @@ def test_empty_documents_are_counted_without_being_errors(tmp_path: pathlib.Path
 
 
 def test_a_reading_counts_from_nothing(tmp_path: pathlib.Path) -> None:
-    source = Files(write(tmp_path, {"text": "x"}, {"text": 3}), options=ReadOptions(skip_bad=True))
+    source = Files(write(tmp_path, {"text": "x"}, {"text": [3]}), options=ReadOptions(skip_bad=True))
     for _ in range(2):
         list(source.documents())
         assert source.bad_records.total == 1

@@ -36,7 +36,6 @@ def write(folder: pathlib.Path, records: list[Any], name: str = "a.jsonl") -> pa
         {"text": "", "id": 1},
         {"text": None},
         {"messages": TURNS, "text_id": None},
-        {"messages": [*TURNS, {"role": "assistant", "content": None, "tool_calls": [1]}]},
         {"text": 'say "content": null'},
         {"instruction": "Q", "input": "", "output": "A"},
         {"instruction": "Q", "output": None},

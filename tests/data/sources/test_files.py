@@ -52,7 +52,7 @@ def test_packed_jsonl_is_jsonl(tmp_path: pathlib.Path) -> None:
     ("line", "reason"),
     [
         ('{"txt": "a", "id": 3}', "expected a record with `text`, `messages`"),
-        ('{"text": 5}', "expected a string `text`; received `text` of type int"),
+        ('{"text": [5]}', "expected a string `text`; received `text` of type list"),
         ('["text"]', "expected a JSON object; received list"),
         ('{"text": "a"', "this is not JSON"),
         (r'{"text": "a\ud800"}', "lone surrogate at character 1"),

@@ -93,8 +93,8 @@ def test_what_cannot_be_used_is_a_one_line_error(hub: dict[Any, FakeDataset]) ->
     with pytest.raises(DataError, match="cannot open hf:org/none split 'train': Dataset org/none") as error:
         HuggingFaceDataset("org/none")
     assert "\n" not in str(error.value)
-    hub["org/odd", None, "train"] = FakeDataset([{"text": 3}])
-    with pytest.raises(DataError, match="expected a string `text`; received `text` of type int"):
+    hub["org/odd", None, "train"] = FakeDataset([{"text": [3]}])
+    with pytest.raises(DataError, match="expected a string `text`; received `text` of type list"):
         list(HuggingFaceDataset("org/odd").documents())
 
 

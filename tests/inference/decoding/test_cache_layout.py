@@ -43,12 +43,18 @@ def test_attention_holds_a_place_a_token_and_recurrence_a_state() -> None:
         ("attention+mlp", False, 24),
         ("mamba2, attention", True, 24),
         ("mamba2+mlp, mamba", True, sys.maxsize),
+        ("bdh(multiplier=2)", True, 24),
     ],
 )
 def test_only_a_pattern_without_attention_has_no_limit(pattern: str, has_state: bool, limit: int) -> None:
     model = small(pattern)
     assert holds_state(model, 256) == has_state
     assert context_limit(model) == limit
+
+
+def test_bdh_holds_a_list_of_fewer_tokens_than_features_and_else_a_state() -> None:
+    model = small("bdh(multiplier=2)")
+    assert [holds_state(model, length) for length in (1, 30, 31, 32, 33)] == [False, False, False, True, True]
 
 
 def test_recurrent_models_go_on_past_the_length_of_their_training() -> None:

@@ -72,5 +72,5 @@ def test_bad_arguments_are_named(language_model, kwargs: dict, message: str) -> 
 
 
 def test_a_model_without_hidden_states_is_refused(model) -> None:
-    with pytest.raises(TypeError, match="needs a model with a `backbone`; received a SmallModel"):
+    with pytest.raises(TypeError, match="a `backbone` that has `step`; received a SmallModel"):
         generate_contrastive(model, [5])

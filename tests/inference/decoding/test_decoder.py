@@ -125,6 +125,7 @@ def test_quantized_and_replaced_layers_are_decoded_with(change):
     assert np.abs(after - before).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_changed_draft_and_a_changed_target_of_speculation_are_both_noticed():
     target, draft = DenseModel(), DenseModel()
     generator = SpeculativeGenerator(target, draft, acceptance_rate_target=None)

@@ -64,7 +64,7 @@ def test_penalties_and_bias_equal_their_formula(model) -> None:
 @pytest.mark.parametrize(
     "processors", [PENALTIES, [*PENALTIES, NoRunOfThree()]], ids=["counts", "order of tokens"]
 )
-@pytest.mark.parametrize("has_draft_model", [False, True])
+@pytest.mark.parametrize("has_draft_model", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_speculative_decoding_equals_plain_decoding(new_model, model, processors, has_draft_model) -> None:
     draft = new_model(seed=0, sharpness=3.0) if has_draft_model else None
     generator = SpeculativeGenerator(model, draft, num_speculative_tokens=3, acceptance_rate_target=None)
@@ -79,6 +79,7 @@ def test_speculative_drawing_with_look_up_takes_what_the_seed_gives(model) -> No
     assert generator.generate(PROMPTS, **options) == generate(model, PROMPTS, **options)
 
 
+@pytest.mark.slow
 def test_batches_streams_and_conversations_use_them(printable_model, tokenizer) -> None:
     no_vowel = [
         LogitBias(

@@ -54,6 +54,7 @@ def test_greedy_output_is_that_of_plain_decoding_with_either_draft(new_model) ->
         ("mamba2+mlp", True),
         ("mamba2+mlp", False),
         ("sliding_attention, gated_delta_rule+mlp", True),
+        ("bdh(multiplier=2), bdh(multiplier=4)", True),
     ],
 )
 def test_every_pattern_says_greedily_what_it_says_in_plain_decoding(pattern: str, has_draft_model) -> None:

@@ -25,19 +25,26 @@ INIT = {
     "chunk_length": 4,
     "kernel_initializer": "random_normal",
     "output_initializer": "he_normal",
+    "use_rotary": True,
+    "qkv_bias": True,
+    "output_bias": True,
+    "softmax_scale": 0.7,
+    "softcap": 2.0,
 }
 RNG = np.random.default_rng(0)
 INPUTS = {"x": RNG.normal(size=(3, 11, 16)).astype("float32")}
 SEGMENTS = np.array([[1] * 4 + [2] * 5 + [0] * 2, [1] * 11, [1] * 1 + [2] * 9 + [3] * 1], "int32")
 
 
-def naive_attention(query, key, value, segment_ids, window=99):
+def naive_attention(query, key, value, segment_ids, window=99, scale=None, softcap=None):
     """One target at a time."""
     out = np.zeros_like(query)
     for b, t, g, r in np.ndindex(*query.shape[:4]):
         first = max(0, t - window + 1)
         seen = [s for s in range(first, t + 1) if segment_ids[b, s] == segment_ids[b, t]]
-        scores = np.array([query[b, t, g, r] @ key[b, s, g] for s in seen]) / np.sqrt(query.shape[-1])
+        scores = np.array([query[b, t, g, r] @ key[b, s, g] for s in seen])
+        scores = scores / np.sqrt(query.shape[-1]) if scale is None else scores * scale
+        scores = scores if softcap is None else softcap * np.tanh(scores / softcap)
         weights = np.exp(scores - scores.max())
         out[b, t, g, r] = (weights / weights.sum()) @ value[b, seen, g]
     return out
@@ -49,7 +56,7 @@ def heads(length=11):
 
 
 def test_the_layer_passes_the_battery():
-    check_layer(CausalSelfAttention, INIT, INPUTS)
+    check_layer(CausalSelfAttention, INIT, INPUTS, fixed=("use_rotary",))
 
 
 @pytest.mark.parametrize("window", [pytest.param(None, marks=pytest.mark.slow), 3])
@@ -64,6 +71,48 @@ def test_every_chunk_length_equals_the_naive_loop(chunk_length, window):
     query, key, value = heads()
     y = ops.convert_to_numpy(causal_attention(query, key, value, SEGMENTS, chunk_length, window))
     np.testing.assert_allclose(y, naive_attention(query, key, value, SEGMENTS, window or 99), atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk_length", [4, 100])
+def test_scale_and_cap_of_scores_equal_the_naive_loop(chunk_length):
+    query, key, value = heads()
+    expected = naive_attention(query, key, value, SEGMENTS, 6, scale=0.9, softcap=1.5)
+    assert np.abs(expected - naive_attention(query, key, value, SEGMENTS, 6, scale=0.9)).max() > 0.1
+    y = causal_attention(query, key, value, SEGMENTS, chunk_length, 6, 0.9, 1.5)
+    np.testing.assert_allclose(ops.convert_to_numpy(y), expected, atol=1e-5)
+    cache = [np.swapaxes(array, 1, 2) for array in (key, value)]
+    y = cached_attention(query[:, 7:], *cache, np.int32(7), None, chunk_length, 6, 0.9, 1.5)
+    expected = naive_attention(query, key, value, np.ones_like(SEGMENTS), 6, scale=0.9, softcap=1.5)
+    np.testing.assert_allclose(ops.convert_to_numpy(y), expected[:, 7:], atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [11, 1030])
+def test_gradients_of_capped_scores_are_those_of_the_formula(length):
+    """Beyond 1,024 positions the weights are recomputed."""
+    shapes = ((1, length, 1, 2, 4), (1, length, 1, 4), (1, length, 1, 4))
+    arrays = [RNG.normal(size=shape).astype("float32") for shape in shapes]
+    target = RNG.normal(size=shapes[0]).astype("float32")
+    seen = np.tril(np.ones((length, length), bool))
+
+    def formula(query, key, value):
+        scores = 1.5 * ops.tanh(ops.einsum("btgrk,bsgk->bgrts", query, key) * 0.9 / 1.5)
+        weights = ops.softmax(ops.where(seen, scores, -1e30), axis=-1)
+        return ops.sum(target * ops.einsum("bgrts,bsgk->btgrk", weights, value))
+
+    expected, gradients = value_and_gradients(formula, *arrays)
+    value, ours = value_and_gradients(
+        lambda *qkv: ops.sum(target * causal_attention(*qkv, scale=0.9, softcap=1.5)), *arrays
+    )
+    assert value == pytest.approx(expected, rel=1e-4, abs=1e-3)
+    for one, other in zip(ours, gradients, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-4)
+
+
+def test_without_rotation_positions_have_no_effect():
+    layer = CausalSelfAttention(num_heads=2, use_rotary=False)
+    plain = ops.convert_to_numpy(layer(INPUTS["x"]))
+    shifted = layer(INPUTS["x"], positions=np.arange(11) * 7)
+    np.testing.assert_array_equal(ops.convert_to_numpy(shifted), plain)
 
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -18,6 +18,14 @@ LLAMA3 = {
 }
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
 
+LONGROPE = {
+    "rope_type": "longrope",
+    "factor": 4.0,
+    "original_max_position_embeddings": 64,
+    "short_factor": [1.0, 1.5, 2.0, 4.0],
+    "long_factor": [2.0, 3.0, 4.0, 5.0],
+}
+
 
 def test_without_scaling_frequencies_are_powers_of_theta():
     frequencies, magnitude = rope_frequencies(8, 100.0)
@@ -44,6 +52,14 @@ def test_yarn_keeps_pairs_that_turn_often_and_sharpens_attention():
     assert magnitude == pytest.approx(0.1 * math.log(4) + 1)
 
 
+def test_longrope_divides_by_the_short_factors_and_sharpens_attention():
+    plain, _ = rope_frequencies(8, 100.0)
+    scaled, magnitude = rope_frequencies(8, 100.0, LONGROPE)
+    np.testing.assert_allclose(scaled, plain / LONGROPE["short_factor"], rtol=1e-6)
+    assert magnitude == pytest.approx(math.sqrt(1 + math.log(4) / math.log(64)))
+    assert rope_frequencies(8, 100.0, {**LONGROPE, "attention_factor": 1.25})[1] == 1.25
+
+
 def test_deepseek_moves_the_magnitude_into_the_softmax():
     scaling = {**YARN, "mscale": 0.7, "mscale_all_dim": 0.7}
     assert rope_frequencies(8, 100.0, scaling)[1] == 1.0
@@ -54,7 +70,14 @@ def test_deepseek_moves_the_magnitude_into_the_softmax():
 @pytest.mark.parametrize(
     "scaling, words",
     [
-        ({"rope_type": "ntk", "factor": 2.0}, "needs a `rope_type` of linear, llama3, yarn; received 'ntk'"),
+        (
+            {"rope_type": "ntk", "factor": 2.0},
+            "needs a `rope_type` of linear, llama3, yarn, longrope; received 'ntk'",
+        ),
+        ({**LONGROPE, "short_factor": [1.0, 2.0]}, "a `short_factor` of 4 numbers, one for each pair of"),
+        ({**LONGROPE, "short_factor": 1.0}, "a `short_factor` of numbers, one for each pair"),
+        ({**LONGROPE, "long_factor": [1.0, 0.0, 1.0, 1.0]}, "a finite `long_factor` above 0; received 0.0"),
+        ({**LONGROPE, "original_max_position_embeddings": 1}, "at least 2; received 1"),
         ({"rope_type": "yarn", "factor": 2.0}, "missing: original_max_position_embeddings; unknown: none"),
         ({"rope_type": "linear", "factor": 2.0, "beta": 1}, "missing: none; unknown: beta"),
         ({"rope_type": "linear", "factor": 0.5}, "a factor of at least 1; received 0.5"),

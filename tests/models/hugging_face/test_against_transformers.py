@@ -52,6 +52,12 @@ def test_an_exported_model_has_the_same_logits_there(name, loaded, token_ids, tm
     "name",
     [
         "llama",
+        "qwen2",
+        "qwen3",
+        "phi3",
+        "gemma",
+        "gemma2",
+        "gpt2",
         pytest.param("qwen3_moe", marks=pytest.mark.slow),
         pytest.param("deepseek_v3", marks=pytest.mark.slow),
         "mamba",
@@ -68,7 +74,7 @@ def test_gradients_of_the_loss_are_those_of_transformers(name, published, loaded
             continue
         parts = weight.rule.write(gradients[weight.variable.path])
         for tensor, got in zip(weight.names, parts, strict=True):
-            reference = expected.read(tensor)
+            reference = expected.read(tensor, weight.span)
             np.testing.assert_allclose(got, reference, rtol=0, atol=1e-3 * np.abs(reference).max() + 1e-7)
             checked += np.abs(reference).max() > 1e-5
     assert checked > 15
@@ -102,10 +108,10 @@ def _gradients(model, token_ids) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["llama", "mamba2"])
+@pytest.mark.parametrize("name", ["llama", "mamba2", "qwen2", "qwen3", "gemma2", "gpt2"])
 def test_greedy_decoding_from_the_cache_is_that_of_transformers(name, published, loaded, token_ids):
     options = {"do_sample": False, "max_new_tokens": 24, "eos_token_id": None, "pad_token_id": 0}
     expected = published(name).generate(torch.tensor(token_ids), **options).numpy()
     got = loaded(name).generate(token_ids.astype("int32"), max_length=24, temperature=0)
     np.testing.assert_array_equal(got, expected)
-    assert len(set(expected[0, 21:])) > 5
+    assert len(set(expected[:, 21:].ravel())) >= 5

@@ -7,11 +7,13 @@ import pytest
 from highnoon.config import ModelConfig
 from highnoon.models import ModelFolderError
 from highnoon.models.hugging_face.families import FAMILIES, family_for, read_config
+from tests.models.hugging_face.dense_fields import dense_fields
 
 EXPORTABLE = {
     "llama": {"block_pattern": "transformer"},
     "mistral": {"block_pattern": "sliding_attention+mlp", "sliding_window": 8},
     "mixtral": {"block_pattern": "moe_only"},
+    **dense_fields(head_dim=32),
     "qwen3_moe": {"block_pattern": "attention+moe, attention+mlp", "qk_norm": True},
     "deepseek_v2": {
         "block_pattern": "latent_attention+moe",
@@ -45,8 +47,20 @@ def test_the_family_of_a_configuration_of_ones_own_is_found(name):
         ),
         ({"block_pattern": "mamba2+moe, attention+moe"}, "attention\\+mlp \\(llama\\)"),
         (
-            {"block_pattern": "sliding_attention+mlp", "qk_norm": True},
-            "mistral does not support qk_norm=True",
+            {"block_pattern": "sliding_attention+moe", "qk_norm": True},
+            "mixtral does not support qk_norm=True",
+        ),
+        (
+            {"block_pattern": "attention+mlp", "attention_bias": "qkv", "qk_norm": True},
+            "qwen2 does not support qk_norm=True.*qwen3 does not support attention_bias='qkv'",
+        ),
+        (
+            {"block_pattern": "attention+mlp", "position_embedding": "learned"},
+            "llama does not support position_embedding='learned'",
+        ),
+        (
+            {"block_pattern": "attention+mlp", "logit_softcap": 30.0},
+            "llama does not support logit_softcap=30.0",
         ),
         (
             {"block_pattern": "moe_only", "num_shared_experts": 1},

@@ -19,6 +19,7 @@ from highnoon.models import LimitExceededError, ModelFolderError
 from highnoon.models.hugging_face import is_hugging_face_folder, load, load_hugging_face
 from highnoon.models.hugging_face.families import FAMILIES, family_of, read_config
 from highnoon.models.memory import require_memory
+from tests.models.hugging_face.dense_fields import dense_fields
 
 _SHAPE = {
     "vocab_size": 300,
@@ -31,6 +32,7 @@ _PATTERNS = {
     "llama": {"block_pattern": "attention+mlp"},
     "mistral": {"block_pattern": "sliding_attention+mlp", "sliding_window": 8},
     "mixtral": {"block_pattern": "attention+moe"},
+    **dense_fields(head_dim=16),
     "qwen3_moe": {"block_pattern": "attention+moe, attention+mlp", "qk_norm": True},
     "deepseek_v2": {"block_pattern": "latent_attention+moe", "num_shared_experts": 1, "q_lora_rank": 8},
     "deepseek_v3": {
@@ -95,7 +97,15 @@ HOSTILE = st.sampled_from(
 @st.composite
 def changed(draw: st.DrawFn, name: str) -> dict[str, Any]:
     values = dict(VALID[name])
-    others = ["rope_theta", "rope_scaling", "head_dim", "mlp_only_layers", "quantization_config", "a\nb"]
+    others = [
+        "layer_types",
+        "rope_theta",
+        "rope_scaling",
+        "head_dim",
+        "mlp_only_layers",
+        "quantization_config",
+        "a\nb",
+    ]
     keys = [*values, *others]
     for key in draw(st.lists(st.sampled_from(keys), min_size=1, max_size=3)):
         match draw(st.integers(0, 5)):
@@ -170,6 +180,23 @@ def test_a_changed_configuration_is_read_or_refused_in_one_line(name):
         ("llama", {"model_type": ["llama"]}, r"model_type \['llama'\]; HighNoon loads"),
         ("qwen3_moe", {"decoder_sparse_step": 0}, "`decoder_sparse_step` must be an integer from"),
         ("qwen3_moe", {"mlp_only_layers": [[1]]}, "`mlp_only_layers` must be a list of layers"),
+        ("qwen2", {"layer_types": ["full_attention"]}, "`layer_types` must be a list of 4, each full_att"),
+        ("qwen2", {"layer_types": ["full_attention", "other"] * 2}, "`layer_types` must be a list of 4"),
+        ("qwen2", {"use_sliding_window": False}, "`sliding_window` must be in use, since `layer_types` has"),
+        ("qwen3", {"attention_bias": "qkv"}, "`attention_bias` must be true or false; received 'qkv'"),
+        ("phi3", {"partial_rotary_factor": 0.75}, "`partial_rotary_factor`=0.75"),
+        ("phi3", {"rope_parameters": {"rope_type": "longrope"}}, "missing: long_factor, short_factor"),
+        ("phi3", {"rope_parameters": {**LLAMA3}}, "null or of type longrope"),
+        ("gemma", {"use_bidirectional_attention": True}, "`use_bidirectional_attention`=True"),
+        ("gemma2", {"hidden_activation": "quick_gelu"}, "`hidden_activation`='quick_gelu'"),
+        ("gemma2", {"hidden_act": "relu"}, "`hidden_act` must be what `hidden_activation` is"),
+        ("gemma2", {"hidden_size": 33}, "`hidden_size` must be a multiple of num_attention_heads=2"),
+        ("gemma2", {"final_logit_softcapping": 0}, "`final_logit_softcapping` must be a finite number above"),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "`scale_attn_by_inverse_layer_idx`=True"),
+        ("gpt2", {"scale_attn_weights": False}, "`scale_attn_weights`=False"),
+        ("gpt2", {"add_cross_attention": True}, "`add_cross_attention`=True"),
+        ("gpt2", {"n_embd": 33}, "`n_embd` must be a multiple of n_head=2; received 33"),
+        ("gpt2", {"activation_function": "gelu_fast"}, "`activation_function`='gelu_fast'"),
         ("deepseek_v2", {"first_k_dense_replace": "1"}, "`first_k_dense_replace` must be an integer from"),
         ("deepseek_v3", {"kv_lora_rank": None}, "`kv_lora_rank` must be an integer from"),
         ("mamba", {"time_step_rank": 0}, "`time_step_rank` must be an integer from"),

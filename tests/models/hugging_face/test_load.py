@@ -80,9 +80,9 @@ def test_bfloat16_weights_load_as_the_floats_that_they_are(folder):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model_type": "gpt2"}, "model_type 'gpt2'; HighNoon loads llama, mistral"),
-        ({"attention_bias": True}, "`attention_bias`=True"),
-        ({"mlp_bias": True}, "`mlp_bias`=True"),
+        ({"model_type": "gpt_neo"}, "model_type 'gpt_neo'; HighNoon loads llama, mistral"),
+        ({"attention_bias": True}, r"8 missing \(model.layers.0.self_attn.q_proj.bias, .*k_proj.bias"),
+        ({"mlp_bias": True}, r"6 missing \(model.layers.0.mlp.gate_proj.bias"),
         ({"hidden_act": "gelu"}, "`hidden_act`='gelu', and HighNoon supports only 'silu'"),
         ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config"),
         ({"logit_scale": 0.5}, "not known here: logit_scale"),

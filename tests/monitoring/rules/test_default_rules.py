@@ -152,6 +152,8 @@ def test_large_gradients_are_not_answered_with_a_larger_clip():
     ("metric", "bad", "good", "rule", "severity"),
     [
         ("activation/firing_rate", 0.6, 0.1, "firing_rate", "warning"),
+        ("activation/firing_rate", 0.001, 0.1, "dead_neurons", "critical"),
+        ("activation/firing_rate_level_5", 0.6, 0.1, "firing_rate", "warning"),
         ("router/load_entropy", 0.6, 0.97, "dead_experts", "warning"),
         ("train/data_wait_fraction", 0.5, 0.02, "starved", "warning"),
         ("train/update_ratio", 0.05, 1e-3, "update_too_large", "info"),
@@ -165,6 +167,44 @@ def test_levels_fire_on_the_wrong_side_alone(metric, bad, good, rule, severity):
 
     assert [(name, level) for name, level, _ in levels(points(bad))] == [(rule, severity)]
     assert levels(points(good)) == []
+
+
+def test_each_dead_level_is_reported_once_though_the_mean_is_fine():
+    def point(step, *rates):
+        levels_of = {f"activation/firing_rate_level_{level}": rate for level, rate in enumerate(rates)}
+        return step, {"train/loss": 3.0, "activation/firing_rate": sum(rates) / len(rates), **levels_of}
+
+    points = [
+        point(1, 0.2, 0.0, 0.1),
+        point(2, 0.2, 0.0, 0.1),
+        point(3, 0.2, 0.0, 0.004),  # a second one dies
+        point(4, 0.2, 0.011, 0.004),  # not yet alive enough to be armed again
+        point(5, 0.2, 0.005, 0.1),
+        point(6, 0.2, 0.1, 0.1),
+        point(7, 0.7, 0.0, 0.1),
+    ]
+    alerts = fired(points)
+    assert [(alert.rule, alert.severity, alert.step) for alert in alerts] == [
+        ("dead_neurons", "critical", 1),
+        ("dead_neurons", "critical", 3),
+        ("firing_rate", "warning", 7),
+        ("dead_neurons", "critical", 7),
+    ]
+    assert "0 of the neurons fire in level 1, less than 0.01" in alerts[0].message
+    assert "0.004 of the neurons fire in level 2," in alerts[1].message
+    assert "sparsity" in alerts[2].advice and "0.7 of the neurons fire in level 0," in alerts[2].message
+
+
+def test_a_run_without_spiking_layers_has_no_dead_neurons():
+    silent = {"train/loss": 3.0, "activation/mean": 0.0, "activation/active_neurons": 0.0}
+    assert levels([(step, silent) for step in range(1, 9)]) == []
+
+
+def test_advice_on_neurons_is_given_to_spiking_models_alone():
+    (alert,) = fired([(1, {"train/loss": math.nan})])
+    (spiking,) = fired([(1, {"train/loss": math.nan, "activation/firing_rate": 0.1})])
+    assert "tau_mem" in spiking.advice and "tau_mem" not in alert.advice
+    assert "lower learning rate" in alert.advice and spiking.advice.startswith(alert.advice)
 
 
 def test_one_hungry_log_point_is_not_starving():

@@ -223,15 +223,16 @@ def test_the_next_turn_ends_an_answer_where_the_template_writes_nothing_else() -
     assert ChatTemplate(LOOP.replace("%s", "{{ m.role }}: {{ m.content }}\n")).turn_end == "\nuser:"
 
 
-def test_tool_calls_are_learned_by_a_template_with_a_prompt_and_refused_by_others() -> None:
+def test_tool_calls_are_learned_by_a_template_with_a_prompt_or_by_the_default() -> None:
     call = {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}
     body = "<|{{ m.role }}|>{{ m.content }}{{ (m.tool_calls | tojson) if m.tool_calls else '' }}<|end|>"
     asked = LOOP.replace("%s", body) + "{% if add_generation_prompt %}<|assistant|>{% endif %}"
     assert learned_of(ChatTemplate(asked), [TURNS[1], call]) == ['[{"name": "f"}]<|end|>']
     with pytest.raises(ChatTemplateError, match="no prompt after which tool calls begin"):
         ChatTemplate(LOOP.replace("%s", body)).render([TURNS[1], call])
-    with pytest.raises(ChatTemplateError, match="the default chat template cannot write `tool_calls`"):
-        ChatTemplate().render([TURNS[1], call])
+    assert learned_of(ChatTemplate(), [TURNS[1], call]) == [
+        '<tool_call>{"name": "f", "arguments": {}}</tool_call><|im_end|>\n'
+    ]
 
 
 @pytest.mark.parametrize(

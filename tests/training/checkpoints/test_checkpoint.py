@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from highnoon.files.step_folders import checkpoint_in
 from highnoon.training.checkpoints import checkpoint
 from highnoon.training.checkpoints.checkpoint import CheckpointError
 
@@ -101,6 +102,36 @@ def test_replacing_a_folder_keeps_files_that_it_did_not_write(tmp_path):
     write_step(tmp_path, 10)
     assert (folder / "mine.txt").read_text() == "kept"
     assert checkpoint.damage(folder) is None
+
+
+def test_the_names_of_training_guides_are_views_of_a_checkpoint(tmp_path, monkeypatch):
+    folder = write_step(tmp_path / "checkpoints", 10)
+    checkpoint.point_at(folder, "best")
+    for name in ("checkpoints/hatching_step_10.pt", "hatching_step_10", "hatching_best.pt", "hatching_best"):
+        assert checkpoint.find_checkpoint(tmp_path / name) == folder
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint.find_checkpoint("hatching_best.pt").resolve() == folder
+    with pytest.raises(CheckpointError, match=r"step_00000005 is not there; the steps are step_00000010\)"):
+        checkpoint.find_checkpoint("hatching_step_5.pt")
+    with pytest.warns(UserWarning, match="step_00000015 is not there; the steps are step_00000010"):
+        assert checkpoint.find_checkpoint("hatching_step_15.pt").resolve() == folder
+    (tmp_path / "hatching_best.pt").write_bytes(b"a file of another program")
+    with pytest.raises(CheckpointError, match="hatching_best.pt"):
+        checkpoint.find_checkpoint("hatching_best.pt")
+
+
+def test_a_bare_name_is_looked_for_among_the_checkpoints_of_the_run(tmp_path, monkeypatch):
+    folder = write_step(tmp_path / "own", 10)
+    checkpoint.point_at(folder, "best")
+    monkeypatch.chdir(tmp_path)
+    for name in ("hatching_step_10.pt", "hatching_best", "best", "step_00000010"):
+        assert checkpoint.find_checkpoint(checkpoint_in(name, tmp_path / "own")) == folder
+    for name in ("elsewhere/best", "texts"):
+        assert checkpoint_in(name, tmp_path / "own") == name
+    for name in ("hatching_step_9", "step_00000009", "hatching_step_9.pt"):
+        with pytest.raises(CheckpointError, match="step_00000009 is not there; the steps are step_00000010"):
+            checkpoint.find_checkpoint(checkpoint_in(name, tmp_path / "own"))
+    assert checkpoint_in("hatching_step_9", tmp_path / "empty") == "hatching_step_9"
 
 
 def test_pruning_keeps_the_newest(tmp_path):

@@ -301,3 +301,9 @@ def test_reading_and_comparing_load_neither_tensorflow_nor_keras(tmp_path):
         "assert not {'tensorflow', 'keras', 'jax'} & {name.split('.')[0] for name in sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_between_two_epochs_no_step_of_the_next_is_taken(tmp_path):
+    at_the_end = {**PROGRESS, "epoch": 2, "num_allowed": 0}
+    fact = inspect_folder(write_checkpoint(tmp_path, progress=at_the_end))
+    assert (fact.epoch, fact.step_in_epoch) == (2, 0)

@@ -16,7 +16,8 @@ from highnoon.models.arrays import load_arrays
 from highnoon.testing.check_objective import ObjectiveCase, check_jax, check_objective
 from highnoon.tokenization import ByteTokenizer
 from highnoon.training import Classification
-from highnoon.training.objectives.classifier_inputs import classifier_inputs, gives_probabilities
+from highnoon.training.model_inputs import model_inputs
+from highnoon.training.objectives.classifier_outputs import gives_probabilities
 from highnoon.training.objectives.label_map import label_map
 from highnoon.training.steps.evaluation import EvaluationStep
 
@@ -211,7 +212,7 @@ def test_macro_f1_is_that_of_a_naive_count():
     report = objective.report(split.loss, split.metrics)
     labels = np.concatenate([batch["label"] for batch in batches])
     guesses = np.concatenate(
-        [np.argmax(model(classifier_inputs(model, batch), training=False), axis=-1) for batch in batches]
+        [np.argmax(model(model_inputs(model, batch), training=False), axis=-1) for batch in batches]
     )
     scores = []
     for label in range(3):
@@ -252,18 +253,18 @@ def test_a_softmax_layer_at_the_end_gives_probabilities(wrap):
 def test_a_model_gets_the_inputs_that_it_names():
     batch = make_batch()
     names = ("token_ids", "padding_mask", "segment_ids")
-    found = classifier_inputs(make_classifier(inputs=names), batch)
+    found = model_inputs(make_classifier(inputs=names), batch)
     assert set(found) == set(names) and not np.any(found["segment_ids"])
     ids = keras.Input((None,), dtype="int32")
     pooled = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(VOCAB, 4)(ids))
     single = keras.Model(ids, keras.layers.Dense(3)(pooled))
-    np.testing.assert_array_equal(classifier_inputs(single, batch), batch["token_ids"])
+    np.testing.assert_array_equal(model_inputs(single, batch), batch["token_ids"])
 
 
 def test_an_input_of_another_name_is_refused():
     image = keras.Input((4,), name="image")
     with pytest.raises(ConfigError, match="among token_ids, padding_mask, segment_ids; .*`image`"):
-        classifier_inputs(keras.Model({"image": image}, keras.layers.Dense(3)(image)), make_batch())
+        model_inputs(keras.Model({"image": image}, keras.layers.Dense(3)(image)), make_batch())
 
 
 def test_another_number_of_outputs_is_refused():

@@ -7,7 +7,7 @@ import pytest
 from highnoon.config import ConfigError
 from highnoon.data import Files
 from highnoon.training import CurriculumScheduler
-from highnoon.training.plans.run_data import open_stage_sources
+from highnoon.training.plans.stage_sources import open_stage_sources
 from highnoon.training.plans.stages import CurriculumStage
 
 

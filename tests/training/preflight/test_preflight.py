@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import keras
+import numpy as np
 import pytest
 
 import highnoon as hn
@@ -86,8 +87,17 @@ def test_sound_data_have_neither_problems_nor_warnings(make_model, corpus):
 
 def test_the_report_names_every_figure(make_model, corpus):
     page = str(report(make_model(), corpus, optimizer="lion", ema_momentum=0.9))
-    words = ("weights", "gradients", "(lion)", "averages", "activations", "needed", "free", "steps", "one:")
-    assert [word for word in words if word not in page] == []
+    words = (
+        "weights",
+        "gradients",
+        "(lion)",
+        "averaged weights",
+        "activations",
+        "needed",
+        "free memory",
+        "steps",
+    )
+    assert [word for word in (*words, "one:") if word not in page] == []
 
 
 def test_too_little_memory_is_a_warning_in_figures(make_model, corpus, monkeypatch):
@@ -206,11 +216,27 @@ def test_a_stage_may_begin_with_rows_of_prompts_but_not_hold_nothing_else(
 
 def test_rows_that_are_mostly_padding_are_a_warning(make_model, corpus, monkeypatch):
     def shorten(batch):
-        batch["loss_weights"][:, 8:] = 0
+        batch["loss_weights"][:, 8:] = batch["segment_ids"][:, 8:] = 0
+        batch["labels"][:, 7] = ByteTokenizer().eos_token_id
 
     _, plan, (data,) = prepared(make_model(), corpus)
     check = check_stage(changed(data, monkeypatch, shorten), plan.stages[0], ByteTokenizer())
-    assert check.supervised_fraction < 0.5 and "are supervised" in check.warnings[0] and not check.problems
+    assert check.supervised_fraction < 0.5 and "Padding fills" in check.warnings[0] and not check.problems
+
+
+@pytest.mark.parametrize("fraction, warns", [(0.25, False), (0.03, True)])
+def test_few_answers_are_a_warning_only_where_they_are_nearly_none(
+    make_model, corpus, monkeypatch, fraction, warns
+):
+    def keep(batch):
+        width = batch["loss_weights"].shape[1]
+        batch["segment_ids"][:] = 1
+        batch["loss_weights"][:] = np.arange(width) < max(1, round(fraction * width))
+
+    _, plan, (data,) = prepared(make_model(), corpus)
+    check = check_stage(changed(data, monkeypatch, keep), plan.stages[0], ByteTokenizer())
+    assert bool(check.warnings) == warns and not check.problems
+    assert not warns or "only answers are supervised" in check.warnings[0]
 
 
 @pytest.mark.parametrize("packing", [True, False])

@@ -22,6 +22,7 @@ SAID_OTHERWISE = {
     "model": "preset, model",
     "config": "training",
     "options": "training",
+    "optimizer": "training.optimizer",
     "learning_rate": "training.learning_rate",
     "batch_size": "training.batch_size",
     "max_seq_length": "training.max_seq_length",
@@ -43,6 +44,8 @@ VALUES: dict[str, Any] = {
     "log_dir": "my-logs",
     "resume_from": True,
     "evaluators": ["words"],
+    "restore_best": True,
+    "run_name": "baseline",
 }
 
 

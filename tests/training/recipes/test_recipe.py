@@ -48,7 +48,7 @@ def test_dotted_options_win_over_the_file_even_under_another_name(write):
     fields = dotted_words(words.split())
     config = Recipe.load(write(RUN), fields).config()
     assert (config.model.embedding_dim, config.training.learning_rate) == (32, 3e-4)
-    assert config.training.warmup_steps is None
+    assert not is_given(config.training.warmup_steps)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,10 @@ def test_an_option_of_resuming_is_refused_where_nothing_is_resumed(write, option
     [
         ("tasks: {a: a.txt}\nstages: [{name: a, datasets: a.txt}]", "`tasks` are for `curriculum`"),
         ("tasks: {a: a.txt}\ncurriculum: {stages: []}", "the task mix has no stages"),
-        ("curriculum: {stages: [{iters: 5, weights: {a: 1}}]}", "which has no data; tasks are none"),
+        (
+            "curriculum: {stages: [{iters: 5, weights: {a: 1}}]}",
+            "weighs the task .a., which has no data; tasks: bash_command",
+        ),
         (
             "stages: [{name: a, datasets: a.txt, scheduler: {strategy: reference_loss}}]",
             "`strategy: reference_loss` and `reference_model`.* need each other",

@@ -31,6 +31,13 @@ SHAPE = {
     "ffn_dim": 32,
 }
 
+OF_KERAS = TrainingConfig(
+    optimizer={
+        "class_name": "Nadam",
+        "config": {"learning_rate": 1e-2, "use_ema": True, "clipnorm": 0.5, "weight_decay": 0.1},
+    }
+)
+
 
 def batches():
     rng = np.random.default_rng(1)
@@ -48,6 +55,11 @@ def batches():
 
 def run(replicas, micro_batch_size, dtype="float32", dropout=0.0, optimizer="adamw", name=""):
     pattern = "attention+moe" if "experts" in name else "attention+mlp"
+    if "plastic" in name:
+        pattern = f"spiking_bdh(multiplier=8, stdp={'off' not in name}, stdp_rate=1.0, stdp_clip=0.01, "
+        pattern += "gain_update_rate=0.0)"
+    # Adam divides by gradients, however small: a low rate leaves the changes of spike timing.
+    rate = 1e-4 if "plastic" in name else 1e-2
     spoil = (3, 7) if "spoilt" in name else ()
     keras.utils.set_random_seed(0)
     options = {"block_pattern": pattern, "dropout": float(dropout), "dtype": dtype}
@@ -61,13 +73,14 @@ def run(replicas, micro_batch_size, dtype="float32", dropout=0.0, optimizer="ada
     with group.strategy.scope():
         state = StepState()
         group.adopt(all_variables(model))
-        config = TrainingConfig(ema_momentum=0.9, optimizer=optimizer)
-        built = make_optimizer(model, config, RunSchedule([1e-2], [STEPS], 2))
+        config = TrainingConfig(ema_momentum=0.9, optimizer=optimizer) if optimizer == "adamw" else OF_KERAS
+        built = make_optimizer(model, config, RunSchedule([rate], [STEPS], 2))
     step = TrainStep(
         model, built, micro_batch_size, gradient_clip=0.5, jit_compile=False, replicas=group, state=state
     )
     results = {"losses": [], "norms": [], "skipped": []}
-    all_batches = list(batches())
+    # A spike is there or not: over many steps, rounding decides about single ones.
+    all_batches = list(batches())[: 3 if "plastic" in name else STEPS]
     for number in spoil:
         all_batches[number]["loss_weights"][ROWS - 1, 0] = np.nan  # the last replica's alone
     first = 1 if "several" in name else STEPS

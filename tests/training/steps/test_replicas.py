@@ -24,6 +24,12 @@ OTHERS = [
     "bfloat16 2:2:4:mixed_bfloat16",
     "float16 1:1:4:mixed_float16",
     "float16 2:2:4:mixed_float16",
+    "keras 1:1:16:float32:0.0:keras",
+    "keras 2:2:4:float32:0.0:keras",
+    "keras spoilt 2:2:4:float32:0.0:keras",
+    "plastic 1:1:16",
+    "plastic 2:2:4",
+    "plastic off 1:1:16",
     "spoilt 1:1:16",
     "spoilt 2:2:4",
     "spoilt several 2:2:4",
@@ -55,8 +61,27 @@ def test_replicas_and_micro_batches_give_the_weights_of_one_batch(results, split
     assert_same_weights(results["1x1"], results[split])
 
 
+def test_an_optimizer_of_keras_gives_the_weights_of_one_batch_too(results):
+    assert_same_weights(results["keras 1"], results["keras 2"])
+    assert np.flatnonzero(results["keras spoilt 2"]["skipped"]).tolist() == [3, 7]
+    assert all(
+        np.isfinite(value).all() for key, value in results["keras spoilt 2"].items() if "weight" in key
+    )
+
+
 def test_the_routers_bias_is_balanced_over_all_replicas(results):
     assert_same_weights(results["experts 1"], results["experts 2"])
+
+
+def test_spike_timing_changes_the_same_weights_on_any_number_of_replicas(results):
+    one, two = results["plastic 1"], results["plastic 2"]
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        if name.startswith("weight"):
+            np.testing.assert_allclose(two[name], value, rtol=0, atol=1e-6, err_msg=name)
+    assert np.abs(one["weight 1"] - results["plastic off 1"]["weight 1"]).max() > 1e-3  # the encoder
+    for name in ("weight 0", "weight 3"):  # what follows of it in other weights
+        assert np.abs(one[name] - results["plastic off 1"][name]).max() < 5e-4
 
 
 def test_dropout_draws_by_the_position_in_the_global_batch(results):

@@ -17,6 +17,8 @@ from highnoon.training.distributed.cluster_config import TOKEN_VARIABLE, Cluster
 from highnoon.training.distributed.launching.worker_group import WorkerCommand
 
 LOOPBACK = "127.0.0.1"
+RESTART_VARIABLE = "HIGHNOON_RESTART"
+"""How often all workers have been started again, 0 at first."""
 REMOTE_BASE_PORT = 20000
 MAX_WORKERS = 1024
 MAX_PORT = 65535
@@ -53,6 +55,7 @@ class LaunchPlan:
 
     workers: tuple[Worker, ...]
     watch_port: int
+    restart: int = 0
     token: str = dataclasses.field(default_factory=lambda: secrets.token_hex(32), repr=False, compare=False)
 
     @classmethod
@@ -119,6 +122,7 @@ class LaunchPlan:
             "TF_CONFIG": ClusterConfig(addresses, task_index=rank).to_json(),
             "RANK": str(rank),
             "WORLD_SIZE": str(len(self.workers)),
+            RESTART_VARIABLE: str(self.restart),
             "LOCAL_RANK": str(worker.local_rank),
             "LOCAL_WORLD_SIZE": str(worker.num_local),
             "MASTER_ADDR": first.host,
@@ -151,7 +155,10 @@ def worker_words(command: Sequence[str], verbs: Sequence[str]) -> list[str]:
     """
     words = list(command[1:] if command[:1] == ["--"] else command)
     if not words:
-        raise ConfigError("nothing to start; give a command after `--`, such as: -- train --config run.yaml")
+        raise ConfigError(
+            "nothing to start; give a command after `--`, as in: "
+            "highnoon launch --workers 2 -- train run.yaml"
+        )
     if not words[0].strip() or any("\0" in word for word in words):
         expected = "the command must be words without NUL, the first not empty"
         raise ConfigError(f"{expected}; received {shown(words)}")

@@ -53,6 +53,8 @@ class WorkerGroup:
         log_dir: Folder of the logs, created if it is missing; None writes none.
         grace_seconds: Seconds from the first failure, or the first end after a signal, until the workers
             that still run are killed.
+        appends_logs: Whether lines are appended to logs that exist, as those of a group that is started
+            again.
 
     Example:
 
@@ -69,7 +71,10 @@ class WorkerGroup:
         commands: Sequence[WorkerCommand],
         log_dir: str | os.PathLike[str] | None = None,
         grace_seconds: float = 60.0,
+        *,
+        appends_logs: bool = False,
     ) -> None:
+        self.appends_logs = appends_logs
         self.commands, self.grace_seconds = commands, grace_seconds
         self.log_dir = pathlib.Path(log_dir) if log_dir is not None else None
         self._processes: dict[int, subprocess.Popen[str]] = {}
@@ -101,6 +106,11 @@ class WorkerGroup:
                     reader.join(timeout=5.0)
         return next((code for code in failures if code != LOST_ANOTHER), failures[0] if failures else 0)
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a signal asked the group to end."""
+        return bool(self._signals)
+
     def _start(self, command: WorkerCommand) -> None:
         process = subprocess.Popen(
             command.words,
@@ -130,7 +140,7 @@ class WorkerGroup:
         for number, line in enumerate(process.stdout):
             try:
                 if keeps_log:
-                    self._write_log(rank, line, is_first=number == 0)
+                    self._write_log(rank, line, is_first=number == 0 and not self.appends_logs)
             except OSError as error:
                 # A worker blocks forever if nobody reads its output.
                 keeps_log = False

@@ -1,38 +1,13 @@
-"""What a classifier is called with, and what it returns."""
+"""What a classifier returns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
 from highnoon.config import ConfigError
-
-_KNOWN = ("token_ids", "padding_mask", "segment_ids")
-
-
-def classifier_inputs(model: keras.Model, batch: Mapping[str, Any]) -> Any:
-    """Returns a batch in the form that a model takes.
-
-    A functional model gets the inputs that it names among `token_ids`, `padding_mask` and `segment_ids` (all
-    zeros: a row is one text), in the structure that it was made with. Any other model gets a dict of
-    `token_ids` and `padding_mask`.
-
-    Raises:
-        ConfigError: the model has an input of another name.
-    """
-    arrays = {name: ops.convert_to_tensor(batch[name]) for name in ("token_ids", "padding_mask")}
-    if not isinstance(model, keras.Model) or not _is_functional(model):
-        return arrays
-    arrays["segment_ids"] = ops.zeros_like(arrays["token_ids"])
-    structure = model._inputs_struct
-    if isinstance(structure, keras.KerasTensor):
-        return _cast(arrays["token_ids"], structure)
-    if isinstance(structure, Mapping):
-        return {name: _cast(_known(arrays, name), tensor) for name, tensor in structure.items()}
-    return [_cast(_known(arrays, tensor.name), tensor) for tensor in structure]
 
 
 def gives_probabilities(model: keras.Model) -> bool:
@@ -76,16 +51,3 @@ def class_log_probs(outputs: Any, *, are_probabilities: bool, num_labels: int) -
 
 def _is_functional(model: Any) -> bool:
     return getattr(model, "_inputs_struct", None) is not None
-
-
-def _known(arrays: Mapping[str, Any], name: str) -> Any:
-    if name not in arrays:
-        raise ConfigError(
-            f"the inputs of a classifier must be among {', '.join(_KNOWN)}; received a model with the input "
-            f"`{name}`"
-        )
-    return arrays[name]
-
-
-def _cast(array: Any, tensor: Any) -> Any:
-    return ops.cast(array, tensor.dtype)

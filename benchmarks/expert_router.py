@@ -1,0 +1,170 @@
+"""What training a router over frozen experts costs, compared with a forward pass of the experts.
+
+    python benchmarks/expert_router.py
+    python benchmarks/expert_router.py --width 64 --blocks 1 --router-width 32 --router-blocks 1   # nano size
+
+The experts are a transformer, a Mamba-2 and a gated-delta-rule model of the given width and depth, with
+random weights and bytes as tokens. Timed in turns on the same rows, medians over the rounds: an optimizer
+step of the router, which reads the experts' log-probabilities as a column, and the forward pass of all
+experts that gives one log-probability a token, which a step would need without the column. The column itself
+is computed once over a text of `--column-tokens` tokens, compilation and writing counted, and is given apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from lib.report import write_report
+
+import highnoon as hn
+from highnoon.data import Files, StackedColumns, TokenStore, derive_columns, tokenize
+from highnoon.experts import ExpertRouter, MixtureObjective, expert_kind
+from highnoon.experts.expert_columns import LOG_PROBS, expert_derivation
+from highnoon.layers.graph_function import graph_function
+from highnoon.tokenization import ByteTokenizer
+from highnoon.training.frozen_model import FrozenModel
+from highnoon.training.optimizers import AdamW
+from highnoon.training.steps.step import TrainStep
+
+PATTERNS = ("attention+mlp", "mamba2", "gated_delta_rule+mlp")
+VOCAB_SIZE = ByteTokenizer().vocab_size
+
+Batch = dict[str, np.ndarray]
+
+
+def make_experts(width: int, blocks: int, length: int) -> list[hn.LanguageModel]:
+    experts = []
+    for seed, pattern in enumerate(PATTERNS):
+        keras.utils.set_random_seed(seed)
+        model = hn.LanguageModel(
+            vocab_size=VOCAB_SIZE,
+            embedding_dim=width,
+            num_reasoning_blocks=blocks,
+            max_seq_length=length,
+            block_pattern=pattern,
+        )
+        model.tokenizer = ByteTokenizer()
+        experts.append(model)
+    return experts
+
+
+def make_batch(rows: int, length: int) -> Batch:
+    rng = np.random.default_rng(0)
+    ids = rng.integers(7, VOCAB_SIZE, (rows, length + 1)).astype("int32")
+    return {
+        "token_ids": ids[:, :-1],
+        "labels": ids[:, 1:],
+        "loss_weights": np.ones((rows, length), "float32"),
+        "segment_ids": np.ones((rows, length), "int32"),
+        "positions": np.tile(np.arange(length, dtype="int32"), (rows, 1)),
+    }
+
+
+def forward_of(experts: list[hn.LanguageModel], batch: Batch) -> Callable[[], object]:
+    """Returns what computes every expert's log-probability of each label."""
+    functions = [
+        graph_function(lambda rows, expert=expert: expert_kind(expert).token_log_probs(expert, rows))
+        for expert in experts
+    ]
+    return lambda: [np.asarray(function(batch)) for function in functions]
+
+
+def step_of(router: ExpertRouter, experts: list[hn.LanguageModel], batch: Batch) -> Callable[[], object]:
+    """Returns an optimizer step of the router on rows with the column."""
+    optimizer = AdamW(1e-3)
+    optimizer.build(router.trainable_variables)
+    objective = MixtureObjective(experts)
+    step = TrainStep(router, optimizer, micro_batch_size=len(batch["labels"]), objective=objective)
+    log_probs = np.stack([np.asarray(expert_kind(e).token_log_probs(e, batch)) for e in experts], axis=-1)
+    rows = {**batch, "expert_log_probs": log_probs}
+    return lambda: float(step(rows)["loss"])
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def write_text(folder: pathlib.Path, num_tokens: int) -> TokenStore:
+    rng = np.random.default_rng(1)
+    words = [
+        "".join(chr(97 + letter) for letter in rng.integers(0, 26, rng.integers(2, 9))) for _ in range(500)
+    ]
+    line = " ".join(rng.choice(words, size=80))
+    count = max(1, num_tokens // (len(line) + 2))
+    (folder / "text.txt").write_text("\n".join(" ".join(rng.choice(words, size=80)) for _ in range(count)))
+    return tokenize(Files(folder / "text.txt", split="line"), ByteTokenizer(), folder)
+
+
+def column_figures(experts: list[hn.LanguageModel], num_tokens: int, window: int) -> dict[str, float]:
+    """Returns what the column of all experts costs, and that reading it again computes nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = write_text(pathlib.Path(folder), num_tokens)
+
+        def compute() -> None:
+            parts = [derive_columns(store, expert_derivation(FrozenModel(e), window)) for e in experts]
+            StackedColumns("expert_log_probs", LOG_PROBS, parts)
+
+        seconds, again = seconds_of(compute), seconds_of(compute)
+    tokens = int(store.offsets[-1])
+    return {
+        "column_tokens": tokens,
+        "column_seconds": seconds,
+        "column_microseconds_per_token": 1e6 * seconds / tokens,
+        "column_bytes_per_token": 4 * len(experts),
+        "column_again_seconds": again,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--width", type=int, default=320, help="of the experts")
+    parser.add_argument("--blocks", type=int, default=8, help="of the experts")
+    parser.add_argument("--router-width", type=int, default=96)
+    parser.add_argument("--router-blocks", type=int, default=2)
+    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--length", type=int, default=256, help="tokens in a row")
+    parser.add_argument("--column-tokens", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--name", default="expert_router", help="of the file in benchmarks/results")
+    arguments = parser.parse_args()
+    experts = make_experts(arguments.width, arguments.blocks, arguments.length)
+    router = ExpertRouter.for_experts(
+        experts, embedding_dim=arguments.router_width, num_reasoning_blocks=arguments.router_blocks
+    )
+    batch = make_batch(arguments.rows, arguments.length)
+    runs = {"router_step": step_of(router, experts, batch), "experts_forward": forward_of(experts, batch)}
+    figures: dict[str, float] = {"rounds": arguments.rounds}
+    figures |= {f"{name}_first_seconds": seconds_of(run) for name, run in runs.items()}
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(arguments.rounds):
+        for name, run in runs.items():
+            taken[name].append(seconds_of(run))
+    tokens = arguments.rows * arguments.length
+    for name, seconds in taken.items():
+        figures[f"{name}_microseconds_per_token"] = 1e6 * statistics.median(seconds) / tokens
+    sizes = [expert.count_params() for expert in experts]
+    figures |= {"parameters_of_experts": sum(sizes), "parameters_of_router": router.count_params()}
+    figures["experts_over_router_parameters"] = sum(sizes) / router.count_params()
+    per_token = "microseconds_per_token"
+    ratio = figures[f"experts_forward_{per_token}"] / figures[f"router_step_{per_token}"]
+    figures["experts_forward_over_router_step"] = ratio
+    figures |= column_figures(experts, arguments.column_tokens, arguments.length)
+    write_report(arguments.name, figures)
+
+
+if __name__ == "__main__":
+    main()

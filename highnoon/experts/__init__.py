@@ -1,0 +1,38 @@
+"""Frozen language models under one router, and memories of their training text.
+
+- `expert_kinds`, `autoregressive_kind`, `block_diffusion_kind`: how a frozen language model gives the
+  distribution of the next token.
+- `shared_tokenizer`: the one tokenizer of all experts.
+- `router`: the weights of the experts, for each token.
+- `mixture`, `mixture_family`, `mixed_log_probs`: the mixture of the experts' distributions, as one model.
+- `mixture_objective`, `expert_columns`: trains the router from a derived column, without running an expert.
+- `vector_memory`, `memory_stores`, `state_reader`, `own_tokens`, `memory_mix`: what followed the nearest
+  states of training text, mixed into a model's distribution.
+- `memory_model`, `evaluate_memory`: a model with its memory, which generates, and what the memory gains.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "ExpertKind": "expert_kinds",
+    "ExpertRouter": "router",
+    "MemoryMix": "memory_mix",
+    "MemoryModel": "memory_model",
+    "MixtureObjective": "mixture_objective",
+    "MixtureOfModels": "mixture",
+    "VectorMemory": "vector_memory",
+    "evaluate_memory": "evaluate_memory",
+    "expert_kind": "expert_kinds",
+    "register_expert_kind": "expert_kinds",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,308 @@
+"""Frozen language models under one router, as one language model."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from highnoon.config import ConfigError, require_flag, shown
+from highnoon.experts.expert_kinds import expert_kind
+from highnoon.experts.mixed_log_probs import mixed_log_probs
+from highnoon.experts.router import ExpertRouter
+from highnoon.experts.shared_tokenizer import require_tokenizer, shared_tokenizer
+from highnoon.inference.decoding.uncached_model import decoding_model
+from highnoon.layers.experts.router_losses import entropy
+from highnoon.models.backbone import read_inputs
+from highnoon.training.frozen_model import FrozenModel
+from highnoon.training.frozen_models import weights_hash
+from highnoon.training.objectives.token_logits import separates_segments
+
+
+class MixtureOfModels(keras.Model):
+    """A language model whose distribution is a mixture of those of frozen language models.
+
+    ```
+    w      = router(token_ids[<= t])
+    logits = logsumexp_k(log w[k] + log_softmax(logits_k))          log-probabilities, for each token
+    ```
+
+    The experts keep their own heads and are read as they were trained; their `trainable` is set to false.
+    Without a router of its own the mixture gets a new one, which weighs all experts alike. Train a router
+    with `objective="mixture"`, which runs no expert, and give it here.
+
+    It has what generation, chat and evaluation ask of a language model. Its cache holds those of the router
+    and of every expert, which all read every token.
+
+    Args:
+        experts: Language models with one tokenizer, or the paths of saved ones, at least two.
+        router: An `ExpertRouter`, or the path of a saved one; None makes a new one.
+        contains_experts: Whether a saved mixture contains the experts. If not, it names each by its path and
+            the hash of its weights, and holds the weights of the router alone.
+        expert_hashes: The hashes that the experts' weights must have; None takes any. A router that was
+            trained knows those of its experts.
+        name: The model's name.
+        **router_fields: Arguments of the new router, such as `embedding_dim=32`.
+
+    Attributes:
+        expert_paths: The path of each expert; None for one that was given in memory.
+
+    Inputs:
+        As those of `LanguageModel`.
+
+    Returns:
+        Log-probabilities (b, t, v), float32.
+
+    Raises:
+        ConfigError: the experts have different tokenizers or vocabularies, a path has no model, a hash
+            differs, or the router was made for other experts.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import highnoon as hn
+    from highnoon.experts import MixtureOfModels
+
+    shape = {"vocab_size": 50, "embedding_dim": 32, "num_reasoning_blocks": 1}
+    experts = [hn.LanguageModel(block_pattern=name, **shape) for name in ("transformer", "mamba_only")]
+    mixture = MixtureOfModels(experts, embedding_dim=16)
+    log_probs = mixture(np.array([[2, 7, 9]]))
+    assert np.allclose(np.exp(log_probs).sum(-1), 1, atol=1e-5)
+    ```
+    """
+
+    family_name = "expert_mixture"
+
+    def __init__(
+        self,
+        experts: Sequence[Any],
+        router: Any = None,
+        contains_experts: bool = True,
+        expert_hashes: Sequence[str | None] | None = None,
+        *,
+        name: str | None = None,
+        **router_fields: Any,
+    ) -> None:
+        super().__init__(name=name)
+        found = FrozenModel.read_all(experts, expert_hashes)
+        if router is not None and router_fields:
+            raise ConfigError(
+                f"a router has its own {', '.join(router_fields)}; give `router` or the fields of a new one"
+            )
+        self.expert_paths = tuple(expert.path for expert in found)
+        self.experts = [expert.model for expert in found]
+        tokenizer = shared_tokenizer(self.experts)
+        named = [expert.path is not None or expert.is_identified for expert in found]
+        self._expert_hashes = tuple(expert.hash for expert in found) if any(named) else None
+        for expert in self.experts:
+            expert.trainable = False
+        if router is None:
+            router = ExpertRouter.for_experts(self.experts, **router_fields)
+        self.router = FrozenModel(router, name="router").model
+        self._require_own_router(tokenizer)
+        self.contains_experts = require_flag("contains_experts", contains_experts)
+        self._require_paths()
+        self._kinds = tuple(expert_kind(expert) for expert in self.experts)
+        self._tokenizer = tokenizer
+        self.built = True
+
+    def _require_own_router(self, tokenizer: Any) -> None:
+        """Checks that the router was made for these experts, in this order."""
+        router, number = self.router, len(self.experts)
+        if getattr(router, "num_experts", None) != number:
+            raise ConfigError(
+                f"`router` must be an ExpertRouter of num_experts={number}; received {shown(router)} of "
+                f"{getattr(router, 'num_experts', 'none')}; give one that was made for these experts"
+            )
+        trained = (getattr(router, "outputs_description", None) or {}).get("expert_hashes")
+        if trained is not None and tuple(trained) != self.expert_hashes:
+            wrong = next(n for n in range(number) if trained[n] != self.expert_hashes[n])
+            raise ConfigError(
+                f"`experts[{wrong}]` must have weights {trained[wrong]}, with which the router was trained; "
+                f"received {self.expert_hashes[wrong]}; give the same experts in the same order"
+            )
+        vocab_size = decoding_model(self.experts[0]).vocab_size
+        if router.vocab_size != vocab_size:
+            raise ConfigError(
+                f"`router` must have the vocab_size={vocab_size:,} of the experts; received "
+                f"{router.vocab_size:,}; give one that was made for these experts"
+            )
+        if tokenizer is not None and router.tokenizer is not None:
+            require_tokenizer(router, tokenizer, "router", "the experts")
+
+    def _require_paths(self) -> None:
+        for number, path in enumerate(self.expert_paths):
+            if path is None and not self.contains_experts:
+                raise ConfigError(
+                    f"`experts[{number}]` must be a path where contains_experts=False; received a model in "
+                    "memory; save it and give its path, or let the mixture contain its experts"
+                )
+
+    @property
+    def expert_hashes(self) -> tuple[str, ...]:
+        """The hashes of the experts' weights; those of experts in memory are taken when they are needed."""
+        if self._expert_hashes is None:
+            self._expert_hashes = tuple(weights_hash(expert) for expert in self.experts)
+        return self._expert_hashes
+
+    @property
+    def vocab_size(self) -> int:
+        return self.router.vocab_size
+
+    @property
+    def max_seq_length(self) -> int:
+        """The shortest context of router and experts."""
+        return min(model.max_seq_length for model in (self.router, *map(decoding_model, self.experts)))
+
+    @property
+    def tokenizer(self) -> Any:
+        return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self._tokenizer = self.router.tokenizer = tokenizer
+
+    @property
+    def separates_segments(self) -> bool:
+        """Whether every expert can tell the documents of a row apart."""
+        return all(separates_segments(expert) for expert in self.experts)
+
+    @property
+    def saved_weights(self) -> list[keras.Variable]:
+        """The weights that a saved mixture holds: all, or the router's where it names its experts."""
+        return self.weights if self.contains_experts else self.router.weights
+
+    def require_unchanged(self) -> None:
+        """Checks that the experts still have the weights with which the mixture was made.
+
+        Raises:
+            ConfigError: one of them was trained since.
+        """
+        for number, expert in enumerate(self.experts):
+            found = weights_hash(expert)
+            if found != self.expert_hashes[number]:
+                raise ConfigError(
+                    f"`experts[{number}]` must have weights {self.expert_hashes[number]}, with which the "
+                    f"mixture was made; received {found}; save the expert and make a new mixture"
+                )
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        inputs = _as_dict(inputs)
+        log_weights = self.router(inputs, training=training)
+        return mixed_log_probs(
+            log_weights,
+            (
+                ops.stop_gradient(kind.logits(expert, inputs))
+                for kind, expert in zip(self._kinds, self.experts, strict=True)
+            ),
+        )
+
+    def loss_terms(
+        self, batch: dict[str, Any], training: bool = True, token_losses: bool = False
+    ) -> dict[str, Any]:
+        """Returns the sums that a step needs, from one log-probability an expert and label.
+
+        The logits of a batch are never in memory where the experts are of this package. The terms are those
+        of `LanguageModel.loss_terms`; the metrics are the router's.
+        """
+        inputs = {key: batch[key] for key in _INPUTS if batch.get(key) is not None}
+        log_weights = self.router(inputs, training=training)
+        log_probs = ops.stop_gradient(
+            ops.stack(
+                [
+                    kind.token_log_probs(expert, batch)
+                    for kind, expert in zip(self._kinds, self.experts, strict=True)
+                ],
+                axis=-1,
+            )
+        )
+        losses = -ops.logsumexp(log_weights + log_probs, axis=-1)
+        terms = {
+            "loss_sum": ops.sum(losses * batch["loss_weights"]),
+            "aux_loss": ops.zeros((), "float32"),
+            "metrics": _metrics(ops.exp(ops.stop_gradient(log_weights)), inputs),
+        }
+        return {**terms, "token_losses": ops.stop_gradient(losses)} if token_losses else terms
+
+    def initial_cache(self, batch_size: int, max_length: int, dtype: str | None = None) -> dict[str, Any]:
+        """Returns an empty decoding state of the router and of every expert, for `max_length` tokens."""
+        caches = {
+            f"expert_{number}": kind.initial_cache(expert, batch_size, max_length)
+            for number, (kind, expert) in enumerate(zip(self._kinds, self.experts, strict=True))
+        }
+        return {"router": self.router.initial_cache(batch_size, max_length, dtype), **caches}
+
+    def decode(
+        self,
+        token_ids: Any,
+        cache: Mapping[str, Any],
+        index: Any,
+        padding: Any = None,
+        *,
+        last_only: bool = False,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reads new tokens into every cache, as `LanguageModel.decode` does into one.
+
+        Returns:
+            Log-probabilities (b, t, v) after the given tokens, float32, and the new cache.
+        """
+        token_ids = read_inputs(token_ids)[0]
+        new_cache: dict[str, Any] = {}
+        log_weights, new_cache["router"] = self.router.step(token_ids, cache["router"], index, padding)
+        last = slice(-1, None) if last_only else slice(None)
+
+        def logits() -> Iterator[Any]:
+            for number, (kind, expert) in enumerate(zip(self._kinds, self.experts, strict=True)):
+                name = f"expert_{number}"
+                given, new_cache[name] = kind.decode(expert, token_ids, cache[name], index, padding)
+                yield given[:, last]
+
+        return mixed_log_probs(log_weights[:, last], logits()), new_cache
+
+    @contextlib.contextmanager
+    def compiled_parts(self) -> Iterator[None]:
+        """Within it, a graph made from this model has the mixers of router and experts compiled by XLA."""
+        with contextlib.ExitStack() as stack:
+            for model in (self.router, *self.experts):
+                if hasattr(model, "compiled_parts"):
+                    stack.enter_context(model.compiled_parts())
+            yield
+
+    def generate(self, prompt: Any, **options: Any) -> Any:
+        """Continues a prompt; see `highnoon.inference.generation.generate`."""
+        from highnoon.inference import generate
+
+        return generate(self, prompt, **options)
+
+    def generate_batch(self, prompts: Any, **options: Any) -> Any:
+        """Continues many prompts; see `highnoon.inference.batch_generation.generate_batch`."""
+        from highnoon.inference import generate_batch
+
+        return generate_batch(self, prompts, **options)
+
+
+_INPUTS = ("token_ids", "padding_mask", "segment_ids", "positions")
+
+
+def _as_dict(inputs: Any) -> dict[str, Any]:
+    token_ids = read_inputs(inputs)[0]
+    given = inputs if isinstance(inputs, Mapping) else {}
+    others = {key: given[key] for key in _INPUTS[1:] if given.get(key) is not None}
+    return {"token_ids": token_ids, **others}
+
+
+def _metrics(weights: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Means over the tokens that are not padding, of the entropies over log(e)."""
+    mask = inputs.get("segment_ids", inputs.get("padding_mask"))
+    is_token = ops.ones_like(weights[..., 0]) if mask is None else ops.cast(mask > 0, "float32")
+    num_tokens = ops.maximum(ops.sum(is_token), 1.0)
+    largest = ops.log(float(weights.shape[-1]))
+    load = ops.einsum("bte,bt->e", weights, is_token) / num_tokens
+    return {
+        "router/token_entropy": ops.sum(entropy(weights) * is_token) / num_tokens / largest,
+        "router/load_entropy": entropy(load) / largest,
+    }

@@ -1,0 +1,1 @@
+"""Generation with models of block diffusion: token by token, and by blocks."""
