@@ -16,6 +16,7 @@ import highnoon as hn
 from highnoon import callbacks, compat, config, data, models, monitoring, tokenization
 from highnoon.data import derive_columns
 from highnoon.data.tasks import open_task
+from highnoon.experts import VectorMemory
 from highnoon.models.language_model_preprocessor import LanguageModelPreprocessor
 
 PATH_NAME = re.compile(r"(^|_)(path|paths|folder|dir|root|file|files|filepath|directory)$|^resume_from$")
@@ -80,6 +81,13 @@ def train(home: Home) -> None:
     home.trainer().train(
         checkpoint_dir="~/checkpoints", resume_from="~/checkpoints", log_dir=None, verbose=False
     )
+
+
+def memory(home: Home) -> None:
+    tokens_for(home)
+    store = data.TokenStore.open("~/prepared")
+    VectorMemory.build(home.model, store, "~/memory").save("~/second_memory")
+    VectorMemory.load("~/second_memory", home.model)
 
 
 def byte_pair() -> tokenization.BytePairTokenizer:
@@ -175,6 +183,9 @@ CALLS: dict[str, Callable[[Home], object]] = {
         compat.read_hatching_checkpoint("~/checkpoints"),
     ),
     "Tokenizer.save": lambda home: home.tokenizer.save("~/t.json"),
+    "VectorMemory.build": memory,
+    "VectorMemory.load": memory,
+    "VectorMemory.save": memory,
     "Recipe.__init__": lambda home: hn.Recipe(
         output="~/run", data_dir="~/data", cache_dir="~/cache", checkpoint_dir="~/c", log_dir="~/l"
     ).checkpoint_folder.relative_to(home.folder),
