@@ -34,7 +34,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from lib.hatching_arms import hatching_arms
-from lib.report import write_report
+from lib.report import RESULTS, write_report
 
 import highnoon as hn
 from highnoon.models.costs import flops_per_token
@@ -170,16 +170,8 @@ def _figures(
     options: argparse.Namespace,
     skipped: int,
 ) -> dict[str, Any]:
-    # Other work on the machine may slow some runs down: the median of an arm stands for each of its runs.
-    spent = sum(
-        len(of_arm) * statistics.median(run["seconds"] for run in of_arm) for of_arm in results.values()
-    )
-    figures: dict[str, Any] = {
-        "steps": steps,
-        "tokens": steps * options.rows * options.length,
-        "minutes": spent / 60,
-        "runs_left_out": skipped,
-    }
+    sizes = {"steps": steps, "tokens": steps * options.rows * options.length}
+    figures: dict[str, Any] = {**sizes, "minutes": 0.0, "runs_left_out": skipped, **_kept(options, sizes)}
     for name, of_arm in results.items():
         bits = [run["held_out_bits_per_byte"] for run in of_arm]
         figures |= {
@@ -193,8 +185,29 @@ def _figures(
             f"{name}_bits_per_byte_highest": max(bits),
             f"{name}_seconds": statistics.median(run["seconds"] for run in of_arm),
         }
+    # Other work on the machine may slow some runs down: the median of an arm stands for each of its runs.
+    seconds = [
+        figures[f"{name}_seeds"] * figures[f"{name}_seconds"]
+        for name in configs
+        if f"{name}_seeds" in figures
+    ]
+    figures["minutes"] = sum(seconds) / 60
     official = _official_file(options)
     return figures | (json.loads(official.read_text(encoding="utf-8")) if official.is_file() else {})
+
+
+def _kept(options: argparse.Namespace, sizes: dict[str, int]) -> dict[str, Any]:
+    """Returns the figures of the arms that are not measured now, from a report of the same sizes."""
+    report = RESULTS / "hatching_tinyshakespeare.json"
+    if not options.arm or not report.is_file():
+        return {}
+    earlier = json.loads(report.read_text(encoding="utf-8"))["figures"]
+    others = tuple(f"{name}_" for name in RATES if name not in options.arm)
+    return {
+        key: value
+        for key, value in earlier.items()
+        if key.startswith(others) and sizes.items() <= earlier.items()
+    }
 
 
 def compare_rates(options: argparse.Namespace) -> None:
