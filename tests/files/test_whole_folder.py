@@ -12,33 +12,24 @@ import pytest
 from highnoon.files import whole_folder as module
 from highnoon.files.folder_lock import FolderLockedError, path_lock
 from highnoon.files.whole_folder import recover_folder, whole_folder
+from tests.files.dying_process import DIE_AFTER
 
 # Processes that save `new` into a folder each; the N-th dies, without any cleaning up, before the N-th call
 # of a function that changes the disk. Prints their exit codes.
-KILLED = """
+KILLED = (
+    DIE_AFTER
+    + """
 import os, pathlib, shutil, sys
 from highnoon.files import whole_folder as module
 
-def die_after(last):
-    calls = 0
-    def dying(function):
-        def call(*args, **kwargs):
-            nonlocal calls
-            calls += 1
-            if calls > last:
-                os._exit(9)
-            return function(*args, **kwargs)
-        return call
-    for owner, names in ((os, ["replace", "mkdir", "unlink", "rmdir", "fsync", "open", "link"]),
-                         (module, ["exchange"]), (shutil, ["rmtree"])):
-        for name in names:
-            setattr(owner, name, dying(getattr(owner, name)))
+CHANGING = ((os, ["replace", "mkdir", "unlink", "rmdir", "fsync", "open", "link"]),
+            (module, ["exchange"]), (shutil, ["rmtree"]))
 
 if sys.argv[1] == "False":
     module.exchange = lambda one, other: False
 for last, path in enumerate(sys.argv[2:]):
     if not (child := os.fork()):
-        die_after(last)
+        die_after(last, CHANGING)
         with module.whole_folder(pathlib.Path(path)) as new:
             for name in ("own", "second"):
                 with open(new / name, "w") as stream:
@@ -46,6 +37,7 @@ for last, path in enumerate(sys.argv[2:]):
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+)
 NUM_KILLS = 45
 
 

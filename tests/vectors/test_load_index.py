@@ -12,6 +12,7 @@ import pytest
 
 from highnoon.files.folder_lock import FolderLockedError, path_lock
 from highnoon.vectors import VectorIndex, VectorIndexError, load_index
+from tests.files.dying_process import DIE_AFTER
 from tests.vectors.conftest import METRICS, folder_hash, make_vectors
 
 
@@ -143,36 +144,27 @@ def test_a_second_writer_is_refused_and_changes_nothing(tmp_path):
 
 
 # Saves another index into each folder, and dies before the n-th call that changes the disk.
-KILLED = """
+KILLED = (
+    DIE_AFTER
+    + """
 import os, pathlib, sys
 import numpy as np
 from highnoon.files import whole_folder
 from highnoon.vectors import VectorIndex, index_folder
 
-def die_after(last):
-    calls = 0
-    def dying(function):
-        def call(*args, **kwargs):
-            nonlocal calls
-            calls += 1
-            if calls > last:
-                os._exit(9)
-            return function(*args, **kwargs)
-        return call
-    for owner, names in ((os, ["replace", "mkdir", "fsync", "open"]), (whole_folder, ["exchange"]),
-                         (np, ["save"]), (np.lib.format, ["open_memmap"])):
-        for name in names:
-            setattr(owner, name, dying(getattr(owner, name)))
+CHANGING = ((os, ["replace", "mkdir", "fsync", "open"]), (whole_folder, ["exchange"]),
+            (np, ["save"]), (np.lib.format, ["open_memmap"]))
 
 for last, path in enumerate(sys.argv[1:]):
     if not (child := os.fork()):
-        die_after(last)
+        die_after(last, CHANGING)
         index = VectorIndex(6)
         index.add(np.arange(3), np.ones((3, 6)))
         index.save(path)
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+)
 NUM_KILLS = 30
 
 
