@@ -29,6 +29,19 @@ def is_diffusion(model: Any) -> bool:
     return description.get("expert_kind") == EXPERT_KIND
 
 
+def require_next_token(model: Any) -> None:
+    """Checks that the logits of a model are those of the next token.
+
+    Raises:
+        ConfigError: the model is one of block diffusion.
+    """
+    if is_diffusion(model):
+        raise ConfigError(
+            "expected a model with logits of the next token; received one of block diffusion, whose logits "
+            "are those of masked tokens; give another model"
+        )
+
+
 def mask_id_of(model: Any) -> int:
     """Returns the id of the mask of a model of block diffusion.
 

@@ -15,6 +15,7 @@ from highnoon.files.expand_home import expand_home
 from highnoon.files.folder_manifest import EXPORT_MANIFEST
 from highnoon.files.foreign import ForeignDataError, read_json
 from highnoon.files.whole_folder import recover_folder, whole_folder
+from highnoon.inference.block_diffusion.diffusion_outputs import is_diffusion
 from highnoon.models.arrays import save_arrays
 from highnoon.models.causal_lm import LanguageModel
 from highnoon.models.hugging_face.families import family_for
@@ -47,8 +48,8 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
         format: `"hf"`, for `transformers.AutoModelForCausalLM.from_pretrained`.
 
     Raises:
-        ModelFolderError: a pattern or a setting that no family has, a quantized model, a model of another
-            class, or a `path` with other files.
+        ModelFolderError: a pattern or a setting that no family has, a quantized model, a model of block
+            diffusion or of another class, or a `path` with other files.
         ValueError: another format.
         OSError: the files cannot be written (a full disk); nothing has changed.
 
@@ -69,6 +70,11 @@ def export_model(model: LanguageModel, path: str | pathlib.Path, format: str = "
         raise ValueError(f"`format` must be one of {', '.join(map(repr, FORMATS))}; received {format!r}")
     if not isinstance(model, LanguageModel):
         raise ModelFolderError(f"only a LanguageModel can be exported; received a {type(model).__name__}")
+    if is_diffusion(model):
+        raise ModelFolderError(
+            "a model of block diffusion cannot be exported, since no family of `transformers` reads it; save "
+            "it with `save_model`"
+        )
     path = expand_home(path)
     recover_folder(path)
     _require_replaceable(path)

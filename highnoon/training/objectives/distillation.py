@@ -13,6 +13,7 @@ from keras import ops
 
 from highnoon.config import ConfigError, require_count, require_number
 from highnoon.data import Derivation, DerivedColumn
+from highnoon.inference.block_diffusion.diffusion_outputs import require_next_token
 from highnoon.training.model_inputs import model_inputs
 from highnoon.training.objective import (
     NEXT_TOKEN_COLUMNS,
@@ -57,7 +58,8 @@ class Distillation(Objective):
         teacher_hash: The hash that the teacher's weights must have; None takes any.
 
     Raises:
-        ConfigError: an argument is out of its range, or the teacher has other weights.
+        ConfigError: an argument is out of its range, or the teacher has other weights or is a model of block
+            diffusion.
 
     Example:
 
@@ -87,6 +89,7 @@ class Distillation(Objective):
         self.alpha = require_number("alpha", alpha, least=0, most=1)
         self.top_k = None if top_k is None else require_count("top_k", top_k)
         self._teacher = Teacher(teacher, teacher_hash)
+        require_next_token(self._teacher.model)
         self.columns = dict(NEXT_TOKEN_COLUMNS)
         if self.top_k is not None:
             self.columns["teacher_ids"] = Column("int32", ("token", self.top_k))

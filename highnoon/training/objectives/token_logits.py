@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from highnoon.inference.block_diffusion.diffusion_outputs import require_next_token
 from highnoon.training.model_inputs import model_inputs
 
 
@@ -31,7 +32,11 @@ def token_logits(model: keras.Model, batch: Mapping[str, Any], training: bool) -
 
     Returns:
         Logits (b, t, v), float32, and the sum of the losses that layers added, a scalar.
+
+    Raises:
+        ConfigError: the model is one of block diffusion, whose logits are those of masked tokens.
     """
+    require_next_token(model)
     if separates_segments(model) and "segment_ids" in batch:
         names = ("token_ids", "segment_ids", "positions")
         inputs = {name: ops.convert_to_tensor(batch[name]) for name in names}

@@ -12,6 +12,7 @@ import tokenizers
 import highnoon as hn
 from highnoon.models import ModelFolderError
 from highnoon.tokenization import ByteTokenizer, PretrainedTokenizer, QWTTextTokenizer
+from highnoon.training import BlockDiffusion
 
 SHAPE = {"vocab_size": 300, "embedding_dim": 16, "num_reasoning_blocks": 1, "max_seq_length": 32}
 
@@ -29,6 +30,13 @@ def test_special_ids_are_the_tokenizers(model, tmp_path):
     for file in ("config.json", "generation_config.json"):
         values = json.loads((tmp_path / "with" / file).read_text())
         assert (values["pad_token_id"], values["bos_token_id"], values["eos_token_id"]) == (0, 2, 3)
+
+
+def test_a_model_of_block_diffusion_is_refused_and_nothing_is_written(model, tmp_path):
+    model.outputs_description = BlockDiffusion(mask_id=6).describe_outputs()
+    with pytest.raises(ModelFolderError, match="block diffusion"):
+        hn.export_model(model, tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
 
 
 @pytest.mark.slow

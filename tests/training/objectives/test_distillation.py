@@ -15,7 +15,7 @@ from highnoon.data import PackedRows, derive_columns, open_source, tokenize
 from highnoon.models.arrays import load_arrays
 from highnoon.testing.check_objective import ObjectiveCase, check_jax, check_objective
 from highnoon.tokenization import ByteTokenizer
-from highnoon.training import Distillation
+from highnoon.training import BlockDiffusion, Distillation
 from highnoon.training.frozen_models import weights_hash
 from highnoon.training.objective import NextToken
 
@@ -177,6 +177,14 @@ def test_a_student_learns_from_its_teacher_which_is_in_no_checkpoint(tmp_path, t
     for folder in (tmp_path / "c").glob("step_*"):
         arrays = load_arrays(folder / "model.safetensors") | load_arrays(folder / "optimizer.safetensors")
         assert not [name for name, array in arrays.items() if array.tobytes() in values]
+
+
+@pytest.mark.parametrize("which", ["teacher", "student"])
+def test_a_model_of_block_diffusion_is_refused(which):
+    models = {"teacher": make_model(1), "student": make_model(0)}
+    models[which].outputs_description = BlockDiffusion(mask_id=6).describe_outputs()
+    with pytest.raises(ConfigError, match="received one of block diffusion"):
+        Distillation(models["teacher"]).terms(models["student"], make_batch(), training=False)
 
 
 @pytest.mark.slow
