@@ -51,10 +51,9 @@ def final_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
 def test_four_stages_of_tasks_killed_at_random_and_resumed_end_with_the_same_bits(tmp_path):
     rng = np.random.default_rng(16)
     assert run(tmp_path / "whole") == list(range(1, NUM_STEPS + 1))
-    first = run(tmp_path / "killed", int(rng.integers(5, 9)))
-    second = run(tmp_path / "killed", int(rng.integers(5, 9)))
+    first = run(tmp_path / "killed", int(rng.integers(9, 18)))
     rest = run(tmp_path / "killed")
-    assert first[0] == 1 < second[0] <= first[-1] + 1 and second[0] < rest[0] and rest[-1] == NUM_STEPS
+    assert first[0] == 1 < rest[0] <= first[-1] + 1 and rest[-1] == NUM_STEPS
     whole, killed = final_arrays(tmp_path / "whole"), final_arrays(tmp_path / "killed")
     assert whole.keys() == killed.keys() and len(whole) > 20
     assert not [name for name in whole if whole[name].tobytes() != killed[name].tobytes()]
