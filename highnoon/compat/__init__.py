@@ -10,6 +10,7 @@
 | `highnoon.data.BadRows` | `highnoon.data.BadRecords` |
 | `MultiTaskTrainer`, `MultiTaskConfig` | a front of `highnoon.Recipe`, with the names of the hatching guide |
 | `hatching_step_N.pt`, `hatching_best.pt`, `hatching_final.pt` | a step's folder, `best` and `final` |
+| `nano_think.config` | `highnoon.compat.expert_configs` |
 | `create_curriculum_batches(molecules=)` | `create_curriculum_batches(samples=)` |
 
 What is saved under a former name loads: files and registered names did not change.
@@ -23,15 +24,25 @@ from typing import Any
 _HOMES = {
     "BadRows": "highnoon.data.bad_records:BadRecords",
     "ByteStreamTokenizer": "highnoon.tokenization.byte_tokenizer:ByteTokenizer",
+    "DataConfig": "highnoon.compat.expert_configs:DataConfig",
+    "DiffuserConfig": "highnoon.compat.expert_configs:DiffuserConfig",
+    "ExpertConfigs": "highnoon.compat.expert_configs:ExpertConfigs",
+    "ExpertModelConfig": "highnoon.compat.expert_configs:ExpertModelConfig",
     "FilteredSource": "highnoon.compat.filtered_source:FilteredSource",
     "HSMN": "highnoon.models.causal_lm:LanguageModel",
     "HSMNLanguageModel": "highnoon.models.causal_lm:LanguageModel",
+    "MLAConfig": "highnoon.compat.expert_configs:MLAConfig",
     "MultiTaskConfig": "highnoon.compat.multi_task_config:MultiTaskConfig",
     "MultiTaskTrainer": "highnoon.compat.multi_task_trainer:MultiTaskTrainer",
     "QSGGenerator": "highnoon.compat.qsg_generator:QSGGenerator",
     "QWTTextTokenizer": "highnoon.tokenization.byte_pair.byte_pair_tokenizer:BytePairTokenizer",
-    "read_hatching_checkpoint": "highnoon.compat.hatching_checkpoint:read_hatching_checkpoint",
+    "StateSpaceConfig": "highnoon.compat.expert_configs:StateSpaceConfig",
+    "TrainDiffuserConfig": "highnoon.compat.expert_configs:TrainDiffuserConfig",
+    "TrainExpertConfig": "highnoon.compat.expert_configs:TrainExpertConfig",
+    "TrainMLAConfig": "highnoon.compat.expert_configs:TrainMLAConfig",
+    "TransformerConfig": "highnoon.compat.expert_configs:TransformerConfig",
     "create_curriculum_batches": "highnoon.compat.curriculum_batches:create_curriculum_batches",
+    "read_hatching_checkpoint": "highnoon.compat.hatching_checkpoint:read_hatching_checkpoint",
 }
 
 FORMER_NAMES = {

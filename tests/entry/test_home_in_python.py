@@ -171,6 +171,24 @@ CALLS: dict[str, Callable[[Home], object]] = {
     "open_task": lambda home: list(
         open_task("text_completion", data_dir="~/data", data="~/texts/1.txt").source().documents()
     ),
+    "DataConfig.__init__": lambda home: in_home(home, compat.DataConfig(data_dir="~/data").data_dir),
+    "TrainExpertConfig.__init__": lambda home: in_home(
+        home, compat.TrainExpertConfig(checkpoint_dir="~/c").checkpoint_dir
+    ),
+    "TrainDiffuserConfig.__init__": lambda home: in_home(
+        home, compat.TrainDiffuserConfig(checkpoint_dir="~/c").checkpoint_dir
+    ),
+    "TrainMLAConfig.__init__": lambda home: in_home(
+        home, compat.TrainMLAConfig(checkpoint_dir="~/c").checkpoint_dir
+    ),
+    "ExpertConfig.from_yaml": lambda home: (
+        (home.folder / "mla.yaml").write_text("lr: 1.0e-3"),
+        compat.TrainMLAConfig.from_yaml("~/mla.yaml"),
+    ),
+    "ExpertConfigs.from_yaml": lambda home: (
+        (home.folder / "experts.yaml").write_text("data: {domains: a}"),
+        compat.ExpertConfigs.from_yaml("~/experts.yaml"),
+    ),
     "MultiTaskConfig.__init__": lambda home: compat.MultiTaskTrainer(
         compat.MultiTaskConfig(checkpoint_dir="~/c")
     ).recipe.checkpoint_folder.relative_to(home.folder),
