@@ -18,6 +18,7 @@ _HOMES = {
     "resolve_strategy": "strategy_choice",
     "scaled_learning_rate": "learning_rate",
     "setup_cpu_threading": "cpu_threading",
+    "use_device": "device_choice",
     "validate_tf_config": "worker_info",
 }
 
