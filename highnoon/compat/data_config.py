@@ -62,7 +62,8 @@ class DataConfig(ExpertConfig):
             entry["domains"] = list(self.domains)
         if self.skip_bad:
             entry["skip_bad"] = True
-        balance = None if self.balance == "size" else self.balance
+        # A temperature of 1 mixes by size; without a balance the folder is one dataset in every report.
+        balance = 1.0 if self.balance == "size" else self.balance
         return {"datasets": [entry], "balance": balance, "max_repeats": self.max_repeats}
 
 

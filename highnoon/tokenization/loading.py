@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 from typing import Any
 
 from highnoon.files.folder_manifest import damage_of_file
@@ -19,6 +20,8 @@ from highnoon.tokenization.read_definition import read_definition
 from highnoon.tokenization.special_tokens import SPECIAL_TOKENS
 from highnoon.tokenization.token_roles import read_published_roles
 from highnoon.tokenization.tokenizer import Tokenizer, TokenizerError, tokenizer_file
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
@@ -44,7 +47,8 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     """
     file = tokenizer_file(path)
     if not file.is_file():
-        raise TokenizerError(f"no tokenizer at {file}; give a tokenizer.json or the folder that contains one")
+        hint = "give a tokenizer.json or the folder that contains one"
+        raise TokenizerError(f"no tokenizer at {file}; {hint}{_of_the_hub(os.fspath(path))}")
     if reason := damage_of_file(file):
         raise TokenizerError(f"{file} is damaged: {reason} since it was saved; take another copy")
     values = read_definition(file)
@@ -53,6 +57,16 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     is_own = own.is_file()
     tokenizer.chat_template = read_chat_template(own) if is_own else read_published_template(file.parent)
     return tokenizer
+
+
+def _of_the_hub(name: str) -> str:
+    """Returns what to do where a missing path may be meant as the name of a published tokenizer."""
+    if _HUB_NAME.fullmatch(name) is None or name.endswith(".json"):
+        return ""
+    return (
+        f". For the published `{name}`, first run: hf download {name} tokenizer.json --local-dir {name}. "
+        "The byte tokenizer (`byte`) needs no file, nor does a byte-pair one trained on your data (`bpe`)"
+    )
 
 
 def _tokenizer_of(values: Any, file: pathlib.Path) -> Tokenizer:

@@ -45,6 +45,19 @@ def test_bad_paths_are_one_line_errors(tmp_path: pathlib.Path) -> None:
         load_tokenizer(tmp_path)
 
 
+def test_the_name_of_a_published_tokenizer_without_its_files_says_what_to_do(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("gpt2", "openai-community/gpt2"):
+        with pytest.raises(TokenizerError) as caught:
+            load_tokenizer(name)
+        told = str(caught.value)
+        assert f"hf download {name} tokenizer.json --local-dir {name}." in told and "\n" not in told
+        assert "`byte`" in told and "`bpe`" in told
+    for path in ("./gpt2", "tokenizers/gpt2/a", "tokenizer.json", tmp_path / "gpt2"):
+        with pytest.raises(TokenizerError, match="the folder that contains one$"):
+            load_tokenizer(path)
+
+
 def test_the_package_exports_it() -> None:
     assert highnoon.load_tokenizer is load_tokenizer
     assert highnoon.QWTTextTokenizer is QWTTextTokenizer

@@ -27,6 +27,8 @@ from highnoon.data.sources.folder_files import (
 from highnoon.files.expand_home import expand_home
 from highnoon.files.nearest_name import suggestion
 
+DEFAULT = "default"
+"""The domain of files directly in the folder."""
 T = TypeVar("T")
 
 
@@ -36,7 +38,7 @@ class DomainFolder(RecordSource):
 
     Text files are `.txt`, `.text`, `.md`, `.markdown`, `.rst`, `.adoc`, `.asciidoc`, `.org` and `.tex`.
     Folders in a domain are read too. Domains and files are read in the order of their names. Files directly
-    in `root` have the domain `"default"`, with a warning if there are domains too. A subfolder
+    in `root` have the domain `"default"`, and a warning if there are domains too. A subfolder
     without data is an error, or counted if bad records are skipped. Skipped are other files, links to folders
     in a domain, folders that a run or a preparation wrote, and `.json` files whose first record has no known
     field, such as configurations: one warning says how many of which kind, and `bad_records` counts them.
@@ -99,11 +101,9 @@ class DomainFolder(RecordSource):
         everything = {folder.name: find_files(folder, self.options) for folder in self._domain_folders()}
         found = {domain: held.files for domain, held in everything.items() if held.files}
         self.empty_domains = [domain for domain in everything if domains is None and domain not in found]
-        if domains is not None:
-            chosen = {name: found[_require_domain(name, found, self.root)] for name in sorted(set(domains))}
-            self._leave_out(everything[name] for name in chosen)
-            return chosen
         direct = find_files(self.root, self.options, is_nested=False)
+        if domains is not None:
+            return self._chosen(domains, everything, direct)
         self._leave_out([direct, *everything.values()])
         if direct.files and found:
             warnings.warn(
@@ -112,7 +112,7 @@ class DomainFolder(RecordSource):
                 stacklevel=3,
             )
         if direct.files:
-            found["default"] = [*direct.files, *found.get("default", [])]
+            found[DEFAULT] = [*direct.files, *found.get(DEFAULT, [])]
         # If no subfolder has files, subfolders are not domains.
         if (
             any(held.files for held in everything.values())
@@ -125,6 +125,25 @@ class DomainFolder(RecordSource):
                 f"(--domains), or skip them with skip_bad (--skip-bad)"
             )
         return found
+
+    def _chosen(
+        self, domains: Sequence[str], everything: dict[str, FolderFiles], direct: FolderFiles
+    ) -> dict[str, list[pathlib.Path]]:
+        """Returns the files of some domains, in the order of their names."""
+        if direct.files:
+            everything = {**everything, DEFAULT: _joined(direct, everything.get(DEFAULT))}
+        with_files = [name for name, held in everything.items() if held.files]
+        chosen: dict[str, FolderFiles] = {}
+        for name in sorted(set(domains)):
+            if name not in everything:
+                hint = suggestion(name, with_files, otherwise="domains there")
+                raise DataError(f"{self.root} has no domain `{name}`; {hint}")
+            if not everything[name].files:
+                named = _with_content(f"`{name}`", everything[name])
+                raise DataError(f"the domain {named} of {self.root} has no data; fill it or leave it out")
+            chosen[name] = everything[name]
+        self._leave_out(chosen.values())
+        return {name: held.files for name, held in chosen.items()}
 
     def _domain_folders(self) -> list[pathlib.Path]:
         """Returns the subfolders, without links to a parent, which would be read without end."""
@@ -160,8 +179,10 @@ def _with_content(domain: str, held: FolderFiles) -> str:
     return f"{domain} ({there})" if there else domain
 
 
-def _require_domain(name: str, found: dict[str, list[pathlib.Path]], root: pathlib.Path) -> str:
-    if name in found:
-        return name
-    hint = suggestion(name, found, otherwise="domains there")
-    raise DataError(f"{root} has no domain `{name}`; {hint}")
+def _joined(direct: FolderFiles, nested: FolderFiles | None) -> FolderFiles:
+    """Returns the files directly in a folder and those of its subfolder `default` as one domain."""
+    left_out = BadRecords(skip=True)
+    for held in (direct, nested):
+        if held is not None:
+            left_out.add(held.left_out.report())
+    return FolderFiles([*direct.files, *([] if nested is None else nested.files)], left_out)

@@ -52,6 +52,31 @@ def test_files_in_the_root_are_the_default_domain_with_a_warning(root: pathlib.P
     assert [d.text for d in source.documents() if d.domain == "default"] == ["loose"]
 
 
+def test_the_default_domain_can_be_chosen_by_its_name(root: pathlib.Path) -> None:
+    (root / "loose.txt").write_text("loose")
+    (root / "default").mkdir()
+    (root / "default" / "own.txt").write_text("own")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        source = DomainFolder(root, domains=["default"])
+    assert [(d.domain, d.text) for d in source.documents()] == [("default", "loose"), ("default", "own")]
+    (root / "loose.txt").unlink()
+    assert [d.text for d in DomainFolder(root, domains=["default"]).documents()] == ["own"]
+    (root / "default" / "own.txt").rename(root / "art" / "own.txt")
+    (root / "default").rmdir()
+    with pytest.raises(DataError, match="has no domain `default`; domains there: art, science"):
+        DomainFolder(root, domains=["default"])
+
+
+def test_an_empty_domain_that_is_chosen_is_told_from_one_that_is_misspelled(root: pathlib.Path) -> None:
+    (root / "empty").mkdir()
+    (root / "pdfs").mkdir()
+    (root / "pdfs" / "a.pdf").write_text("x")
+    for name, words in (("empty", "`empty` of"), ("pdfs", r"`pdfs` \(1 \*.pdf\) of")):
+        with pytest.raises(DataError, match=f"the domain {words} .* has no data; fill it or leave it out"):
+            DomainFolder(root, domains=[name, "art"])
+
+
 def test_a_folder_of_files_alone_needs_no_domains(tmp_path: pathlib.Path) -> None:
     (tmp_path / "loose.txt").write_text("loose")
     (tmp_path / "empty").mkdir()
