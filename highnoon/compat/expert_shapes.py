@@ -125,19 +125,19 @@ class TransformerConfig(ExpertShape):
 @with_documented_names
 @dataclasses.dataclass(frozen=True)
 class DiffuserConfig(TransformerConfig):
-    """The expert that removes noise: `diffusion` in masked tokens, `diffuser` in embeddings.
+    """The expert that removes noise: `diffusion` in masked tokens, `diffuser` in hidden states.
 
     Args:
         d_model: Width; None takes that of `ExpertModelConfig`.
         dropout: Rate, in [0, 1); None takes that of `ExpertModelConfig`.
         n_heads: Heads; None takes those of `ExpertModelConfig`.
-        head_dim: Size of one head, even; None takes that of `ExpertModelConfig`.
+        head_dim: Size of one head, even; None takes that of `ExpertModelConfig`. No effect on the `diffuser`.
         n_layers: Layers.
         ffn_mult: Inner width of the feed-forward as a multiple of `d_model`.
-        rope_base: Base wavelength of rotary positions.
+        rope_base: Base wavelength of rotary positions. No effect on the `diffuser`.
         training_steps: Noise levels of the `diffuser`. No effect on `diffusion`, whose noise is continuous.
-        inference_steps: Denoising steps of the `diffuser`, at most `training_steps`. No effect on
-            `diffusion`, where generation is told the steps.
+        inference_steps: Denoising steps of the `diffuser` inside a fusion, at most `training_steps`. No
+            effect on `diffusion`, where generation is told the steps.
         block_sizes: Block lengths of `diffusion`, in tokens. No effect on the `diffuser`.
 
     Raises:
@@ -173,6 +173,18 @@ class DiffuserConfig(TransformerConfig):
     def to_objective(self) -> dict[str, Any]:
         """Returns the objective of `diffusion`, by name."""
         return {"name": "block_diffusion", "block_sizes": list(self.block_sizes)}
+
+    def diffuser_arguments(self, shared: ExpertModelConfig | None = None) -> dict[str, Any]:
+        """Returns arguments of the `diffuser`, a model of Gaussian diffusion, besides its `state_dim`.
+
+        `head_dim` and `rope_base` have no effect on it: a head is `d_model / n_heads` wide.
+
+        Args:
+            shared: Dimensions of all experts; None takes the defaults.
+        """
+        model = self.to_model_config(shared, 1)
+        names = ("embedding_dim", "num_reasoning_blocks", "max_seq_length", "num_heads", "ffn_dim", "dropout")
+        return {**{name: getattr(model, name) for name in names}, "training_steps": self.training_steps}
 
 
 @with_documented_names
