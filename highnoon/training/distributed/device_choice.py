@@ -50,7 +50,7 @@ def use_device(name: str = "auto") -> str:
         return "auto"
     device = find_device(name)
     try:
-        # The processor stays beside a GPU, for input and for operations without a kernel.
+        # A GPU needs the processor too, for input and for operations without a kernel.
         tf.config.set_visible_devices([device] if device.device_type == "GPU" else [], "GPU")
     except RuntimeError:
         raise ConfigError(
