@@ -7,7 +7,9 @@ import hashlib
 import os
 import pathlib
 import re
+from typing import Any
 
+from highnoon.files.foreign import ForeignDataError, read_json
 from highnoon.files.name_path import name_path
 from highnoon.files.sync_to_disk import sync_to_disk
 from highnoon.files.whole_folder import recover_folders
@@ -18,6 +20,9 @@ CHECKPOINTS_FOLDER = "checkpoints"
 STEP_FOLDER = re.compile(r"step_[0-9]{8,18}")
 _GUIDE_NAME = re.compile(r"hatching_(?:step_([0-9]{1,18})|best|final)(?:\.pt)?")
 """What training guides call checkpoints: `hatching_step_1000.pt`, `hatching_best.pt`, `hatching_final.pt`."""
+_VIEW = re.compile(r"(.+?)(?:_epoch([0-9]{1,9})|_(interrupted))?(?:\.pt)?", re.DOTALL)
+"""What training guides call the checkpoints of a run: `RUN_epochN.pt`, `RUN_interrupted.pt`, `RUN.pt`."""
+_STATE = "state.json"
 _POINTER_BYTES = 256
 _MAKE_ROOM = "free disk space or choose another folder"
 
@@ -53,7 +58,9 @@ def in_checkpoints(path: pathlib.Path) -> pathlib.Path:
 
     `my-run` becomes `my-run/checkpoints`, and `my-run/best` becomes `my-run/checkpoints/best`. The names
     `hatching_step_1000`, `hatching_best` and `hatching_final`, with or without `.pt`, are the step's folder
-    and the roles, unless there is a file or folder of this name. Any other path is returned as it is.
+    and the roles, unless there is a file or folder of this name. Next to the folder of a run, `my-run_epoch5`
+    is the checkpoint of the end of its fifth epoch, `my-run_interrupted` the one with this role, and
+    `my-run.pt` the run, the first two also with `.pt`. Any other path is returned as it is.
 
     Example:
 
@@ -78,7 +85,44 @@ def in_checkpoints(path: pathlib.Path) -> pathlib.Path:
         directory = in_checkpoints(path.parent)
         return directory / path.name if step_folders(directory) else path
     inside = path / CHECKPOINTS_FOLDER
-    return inside if not step_folders(path) and step_folders(inside) else path
+    if not step_folders(path) and step_folders(inside):
+        return inside
+    return _of_view(path) or path
+
+
+def _of_view(path: pathlib.Path) -> pathlib.Path | None:
+    """Returns what a name of a training guide means next to the folder of a run; None for any other path."""
+    match = _VIEW.fullmatch(path.name)
+    if match is None or match[1] == path.name or os.path.lexists(path):
+        return None
+    directory = path.parent / match[1] / CHECKPOINTS_FOLDER
+    folders = step_folders(directory)
+    if not folders:
+        return None
+    if match[3] is not None:
+        return directory / match[3]
+    if match[2] is None:
+        return directory
+    found = (folder for folder in reversed(folders) if epochs_of(folder) == int(match[2]))
+    return next(found, directory / f"epoch{match[2]}")
+
+
+def epochs_of(folder: pathlib.Path) -> int | None:
+    """Returns how many epochs a run had completed when it wrote a checkpoint.
+
+    None within an epoch, before the first, and where the state cannot be read.
+
+    Args:
+        folder: The checkpoint.
+    """
+    try:
+        progress: Any = read_json(folder / _STATE)["run"]["progress"]
+        if progress["num_allowed"]:
+            return None
+        earlier = sum(int(stage["epochs"]) for stage in progress["stages_completed"])
+        return earlier + int(progress["epoch"]) or None
+    except (OSError, ForeignDataError, KeyError, TypeError, ValueError):
+        return None
 
 
 def checkpoint_in(path: str | os.PathLike[str], directory: pathlib.Path) -> str | os.PathLike[str]:

@@ -11,6 +11,7 @@ from highnoon.training.checkpoints.checkpoint import CheckpointError
 from highnoon.training.checkpoints.saved_run import SavedRun
 from highnoon.training.plans.plan import TrainingPlan
 from highnoon.training.plans.plan_changes import config_changes
+from highnoon.training.plans.schedule_change import describe_schedule_change, saved_schedule
 from highnoon.training.plans.stage_data import StageData
 from highnoon.training.steps.run_schedule import RunSchedule
 
@@ -83,3 +84,6 @@ class PreparedRun:
         if is_shown:
             for change in changes:
                 print_text(f"changed: {change}")
+            if any(change.is_extension for change in changes) and self.plan.stages and state["plan"]["stages"]:
+                step = state["run"]["progress"]["step"]
+                print_text(describe_schedule_change(self.schedule(config), saved_schedule(state), step))

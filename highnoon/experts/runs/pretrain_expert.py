@@ -1,0 +1,122 @@
+"""Trains one expert of a mixture by itself."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from highnoon.config import ConfigError, ModelConfig, TrainingConfig
+from highnoon.experts.runs.expert_forms import expert_form, run_name, trained_expert
+from highnoon.experts.runs.run_tokenizer import TOKENIZER_FOLDER, has_mask, vocab_size_of
+from highnoon.experts.runs.run_with_snapshots import Resuming, run_with_snapshots
+from highnoon.files.expand_home import expand_home
+from highnoon.tokenization import Tokenizer
+from highnoon.training.objective import is_objective
+from highnoon.training.recipes.recipe import Recipe
+
+
+def pretrain_expert(
+    expert: str,
+    model: ModelConfig,
+    training: TrainingConfig,
+    stage: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    *,
+    checkpoint_dir: str | os.PathLike[str] = "checkpoints",
+    objective: Mapping[str, Any] | None = None,
+    resuming: Resuming | None = None,
+    snapshot_epochs: int = 5,
+    dtype: str = "auto",
+    callbacks: Sequence[Any] = (),
+    **keys: Any,
+) -> dict[str, Any]:
+    """Trains one expert by an ordinary `Trainer`, with its own head.
+
+    The run is in `checkpoint_dir/EXPERT_expert/`: its recipe, checkpoints, logs, and at its end the model of
+    the lowest held-out loss. `EXPERT_expert`, `EXPERT_expert_epoch5`, `EXPERT_expert_interrupted`, each also
+    with `.pt`, name its checkpoints wherever a path of a model or a checkpoint is expected.
+
+    Args:
+        expert: `"transformer"`, `"state_space"`, `"diffusion"` (block diffusion, which a mixture uses) or
+            `"diffuser"` (mean squared error on embeddings of the transformer, which must be trained before).
+        model: Its shape; pattern and vocabulary follow from `expert` and `tokenizer`.
+        training: How it is trained; `epochs` is the length of the run.
+        stage: Its data, as arguments of `Trainer.add_curriculum_stage`: `datasets`, `balance`, ...
+        tokenizer: Of all experts, see `run_tokenizer`.
+        checkpoint_dir: Folder of the runs of all experts.
+        objective: Arguments of the objective; None takes its defaults.
+        resuming: None begins a new run.
+        snapshot_epochs: Epochs between checkpoints that stay.
+        dtype: A dtype policy, or `"auto"`.
+        callbacks: More callbacks.
+        **keys: Further keys of a `Recipe`, such as `verbose` or `eval_interval`.
+
+    Returns:
+        The summary of `Trainer.train`.
+
+    Raises:
+        ConfigError: an unknown expert, a value out of its range, or the transformer is not trained.
+        CheckpointError: see `run_with_snapshots`.
+
+    Example:
+
+    ```python
+    import pathlib
+    import highnoon as hn
+    from highnoon.experts.runs import pretrain_expert
+    from highnoon.tokenization import ByteTokenizer
+
+    pathlib.Path("data/suns").mkdir(parents=True)
+    for number in range(20):
+        pathlib.Path(f"data/suns/{number}.txt").write_text(f"{number}: the sun stands high at noon")
+    shape = hn.ModelConfig(vocab_size=263, embedding_dim=8, num_heads=1, num_reasoning_blocks=1, max_seq_length=32)
+    training = hn.TrainingConfig(epochs=1, batch_size=4, max_seq_length=32)
+    stage = {"datasets": ["data"], "balance": "equal"}
+    pretrain_expert("transformer", shape, training, stage, ByteTokenizer(), verbose=False)
+    assert hn.load_model("checkpoints/transformer_expert.pt").generate("the ", max_length=1)
+    ```
+    """
+    form = expert_form(expert)
+    checkpoint_dir = str(expand_home(checkpoint_dir))
+    arguments = {**(objective or {})}
+    if form.needs is not None:
+        arguments["transformer"] = str(trained_expert(form.needs, checkpoint_dir))
+        _require_objective(expert, str(form.objective))
+    if form.objective == "block_diffusion" and not has_mask(tokenizer):
+        arguments["mask_id"] = tokenizer.vocab_size
+    tokenizer_folder = pathlib.Path(checkpoint_dir, TOKENIZER_FOLDER)
+    if not tokenizer_folder.exists():
+        tokenizer_folder.mkdir(parents=True)
+        tokenizer.save(tokenizer_folder)
+    shape = {**model.to_dict(), "block_pattern": form.pattern, "vocab_size": vocab_size_of(tokenizer)}
+    recipe = Recipe(
+        **run_keys(training, stage, pathlib.Path(checkpoint_dir, run_name(expert))),
+        model={**shape, "dtype": dtype, "task": form.task},
+        objective=None if form.objective is None else {"name": form.objective, **arguments},
+        tokenizer=str(tokenizer_folder),
+        **keys,
+    )
+    return run_with_snapshots(recipe, resuming, snapshot_epochs, callbacks)
+
+
+def run_keys(training: TrainingConfig, stage: Mapping[str, Any], output: pathlib.Path) -> dict[str, Any]:
+    """Returns the keys of a recipe that runs of experts and of routers have alike."""
+    fields = training.to_dict()
+    epochs = fields.pop("epochs")
+    return {
+        "training": fields,
+        "stages": [{"name": "train", "epochs": epochs, **stage}],
+        "output": str(output),
+        "run_name": output.name,
+        "restore_best": training.validation_split > 0,
+    }
+
+
+def _require_objective(expert: str, name: str) -> None:
+    if not is_objective(name):
+        raise ConfigError(
+            f"the expert `{expert}` is trained with the objective `{name}`, which this version does not have; "
+            "train `diffusion`, block diffusion, which is what a mixture uses"
+        )

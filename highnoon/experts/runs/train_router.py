@@ -1,0 +1,176 @@
+"""Trains the router over experts that were trained before."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from highnoon.config import ConfigError, TrainingConfig, require_choice, require_texts
+from highnoon.experts.runs.choose_checkpoint import choose_checkpoint
+from highnoon.experts.runs.expert_forms import FORMS, MIXED, ROUTER_RUN, trained_expert
+from highnoon.experts.runs.pretrain_expert import run_keys
+from highnoon.experts.runs.run_tokenizer import TOKENIZER_FOLDER
+from highnoon.experts.runs.run_with_snapshots import Resuming, run_with_snapshots
+from highnoon.experts.shared_tokenizer import require_tokenizer
+from highnoon.files.expand_home import expand_home
+from highnoon.inference.decoding.uncached_model import decoding_model
+from highnoon.models.families import FAMILIES
+from highnoon.models.find_model import find_model
+from highnoon.models.saving import ModelFolderError
+from highnoon.tokenization import load_tokenizer
+from highnoon.training.checkpoints.checkpoint import CheckpointError, read_state
+from highnoon.training.frozen_model import FrozenModel
+from highnoon.training.recipes.recipe import Recipe
+
+FUSIONS = ("distributions", "hidden")
+HIDDEN_FAMILY = "expert_hidden_fusion"
+
+
+class TrainedExperts(NamedTuple):
+    """Experts that were trained with one tokenizer.
+
+    Attributes:
+        paths: Of their models.
+        hashes: Of their weights.
+        vocab_size: Token ids of all.
+        max_seq_length: The shortest context.
+    """
+
+    paths: list[str]
+    hashes: list[str]
+    vocab_size: int
+    max_seq_length: int
+
+
+def train_router(
+    router: Mapping[str, Any],
+    training: TrainingConfig,
+    stage: Mapping[str, Any],
+    *,
+    experts: Sequence[str] = MIXED,
+    entropy_reg: float = 0.01,
+    fusion: str = "distributions",
+    checkpoint_dir: str | os.PathLike[str] = "checkpoints",
+    resuming: Resuming | None = None,
+    snapshot_epochs: int = 5,
+    dtype: str = "auto",
+    callbacks: Sequence[Any] = (),
+    **keys: Any,
+) -> dict[str, Any]:
+    """Trains a router by an ordinary `Trainer`, with the objective `mixture`; no expert changes.
+
+    The run is in `checkpoint_dir/nanothink_mla/`, with the names of checkpoints as `pretrain_expert` has them.
+    A checkpoint holds the router alone, and names its experts by the hash of their weights.
+
+    Args:
+        router: Arguments of `ExpertRouter` besides `num_experts`, `vocab_size` and `tokenizer`.
+        training: How it is trained; `epochs` is the length of the run.
+        stage: Its data, as arguments of `Trainer.add_curriculum_stage`.
+        experts: Names of trained experts, or paths of models of any family, at least two.
+        entropy_reg: Weight of the reward for an even load, at least 0, see `MixtureObjective`.
+        fusion: `"distributions"` mixes what the experts predict; `"hidden"` fuses their hidden states.
+        checkpoint_dir: Folder of the runs.
+        resuming: None begins a new run.
+        snapshot_epochs: Epochs between checkpoints that stay.
+        dtype: A dtype policy, or `"auto"`.
+        callbacks: More callbacks.
+        **keys: Further keys of a `Recipe`, such as `verbose` or `eval_interval`.
+
+    Returns:
+        The summary of `Trainer.train`.
+
+    Raises:
+        ConfigError: an expert is missing, has another tokenizer, or a value is out of its range.
+        CheckpointError: see `run_with_snapshots`; or an expert has changed since.
+    """
+    require_choice("fusion", fusion, FUSIONS)
+    if fusion == "hidden" and HIDDEN_FAMILY not in FAMILIES:
+        raise ConfigError(
+            f"`fusion` hidden needs the model family `{HIDDEN_FAMILY}`, which this version does not have; "
+            "give distributions"
+        )
+    checkpoint_dir = str(expand_home(checkpoint_dir))
+    found = read_experts(experts, checkpoint_dir)
+    output = pathlib.Path(checkpoint_dir, ROUTER_RUN)
+    _require_same_experts(output, resuming, found)
+    fields = {**router, "max_seq_length": min(found.max_seq_length, router.get("max_seq_length", 2**30))}
+    recipe = Recipe(
+        **run_keys(training, stage, output),
+        model={
+            "family": "expert_router",
+            "dtype": dtype,
+            **fields,
+            "num_experts": len(found.paths),
+            "vocab_size": found.vocab_size,
+        },
+        objective={
+            "name": "mixture",
+            "experts": found.paths,
+            "entropy_reg": entropy_reg,
+            "expert_hashes": found.hashes,
+        },
+        tokenizer=str(pathlib.Path(checkpoint_dir, TOKENIZER_FOLDER)),
+        **keys,
+    )
+    return run_with_snapshots(recipe, resuming, snapshot_epochs, callbacks)
+
+
+def read_experts(experts: Sequence[str], checkpoint_dir: str) -> TrainedExperts:
+    """Returns what a router must know of its experts; one of them is in memory at a time.
+
+    Args:
+        experts: Names of trained experts, or paths of models.
+        checkpoint_dir: Folder of the runs, and of their tokenizer.
+
+    Raises:
+        ConfigError: an expert is missing, has another tokenizer or vocabulary, or there are fewer than two.
+    """
+    names = require_texts("experts", experts)
+    paths = [_expert_path(name, checkpoint_dir) for name in names]
+    tokenizer_folder = pathlib.Path(checkpoint_dir, TOKENIZER_FOLDER)
+    tokenizer = load_tokenizer(tokenizer_folder)
+    hashes, sizes, lengths = [], [], []
+    for name, frozen in zip(names, FrozenModel.read_all(paths, None), strict=True):
+        require_tokenizer(frozen.model, tokenizer, name, str(tokenizer_folder))
+        model = decoding_model(frozen.model)
+        hashes.append(frozen.hash)
+        sizes.append(int(model.vocab_size))
+        lengths.append(int(model.max_seq_length))
+        frozen.release()
+    for name, size in zip(names, sizes, strict=True):
+        if size != sizes[0]:
+            raise ConfigError(
+                f"`{name}` must have the vocab_size={sizes[0]:,} of `{names[0]}`; received {size:,}; train "
+                "every expert with one vocabulary"
+            )
+    return TrainedExperts(paths, hashes, sizes[0], min(lengths))
+
+
+def _expert_path(name: str, checkpoint_dir: str) -> str:
+    if name == "diffuser":
+        raise ConfigError(
+            "`diffuser` predicts embeddings and no distribution, so it cannot be mixed; give diffusion, or "
+            "--fusion hidden"
+        )
+    if name in FORMS:
+        return str(trained_expert(name, checkpoint_dir))
+    try:
+        return str(find_model(name))
+    except ModelFolderError as error:
+        raise ConfigError(f"there is no expert `{name}`: {error}") from None
+
+
+def _require_same_experts(output: pathlib.Path, resuming: Resuming | None, found: TrainedExperts) -> None:
+    """Refuses to resume over experts that have changed."""
+    if resuming is None or not resuming.resume or resuming.allow_plan_change:
+        return
+    choice = choose_checkpoint(output, resuming.resume)
+    objective = {} if choice is None else read_state(choice.folder)["stages"][0].get("objective") or {}
+    for path, now, then in zip(found.paths, found.hashes, objective.get("expert_hashes", ()), strict=False):
+        if now != then:
+            raise CheckpointError(
+                f"the expert at {path} must have weights {then}, with which the router's run began; received "
+                f"{now}, so it has changed; give the expert of before, or begin without --resume"
+            )
