@@ -45,7 +45,7 @@ def held_out_figures(trainer: Trainer, most_bytes: int = MOST_BYTES) -> dict[str
         return None
     figures = trainer.evaluate()
     if "bits_per_byte" not in figures:
-        num_tokens = sum(_num_supervised(rows) for rows in splits.values())
+        num_tokens = sum(num_supervised(rows) for rows in splits.values())
         compressed = None
     else:
         num_tokens = round(figures["bits_per_byte"] * num_bytes / (figures["loss"] / math.log(2)))
@@ -59,7 +59,8 @@ def held_out_figures(trainer: Trainer, most_bytes: int = MOST_BYTES) -> dict[str
     }
 
 
-def _num_supervised(rows: Any) -> int:
+def num_supervised(rows: Any) -> int:
+    """Returns the supervised tokens of rows."""
     view = rows.view(0)
     batches = (view.read(start, _ROWS_AT_ONCE) for start in range(0, view.num_rows, _ROWS_AT_ONCE))
     return round(sum(float(batch["loss_weights"].sum()) for batch in batches))

@@ -65,7 +65,7 @@ def train_router(
     A checkpoint holds the router alone, and names its experts by the hash of their weights.
 
     Args:
-        router: Arguments of `ExpertRouter` besides `num_experts`, `vocab_size` and `tokenizer`.
+        router: Arguments of `ExpertRouter` besides `vocab_size` and `tokenizer`.
         training: How it is trained; `epochs` is the length of the run.
         stage: Its data, as arguments of `Trainer.add_curriculum_stage`.
         experts: Names of trained experts, or paths of models of any family, at least two.
@@ -95,14 +95,19 @@ def train_router(
     found = read_experts(experts, checkpoint_dir)
     output = pathlib.Path(checkpoint_dir, ROUTER_RUN)
     _require_same_experts(output, resuming, found)
-    fields = {**router, "max_seq_length": min(found.max_seq_length, router.get("max_seq_length", 2**30))}
+    fields = {"num_experts": len(found.paths), **router}
+    if fields["num_experts"] != len(found.paths):
+        raise ConfigError(
+            f"`num_experts` (--n_experts) must be {len(found.paths)}, as there are experts; received "
+            f"{fields['num_experts']}"
+        )
+    fields |= {"max_seq_length": min(found.max_seq_length, router.get("max_seq_length", 2**30))}
     recipe = Recipe(
         **run_keys(training, stage, output),
         model={
             "family": "expert_router",
             "dtype": dtype,
             **fields,
-            "num_experts": len(found.paths),
             "vocab_size": found.vocab_size,
         },
         objective={

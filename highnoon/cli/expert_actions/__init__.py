@@ -1,0 +1,1 @@
+"""The actions of `highnoon experts`, one a file."""

@@ -1,0 +1,125 @@
+"""Runs a recipe of experts step by step; repeated, it continues where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from highnoon.compat.expert_configs import SECTIONS_OF, ExpertConfigs
+from highnoon.compat.expert_recipe import ExpertRecipe
+from highnoon.compat.expert_training import pretrain_configured, train_configured_router
+from highnoon.files.folder_lock import folder_lock
+from highnoon.files.print_text import print_text
+
+EVALUATION_FILE = "evaluation.json"
+_LOGGING = ("log_interval", "checkpoint_dir")
+"""Fields that change nothing of a result."""
+
+
+def run_expert_recipe(recipe: ExpertRecipe) -> dict[str, Any]:
+    """Trains every expert and the router, assembles the mixture, and evaluates all of them.
+
+    A step is skipped if its result is whole, and neither its configuration nor what it reads has changed. One
+    that was stopped or killed resumes at its newest checkpoint.
+
+    Args:
+        recipe: The steps.
+
+    Returns:
+        The figures of `evaluate_router`, which are in `checkpoint_dir/evaluation.json` too.
+
+    Raises:
+        ConfigError: as `pretrain_configured` and `train_configured_router`.
+        FolderLockedError: another process runs the steps of this folder.
+    """
+    from highnoon.experts.runs import assemble_mixture
+    from highnoon.experts.runs.assemble_mixture import MIXTURE_FOLDER
+    from highnoon.experts.runs.evaluate_router import evaluate_router
+    from highnoon.experts.runs.expert_forms import ROUTER_RUN, run_name
+    from highnoon.experts.runs.recorded_step import RecordedSteps, weights_file_hash
+    from highnoon.experts.runs.run_with_snapshots import Resuming
+
+    runs = pathlib.Path(recipe.checkpoint_dir)
+    with folder_lock(runs, "wait until it ends, or give another --checkpoint_dir"):
+        steps = RecordedSteps(runs)
+        hashes: dict[str, str] = {}
+        for expert in recipe.experts:
+            configs, model = recipe.configs_of(expert), runs / run_name(expert) / "model"
+            inputs = {**_described(configs, SECTIONS_OF[expert]), **({"transformer_weights": hashes["transformer"]} if expert == "diffuser" else {})}
+            steps.run(
+                expert,
+                inputs,
+                [model],
+                lambda resumes, expert=expert, configs=configs: pretrain_configured(
+                    expert, configs, resuming=Resuming(resumes)
+                ),
+            )
+            hashes[expert] = weights_file_hash(model)
+        configs, model = recipe.configs_of("router"), runs / ROUTER_RUN / "model"
+        described = _described(configs, SECTIONS_OF["router"])
+        steps.run(
+            "router",
+            {**described, "experts": hashes, "use_vector_store": recipe.use_vector_store},
+            [model],
+            lambda resumes: train_configured_router(
+                configs,
+                experts=recipe.mixed,
+                use_vector_store=recipe.use_vector_store,
+                resuming=Resuming(resumes),
+            ),
+        )
+        hashes["router"] = weights_file_hash(model)
+        steps.run(
+            "assemble",
+            {"weights": hashes, "contains_experts": recipe.contains_experts},
+            [runs / MIXTURE_FOLDER],
+            lambda _: assemble_mixture(runs, contains_experts=recipe.contains_experts),
+        )
+        steps.run(
+            "evaluate",
+            {"weights": hashes, "data": described["data"], "text": described["text"]},
+            [runs / EVALUATION_FILE],
+            lambda _: _write_figures(runs / EVALUATION_FILE, evaluate_router(runs)),
+        )
+    figures: dict[str, Any] = json.loads((runs / EVALUATION_FILE).read_text(encoding="utf-8"))
+    return figures
+
+
+def format_figures(figures: Mapping[str, Any]) -> str:
+    """Returns the figures of an evaluation as a table."""
+    rows = [(pathlib.Path(expert["path"]).parent.name, expert) for expert in figures["experts"]]
+    rows.append(("mixture", figures["mixture"]))
+    width = max(len(name) for name, _ in rows)
+    lines = [
+        f"{name.ljust(width)}  {row['loss']:.4f} nats a token  {row['bits_per_byte']:.3f} bits per byte"
+        for name, row in rows
+    ]
+    gain = figures["best_expert"] - figures["mixture"]["loss"]
+    tokens = f"on {figures['num_tokens']:,} held-out tokens"
+    return "\n".join([*lines, f"the mixture is {gain:.4f} nats a token below the best expert, {tokens}"])
+
+
+def _described(configs: ExpertConfigs, sections: tuple[str, ...]) -> dict[str, Any]:
+    """Returns the sections that a step reads, and the hash of its text."""
+    from highnoon.training.plans.stage_sources import open_stage_sources
+    from highnoon.training.plans.stages import CurriculumStage
+
+    stage = CurriculumStage("data", steps=1, **configs.data.stage_arguments())
+    (opened,) = open_stage_sources([stage], None)
+    fields = {section: dataclasses.asdict(getattr(configs, section)) for section in sections}
+    kept = {
+        section: {name: value for name, value in values.items() if name not in _LOGGING}
+        for section, values in fields.items()
+    }
+    return {**kept, "text": [source.fingerprint() for source in opened.sources]}
+
+
+def _write_figures(path: pathlib.Path, figures: Mapping[str, Any]) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    os.replace(unfinished, path)
+    print_text(format_figures(figures))
