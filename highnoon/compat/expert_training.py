@@ -60,9 +60,12 @@ def pretrain_configured(
         vocab_size=configs.model.vocab_size,
         validation_split=configs.data.val_split,
     )
+    is_diffuser = expert == "diffuser"
     return pretrain_expert(
         expert,
-        shape.to_model_config(configs.model, tokenizer.vocab_size),
+        shape.diffuser_arguments(configs.model)
+        if is_diffuser
+        else shape.to_model_config(configs.model, tokenizer.vocab_size),
         training.to_training_config(configs.model.max_seq_len, configs.data),
         stage,
         tokenizer,
@@ -87,8 +90,7 @@ def train_configured_router(
 
     Args:
         configs: All configurations; None takes the defaults.
-        experts: Names of trained experts, or paths of models; None takes transformer, state_space and
-            diffusion.
+        experts: Names of trained experts, or paths of models; None as in `train_router`.
         fusion: `"distributions"` or `"hidden"`.
         use_vector_store: Whether to build a memory of the training text for the transformer as well, and to
             measure it, see `highnoon.experts.runs.build_vector_store`.
@@ -104,7 +106,6 @@ def train_configured_router(
         CheckpointError: as `train_router`.
     """
     from highnoon.experts.runs import build_vector_store, train_router
-    from highnoon.experts.runs.expert_forms import MIXED
 
     require_flag("use_vector_store", use_vector_store)
     configs = ExpertConfigs() if configs is None else configs
@@ -114,7 +115,7 @@ def train_configured_router(
         configs.mla.router_arguments(configs.model, 1),
         training.to_training_config(configs.model.max_seq_len, configs.data),
         stage,
-        experts=MIXED if experts is None else experts,
+        experts=experts,
         entropy_reg=training.entropy_reg,
         fusion=fusion,
         resuming=resuming,

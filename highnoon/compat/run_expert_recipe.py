@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from highnoon.compat.expert_configs import SECTIONS_OF, ExpertConfigs
 from highnoon.compat.expert_recipe import ExpertRecipe
 from highnoon.compat.expert_training import pretrain_configured, train_configured_router
 from highnoon.files.folder_lock import folder_lock
 from highnoon.files.print_text import print_text
+
+if TYPE_CHECKING:
+    from highnoon.experts.runs.recorded_step import RecordedSteps
 
 EVALUATION_FILE = "evaluation.json"
 _LOGGING = ("log_interval", "checkpoint_dir")
@@ -36,57 +40,90 @@ def run_expert_recipe(recipe: ExpertRecipe) -> dict[str, Any]:
         ConfigError: as `pretrain_configured` and `train_configured_router`.
         FolderLockedError: another process runs the steps of this folder.
     """
-    from highnoon.experts.runs import assemble_mixture
-    from highnoon.experts.runs.assemble_mixture import MIXTURE_FOLDER
-    from highnoon.experts.runs.evaluate_router import evaluate_router
-    from highnoon.experts.runs.expert_forms import ROUTER_RUN, run_name
-    from highnoon.experts.runs.recorded_step import RecordedSteps, weights_file_hash
-    from highnoon.experts.runs.run_with_snapshots import Resuming
+    from highnoon.experts.runs.recorded_step import RecordedSteps
 
     runs = pathlib.Path(recipe.checkpoint_dir)
     with folder_lock(runs, "wait until it ends, or give another --checkpoint_dir"):
         steps = RecordedSteps(runs)
-        hashes: dict[str, str] = {}
-        for expert in recipe.experts:
-            configs, model = recipe.configs_of(expert), runs / run_name(expert) / "model"
-            inputs = {**_described(configs, SECTIONS_OF[expert]), **({"transformer_weights": hashes["transformer"]} if expert == "diffuser" else {})}
-            steps.run(
-                expert,
-                inputs,
-                [model],
-                lambda resumes, expert=expert, configs=configs: pretrain_configured(
-                    expert, configs, resuming=Resuming(resumes)
-                ),
-            )
-            hashes[expert] = weights_file_hash(model)
-        configs, model = recipe.configs_of("router"), runs / ROUTER_RUN / "model"
-        described = _described(configs, SECTIONS_OF["router"])
-        steps.run(
-            "router",
-            {**described, "experts": hashes, "use_vector_store": recipe.use_vector_store},
-            [model],
-            lambda resumes: train_configured_router(
-                configs,
-                experts=recipe.mixed,
-                use_vector_store=recipe.use_vector_store,
-                resuming=Resuming(resumes),
-            ),
-        )
-        hashes["router"] = weights_file_hash(model)
-        steps.run(
-            "assemble",
-            {"weights": hashes, "contains_experts": recipe.contains_experts},
-            [runs / MIXTURE_FOLDER],
-            lambda _: assemble_mixture(runs, contains_experts=recipe.contains_experts),
-        )
-        steps.run(
-            "evaluate",
-            {"weights": hashes, "data": described["data"], "text": described["text"]},
-            [runs / EVALUATION_FILE],
-            lambda _: _write_figures(runs / EVALUATION_FILE, evaluate_router(runs)),
-        )
+        weights = _train_experts(recipe, steps, runs)
+        weights["router"] = _train_router(recipe, steps, runs, weights)
+        _finish(recipe, steps, runs, weights)
     figures: dict[str, Any] = json.loads((runs / EVALUATION_FILE).read_text(encoding="utf-8"))
     return figures
+
+
+def _train_experts(recipe: ExpertRecipe, steps: RecordedSteps, runs: pathlib.Path) -> dict[str, str]:
+    """Returns the hash of each expert's weights."""
+    from highnoon.experts.runs.expert_forms import expert_form, run_name
+    from highnoon.experts.runs.recorded_step import weights_file_hash
+
+    weights: dict[str, str] = {}
+    for expert in recipe.experts:
+        configs, model = recipe.configs_of(expert), runs / run_name(expert) / "model"
+        needed = expert_form(expert).needs
+        steps.run(
+            expert,
+            {**_described(configs, SECTIONS_OF[expert]), "needs": needed and weights.get(needed)},
+            [model],
+            functools.partial(_pretrain, expert, configs),
+        )
+        weights[expert] = weights_file_hash(model)
+    return weights
+
+
+def _pretrain(expert: str, configs: ExpertConfigs, resumes: bool) -> None:
+    from highnoon.experts.runs import Resuming
+
+    pretrain_configured(expert, configs, resuming=Resuming(resumes))
+
+
+def _train_router(
+    recipe: ExpertRecipe, steps: RecordedSteps, runs: pathlib.Path, weights: Mapping[str, str]
+) -> str:
+    """Returns the hash of the router's weights."""
+    from highnoon.experts.runs import Resuming
+    from highnoon.experts.runs.expert_forms import ROUTER_RUN
+    from highnoon.experts.runs.recorded_step import weights_file_hash
+    from highnoon.experts.runs.vector_store import STORE_FOLDER
+
+    configs, model = recipe.configs_of("router"), runs / ROUTER_RUN / "model"
+    steps.run(
+        "router",
+        {
+            **_described(configs, SECTIONS_OF["router"]),
+            "experts": {name: weights[name] for name in recipe.mixed},
+        },
+        [model, *([runs / STORE_FOLDER] if recipe.use_vector_store else [])],
+        lambda resumes: train_configured_router(
+            configs,
+            experts=recipe.mixed,
+            use_vector_store=recipe.use_vector_store,
+            resuming=Resuming(resumes),
+        ),
+    )
+    return weights_file_hash(model)
+
+
+def _finish(
+    recipe: ExpertRecipe, steps: RecordedSteps, runs: pathlib.Path, weights: Mapping[str, str]
+) -> None:
+    """Assembles the mixture and evaluates it."""
+    from highnoon.experts.runs import assemble_mixture
+    from highnoon.experts.runs.assemble_mixture import MIXTURE_FOLDER
+    from highnoon.experts.runs.evaluate_router import evaluate_router
+
+    steps.run(
+        "assemble",
+        {"weights": weights, "contains_experts": recipe.contains_experts},
+        [runs / MIXTURE_FOLDER],
+        lambda _: assemble_mixture(runs, contains_experts=recipe.contains_experts),
+    )
+    steps.run(
+        "evaluate",
+        {"weights": weights, **_described(recipe.configs_of("router"), ("data",))},
+        [runs / EVALUATION_FILE],
+        lambda _: _write_figures(runs / EVALUATION_FILE, evaluate_router(runs)),
+    )
 
 
 def format_figures(figures: Mapping[str, Any]) -> str:

@@ -62,7 +62,10 @@ def amp_policy(use_amp: bool = True, amp_dtype: str = "bf16") -> tuple[str, str 
         return "mixed_bfloat16", None
     if _has_gpu():
         is_asked = amp_dtype == "fp16"
-        return "mixed_float16", None if is_asked else "note: this GPU is not fast at bf16; it computes in fp16"
+        return (
+            "mixed_float16",
+            None if is_asked else "note: this GPU is not fast at bf16; it computes in fp16",
+        )
     return "float32", f"note: a CPU gains nothing from {amp_dtype}; it computes in float32 (--no-use_amp)"
 
 

@@ -314,11 +314,6 @@ def objective_from_config(value: Any) -> Objective:
         raise ConfigError(f"objective `{name}`: {error}") from None
 
 
-def is_objective(name: str) -> bool:
-    """Whether an objective has this name."""
-    return name in _OBJECTIVES or name in _SHIPPED
-
-
 def describe_objective(objective: Objective) -> dict[str, Any]:
     """Returns the registered name and configuration of an objective, as JSON values.
 

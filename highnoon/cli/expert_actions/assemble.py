@@ -23,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of the runs of experts and router (default: checkpoints)",
     )
-    parser.add_argument("--output", metavar="DIR", help="where to save it (default: nanothink in that folder)")
+    parser.add_argument(
+        "--output", metavar="DIR", help="where to save it (default: nanothink in that folder)"
+    )
     parser.add_argument("--router", metavar="PATH", help="the router (default: that of the folder)")
     parser.add_argument(
         "--experts", nargs="+", metavar="PATH", help="the experts (default: those of the router's training)"
@@ -47,4 +49,4 @@ def run(arguments: argparse.Namespace) -> None:
         contains_experts=not arguments.by_hash,
     )
     path = shlex.quote(str(folder))
-    print(f"the mixture is saved in {folder}\n\nNext:\n  highnoon generate --model {path} --prompt \"Once\"")
+    print(f'the mixture is saved in {folder}\n\nNext:\n  highnoon generate --model {path} --prompt "Once"')

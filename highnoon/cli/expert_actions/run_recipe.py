@@ -3,8 +3,8 @@
   highnoon experts run recipes/experts.yaml
   highnoon experts run recipes/experts.yaml --checkpoint_dir trial
 
-A step whose result is whole and whose inputs are as before is skipped. Ctrl-C saves the step that runs; the same
-command continues it.
+A step whose result is whole and whose inputs are as before is skipped. Ctrl-C saves the step that runs; the
+same command continues it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ SUMMARY = "do all steps of a recipe of experts"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="YAML file of experts, router and data")
-    parser.add_argument("--checkpoint_dir", metavar="DIR", help="folder of the runs, in place of the recipe's")
+    parser.add_argument(
+        "--checkpoint_dir", metavar="DIR", help="folder of the runs, in place of the recipe's"
+    )
     parser.add_argument(
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:0 (default: auto)"
     )

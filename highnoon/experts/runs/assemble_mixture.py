@@ -50,9 +50,16 @@ def assemble_mixture(
     try:
         router_folder = find_model(folder)
     except ModelFolderError:
-        raise ConfigError(f"there is no trained router in {folder}; first run: highnoon experts train-router") from None
-    if experts is None:
-        experts = Recipe.load(folder).objective["experts"]
-    mixture = MixtureOfModels(list(experts), str(router_folder), contains_experts)
+        raise ConfigError(
+            f"there is no trained router in {folder}; first run: highnoon experts train-router"
+        ) from None
+    recipe = Recipe.load(folder)
+    if recipe.objective is None:
+        # A fusion of hidden states is trained as a whole, and names its experts itself.
+        mixture = hn.load_model(router_folder)
+        mixture.contains_experts = contains_experts
+    else:
+        paths = recipe.objective["experts"] if experts is None else list(experts)
+        mixture = MixtureOfModels(paths, str(router_folder), contains_experts)
     target = runs / MIXTURE_FOLDER if output is None else pathlib.Path(expand_home(output))
     return pathlib.Path(hn.save_model(mixture, target))

@@ -8,6 +8,7 @@ import os
 import pathlib
 from typing import Any
 
+from highnoon.config import ConfigError
 from highnoon.evaluation.held_out_figures import num_supervised
 from highnoon.experts.runs.expert_forms import ROUTER_RUN
 from highnoon.files.expand_home import expand_home
@@ -35,6 +36,10 @@ def evaluate_router(checkpoint_dir: str | os.PathLike[str] = "checkpoints") -> d
     recipe = dataclasses.replace(recipe, model={"path": str(find_model(run))}, verbose=False)
     trainer = make_trainer(recipe, check_recipe(recipe))
     rows = trainer.stage_data()[0].validation_rows
+    if rows is None:
+        raise ConfigError(
+            f"the run in {run} must hold documents out to be evaluated; give --val_split above 0"
+        )
     figures = trainer.evaluate()
     num_tokens, num_bytes = num_supervised(rows), int(rows.num_bytes)
     bits = num_tokens / num_bytes / math.log(2)

@@ -21,31 +21,30 @@ class ExpertForm:
     """What kind of model an expert is.
 
     Args:
-        pattern: Its block pattern.
+        pattern: Block pattern of a language model; None for a model of another family.
+        family: The family of the model where it is no language model.
         objective: What its training minimizes; None for the next token.
         needs: The expert that must be trained before.
-        is_causal: Whether its logits are those of the next token.
+        task: What `create_model` makes the model for.
     """
 
-    pattern: str
+    pattern: str | None = None
+    family: str | None = None
     objective: str | None = None
     needs: str | None = None
-    is_causal: bool = True
-
-    @property
-    def task(self) -> str:
-        """What `create_model` makes the model for."""
-        return "generation" if self.is_causal else "block_diffusion"
+    task: str = "generation"
 
 
 FORMS = {
     "transformer": ExpertForm("attention+mlp"),
     "state_space": ExpertForm("mamba"),
-    "diffusion": ExpertForm("attention+mlp", "block_diffusion", is_causal=False),
-    "diffuser": ExpertForm("attention+mlp", "gaussian_diffusion", "transformer", is_causal=False),
+    "diffusion": ExpertForm("attention+mlp", objective="block_diffusion", task="block_diffusion"),
+    "diffuser": ExpertForm(family="gaussian_diffuser", objective="gaussian_diffusion", needs="transformer"),
 }
 MIXED = ("transformer", "state_space", "diffusion")
 """The experts of a mixture of distributions, in their order."""
+FUSED = ("transformer", "state_space", "diffuser")
+"""The experts of a fusion of hidden states, in their order."""
 
 
 def expert_form(expert: str) -> ExpertForm:
@@ -82,5 +81,6 @@ def trained_expert(expert: str, checkpoint_dir: str, data_dir: Any = None) -> pa
         words = ["highnoon", "experts", "pretrain", "--expert", expert]
         words += [] if data_dir is None else ["--data_dir", str(data_dir)]
         words += [] if checkpoint_dir == "checkpoints" else ["--checkpoint_dir", checkpoint_dir]
-        raise ConfigError(f"there is no trained {expert} in {folder}; first run: {shlex.join(words)}") from None
-
+        raise ConfigError(
+            f"there is no trained {expert} in {folder}; first run: {shlex.join(words)}"
+        ) from None

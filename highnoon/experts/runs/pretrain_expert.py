@@ -12,14 +12,15 @@ from highnoon.experts.runs.expert_forms import expert_form, run_name, trained_ex
 from highnoon.experts.runs.run_tokenizer import TOKENIZER_FOLDER, has_mask, vocab_size_of
 from highnoon.experts.runs.run_with_snapshots import Resuming, run_with_snapshots
 from highnoon.files.expand_home import expand_home
+from highnoon.models.families import FAMILIES
 from highnoon.tokenization import Tokenizer
-from highnoon.training.objective import is_objective
+from highnoon.training.checkpoints.inspection import read_description_or_nothing
 from highnoon.training.recipes.recipe import Recipe
 
 
 def pretrain_expert(
     expert: str,
-    model: ModelConfig,
+    model: ModelConfig | Mapping[str, Any],
     training: TrainingConfig,
     stage: Mapping[str, Any],
     tokenizer: Tokenizer,
@@ -41,7 +42,8 @@ def pretrain_expert(
     Args:
         expert: `"transformer"`, `"state_space"`, `"diffusion"` (block diffusion, which a mixture uses) or
             `"diffuser"` (mean squared error on embeddings of the transformer, which must be trained before).
-        model: Its shape; pattern and vocabulary follow from `expert` and `tokenizer`.
+        model: Its shape; pattern and vocabulary follow from `expert` and `tokenizer`. Of a `diffuser` the
+            arguments of `GaussianDiffuser` besides `state_dim`.
         training: How it is trained; `epochs` is the length of the run.
         stage: Its data, as arguments of `Trainer.add_curriculum_stage`: `datasets`, `balance`, ...
         tokenizer: Of all experts, see `run_tokenizer`.
@@ -71,31 +73,32 @@ def pretrain_expert(
     pathlib.Path("data/suns").mkdir(parents=True)
     for number in range(20):
         pathlib.Path(f"data/suns/{number}.txt").write_text(f"{number}: the sun stands high at noon")
-    shape = hn.ModelConfig(vocab_size=263, embedding_dim=8, num_heads=1, num_reasoning_blocks=1, max_seq_length=32)
+    shape = hn.ModelConfig(embedding_dim=8, num_heads=1, num_reasoning_blocks=1, max_seq_length=32)
     training = hn.TrainingConfig(epochs=1, batch_size=4, max_seq_length=32)
     stage = {"datasets": ["data"], "balance": "equal"}
     pretrain_expert("transformer", shape, training, stage, ByteTokenizer(), verbose=False)
     assert hn.load_model("checkpoints/transformer_expert.pt").generate("the ", max_length=1)
     ```
     """
-    form = expert_form(expert)
-    checkpoint_dir = str(expand_home(checkpoint_dir))
-    arguments = {**(objective or {})}
+    form, checkpoint_dir = expert_form(expert), str(expand_home(checkpoint_dir))
+    objective = dict(objective or {})
+    shape = dict(model if isinstance(model, Mapping) else model.to_dict())
     if form.needs is not None:
-        arguments["transformer"] = str(trained_expert(form.needs, checkpoint_dir))
-        _require_objective(expert, str(form.objective))
+        needed = trained_expert(form.needs, checkpoint_dir)
+        _require_family(expert, str(form.family))
+        objective["transformer"] = str(needed)
+        shape["state_dim"] = read_description_or_nothing(needed)["model"]["embedding_dim"]
+    if form.family is None:
+        shape |= {"block_pattern": form.pattern, "vocab_size": vocab_size_of(tokenizer), "task": form.task}
+    else:
+        shape["family"] = form.family
     if form.objective == "block_diffusion" and not has_mask(tokenizer):
-        arguments["mask_id"] = tokenizer.vocab_size
-    tokenizer_folder = pathlib.Path(checkpoint_dir, TOKENIZER_FOLDER)
-    if not tokenizer_folder.exists():
-        tokenizer_folder.mkdir(parents=True)
-        tokenizer.save(tokenizer_folder)
-    shape = {**model.to_dict(), "block_pattern": form.pattern, "vocab_size": vocab_size_of(tokenizer)}
+        objective["mask_id"] = tokenizer.vocab_size
     recipe = Recipe(
         **run_keys(training, stage, pathlib.Path(checkpoint_dir, run_name(expert))),
-        model={**shape, "dtype": dtype, "task": form.task},
-        objective=None if form.objective is None else {"name": form.objective, **arguments},
-        tokenizer=str(tokenizer_folder),
+        model={**shape, "dtype": dtype},
+        objective=None if form.objective is None else {"name": form.objective, **objective},
+        tokenizer=str(_saved(tokenizer, pathlib.Path(checkpoint_dir, TOKENIZER_FOLDER))),
         **keys,
     )
     return run_with_snapshots(recipe, resuming, snapshot_epochs, callbacks)
@@ -114,9 +117,17 @@ def run_keys(training: TrainingConfig, stage: Mapping[str, Any], output: pathlib
     }
 
 
-def _require_objective(expert: str, name: str) -> None:
-    if not is_objective(name):
+def _saved(tokenizer: Tokenizer, folder: pathlib.Path) -> pathlib.Path:
+    """Returns the folder of the runs' tokenizer, which gets this one if it has none yet."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        tokenizer.save(folder)
+    return folder
+
+
+def _require_family(expert: str, family: str) -> None:
+    if family not in FAMILIES:
         raise ConfigError(
-            f"the expert `{expert}` is trained with the objective `{name}`, which this version does not have; "
+            f"the expert `{expert}` is a model of the family `{family}`, which this version does not have; "
             "train `diffusion`, block diffusion, which is what a mixture uses"
         )

@@ -31,7 +31,11 @@ class RecordedSteps:
         self.folder = folder / STEPS_FOLDER
 
     def run(
-        self, name: str, inputs: Mapping[str, Any], results: Sequence[pathlib.Path], step: Callable[[bool], Any]
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        results: Sequence[pathlib.Path],
+        step: Callable[[bool], Any],
     ) -> None:
         """Runs a step, unless it was done with the same inputs and its results are as it left them.
 

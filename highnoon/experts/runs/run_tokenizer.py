@@ -12,7 +12,7 @@ from highnoon.data import train_tokenizer
 from highnoon.files.expand_home import expand_home
 from highnoon.files.print_text import print_text
 from highnoon.inference.block_diffusion.diffusion_outputs import find_mask_id
-from highnoon.tokenization import ByteTokenizer, Tokenizer, TokenizerError, load_tokenizer
+from highnoon.tokenization import ByteTokenizer, Tokenizer, load_tokenizer
 from highnoon.training.plans.stage_sources import open_stage_sources
 from highnoon.training.plans.stages import CurriculumStage
 
@@ -41,7 +41,8 @@ def run_tokenizer(
         validation_split: Fraction of documents on which it is not trained.
 
     Raises:
-        ConfigError: there is no tokenizer of this name, or the folder has another one.
+        TokenizerError: there is no tokenizer of this name; the error says how to get one.
+        ConfigError: the folder has another one.
         DataError: the data cannot be read.
     """
     require_text("tokenizer", name)
@@ -85,13 +86,7 @@ def has_mask(tokenizer: Tokenizer) -> bool:
 
 
 def _of_path(name: str) -> Tokenizer:
-    folders = [expand_home(name)]
-    if data := os.environ.get(_DATA_VARIABLE):
-        folders.append(expand_home(data) / name)
-    for folder in folders:
-        if folder.exists():
-            return load_tokenizer(folder)
-    raise TokenizerError(
-        f"there is no tokenizer `{name}`: no {' nor '.join(map(str, folders))} with a tokenizer.json; download "
-        "it there, or give --tokenizer byte (no file needed) or --tokenizer bpe (trained on your data)"
-    )
+    path, data = expand_home(name), os.environ.get(_DATA_VARIABLE)
+    if data and not path.exists() and (expand_home(data) / name).exists():
+        path = expand_home(data) / name
+    return load_tokenizer(path)

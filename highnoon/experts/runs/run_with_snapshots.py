@@ -116,8 +116,8 @@ def _resumed(recipe: Recipe, trainer: Trainer, choice: Choice, resuming: Resumin
         )
     if not resuming.allow_partial:
         raise CheckpointError(
-            f"{choice.folder} holds another model{_differences(recipe, choice.folder)}; it has {match}. Give the "
-            "configuration that the run began with, or --allow-partial to begin a new run with what fits"
+            f"{choice.folder} holds another model{_differences(recipe, choice.folder)}; it has {match}. Give "
+            "the configuration that the run began with, or --allow-partial to begin a new run with what fits"
         )
     load_matching_weights(trainer.model, choice.folder)
     print_text(f"weights of {choice.folder}: {match}; a new run begins with them, at step 0")
@@ -130,7 +130,11 @@ def _differences(recipe: Recipe, folder: pathlib.Path) -> str:
     if "family" in recipe.model or not then:
         return ""
     now = recipe.config().model.to_dict()
-    changed = [f"{key} is {now[key]} here and {then[key]} there" for key in now if then.get(key, now[key]) != now[key]]
+    changed = [
+        f"{key} is {now[key]} here and {then[key]} there"
+        for key in now
+        if then.get(key, now[key]) != now[key]
+    ]
     rest = f" and {len(changed) - _MOST_DIFFERENCES} more" if len(changed) > _MOST_DIFFERENCES else ""
     return f": {'; '.join(changed[:_MOST_DIFFERENCES])}{rest}" if changed else ""
 

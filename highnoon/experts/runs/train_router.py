@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from highnoon.config import ConfigError, TrainingConfig, require_choice, require_texts
 from highnoon.experts.runs.choose_checkpoint import choose_checkpoint
-from highnoon.experts.runs.expert_forms import FORMS, MIXED, ROUTER_RUN, trained_expert
+from highnoon.experts.runs.expert_forms import FORMS, FUSED, MIXED, ROUTER_RUN, trained_expert
 from highnoon.experts.runs.pretrain_expert import run_keys
 from highnoon.experts.runs.run_tokenizer import TOKENIZER_FOLDER
 from highnoon.experts.runs.run_with_snapshots import Resuming, run_with_snapshots
@@ -49,7 +49,7 @@ def train_router(
     training: TrainingConfig,
     stage: Mapping[str, Any],
     *,
-    experts: Sequence[str] = MIXED,
+    experts: Sequence[str] | None = None,
     entropy_reg: float = 0.01,
     fusion: str = "distributions",
     checkpoint_dir: str | os.PathLike[str] = "checkpoints",
@@ -61,14 +61,15 @@ def train_router(
 ) -> dict[str, Any]:
     """Trains a router by an ordinary `Trainer`, with the objective `mixture`; no expert changes.
 
-    The run is in `checkpoint_dir/nanothink_mla/`, with the names of checkpoints as `pretrain_expert` has them.
+    The run is in `checkpoint_dir/nanothink_mla/`, with names of checkpoints as in `pretrain_expert`.
     A checkpoint holds the router alone, and names its experts by the hash of their weights.
 
     Args:
         router: Arguments of `ExpertRouter` besides `vocab_size` and `tokenizer`.
         training: How it is trained; `epochs` is the length of the run.
         stage: Its data, as arguments of `Trainer.add_curriculum_stage`.
-        experts: Names of trained experts, or paths of models of any family, at least two.
+        experts: Names of trained experts, or paths of models of any family, at least two. None takes
+            transformer, state_space and diffusion, or for hidden states the diffuser in place of the last.
         entropy_reg: Weight of the reward for an even load, at least 0, see `MixtureObjective`.
         fusion: `"distributions"` mixes what the experts predict; `"hidden"` fuses their hidden states.
         checkpoint_dir: Folder of the runs.
@@ -92,72 +93,87 @@ def train_router(
             "give distributions"
         )
     checkpoint_dir = str(expand_home(checkpoint_dir))
-    found = read_experts(experts, checkpoint_dir)
-    output = pathlib.Path(checkpoint_dir, ROUTER_RUN)
-    _require_same_experts(output, resuming, found)
-    fields = {"num_experts": len(found.paths), **router}
-    if fields["num_experts"] != len(found.paths):
+    names = experts if experts is not None else (MIXED if fusion == "distributions" else FUSED)
+    found = read_experts(names, checkpoint_dir, may_be_states=fusion == "hidden")
+    if router.get("num_experts", len(found.paths)) != len(found.paths):
         raise ConfigError(
             f"`num_experts` (--n_experts) must be {len(found.paths)}, as there are experts; received "
-            f"{fields['num_experts']}"
+            f"{router['num_experts']}"
         )
-    fields |= {"max_seq_length": min(found.max_seq_length, router.get("max_seq_length", 2**30))}
+    output = pathlib.Path(checkpoint_dir, ROUTER_RUN)
+    _require_same_experts(output, resuming, found)
+    mixes = fusion == "distributions"
+    model = _router(router, found) if mixes else _fusion(router, found, entropy_reg)
     recipe = Recipe(
         **run_keys(training, stage, output),
-        model={
-            "family": "expert_router",
-            "dtype": dtype,
-            **fields,
-            "vocab_size": found.vocab_size,
-        },
-        objective={
-            "name": "mixture",
-            "experts": found.paths,
-            "entropy_reg": entropy_reg,
-            "expert_hashes": found.hashes,
-        },
+        model={**model, "dtype": dtype},
+        objective={"name": "mixture", "entropy_reg": entropy_reg, **_experts(found)} if mixes else None,
         tokenizer=str(pathlib.Path(checkpoint_dir, TOKENIZER_FOLDER)),
         **keys,
     )
     return run_with_snapshots(recipe, resuming, snapshot_epochs, callbacks)
 
 
-def read_experts(experts: Sequence[str], checkpoint_dir: str) -> TrainedExperts:
+def _experts(found: TrainedExperts) -> dict[str, Any]:
+    return {"experts": found.paths, "expert_hashes": found.hashes}
+
+
+def _router(router: Mapping[str, Any], found: TrainedExperts) -> dict[str, Any]:
+    """The keys of a new `ExpertRouter`."""
+    length = min(found.max_seq_length, router.get("max_seq_length", found.max_seq_length))
+    own = {"num_experts": len(found.paths), "vocab_size": found.vocab_size, "max_seq_length": length}
+    return {"family": "expert_router", **router, **own}
+
+
+def _fusion(router: Mapping[str, Any], found: TrainedExperts, entropy_reg: float) -> dict[str, Any]:
+    """The keys of a new `HiddenFusion`, whose router has the width and the context of the experts."""
+    own = ("num_experts", "vocab_size", "max_seq_length", "embedding_dim")
+    fields = {name: value for name, value in router.items() if name not in own}
+    named = {**_experts(found), "contains_experts": False}
+    return {"family": HIDDEN_FAMILY, **fields, **named, "entropy_reg": entropy_reg}
+
+
+def read_experts(
+    experts: Sequence[str], checkpoint_dir: str, *, may_be_states: bool = False
+) -> TrainedExperts:
     """Returns what a router must know of its experts; one of them is in memory at a time.
 
     Args:
         experts: Names of trained experts, or paths of models.
         checkpoint_dir: Folder of the runs, and of their tokenizer.
+        may_be_states: Whether an expert may predict hidden states in place of tokens.
 
     Raises:
         ConfigError: an expert is missing, has another tokenizer or vocabulary, or there are fewer than two.
     """
     names = require_texts("experts", experts)
-    paths = [_expert_path(name, checkpoint_dir) for name in names]
+    paths = [_expert_path(name, checkpoint_dir, may_be_states=may_be_states) for name in names]
     tokenizer_folder = pathlib.Path(checkpoint_dir, TOKENIZER_FOLDER)
     tokenizer = load_tokenizer(tokenizer_folder)
-    hashes, sizes, lengths = [], [], []
+    hashes, sizes, lengths = [], {}, []
     for name, frozen in zip(names, FrozenModel.read_all(paths, None), strict=True):
         require_tokenizer(frozen.model, tokenizer, name, str(tokenizer_folder))
         model = decoding_model(frozen.model)
         hashes.append(frozen.hash)
-        sizes.append(int(model.vocab_size))
         lengths.append(int(model.max_seq_length))
+        if hasattr(model, "vocab_size"):
+            sizes[name] = int(model.vocab_size)
         frozen.release()
-    for name, size in zip(names, sizes, strict=True):
-        if size != sizes[0]:
+    first = next(iter(sizes), names[0])
+    for name, size in sizes.items():
+        if size != sizes[first]:
             raise ConfigError(
-                f"`{name}` must have the vocab_size={sizes[0]:,} of `{names[0]}`; received {size:,}; train "
+                f"`{name}` must have the vocab_size={sizes[first]:,} of `{first}`; received {size:,}; train "
                 "every expert with one vocabulary"
             )
-    return TrainedExperts(paths, hashes, sizes[0], min(lengths))
+    return TrainedExperts(paths, hashes, sizes[first], min(lengths))
 
 
-def _expert_path(name: str, checkpoint_dir: str) -> str:
-    if name == "diffuser":
+def _expert_path(name: str, checkpoint_dir: str, *, may_be_states: bool) -> str:
+    if name == "diffuser" and not may_be_states:
         raise ConfigError(
-            "`diffuser` predicts embeddings and no distribution, so it cannot be mixed; give diffusion, or "
-            "--fusion hidden"
+            "`diffuser` predicts hidden states and no distribution, so it cannot be mixed; give diffusion, "
+            "or --fusion hidden"
         )
     if name in FORMS:
         return str(trained_expert(name, checkpoint_dir))
@@ -172,7 +188,9 @@ def _require_same_experts(output: pathlib.Path, resuming: Resuming | None, found
     if resuming is None or not resuming.resume or resuming.allow_plan_change:
         return
     choice = choose_checkpoint(output, resuming.resume)
-    objective = {} if choice is None else read_state(choice.folder)["stages"][0].get("objective") or {}
+    if choice is None:
+        return
+    objective = read_state(choice.folder)["stages"][0].get("objective") or {}
     for path, now, then in zip(found.paths, found.hashes, objective.get("expert_hashes", ()), strict=False):
         if now != then:
             raise CheckpointError(

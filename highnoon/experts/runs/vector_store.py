@@ -51,6 +51,8 @@ def build_vector_store(
         tokenize(source, model.tokenizer, validation_split=validation_split) for source in opened.sources
     ]
     make_index: Callable[..., VectorIndex] = FaissIndex if importlib.util.find_spec("faiss") else VectorIndex
-    memory = VectorMemory.build(model, stores, runs / STORE_FOLDER, batch_size=batch_size, make_index=make_index)
+    memory = VectorMemory.build(
+        model, stores, runs / STORE_FOLDER, batch_size=batch_size, make_index=make_index
+    )
     rows = memory.rows(stores, model.max_seq_length)
     return evaluate_memory(memory, model, rows, batch_size)

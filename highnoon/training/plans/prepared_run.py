@@ -84,6 +84,10 @@ class PreparedRun:
         if is_shown:
             for change in changes:
                 print_text(f"changed: {change}")
-            if any(change.is_extension for change in changes) and self.plan.stages and state["plan"]["stages"]:
+            if (
+                any(change.is_extension for change in changes)
+                and self.plan.stages
+                and state["plan"]["stages"]
+            ):
                 step = state["run"]["progress"]["step"]
                 print_text(describe_schedule_change(self.schedule(config), saved_schedule(state), step))

@@ -1,0 +1,119 @@
+"""Experts are trained by ordinary runs: resumed to the bit, and refused where they do not fit."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from conftest import EPOCHS, pretrain, route, shape
+
+from highnoon.config import ConfigError
+from highnoon.experts.runs import Resuming
+from highnoon.files.step_folders import CheckpointError, step_folders
+from highnoon.models.arrays import load_arrays
+
+pytestmark = pytest.mark.slow
+
+
+class Killed(BaseException):
+    """Ends a run as SIGKILL does: nothing is saved."""
+
+
+def kill_at(step):
+    def kill(event):
+        if event["event"] == "step_end" and event["step"] == step:
+            raise Killed
+
+    return kill
+
+
+@pytest.fixture
+def folder(trained, tmp_path, monkeypatch):
+    """A copy of all that was trained."""
+    for name in ("data", "checkpoints"):
+        shutil.copytree(trained.folder / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HIGHNOON_CACHE", str(trained.folder / "cache"))
+    return tmp_path
+
+
+def arrays(path) -> dict[str, np.ndarray]:
+    path = pathlib.Path(path)
+    return load_arrays(path / "model.safetensors") | load_arrays(path / "optimizer.safetensors")
+
+
+def assert_same(one, other) -> None:
+    one, other = arrays(one), arrays(other)
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name], err_msg=name)
+
+
+@pytest.mark.parametrize("name, train", [("transformer_expert", pretrain), ("nanothink_mla", route)])
+def test_a_run_killed_within_an_epoch_and_resumed_ends_with_the_bits_of_one_that_was_not(
+    folder, trained, name, train
+):
+    shutil.move(f"checkpoints/{name}", "whole")
+    with pytest.raises(Killed):
+        train(callbacks=[kill_at(3 * trained.steps + 1)])
+    assert step_folders(pathlib.Path("checkpoints", name, "checkpoints"))[-1].name.endswith(
+        f"{3 * trained.steps}"
+    )
+    train(resuming=Resuming(True))
+    assert_same(f"checkpoints/{name}/model", "whole/model")
+
+
+def test_ctrl_c_leaves_an_interrupted_checkpoint_that_a_finished_run_removes(folder, trained, capsys):
+    import os
+    import signal
+
+    def interrupt(event):
+        if event["event"] == "step_end" and event["step"] == trained.steps + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    shutil.move("checkpoints/transformer_expert", "whole")
+    with pytest.raises(SystemExit):
+        pretrain(callbacks=[interrupt])
+    interrupted = pathlib.Path("checkpoints/transformer_expert/checkpoints/interrupted")
+    assert interrupted.read_text().startswith(f"step_{trained.steps + 1:08d}")
+    pretrain(resuming=Resuming("checkpoints/transformer_expert_interrupted.pt"))
+    assert not interrupted.exists()
+    assert_same("checkpoints/transformer_expert/model", "whole/model")
+
+
+def test_another_experts_checkpoint_is_refused_with_the_difference(folder):
+    with pytest.raises(CheckpointError) as error:
+        pretrain("state_space", resuming=Resuming("checkpoints/transformer_expert_epoch5.pt"))
+    assert "must be a checkpoint of state_space_expert; it is of transformer_expert" in str(error.value)
+    assert "block_pattern is mamba here and attention+mlp there" in str(error.value)
+
+
+def test_a_longer_horizon_needs_extend_which_shows_both_learning_rates(folder, trained, capsys):
+    longer = {"epochs": EPOCHS + 1}
+    with pytest.raises(CheckpointError, match=r"epochs is 7 now, 6 in the checkpoint.*--extend"):
+        pretrain(training=longer, resuming=Resuming(True))
+    pretrain(training=longer, resuming=Resuming("transformer_expert_epoch5", extend=True), verbose=True)
+    printed = capsys.readouterr().out
+    assert "learning rate of the longer run:" in printed
+    assert f"now, {7 * trained.steps} steps  before, {6 * trained.steps} steps" in printed
+
+
+def test_other_weights_are_refused_with_their_names_and_begin_a_new_run_where_most_of_them_fit(
+    folder, capsys
+):
+    wider = shape(ffn_dim=10)
+    with pytest.raises(CheckpointError) as error:
+        pretrain(model=wider, resuming=Resuming(True))
+    assert "ffn_dim is 10 here and 8 there" in str(error.value) and "missing (" in str(error.value)
+    resuming = Resuming(True, allow_partial=True)
+    with pytest.raises(ValueError, match=r"at least 90% of the parameters must fit"):
+        pretrain(model=shape(num_reasoning_blocks=3), resuming=resuming)
+    pretrain(model=wider, resuming=resuming, training={"epochs": 1})
+    assert "a new run begins with them, at step 0" in capsys.readouterr().out
+
+
+def test_options_of_resuming_need_a_resumed_run():
+    with pytest.raises(ConfigError, match="--extend is for a resumed run"):
+        Resuming(extend=True)
