@@ -9,7 +9,15 @@ from typing import Any, Self
 
 from highnoon.compat.expert_configs import SECTIONS_OF, ExpertConfigs, section_classes
 from highnoon.compat.expert_training import EXPERTS
-from highnoon.config import ConfigError, read_yaml, require_flag, require_path, resolve_keys, shown
+from highnoon.config import (
+    ConfigError,
+    ModelConfig,
+    read_yaml,
+    require_flag,
+    require_path,
+    resolve_keys,
+    shown,
+)
 from highnoon.files.nearest_name import unknown_name
 
 _TRAININGS = ("train_expert", "train_diffuser", "train_mla")
@@ -71,7 +79,7 @@ class ExpertRecipe:
                 f"diffusion); received {', '.join(self.experts) or 'none'}"
             )
         for name in (*self.experts, "router"):
-            self.configs_of(name)
+            self._require_shape(name)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -106,6 +114,18 @@ class ExpertRecipe:
     def mixed(self) -> tuple[str, ...]:
         """The experts that the router mixes, in the order of the file."""
         return tuple(name for name in self.experts if name != "diffuser")
+
+    def _require_shape(self, name: str) -> None:
+        """Checks that a model can have its sizes, before any step runs."""
+        try:
+            configs = self.configs_of(name)
+            if name == "router":
+                fields = configs.mla.router_arguments(configs.model, 1)
+                ModelConfig(**{key: fields[key] for key in fields if key != "num_experts"})
+            else:
+                getattr(configs, SECTIONS_OF[name][1]).to_model_config(configs.model, 1)
+        except ConfigError as error:
+            raise ConfigError(f"`{name}`: {error}") from None
 
     def configs_of(self, name: str) -> ExpertConfigs:
         """Returns the configurations of a step.

@@ -26,6 +26,17 @@ RECIPE = {
     "training": {"max_seq_length": 32, "batch_size": 2},
     "stages": [{"name": "texts", "datasets": ["my_texts"], "steps": 3}],
 }
+EXPERTS = {
+    "checkpoint_dir": "checkpoints",
+    "data": {"data_dir": "my_texts", "tokenizer": "byte"},
+    "model": {"d_model": 8, "max_seq_len": 32, "n_heads": 1},
+    "transformer": {"n_layers": 1, "ffn_mult": 1},
+    "state_space": {"n_layers": 1, "d_state": 2},
+    "mla": {"n_heads": 1},
+    "train_expert": {"max_epochs": 1},
+    "train_mla": {"max_epochs": 1},
+    "experts": {"transformer": {}, "state_space": {}},
+}
 RECIPE["model"] |= {"num_moe_experts": 2, "max_seq_length": 128, "block_pattern": "attention+moe"}
 
 
@@ -90,6 +101,9 @@ def prepared(tmp_path_factory):
             pathlib.Path("my-run/checkpoints/latest").read_text()
         )
         assert main(["data", "prepare", "my_texts/", "--output", "prepared", "--vocab-size", "300"]) == 0
+        pathlib.Path("recipes").mkdir()
+        pathlib.Path("recipes/experts.yaml").write_text(json.dumps(EXPERTS))
+        assert main(["experts", "run", "recipes/experts.yaml"]) == 0
     return folder
 
 
@@ -103,6 +117,11 @@ def in_small(words):
             return [*words, "training.max_seq_length=32", "training.batch_size=2"]
         first = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
         return [*words[:first], *SHRUNK, *words[first:]]
+    if words[0] == "experts" and words[1] in ("pretrain", "train-router"):
+        small = [*words, "--d_model", "8", "--max_seq_len", "32", "--n_heads", "1", "--max_epochs", "1"]
+        is_router = words[1] == "train-router"
+        router = ["--experts", "transformer", "state_space", "--n_experts", "2"]
+        return [*small, *(router if is_router else ["--n_layers", "1", "--ffn_mult", "1"])]
     if words[0] == "launch":
         is_program = any(word.endswith(".py") for word in words)
         return words if is_program else [words[0], "--print-commands", *words[1:]]
@@ -134,7 +153,7 @@ def test_an_example_of_the_help_runs(prepared, tmp_path, monkeypatch, capsys, ex
         words[words.index("--preset") + 1] = "highnoon-nano"
     if words[:2] == ["data", "prepare"]:
         shutil.rmtree("prepared")
-    if "--resume" in words:
+    if "--resume" in words and words[0] == "train":
         shutil.copytree("my-run", "highnoon-run")
     typed = iter(["Hello", "/exit"])
     monkeypatch.setattr("builtins.input", lambda prompt="": next(typed))

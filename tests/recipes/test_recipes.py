@@ -9,12 +9,13 @@ import pytest
 
 import highnoon as hn
 from highnoon.cli.__main__ import main
+from highnoon.compat.expert_recipe import ExpertRecipe
 from highnoon.training.evaluators import Evaluator, Figure, register_evaluator
 from highnoon.training.recipes import Recipe
 from highnoon.training.recipes.check_recipe import check_recipe
 
 FOLDER = pathlib.Path(__file__).parents[2] / "recipes"
-RECIPES = sorted(FOLDER.glob("*.yaml"))
+RECIPES = sorted(path for path in FOLDER.glob("*.yaml") if path.stem != "experts")
 SMALL = {
     "preset": "highnoon-nano",
     "model.vocab_size": 300,
@@ -47,6 +48,12 @@ def words(overrides: dict) -> list[str]:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_is_accepted(path, own_data):
     assert check_recipe(Recipe.load(path))
+
+
+def test_the_recipe_of_experts_is_accepted():
+    recipe = ExpertRecipe.from_yaml(FOLDER / "experts.yaml")
+    assert recipe.mixed == ("transformer", "state_space", "diffusion")
+    assert recipe.configs_of("router").mla.n_experts == 3
 
 
 @pytest.mark.slow

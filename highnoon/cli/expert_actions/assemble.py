@@ -1,7 +1,6 @@
 """Saves trained experts and their router as one model.
 
   highnoon experts assemble --checkpoint_dir checkpoints
-  highnoon experts assemble --checkpoint_dir checkpoints --by-hash --output mixture
 
 The model is for every verb: highnoon generate --model checkpoints/nanothink --prompt "Once".
 """

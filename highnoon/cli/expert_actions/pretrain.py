@@ -1,7 +1,6 @@
 """Trains one expert of a mixture, by itself and with its own head.
 
   highnoon experts pretrain --expert transformer --data_dir my_texts --tokenizer byte
-  highnoon experts pretrain --expert state_space --data_dir my_texts --tokenizer byte --max_epochs 2
   highnoon experts pretrain --expert transformer --data_dir my_texts --tokenizer byte --resume
 
 The best checkpoint is CHECKPOINT_DIR/EXPERT_expert, every fifth epoch EXPERT_expert_epoch5, and what Ctrl-C

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from highnoon.compat.expert_configs import ExpertConfigs
+from highnoon.compat.expert_configs import ExpertConfigs, section_classes
 from highnoon.compat.expert_options import add_config_options, given_fields
+from highnoon.config import ConfigError
 
 if TYPE_CHECKING:
     from highnoon.experts.runs import Resuming
@@ -61,7 +63,15 @@ def configs_of(arguments: argparse.Namespace, sections: Sequence[str], own: Sequ
         ConfigError: a field that the training does not read, or a value out of its range.
     """
     configs = ExpertConfigs() if arguments.config is None else ExpertConfigs.from_yaml(arguments.config)
-    return configs.updated(own, given_fields(arguments, sections))
+    given, kinds = given_fields(arguments, sections), section_classes()
+    known = {field.name for section in own for field in dataclasses.fields(kinds[section])}
+    if wrong := [name for name in given if name not in known]:
+        homes = [name for name in sections if wrong[0] in {f.name for f in dataclasses.fields(kinds[name])}]
+        raise ConfigError(
+            f"--{wrong[0]} belongs to {', '.join(homes)}, which this run does not read; it reads "
+            f"{', '.join(own)}"
+        )
+    return configs.updated(own, given)
 
 
 def resuming_of(arguments: argparse.Namespace) -> Resuming:

@@ -1,7 +1,6 @@
 """Trains experts and router, makes the mixture and evaluates it, from one file.
 
   highnoon experts run recipes/experts.yaml
-  highnoon experts run recipes/experts.yaml --checkpoint_dir trial
 
 A step whose result is whole and whose inputs are as before is skipped. Ctrl-C saves the step that runs; the
 same command continues it.

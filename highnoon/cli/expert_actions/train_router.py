@@ -1,8 +1,6 @@
 """Trains the router over trained experts, which do not change.
 
   highnoon experts train-router --data_dir my_texts
-  highnoon experts train-router --data_dir my_texts --resume
-  highnoon experts train-router --data_dir my_texts --use_vector_store
 
 Its best checkpoint is CHECKPOINT_DIR/nanothink_mla; next: highnoon experts assemble.
 """

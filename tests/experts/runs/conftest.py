@@ -41,9 +41,7 @@ def training(**fields) -> hn.TrainingConfig:
 def pretrain(expert: str = "transformer", **options):
     fields = options.pop("training", {})
     model = options.pop("model", shape())
-    return pretrain_expert(
-        expert, model, training(**fields), STAGE, ByteTokenizer(), **{**QUIET, **options}
-    )
+    return pretrain_expert(expert, model, training(**fields), STAGE, ByteTokenizer(), **{**QUIET, **options})
 
 
 def route(**options):
@@ -52,9 +50,9 @@ def route(**options):
     return train_router(ROUTER, training(**fields), STAGE, **{**given, **options})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A folder with `data/` and `checkpoints/`, which no test changes, and the number of `steps` of an epoch."""
+    """A folder with `data/` and `checkpoints/`, which no test changes; and the `steps` of an epoch."""
     folder = tmp_path_factory.mktemp("experts")
     write_data(folder)
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Which checkpoint a run of an expert resumes from: the highest step of this run, or the one that is given."""
+"""A run of an expert resumes from its highest step, or from the checkpoint that is given."""
 
 from __future__ import annotations
 

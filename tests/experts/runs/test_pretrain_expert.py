@@ -7,12 +7,12 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import EPOCHS, pretrain, route, shape
 
 from highnoon.config import ConfigError
 from highnoon.experts.runs import Resuming
 from highnoon.files.step_folders import CheckpointError, step_folders
 from highnoon.models.arrays import load_arrays
+from tests.experts.runs.conftest import EPOCHS, pretrain, route, shape
 
 pytestmark = pytest.mark.slow
 

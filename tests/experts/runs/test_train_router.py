@@ -8,7 +8,6 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import EXPERTS, pretrain, route
 
 import highnoon as hn
 from highnoon.config import ConfigError
@@ -18,6 +17,7 @@ from highnoon.files.step_folders import CheckpointError, step_folders
 from highnoon.models.arrays import load_arrays
 from highnoon.tokenization import BytePairTokenizer
 from highnoon.training.frozen_models import weights_hash
+from tests.experts.runs.conftest import EXPERTS, pretrain, route
 
 pytestmark = pytest.mark.slow
 
