@@ -11,6 +11,7 @@
 | `MultiTaskTrainer`, `MultiTaskConfig` | a front of `highnoon.Recipe`, with the names of the hatching guide |
 | `hatching_step_N.pt`, `hatching_best.pt`, `hatching_final.pt` | a step's folder, `best` and `final` |
 | `nano_think.config` | `highnoon.compat.expert_configs` |
+| `transformer_expert_epochN.pt`, `..._interrupted.pt` | the step of an epoch, `interrupted` |
 | `create_curriculum_batches(molecules=)` | `create_curriculum_batches(samples=)` |
 
 What is saved under a former name loads: files and registered names did not change.
@@ -27,6 +28,7 @@ _HOMES = {
     "DataConfig": "highnoon.compat.expert_configs:DataConfig",
     "DiffuserConfig": "highnoon.compat.expert_configs:DiffuserConfig",
     "ExpertConfigs": "highnoon.compat.expert_configs:ExpertConfigs",
+    "ExpertRecipe": "highnoon.compat.expert_recipe:ExpertRecipe",
     "ExpertModelConfig": "highnoon.compat.expert_configs:ExpertModelConfig",
     "FilteredSource": "highnoon.compat.filtered_source:FilteredSource",
     "HSMN": "highnoon.models.causal_lm:LanguageModel",
@@ -42,7 +44,10 @@ _HOMES = {
     "TrainMLAConfig": "highnoon.compat.expert_configs:TrainMLAConfig",
     "TransformerConfig": "highnoon.compat.expert_configs:TransformerConfig",
     "create_curriculum_batches": "highnoon.compat.curriculum_batches:create_curriculum_batches",
+    "pretrain_configured": "highnoon.compat.expert_training:pretrain_configured",
     "read_hatching_checkpoint": "highnoon.compat.hatching_checkpoint:read_hatching_checkpoint",
+    "run_expert_recipe": "highnoon.compat.expert_steps:run_expert_recipe",
+    "train_configured_router": "highnoon.compat.expert_training:train_configured_router",
 }
 
 FORMER_NAMES = {

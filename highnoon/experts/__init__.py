@@ -1,5 +1,6 @@
 """Frozen language models under one router, and memories of their training text.
 
+- `runs`: trains experts and router by name, and assembles the mixture.
 - `expert_kinds`, `autoregressive_kind`, `block_diffusion_kind`: how a frozen language model gives the
   distribution of the next token.
 - `shared_tokenizer`: the one tokenizer of all experts.

@@ -185,6 +185,13 @@ CALLS: dict[str, Callable[[Home], object]] = {
         (home.folder / "mla.yaml").write_text("lr: 1.0e-3"),
         compat.TrainMLAConfig.from_yaml("~/mla.yaml"),
     ),
+    "ExpertRecipe.__init__": lambda home: in_home(
+        home, compat.ExpertRecipe(checkpoint_dir="~/c").checkpoint_dir
+    ),
+    "ExpertRecipe.from_yaml": lambda home: (
+        (home.folder / "steps.yaml").write_text("data: {domains: a}"),
+        compat.ExpertRecipe.from_yaml("~/steps.yaml"),
+    ),
     "ExpertConfigs.from_yaml": lambda home: (
         (home.folder / "experts.yaml").write_text("data: {domains: a}"),
         compat.ExpertConfigs.from_yaml("~/experts.yaml"),

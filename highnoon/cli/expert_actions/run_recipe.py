@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     from highnoon.training.distributed import use_device
 
     use_device(arguments.device)
-    from highnoon.compat.run_expert_recipe import format_figures, run_expert_recipe
+    from highnoon.compat.expert_steps import format_figures, run_expert_recipe
 
     try:
         figures = run_expert_recipe(recipe)

@@ -3,7 +3,7 @@
 - `expert_forms`: the experts that are trained by name; `run_tokenizer`: the one tokenizer of all of them.
 - `pretrain_expert`, `train_router`, `assemble_mixture`: one step each; `vector_store`: a memory of the text.
 - `run_with_snapshots`, `choose_checkpoint`: how a run is saved, and from which checkpoint it resumes.
-- `mixture_recipe`, `run_mixture_recipe`: all steps from one file.
+- `recorded_step`: skips steps that are done; `evaluate_router`: figures of experts and mixture.
 """
 
 from __future__ import annotations

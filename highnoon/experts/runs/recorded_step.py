@@ -47,8 +47,8 @@ class RecordedSteps:
         """
         file = self.folder / f"{name}.json"
         inputs, record = json.loads(json.dumps(inputs)), _read(file)
-        is_same = record.get("inputs") == inputs
-        if is_same and record.get("results") == _hashes(results):
+        is_same, found = record.get("inputs") == inputs, _hashes(results)
+        if is_same and None not in found.values() and record.get("results") == found:
             print_text(f"{name}: done before, skipped")
             return
         changed = [key for key in inputs if record.get("inputs", inputs).get(key) != inputs[key]]

@@ -1,4 +1,4 @@
-"""The learning rates of a run that is extended, beside those of the plan that it began with."""
+"""The learning rates of a run that is extended, next to those of the plan that it began with."""
 
 from __future__ import annotations
 
