@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -29,6 +31,11 @@ def kill_at(step):
     return kill
 
 
+def kill_at_begin(event):
+    if event["event"] == "train_begin":
+        raise Killed
+
+
 @pytest.fixture
 def folder(trained, tmp_path, monkeypatch):
     """A copy of all that was trained."""
@@ -51,24 +58,22 @@ def assert_same(one, other) -> None:
         np.testing.assert_array_equal(array, other[name], err_msg=name)
 
 
-@pytest.mark.parametrize("name, train", [("transformer_expert", pretrain), ("nanothink_mla", route)])
-def test_a_run_killed_within_an_epoch_and_resumed_ends_with_the_bits_of_one_that_was_not(
-    folder, trained, name, train
-):
-    shutil.move(f"checkpoints/{name}", "whole")
+def steps_there(name: str) -> list[int]:
+    return [int(folder.name[5:]) for folder in step_folders(pathlib.Path("checkpoints", name, "checkpoints"))]
+
+
+def test_a_router_killed_within_an_epoch_and_resumed_ends_with_the_bits_of_one_that_was_not(folder, trained):
+    shutil.move("checkpoints/nanothink_mla", "whole")
     with pytest.raises(Killed):
-        train(callbacks=[kill_at(3 * trained.steps + 1)])
-    assert step_folders(pathlib.Path("checkpoints", name, "checkpoints"))[-1].name.endswith(
-        f"{3 * trained.steps}"
-    )
-    train(resuming=Resuming(True))
-    assert_same(f"checkpoints/{name}/model", "whole/model")
+        route(callbacks=[kill_at(3 * trained.steps + 1)])
+    assert steps_there("nanothink_mla")[-1] == 3 * trained.steps
+    route(resuming=Resuming(True))
+    assert_same("checkpoints/nanothink_mla/model", "whole/model")
 
 
-def test_ctrl_c_leaves_an_interrupted_checkpoint_that_a_finished_run_removes(folder, trained, capsys):
-    import os
-    import signal
-
+def test_an_expert_interrupted_then_killed_and_resumed_both_times_ends_with_the_bits_of_one_that_was_not(
+    folder, trained
+):
     def interrupt(event):
         if event["event"] == "step_end" and event["step"] == trained.steps + 1:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -78,9 +83,13 @@ def test_ctrl_c_leaves_an_interrupted_checkpoint_that_a_finished_run_removes(fol
         pretrain(callbacks=[interrupt])
     interrupted = pathlib.Path("checkpoints/transformer_expert/checkpoints/interrupted")
     assert interrupted.read_text().startswith(f"step_{trained.steps + 1:08d}")
-    pretrain(resuming=Resuming("checkpoints/transformer_expert_interrupted.pt"))
-    assert not interrupted.exists()
+    with pytest.raises(Killed):
+        resuming = Resuming("checkpoints/transformer_expert_interrupted.pt")
+        pretrain(resuming=resuming, callbacks=[kill_at(3 * trained.steps + 1)])
+    assert steps_there("transformer_expert")[-1] == 3 * trained.steps and interrupted.exists()
+    pretrain(resuming=Resuming(True))
     assert_same("checkpoints/transformer_expert/model", "whole/model")
+    assert not interrupted.exists()
 
 
 def test_another_experts_checkpoint_is_refused_with_the_difference(folder):
@@ -94,7 +103,9 @@ def test_a_longer_horizon_needs_extend_which_shows_both_learning_rates(folder, t
     longer = {"epochs": EPOCHS + 1}
     with pytest.raises(CheckpointError, match=r"epochs is 7 now, 6 in the checkpoint.*--extend"):
         pretrain(training=longer, resuming=Resuming(True))
-    pretrain(training=longer, resuming=Resuming("transformer_expert_epoch5", extend=True), verbose=True)
+    with pytest.raises(Killed):
+        resuming = Resuming("transformer_expert_epoch5", extend=True)
+        pretrain(training=longer, resuming=resuming, verbose=True, callbacks=[kill_at_begin])
     printed = capsys.readouterr().out
     assert "learning rate of the longer run:" in printed
     assert f"now, {7 * trained.steps} steps  before, {6 * trained.steps} steps" in printed
@@ -110,7 +121,8 @@ def test_other_weights_are_refused_with_their_names_and_begin_a_new_run_where_mo
     resuming = Resuming(True, allow_partial=True)
     with pytest.raises(ValueError, match=r"at least 90% of the parameters must fit"):
         pretrain(model=shape(num_reasoning_blocks=3), resuming=resuming)
-    pretrain(model=wider, resuming=resuming, training={"epochs": 1})
+    with pytest.raises(Killed):
+        pretrain(model=wider, resuming=resuming, callbacks=[kill_at_begin])
     assert "a new run begins with them, at step 0" in capsys.readouterr().out
 
 

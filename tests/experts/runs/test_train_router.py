@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -17,7 +18,7 @@ from highnoon.files.step_folders import CheckpointError, step_folders
 from highnoon.models.arrays import load_arrays
 from highnoon.tokenization import BytePairTokenizer
 from highnoon.training.frozen_models import weights_hash
-from tests.experts.runs.conftest import EXPERTS, pretrain, route
+from tests.experts.runs.conftest import EXPERTS, pretrain, route, shape
 
 pytestmark = pytest.mark.slow
 
@@ -49,11 +50,18 @@ def test_checkpoints_hold_the_router_alone_and_the_hashes_of_experts_that_did_no
         assert not [name for name, array in saved.items() if array.tobytes() in values]
 
 
-@pytest.mark.parametrize("contains", [True, False])
-def test_the_assembled_mixture_generates_and_its_figures_are_those_of_the_router(folder, contains):
-    path = assemble_mixture(contains_experts=contains)
+def test_a_mixture_contains_its_experts_or_names_them_and_generates(folder):
+    path = assemble_mixture()
+    named = hn.load_model(assemble_mixture(output="named", contains_experts=False))
     mixture = hn.load_model(path)
     assert path == pathlib.Path("checkpoints/nanothink") and mixture.generate("the ", max_length=2)
+    token_ids = np.array([[3, 80, 90]])
+    np.testing.assert_array_equal(np.asarray(mixture(token_ids)), np.asarray(named(token_ids)))
+    sizes = [(pathlib.Path(where) / "model.safetensors").stat().st_size for where in (path, "named")]
+    assert sizes[0] > 2 * sizes[1]
+
+
+def test_the_evaluation_is_that_of_the_routers_best_checkpoint(folder):
     figures = evaluate_router()
     assert figures["mixture"]["loss"] <= np.mean([one["loss"] for one in figures["experts"]])
     state = json.loads(next(pathlib.Path("checkpoints/nanothink_mla/model").glob("state.json")).read_text())
@@ -81,11 +89,8 @@ def test_a_missing_expert_is_refused_with_the_command_that_trains_it(folder):
 
 
 def test_experts_of_different_tokenizers_are_refused_by_hash(folder):
-    other = hn.load_model("checkpoints/state_space_expert")
-    other.tokenizer = BytePairTokenizer(270)
-    other.tokenizer.train_from_iterator(["noon noon noon " * 9]) if hasattr(
-        other.tokenizer, "train_from_iterator"
-    ) else other.tokenizer.train(["data/days/texts.jsonl"])
+    other = hn.create_model(dataclasses.replace(shape(), vocab_size=270, block_pattern="mamba"))
+    other.tokenizer = BytePairTokenizer(270).train(["data/days/texts.jsonl"])
     hn.save_model(other, "other")
     with pytest.raises(ConfigError, match="`other` must have the tokenizer of checkpoints/tokenizer, whose"):
         route(experts=("transformer", "other"))
