@@ -152,12 +152,13 @@ def read_experts(
     tokenizer = load_tokenizer(tokenizer_folder)
     hashes, sizes, lengths = [], {}, []
     for name, frozen in zip(names, FrozenModel.read_all(paths, None), strict=True):
-        require_tokenizer(frozen.model, tokenizer, name, str(tokenizer_folder))
-        model = decoding_model(frozen.model)
+        model = frozen.model
+        if not (may_be_states and hasattr(model, "state_dim")):
+            require_tokenizer(model, tokenizer, name, str(tokenizer_folder))
+            model = decoding_model(model)
+            sizes[name] = int(model.vocab_size)
         hashes.append(frozen.hash)
         lengths.append(int(model.max_seq_length))
-        if hasattr(model, "vocab_size"):
-            sizes[name] = int(model.vocab_size)
         frozen.release()
     first = next(iter(sizes), names[0])
     for name, size in sizes.items():
