@@ -160,7 +160,9 @@ def read_experts(
         hashes.append(frozen.hash)
         lengths.append(int(model.max_seq_length))
         frozen.release()
-    first = next(iter(sizes), names[0])
+    if not sizes:
+        raise ConfigError(f"`experts` must have a language model; received {', '.join(names)}")
+    first = next(iter(sizes))
     for name, size in sizes.items():
         if size != sizes[first]:
             raise ConfigError(
