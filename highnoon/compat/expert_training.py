@@ -110,12 +110,9 @@ def train_configured_router(
     require_flag("use_vector_store", use_vector_store)
     configs = ExpertConfigs() if configs is None else configs
     training, stage = configs.train_mla, configs.data.stage_arguments()
-    # The vocabulary is that of the experts.
-    router = configs.mla.router_arguments(configs.model, 1)
-    if fusion == "hidden":
-        router["sampling_steps"] = configs.diffuser.inference_steps
     summary = train_router(
-        router,
+        # The vocabulary is that of the experts.
+        configs.mla.router_arguments(configs.model, 1),
         training.to_training_config(configs.model.max_seq_len, configs.data),
         stage,
         experts=experts,

@@ -147,22 +147,21 @@ def read_experts(
         ConfigError: an expert is missing, has another tokenizer or vocabulary, or there are fewer than two.
     """
     names = require_texts("experts", experts)
+    if set(names) == {"diffuser"}:
+        raise ConfigError("`experts` must have a language model; received diffuser alone")
     paths = [_expert_path(name, checkpoint_dir, may_be_states=may_be_states) for name in names]
     tokenizer_folder = pathlib.Path(checkpoint_dir, TOKENIZER_FOLDER)
     tokenizer = load_tokenizer(tokenizer_folder)
     hashes, sizes, lengths = [], {}, []
     for name, frozen in zip(names, FrozenModel.read_all(paths, None), strict=True):
-        model = frozen.model
-        if not (may_be_states and hasattr(model, "state_dim")):
-            require_tokenizer(model, tokenizer, name, str(tokenizer_folder))
-            model = decoding_model(model)
-            sizes[name] = int(model.vocab_size)
+        require_tokenizer(frozen.model, tokenizer, name, str(tokenizer_folder))
+        model = decoding_model(frozen.model)
         hashes.append(frozen.hash)
         lengths.append(int(model.max_seq_length))
+        if hasattr(model, "vocab_size"):
+            sizes[name] = int(model.vocab_size)
         frozen.release()
-    if not sizes:
-        raise ConfigError(f"`experts` must have a language model; received {', '.join(names)}")
-    first = next(iter(sizes))
+    first = next(iter(sizes), names[0])
     for name, size in sizes.items():
         if size != sizes[first]:
             raise ConfigError(
