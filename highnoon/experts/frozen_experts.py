@@ -84,7 +84,7 @@ class FrozenExperts(keras.Model):
                 f"a router has its own {', '.join(fields)}; give `router` or the fields of a new one"
             )
         if router is None:
-            router = ExpertRouter.for_experts(self.language_models, **self._router_fields(), **fields)
+            router = ExpertRouter.for_experts(self.language_models, **{**self._router_fields(), **fields})
         self.router = FrozenModel(router, name="router").model
         self._require_own_router()
 
@@ -115,6 +115,11 @@ class FrozenExperts(keras.Model):
             )
         if tokenizer is not None and router.tokenizer is not None:
             require_tokenizer(router, tokenizer, "router", "the experts")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments besides experts and router that a saved model holds, as JSON values."""
+        return {}
 
     @property
     def language_models(self) -> list[keras.Model]:

@@ -95,8 +95,9 @@ def sample_ddim(
     """
     steps = sampling_steps(len(levels) - 1, count)
     now, following = levels[steps], levels[np.append(steps[1:], 0)]
-    tables = [steps, *(np.sqrt(part) for part in (now, 1 - now, following, 1 - following))]
-    steps, *roots = (ops.convert_to_tensor(table.astype(kind)) for table, kind in zip(tables, _KINDS, strict=True))
+    parts = (now, 1 - now, following, 1 - following)
+    roots = [ops.convert_to_tensor(np.sqrt(part), "float32") for part in parts]
+    steps = ops.convert_to_tensor(steps)
 
     def advance(number: Any, x: Any) -> Any:
         signal, noisiness, next_signal, next_noisiness = (ops.take(root, number) for root in roots)
@@ -105,6 +106,3 @@ def sample_ddim(
         return next_signal * clean + next_noisiness * eps
 
     return ops.fori_loop(0, count, advance, noise)
-
-
-_KINDS = ("int32", *("float32",) * 4)
