@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -236,7 +236,7 @@ class HiddenFusion(FrozenExperts):
         options = LossWeights(load_entropy=self.entropy_reg)
         aux_loss = router_losses(log_weights, probabilities, None, token_mask(inputs), 1, options)
         metrics = router_metrics(ops.stop_gradient(probabilities), inputs)
-        head_loss = partial(
+        head_loss: Callable[..., Any] = partial(
             token_cross_entropy, training=training, softcap=self._softcap, return_losses=token_losses
         )
         if self.router.backbone.compiles_parts:
@@ -280,7 +280,7 @@ class HiddenFusion(FrozenExperts):
         for number, expert in self._in_order():
             name = f"expert_{number}"
             if isinstance(expert, GaussianDiffuser):
-                options = {"num_steps": self.sampling_steps, "last_only": last_only}
+                options: dict[str, Any] = {"num_steps": self.sampling_steps, "last_only": last_only}
                 given = states[self.transformer]
                 states[number], new_cache[name] = expert.step(given, cache[name], index, padding, **options)
             else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from highnoon.experts.hidden_fusion import HiddenFusion
 from highnoon.experts.mixture_family import MixtureFamily
 
@@ -12,4 +14,4 @@ class HiddenFusionFamily(MixtureFamily):
     The description is that of a mixture, with the fusion's `options`.
     """
 
-    model_class = HiddenFusion
+    model_class: ClassVar[Any] = HiddenFusion

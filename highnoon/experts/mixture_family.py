@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
 from highnoon.config import ConfigError
-from highnoon.experts.frozen_experts import FrozenExperts
 from highnoon.experts.mixture import MixtureOfModels
 from highnoon.files.shown import shown
 from highnoon.models.families import Family, family_named
@@ -26,9 +25,9 @@ class MixtureFamily(Family):
     in the file of the mixture, or its `path` and the `hash` of its weights.
     """
 
-    model_class: type[FrozenExperts] = MixtureOfModels
+    model_class: ClassVar[Any] = MixtureOfModels
 
-    def create(self, dtype: Any = "auto", allow_oversize: bool = False, **fields: Any) -> FrozenExperts:
+    def create(self, dtype: Any = "auto", allow_oversize: bool = False, **fields: Any) -> Any:
         """Returns a mixture of existing experts; `dtype` is that of a new router."""
         if not (isinstance(dtype, str) and dtype == "auto"):
             fields["dtype"] = dtype
@@ -63,7 +62,7 @@ class MixtureFamily(Family):
         if len({_is_named(expert) for expert in experts}) > 1:
             raise ConfigError("`experts` must all be contained or all be named by `path` and `hash`")
 
-    def make(self, description: dict[str, Any], dtype: Any = "auto") -> FrozenExperts:
+    def make(self, description: dict[str, Any], dtype: Any = "auto") -> Any:
         experts, options = description["experts"], description.get("options", {})
         router = _made(description["router"], dtype)
         if not _is_named(experts[0]):
