@@ -36,5 +36,6 @@ def require_states(model: Any, name: str) -> None:
 
 
 def state_width(model: Any) -> int:
-    """Returns the size of a model's hidden states."""
-    return int(model.backbone.config.embedding_dim)
+    """Returns the size of the hidden states that a model has, or as a diffuser denoises."""
+    width = getattr(model, "state_dim", None)
+    return int(model.backbone.config.embedding_dim if width is None else width)

@@ -11,10 +11,10 @@ from keras import ops
 
 from highnoon.config import ConfigError, require_count, require_flag, require_number
 from highnoon.experts.diffuser.gaussian_diffuser import GaussianDiffuser
-from highnoon.experts.diffuser.noise_schedule import sampling_steps as steps_of_sampling
 from highnoon.experts.document_positions import document_positions
-from highnoon.experts.expert_states import require_states, state_width
+from highnoon.experts.expert_states import state_width
 from highnoon.experts.frozen_experts import INPUTS, FrozenExperts, as_inputs, router_metrics, token_mask
+from highnoon.experts.fusible_experts import require_fusible
 from highnoon.layers import token_cross_entropy
 from highnoon.layers.built_dense import built_dense
 from highnoon.layers.experts.router_losses import LossWeights, router_losses
@@ -98,7 +98,7 @@ class HiddenFusion(FrozenExperts):
         self.sampling_steps = require_count("sampling_steps", sampling_steps)
         self.entropy_reg = require_number("entropy_reg", entropy_reg, least=0)
         self.trains_embedding = require_flag("trains_embedding", trains_embedding)
-        self._require_experts()
+        require_fusible(self.experts, self.transformer, self.sampling_steps, lambda: self.expert_hashes)
         self._set_router(router, **router_fields)
         source = self.experts[self.transformer]
         if router is None:
@@ -107,47 +107,10 @@ class HiddenFusion(FrozenExperts):
         width, policy = state_width(source), self.router.dtype_policy
         identity = keras.initializers.Identity()
         self.stitches = [
-            built_dense(f"stitch_{number}", self._width_of(expert), width, identity, policy)
+            built_dense(f"stitch_{number}", state_width(expert), width, identity, policy)
             for number, expert in enumerate(self.experts)
         ]
         self.built = True
-
-    def _require_experts(self) -> None:
-        for number, expert in enumerate(self.experts):
-            if not isinstance(expert, GaussianDiffuser):
-                require_states(expert, f"experts[{number}]")
-        source = self.experts[min(self.transformer, len(self.experts) - 1)]
-        if self.transformer >= len(self.experts) or isinstance(source, GaussianDiffuser):
-            raise ConfigError(
-                "`transformer` must be the index of a language model among the experts; received "
-                f"{self.transformer}"
-            )
-        diffusers = [n for n, expert in enumerate(self.experts) if isinstance(expert, GaussianDiffuser)]
-        if len(diffusers) > 1:
-            raise ConfigError(f"there must be at most one diffuser; received `experts` {diffusers}")
-        for number in diffusers:
-            self._require_diffuser(number)
-
-    def _require_diffuser(self, number: int) -> None:
-        diffuser, source = self.experts[number], self.experts[self.transformer]
-        steps_of_sampling(diffuser.training_steps, self.sampling_steps)
-        if diffuser.state_dim != state_width(source):
-            raise ConfigError(
-                f"`experts[{number}]` must have the state_dim={state_width(source)} of `experts"
-                f"[{self.transformer}]`; received {diffuser.state_dim}; give the transformer that it was "
-                "trained with"
-            )
-        trained = (getattr(diffuser, "outputs_description", None) or {}).get("transformer_hash")
-        if trained is not None and trained != self.expert_hashes[self.transformer]:
-            raise ConfigError(
-                f"`experts[{self.transformer}]` must have weights {trained}, with which the diffuser `experts"
-                f"[{number}]` was trained; received {self.expert_hashes[self.transformer]}; give that "
-                "transformer, or train the diffuser again"
-            )
-
-    @staticmethod
-    def _width_of(expert: keras.Model) -> int:
-        return expert.state_dim if isinstance(expert, GaussianDiffuser) else state_width(expert)
 
     def _router_fields(self) -> dict[str, Any]:
         longest = min(expert.max_seq_length for expert in self.experts)

@@ -6,20 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from highnoon.config import ModelConfig, require_count
 from highnoon.experts.diffuser.noise_schedule import alpha_bars, sample_ddim
-from highnoon.layers.attention.block_mask import BlockStep, block_ids
-from highnoon.layers.built_dense import built_dense
+from highnoon.experts.diffuser.state_denoiser import StateDenoiser
 from highnoon.models.costs import activation_bytes, flops_per_token
-from highnoon.models.initializers import initializers
-from highnoon.models.norms import built_norm
-from highnoon.models.reasoning_block import ReasoningBlock
-
-_LONGEST_WAVE = 10_000.0
-_TIME_SCALE = 1000.0
 
 
 class GaussianDiffuser(keras.Model):
@@ -111,30 +103,18 @@ class GaussianDiffuser(keras.Model):
         # The head of the priced model is as wide as a state.
         self.config = ModelConfig(vocab_size=state_dim, block_pattern="attention+mlp", **self._fields)
         self.alpha_bars = alpha_bars(training_steps)
-        self._build_layers()
-        self.tokenizer = tokenizer
-        self.built = True
-
-    def _build_layers(self) -> None:
-        width, policy = self.config.embedding_dim, self.dtype_policy
-        kernel = initializers(self.config)["kernel_initializer"]
-        self.state_input = built_dense("state_input", self.state_dim, width, kernel, policy)
-        self.time_input = built_dense("time_input", 2 * (width // 2), width, kernel, policy, use_bias=True)
-        self.reasoning_blocks = []
-        for number in range(self.config.num_reasoning_blocks):
-            block = ReasoningBlock(self.config, dtype=policy, name=f"reasoning_block_{number}")
-            block.build((None, None, width))
-            self.reasoning_blocks.append(block)
-        self.final_norm = built_norm(self.config, "final_norm", policy)
-        zeros = keras.initializers.Zeros()
-        self.velocity_output = built_dense("velocity_output", width, self.state_dim, zeros, "float32")
+        self.denoiser = StateDenoiser(
+            state_dim, training_steps, self.config, dtype=self.dtype_policy, name="denoiser"
+        )
         self.start_noise = self.add_weight(
-            shape=(self.state_dim,),
+            shape=(state_dim,),
             initializer=keras.initializers.RandomNormal(stddev=1.0),
             trainable=False,
             dtype="float32",
             name="start_noise",
         )
+        self.tokenizer = tokenizer
+        self.built = True
 
     @property
     def max_seq_length(self) -> int:
@@ -142,50 +122,12 @@ class GaussianDiffuser(keras.Model):
 
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
         noisy = ops.cast(inputs["noisy_states"], "float32")
-        steps = ops.cast(inputs["steps"], "int32")
-        others = {name: inputs.get(name) for name in ("segment_ids", "positions")}
-        velocity = self._velocity(inputs["states"], noisy, steps, training=training, **others)
+        steps, positions = ops.cast(inputs["steps"], "int32"), inputs.get("positions")
+        positions = _counted(noisy) if positions is None else positions
+        segment_ids = inputs.get("segment_ids")
+        velocity = self.denoiser(noisy, inputs["states"], steps, positions, segment_ids, training=training)
         level = ops.take(ops.convert_to_tensor(self.alpha_bars, "float32"), steps)[..., None]
         return ops.sqrt(level) * velocity + ops.sqrt(1.0 - level) * noisy
-
-    def _velocity(
-        self,
-        states: Any,
-        noisy: Any,
-        steps: Any,
-        segment_ids: Any = None,
-        positions: Any = None,
-        training: bool | None = None,
-    ) -> Any:
-        length = states.shape[1]
-        if positions is None:
-            positions = ops.cumsum(ops.ones(ops.shape(states)[:2], "int32"), axis=1) - 1
-        positions = ops.cast(positions, "int32")
-        ids = [block_ids(positions, 1, is_noisy=True), block_ids(positions, 1, is_noisy=False)]
-        options = {
-            "positions": ops.concatenate([positions, positions], axis=1),
-            "block_ids": ops.concatenate(ids, axis=1),
-            "training": training,
-        }
-        if segment_ids is not None:
-            segment_ids = ops.cast(segment_ids, "int32")
-            options["segment_ids"] = ops.concatenate([segment_ids, segment_ids], axis=1)
-        noisy, states = self._embedded(noisy, steps), self._embedded(states, ops.zeros_like(steps))
-        x = ops.concatenate([noisy, states], axis=1)
-        for block in self.reasoning_blocks:
-            x = block(x, **options)[0]
-        return self._output(x[:, :length])
-
-    def _embedded(self, states: Any, steps: Any) -> Any:
-        """States (b, t, state_dim) at steps (b, t), as vectors of the denoiser's width."""
-        half = self.config.embedding_dim // 2
-        rates = ops.convert_to_tensor(_LONGEST_WAVE ** (-np.arange(half) / half), "float32")
-        angles = ops.cast(steps, "float32")[..., None] * (_TIME_SCALE / self.training_steps) * rates
-        waves = ops.concatenate([ops.cos(angles), ops.sin(angles)], axis=-1)
-        return self.state_input(states) + self.time_input(waves)
-
-    def _output(self, hidden: Any) -> Any:
-        return self.velocity_output(ops.cast(self.final_norm(hidden), "float32"))
 
     def denoised(
         self, states: Any, num_steps: int = 10, segment_ids: Any = None, positions: Any = None
@@ -202,12 +144,11 @@ class GaussianDiffuser(keras.Model):
             (b, t, state_dim) float32. The first state of a document, which has none before it, is its own.
         """
         states = ops.cast(states, "float32")
-        if positions is None:
-            positions = ops.cumsum(ops.ones(ops.shape(states)[:2], "int32"), axis=1) - 1
+        positions = _counted(states) if positions is None else positions
 
         def velocity(noisy: Any, step: Any) -> Any:
             steps = ops.broadcast_to(step, ops.shape(states)[:2])
-            return self._velocity(states, noisy, steps, segment_ids, positions, training=False)
+            return self.denoiser(noisy, states, steps, positions, segment_ids, training=False)
 
         return self._sampled(velocity, states, positions, num_steps)
 
@@ -218,9 +159,7 @@ class GaussianDiffuser(keras.Model):
 
     def initial_cache(self, batch_size: int, max_length: int, dtype: str | None = None) -> dict[str, Any]:
         """Returns an empty decoding state for `max_length` tokens: a nested dict of static shapes."""
-        return {
-            block.name: block.initial_cache(batch_size, max_length, dtype) for block in self.reasoning_blocks
-        }
+        return self.denoiser.initial_cache(batch_size, max_length, dtype)
 
     def step(
         self,
@@ -246,7 +185,7 @@ class GaussianDiffuser(keras.Model):
             (b, t, state_dim) or (b, 1, state_dim), as `denoised`, and the new cache.
         """
         states = ops.cast(states, "float32")
-        _, cache = self._read(states, ops.zeros((1, 1), "int32"), cache, index, padding, None)
+        cache = self.denoiser.read(states, cache, index, padding)
         index = ops.cast(index, "int32")
         if last_only:
             index, states = index + states.shape[1] - 1, states[:, -1:]
@@ -255,18 +194,9 @@ class GaussianDiffuser(keras.Model):
             positions = positions - ops.cast(padding, "int32")[:, None]
 
         def velocity(noisy: Any, step: Any) -> Any:
-            steps = ops.reshape(step, (1, 1))
-            return self._output(self._read(noisy, steps, cache, index, padding, BlockStep(1, True))[0])
+            return self.denoiser.step(noisy, ops.reshape(step, (1, 1)), cache, index, padding)
 
         return self._sampled(velocity, states, positions, num_steps), cache
-
-    def _read(
-        self, states: Any, steps: Any, cache: Any, index: Any, padding: Any, blocks: BlockStep | None
-    ) -> tuple[Any, dict[str, Any]]:
-        x, new_cache = self._embedded(states, steps), {}
-        for block in self.reasoning_blocks:
-            x, new_cache[block.name] = block.step(x, cache[block.name], index, padding, blocks=blocks)
-        return x, new_cache
 
     def flops_per_token(self, row_length: int) -> float:
         """Returns the operations of forward and backward pass for a token: both halves of a row."""
@@ -280,3 +210,8 @@ class GaussianDiffuser(keras.Model):
     def get_config(self) -> dict[str, Any]:
         own = {"state_dim": self.state_dim, "training_steps": self.training_steps, **self._fields}
         return {**super().get_config(), **own}
+
+
+def _counted(states: Any) -> Any:
+    """Positions (b, t) from the start of each row."""
+    return ops.cumsum(ops.ones(ops.shape(states)[:2], "int32"), axis=1) - 1
