@@ -87,7 +87,7 @@ def pair():
 
 @pytest.mark.slow
 def test_the_fusion_passes_the_battery_of_a_language_model():
-    for check in ("causality", "packing", "batch_mates", "cached_decoding", "loss", "gradient"):
+    for check in ("causality", "packing", "batch_mates", "cached_decoding", "loss", "gradient", "bfloat16"):
         getattr(battery, f"check_{check}")(CONFIG, model_class=make_fusion)
 
 
