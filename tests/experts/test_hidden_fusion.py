@@ -75,6 +75,10 @@ def make_fusion(vocab_size=23, dtype=None, router_class=ExpertRouter, diffuser=G
     return HiddenFusion(experts, router, sampling_steps=3)
 
 
+def make_small_fusion():
+    return HiddenFusion([make_expert(), make_expert(seed=1, embedding_dim=8)], **ROUTER)
+
+
 def awake_fusion(**fields):
     fusion = make_fusion(**fields)
     battery._wake(fusion)
@@ -152,7 +156,7 @@ def test_router_stitches_and_embedding_are_trained_and_the_experts_are_not():
 def test_micro_batches_and_replicas_give_one_gradient():
     weights = np.random.default_rng(1).random((8, 6), "float32")
     batch = {**battery._batch(CONFIG, 8, 6), "loss_weights": weights}
-    case = ObjectiveCase(NextToken, make_fusion, batch, has_row_metrics=False)
+    case = ObjectiveCase(NextToken, make_small_fusion, batch, has_row_metrics=False)
     check_micro_batches(case)
     check_replicas(case)
 
@@ -207,11 +211,10 @@ def test_a_fusion_that_contains_its_experts_generates_as_before(trained, tmp_pat
     assert again.expert_hashes == trained.hashes and again.tokenizer.vocab_size == 263
     assert again.experts[2].outputs_description == {"transformer_hash": trained.hashes[0]}
     np.testing.assert_array_equal(again(TOKEN_IDS), fusion(TOKEN_IDS))
-    assert again.generate("To be", max_length=8, seed=1) == fusion.generate("To be", max_length=8, seed=1)
-    greedy = fusion.generate(TOKEN_IDS[:1], max_length=6, temperature=0, tokenizer=None)
-    for length in range(9, 15):
-        logits = np.asarray(fusion(np.asarray(greedy)[:, :length]))[0, -1]
-        assert logits[greedy[0][length]] >= logits[:263].max() - 1e-5
+    greedy = np.asarray(again.generate(TOKEN_IDS[:1], max_length=5, temperature=0, tokenizer=None))
+    logits = np.asarray(fusion(greedy))[0, 8:13]
+    np.testing.assert_allclose(logits[np.arange(5), greedy[0, 9:]], logits.max(axis=-1), atol=1e-4)
+    assert greedy.shape == (1, 14)
 
 
 def test_a_diffuser_of_another_transformer_is_refused(trained):
@@ -242,7 +245,7 @@ def diffusion_model():
         (lambda: HiddenFusion([*pair(), make_diffuser()], sampling_steps=101), "at most training_steps=100"),
         (lambda: HiddenFusion([make_expert(), diffusion_model()]), "received a model of block diffusion"),
         (lambda: HiddenFusion(pair(), embedding_dim=8), "`router` must have the embedding_dim=16"),
-        (lambda: HiddenFusion(pair(), entropy_reg=-1.0), "`entropy_reg` must be"),
+        (lambda: HiddenFusion(pair(), entropy_reg=-1.0), "`entropy_reg` must not be negative"),
         (lambda: HiddenFusion([make_expert(), MixtureOfModels(pair())]), r"`experts\[1\]` must be a model"),
         (lambda: HiddenFusion(pair(), ExpertRouter(3, 23, WIDTH, **ROUTER)), "num_experts=2"),
     ],
