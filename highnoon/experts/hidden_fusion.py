@@ -73,7 +73,7 @@ class HiddenFusion(FrozenExperts):
     assert fusion(np.array([[2, 7, 9]])).shape == (1, 3, 50)
     ```
 
-    Stitches: Lenc & Vedaldi 2015 (arXiv:1411.5908), section 3; the embedding as head: Press & Wolf 2017
+    Stitches: Lenc & Vedaldi 2015 (arXiv:1411.5908); the embedding as head: Press & Wolf 2017
     (arXiv:1608.05859).
     """
 
