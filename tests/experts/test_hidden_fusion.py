@@ -8,6 +8,7 @@ import types
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 import highnoon as hn
@@ -16,7 +17,6 @@ from highnoon.experts import ExpertRouter, GaussianDiffuser, HiddenFusion, Mixtu
 from highnoon.models import ModelFolderError
 from highnoon.models.arrays import load_arrays
 from highnoon.testing import check_model as battery
-from highnoon.testing.check_objective import ObjectiveCase, check_micro_batches, check_replicas
 from highnoon.tokenization import ByteTokenizer
 from highnoon.training.frozen_models import weights_hash
 from highnoon.training.objective import NextToken
@@ -73,10 +73,6 @@ def make_fusion(vocab_size=23, dtype=None, router_class=ExpertRouter, diffuser=G
     keras.utils.set_random_seed(9)
     router = router_class(3, vocab_size, WIDTH, 1, 32, dtype=dtype, **ROUTER)
     return HiddenFusion(experts, router, sampling_steps=3)
-
-
-def make_small_fusion():
-    return HiddenFusion([make_expert(), make_expert(seed=1, embedding_dim=8)], **ROUTER)
 
 
 def awake_fusion(**fields):
@@ -152,13 +148,30 @@ def test_router_stitches_and_embedding_are_trained_and_the_experts_are_not():
     assert len(frozen.trainable_weights) == len(frozen.own_weights) - 1
 
 
-@pytest.mark.slow
-def test_micro_batches_and_replicas_give_one_gradient():
-    weights = np.random.default_rng(1).random((8, 6), "float32")
-    batch = {**battery._batch(CONFIG, 8, 6), "loss_weights": weights}
-    case = ObjectiveCase(NextToken, make_small_fusion, batch, has_row_metrics=False)
-    check_micro_batches(case)
-    check_replicas(case)
+def test_parts_of_a_batch_have_gradients_that_add_up_to_that_of_the_whole():
+    fusion, objective, batch = awake_fusion(), NextToken(), battery._batch(CONFIG, 4, 6)
+    is_token = np.arange(6) < np.array([[6], [2], [5], [0]])  # the last row is padding
+    batch["segment_ids"] = is_token.astype("int32")
+    batch["loss_weights"] = (np.random.default_rng(1).random((4, 6)) * is_token).astype("float32")
+    fusion.entropy_reg = 5.0
+
+    def sums_and_gradients(rows):
+        tensors = {name: tf.convert_to_tensor(array[rows]) for name, array in batch.items()}
+        with tf.GradientTape() as tape:
+            terms = objective.terms(fusion, tensors, training=True)
+            total = terms.loss_sum + objective.aux_weight(tensors) * terms.aux_loss
+        return total, tape.gradient(total, [weight.value for weight in fusion.trainable_weights])
+
+    whole = sums_and_gradients(slice(0, 4))
+    parts = [sums_and_gradients(rows) for rows in (slice(0, 1), slice(1, 4))]
+    assert float(whole[0]) == pytest.approx(sum(float(total) for total, _ in parts), rel=1e-5)
+    for weight, gradient, *given in zip(
+        fusion.trainable_weights, whole[1], *(of_part for _, of_part in parts), strict=True
+    ):
+        found = sum(np.asarray(tf.convert_to_tensor(part)) for part in given)
+        expected = np.asarray(tf.convert_to_tensor(gradient))
+        np.testing.assert_allclose(found, expected, atol=1e-4, err_msg=weight.path)
+        assert np.abs(expected).max() > 0, weight.path
 
 
 @pytest.fixture(scope="module")
