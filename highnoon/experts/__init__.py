@@ -6,6 +6,10 @@
 - `shared_tokenizer`: the one tokenizer of all experts.
 - `router`: the weights of the experts, for each token.
 - `mixture`, `mixture_family`, `mixed_log_probs`: the mixture of the experts' distributions, as one model.
+- `hidden_fusion`, `hidden_fusion_family`, `expert_states`, `document_positions`: the experts' hidden states,
+  fused under one router, as one model.
+- `frozen_experts`: what both models over experts share.
+- `diffuser`: a diffusion model of a transformer's hidden states, as one more expert of a fusion.
 - `mixture_objective`, `expert_columns`: trains the router from a derived column, without running an expert.
 - `vector_memory`, `memory_stores`, `state_reader`, `own_tokens`, `memory_mix`: what followed the nearest
   states of training text, mixed into a model's distribution.
@@ -20,6 +24,9 @@ from typing import Any
 _HOMES = {
     "ExpertKind": "expert_kinds",
     "ExpertRouter": "router",
+    "GaussianDiffuser": "diffuser.gaussian_diffuser",
+    "GaussianDiffusion": "diffuser.gaussian_diffusion",
+    "HiddenFusion": "hidden_fusion",
     "MemoryMix": "memory_mix",
     "MemoryModel": "memory_model",
     "MixtureObjective": "mixture_objective",

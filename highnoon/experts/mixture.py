@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import keras
 from keras import ops
 
-from highnoon.config import ConfigError, require_flag, shown
 from highnoon.experts.expert_kinds import expert_kind
+from highnoon.experts.frozen_experts import INPUTS, FrozenExperts, as_inputs, router_metrics
 from highnoon.experts.mixed_log_probs import mixed_log_probs
-from highnoon.experts.router import ExpertRouter
-from highnoon.experts.shared_tokenizer import require_tokenizer, shared_tokenizer
-from highnoon.inference.decoding.uncached_model import decoding_model
-from highnoon.layers.experts.router_losses import entropy
 from highnoon.models.backbone import read_inputs
-from highnoon.training.frozen_model import FrozenModel
-from highnoon.training.frozen_models import weights_hash
-from highnoon.training.objectives.token_logits import separates_segments
 
 
-class MixtureOfModels(keras.Model):
+class MixtureOfModels(FrozenExperts):
     """A language model whose distribution is a mixture of those of frozen language models.
 
     ```
@@ -87,111 +78,13 @@ class MixtureOfModels(keras.Model):
         name: str | None = None,
         **router_fields: Any,
     ) -> None:
-        super().__init__(name=name)
-        found = FrozenModel.read_all(experts, expert_hashes)
-        if router is not None and router_fields:
-            raise ConfigError(
-                f"a router has its own {', '.join(router_fields)}; give `router` or the fields of a new one"
-            )
-        self.expert_paths = tuple(expert.path for expert in found)
-        self.experts = [expert.model for expert in found]
-        tokenizer = shared_tokenizer(self.experts)
-        named = [expert.path is not None or expert.is_identified for expert in found]
-        self._expert_hashes = tuple(expert.hash for expert in found) if any(named) else None
-        for expert in self.experts:
-            expert.trainable = False
-        if router is None:
-            router = ExpertRouter.for_experts(self.experts, **router_fields)
-        self.router = FrozenModel(router, name="router").model
-        self._require_own_router(tokenizer)
-        self.contains_experts = require_flag("contains_experts", contains_experts)
-        self._require_paths()
+        super().__init__(experts, contains_experts, expert_hashes, name=name)
+        self._set_router(router, **router_fields)
         self._kinds = tuple(expert_kind(expert) for expert in self.experts)
-        self._tokenizer = tokenizer
         self.built = True
 
-    def _require_own_router(self, tokenizer: Any) -> None:
-        """Checks that the router was made for these experts, in this order."""
-        router, number = self.router, len(self.experts)
-        if getattr(router, "num_experts", None) != number:
-            raise ConfigError(
-                f"`router` must be an ExpertRouter of num_experts={number}; received {shown(router)} of "
-                f"{getattr(router, 'num_experts', 'none')}; give one that was made for these experts"
-            )
-        trained = (getattr(router, "outputs_description", None) or {}).get("expert_hashes")
-        if trained is not None and tuple(trained) != self.expert_hashes:
-            wrong = next(n for n in range(number) if trained[n] != self.expert_hashes[n])
-            raise ConfigError(
-                f"`experts[{wrong}]` must have weights {trained[wrong]}, with which the router was trained; "
-                f"received {self.expert_hashes[wrong]}; give the same experts in the same order"
-            )
-        vocab_size = decoding_model(self.experts[0]).vocab_size
-        if router.vocab_size != vocab_size:
-            raise ConfigError(
-                f"`router` must have the vocab_size={vocab_size:,} of the experts; received "
-                f"{router.vocab_size:,}; give one that was made for these experts"
-            )
-        if tokenizer is not None and router.tokenizer is not None:
-            require_tokenizer(router, tokenizer, "router", "the experts")
-
-    def _require_paths(self) -> None:
-        for number, path in enumerate(self.expert_paths):
-            if path is None and not self.contains_experts:
-                raise ConfigError(
-                    f"`experts[{number}]` must be a path where contains_experts=False; received a model in "
-                    "memory; save it and give its path, or let the mixture contain its experts"
-                )
-
-    @property
-    def expert_hashes(self) -> tuple[str, ...]:
-        """The hashes of the experts' weights; those of experts in memory are taken when they are needed."""
-        if self._expert_hashes is None:
-            self._expert_hashes = tuple(weights_hash(expert) for expert in self.experts)
-        return self._expert_hashes
-
-    @property
-    def vocab_size(self) -> int:
-        return self.router.vocab_size
-
-    @property
-    def max_seq_length(self) -> int:
-        """The shortest context of router and experts."""
-        return min(model.max_seq_length for model in (self.router, *map(decoding_model, self.experts)))
-
-    @property
-    def tokenizer(self) -> Any:
-        return self._tokenizer
-
-    @tokenizer.setter
-    def tokenizer(self, tokenizer: Any) -> None:
-        self._tokenizer = self.router.tokenizer = tokenizer
-
-    @property
-    def separates_segments(self) -> bool:
-        """Whether every expert can tell the documents of a row apart."""
-        return all(separates_segments(expert) for expert in self.experts)
-
-    @property
-    def saved_weights(self) -> list[keras.Variable]:
-        """The weights that a saved mixture holds: all, or the router's where it names its experts."""
-        return self.weights if self.contains_experts else self.router.weights
-
-    def require_unchanged(self) -> None:
-        """Checks that the experts still have the weights with which the mixture was made.
-
-        Raises:
-            ConfigError: one of them was trained since.
-        """
-        for number, expert in enumerate(self.experts):
-            found = weights_hash(expert)
-            if found != self.expert_hashes[number]:
-                raise ConfigError(
-                    f"`experts[{number}]` must have weights {self.expert_hashes[number]}, with which the "
-                    f"mixture was made; received {found}; save the expert and make a new mixture"
-                )
-
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        inputs = _as_dict(inputs)
+        inputs = as_inputs(inputs)
         log_weights = self.router(inputs, training=training)
         return mixed_log_probs(
             log_weights,
@@ -209,7 +102,7 @@ class MixtureOfModels(keras.Model):
         The logits of a batch are never in memory where the experts are of this package. The terms are those
         of `LanguageModel.loss_terms`; the metrics are the router's.
         """
-        inputs = {key: batch[key] for key in _INPUTS if batch.get(key) is not None}
+        inputs = {key: batch[key] for key in INPUTS if batch.get(key) is not None}
         log_weights = self.router(inputs, training=training)
         log_probs = ops.stop_gradient(
             ops.stack(
@@ -224,7 +117,7 @@ class MixtureOfModels(keras.Model):
         terms = {
             "loss_sum": ops.sum(losses * batch["loss_weights"]),
             "aux_loss": ops.zeros((), "float32"),
-            "metrics": _metrics(ops.exp(ops.stop_gradient(log_weights)), inputs),
+            "metrics": router_metrics(ops.exp(ops.stop_gradient(log_weights)), inputs),
         }
         return {**terms, "token_losses": ops.stop_gradient(losses)} if token_losses else terms
 
@@ -262,47 +155,3 @@ class MixtureOfModels(keras.Model):
                 yield given[:, last]
 
         return mixed_log_probs(log_weights[:, last], logits()), new_cache
-
-    @contextlib.contextmanager
-    def compiled_parts(self) -> Iterator[None]:
-        """Within it, a graph made from this model has the mixers of router and experts compiled by XLA."""
-        with contextlib.ExitStack() as stack:
-            for model in (self.router, *self.experts):
-                if hasattr(model, "compiled_parts"):
-                    stack.enter_context(model.compiled_parts())
-            yield
-
-    def generate(self, prompt: Any, **options: Any) -> Any:
-        """Continues a prompt; see `highnoon.inference.generation.generate`."""
-        from highnoon.inference import generate
-
-        return generate(self, prompt, **options)
-
-    def generate_batch(self, prompts: Any, **options: Any) -> Any:
-        """Continues many prompts; see `highnoon.inference.batch_generation.generate_batch`."""
-        from highnoon.inference import generate_batch
-
-        return generate_batch(self, prompts, **options)
-
-
-_INPUTS = ("token_ids", "padding_mask", "segment_ids", "positions")
-
-
-def _as_dict(inputs: Any) -> dict[str, Any]:
-    token_ids = read_inputs(inputs)[0]
-    given = inputs if isinstance(inputs, Mapping) else {}
-    others = {key: given[key] for key in _INPUTS[1:] if given.get(key) is not None}
-    return {"token_ids": token_ids, **others}
-
-
-def _metrics(weights: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Means over the tokens that are not padding, of the entropies over log(e)."""
-    mask = inputs.get("segment_ids", inputs.get("padding_mask"))
-    is_token = ops.ones_like(weights[..., 0]) if mask is None else ops.cast(mask > 0, "float32")
-    num_tokens = ops.maximum(ops.sum(is_token), 1.0)
-    largest = ops.log(float(weights.shape[-1]))
-    load = ops.einsum("bte,bt->e", weights, is_token) / num_tokens
-    return {
-        "router/token_entropy": ops.sum(entropy(weights) * is_token) / num_tokens / largest,
-        "router/load_entropy": entropy(load) / largest,
-    }

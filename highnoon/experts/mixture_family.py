@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import keras
 
@@ -13,6 +15,8 @@ from highnoon.files.shown import shown
 from highnoon.models.families import Family, family_named
 from highnoon.models.saving import ModelFolderError, describe_model
 
+_HASHES = ("expert_hashes", "transformer_hash")
+
 
 class MixtureFamily(Family):
     """Mixtures of frozen language models.
@@ -21,9 +25,9 @@ class MixtureFamily(Family):
     in the file of the mixture, or its `path` and the `hash` of its weights.
     """
 
-    model_class = MixtureOfModels
+    model_class: ClassVar[Any] = MixtureOfModels
 
-    def create(self, dtype: Any = "auto", allow_oversize: bool = False, **fields: Any) -> MixtureOfModels:
+    def create(self, dtype: Any = "auto", allow_oversize: bool = False, **fields: Any) -> Any:
         """Returns a mixture of existing experts; `dtype` is that of a new router."""
         if not (isinstance(dtype, str) and dtype == "auto"):
             fields["dtype"] = dtype
@@ -39,12 +43,15 @@ class MixtureFamily(Family):
             model.require_unchanged()
             pairs = zip(model.expert_paths, model.expert_hashes, strict=True)
             experts = [{"path": os.path.abspath(path), "hash": found} for path, found in pairs]
-        return {"router": _described(model.router), "experts": experts}
+        options = {"options": model.options} if model.options else {}
+        return {"router": _described(model.router), "experts": experts, **options}
 
     def check(self, description: dict[str, Any]) -> None:
         experts = description.get("experts")
         if not isinstance(experts, list) or len(experts) < 2:
             raise ConfigError(f"`experts` must be a list of at least two; received {shown(experts)}")
+        if not isinstance(description.get("options", {}), dict):
+            raise ConfigError(f"`options` must be a mapping; received {shown(description['options'])}")
         for part in (description.get("router"), *experts):
             if not isinstance(part, dict):
                 raise ConfigError(f"router and experts must be mappings; received {shown(part)}")
@@ -55,18 +62,17 @@ class MixtureFamily(Family):
         if len({_is_named(expert) for expert in experts}) > 1:
             raise ConfigError("`experts` must all be contained or all be named by `path` and `hash`")
 
-    def make(self, description: dict[str, Any], dtype: Any = "auto") -> MixtureOfModels:
-        experts = description["experts"]
+    def make(self, description: dict[str, Any], dtype: Any = "auto") -> Any:
+        experts, options = description["experts"], description.get("options", {})
         router = _made(description["router"], dtype)
         if not _is_named(experts[0]):
-            # The weights follow, so their hashes are not yet those that the router was trained with.
-            trained_with, router.outputs_description = getattr(router, "outputs_description", None), None
-            mixture = self.model_class([_made(expert, dtype) for expert in experts], router)
-            router.outputs_description = trained_with
-            return mixture
+            # The weights follow: their hashes are not yet those that router and diffuser were trained with.
+            parts = [_made(expert, dtype) for expert in experts]
+            with _without_hashes([router, *parts]):
+                return self.model_class(parts, router, **options)
         paths, hashes = ([expert[key] for expert in experts] for key in ("path", "hash"))
         try:
-            return self.model_class(paths, router, contains_experts=False, expert_hashes=hashes)
+            return self.model_class(paths, router, contains_experts=False, expert_hashes=hashes, **options)
         except ConfigError as error:
             raise ModelFolderError(f"a mixture names its experts, and one cannot be used: {error}") from error
 
@@ -95,3 +101,19 @@ def _made(values: dict[str, Any], dtype: Any) -> keras.Model:
     if outputs := values.get("outputs"):
         model.outputs_description = outputs
     return model
+
+
+@contextlib.contextmanager
+def _without_hashes(models: Sequence[keras.Model]) -> Iterator[None]:
+    """Within it, no model says which weights others must have."""
+    outputs = [getattr(model, "outputs_description", None) for model in models]
+    for model, found in zip(models, outputs, strict=True):
+        if found:
+            kept = {key: value for key, value in found.items() if key not in _HASHES}
+            model.outputs_description = kept or None
+    try:
+        yield
+    finally:
+        for model, found in zip(models, outputs, strict=True):
+            if found:
+                model.outputs_description = found

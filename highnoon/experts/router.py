@@ -122,10 +122,11 @@ class ExpertRouter(keras.Model):
         tokenizer = shared_tokenizer(experts)
         models = [decoding_model(expert) for expert in experts]
         known = {
+            "num_experts": len(models),
             "vocab_size": models[0].vocab_size,
             "max_seq_length": min(model.max_seq_length for model in models),
         }
-        return cls(len(models), tokenizer=tokenizer, **{**known, **fields})
+        return cls(tokenizer=tokenizer, **{**known, **fields})
 
     @property
     def vocab_size(self) -> int:

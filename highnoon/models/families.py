@@ -21,8 +21,10 @@ FAMILIES: Registry[Any] = Registry(
     "highnoon.families",
     {
         "language_model": "highnoon.models.language_model_family:LanguageModelFamily",
+        "expert_hidden_fusion": "highnoon.experts.hidden_fusion_family:HiddenFusionFamily",
         "expert_mixture": "highnoon.experts.mixture_family:MixtureFamily",
         "expert_router": "highnoon.experts.router:ExpertRouter",
+        "gaussian_diffuser": "highnoon.experts.diffuser.gaussian_diffuser:GaussianDiffuser",
     },
 )
 

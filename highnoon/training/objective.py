@@ -189,6 +189,7 @@ _SHIPPED = {
     "block_diffusion": "highnoon.training.objectives.block_diffusion.block_diffusion",
     "classification": "highnoon.training.objectives.classification",
     "distillation": "highnoon.training.objectives.distillation",
+    "gaussian_diffusion": "highnoon.experts.diffuser.gaussian_diffusion",
     "mixture": "highnoon.experts.mixture_objective",
 }
 
