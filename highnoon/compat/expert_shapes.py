@@ -136,8 +136,6 @@ class DiffuserConfig(TransformerConfig):
         ffn_mult: Inner width of the feed-forward as a multiple of `d_model`.
         rope_base: Base wavelength of rotary positions. No effect on the `diffuser`.
         training_steps: Noise levels of the `diffuser`. No effect on `diffusion`, whose noise is continuous.
-        inference_steps: Denoising steps of the `diffuser` inside a fusion, at most `training_steps`. No
-            effect on `diffusion`, where generation is told the steps.
         block_sizes: Block lengths of `diffusion`, in tokens. No effect on the `diffuser`.
 
     Raises:
@@ -155,7 +153,6 @@ class DiffuserConfig(TransformerConfig):
 
     n_layers: int = setting(4, least=1, most=MAX_BLOCKS)
     training_steps: int = setting(100, least=2, most=1_000_000)
-    inference_steps: int = setting(10, least=1, most=1_000_000)
     block_sizes: tuple[int, ...] = (1, 4, 8, 16)
 
     def __post_init__(self) -> None:
@@ -164,11 +161,6 @@ class DiffuserConfig(TransformerConfig):
             raise ConfigError(f"`block_sizes` must be a list of integers; received {shown(self.block_sizes)}")
         sizes = tuple(require_count("block_sizes", number) for number in self.block_sizes)
         object.__setattr__(self, "block_sizes", sizes)
-        if self.inference_steps > self.training_steps:
-            raise ConfigError(
-                f"`inference_steps` must be at most training_steps={self.training_steps}; received "
-                f"{self.inference_steps}"
-            )
 
     def to_objective(self) -> dict[str, Any]:
         """Returns the objective of `diffusion`, by name."""

@@ -118,6 +118,7 @@ def train_configured_router(
         experts=experts,
         entropy_reg=training.entropy_reg,
         fusion=fusion,
+        sampling_steps=configs.mla.inference_steps,
         resuming=resuming,
         callbacks=callbacks,
         **_run_arguments(training, verbose=verbose),

@@ -23,6 +23,8 @@ class MLAConfig(ExpertShape):
         n_heads: Heads of latent attention, each of `d_model / n_heads`.
         n_layers: Layers of the trunk.
         kv_latent_dim: Size of the latent that a token keeps in the cache; None takes two head sizes.
+        inference_steps: Steps in which a `diffuser` denoises, at most its `training_steps`. No effect on a
+            mixture of distributions.
 
     Raises:
         ConfigError: an unknown key, or a value out of its range.
@@ -42,6 +44,7 @@ class MLAConfig(ExpertShape):
     n_heads: int = size(6)
     n_layers: int = setting(1, least=1, most=MAX_BLOCKS)
     kv_latent_dim: int | None = size(None)
+    inference_steps: int = setting(10, least=1, most=1_000_000)
 
     def router_arguments(
         self, shared: ExpertModelConfig | None = None, vocab_size: int | None = None

@@ -9,6 +9,7 @@ import keras
 
 from highnoon.config import ConfigError
 from highnoon.inference.decoding.uncached_model import decoding_model
+from highnoon.tokenization import Tokenizer
 
 
 def shared_tokenizer(experts: Sequence[keras.Model]) -> Any:
@@ -36,7 +37,7 @@ def require_tokenizer(model: Any, tokenizer: Any, name: str, other: str) -> None
     """Checks that a model has a certain tokenizer.
 
     Args:
-        model: The model.
+        model: The model, one that predicts hidden states included.
         tokenizer: What it must have; None for none.
         name: The model, for the message.
         other: Whose tokenizer it must have.
@@ -44,7 +45,9 @@ def require_tokenizer(model: Any, tokenizer: Any, name: str, other: str) -> None
     Raises:
         ConfigError: it has another one.
     """
-    own = getattr(decoding_model(model), "tokenizer", None)
+    own = getattr(model, "tokenizer", None)
+    if not isinstance(own, Tokenizer):
+        own = getattr(decoding_model(model), "tokenizer", None)
     if _hash(own) != _hash(tokenizer):
         raise ConfigError(
             f"`{name}` must have the tokenizer of {other}, whose hash is {_hash(tokenizer)}; received "

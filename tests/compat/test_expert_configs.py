@@ -157,7 +157,6 @@ def test_names_of_the_package_mean_the_documents_fields_and_two_names_of_one_fie
         (lambda: configs.DataConfig(balance="even"), "`balance` must be 'equal', 'size' or a temperature"),
         (lambda: configs.DataConfig(balance=0.5), "`balance` must be 'equal', 'size' or a temperature"),
         (lambda: configs.MLAConfig(n_experts=1), "`n_experts` must be at least 2"),
-        (lambda: configs.DiffuserConfig(inference_steps=101), "must be at most training_steps=100"),
         (lambda: configs.DiffuserConfig(block_sizes=()), "`block_sizes` must be"),
         (lambda: configs.DiffuserConfig(block_sizes=[0]), "`block_sizes` must be at least 1"),
         (

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from highnoon.config import ConfigError, TrainingConfig, require_choice, require_texts
+from highnoon.experts.diffuser.gaussian_diffuser import GaussianDiffuser
 from highnoon.experts.runs.choose_checkpoint import choose_checkpoint
 from highnoon.experts.runs.expert_forms import FORMS, FUSED, MIXED, ROUTER_RUN, trained_expert
 from highnoon.experts.runs.pretrain_expert import run_keys
@@ -52,6 +53,7 @@ def train_router(
     experts: Sequence[str] | None = None,
     entropy_reg: float = 0.01,
     fusion: str = "distributions",
+    sampling_steps: int = 10,
     checkpoint_dir: str | os.PathLike[str] = "checkpoints",
     resuming: Resuming | None = None,
     snapshot_epochs: int = 5,
@@ -72,6 +74,7 @@ def train_router(
             transformer, state_space and diffusion, or for hidden states the diffuser in place of the last.
         entropy_reg: Weight of the reward for an even load, at least 0, see `MixtureObjective`.
         fusion: `"distributions"` mixes what the experts predict; `"hidden"` fuses their hidden states.
+        sampling_steps: Steps in which a diffuser denoises, see `HiddenFusion`. No effect on distributions.
         checkpoint_dir: Folder of the runs.
         resuming: None begins a new run.
         snapshot_epochs: Epochs between checkpoints that stay.
@@ -103,7 +106,8 @@ def train_router(
     output = pathlib.Path(checkpoint_dir, ROUTER_RUN)
     _require_same_experts(output, resuming, found)
     mixes = fusion == "distributions"
-    model = _router(router, found) if mixes else _fusion(router, found, entropy_reg)
+    options = {"entropy_reg": entropy_reg, "sampling_steps": sampling_steps}
+    model = _router(router, found) if mixes else _fusion(router, found, options)
     recipe = Recipe(
         **run_keys(training, stage, output),
         model={**model, "dtype": dtype},
@@ -125,12 +129,12 @@ def _router(router: Mapping[str, Any], found: TrainedExperts) -> dict[str, Any]:
     return {"family": "expert_router", **router, **own}
 
 
-def _fusion(router: Mapping[str, Any], found: TrainedExperts, entropy_reg: float) -> dict[str, Any]:
+def _fusion(router: Mapping[str, Any], found: TrainedExperts, options: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a new `HiddenFusion`, whose router has the width and the context of the experts."""
     own = ("num_experts", "vocab_size", "max_seq_length", "embedding_dim")
     fields = {name: value for name, value in router.items() if name not in own}
     named = {**_experts(found), "contains_experts": False}
-    return {"family": HIDDEN_FAMILY, **fields, **named, "entropy_reg": entropy_reg}
+    return {"family": HIDDEN_FAMILY, **fields, **named, **options}
 
 
 def read_experts(
@@ -155,10 +159,12 @@ def read_experts(
     hashes, sizes, lengths = [], {}, []
     for name, frozen in zip(names, FrozenModel.read_all(paths, None), strict=True):
         require_tokenizer(frozen.model, tokenizer, name, str(tokenizer_folder))
-        model = decoding_model(frozen.model)
+        # A diffuser has states in place of token ids.
+        is_of_states = isinstance(frozen.model, GaussianDiffuser)
+        model = frozen.model if is_of_states else decoding_model(frozen.model)
         hashes.append(frozen.hash)
         lengths.append(int(model.max_seq_length))
-        if hasattr(model, "vocab_size"):
+        if not is_of_states:
             sizes[name] = int(model.vocab_size)
         frozen.release()
     first = next(iter(sizes), names[0])
