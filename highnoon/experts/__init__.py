@@ -5,6 +5,7 @@
 - `shared_tokenizer`: the one tokenizer of all experts.
 - `router`: the weights of the experts, for each token.
 - `mixture`, `mixture_family`, `mixed_log_probs`: the mixture of the experts' distributions, as one model.
+- `kept_experts`, `lazy_mixture`: the experts that a token uses, and decoding that runs these alone.
 - `mixture_objective`, `expert_columns`: trains the router from a derived column, without running an expert.
 - `vector_memory`, `memory_stores`, `state_reader`, `own_tokens`, `memory_mix`: what followed the nearest
   states of training text, mixed into a model's distribution.
@@ -19,6 +20,7 @@ from typing import Any
 _HOMES = {
     "ExpertKind": "expert_kinds",
     "ExpertRouter": "router",
+    "LazyMixture": "lazy_mixture",
     "MemoryMix": "memory_mix",
     "MemoryModel": "memory_model",
     "MixtureObjective": "mixture_objective",

@@ -9,8 +9,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from highnoon.config import ConfigError, require_flag, shown
+from highnoon.config import ConfigError, require_count, require_flag, shown
 from highnoon.experts.expert_kinds import expert_kind
+from highnoon.experts.kept_experts import kept_log_weights
 from highnoon.experts.mixed_log_probs import mixed_log_probs
 from highnoon.experts.router import ExpertRouter
 from highnoon.experts.shared_tokenizer import require_tokenizer, shared_tokenizer
@@ -35,7 +36,8 @@ class MixtureOfModels(keras.Model):
     with `objective="mixture"`, which runs no expert, and give it here.
 
     It has what generation, chat and evaluation ask of a language model. Its cache holds those of the router
-    and of every expert, which all read every token.
+    and of every expert, which all read every token. With `top_k` a token uses the experts of the largest
+    weights alone, and `LazyMixture` decodes without running the others.
 
     Args:
         experts: Language models with one tokenizer, or the paths of saved ones, at least two.
@@ -44,11 +46,14 @@ class MixtureOfModels(keras.Model):
             the hash of its weights, and holds the weights of the router alone.
         expert_hashes: The hashes that the experts' weights must have; None takes any. A router that was
             trained knows those of its experts.
+        top_k: Experts that a token uses, at least 1; their weights are divided by their sum. None uses all, as
+            the training of a router always does.
         name: The model's name.
         **router_fields: Arguments of the new router, such as `embedding_dim=32`.
 
     Attributes:
         expert_paths: The path of each expert; None for one that was given in memory.
+        top_k: May be set; compiled functions follow.
 
     Inputs:
         As those of `LanguageModel`.
@@ -84,6 +89,7 @@ class MixtureOfModels(keras.Model):
         contains_experts: bool = True,
         expert_hashes: Sequence[str | None] | None = None,
         *,
+        top_k: int | None = None,
         name: str | None = None,
         **router_fields: Any,
     ) -> None:
@@ -106,7 +112,8 @@ class MixtureOfModels(keras.Model):
         self._require_own_router(tokenizer)
         self.contains_experts = require_flag("contains_experts", contains_experts)
         self._require_paths()
-        self._kinds = tuple(expert_kind(expert) for expert in self.experts)
+        self.kinds = tuple(expert_kind(expert) for expert in self.experts)
+        self.top_k = None if top_k is None else require_count("top_k", top_k, most=len(self.experts))
         self._tokenizer = tokenizer
         self.built = True
 
@@ -167,6 +174,11 @@ class MixtureOfModels(keras.Model):
         self._tokenizer = self.router.tokenizer = tokenizer
 
     @property
+    def is_causal(self) -> bool:
+        """Whether no logit depends on a later token."""
+        return all(getattr(expert, "is_causal", True) for expert in self.experts)
+
+    @property
     def separates_segments(self) -> bool:
         """Whether every expert can tell the documents of a row apart."""
         return all(separates_segments(expert) for expert in self.experts)
@@ -190,14 +202,22 @@ class MixtureOfModels(keras.Model):
                     f"mixture was made; received {found}; save the expert and make a new mixture"
                 )
 
+    def kept(self, log_weights: Any, training: bool | None = None) -> Any:
+        """Returns the log-weights (b, t, e) of the experts that each token uses: in training of all."""
+        if training or self.top_k is None:
+            return log_weights
+        return kept_log_weights(log_weights, require_count("top_k", self.top_k, most=len(self.experts)))
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         inputs = _as_dict(inputs)
-        log_weights = self.router(inputs, training=training)
+        return self._mixed(self.router(inputs, training=training), inputs, training)
+
+    def _mixed(self, log_weights: Any, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
         return mixed_log_probs(
-            log_weights,
+            self.kept(log_weights, training),
             (
                 ops.stop_gradient(kind.logits(expert, inputs))
-                for kind, expert in zip(self._kinds, self.experts, strict=True)
+                for kind, expert in zip(self.kinds, self.experts, strict=True)
             ),
         )
 
@@ -210,12 +230,12 @@ class MixtureOfModels(keras.Model):
         of `LanguageModel.loss_terms`; the metrics are the router's.
         """
         inputs = {key: batch[key] for key in _INPUTS if batch.get(key) is not None}
-        log_weights = self.router(inputs, training=training)
+        log_weights = self.kept(self.router(inputs, training=training), training)
         log_probs = ops.stop_gradient(
             ops.stack(
                 [
                     kind.token_log_probs(expert, batch)
-                    for kind, expert in zip(self._kinds, self.experts, strict=True)
+                    for kind, expert in zip(self.kinds, self.experts, strict=True)
                 ],
                 axis=-1,
             )
@@ -232,7 +252,7 @@ class MixtureOfModels(keras.Model):
         """Returns an empty decoding state of the router and of every expert, for `max_length` tokens."""
         caches = {
             f"expert_{number}": kind.initial_cache(expert, batch_size, max_length)
-            for number, (kind, expert) in enumerate(zip(self._kinds, self.experts, strict=True))
+            for number, (kind, expert) in enumerate(zip(self.kinds, self.experts, strict=True))
         }
         return {"router": self.router.initial_cache(batch_size, max_length, dtype), **caches}
 
@@ -250,18 +270,27 @@ class MixtureOfModels(keras.Model):
         Returns:
             Log-probabilities (b, t, v) after the given tokens, float32, and the new cache.
         """
+        return self.state_step(token_ids, cache, index, padding, last_only)[1:]
+
+    def state_step(
+        self, token_ids: Any, cache: Mapping[str, Any], index: Any, padding: Any, last_only: bool
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        """As `decode`, with the states (b, t, d) of the router's trunk before the results."""
         token_ids = read_inputs(token_ids)[0]
         new_cache: dict[str, Any] = {}
-        log_weights, new_cache["router"] = self.router.step(token_ids, cache["router"], index, padding)
+        states, log_weights, new_cache["router"] = self.router.state_step(
+            token_ids, cache["router"], index, padding
+        )
+        log_weights = self.kept(log_weights)
         last = slice(-1, None) if last_only else slice(None)
 
         def logits() -> Iterator[Any]:
-            for number, (kind, expert) in enumerate(zip(self._kinds, self.experts, strict=True)):
+            for number, (kind, expert) in enumerate(zip(self.kinds, self.experts, strict=True)):
                 name = f"expert_{number}"
                 given, new_cache[name] = kind.decode(expert, token_ids, cache[name], index, padding)
                 yield given[:, last]
 
-        return mixed_log_probs(log_weights[:, last], logits()), new_cache
+        return states[:, last], mixed_log_probs(log_weights[:, last], logits()), new_cache
 
     @contextlib.contextmanager
     def compiled_parts(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from highnoon.config import ConfigError
+from highnoon.config import ConfigError, require_count
 from highnoon.experts.mixture import MixtureOfModels
 from highnoon.files.shown import shown
 from highnoon.models.families import Family, family_named
@@ -39,7 +39,8 @@ class MixtureFamily(Family):
             model.require_unchanged()
             pairs = zip(model.expert_paths, model.expert_hashes, strict=True)
             experts = [{"path": os.path.abspath(path), "hash": found} for path, found in pairs]
-        return {"router": _described(model.router), "experts": experts}
+        top_k = {} if model.top_k is None else {"top_k": model.top_k}
+        return {"router": _described(model.router), "experts": experts, **top_k}
 
     def check(self, description: dict[str, Any]) -> None:
         experts = description.get("experts")
@@ -52,21 +53,25 @@ class MixtureFamily(Family):
                 _require_name(part)
                 continue
             family_named(part.get("family", "")).check(part)
+        if "top_k" in description:
+            require_count("top_k", description["top_k"], most=len(experts))
         if len({_is_named(expert) for expert in experts}) > 1:
             raise ConfigError("`experts` must all be contained or all be named by `path` and `hash`")
 
     def make(self, description: dict[str, Any], dtype: Any = "auto") -> MixtureOfModels:
-        experts = description["experts"]
+        experts, top_k = description["experts"], description.get("top_k")
         router = _made(description["router"], dtype)
         if not _is_named(experts[0]):
             # The weights follow, so their hashes are not yet those that the router was trained with.
             trained_with, router.outputs_description = getattr(router, "outputs_description", None), None
-            mixture = self.model_class([_made(expert, dtype) for expert in experts], router)
+            mixture = self.model_class([_made(expert, dtype) for expert in experts], router, top_k=top_k)
             router.outputs_description = trained_with
             return mixture
         paths, hashes = ([expert[key] for expert in experts] for key in ("path", "hash"))
         try:
-            return self.model_class(paths, router, contains_experts=False, expert_hashes=hashes)
+            return self.model_class(
+                paths, router, contains_experts=False, expert_hashes=hashes, top_k=top_k
+            )
         except ConfigError as error:
             raise ModelFolderError(f"a mixture names its experts, and one cannot be used: {error}") from error
 

@@ -147,8 +147,12 @@ class ExpertRouter(keras.Model):
 
     def step(self, token_ids: Any, cache: Any, index: Any, padding: Any = None) -> tuple[Any, Any]:
         """Reads new tokens (b, t), as `LanguageModel.decode`; returns log-weights (b, t, e) and the cache."""
+        return self.state_step(token_ids, cache, index, padding)[1:]
+
+    def state_step(self, token_ids: Any, cache: Any, index: Any, padding: Any = None) -> tuple[Any, Any, Any]:
+        """As `step`, with the trunk's states (b, t, d) before the log-weights and the cache."""
         hidden, cache = self.backbone.step(token_ids, cache, index, padding)
-        return self._log_weights(hidden), cache
+        return hidden, self._log_weights(hidden), cache
 
     def compiled_parts(self) -> AbstractContextManager[None]:
         """A context in which graphs of this model have their mixers compiled by XLA."""
