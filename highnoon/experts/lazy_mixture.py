@@ -125,19 +125,20 @@ class LazyMixture:
     ) -> tuple[Any, dict[str, Any]]:
         """Reads new tokens into the caches of the experts that they use; arguments and results are those of
         `MixtureOfModels.decode`."""
-        return self.state_step(token_ids, cache, index, padding, last_only)[1:]
+        first = token_ids.shape[1] - 1 if last_only else 0
+        return self.state_step(token_ids, cache, index, padding, first)[1:]
 
     def state_step(
-        self, token_ids: Any, cache: Mapping[str, Any], index: Any, padding: Any, last_only: bool
+        self, token_ids: Any, cache: Mapping[str, Any], index: Any, padding: Any, first: int
     ) -> tuple[Any, Any, dict[str, Any]]:
-        """As `decode`, with the states (b, t, d) of the router's trunk before the results."""
+        """As `MixtureOfModels.state_step`."""
         token_ids, index = read_inputs(token_ids)[0], ops.cast(index, "int32")
         states, log_weights, of_router = self.mixture.router.state_step(
             token_ids, cache["router"], index, padding
         )
         log_weights = self.mixture.kept(log_weights)
         known = ops.slice_update(cache["token_ids"], (0, index), token_ids)
-        new = _New(token_ids, known, index, padding, -1 if last_only else 0)
+        new = _New(token_ids, known, index, padding, first)
         used, log_weights = new.used(log_weights), log_weights[:, new.first :]
         mixed = ops.full((*log_weights.shape[:2], self.vocab_size), UNUSED, "float32")
         new_cache = {"router": of_router, "token_ids": known}
@@ -145,7 +146,7 @@ class LazyMixture:
             mixed, new_cache[_name(number)] = self._with_expert(
                 number, used[number], mixed, log_weights[..., number, None], cache[_name(number)], new
             )
-        return states[:, new.first :], mixed, new_cache
+        return ops.cast(states, "float32"), mixed, new_cache
 
     def _with_expert(
         self, number: int, is_used: Any, mixed: Any, log_weights: Any, cache: Any, new: _New

@@ -212,7 +212,11 @@ class MixtureOfModels(keras.Model):
         inputs = _as_dict(inputs)
         return self._mixed(self.router(inputs, training=training), inputs, training)
 
-    def _mixed(self, log_weights: Any, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+    def log_probs_of(self, states: Any, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        """Returns what `call` does, from the states (b, t, d) that the trunk of the router gives for `inputs`."""
+        return self._mixed(self.router.log_weights_of(states), inputs, training)
+
+    def _mixed(self, log_weights: Any, inputs: Mapping[str, Any], training: bool | None) -> Any:
         return mixed_log_probs(
             self.kept(log_weights, training),
             (
@@ -270,27 +274,28 @@ class MixtureOfModels(keras.Model):
         Returns:
             Log-probabilities (b, t, v) after the given tokens, float32, and the new cache.
         """
-        return self.state_step(token_ids, cache, index, padding, last_only)[1:]
+        first = token_ids.shape[1] - 1 if last_only else 0
+        return self.state_step(token_ids, cache, index, padding, first)[1:]
 
     def state_step(
-        self, token_ids: Any, cache: Mapping[str, Any], index: Any, padding: Any, last_only: bool
+        self, token_ids: Any, cache: Mapping[str, Any], index: Any, padding: Any, first: int
     ) -> tuple[Any, Any, dict[str, Any]]:
-        """As `decode`, with the states (b, t, d) of the router's trunk before the results."""
+        """As `decode`, of the tokens from `first` on, with the states (b, t, d) of the router's trunk before
+        the results."""
         token_ids = read_inputs(token_ids)[0]
         new_cache: dict[str, Any] = {}
         states, log_weights, new_cache["router"] = self.router.state_step(
             token_ids, cache["router"], index, padding
         )
-        log_weights = self.kept(log_weights)
-        last = slice(-1, None) if last_only else slice(None)
+        log_weights = self.kept(log_weights[:, first:])
 
         def logits() -> Iterator[Any]:
             for number, (kind, expert) in enumerate(zip(self.kinds, self.experts, strict=True)):
                 name = f"expert_{number}"
                 given, new_cache[name] = kind.decode(expert, token_ids, cache[name], index, padding)
-                yield given[:, last]
+                yield given[:, first:]
 
-        return states[:, last], mixed_log_probs(log_weights[:, last], logits()), new_cache
+        return ops.cast(states, "float32"), mixed_log_probs(log_weights, logits()), new_cache
 
     @contextlib.contextmanager
     def compiled_parts(self) -> Iterator[None]:

@@ -30,7 +30,7 @@ class DraftSwitch:
     slack = c tokens / lowest_speed - seconds         c: measured seconds a token of plain passes
     ```
 
-    over all measured turns. Drafting passes run only if the slack covers what they lose should every draft be
+    over all measured turns. The first drafting pass measures what one costs. Drafting passes run only if the slack covers what they lose should every draft be
     wrong, so their loss is bounded before it is made. Plain passes earn slack; drafting that pays earns more,
     and goes on. After a turn that cost more than plain passes would have, drafting is off for 64 plain passes
     before it is tried again, then for 128, up to 1,024.
@@ -72,16 +72,17 @@ class DraftSwitch:
         if not self._is_on and self._left_to_wait > 0:
             return Turn(False, self._left_to_wait)
         passes = int(min(self._slack / self._largest_loss(num_drafts), _LONGEST_TURN))
-        if passes >= (1 if self._is_on else _PROBE):
-            return Turn(True, passes if self._is_on else _PROBE)
+        probe = 1 if self._draft_cost is None else _PROBE
+        if passes >= (1 if self._is_on else probe):
+            return Turn(True, passes if self._is_on else probe)
         return Turn(False, _MEASURE)
 
     def _largest_loss(self, num_drafts: int) -> float:
         """Seconds that a drafting pass loses at most: every draft is wrong, so it gives what a plain one does."""
         assert self._plain_cost is not None
         plain = self._plain_cost * self._tokens_a_pass
-        # A guess before the first one; where it is too low, the slack is below 0 and has to be earned again.
-        cost = plain * (1 + num_drafts / 2) if self._draft_cost is None else self._draft_cost
+        # Before the first one: as if each token that it drafts and checks took as long as a plain pass.
+        cost = plain * (2 + num_drafts) if self._draft_cost is None else self._draft_cost
         return max(cost - plain / self.lowest_speed, 0.01 * plain)
 
     def record(self, turn: Turn, num_passes: int, num_tokens: int, seconds: float) -> None:
@@ -95,6 +96,7 @@ class DraftSwitch:
         """
         if not num_passes or not num_tokens:
             return
+        is_first = turn.is_drafting and self._draft_cost is None
         if turn.is_drafting:
             self._draft_cost = _mean(self._draft_cost, seconds / num_passes)
         else:
@@ -106,6 +108,8 @@ class DraftSwitch:
         if not turn.is_drafting:
             self._left_to_wait -= num_passes
             self._turns_since_measure = 0
+            return
+        if is_first:  # one pass tells what a pass costs, not what drafts gain
             return
         self._turns_since_measure += 1
         was_on, self._is_on = self._is_on, seconds < self._plain_cost * num_tokens
