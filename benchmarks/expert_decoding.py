@@ -45,6 +45,8 @@ from highnoon.tokenization import ByteTokenizer
 ROW_LENGTH, CONTEXT, PROMPT = 128, 512, 96
 LONGEST_LOOP, LOOP_TOKENS = 24, 64
 
+Forms = dict[str, tuple[Callable[..., Any], Any]]
+
 
 def train(model: Any, sources: dict[str, DocumentSource], steps: int, objective: Any = None) -> Any:
     model.tokenizer = ByteTokenizer()
@@ -97,7 +99,7 @@ def ends_in_a_loop(ids: list[int]) -> bool:
     return any(last[period:] == last[:-period] for period in range(1, LONGEST_LOOP + 1))
 
 
-def forms_of(mixture: MixtureOfModels, arguments: argparse.Namespace) -> dict[str, tuple[Callable[..., Any], Any]]:
+def forms_of(mixture: MixtureOfModels, arguments: argparse.Namespace) -> Forms:
     """How each form generates, and its generator where it is speculative."""
     lazy, drafter = LazyMixture(mixture), mixture.experts[2]
     options = {"num_speculative_tokens": arguments.drafts, "acceptance_rate_target": None}
@@ -114,14 +116,18 @@ def forms_of(mixture: MixtureOfModels, arguments: argparse.Namespace) -> dict[st
 
 
 def measure(
-    forms: dict[str, tuple[Callable[..., Any], Any]],
+    forms: Forms,
     prompts: list[list[int]],
     rounds: int,
     options: dict[str, Any],
 ) -> dict[str, float]:
     """Tokens a second of each form, and what its drafts gained."""
     texts = [forms["plain"][0](ids, strip_prompt=True, **options) for ids in prompts]
-    kept = [ids for ids, text in zip(prompts, texts, strict=True) if len(text) > LOOP_TOKENS and not ends_in_a_loop(text)]
+    kept = [
+        ids
+        for ids, text in zip(prompts, texts, strict=True)
+        if len(text) > LOOP_TOKENS and not ends_in_a_loop(text)
+    ]
     figures: dict[str, float] = {"prompts": len(prompts), "prompts_without_loop": len(kept)}
     if not kept:
         return figures
@@ -173,7 +179,8 @@ def main() -> None:
     }
     forms = forms_of(make_mixture(sources, arguments), arguments)
     figures: dict[str, Any] = {
-        name: getattr(arguments, name) for name in ("steps", "width", "blocks", "top_k", "drafts", "new_tokens", "rounds")
+        name: getattr(arguments, name)
+        for name in ("steps", "width", "blocks", "top_k", "drafts", "new_tokens", "rounds")
     }
     modes = {"greedy": {"temperature": 0}, "drawn": {"temperature": 0.8, "top_k": 0, "seed": 0}}
     for kind, prompts in prompts_of(sources, arguments.prompts).items():

@@ -54,8 +54,8 @@ class LazyMixture:
     from highnoon.experts import LazyMixture, MixtureOfModels
     from highnoon.inference import generate
 
-    shape = {"vocab_size": 50, "embedding_dim": 16, "num_reasoning_blocks": 1, "block_pattern": "attention+mlp"}
-    experts = [hn.LanguageModel(**shape) for _ in range(2)]
+    shape = {"vocab_size": 50, "embedding_dim": 16, "num_reasoning_blocks": 1}
+    experts = [hn.LanguageModel(block_pattern="attention+mlp", **shape) for _ in range(2)]
     mixture = MixtureOfModels(experts, top_k=1, embedding_dim=16)
     lazy = LazyMixture(mixture, piece_lengths=(4, 1))
     ids = generate(lazy, [2, 7, 9], max_length=8, temperature=0)
@@ -75,7 +75,8 @@ class LazyMixture:
         lengths = tuple(require_count("piece_lengths", length) for length in piece_lengths)
         if not lengths or lengths[-1] != 1 or sorted(set(lengths), reverse=True) != list(lengths):
             raise ConfigError(
-                f"`piece_lengths` must decrease and end in 1, such as {PIECES}; received {shown(piece_lengths)}"
+                f"`piece_lengths` must decrease and end in 1, such as {PIECES}; received "
+                f"{shown(piece_lengths)}"
             )
         self.mixture, self.piece_lengths = mixture, lengths
         # Where a cache rolls back by its index, so must what is known of it.
@@ -102,7 +103,7 @@ class LazyMixture:
         return self.mixture.variables
 
     def initial_cache(self, batch_size: int, max_length: int, dtype: str | None = None) -> dict[str, Any]:
-        """Returns the mixture's empty decoding state, with the tokens and what each expert has read of them."""
+        """Returns the mixture's empty decoding state, with the tokens and what each expert has read."""
         caches = self.mixture.initial_cache(batch_size, max_length, dtype)
         cache = {"router": caches["router"], "token_ids": ops.zeros((batch_size, max_length), "int32")}
         for number, rolls_back in enumerate(self._rolls_back):

@@ -25,9 +25,9 @@ class MemoryModel(keras.Model):
     """A model whose next-token distribution is mixed with that of a memory.
 
     Its logits are log-probabilities. `generate` and the other functions of `highnoon.inference` take it in
-    place of the model, `evaluate_model` gives its loss, and `save_model` writes the model and its memory as one
-    folder. The model may be a `MixtureOfModels` or a `LazyMixture`, whose states are those of the router's
-    trunk.
+    place of the model, `evaluate_model` gives its loss, and `save_model` writes the model and its memory as
+    one folder. The model may be a `MixtureOfModels` or a `LazyMixture`, whose states are those of the
+    router's trunk.
 
     The memory is copied to the device and compared with every state, exactly, in the compiled loop:
     `4 * width + 12` bytes for each of its tokens, and as many products a new token. Nothing is ever added to
@@ -96,10 +96,10 @@ class MemoryModel(keras.Model):
         self.key_documents.assign(memory.index.groups[is_found])
 
     @classmethod
-    def with_room(cls, model: Any, mix: MemoryMix | None, num_keys: int, name: str | None = None) -> MemoryModel:
+    def with_room(cls, model: Any, mix: MemoryMix | None, num_keys: int) -> MemoryModel:
         """Returns a model whose memory of `num_keys` tokens is still to be loaded."""
         made = cls.__new__(cls)
-        made._init(model, mix, num_keys, name)
+        made._init(model, mix, num_keys, None)
         return made
 
     def _init(self, model: Any, mix: MemoryMix | None, num_keys: int, name: str | None) -> None:
@@ -211,9 +211,7 @@ class MemoryModel(keras.Model):
             is_earlier = slot < slots[None, :, None]
             if padding is not None:
                 is_earlier = ops.logical_and(is_earlier, slot >= ops.cast(padding, "int32")[:, None, None])
-            others.append(
-                self._earlier_probs(asked, new_cache["states"], new_cache["token_ids"], is_earlier)
-            )
+            others.append(self._earlier_probs(asked, new_cache["states"], new_cache["token_ids"], is_earlier))
         return self._mixed(log_probs, *others), new_cache
 
     def _memory_probs(self, states: Any, numbers: Any = None) -> tuple[Any, Any]:

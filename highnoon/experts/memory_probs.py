@@ -72,9 +72,7 @@ def earlier_probs(
     is_earlier = ops.broadcast_to(is_earlier, distances.shape)
     weights = _softmin(distances / temperature, is_earlier)
     following = ops.broadcast_to(ops.roll(token_ids, -1, axis=1)[:, None], distances.shape)
-    probs = _of_tokens(
-        ops.reshape(following, (-1, length)), ops.reshape(weights, (-1, length)), vocab_size
-    )
+    probs = _of_tokens(ops.reshape(following, (-1, length)), ops.reshape(weights, (-1, length)), vocab_size)
     probs = ops.reshape(probs, (num_rows, states.shape[1], vocab_size))
     return probs, ops.any(is_earlier, axis=-1, keepdims=True)
 

@@ -46,8 +46,8 @@ class MixtureOfModels(keras.Model):
             the hash of its weights, and holds the weights of the router alone.
         expert_hashes: The hashes that the experts' weights must have; None takes any. A router that was
             trained knows those of its experts.
-        top_k: Experts that a token uses, at least 1; their weights are divided by their sum. None uses all, as
-            the training of a router always does.
+        top_k: Experts that a token uses, at least 1; their weights are divided by their sum. None uses all,
+            as the training of a router always does.
         name: The model's name.
         **router_fields: Arguments of the new router, such as `embedding_dim=32`.
 
@@ -213,7 +213,7 @@ class MixtureOfModels(keras.Model):
         return self._mixed(self.router(inputs, training=training), inputs, training)
 
     def log_probs_of(self, states: Any, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
-        """Returns what `call` does, from the states (b, t, d) that the trunk of the router gives for `inputs`."""
+        """Returns what `call` does, from the states (b, t, d) of the router's trunk for `inputs`."""
         return self._mixed(self.router.log_weights_of(states), inputs, training)
 
     def _mixed(self, log_weights: Any, inputs: Mapping[str, Any], training: bool | None) -> Any:

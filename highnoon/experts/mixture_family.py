@@ -69,9 +69,7 @@ class MixtureFamily(Family):
             return mixture
         paths, hashes = ([expert[key] for expert in experts] for key in ("path", "hash"))
         try:
-            return self.model_class(
-                paths, router, contains_experts=False, expert_hashes=hashes, top_k=top_k
-            )
+            return self.model_class(paths, router, contains_experts=False, expert_hashes=hashes, top_k=top_k)
         except ConfigError as error:
             raise ModelFolderError(f"a mixture names its experts, and one cannot be used: {error}") from error
 

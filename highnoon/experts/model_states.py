@@ -19,8 +19,8 @@ def state_model(model: Any) -> Any:
     model = getattr(model, "mixture", model)
     if not (hasattr(model, "state_step") or hasattr(getattr(model, "backbone", None), "step")):
         raise ConfigError(
-            "a memory needs a model with a `backbone` that has `step`, such as LanguageModel, or a mixture of "
-            f"such; received a {type(model).__name__}"
+            "a memory needs a model with a `backbone` that has `step`, such as LanguageModel, or a mixture; "
+            f"received a {type(model).__name__}"
         )
     if not model.is_causal:
         raise ConfigError(
@@ -42,7 +42,7 @@ def states(model: Any, inputs: Mapping[str, Any]) -> Any:
 
 
 def states_and_log_probs(model: Any, inputs: Mapping[str, Any], training: bool = False) -> tuple[Any, Any]:
-    """Returns the states (b, t, d) of complete rows and the log-probabilities (b, t, v) of each next token."""
+    """Returns the states (b, t, d) of complete rows and log-probabilities (b, t, v) of each next token."""
     hidden = _trunk(model)(dict(inputs), training=training)
     if hasattr(model, "state_step"):
         return ops.cast(hidden, "float32"), model.log_probs_of(hidden, inputs, training)

@@ -1,4 +1,4 @@
-"""Lazy experts: those that the router does not choose do not run, and catch up to the cache of one that did."""
+"""Lazy experts: those that are not chosen do not run, and catch up to the cache of one that did."""
 
 from __future__ import annotations
 
@@ -111,12 +111,14 @@ def test_lazy_decoding_gives_the_logits_and_the_caches_of_the_plain_form(mixture
     assert any(_num_read(cache, number) < 18 for number in range(3))
     mixture.top_k = 3  # the next token uses all experts, so those that are behind catch up
     try:
-        (_, cache), (_, plain) = (each.decode(ids[:, -1:], c, 18) for each, c in ((lazy, cache), (mixture, plain)))
+        _, cache = lazy.decode(ids[:, -1:], cache, 18)
+        _, plain = mixture.decode(ids[:, -1:], plain, 18)
     finally:
         mixture.top_k = 1
     for number in range(3):
-        own, other = (keras.tree.flatten(c) for c in (cache[f"expert_{number}"]["cache"], plain[f"expert_{number}"]))
-        for one, two in zip(own, other, strict=True):
+        name = f"expert_{number}"
+        pairs = zip(*map(keras.tree.flatten, (cache[name]["cache"], plain[name])), strict=True)
+        for one, two in pairs:
             np.testing.assert_allclose(one, two, atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""A memory inside a mixture: in generation, loss, evaluation and the saved folder, and nothing looks ahead."""
+"""A memory inside a mixture: in generation, loss, evaluation and its folder, and nothing looks ahead."""
 
 from __future__ import annotations
 

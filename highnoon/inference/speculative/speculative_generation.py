@@ -43,9 +43,9 @@ class SpeculativeGenerator:
     so each token has exactly the distribution p, whatever the draft: a poor draft only costs time. Greedy
     output equals that of `generate`, except for rounding where two logits are equal to the last bits.
 
-    A draft model of block diffusion drafts all tokens in one pass, see `BlockDrafter`; another one drafts token
-    by token. Without a draft model, the draft is what followed the latest earlier occurrence of the text's last
-    tokens, a q with all its mass on one token. Then a seed gives the same text as `generate`.
+    A draft model of block diffusion drafts all tokens in one pass, see `BlockDrafter`; another one drafts
+    token by token. Without a draft model, the draft is what followed the latest earlier occurrence of the
+    text's last tokens, a q with all its mass on one token. Then a seed gives the same text as `generate`.
 
     Works on every pattern. Attention caches roll back by their index; a recurrent state cannot, so the state
     from before the draft is kept until everything that a pass read is known to be right. Such a model gains
@@ -55,9 +55,9 @@ class SpeculativeGenerator:
     passes whose acceptance rate differed from `acceptance_rate_target` by more than a tenth. Each length is
     compiled once.
 
-    With `lowest_speed` drafting is off where it does not pay: passes with and without drafts are timed, also over
-    later calls, see `DraftSwitch`. Which passes draft then depends on these times. So greedy text stays the same
-    and drawn text keeps its distribution, but with a draft model the same seed may give another text.
+    With `lowest_speed` drafting is off where it does not pay: passes with and without drafts are timed, also
+    over later calls, see `DraftSwitch`. Which passes draft then depends on these times. So greedy text stays
+    the same and drawn text keeps its distribution, but with a draft model the same seed may give another text.
 
     Args:
         target_model: A language model with a cache, see `generate`.
@@ -66,8 +66,8 @@ class SpeculativeGenerator:
         acceptance_rate_target: In (0, 1); None keeps the draft's length.
         drafter: `"prompt_look_up"`, `"token_by_token"`, `"block"` or a registered name; None takes what suits
             the draft model.
-        lowest_speed: Fraction of the speed of passes without drafts that is kept, in (0, 1); None always drafts.
-            `"auto"` takes the drafter's: 0.95 for `"block"`, None for the others.
+        lowest_speed: Fraction of the speed of passes without drafts that is kept, in (0, 1); None always
+            drafts. `"auto"` takes the drafter's: 0.95 for `"block"`, None for the others.
 
     Raises:
         ValueError: an argument out of its range, models of unequal vocabularies, or a drafter that cannot use
@@ -181,12 +181,11 @@ class SpeculativeGenerator:
             speculation.read_into_draft()
         before, began = speculation.progress(), time.perf_counter()
         speculation.advance(function, passes)
-        num_passes, num_tokens = (now - then for now, then in zip(speculation.progress(), before, strict=True))
-        seconds = time.perf_counter() - began
+        after, seconds = speculation.progress(), time.perf_counter() - began
         if turn.is_drafting:
             speculation.mark_drafted()
         if key in self._measured:
-            switch.record(turn, num_passes, num_tokens, seconds)
+            switch.record(turn, after[0] - before[0], after[1] - before[1], seconds)
         self._measured.add(key)  # the first call compiles, which says nothing of later ones
 
     def _function(self, form: SpeculationForm) -> Callable[..., Any]:

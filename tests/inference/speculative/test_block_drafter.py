@@ -1,4 +1,4 @@
-"""Drafts by block diffusion: the distribution is the target's, whatever the drafts, and a wrong q is found."""
+"""Drafts by block diffusion: the distribution is the target's, and a wrong q is found."""
 
 from __future__ import annotations
 
