@@ -33,7 +33,7 @@ class DraftSwitch:
     over all measured turns. The first drafting pass measures what one costs. Drafting passes run only if the
     slack covers what they lose should every draft be wrong, so their loss is bounded before it is made. Plain
     passes earn slack; drafting that pays earns more, and continues. After a turn that cost more than plain
-    passes would have, drafting is off for 64 plain passes before it is tried again, then for 128, up to 1,024.
+    passes would have, drafting is off for 64 plain passes before the next try, then for 128, up to 1,024.
 
     Args:
         lowest_speed: Fraction of the tokens a second of plain passes, in (0, 1).
@@ -78,7 +78,7 @@ class DraftSwitch:
         return Turn(False, _MEASURE)
 
     def _largest_loss(self, num_drafts: int) -> float:
-        """Seconds that a drafting pass loses at most: with all drafts wrong it gives what a plain one does."""
+        """Seconds that a drafting pass loses at most: with all drafts wrong it is a plain one."""
         assert self._plain_cost is not None
         plain = self._plain_cost * self._tokens_a_pass
         # Before the first one: as if each token that it drafts and checks took as long as a plain pass.

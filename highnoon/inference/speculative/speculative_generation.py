@@ -57,7 +57,7 @@ class SpeculativeGenerator:
 
     With `lowest_speed` drafting is off where it does not pay: passes with and without drafts are timed, also
     over later calls, see `DraftSwitch`. Which passes draft then depends on these times. So greedy text stays
-    the same and drawn text keeps its distribution, but with a draft model the same seed may give another text.
+    the same and drawn text keeps its distribution, but with a draft model a seed may give another text.
 
     Args:
         target_model: A language model with a cache, see `generate`.
