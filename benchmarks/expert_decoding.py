@@ -23,9 +23,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -37,29 +37,30 @@ import numpy as np
 from lib.report import write_report
 
 import highnoon as hn
-from highnoon.data import DocumentSource, StandardLibrary, open_source, tokenize
+from highnoon.data import DocumentSource, StandardLibrary, open_source
 from highnoon.experts import ExpertRouter, LazyMixture, MixtureObjective, MixtureOfModels
 from highnoon.inference import SpeculativeGenerator, generate
 from highnoon.tokenization import ByteTokenizer
 
 ROW_LENGTH, CONTEXT, PROMPT = 128, 512, 96
+CHARACTERS = 4000
 LONGEST_LOOP, LOOP_TOKENS = 24, 64
 
 Forms = dict[str, tuple[Callable[..., Any], Any]]
 
 
-def train(model: Any, sources: dict[str, DocumentSource], steps: int, objective: Any = None) -> Any:
+def train(model: Any, texts: dict[str, list[str]], steps: int, objective: Any = None) -> Any:
     model.tokenizer = ByteTokenizer()
     options = {"batch_size": 16, "max_seq_length": ROW_LENGTH, "learning_rate": 3e-3, "warmup_steps": 20}
     trainer = hn.Trainer(model, seed=0, objective=objective, **options)
-    for name, source in sources.items():
-        trainer.add_curriculum_stage(name, source, steps=steps // len(sources))
+    for name, given in texts.items():
+        trainer.add_curriculum_stage(name, given, steps=steps // len(texts))
     with contextlib.redirect_stdout(io.StringIO()):
         trainer.train(log_dir=None, save_checkpoints=False, verbose=False)
     return trainer.model
 
 
-def make_mixture(sources: dict[str, DocumentSource], arguments: argparse.Namespace) -> MixtureOfModels:
+def make_mixture(texts: dict[str, list[str]], arguments: argparse.Namespace) -> MixtureOfModels:
     def expert(pattern: str, seed: int, names: list[str], objective: Any = None) -> Any:
         keras.utils.set_random_seed(seed)
         model = hn.LanguageModel(
@@ -69,7 +70,7 @@ def make_mixture(sources: dict[str, DocumentSource], arguments: argparse.Namespa
             max_seq_length=CONTEXT,
             block_pattern=pattern,
         )
-        return train(model, {name: sources[name] for name in names}, arguments.steps, objective)
+        return train(model, {name: texts[name] for name in names}, arguments.steps, objective)
 
     experts = [
         expert("attention+mlp", 0, ["code"]),
@@ -78,19 +79,15 @@ def make_mixture(sources: dict[str, DocumentSource], arguments: argparse.Namespa
     ]
     keras.utils.set_random_seed(3)
     router = ExpertRouter.for_experts(experts, embedding_dim=arguments.router_width)
-    router = train(router, sources, arguments.steps // 2, MixtureObjective(experts))
+    router = train(router, texts, arguments.steps // 2, MixtureObjective(experts))
     return MixtureOfModels(experts, router, top_k=arguments.top_k)
 
 
-def prompts_of(sources: dict[str, DocumentSource], count: int) -> dict[str, list[list[int]]]:
-    """The beginnings of held-out documents of each kind."""
-    prompts = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, source in sources.items():
-            store = tokenize(source, ByteTokenizer(), folder, validation_split=0.1)
-            long = [n for n in np.flatnonzero(store.is_validation) if store.lengths[n] > PROMPT]
-            prompts[name] = [store.tokens(int(n))[:PROMPT].tolist() for n in long[:count]]
-    return prompts
+def texts_of(source: DocumentSource, count: int) -> tuple[list[str], list[str]]:
+    """The beginnings of some documents: those to train on, and every tenth, which is held out."""
+    documents = itertools.islice((d for d in source.documents() if len(d.text) > 4 * PROMPT), count)
+    texts = [document.text[:CHARACTERS] for document in documents]
+    return [text for n, text in enumerate(texts) if n % 10], texts[::10]
 
 
 def ends_in_a_loop(ids: list[int]) -> bool:
@@ -163,6 +160,7 @@ def main() -> None:
     )
     parser.add_argument("--data", help="a name or path of texts; default: Python's documentation")
     parser.add_argument("--steps", type=int, default=300, help="of each expert; the router takes half")
+    parser.add_argument("--documents", type=int, default=200, help="of each kind, their first characters")
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--router-width", type=int, default=32)
@@ -177,13 +175,16 @@ def main() -> None:
         "code": StandardLibrary(("code",)),
         "texts": open_source(arguments.data) if arguments.data else StandardLibrary(("docs",)),
     }
-    forms = forms_of(make_mixture(sources, arguments), arguments)
+    texts = {name: texts_of(source, arguments.documents) for name, source in sources.items()}
+    mixture = make_mixture({name: trained for name, (trained, _) in texts.items()}, arguments)
+    forms = forms_of(mixture, arguments)
     figures: dict[str, Any] = {
         name: getattr(arguments, name)
         for name in ("steps", "width", "blocks", "top_k", "drafts", "new_tokens", "rounds")
     }
     modes = {"greedy": {"temperature": 0}, "drawn": {"temperature": 0.8, "top_k": 0, "seed": 0}}
-    for kind, prompts in prompts_of(sources, arguments.prompts).items():
+    for kind, (_, held_out) in texts.items():
+        prompts = [ByteTokenizer().encode(text)[:PROMPT] for text in held_out[: arguments.prompts]]
         for mode in arguments.modes:
             options = {"max_length": arguments.new_tokens, **modes[mode]}
             found = measure(forms, prompts, arguments.rounds, options)

@@ -34,8 +34,7 @@ def neighbor_probs(
     Returns:
         (b, t, v), zeros where there is no neighbor, and bool (b, t, 1).
     """
-    num_rows, num_tokens, width = states.shape
-    flat = ops.reshape(states, (-1, width))
+    flat = ops.reshape(states, (-1, states.shape[-1]))
     # The square of a state is the same for all keys.
     scores = 2.0 * ops.matmul(flat, ops.transpose(keys)) - key_squares
     scores = scores if is_hidden is None else ops.where(is_hidden, _FAR, scores)
@@ -44,7 +43,7 @@ def neighbor_probs(
     weights = _softmin(distances / temperature, best > _FAR / 2)
     probs = _of_tokens(ops.take(values, nearest, axis=0), weights, vocab_size)
     has_neighbor = ops.any(best > _FAR / 2, axis=-1)
-    shape = (num_rows, num_tokens)
+    shape = (-1, states.shape[1])
     return ops.reshape(probs, (*shape, vocab_size)), ops.reshape(has_neighbor, (*shape, 1))
 
 
@@ -64,16 +63,16 @@ def earlier_probs(
     Returns:
         (b, t, v), zeros where there is no earlier state, and bool (b, t, 1).
     """
-    num_rows, length, width = earlier.shape
+    length, width = earlier.shape[1:]
     squares = ops.sum(ops.square(earlier), axis=-1)[:, None]
     products = ops.einsum("btd,bsd->bts", states, earlier)
     own = ops.sum(ops.square(states), axis=-1)[:, :, None]
     distances = ops.maximum(own + squares - 2.0 * products, 0.0) / width
-    is_earlier = ops.broadcast_to(is_earlier, distances.shape)
+    is_earlier = ops.broadcast_to(is_earlier, ops.shape(distances))
     weights = _softmin(distances / temperature, is_earlier)
-    following = ops.broadcast_to(ops.roll(token_ids, -1, axis=1)[:, None], distances.shape)
+    following = ops.broadcast_to(ops.roll(token_ids, -1, axis=1)[:, None], ops.shape(distances))
     probs = _of_tokens(ops.reshape(following, (-1, length)), ops.reshape(weights, (-1, length)), vocab_size)
-    probs = ops.reshape(probs, (num_rows, states.shape[1], vocab_size))
+    probs = ops.reshape(probs, (-1, states.shape[1], vocab_size))
     return probs, ops.any(is_earlier, axis=-1, keepdims=True)
 
 

@@ -48,6 +48,10 @@ def mixture_of(experts, router_class=ExpertRouter):
     keras.utils.set_random_seed(4)
     router = router_class.for_experts(experts, embedding_dim=8, num_heads=2, ffn_dim=8)
     wake(router)
+    if router_class is PoolingRouter:
+        with pytest.raises(ValueError, match="logits of a PoolingRouter depend on later tokens"):
+            MixtureOfModels(experts, router)
+        router.tokenizer = None  # one with a tokenizer is probed and refused, as here
     return MixtureOfModels(experts, router, top_k=1)
 
 
@@ -76,9 +80,10 @@ def test_the_states_are_those_of_the_trunk_and_all_forms_give_one_distribution(w
     states = whole.memory.reader(whole.mixture).states(as_batch(ids))
     np.testing.assert_allclose(states, np.asarray(whole.mixture.router.backbone(ids)), atol=1e-5)
     expected = whole.memory.log_distribution(whole.mixture, as_batch(ids), MIX)
-    np.testing.assert_allclose(whole.model(as_batch(ids)), expected, atol=2e-3)
-    for model in (whole.model, whole.lazy):
-        np.testing.assert_allclose(decoded(model, ids, [7, *[1] * 5, 8]), expected, atol=2e-3)
+    found = [np.asarray(whole.model(as_batch(ids)))]
+    found += [decoded(model, ids, [7, *[1] * 5, 8]) for model in (whole.model, whole.lazy)]
+    for log_probs in found:  # the mask of the diffusion expert has no probability
+        np.testing.assert_allclose(np.maximum(log_probs, -60), np.maximum(expected, -60), atol=2e-3)
     plain = whole.memory.log_distribution(whole.mixture, as_batch(ids), MemoryMix(0.0))
     assert np.abs(expected - plain).max() > 0.5
 
