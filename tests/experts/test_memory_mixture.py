@@ -177,7 +177,7 @@ def test_batch_mates_and_padding_change_no_logit(whole):
 
 
 @pytest.mark.slow
-def test_text_with_a_drafter_is_that_of_plain_decoding_alone_and_with_batch_mates(whole):
+def test_text_with_a_drafter_is_that_of_plain_decoding_whatever_the_batch_mates(whole):
     prompts = [whole.store.tokens(3)[:9].tolist(), whole.store.tokens(5)[:4].tolist()]
     options = {"max_length": 20, "temperature": 0}
     expected = generate(whole.model, prompts, **options)
@@ -185,5 +185,6 @@ def test_text_with_a_drafter_is_that_of_plain_decoding_alone_and_with_batch_mate
     drafter = whole.mixture.experts[2]
     generator = SpeculativeGenerator(whole.lazy, drafter, acceptance_rate_target=None, lowest_speed=None)
     assert generator.generate(prompts, **options) == expected
-    assert generator.generate(prompts[1], **options) == expected[1]
     assert generator.acceptance_rate >= 0
+    other = [whole.store.tokens(1)[:7].tolist(), prompts[1]]
+    assert generator.generate(other, **options)[1] == expected[1]

@@ -67,9 +67,9 @@ def exact_probabilities(target):
     return np.exp(np.take_along_axis(log_probs, rows[:, 1:, None], axis=-1).sum((1, 2)))
 
 
-def counted(generator):
+def counted(generator, num_samples=NUM_SAMPLES):
     counts = np.zeros(len(SEQUENCES))
-    for seed in range(NUM_SAMPLES // AT_ONCE):
+    for seed in range(num_samples // AT_ONCE):
         prompts = np.zeros((AT_ONCE, 1), "int32")
         rows = generator.generate(prompts, max_length=NEW, top_k=0, seed=seed, strip_prompt=True)
         np.add.at(counts, rows @ MASK ** np.arange(NEW)[::-1], 1)
@@ -85,7 +85,7 @@ def test_samples_pass_a_chi_square_test_that_a_biased_drafter_fails(target, draf
     assert p_value(counted(right), exact) > 0.01
     assert 0.1 < right.acceptance_rate < 0.9 and right.tokens_per_pass > 1.2
     wrong = SpeculativeGenerator(target, drafting, drafter="biased", **options)
-    assert p_value(counted(wrong), exact) < 1e-6
+    assert p_value(counted(wrong, 2 * AT_ONCE), exact) < 1e-6
 
 
 @pytest.mark.slow
@@ -134,12 +134,13 @@ def test_a_perfect_drafter_is_always_accepted_and_reads_blocks_after_any_text(dr
 @pytest.mark.slow
 def test_drafts_off_draw_as_plain_decoding_does(target, drafting):
     generator = SpeculativeGenerator(target, drafting, lowest_speed=0.5)
-    prompts = np.zeros((2000, 1), "int32")
+    prompts = np.zeros((500, 1), "int32")
     rows = generator.generate(prompts, max_length=8, seed=1, top_k=0)[:, 1:]
     assert np.isnan(generator.acceptance_rate) and generator.tokens_per_pass == 1.0
     plain = generate(target, prompts, max_length=8, seed=2, top_k=0)[:, 1:]
     pairs = [np.bincount((r[:, :-1] * MASK + r[:, 1:]).ravel(), minlength=9) for r in (rows, plain)]
-    assert stats.chi2_contingency(np.stack(pairs)).pvalue > 0.01
+    table = np.stack(pairs)[:, np.sum(pairs, axis=0) > 20]
+    assert table.sum() > 5_000 and stats.chi2_contingency(table).pvalue > 0.01
 
 
 def test_the_drafter_suits_the_model(target, drafting):
