@@ -1,4 +1,4 @@
-"""The states that a memory is keyed by, and what a model predicts beside them."""
+"""The states that a memory is keyed by, and what a model predicts from them."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def grows_with_length(model: Any, length: int) -> Any:
 
 
 def differing_shapes(model: Any, length: int) -> Any:
-    """Returns what `grows_with_length` does, computed anew."""
+    """Returns what `grows_with_length` does, and does not store it."""
     short = shapes_of(lambda: model.initial_cache(1, length))
     other = shapes_of(lambda: model.initial_cache(1, length + 1))
     if not _same_structure(short, other):  # from `length + 1` on, a mixer stores something else
