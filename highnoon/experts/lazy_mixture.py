@@ -15,7 +15,7 @@ from highnoon.inference.decoding.cache_layout import differing_shapes
 from highnoon.inference.decoding.compiled_loop import run_while
 from highnoon.models.backbone import read_inputs
 
-PIECES = (64, 16, 4, 1)
+PIECES = (32, 4, 1)
 """Lengths of the pieces in which an expert reads the tokens that it missed: few shapes to compile."""
 
 _LENGTH = 32
