@@ -10,6 +10,7 @@
   fused under one router, as one model.
 - `frozen_experts`: what both models over experts share.
 - `diffuser`: a diffusion model of a transformer's hidden states, as one more expert of a fusion.
+- `kept_experts`, `lazy_mixture`: the experts that a token uses, and decoding that runs these alone.
 - `mixture_objective`, `expert_columns`: trains the router from a derived column, without running an expert.
 - `vector_memory`, `memory_stores`, `state_reader`, `own_tokens`, `memory_mix`: what followed the nearest
   states of training text, mixed into a model's distribution.
@@ -27,6 +28,7 @@ _HOMES = {
     "GaussianDiffuser": "diffuser.gaussian_diffuser",
     "GaussianDiffusion": "diffuser.gaussian_diffusion",
     "HiddenFusion": "hidden_fusion",
+    "LazyMixture": "lazy_mixture",
     "MemoryMix": "memory_mix",
     "MemoryModel": "memory_model",
     "MixtureObjective": "mixture_objective",

@@ -1,7 +1,8 @@
-"""A language model with a memory, for cached decoding."""
+"""A language model with a memory: it generates, and is evaluated and saved, as one model."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,24 +11,37 @@ from keras import ops
 
 from highnoon.config import ConfigError
 from highnoon.experts.memory_mix import MemoryMix
+from highnoon.experts.memory_probs import earlier_probs, neighbor_probs
+from highnoon.experts.memory_stores import DOCUMENT_NUMBERS
+from highnoon.experts.model_states import state_model, state_step, state_width, states_and_log_probs
 from highnoon.experts.vector_memory import VectorMemory
+from highnoon.models.backbone import read_inputs
 
 _SMALLEST = 1e-37
+_INPUTS = ("token_ids", "padding_mask", "segment_ids", "positions")
 
 
-class MemoryModel:
-    """A model whose next-token distribution is mixed with that of a memory, with the protocol of decoding.
+class MemoryModel(keras.Model):
+    """A model whose next-token distribution is mixed with that of a memory.
 
-    `generate` and the other functions of `highnoon.inference` take it in place of the model. Its logits are
-    log probabilities. The memory is copied to the device and compared with every state, exactly, in the
-    compiled loop: `4 * width + 8` bytes for each of its tokens, and as many products a new token. With
-    `mix.cache_weight` the cache of decoding also holds the states of the earlier tokens.
+    Its logits are log-probabilities. `generate` and the other functions of `highnoon.inference` take it in
+    place of the model, `evaluate_model` gives its loss, and `save_model` writes the model and its memory as
+    one folder. The model may be a `MixtureOfModels` or a `LazyMixture`, whose states are those of the
+    router's trunk.
+
+    The memory is copied to the device and compared with every state, exactly, in the compiled loop:
+    `4 * width + 12` bytes for each of its tokens, and as many products a new token. Nothing is ever added to
+    it. With `mix.cache_weight` the cache of decoding also holds the states of the earlier tokens.
+
+    A document does not find itself: a batch for `loss_terms` must have `document_numbers`, see
+    `VectorMemory.rows`. To a prompt all documents but `document` are open.
 
     Args:
         model: The model whose states the memory holds.
         memory: The memory; later changes of it have no effect here.
         mix: The weights; None takes the defaults.
         document: Number of a document of the memory that must not be found, because the prompt is from it.
+        name: The model's name.
 
     Raises:
         VectorIndexError: another model.
@@ -55,22 +69,55 @@ class MemoryModel:
     ```
     """
 
+    family_name = "memory_model"
+    loss_columns = (DOCUMENT_NUMBERS,)
+
     def __init__(
-        self, model: Any, memory: VectorMemory, mix: MemoryMix | None = None, document: int = 0
+        self,
+        model: Any,
+        memory: VectorMemory,
+        mix: MemoryMix | None = None,
+        document: int = 0,
+        *,
+        name: str | None = None,
     ) -> None:
         memory.reader(model)
         memory.require_model(model)
-        self.model = model
-        self.mix = MemoryMix() if mix is None else mix
         is_found = np.flatnonzero(memory.index.groups != document)
         if not len(is_found):
             raise ConfigError(
                 "the memory must hold a token that may be found; received an empty one: build it"
             )
+        self._init(model, mix, len(is_found), name)
         keys = memory.index.vectors()[is_found]
-        self.keys = _fixed(keys, "float32")
-        self.key_squares = _fixed(np.square(keys, dtype=np.float64).sum(axis=1), "float32")
-        self.values = _fixed(memory.values(memory.index.ids[is_found]), "int32")
+        self.keys.assign(keys)
+        self.key_squares.assign(np.square(keys, dtype=np.float64).sum(axis=1))
+        self.key_values.assign(memory.values(memory.index.ids[is_found]))
+        self.key_documents.assign(memory.index.groups[is_found])
+
+    @classmethod
+    def with_room(cls, model: Any, mix: MemoryMix | None, num_keys: int) -> MemoryModel:
+        """Returns a model whose memory of `num_keys` tokens is still to be loaded."""
+        made = cls.__new__(cls)
+        made._init(model, mix, num_keys, None)
+        return made
+
+    def _init(self, model: Any, mix: MemoryMix | None, num_keys: int, name: str | None) -> None:
+        super().__init__(name=name)
+        self.model = model
+        self.frozen = state_model(model)  # tracked where `model` is no keras.Model itself
+        self.mix = MemoryMix() if mix is None else mix
+        fields = {"initializer": "zeros", "trainable": False}
+        width = state_width(model)
+        self.keys = self.add_weight(shape=(num_keys, width), dtype="float32", name="memory_keys", **fields)
+        self.key_squares = self.add_weight(
+            shape=(num_keys,), dtype="float32", name="memory_squares", **fields
+        )
+        self.key_values = self.add_weight(shape=(num_keys,), dtype="int32", name="memory_values", **fields)
+        self.key_documents = self.add_weight(
+            shape=(num_keys,), dtype="int32", name="memory_documents", **fields
+        )
+        self.built = True
 
     @property
     def vocab_size(self) -> int:
@@ -81,13 +128,63 @@ class MemoryModel:
         return self.model.max_seq_length
 
     @property
+    def is_causal(self) -> bool:
+        """Whether no logit depends on a later token."""
+        return self.frozen.is_causal
+
+    @property
     def tokenizer(self) -> Any:
         return self.model.tokenizer
 
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self.frozen.tokenizer = tokenizer
+
     @property
-    def variables(self) -> list[Any]:
-        """The variables that compiled functions read at every call."""
-        return [*self.model.variables, self.keys, self.key_squares, self.values]
+    def saved_weights(self) -> list[keras.Variable]:
+        """The weights that a saved model holds: those of the model that it saves, and the memory."""
+        of_model = getattr(self.frozen, "saved_weights", self.frozen.weights)
+        return [*of_model, self.keys, self.key_squares, self.key_values, self.key_documents]
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        given = inputs if isinstance(inputs, Mapping) else {}
+        others = {key: given[key] for key in _INPUTS[1:] if given.get(key) is not None}
+        token_ids, segment_ids, _ = read_inputs({"token_ids": read_inputs(inputs)[0], **others})
+        states, log_probs = states_and_log_probs(
+            self.frozen, {"token_ids": token_ids, **others}, bool(training)
+        )
+        numbers = given.get(DOCUMENT_NUMBERS)
+        others_probs = [self._memory_probs(states, numbers)]
+        if self.mix.cache_weight:
+            segment_ids = ops.ones_like(token_ids) if segment_ids is None else segment_ids
+            is_same = ops.equal(segment_ids[:, :, None], segment_ids[:, None])
+            time = ops.arange(token_ids.shape[1])
+            is_earlier = ops.logical_and(is_same, (time[None, :] < time[:, None])[None])
+            others_probs.append(self._earlier_probs(states, states, token_ids, is_earlier))
+        return self._mixed(log_probs, *others_probs)
+
+    def loss_terms(
+        self, batch: Mapping[str, Any], training: bool = True, token_losses: bool = False
+    ) -> dict[str, Any]:
+        """Returns the sums that a step needs, as `LanguageModel.loss_terms`.
+
+        Raises:
+            ConfigError: a batch without `document_numbers`, so that a document could find itself.
+        """
+        if DOCUMENT_NUMBERS not in batch:
+            raise ConfigError(
+                f"a batch must hold `{DOCUMENT_NUMBERS}`, so that no document finds itself; received "
+                f"{', '.join(batch)}: read rows from `memory.rows`, or give zeros for text in no store"
+            )
+        log_probs = self(dict(batch), training=training)
+        labels = ops.cast(batch["labels"], "int32")[:, :, None]
+        losses = -ops.take_along_axis(log_probs, labels, axis=-1)[:, :, 0]
+        terms = {
+            "loss_sum": ops.sum(losses * batch["loss_weights"]),
+            "aux_loss": ops.zeros((), "float32"),
+            "metrics": {},
+        }
+        return {**terms, "token_losses": ops.stop_gradient(losses)} if token_losses else terms
 
     def initial_cache(self, batch_size: int, max_length: int, dtype: str | None = None) -> dict[str, Any]:
         """Returns the model's empty decoding state, with room for states and tokens if these are used."""
@@ -102,63 +199,46 @@ class MemoryModel:
     ) -> tuple[Any, Any]:
         """Reads new tokens into the cache; arguments and results are those of `LanguageModel.decode`."""
         token_ids = ops.cast(token_ids, "int32")
-        hidden, of_model = self.model.backbone.step(token_ids, cache["model"], index, padding)
-        states, new_cache = ops.cast(hidden, "float32"), {"model": of_model}
+        first = token_ids.shape[1] - 1 if last_only else 0
+        states, log_probs, of_model = state_step(self.model, token_ids, cache["model"], index, padding, first)
+        new_cache, asked = {"model": of_model}, states[:, first:]
+        others = [self._memory_probs(asked)]
         if self.mix.cache_weight:
             new_cache["states"] = ops.slice_update(cache["states"], [0, index, 0], states)
             new_cache["token_ids"] = ops.slice_update(cache["token_ids"], [0, index], token_ids)
-        first = token_ids.shape[1] - 1 if last_only else 0
-        hidden, states = hidden[:, first:], states[:, first:]
-        log_probs = ops.log_softmax(self.model._logits(hidden), axis=-1)
-        others, taken = self.mix.weight * self._memory_probs(states), self.mix.weight
-        if self.mix.cache_weight:
             slots = ops.cast(index, "int32") + ops.arange(first, token_ids.shape[1], dtype="int32")
-            probs, has_cache = self._cache_probs(states, new_cache, slots, padding)
-            others = others + self.mix.cache_weight * probs
-            taken = taken + self.mix.cache_weight * ops.cast(has_cache, "float32")
-        others = ops.log(ops.maximum(others, _SMALLEST))
-        return ops.logaddexp(log_probs + ops.log(1.0 - taken), others), new_cache
+            slot = ops.arange(new_cache["token_ids"].shape[1], dtype="int32")[None, None]
+            is_earlier = slot < slots[None, :, None]
+            if padding is not None:
+                is_earlier = ops.logical_and(is_earlier, slot >= ops.cast(padding, "int32")[:, None, None])
+            others.append(self._earlier_probs(asked, new_cache["states"], new_cache["token_ids"], is_earlier))
+        return self._mixed(log_probs, *others), new_cache
 
-    def _memory_probs(self, states: Any) -> Any:
-        """The distribution of the memory for states (b, t, d), (b, t, v)."""
-        num_rows, num_tokens, width = states.shape
-        flat = ops.reshape(states, (-1, width))
-        # The square of a state is the same for all keys.
-        scores = 2.0 * ops.matmul(flat, ops.transpose(self.keys.value)) - self.key_squares.value
-        _, nearest = ops.top_k(scores, min(self.mix.num_neighbors, self.keys.shape[0]))
-        keys = ops.take(self.keys.value, nearest, axis=0)
-        distances = ops.mean(ops.square(flat[:, None] - keys), axis=-1)
-        weights = ops.softmax(-distances / self.mix.temperature, axis=-1)
-        probs = self._of_tokens(ops.take(self.values.value, nearest, axis=0), weights)
-        return ops.reshape(probs, (num_rows, num_tokens, self.vocab_size))
+    def _memory_probs(self, states: Any, numbers: Any = None) -> tuple[Any, Any]:
+        """The weighted distribution of the memory (b, t, v), and its weight (b, t, 1)."""
+        is_hidden = None
+        if numbers is not None:
+            own = ops.reshape(ops.cast(numbers, "int32"), (-1, 1))
+            is_hidden = ops.logical_and(own > 0, own == self.key_documents.value[None])
+        probs, has_neighbor = neighbor_probs(
+            states,
+            self.keys.value,
+            self.key_squares.value,
+            self.key_values.value,
+            self.mix.num_neighbors,
+            self.mix.temperature,
+            self.vocab_size,
+            is_hidden,
+        )
+        return self.mix.weight * probs, self.mix.weight * ops.cast(has_neighbor, "float32")
 
-    def _cache_probs(self, states: Any, cache: Any, slots: Any, padding: Any) -> tuple[Any, Any]:
-        """The distribution of the tokens after earlier states, (b, t, v), and whether there are any."""
-        earlier = cache["states"]
-        num_rows, length, width = earlier.shape
-        squares = ops.sum(ops.square(earlier), axis=-1)[:, None]
-        products = ops.einsum("btd,bsd->bts", states, earlier)
-        own = ops.sum(ops.square(states), axis=-1)[:, :, None]
-        distances = ops.maximum(own + squares - 2.0 * products, 0.0) / width
-        slot = ops.arange(length, dtype="int32")[None, None]
-        is_earlier = ops.broadcast_to(slot < slots[None, :, None], distances.shape)
-        if padding is not None:
-            is_earlier = ops.logical_and(is_earlier, slot >= ops.cast(padding, "int32")[:, None, None])
-        scores = ops.where(is_earlier, -distances / self.mix.temperature, -1e30)
-        weights = ops.where(is_earlier, ops.softmax(scores, axis=-1), 0.0)
-        following = ops.roll(cache["token_ids"], -1, axis=1)[:, None]
-        following = ops.reshape(ops.broadcast_to(following, distances.shape), (-1, length))
-        probs = self._of_tokens(following, ops.reshape(weights, (-1, length)))
-        probs = ops.reshape(probs, (num_rows, states.shape[1], self.vocab_size))
-        return probs, ops.any(is_earlier, axis=-1, keepdims=True)
+    def _earlier_probs(self, states: Any, earlier: Any, token_ids: Any, is_earlier: Any) -> tuple[Any, Any]:
+        """As `_memory_probs`, of the document's earlier tokens."""
+        probs, has_any = earlier_probs(
+            states, earlier, token_ids, is_earlier, self.mix.temperature, self.vocab_size
+        )
+        return self.mix.cache_weight * probs, self.mix.cache_weight * ops.cast(has_any, "float32")
 
-    def _of_tokens(self, token_ids: Any, weights: Any) -> Any:
-        """Adds the weights (n, k) of tokens (n, k) to (n, v)."""
-        num_states, num_weights = token_ids.shape
-        rows = ops.repeat(ops.arange(num_states, dtype="int32"), num_weights)
-        positions = ops.stack((rows, ops.reshape(token_ids, (-1,))), axis=-1)
-        return ops.scatter(positions, ops.reshape(weights, (-1,)), (num_states, self.vocab_size))
-
-
-def _fixed(array: Any, dtype: str) -> keras.Variable:
-    return keras.Variable(np.asarray(array, dtype), dtype=dtype, trainable=False)
+    def _mixed(self, log_probs: Any, *others: tuple[Any, Any]) -> Any:
+        probs, taken = (sum(parts) for parts in zip(*others, strict=True))
+        return ops.logaddexp(log_probs + ops.log(1.0 - taken), ops.log(ops.maximum(probs, _SMALLEST)))

@@ -7,8 +7,10 @@ from typing import Any
 
 from keras import ops
 
+from highnoon.config import require_count
 from highnoon.experts.expert_kinds import expert_kind
 from highnoon.experts.frozen_experts import INPUTS, FrozenExperts, as_inputs, router_metrics
+from highnoon.experts.kept_experts import kept_log_weights
 from highnoon.experts.mixed_log_probs import mixed_log_probs
 from highnoon.models.backbone import read_inputs
 
@@ -26,7 +28,8 @@ class MixtureOfModels(FrozenExperts):
     with `objective="mixture"`, which runs no expert, and give it here.
 
     It has what generation, chat and evaluation ask of a language model. Its cache holds those of the router
-    and of every expert, which all read every token.
+    and of every expert, which all read every token. With `top_k` a token uses the experts of the largest
+    weights alone, and `LazyMixture` decodes without running the others.
 
     Args:
         experts: Language models with one tokenizer, or the paths of saved ones, at least two.
@@ -35,11 +38,14 @@ class MixtureOfModels(FrozenExperts):
             the hash of its weights, and holds the weights of the router alone.
         expert_hashes: The hashes that the experts' weights must have; None takes any. A router that was
             trained knows those of its experts.
+        top_k: Experts that a token uses, at least 1; their weights are divided by their sum. None uses all,
+            as the training of a router always does.
         name: The model's name.
         **router_fields: Arguments of the new router, such as `embedding_dim=32`.
 
     Attributes:
         expert_paths: The path of each expert; None for one that was given in memory.
+        top_k: May be set; compiled functions follow.
 
     Inputs:
         As those of `LanguageModel`.
@@ -75,22 +81,45 @@ class MixtureOfModels(FrozenExperts):
         contains_experts: bool = True,
         expert_hashes: Sequence[str | None] | None = None,
         *,
+        top_k: int | None = None,
         name: str | None = None,
         **router_fields: Any,
     ) -> None:
         super().__init__(experts, contains_experts, expert_hashes, name=name)
         self._set_router(router, **router_fields)
-        self._kinds = tuple(expert_kind(expert) for expert in self.experts)
+        self.kinds = tuple(expert_kind(expert) for expert in self.experts)
+        self.top_k = None if top_k is None else require_count("top_k", top_k, most=len(self.experts))
         self.built = True
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {} if self.top_k is None else {"top_k": self.top_k}
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether no logit depends on a later token."""
+        return all(getattr(expert, "is_causal", True) for expert in self.experts)
+
+    def kept(self, log_weights: Any, training: bool | None = None) -> Any:
+        """Returns the log-weights (b, t, e) of the experts that each token uses: in training of all."""
+        if training or self.top_k is None:
+            return log_weights
+        return kept_log_weights(log_weights, require_count("top_k", self.top_k, most=len(self.experts)))
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         inputs = as_inputs(inputs)
-        log_weights = self.router(inputs, training=training)
+        return self._mixed(self.router(inputs, training=training), inputs, training)
+
+    def log_probs_of(self, states: Any, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        """Returns what `call` does, from the states (b, t, d) of the router's trunk for `inputs`."""
+        return self._mixed(self.router.log_weights_of(states), inputs, training)
+
+    def _mixed(self, log_weights: Any, inputs: Mapping[str, Any], training: bool | None) -> Any:
         return mixed_log_probs(
-            log_weights,
+            self.kept(log_weights, training),
             (
                 ops.stop_gradient(kind.logits(expert, inputs))
-                for kind, expert in zip(self._kinds, self.experts, strict=True)
+                for kind, expert in zip(self.kinds, self.experts, strict=True)
             ),
         )
 
@@ -103,12 +132,12 @@ class MixtureOfModels(FrozenExperts):
         of `LanguageModel.loss_terms`; the metrics are the router's.
         """
         inputs = {key: batch[key] for key in INPUTS if batch.get(key) is not None}
-        log_weights = self.router(inputs, training=training)
+        log_weights = self.kept(self.router(inputs, training=training), training)
         log_probs = ops.stop_gradient(
             ops.stack(
                 [
                     kind.token_log_probs(expert, batch)
-                    for kind, expert in zip(self._kinds, self.experts, strict=True)
+                    for kind, expert in zip(self.kinds, self.experts, strict=True)
                 ],
                 axis=-1,
             )
@@ -125,7 +154,7 @@ class MixtureOfModels(FrozenExperts):
         """Returns an empty decoding state of the router and of every expert, for `max_length` tokens."""
         caches = {
             f"expert_{number}": kind.initial_cache(expert, batch_size, max_length)
-            for number, (kind, expert) in enumerate(zip(self._kinds, self.experts, strict=True))
+            for number, (kind, expert) in enumerate(zip(self.kinds, self.experts, strict=True))
         }
         return {"router": self.router.initial_cache(batch_size, max_length, dtype), **caches}
 
@@ -143,15 +172,25 @@ class MixtureOfModels(FrozenExperts):
         Returns:
             Log-probabilities (b, t, v) after the given tokens, float32, and the new cache.
         """
+        first = token_ids.shape[1] - 1 if last_only else 0
+        return self.state_step(token_ids, cache, index, padding, first)[1:]
+
+    def state_step(
+        self, token_ids: Any, cache: Mapping[str, Any], index: Any, padding: Any, first: int
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        """As `decode`, of the tokens from `first` on, with the states (b, t, d) of the router's trunk before
+        the results."""
         token_ids = read_inputs(token_ids)[0]
         new_cache: dict[str, Any] = {}
-        log_weights, new_cache["router"] = self.router.step(token_ids, cache["router"], index, padding)
-        last = slice(-1, None) if last_only else slice(None)
+        states, log_weights, new_cache["router"] = self.router.state_step(
+            token_ids, cache["router"], index, padding
+        )
+        log_weights = self.kept(log_weights[:, first:])
 
         def logits() -> Iterator[Any]:
-            for number, (kind, expert) in enumerate(zip(self._kinds, self.experts, strict=True)):
+            for number, (kind, expert) in enumerate(zip(self.kinds, self.experts, strict=True)):
                 name = f"expert_{number}"
                 given, new_cache[name] = kind.decode(expert, token_ids, cache[name], index, padding)
-                yield given[:, last]
+                yield given[:, first:]
 
-        return mixed_log_probs(log_weights[:, last], logits()), new_cache
+        return ops.cast(states, "float32"), mixed_log_probs(log_weights, logits()), new_cache

@@ -137,9 +137,10 @@ class ExpertRouter(keras.Model):
         return self.config.max_seq_length
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        return self._log_weights(self.backbone(inputs, training=training))
+        return self.log_weights_of(self.backbone(inputs, training=training))
 
-    def _log_weights(self, hidden: Any) -> Any:
+    def log_weights_of(self, hidden: Any) -> Any:
+        """Returns the log-weights (b, t, e) of the trunk's states (b, t, d)."""
         return ops.log_softmax(self.head(ops.cast(hidden, "float32")), axis=-1)
 
     def initial_cache(self, batch_size: int, max_length: int, dtype: str | None = None) -> dict[str, Any]:
@@ -148,8 +149,12 @@ class ExpertRouter(keras.Model):
 
     def step(self, token_ids: Any, cache: Any, index: Any, padding: Any = None) -> tuple[Any, Any]:
         """Reads new tokens (b, t), as `LanguageModel.decode`; returns log-weights (b, t, e) and the cache."""
+        return self.state_step(token_ids, cache, index, padding)[1:]
+
+    def state_step(self, token_ids: Any, cache: Any, index: Any, padding: Any = None) -> tuple[Any, Any, Any]:
+        """As `step`, with the trunk's states (b, t, d) before the log-weights and the cache."""
         hidden, cache = self.backbone.step(token_ids, cache, index, padding)
-        return self._log_weights(hidden), cache
+        return hidden, self.log_weights_of(hidden), cache
 
     def compiled_parts(self) -> AbstractContextManager[None]:
         """A context in which graphs of this model have their mixers compiled by XLA."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from highnoon.config import ConfigError
+from highnoon.experts.model_states import state_model, state_width, states, states_and_log_probs
 from highnoon.inference.decoding.compiling import compile_for
 from highnoon.inference.model_structure import ModelStructure
 from highnoon.training.frozen_models import weights_hash
@@ -24,7 +24,8 @@ class StateReader:
     """The hidden states that the head of a model reads, compiled for the model as it is now.
 
     Args:
-        model: A causal language model with a `backbone`, such as `LanguageModel`.
+        model: A causal language model with a `backbone`, such as `LanguageModel`, or a `MixtureOfModels`,
+            whose states are those of its router's trunk: they are there whichever experts run.
 
     Attributes:
         model_hash: The hash of the model's weights.
@@ -34,22 +35,13 @@ class StateReader:
     """
 
     def __init__(self, model: Any) -> None:
-        if not hasattr(getattr(model, "backbone", None), "step"):
-            raise ConfigError(
-                "a memory needs a model with a `backbone` that has `step`, such as LanguageModel; received a "
-                f"{type(model).__name__}"
-            )
-        if not model.is_causal:
-            raise ConfigError(
-                "a memory needs a causal model, whose states know no later token; received one with mixers "
-                "that see later tokens"
-            )
+        model = state_model(model)
         self.model_hash = weights_hash(model)
-        self.width = int(model.backbone.config.embedding_dim)
+        self.width = state_width(model)
         self._structure = ModelStructure(model)
-        self._states = compile_for(model, _states, jit_compile=False)
+        self._states = compile_for(model, states, jit_compile=False)
         self._label_log_probs = compile_for(model, _label_log_probs, jit_compile=False)
-        self._log_probs = compile_for(model, _log_probs, jit_compile=False)
+        self._log_probs = compile_for(model, states_and_log_probs, jit_compile=False)
         self._model = weakref.ref(model)
 
     @property
@@ -80,15 +72,6 @@ def _numpy(array: Any) -> npt.NDArray[np.float32]:
     return np.asarray(ops.convert_to_numpy(array), np.float32)
 
 
-def _states(model: Any, inputs: Any) -> Any:
-    return ops.cast(model.backbone(inputs, training=False), "float32")
-
-
-def _log_probs(model: Any, inputs: Any) -> tuple[Any, Any]:
-    hidden = model.backbone(inputs, training=False)
-    return ops.cast(hidden, "float32"), ops.log_softmax(model._logits(hidden), axis=-1)
-
-
 def _label_log_probs(model: Any, inputs: Any, labels: Any) -> tuple[Any, Any]:
-    states, log_probs = _log_probs(model, inputs)
-    return states, ops.take_along_axis(log_probs, labels[:, :, None], axis=-1)[:, :, 0]
+    hidden, log_probs = states_and_log_probs(model, inputs)
+    return hidden, ops.take_along_axis(log_probs, labels[:, :, None], axis=-1)[:, :, 0]

@@ -16,6 +16,7 @@ from highnoon.config import ConfigError, require_count
 from highnoon.data import PackedRows, TokenStore
 from highnoon.experts.memory_mix import MemoryMix, mixed_log_probs, softmin
 from highnoon.experts.memory_stores import DOCUMENT_NUMBERS, MemoryStores, Stores, train_stores
+from highnoon.experts.model_states import state_model
 from highnoon.experts.own_tokens import own_tokens
 from highnoon.experts.state_reader import Batch, StateReader
 from highnoon.files.foreign import ForeignDataError, read_json
@@ -88,7 +89,7 @@ class VectorMemory:
         Supervised tokens are stored; the others are context.
 
         Args:
-            model: A causal language model.
+            model: A causal language model, or a mixture of such.
             stores: Token stores, or the training rows of some; held-out documents are left out.
             folder: Where the memory is saved: complete, or as it was before.
             row_length: Tokens that the model sees at once; None takes `max_seq_length`.
@@ -293,7 +294,7 @@ class VectorMemory:
         Raises:
             VectorIndexError: it is not the model whose states the memory holds.
         """
-        self._require_hash(weights_hash(model))
+        self._require_hash(weights_hash(state_model(model)))
 
     def _require_hash(self, model_hash: str) -> None:
         if model_hash != self.index.model_hash:

@@ -25,6 +25,7 @@ FAMILIES: Registry[Any] = Registry(
         "expert_mixture": "highnoon.experts.mixture_family:MixtureFamily",
         "expert_router": "highnoon.experts.router:ExpertRouter",
         "gaussian_diffuser": "highnoon.experts.diffuser.gaussian_diffuser:GaussianDiffuser",
+        "memory_model": "highnoon.experts.memory_family:MemoryFamily",
     },
 )
 

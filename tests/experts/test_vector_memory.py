@@ -12,6 +12,7 @@ from highnoon.config import ConfigError
 from highnoon.data import PackedRows
 from highnoon.experts.evaluate_memory import CACHE_WEIGHTS, evaluate_memory
 from highnoon.experts.memory_mix import MemoryMix, softmin
+from highnoon.experts.memory_model import MemoryModel
 from highnoon.experts.memory_stores import DOCUMENT_NUMBERS
 from highnoon.experts.vector_memory import VectorMemory
 from highnoon.vectors import VectorIndex, VectorIndexError, load_index
@@ -300,9 +301,21 @@ def test_weights_out_of_range_are_refused(arguments, message):
         MemoryMix(**arguments)
 
 
-def test_a_model_without_states_or_that_sees_later_tokens_is_refused(case, tmp_path):
+def test_a_model_without_states_or_that_sees_later_tokens_is_refused(case, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="needs a model with a `backbone` that has `step`"):
         VectorMemory.build(object(), case.store, tmp_path / "memory")
+    two_way = make_model()
+    for block in two_way.backbone.reasoning_blocks:
+        for mixer in block.mixers:
+            monkeypatch.setattr(type(mixer), "is_causal", False)
+    for make in (
+        lambda: VectorMemory.build(two_way, case.store, tmp_path / "memory"),
+        lambda: VectorMemory.load(case.folder, two_way),
+        lambda: MemoryModel(two_way, case.memory),
+    ):
+        with pytest.raises(ConfigError, match="needs a causal model, whose states know no later token"):
+            make()
+    assert not (tmp_path / "memory").exists()
 
 
 def test_softmin_of_nothing_is_zero():

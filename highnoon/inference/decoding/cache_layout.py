@@ -23,11 +23,12 @@ def grows_with_length(model: Any, length: int) -> Any:
     """
     known = decoder_for(model).cache_layouts
     if length not in known:
-        known[length] = _differing_shapes(model, length)
+        known[length] = differing_shapes(model, length)
     return known[length]
 
 
-def _differing_shapes(model: Any, length: int) -> Any:
+def differing_shapes(model: Any, length: int) -> Any:
+    """Returns what `grows_with_length` does, and does not store it."""
     short = shapes_of(lambda: model.initial_cache(1, length))
     other = shapes_of(lambda: model.initial_cache(1, length + 1))
     if not _same_structure(short, other):  # from `length + 1` on, a mixer stores something else

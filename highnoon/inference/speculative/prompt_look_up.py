@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from keras import ops
 
+from highnoon.inference.speculative.drafters import Drafter
+from highnoon.inference.speculative.drafts import Drafts, has_draft
+from highnoon.inference.speculative.window import Window
+
 LONGEST_MATCH = 3
 """Tokens at the end of the text that are compared; a longer match is rarely a better one."""
+
+
+class PromptLookUp(Drafter):
+    """Drafts what followed the last occurrence of the text's last tokens, see `look_up`."""
+
+    name: ClassVar[str] = "prompt_look_up"
+    takes_model: ClassVar[bool] = False
+
+    def draft(self, model: Any, window: Window) -> tuple[Drafts, Any]:
+        now = window.now
+        drafts, is_found = look_up(now.text, now.length, window.inputs.padding, window.width)
+        behind = now.index + window.positions - now.length[:, None]
+        drafted = ops.take_along_axis(drafts, ops.clip(behind, 0, window.width - 1), axis=1)
+        ids = ops.where(window.is_known, window.known_ids, drafted)
+        return Drafts(ids, has_draft(window) & (is_found & window.is_working)[:, None]), None
 
 
 def look_up(text: Any, length: Any, first: Any, num_drafts: int) -> tuple[Any, Any]:

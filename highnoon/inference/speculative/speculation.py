@@ -19,7 +19,8 @@ from keras import ops
 
 from highnoon.inference.decoding.compiled_loop import run_while
 from highnoon.inference.decoding.logits import draw
-from highnoon.inference.speculative.drafts import Drafts, drafts_by_look_up, drafts_by_model
+from highnoon.inference.speculative.drafters import drafter_named
+from highnoon.inference.speculative.drafts import Drafts, no_drafts
 from highnoon.inference.speculative.model_pair import ModelPair
 from highnoon.inference.speculative.window import (
     SpeculationCounts,
@@ -71,10 +72,11 @@ class _Decision(NamedTuple):
 
 def _pass(pair: ModelPair, window: Window) -> SpeculationState:
     caches = dict(window.now.caches)
-    if pair.draft is None:
-        drafts = drafts_by_look_up(window)
+    if window.width == 1:  # a plain pass, of which the draft model reads nothing
+        drafts = no_drafts(window)
     else:
-        drafts, caches["draft"] = drafts_by_model(pair.draft, window)
+        drafts, cache = drafter_named(window.form.drafter, pair.draft).draft(pair.draft, window)
+        caches |= {} if pair.draft is None else {"draft": cache}
     logits, caches["target"], num_read = _read(pair, window, drafts)
     return _after(window, drafts, _decide(window, drafts, logits), _Reading(logits, num_read, caches))
 
@@ -90,7 +92,7 @@ def _read(pair: ModelPair, window: Window, drafts: Drafts) -> tuple[Any, Any, An
         logits = ops.pad(logits, [(0, 0), (0, window.width - width), (0, 0)])
         return logits, cache, ops.convert_to_tensor(width, "int32")
 
-    if pair.draft is not None:
+    if pair.draft is not None or window.width == 1:
         return read(window.width)
     # Where the text repeats nothing there is nothing to check, and a wide pass would be wasted.
     is_plain = ops.logical_or(now.length == now.index + 1, now.is_done)

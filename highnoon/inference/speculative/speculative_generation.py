@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from highnoon.inference.decoding.session import Session, padded_stop_ids, requir
 from highnoon.inference.decoding.uncached_model import decoding_model
 from highnoon.inference.request import Request
 from highnoon.inference.require_number import require_whole
+from highnoon.inference.speculative.draft_switch import DraftSwitch
+from highnoon.inference.speculative.drafters import Drafter, drafter_named
 from highnoon.inference.speculative.model_pair import ModelPair
 from highnoon.inference.speculative.speculation import speculate
 from highnoon.inference.speculative.window import (
@@ -40,8 +43,9 @@ class SpeculativeGenerator:
     so each token has exactly the distribution p, whatever the draft: a poor draft only costs time. Greedy
     output equals that of `generate`, except for rounding where two logits are equal to the last bits.
 
-    Without a draft model, the draft is what followed the latest earlier occurrence of the text's last
-    tokens, a q with all its mass on one token. Then a seed gives the same text as `generate`.
+    A draft model of block diffusion drafts all tokens in one pass, see `BlockDrafter`; another one drafts
+    token by token. Without a draft model, the draft is what followed the latest earlier occurrence of the
+    text's last tokens, a q with all its mass on one token. Then a seed gives the same text as `generate`.
 
     Works on every pattern. Attention caches roll back by their index; a recurrent state cannot, so the state
     from before the draft is kept until everything that a pass read is known to be right. Such a model gains
@@ -51,14 +55,23 @@ class SpeculativeGenerator:
     passes whose acceptance rate differed from `acceptance_rate_target` by more than a tenth. Each length is
     compiled once.
 
+    With `lowest_speed` drafting is off where it does not pay: passes with and without drafts are timed, also
+    over later calls, see `DraftSwitch`. Which passes draft then depends on these times. So greedy text stays
+    the same and drawn text keeps its distribution, but with a draft model a seed may give another text.
+
     Args:
         target_model: A language model with a cache, see `generate`.
         draft_model: A smaller one with the same token ids; None for prompt look-up.
         num_speculative_tokens: Tokens to draft at first, at least 1.
         acceptance_rate_target: In (0, 1); None keeps the draft's length.
+        drafter: `"prompt_look_up"`, `"token_by_token"`, `"block"` or a registered name; None takes what suits
+            the draft model.
+        lowest_speed: Fraction of the speed of passes without drafts that is kept, in (0, 1); None always
+            drafts. `"auto"` takes the drafter's: 0.95 for `"block"`, None for the others.
 
     Raises:
-        ValueError: an argument out of its range, or models of unequal vocabularies.
+        ValueError: an argument out of its range, models of unequal vocabularies, or a drafter that cannot use
+            the draft model.
 
     Example:
 
@@ -83,6 +96,8 @@ class SpeculativeGenerator:
         draft_model: Any = None,
         num_speculative_tokens: int = 4,
         acceptance_rate_target: float | None = 0.7,
+        drafter: str | None = None,
+        lowest_speed: float | str | None = "auto",
     ):
         num_speculative_tokens = require_whole("num_speculative_tokens", num_speculative_tokens)
         if acceptance_rate_target is not None and not 0 < acceptance_rate_target < 1:
@@ -99,6 +114,10 @@ class SpeculativeGenerator:
         self.target_model, self.draft_model = target_model, draft_model
         self.num_speculative_tokens = num_speculative_tokens
         self.acceptance_rate_target = acceptance_rate_target
+        self._drafter = drafter_named(drafter, draft_model)
+        self.lowest_speed = _lowest_speed(lowest_speed, self._drafter)
+        self._switches: dict[int, DraftSwitch] = {}  # by the number of rows
+        self._measured: set[Any] = set()
         self._draft_length = num_speculative_tokens
         self._pair = ModelPair(target_model, draft_model)
         self._counts = {"num_proposed": 0, "num_accepted": 0, "num_row_passes": 0, "num_tokens": 0}
@@ -115,7 +134,7 @@ class SpeculativeGenerator:
 
     @property
     def draft_length(self) -> int:
-        """Tokens that the next pass drafts."""
+        """Tokens that the next pass with drafts drafts."""
         return self._draft_length
 
     def generate(self, prompt: Any, strip_prompt: bool = False, **options: Any) -> Any:
@@ -135,17 +154,39 @@ class SpeculativeGenerator:
         """
         Request.require_known("generate", options)
         request = Request.read(self.target_model, prompt, **options)
-        speculation = _Speculation(self._pair, request, 1 + _LONGEST_DRAFT * self.num_speculative_tokens)
-        is_checked = bool(request.stop_texts) or self.acceptance_rate_target is not None
+        widest = 1 + _LONGEST_DRAFT * self.num_speculative_tokens
+        speculation = _Speculation(self._pair, request, widest, self._drafter.name)
         while not speculation.is_done:
             before = speculation.counts()
-            form = speculation.form(1 + self._draft_length)
-            speculation.advance(self._function(form), _PASSES_BETWEEN_CHECKS if is_checked else None)
+            self._advance(speculation, bool(request.stop_texts))
             self._adapt(before, speculation.counts())
             if request.stop_texts:
                 speculation.end_at_stop_texts()
         self._counts = speculation.counts()
         return request.give_back(speculation.new_ids(), strip_prompt)
+
+    def _advance(self, speculation: _Speculation, is_checked: bool) -> None:
+        """Runs passes up to the next check."""
+        if self.lowest_speed is None:
+            is_checked |= self.acceptance_rate_target is not None
+            form = speculation.form(1 + self._draft_length)
+            speculation.advance(self._function(form), _PASSES_BETWEEN_CHECKS if is_checked else None)
+            return
+        switch = self._switches.setdefault(speculation.num_rows, DraftSwitch(self.lowest_speed))
+        turn = switch.turn(self._draft_length)
+        passes = min(turn.passes, _PASSES_BETWEEN_CHECKS) if is_checked else turn.passes
+        function = self._function(speculation.form(1 + self._draft_length * turn.is_drafting))
+        key = (function, speculation.capacity, speculation.num_rows)
+        if turn.is_drafting:
+            speculation.read_into_draft()
+        before, began = speculation.progress(), time.perf_counter()
+        speculation.advance(function, passes)
+        after, seconds = speculation.progress(), time.perf_counter() - began
+        if turn.is_drafting:
+            speculation.mark_drafted()
+        if key in self._measured:
+            switch.record(turn, after[0] - before[0], after[1] - before[1], seconds)
+        self._measured.add(key)  # the first call compiles, which says nothing of later ones
 
     def _function(self, form: SpeculationForm) -> Callable[..., Any]:
         return decoder_for(self._pair).compiled(
@@ -167,8 +208,9 @@ class SpeculativeGenerator:
 class _Speculation:
     """The state of one generation, between runs of the compiled loop."""
 
-    def __init__(self, pair: ModelPair, request: Request, widest: int):
+    def __init__(self, pair: ModelPair, request: Request, widest: int, drafter: str):
         rows = request.prompts.rows
+        self._pair, self._drafter, self.num_rows = pair, drafter, len(rows)
         capacity = padded_length(max(map(len, rows))) + max(request.limits) + widest
         sessions = {"target": Session(pair.target, len(rows), capacity)}
         if pair.draft is not None:
@@ -178,11 +220,12 @@ class _Speculation:
         self._request, self._sampling = request, request.sampling
         session = sessions["target"]
         self._start = session.length + 1
-        self._capacity = session.capacity
+        self.capacity = session.capacity
         caches = {name: session.cache for name, session in sessions.items()}
         models = {"target": pair.target, "draft": pair.draft}
         grows = {name: grows_with_length(models[name], session.capacity) for name in caches}
         self._grows = tuple(keras.tree.flatten(grows))
+        self._num_drafted = session.length  # slots that the draft model has read
         zero, num_ids = np.asarray(0, np.int32), request.num_ids
         self._inputs = SpeculationInputs(
             end=zero,
@@ -208,12 +251,31 @@ class _Speculation:
         return bool(np.all(self._state.is_done))
 
     def form(self, window: int) -> SpeculationForm:
-        return SpeculationForm(self._sampling.form(self._request.num_ids), window, self._grows)
+        sampling = self._sampling.form(self._request.num_ids)
+        return SpeculationForm(sampling, window, self._grows, self._drafter)
 
     def advance(self, function: Callable[..., Any], passes: int | None) -> None:
         """Runs up to `passes` passes; None runs all."""
-        end = int(self._state.passes) + (self._capacity if passes is None else passes)
+        end = int(self._state.passes) + (self.capacity if passes is None else passes)
         self._state = function(self._state, self._inputs._replace(end=np.asarray(end, np.int32)))
+
+    def read_into_draft(self) -> None:
+        """Lets the draft model read what passes without drafts have read."""
+        start, end = self._num_drafted, int(self._state.index)
+        if self._pair.draft is None or start >= end:
+            return
+        ids, decoder = np.asarray(self._state.text)[:, start:end], decoder_for(self._pair.draft)
+        caches = dict(self._state.caches)
+        caches["draft"] = decoder.read(ids, caches["draft"], start, self._inputs.padding)
+        self._state = self._state._replace(caches=caches)
+
+    def mark_drafted(self) -> None:
+        """Notes that the draft model has read what the target has."""
+        self._num_drafted = int(self._state.index)
+
+    def progress(self) -> tuple[int, int]:
+        """Returns the passes so far and the new tokens of all rows."""
+        return int(self._state.passes), int(np.sum(np.asarray(self._state.length) - self._start))
 
     def counts(self) -> dict[str, int]:
         sums = {f"num_{name}": int(value) for name, value in self._state.counts._asdict().items()}
@@ -234,7 +296,7 @@ class _Speculation:
         self._state = self._state._replace(is_done=np.asarray(self._state.is_done) | np.asarray(is_stopped))
 
     def _text(self, rows: list[list[int]]) -> np.ndarray:
-        text = np.zeros((len(rows), self._capacity), np.int32)
+        text = np.zeros((len(rows), self.capacity), np.int32)
         for index, row in enumerate(rows):
             text[index, self._start - len(row) : self._start] = row
         return text
@@ -249,9 +311,19 @@ class _Speculation:
         return {name: self._by_slot(numbers[:, first::step]) for name, (first, step) in streams.items()}
 
     def _by_slot(self, numbers: np.ndarray) -> np.ndarray:
-        by_slot = np.zeros((len(numbers), self._capacity), np.float32)
+        by_slot = np.zeros((len(numbers), self.capacity), np.float32)
         by_slot[:, self._start : self._start + numbers.shape[1]] = numbers
         return by_slot
+
+
+def _lowest_speed(value: float | str | None, drafter: Drafter) -> float | None:
+    if value == "auto":
+        return drafter.lowest_speed
+    if value is None:
+        return None
+    if isinstance(value, (str, bool)) or not 0 < value < 1:
+        raise ValueError(f'`lowest_speed` must be in (0, 1), None or "auto"; received {value!r}')
+    return float(value)
 
 
 def _ratio(count: int, of: int) -> float:

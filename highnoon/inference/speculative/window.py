@@ -17,14 +17,16 @@ class SpeculationForm:
 
     Args:
         sampling: Which operations choose a token.
-        window: Tokens that a pass reads, one more than it drafts at most.
+        window: Tokens that a pass reads, one more than it drafts at most; 1 for passes without drafts.
         grows: For target and draft, the caches' structures with True where an array grows with the
             text, as hashable leaves.
+        drafter: The name of the drafter.
     """
 
     sampling: SamplingForm
     window: int
     grows: tuple[bool, ...]
+    drafter: str
 
     @property
     def holds_state(self) -> bool:

@@ -15,10 +15,13 @@ class BlockStep(NamedTuple):
         is_noisy: Whether the new tokens are a noisy copy: they see the stored tokens of earlier blocks and
             the new ones of their own block, and are not stored. Otherwise they are clean and stored, and see
             all tokens up to the end of their block; a block must be complete, or be the last one.
+        begins_here: Whether the new tokens are one block, wherever those of the document begin, after all
+            tokens that are stored before it.
     """
 
     length: int
     is_noisy: bool = False
+    begins_here: bool = False
 
 
 def block_numbers(positions: Any, length: Any) -> Any:
@@ -111,6 +114,9 @@ def cached_mask(
     stored = ops.arange(num_keys - num_new if blocks.is_noisy else num_keys, dtype="int32")
 
     def numbers(slots: Any) -> Any:
+        if blocks.begins_here:
+            is_new = ops.cast(slots >= index, "int32")[None, :]
+            return is_new if first is None else ops.repeat(is_new, first.shape[0], axis=0)
         positions = slots[None, :] if first is None else slots[None, :] - first[:, None]
         return block_numbers(positions, blocks.length)
 

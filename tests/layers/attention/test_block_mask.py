@@ -159,3 +159,22 @@ def test_steps_over_a_cache_equal_the_full_pass(kind, block_length):
     np.testing.assert_allclose(y[1, 4:], expected[1, 8:13], atol=1e-5)
     np.testing.assert_allclose(noisy_y[0], expected[0, :8], atol=1e-5)
     np.testing.assert_allclose(noisy_y[1, 4:], expected[1, :4], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["grouped", "window", "latent"])
+def test_a_block_may_begin_after_any_token_and_sees_no_slot_after_the_stored_ones(kind):
+    rng, layer, padding = np.random.default_rng(0), make_layer(kind), np.array([0, 2], "int32")
+    clean = rng.normal(size=(2, 8, WIDTH)).astype("float32")
+    noisy = rng.normal(size=(2, 4, WIDTH)).astype("float32")
+    cache = layer.initial_cache(2, 12)
+    # Slots 6 and 7 hold tokens that were drafted and refused.
+    _, cache = layer.step(clean, cache, 0, padding)
+    found, _ = layer.step(noisy, cache, 6, padding, blocks=BlockStep(4, is_noisy=True, begins_here=True))
+    for row, first in enumerate(padding.tolist()):
+        places = np.concatenate([np.arange(6, 10), np.arange(first, 6)]) - first
+        order = np.concatenate([np.full(4, 2 * 6 - 1), 2 * np.arange(first, 6)])
+        x = np.concatenate([noisy[row], clean[row, first:6]])
+        expected = layer(
+            x[None], positions=places[None].astype("int32"), block_ids=order[None].astype("int32")
+        )
+        np.testing.assert_allclose(found[row], ops.convert_to_numpy(expected)[0, :4], atol=1e-5)

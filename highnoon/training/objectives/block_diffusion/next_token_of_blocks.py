@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from highnoon.inference.block_diffusion.diffusion_outputs import is_diffusion, mask_id_of
-from highnoon.training.objective import Metric, NextToken, Objective, Terms
+from highnoon.training.objective import Column, Metric, NextToken, Objective, Terms
 from highnoon.training.objectives.block_diffusion.block_inputs import masked_inputs
 
 
@@ -60,5 +60,13 @@ def sums_of(model: keras.Model, inputs: Mapping[str, Any], training: bool, mask_
 
 
 def likelihood_objective(model: keras.Model) -> Objective:
-    """Returns the objective whose loss is the likelihood of text under a model, of either kind."""
-    return NextTokenOfBlocks(mask_id_of(model)) if is_diffusion(model) else NextToken()
+    """Returns the objective whose loss is the likelihood of text under a model, of any kind.
+
+    The batches of a model with `loss_columns` have these integers of each token too.
+    """
+    if is_diffusion(model):
+        return NextTokenOfBlocks(mask_id_of(model))
+    objective, further = NextToken(), getattr(model, "loss_columns", ())
+    if further:
+        objective.columns = {**objective.columns, **{name: Column("int32", ("token",)) for name in further}}
+    return objective
