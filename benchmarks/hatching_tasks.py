@@ -11,8 +11,9 @@ prompt's answer. Tasks without data are left out, and the other weights are scal
 
 A function call repeats names of its prompt. The shared data has some 540 function calls to train on, few to
 learn that from, so two kinds of generated records are added, and the report has how many: before the first
-stage, random letters that are to be repeated (`--copying` steps), and in place of a part of the function
-calls (`--synthetic`), records of the task's generator. All answers are to prompts of the shared data.
+stage, random letters that are to be repeated (`--copying`, a part of the steps), and in place of a part of
+the function calls (`--synthetic`), records of the task's generator. All answers are to prompts of the shared
+data.
 """
 
 from __future__ import annotations
@@ -75,9 +76,12 @@ MAX_NEW_TOKENS = 768
 SCORED = ("function_call", "bash_command", "chain_of_thought")
 
 
-def curriculum(steps: int, tasks: Sequence[str], synthetic: float, copying: int) -> list[dict[str, Any]]:
-    """Returns the guide's stages, with the weights of tasks that have data, after the steps of copying."""
-    stages = [{"name": "copying", "iters": copying, "weights": {COPIED: 1.0}}] if copying else []
+def curriculum(steps: int, tasks: Sequence[str], synthetic: float, copying: float) -> list[dict[str, Any]]:
+    """Returns the guide's stages, with the weights of tasks that have data, after a stage of copying."""
+    num_copying = round(steps * copying)
+    stages: list[dict[str, Any]] = []
+    if num_copying:
+        stages.append({"name": "copying", "iters": num_copying, "weights": {COPIED: 1.0}})
     for number, (stage, part) in enumerate(zip(STAGES, PARTS, strict=True), start=1):
         weights = {task: weight for task, weight in stage["weights"].items() if task in tasks}
         total = sum(weights.values())
@@ -85,7 +89,8 @@ def curriculum(steps: int, tasks: Sequence[str], synthetic: float, copying: int)
         if synthetic and "function_call" in scaled:
             scaled[GENERATED] = synthetic * scaled["function_call"]
             scaled["function_call"] -= scaled[GENERATED]
-        stages.append({"name": f"stage {number}", "iters": max(1, round(steps * part)), "weights": scaled})
+        iters = max(1, round((steps - num_copying) * part))
+        stages.append({"name": f"stage {number}", "iters": iters, "weights": scaled})
     return stages
 
 
@@ -176,7 +181,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--steps", nargs="*", metavar="MODEL=N", default=[], help="other numbers of steps")
     parser.add_argument("--synthetic", type=float, default=0.7, help="part of function calls, in [0, 1)")
-    parser.add_argument("--copying", type=int, default=150, help="steps of copying before the first stage")
+    parser.add_argument("--copying", type=float, default=0.07, help="part of the steps, in [0, 1)")
     parser.add_argument("--limit", type=int, default=64, help="held-out prompts of each task")
     parser.add_argument("--name", default="hatching_tasks", help="name of the file of results")
     arguments = parser.parse_args()
@@ -187,7 +192,7 @@ def main() -> None:
         "row_bytes": ROW,
         "budget_seconds": SECONDS,
         "synthetic_part_of_function_calls": arguments.synthetic,
-        "copying_steps": arguments.copying,
+        "copying_part_of_steps": arguments.copying,
     }
     for name in arguments.models:
         with tempfile.TemporaryDirectory() as output:
@@ -196,9 +201,7 @@ def main() -> None:
         figures |= {
             f"{name}:parameters": model.count_params(),
             f"{name}:steps": steps[name],
-            f"{name}:tokens": (arguments.copying + steps[name])
-            * ROW
-            * MODELS[name]["training"]["batch_size"],
+            f"{name}:tokens": steps[name] * ROW * MODELS[name]["training"]["batch_size"],
             **{f"{name}:{key}": value for key, value in spent.items()},
             f"{name}:is_within_budget": spent["seconds"] <= SECONDS,
         }
