@@ -50,7 +50,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "preset": "highnoon-nano",
         "model": {
             "block_pattern": "convolved_attention(num_heads=4)+mlp, mamba2(state_dim=16)+mlp",
-            "num_reasoning_blocks": 1,
+            "num_reasoning_blocks": 2,
             "vocab_size": 263,
             "ffn_dim": 256,
             "qk_norm": True,
