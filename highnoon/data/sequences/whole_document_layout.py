@@ -17,11 +17,11 @@ class RowKind(NamedTuple):
 
     Args:
         lengths: The lengths of the pieces, from the longest to the shortest.
-        count: The number of such rows.
+        num_rows: The number of such rows.
     """
 
     lengths: tuple[int, ...]
-    count: int
+    num_rows: int
 
 
 class WholeDocumentLayout(RowLayout):
@@ -43,8 +43,8 @@ class WholeDocumentLayout(RowLayout):
         begin = index * row_length
         length = np.minimum(row_length, lengths[owner] - begin)
         kinds = best_fit(length, row_length)
-        sizes = np.repeat([len(kind.lengths) for kind in kinds], [kind.count for kind in kinds])
-        slots = np.concatenate([np.tile(kind.lengths, kind.count) for kind in kinds])
+        sizes: Ints = np.repeat([len(kind.lengths) for kind in kinds], [kind.num_rows for kind in kinds])
+        slots: Ints = np.concatenate([np.tile(kind.lengths, kind.num_rows) for kind in kinds])
         piece = np.empty_like(slots)
         piece[np.argsort(slots, kind="stable")] = np.argsort(length, kind="stable")
         self.num_rows = len(sizes)
@@ -86,7 +86,7 @@ def best_fit(lengths: Ints, row_length: int) -> list[RowKind]:
     import numpy as np
     from highnoon.data.sequences.whole_document_layout import best_fit
     rows = best_fit(np.array([3, 5, 2, 6, 3, 5]), row_length=8)
-    assert [(kind.lengths, kind.count) for kind in rows] == [((5, 3), 2), ((6, 2), 1)]
+    assert [(kind.lengths, kind.num_rows) for kind in rows] == [((5, 3), 2), ((6, 2), 1)]
     ```
     """
     open_rows = collections.defaultdict[int, list[RowKind]](list)  # by the room that is left
@@ -112,13 +112,13 @@ def best_fit(lengths: Ints, row_length: int) -> list[RowKind]:
             if index == len(rooms):
                 fitting = row_length // length
                 new = RowKind((length,) * min(fitting, left), max(1, left // fitting))
-                left -= len(new.lengths) * new.count
+                left -= len(new.lengths) * new.num_rows
                 put(new)
                 continue
             kind = take(rooms[index])
-            used = min(left, kind.count)
+            used = min(left, kind.num_rows)
             left -= used
             put(RowKind((*kind.lengths, length), used))
-            if used < kind.count:
-                put(kind._replace(count=kind.count - used))
+            if used < kind.num_rows:
+                put(kind._replace(num_rows=kind.num_rows - used))
     return [kind for room in rooms for kind in open_rows[room]]

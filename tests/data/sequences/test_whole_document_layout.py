@@ -47,7 +47,7 @@ def test_rows_are_those_of_best_fit_one_piece_at_a_time(row_length: int, longest
     lengths = np.random.default_rng(longest).integers(1, longest + 1, 300)
     packed = collections.Counter[int]()
     for kind in best_fit(lengths, row_length):
-        packed[sum(kind.lengths)] += kind.count
+        packed[sum(kind.lengths)] += kind.num_rows
         assert sum(kind.lengths) <= row_length
     assert packed == collections.Counter(map(sum, naive_best_fit(lengths.tolist(), row_length)))
 
