@@ -21,6 +21,7 @@ REGISTERED_CLASSES = (
     "CausalConvolution",
     "CausalExpertChoiceRouter",
     "CausalSelfAttention",
+    "ConvolvedAttention",
     "ExpertStack",
     "FeedForward",
     "GatedDeltaRule",

@@ -79,7 +79,7 @@ class ModelConfig:
         ssm_head_dim: Channels of one head of `mamba2`; None takes the largest divisor up to 64.
         ssm_num_groups: Groups of heads of `mamba2` that share B and C.
         ssm_time_step_rank: Bottleneck of the time step of `mamba`; None takes a 16th of the width.
-        conv_kernel_size: Width of the convolution before a recurrent mixer, in tokens.
+        conv_kernel_size: Width of the convolution in recurrent mixers and `convolved_attention`, in tokens.
         norm_type: The norm before each layer and at the end: `"rms"`, `"zero_centered_rms"` (the factor is
             1 plus the learned scale) or `"layer"` (layer norm with a bias).
         norm_epsilon: Added to the mean square, or the variance, inside the norms.

@@ -57,6 +57,8 @@ class TrainingConfig:
         global_batch_size: Rows of one optimizer step over all replicas. The accumulation follows from it, so
             that the run is the same on any number of replicas; None computes it from the accumulation.
         max_seq_length: Row length in tokens.
+        whole_documents: Whether rows are filled without cutting documents that fit into one, such as a prompt
+            and its answer, and padded; otherwise rows are full, and a document is cut wherever one ends.
         optimizer: `"adamw"`, `"adafactor"`, `"lion"` or `"muon"`, see `highnoon.training.optimizers`; or an
             optimizer of Keras: its name, or a mapping of `class_name` and `config`. That one brings its own
             learning rate, clipping, decay and average: the fields for these must be left out.
@@ -98,6 +100,7 @@ class TrainingConfig:
     gradient_accumulation_steps: int = size(1)
     global_batch_size: int | None = size(None)
     max_seq_length: int = size(2048)
+    whole_documents: bool = False
     optimizer: Any = "adamw"
     muon_momentum: float = setting(0.95, least=0, below=1)
     ema_momentum: float | None = setting(None, least=0, below=1)

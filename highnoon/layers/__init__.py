@@ -1,6 +1,7 @@
 """Keras layers: tensors in, tensors out."""
 
 from highnoon.layers.attention.causal_self_attention import CausalSelfAttention
+from highnoon.layers.attention.convolved_attention import ConvolvedAttention
 from highnoon.layers.attention.latent_attention import LatentAttention
 from highnoon.layers.attention.rotary_embedding import RotaryEmbedding
 from highnoon.layers.configured_layer import ConfiguredLayer
@@ -21,6 +22,7 @@ __all__ = [
     "CausalConvolution",
     "CausalSelfAttention",
     "ConfiguredLayer",
+    "ConvolvedAttention",
     "FeedForward",
     "GatedDeltaRule",
     "GatedFeedForward",

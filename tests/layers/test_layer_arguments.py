@@ -9,6 +9,7 @@ import pytest
 from highnoon.layers import (
     CausalConvolution,
     CausalSelfAttention,
+    ConvolvedAttention,
     GatedDeltaRule,
     GatedFeedForward,
     LatentAttention,
@@ -33,6 +34,7 @@ MAMBA = ("time_step_min", "time_step_max", "time_step_floor", "dropout")
             {"num_heads": 2},
             ["num_heads", "num_kv_heads", "head_dim", "window", "chunk_length", "norm_epsilon", "dropout"],
         ),
+        (ConvolvedAttention, {"num_heads": 2}, ["num_heads", "conv_kernel_size", "window", "dropout"]),
         (GatedDeltaRule, DELTA, ["num_key_heads", "key_head_dim", "chunk_length", "norm_epsilon", *MAMBA]),
         (GatedFeedForward, {}, ["hidden_dim"]),
         (GatedRMSNormalization, {}, ["num_groups", "epsilon"]),

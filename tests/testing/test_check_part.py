@@ -22,6 +22,8 @@ def registry(monkeypatch):
     [
         "attention",
         "sliding_attention(sliding_window=8)",
+        "convolved_attention",
+        "convolved_attention(conv_kernel_size=2, num_kv_heads=1, qk_norm=true)",
         "latent_attention",
         "mamba",
         "mamba2",

@@ -32,6 +32,7 @@ class BlockDiffusionRows(PackedRows):
         seed: Seed of the orders and of the noise.
         split: `"train"` or `"validation"`.
         weights: As in `PackedRows`.
+        whole_documents: As in `PackedRows`.
 
     Raises:
         DataError: as `PackedRows`.
@@ -62,8 +63,9 @@ class BlockDiffusionRows(PackedRows):
         seed: int = 42,
         split: str = "train",
         weights: Sequence[float] | None = None,
+        whole_documents: bool = False,
     ) -> None:
-        super().__init__(stores, row_length, seed, split, weights)
+        super().__init__(stores, row_length, seed, split, weights, whole_documents=whole_documents)
         self.block_sizes = tuple(block_sizes)
         self.end_id = end_id
         self.least_rate = least_rate
@@ -71,7 +73,14 @@ class BlockDiffusionRows(PackedRows):
     def only(self, store: TokenStore) -> BlockDiffusionRows:
         """Returns rows with the same settings from one of the stores."""
         return BlockDiffusionRows(
-            store, self.block_sizes, self.end_id, self.least_rate, self.row_length, self.seed, self.split
+            store,
+            self.block_sizes,
+            self.end_id,
+            self.least_rate,
+            self.row_length,
+            self.seed,
+            self.split,
+            whole_documents=self.whole_documents,
         )
 
     def _make_view(self, pools: list[Ints], mixture: Mixture, epoch: int) -> RowsView:

@@ -18,6 +18,7 @@ from highnoon.data.sequences.rows_view import RowsView
 from highnoon.data.sequences.shuffling import shuffled
 from highnoon.data.sequences.split_documents import SplitDocuments, Texts
 from highnoon.data.sequences.to_tf_dataset import rows_to_tf_dataset
+from highnoon.data.sequences.whole_document_layout import WholeDocumentLayout
 from highnoon.data.tokens.token_columns import TokenColumns
 from highnoon.data.tokens.token_store import TokenStore
 
@@ -44,6 +45,8 @@ class PackedRows:
             to its tokens.
         packing: Whether a row may have several documents. False gives each row one piece of one document,
             padded, for models without `segment_ids`.
+        whole_documents: Whether rows are filled without cutting documents that fit into one, by best fit,
+            see `WholeDocumentLayout`. False cuts a document wherever a row ends.
         derived: For each store what frozen models said of its tokens, see `derive_columns`; batches get
             these columns, too.
         numbers: Further int32 columns by name, in which every token has the number of its document and
@@ -77,16 +80,20 @@ class PackedRows:
         packing: bool = True,
         derived: Sequence[TokenColumns] | None = None,
         numbers: Mapping[str, Sequence[Ints]] | None = None,
+        whole_documents: bool = False,
     ) -> None:
         require_count("row_length", row_length, most=MAX_SIZE, error=DataError)
         require_count("seed", seed, least=0, error=DataError)
         require_flag("packing", packing, DataError)
+        require_flag("whole_documents", whole_documents, DataError)
         self.stores = [stores] if isinstance(stores, TokenStore) else list(stores)
         self.row_length = row_length
         self.seed = seed
         self.split = split
         self.packing = packing
-        self._layout_class: type[RowLayout] = PackedLayout if packing else SingleLayout
+        self.whole_documents = whole_documents
+        packed: type[RowLayout] = WholeDocumentLayout if whole_documents else PackedLayout
+        self._layout_class: type[RowLayout] = packed if packing else SingleLayout
         self.derived = None if derived is None else list(derived)
         self.numbers = dict(numbers or {})
         self._documents = SplitDocuments(self.stores, split, self.derived, self.numbers)
@@ -183,7 +190,17 @@ class PackedRows:
         index = self.stores.index(store)
         derived = None if self.derived is None else [self.derived[index]]
         numbers = {name: [arrays[index]] for name, arrays in self.numbers.items()}
-        return PackedRows(store, self.row_length, self.seed, self.split, None, self.packing, derived, numbers)
+        return PackedRows(
+            store,
+            self.row_length,
+            self.seed,
+            self.split,
+            None,
+            self.packing,
+            derived,
+            numbers,
+            self.whole_documents,
+        )
 
     def to_tf_dataset(
         self, batch_size: int = 8, epochs: int = 1, seed: int | None = None, **options: Any

@@ -74,7 +74,7 @@ class PackedLayout(RowLayout):
         row_stops = np.minimum(row_starts + self.row_length, self._ends[-1])
         first = np.searchsorted(self._ends, row_starts, side="right")
         last = np.searchsorted(self._ends, row_stops - 1, side="right")
-        row, segment = _counted(last - first + 1)
+        row, segment = counted(last - first + 1)
         index = first[row] + segment
         document_starts = self._ends[index] - self.lengths[index]
         starts = np.maximum(document_starts, row_starts[row])
@@ -127,7 +127,7 @@ class TruncatedLayout(RowLayout):
         return Pieces(np.arange(len(rows)), zeros, zeros + 1, self.documents[rows], zeros, length)
 
 
-def _counted(counts: Ints) -> tuple[Ints, Ints]:
+def counted(counts: Ints) -> tuple[Ints, Ints]:
     """For counts (2, 1), returns the owners (0, 0, 1) and the indices (0, 1, 0)."""
     owner = np.repeat(np.arange(len(counts)), counts)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -161,9 +161,12 @@ class CausalSelfAttention(Mixer):
         return norm
 
     def call(self, x, segment_ids=None, positions=None, training=None, block_ids=None):
+        return self._attend(self._project(x), segment_ids, positions, training, block_ids)
+
+    def _attend(self, projected, segment_ids, positions, training, block_ids=None):
         if positions is None:
-            positions = ops.arange(ops.shape(x)[1])
-        query, key, value = self._heads(x, positions)
+            positions = ops.arange(ops.shape(projected[0])[1])
+        query, key, value = self._heads(projected, positions)
         mixed = causal_attention(
             query,
             key,
@@ -200,11 +203,14 @@ class CausalSelfAttention(Mixer):
         Returns:
             y (b, t, d) and the new cache.
         """
+        return self._attend_cached(self._project(x), cache, index, padding, blocks)
+
+    def _attend_cached(self, projected, cache, index, padding, blocks=None):
         index = ops.cast(index, "int32")
-        new_slots = index + ops.arange(x.shape[1], dtype="int32")
+        new_slots = index + ops.arange(projected[0].shape[1], dtype="int32")
         padding = None if padding is None else ops.cast(padding, "int32")
         positions = new_slots if padding is None else new_slots[None, :] - padding[:, None]
-        query, key, value = self._heads(x, positions)
+        query, key, value = self._heads(projected, positions)
         new = {"key": ops.swapaxes(key, 1, 2), "value": ops.swapaxes(value, 1, 2)}
         if blocks is None or not blocks.is_noisy:
             cache = {
@@ -229,12 +235,17 @@ class CausalSelfAttention(Mixer):
         )
         return self.attention_output(self._merge(mixed)), cache
 
-    def _heads(self, x, positions):
-        """Projects, splits heads and rotates: query (b, t, g, r, k), key and value (b, t, g, k)."""
-        batch, time = ops.shape(x)[0], ops.shape(x)[1]
-        query = ops.reshape(self.query(x), (batch, time, self.num_heads, self.head_dim))
-        key = ops.reshape(self.key(x), (batch, time, self.num_kv_heads, self.head_dim))
-        value = ops.reshape(self.value(x), (batch, time, self.num_kv_heads, self.head_dim))
+    def _project(self, x):
+        """Returns the query (b, t, h k), and key and value (b, t, g k), before heads are split."""
+        return self.query(x), self.key(x), self.value(x)
+
+    def _heads(self, projected, positions):
+        """Splits heads and rotates: query (b, t, g, r, k), key and value (b, t, g, k)."""
+        query, key, value = projected
+        batch, time = ops.shape(query)[0], ops.shape(query)[1]
+        query = ops.reshape(query, (batch, time, self.num_heads, self.head_dim))
+        key = ops.reshape(key, (batch, time, self.num_kv_heads, self.head_dim))
+        value = ops.reshape(value, (batch, time, self.num_kv_heads, self.head_dim))
         if self.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         if self.use_rotary:

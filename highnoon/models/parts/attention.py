@@ -34,25 +34,28 @@ class Attention(MixerPart):
         return None
 
     def build(self, config: ModelConfig, **kwargs: Any) -> CausalSelfAttention:
+        return CausalSelfAttention(**self.arguments(config), **kwargs)
+
+    def arguments(self, config: ModelConfig) -> dict[str, Any]:
+        """Returns the arguments of the layer."""
         scalar = config.query_pre_attn_scalar
-        return CausalSelfAttention(
-            num_heads=config.resolved_num_heads,
-            num_kv_heads=config.resolved_num_kv_heads,
-            head_dim=config.head_dim,
-            qk_norm=config.qk_norm,
-            norm_epsilon=config.norm_epsilon,
-            window=self.window(config),
-            rope_theta=config.rope_theta,
-            rope_scaling=config.rope_scaling,
-            use_rotary=config.position_embedding == "rotary",
-            qkv_bias=config.attention_bias != "none",
-            output_bias=config.attention_bias == "all",
-            softmax_scale=None if scalar is None else scalar**-0.5,
-            softcap=config.attention_softcap,
-            dropout=config.dropout,
+        return {
+            "num_heads": config.resolved_num_heads,
+            "num_kv_heads": config.resolved_num_kv_heads,
+            "head_dim": config.head_dim,
+            "qk_norm": config.qk_norm,
+            "norm_epsilon": config.norm_epsilon,
+            "window": self.window(config),
+            "rope_theta": config.rope_theta,
+            "rope_scaling": config.rope_scaling,
+            "use_rotary": config.position_embedding == "rotary",
+            "qkv_bias": config.attention_bias != "none",
+            "output_bias": config.attention_bias == "all",
+            "softmax_scale": None if scalar is None else scalar**-0.5,
+            "softcap": config.attention_softcap,
+            "dropout": config.dropout,
             **initializers(config),
-            **kwargs,
-        )
+        }
 
     def parameters(self, config: ModelConfig) -> int:
         """(2 h + 2 g) k d, two norms of k, and biases of (h + 2 g) k and d."""

@@ -17,6 +17,7 @@ PARTS: Registry[Any] = Registry(
     {
         "attention": "highnoon.models.parts.attention:Attention",
         "sliding_attention": "highnoon.models.parts.sliding_attention:SlidingAttention",
+        "convolved_attention": "highnoon.models.parts.convolved_attention:Convolved",
         "latent_attention": "highnoon.models.parts.latent_attention:Latent",
         "mamba": "highnoon.models.parts.mamba:Mamba",
         "mamba2": "highnoon.models.parts.mamba2:Mamba2",

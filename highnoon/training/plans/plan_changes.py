@@ -56,7 +56,8 @@ def config_changes(now: dict[str, Any], then: dict[str, Any]) -> list[PlanChange
     def value(config: dict[str, Any], key: str) -> Any:
         return list(config[key]) if isinstance(config.get(key), tuple) else config.get(key)
 
-    then = canonical_keys(then)
+    # A checkpoint that was written before an option existed has its default.
+    then = {"whole_documents": False, **canonical_keys(then)}
     names = {optimizer_name(config.get("optimizer")) for config in (now, then)}
     now, then = (_without_nesting(config, has_arguments=len(names) == 1) for config in (now, then))
     keys = sorted({*now, *then} - _FREE_OPTIONS)

@@ -142,6 +142,7 @@ class RowPreparation:
                 packing=self.packing,
                 derived=derived,
                 numbers=None if tasks is None else {TASK_IDS: tasks},
+                whole_documents=self.config.whole_documents,
             )
 
         return self.split_rows(opened, stores, rows)
@@ -178,6 +179,11 @@ class RowPreparation:
             raise ConfigError(
                 f"{name} reads {source.name} as a stream, which cannot be sorted or counted "
                 "beforehand: give its length in `steps=` or `tokens=`, and no scheduler"
+            )
+        if config.whole_documents:
+            raise ConfigError(
+                f"{name} reads {source.name} as a stream, whose documents are cut where a row ends; "
+                "leave `whole_documents` out, or read it without `stream`"
             )
         if not self.packing:
             raise ConfigError(

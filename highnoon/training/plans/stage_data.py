@@ -114,7 +114,10 @@ class StageData:
     @property
     def validation_key(self) -> str:
         """Equal for stages whose held-out losses can be compared: equal documents in rows of equal length."""
-        return f"{self.held_out_key or self.data_key} in rows of {self.config.max_seq_length}"
+        rows = f"rows of {self.config.max_seq_length}"
+        if self.config.whole_documents:
+            rows += " with whole documents"
+        return f"{self.held_out_key or self.data_key} in {rows}"
 
     @property
     def size(self) -> StepSize:

@@ -32,6 +32,7 @@ OVERRIDABLE = frozenset(
         "batch_size",
         "gradient_accumulation_steps",
         "max_seq_length",
+        "whole_documents",
         "early_stopping_patience",
         "early_stopping_min_delta",
     }
@@ -51,8 +52,8 @@ class CurriculumStage:
         epochs: Epochs over the data; None takes `train(epochs_per_stage=)`.
         weight: Multiplies the stage's loss or learning rate, see `Trainer(weight_mode=)`.
         config_overrides: `TrainingConfig` fields that hold for this stage only: `learning_rate`,
-            `batch_size`, `gradient_accumulation_steps`, `max_seq_length`, `early_stopping_patience`,
-            `early_stopping_min_delta`.
+            `batch_size`, `gradient_accumulation_steps`, `max_seq_length`, `whole_documents`,
+            `early_stopping_patience`, `early_stopping_min_delta`.
         steps: Length in optimizer steps, in place of `epochs`.
         scheduler: A `CurriculumScheduler` that chooses the documents of each epoch.
         tokens: Length in tokens of rows, instead of `epochs`; rounded up to complete steps.

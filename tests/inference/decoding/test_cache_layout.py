@@ -10,7 +10,9 @@ import pytest
 import highnoon as hn
 from highnoon.inference.decoding.cache_layout import context_limit, grows_with_length, holds_state
 
-EVERY_MIXER = "attention, sliding_attention, latent_attention, mamba, mamba2, gated_delta_rule"
+EVERY_MIXER = (
+    "attention, convolved_attention, sliding_attention, latent_attention, mamba, mamba2, gated_delta_rule"
+)
 
 
 def small(pattern: str):
@@ -29,6 +31,7 @@ def test_attention_holds_a_place_a_token_and_recurrence_a_state() -> None:
     kinds = {name.split("_", 2)[2]: set(keras.tree.flatten(part)) for name, part in block.items()}
     assert kinds == {
         "attention": {True},
+        "convolved_attention": {True, False},
         "sliding_attention": {True},
         "latent_attention": {True},
         "mamba": {False},

@@ -129,7 +129,16 @@ def test_activations_grow_with_rows_and_blocks_and_fall_with_checkpointing(make_
 
 
 @pytest.mark.parametrize(
-    "mixer", ["attention", "sliding_attention", "latent_attention", "mamba", "mamba2", "gated_delta_rule"]
+    "mixer",
+    [
+        "attention",
+        "convolved_attention",
+        "sliding_attention",
+        "latent_attention",
+        "mamba",
+        "mamba2",
+        "gated_delta_rule",
+    ],
 )
 def test_every_mixer_has_an_estimate_that_is_linear_in_rows(make_model, mixer):
     model = make_model(block_pattern=f"{mixer}+mlp", vocab_size=263)

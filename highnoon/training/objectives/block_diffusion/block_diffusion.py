@@ -132,6 +132,7 @@ class BlockDiffusion(Objective):
                 preparation.seed,
                 split,
                 weights,
+                preparation.config.whole_documents,
             )
 
         return preparation.split_rows(sources, stores, rows)
