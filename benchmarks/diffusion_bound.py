@@ -76,7 +76,7 @@ def exact_log_likelihood(log_probs: Floats, counts: npt.NDArray[np.int64], num_s
         for masked in range(num_sets):
             for revealed in subsets(masked):
                 size, rest = revealed.bit_count(), (masked & ~revealed).bit_count()
-                tokens = [place for place in range(masked.bit_length()) if revealed >> place & 1]
+                tokens = [index for index in range(masked.bit_length()) if revealed >> index & 1]
                 chance = (1 / left) ** size * (1 - 1 / left) ** rest
                 after[masked] += chance * probs[masked][:, tokens].prod(axis=1) * reached[masked & ~revealed]
         reached = after
@@ -91,7 +91,7 @@ def all_sets_bound(log_probs: Floats, counts: npt.NDArray[np.int64], num_steps: 
         for m in range(1, count + 1):
             sets = list(itertools.combinations(range(count), m))
             for masked in sets:
-                of_set = log_probs[sum(1 << place for place in masked)][counts == count]
+                of_set = log_probs[sum(1 << index for index in masked)][counts == count]
                 total -= weights[m] * float(of_set[:, list(masked)].sum()) / len(sets)
     return total
 
@@ -115,14 +115,14 @@ def block_log_probs(model: Any, batches: list[Batch], block: int) -> tuple[Float
     ]
     for row in rows:
         layout = block_layout(row, block, end_id)
-        inputs, place = _noisy(row, layout, block)
+        inputs, index = _noisy(row, layout, block)
         num_blocks = int(layout.blocks[-1]) + 1
         table = np.zeros((2**block, num_blocks, block))
         for masked in range(1, 2**block):
             is_masked = np.zeros((1, inputs["noisy_labels"].shape[1]), np.int32)
-            is_masked[0, : len(place)] = masked >> place & 1
+            is_masked[0, : len(index)] = masked >> index & 1
             said = np.asarray(compiled({**inputs, "is_masked": is_masked}))[0]
-            table[masked, layout.blocks, place] = said[: len(place)]
+            table[masked, layout.blocks, index] = said[: len(index)]
         tables.append(table)
         counts.append(np.bincount(layout.blocks, minlength=num_blocks))
     return np.concatenate(tables, axis=1), np.concatenate(counts)
