@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--output", default="expert_mixture_runs", help="the folder of the runs")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=300_000, help="that each expert reads")
-    parser.add_argument("--router-tokens", type=int, default=400_000)
+    parser.add_argument("--router-tokens", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=128, help="of the experts and of the single model")
     parser.add_argument("--blocks", type=int, default=2, help="of the experts and of the single model")
     parser.add_argument("--router-width", type=int, default=64)
