@@ -1,13 +1,14 @@
 """What training a router over frozen experts costs, compared with a forward pass of the experts.
 
     python benchmarks/expert_router.py
-    python benchmarks/expert_router.py --width 64 --blocks 1 --router-width 32 --router-blocks 1   # nano size
 
-The experts are a transformer, a Mamba-2 and a gated-delta-rule model of the given width and depth, with
-random weights and bytes as tokens. Timed in turns on the same rows, medians over the rounds: an optimizer
-step of the router, which reads the experts' log-probabilities as a column, and the forward pass of all
-experts that gives one log-probability a token, which a step would need without the column. The column itself
-is computed once over a text of `--column-tokens` tokens, compilation and writing counted, and is given apart.
+The experts are a transformer, a Mamba-2 and a gated-delta-rule model with random weights and bytes as tokens,
+of about 10 million parameters each and of nano size; the router of nano experts is half as wide. Timed in
+turns on the same rows, medians over the rounds: an optimizer step of the router, which reads the experts'
+log-probabilities as a column, and the forward pass of all experts that gives one log-probability a token,
+which a step would need without the column. The column itself is computed once over a text, compilation and
+writing counted, and is given apart. On the same text the router is then trained by the Trainer: the median
+time from step to step, rows, columns and events included.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -27,6 +29,7 @@ import numpy as np
 from lib.report import write_report
 
 import highnoon as hn
+from highnoon.callbacks import EventCallback
 from highnoon.data import Files, StackedColumns, TokenStore, derive_columns, tokenize
 from highnoon.experts import ExpertRouter, MixtureObjective, expert_kind
 from highnoon.experts.expert_columns import LOG_PROBS, expert_derivation
@@ -38,6 +41,19 @@ from highnoon.training.steps.step import TrainStep
 
 PATTERNS = ("attention+mlp", "mamba2", "gated_delta_rule+mlp")
 VOCAB_SIZE = ByteTokenizer().vocab_size
+TRAINER_STEPS = 40
+
+
+class Size(NamedTuple):
+    """Width and blocks of the experts, the width of their router, and how long the text is."""
+
+    width: int
+    blocks: int
+    router_width: int
+    column_tokens: int
+
+
+SIZES = {"ten_million": Size(320, 8, 64, 20_000), "nano": Size(128, 2, 32, 60_000)}
 
 Batch = dict[str, np.ndarray]
 
@@ -107,16 +123,48 @@ def write_text(folder: pathlib.Path, num_tokens: int) -> TokenStore:
     return tokenize(Files(folder / "text.txt", split="line"), ByteTokenizer(), folder)
 
 
-def column_figures(experts: list[hn.LanguageModel], num_tokens: int, window: int) -> dict[str, float]:
-    """Returns what the column of all experts costs, and that reading it again computes nothing."""
+class Intervals(EventCallback):
+    """Keeps the seconds from each step to the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+        self._since: float | None = None
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        if event["event"] == "step_end":
+            now = time.perf_counter()
+            if self._since is not None:
+                self.seconds.append(now - self._since)
+            self._since = now
+
+
+def trainer_step_seconds(
+    router: ExpertRouter, experts: list[hn.LanguageModel], folder: str, rows: int, length: int
+) -> float:
+    """Returns the median time of a step of the Trainer, whose column is already in the folder."""
+    options = {"batch_size": rows, "max_seq_length": length, "learning_rate": 1e-3, "cache_dir": folder}
+    trainer = hn.Trainer(router, objective=MixtureObjective(experts), **options)
+    text = Files(pathlib.Path(folder, "text.txt"), split="line")
+    trainer.add_curriculum_stage("text", text, steps=TRAINER_STEPS)
+    watcher = Intervals()
+    trainer.train(callbacks=[watcher], save_checkpoints=False, log_dir=None, verbose=False)
+    return statistics.median(watcher.seconds)
+
+
+def text_figures(
+    router: ExpertRouter, experts: list[hn.LanguageModel], num_tokens: int, rows: int, length: int
+) -> dict[str, float]:
+    """Returns what the column of all experts and training on it cost; reading it again computes nothing."""
     with tempfile.TemporaryDirectory() as folder:
         store = write_text(pathlib.Path(folder), num_tokens)
 
         def compute() -> None:
-            parts = [derive_columns(store, expert_derivation(FrozenModel(e), window)) for e in experts]
+            parts = [derive_columns(store, expert_derivation(FrozenModel(e), length)) for e in experts]
             StackedColumns("expert_log_probs", LOG_PROBS, parts)
 
         seconds, again = seconds_of(compute), seconds_of(compute)
+        step = trainer_step_seconds(router, experts, folder, rows, length)
     tokens = int(store.offsets[-1])
     return {
         "column_tokens": tokens,
@@ -124,46 +172,49 @@ def column_figures(experts: list[hn.LanguageModel], num_tokens: int, window: int
         "column_microseconds_per_token": 1e6 * seconds / tokens,
         "column_bytes_per_token": 4 * len(experts),
         "column_again_seconds": again,
+        "trainer_step_microseconds_per_token": 1e6 * step / (rows * length),
     }
+
+
+def measure(size: Size, rows: int, length: int, rounds: int) -> dict[str, float]:
+    """Returns the figures of experts and a router of one size."""
+    experts = make_experts(size.width, size.blocks, length)
+    router = ExpertRouter.for_experts(experts, embedding_dim=size.router_width)
+    batch = make_batch(rows, length)
+    runs = {"router_step": step_of(router, experts, batch), "experts_forward": forward_of(experts, batch)}
+    figures = {f"{name}_first_seconds": seconds_of(run) for name, run in runs.items()}
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            taken[name].append(seconds_of(run))
+    per_token = "microseconds_per_token"
+    for name, seconds in taken.items():
+        figures[f"{name}_{per_token}"] = 1e6 * statistics.median(seconds) / (rows * length)
+    total, own = sum(expert.count_params() for expert in experts), router.count_params()
+    figures |= {"parameters_of_experts": total, "parameters_of_router": own}
+    figures["experts_over_router_parameters"] = total / own
+    figures |= text_figures(router, experts, size.column_tokens, rows, length)
+    forward = figures[f"experts_forward_{per_token}"]
+    for step in ("router_step", "trainer_step"):
+        figures[f"experts_forward_over_{step}"] = forward / figures[f"{step}_{per_token}"]
+    return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--width", type=int, default=320, help="of the experts")
-    parser.add_argument("--blocks", type=int, default=8, help="of the experts")
-    parser.add_argument("--router-width", type=int, default=96)
-    parser.add_argument("--router-blocks", type=int, default=2)
+    parser.add_argument("--size", action="append", choices=SIZES, help="this alone; may be given again")
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--length", type=int, default=256, help="tokens in a row")
-    parser.add_argument("--column-tokens", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--name", default="expert_router", help="of the file in benchmarks/results")
     arguments = parser.parse_args()
-    experts = make_experts(arguments.width, arguments.blocks, arguments.length)
-    router = ExpertRouter.for_experts(
-        experts, embedding_dim=arguments.router_width, num_reasoning_blocks=arguments.router_blocks
-    )
-    batch = make_batch(arguments.rows, arguments.length)
-    runs = {"router_step": step_of(router, experts, batch), "experts_forward": forward_of(experts, batch)}
     figures: dict[str, float] = {"rounds": arguments.rounds}
-    figures |= {f"{name}_first_seconds": seconds_of(run) for name, run in runs.items()}
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(arguments.rounds):
-        for name, run in runs.items():
-            taken[name].append(seconds_of(run))
-    tokens = arguments.rows * arguments.length
-    for name, seconds in taken.items():
-        figures[f"{name}_microseconds_per_token"] = 1e6 * statistics.median(seconds) / tokens
-    sizes = [expert.count_params() for expert in experts]
-    figures |= {"parameters_of_experts": sum(sizes), "parameters_of_router": router.count_params()}
-    figures["experts_over_router_parameters"] = sum(sizes) / router.count_params()
-    per_token = "microseconds_per_token"
-    ratio = figures[f"experts_forward_{per_token}"] / figures[f"router_step_{per_token}"]
-    figures["experts_forward_over_router_step"] = ratio
-    figures |= column_figures(experts, arguments.column_tokens, arguments.length)
-    write_report(arguments.name, figures)
+    for name in arguments.size or SIZES:
+        of_size = measure(SIZES[name], arguments.rows, arguments.length, arguments.rounds)
+        figures |= {f"{name}_{figure}": value for figure, value in of_size.items()}
+        keras.backend.clear_session()
+    write_report("expert_router", figures)
 
 
 if __name__ == "__main__":

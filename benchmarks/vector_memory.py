@@ -1,6 +1,7 @@
 """What a memory of training text gains on held-out documents, and what a search in it takes.
 
     python benchmarks/vector_memory.py --steps 600 --documents 150
+    python benchmarks/vector_memory.py --data path/to/text.jsonl --steps 400 --documents 300 --held-out 0.03
 
 A small decoder is trained on the documentation of Python's standard library, or on `--data`. Its memory holds
 the states of `--documents` training documents. Weights and temperature are chosen on every second held-out
@@ -45,11 +46,11 @@ MODEL = {
 QUERIES, ROUNDS, NEIGHBORS = 64, 20, 64
 
 
-def train(source: Any, tokenizer: ByteTokenizer, steps: int) -> Any:
+def train(source: Any, tokenizer: ByteTokenizer, steps: int, held_out: float) -> Any:
     keras.utils.set_random_seed(0)
     model = hn.create_model("highnoon-nano", vocab_size=tokenizer.vocab_size, **MODEL)
     options = {"batch_size": 16, "max_seq_length": ROW_LENGTH, "learning_rate": 3e-3, "warmup_steps": 20}
-    trainer = hn.Trainer(model, tokenizer=tokenizer, seed=0, **options)
+    trainer = hn.Trainer(model, tokenizer=tokenizer, seed=0, validation_split=held_out, **options)
     trainer.add_curriculum_stage("all", source, steps=steps)
     with contextlib.redirect_stdout(io.StringIO()):
         trainer.train(log_dir=None, save_checkpoints=False, verbose=False)
@@ -114,12 +115,15 @@ def main() -> None:
     parser.add_argument("--data", help="a name or path of text; default: Python's documentation")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--documents", type=int, default=150)
+    parser.add_argument("--held-out", type=float, default=0.1, help="the fraction of documents held out")
     arguments = parser.parse_args()
     source = open_source(arguments.data) if arguments.data else StandardLibrary(("docs",))
     tokenizer = ByteTokenizer()
     with tempfile.TemporaryDirectory() as folder:
-        model = train(source, tokenizer, arguments.steps)
-        store = tokenize(source, tokenizer, pathlib.Path(folder, "cache"), validation_split=0.1)
+        model = train(source, tokenizer, arguments.steps, arguments.held_out)
+        store = tokenize(
+            source, tokenizer, pathlib.Path(folder, "cache"), validation_split=arguments.held_out
+        )
         memory = build(model, store, pathlib.Path(folder, "memory"), arguments.documents)
         rows = memory.rows(store, ROW_LENGTH)
         figures: dict[str, Any] = {"steps": arguments.steps, "stored_tokens": len(memory)}
