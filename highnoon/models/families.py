@@ -23,6 +23,7 @@ FAMILIES: Registry[Any] = Registry(
         "language_model": "highnoon.models.language_model_family:LanguageModelFamily",
         "expert_mixture": "highnoon.experts.mixture_family:MixtureFamily",
         "expert_router": "highnoon.experts.router:ExpertRouter",
+        "reward_model": "highnoon.alignment.reward_model:RewardModel",
     },
 )
 
