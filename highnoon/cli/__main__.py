@@ -18,6 +18,7 @@ import highnoon
 
 try:
     from highnoon.cli import (
+        align,
         chat,
         data,
         demo,
@@ -49,6 +50,7 @@ VERBS = {
     "demo": demo,
     "data": data,
     "train": train,
+    "align": align,
     "generate": generate,
     "chat": chat,
     "evaluate": evaluate,

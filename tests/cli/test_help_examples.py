@@ -75,6 +75,8 @@ def prepared(tmp_path_factory):
             {"messages": [{"role": "user", "content": "Noon?"}, {"role": "assistant", "content": "Yes."}]}
         ]
         pathlib.Path("chats.jsonl").write_text("".join(json.dumps(one) + "\n" for one in 12 * chats))
+        pairs = [{"prompt": f"{n}+1?", "chosen": f"{n + 1}", "rejected": "no"} for n in range(12)]
+        pathlib.Path("preferences.jsonl").write_text("".join(json.dumps(one) + "\n" for one in pairs))
         pathlib.Path("recipe.yaml").write_text(json.dumps(RECIPE))
         pathlib.Path("hosts.txt").write_text("localhost 2\n")
         pathlib.Path("my_program.py").write_text("import os\nprint('rank', os.environ['RANK'])\n")
@@ -103,6 +105,8 @@ def in_small(words):
             return [*words, "training.max_seq_length=32", "training.batch_size=2"]
         first = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
         return [*words[:first], *SHRUNK, *words[first:]]
+    if words[0] == "align":
+        return [*words, "training.max_seq_length=64", "training.batch_size=2", "--steps", "1"]
     if words[0] == "launch":
         is_program = any(word.endswith(".py") for word in words)
         return words if is_program else [words[0], "--print-commands", *words[1:]]

@@ -44,7 +44,7 @@ class RecordRenderer:
 
     - Text: the field itself; all of it is supervised.
     - Chat: the conversation, written by the chat template; the assistant turns are supervised.
-    - Instruction: a conversation of two turns. The user turn is the instruction and, after a blank line,
+    - Instruction: a conversation of two turns, or of the turns that its fields hold as lists. The user turn is the instruction and, after a blank line,
       `input` if present; the assistant turn is the response and is supervised.
     - Preference: a conversation of the prompt and the better answer; the answer is supervised.
 
@@ -221,6 +221,9 @@ class RecordRenderer:
             return _NOTHING
         if request is None or reply is None:
             raise _incomplete(values, present, location)
+        if any(isinstance(plain_value(values[field], location), list) for field in (request, reply)):
+            prompt, answer = self.labeled_answer(values, location)
+            return self.conversation([*prompt, *answer], len(prompt), location)
         words = [
             require_text(values[field], field, location)
             for field in (request, "input")
