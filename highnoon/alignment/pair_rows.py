@@ -233,9 +233,7 @@ class PairView(RowsView):
             values[pieces.row, pieces.segment - 1] = self.rows.values_of_pairs[pieces.document // 2]
             in_lanes = pieces._replace(row=2 * pieces.row + pieces.document % 2)
             self._documents.gather(in_lanes, self.row_length, lanes)
-        batch = {
-            name: array.reshape(len(numbers), 2, *array.shape[1:]) for name, array in lanes.items()
-        }
+        batch = {name: array.reshape(len(numbers), 2, *array.shape[1:]) for name, array in lanes.items()}
         of_rows = {name: np.zeros(len(numbers), np.float32) for name in self.rows.row_columns}
         return {**batch, PAIR_VALUES: values, **of_rows}
 

@@ -9,9 +9,7 @@ from highnoon.data.ints import Ints
 from highnoon.data.sequences.split_documents import SplitDocuments
 
 
-def unusable_pairs(
-    documents: SplitDocuments, row_length: int, *, may_be_equal: bool, raises: bool
-) -> Ints:
+def unusable_pairs(documents: SplitDocuments, row_length: int, *, may_be_equal: bool, raises: bool) -> Ints:
     """Returns the indices of the pairs that cannot be used.
 
     They are those without a supervised token among the labels that are read, because the prompt fills a row,
@@ -43,9 +41,7 @@ def unusable_pairs(
     return np.array(found, np.int64)
 
 
-def _problem(
-    documents: SplitDocuments, first: int, row_length: int, *, may_be_equal: bool
-) -> str | None:
+def _problem(documents: SplitDocuments, first: int, row_length: int, *, may_be_equal: bool) -> str | None:
     ids = []
     for document in (first, first + 1):
         store, index = documents.locate(document)

@@ -3,10 +3,10 @@
   highnoon align --objective dpo --model my-run --data preferences.jsonl
   highnoon align --objective reward_model --model my-run --data preferences.jsonl --output reward
 
-Records of preferences have `prompt`, `chosen` and `rejected`, those of kto `prompt`, `completion` and `label`.
-The model is also the reference of dpo and kto. KEY=VALUE sets any key of the recipe that the run becomes, such
-as training.learning_rate=1e-6, and the arguments of the objective as objective.KEY=VALUE, such as
-objective.beta=0.2.
+Records of preferences have `prompt`, `chosen` and `rejected`; those of kto have `prompt`, `completion` and
+`label`. The model is also the reference of dpo and kto. KEY=VALUE sets any key of the recipe that the run
+becomes, such as training.learning_rate=1e-6; objective.KEY=VALUE, such as objective.beta=0.2, sets an
+argument of the objective.
 """
 
 from __future__ import annotations
@@ -86,7 +86,11 @@ def read_recipe(arguments: argparse.Namespace) -> Recipe:
     if arguments.data is None:
         raise ConfigError("no records to learn from: give --data PATH, a file of preferences")
     words = parse_overrides([*arguments.overrides, *dotted_words(arguments.leftover)])
-    own = {key.removeprefix(_OF_OBJECTIVE): words.pop(key) for key in list(words) if key.startswith(_OF_OBJECTIVE)}
+    own = {
+        key.removeprefix(_OF_OBJECTIVE): words.pop(key)
+        for key in list(words)
+        if key.startswith(_OF_OBJECTIVE)
+    }
     given: dict[str, Any] = {
         key: getattr(arguments, key) for key in ("output", "data_dir") if getattr(arguments, key) is not None
     }
@@ -118,7 +122,7 @@ def _learning_rate(arguments: argparse.Namespace, path: str) -> float:
 
 
 def _reward_model(path: str, output: pathlib.Path) -> str:
-    """Returns the folder of a reward model: that at the path, or one that is made of the language model there.
+    """Returns the folder of a reward model: that at the path, or one made of the language model there.
 
     It is made once, so that a resumed run starts from the same head.
     """

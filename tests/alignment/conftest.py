@@ -11,7 +11,7 @@ from highnoon.alignment import PairRows, PreferenceDocuments
 from highnoon.data import InMemoryDataset, tokenize
 from highnoon.tokenization import ByteTokenizer
 
-LENGTH = 96
+LENGTH = 192
 
 
 def make_policy(seed=0, **fields):

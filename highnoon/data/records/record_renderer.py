@@ -44,7 +44,8 @@ class RecordRenderer:
 
     - Text: the field itself; all of it is supervised.
     - Chat: the conversation, written by the chat template; the assistant turns are supervised.
-    - Instruction: a conversation of two turns, or of the turns that its fields hold as lists. The user turn is the instruction and, after a blank line,
+    - Instruction: a conversation of two turns, or of the turns that its fields hold as lists. The user turn
+      is the instruction and, after a blank line,
       `input` if present; the assistant turn is the response and is supervised.
     - Preference: a conversation of the prompt and the better answer; the answer is supervised.
 
@@ -172,7 +173,9 @@ class RecordRenderer:
         Raises:
             BadRecordError: The template cannot write it, or nothing after the prompt is supervised.
         """
-        prompt = [{**turn, "learn": False} if turn["role"] == "assistant" else turn for turn in turns[:num_prompt]]
+        prompt = [
+            {**turn, "learn": False} if turn["role"] == "assistant" else turn for turn in turns[:num_prompt]
+        ]
         text = self._chat.render([*prompt, *turns[num_prompt:]], location)
         return _from_answer_on(text, _answer_start(text))
 
@@ -221,7 +224,8 @@ class RecordRenderer:
             return _NOTHING
         if request is None or reply is None:
             raise _incomplete(values, present, location)
-        if any(isinstance(plain_value(values[field], location), list) for field in (request, reply)):
+        given = [values[field] for field in (request, reply) if not is_absent(values[field])]
+        if any(isinstance(plain_value(value, location), list) for value in given):
             prompt, answer = self.labeled_answer(values, location)
             return self.conversation([*prompt, *answer], len(prompt), location)
         words = [
