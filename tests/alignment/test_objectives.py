@@ -15,7 +15,7 @@ from highnoon.alignment.kto import REFERENCE_POINT
 from highnoon.config import ConfigError
 from highnoon.data import derive_columns
 from highnoon.testing import check_objective as checks
-from highnoon.testing.objective_runs import train
+from highnoon.testing.objective_runs import gradient_function, train
 from highnoon.training.objective import objective_from_config
 from highnoon.training.steps.evaluation import EvaluationStep
 from tests.alignment.bigram import make_bigram, make_dpo, make_kto, make_orpo
@@ -106,15 +106,12 @@ def test_kto_takes_its_reference_point_over_the_global_batch_without_a_gradient(
     in_parts = [{name: array[start : start + 3] for name, array in batch.items()} for start in (0, 3, 6)]
     assert EvaluationStep(model, objective=make_kto())(in_parts).loss == pytest.approx(split.loss, rel=1e-6)
     # Micro-batches of one row see the point of all eight, and the gradient does not depend on their number.
-    whole = train(make_kto(), make_bigram(), batch, 8)[0]
-    np.testing.assert_allclose(
-        train(make_kto(), make_bigram(), batch, 1)[0], whole, atol=1e-6 * np.abs(whole).max()
-    )
+    whole, by_rows = (train(make_kto(), make_bigram(), batch, size)[0] for size in (8, 1))
     filled = {**batch, REFERENCE_POINT: np.full(8, point, "float32")}
-    gradient = checks.gradient_function(make_kto(), model)(
-        [tf.convert_to_tensor(weight.value) for weight in model.trainable_variables], filled
-    )[1]
-    np.testing.assert_allclose(np.reshape(gradient[0], -1) / len(own), whole, atol=1e-6 * np.abs(whole).max())
+    values = [tf.convert_to_tensor(weight.value) for weight in model.trainable_variables]
+    gradient = np.reshape(gradient_function(make_kto(), model)(values, filled)[1][0], -1) / len(own)
+    for found in (by_rows, gradient):
+        assert np.linalg.norm(found - whole) <= 1e-6 * np.linalg.norm(whole)
 
 
 CASES = {"dpo": make_dpo, "orpo": make_orpo, "kto": make_kto}
@@ -123,15 +120,14 @@ CASES = {"dpo": make_dpo, "orpo": make_orpo, "kto": make_kto}
 @pytest.mark.parametrize("name", CASES)
 def test_padding_order_and_micro_batches_change_nothing(name, batch, labeled_batch):
     rows = labeled_batch if name == "kto" else batch
+    rows = {column: rows[column] for column in CASES[name]().columns}
     case = checks.ObjectiveCase(CASES[name], make_bigram, rows, reloads=False)
     for check in (
         checks.check_columns,
         checks.check_padding_rows,
         checks.check_order_of_rows,
         checks.check_loop_over_rows,
-        checks.check_evaluation,
         checks.check_micro_batches,
-        checks.check_resuming,
     ):
         check(case)
 
