@@ -57,8 +57,8 @@ def without_dropout(model: keras.Model) -> Iterator[None]:
     for layer in model._flatten_layers():
         for name in _RATES:
             rate = getattr(layer, name, None)
-            is_rate = isinstance(rate, float) and (name != "rate" or isinstance(layer, _DROPOUT_LAYERS))
-            if is_rate and rate > 0:
+            is_rate = name != "rate" or isinstance(layer, _DROPOUT_LAYERS)
+            if is_rate and isinstance(rate, float) and rate > 0:
                 changed.append((layer, name, rate))
     for layer, name, _ in changed:
         setattr(layer, name, 0.0)

@@ -82,11 +82,11 @@ class LabeledAnswers(AnswerPairs):
 
     def _with_other(self, answers: Sequence[_Answer], other: _Answer) -> Iterator[tuple[Record, Pair]]:
         for record, prompt, answer, label in answers:
-            texts = (
+            own, mismatched = (
                 self.renderer.conversation([*prompt, *turns], len(prompt), record.location)
                 for turns in (answer, other.answer)
             )
-            yield record, Pair(*texts, label)
+            yield record, Pair(own, mismatched, label)
 
     def _answers(self, record: Record | Document, bad: BadRecords) -> list[_Answer] | None:
         try:

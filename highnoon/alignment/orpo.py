@@ -58,7 +58,7 @@ class ORPO(AnswerObjective):
     def terms(self, model: keras.Model, batch: Mapping[str, Any], training: bool) -> Terms:
         answers = self.answers(model, batch, training)
         means = [total / n for total, n in zip(answers.log_probs, answers.lengths, strict=True)]
-        losses = orpo_losses(*means, self.beta)
+        losses = orpo_losses(means[0], means[1], self.beta)
         metrics = preference_metrics([self.beta * mean for mean in means], answers)
         log_odds = ops.stop_gradient(log_odds_of(means[0]) - log_odds_of(means[1]))
         metrics["orpo/nll"] = over_pairs(ops.stop_gradient(-means[0]), answers.is_pair)

@@ -14,6 +14,7 @@ from highnoon.alignment.answer_pairs import AnswerPairs, as_pairs
 from highnoon.alignment.pair_rows import PAIR_VALUES, PairRows
 from highnoon.alignment.preference_documents import PreferenceDocuments
 from highnoon.config import ConfigError, require_choice
+from highnoon.data import DocumentSource
 from highnoon.training.objective import NEXT_TOKEN_COLUMNS, Column, Metric, Objective
 
 if TYPE_CHECKING:
@@ -96,7 +97,9 @@ class PairObjective(Objective):
                 f"{name} reads {sources.streamed[0]} as a stream, and alignment reads all pairs before the "
                 "first step; read it without `stream`"
             )
-        pairs = [as_pairs(source, self.pairs_class, **self.pair_options()) for source in sources.sources]
+        pairs: list[DocumentSource] = [
+            as_pairs(source, self.pairs_class, **self.pair_options()) for source in sources.sources
+        ]
         opened = dataclasses.replace(sources, sources=pairs)
         stores = preparation.stores(opened)
         derived = self.derived(stores, preparation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from highnoon.alignment.answer_pairs import AnswerPairs, Pair, not_a_record, record_error
 from highnoon.data.bad_records import BadRecordError, BadRecords
@@ -16,7 +17,7 @@ class PreferenceDocuments(AnswerPairs):
     """The better answer of each record, followed by the worse one.
 
     A record has `chosen` and `rejected`: texts that answer `prompt`, lists of turns that continue it, or
-    entire conversations, whose prompt is the turns that both share.
+    entire conversations, whose prompt is the turns that are equal in both.
 
     Args:
         source: The records.
@@ -68,7 +69,7 @@ class PreferenceDocuments(AnswerPairs):
     def _margin(self, record: Record) -> str | None:
         if self.margin_field is None:
             return None
-        value = record.values.get(self.margin_field)
+        value: Any = record.values.get(self.margin_field)
         try:
             margin = math.nan if is_absent(value) else float(value)
         except (TypeError, ValueError):

@@ -57,7 +57,7 @@ class SimPO(AnswerObjective):
     def terms(self, model: keras.Model, batch: Mapping[str, Any], training: bool) -> Terms:
         answers = self.answers(model, batch, training)
         means = [total / n for total, n in zip(answers.log_probs, answers.lengths, strict=True)]
-        losses = simpo_losses(*means, self.beta, self.gamma)
+        losses = simpo_losses(means[0], means[1], self.beta, self.gamma)
         metrics = preference_metrics([self.beta * mean for mean in means], answers)
         loss_sum = over_pairs(losses, answers.is_pair).total
         return Terms(loss_sum, answers.aux_loss, {**answers.metrics, **metrics})

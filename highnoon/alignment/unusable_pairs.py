@@ -51,6 +51,6 @@ def _problem(documents: SplitDocuments, first: int, row_length: int, *, may_be_e
             if not np.asarray(store.all_supervised[begin + 1 : stop]).any():
                 return f"the prompt fills a row of max_seq_length={row_length} tokens, and leaves no answer"
         ids.append(np.asarray(store.all_tokens[begin:stop]))
-    if not may_be_equal and np.array_equal(*ids):
+    if not may_be_equal and np.array_equal(ids[0], ids[1]):
         return f"both answers are equal in the first {len(ids[0])} tokens, which are read of them"
     return None
