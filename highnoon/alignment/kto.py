@@ -69,6 +69,7 @@ class KTO(AnswerObjective):
 
     pairs_class = LabeledAnswers
     lanes = (0,)
+    sequences_per_row = 1
     global_columns = (REFERENCE_POINT,)
     figures = (_DESIRABLE, _UNDESIRABLE, "rewards/margin", _ACCURACY, "log_probs/mean", "kto/kl")
 

@@ -41,6 +41,7 @@ class PairObjective(Objective):
     lanes: ClassVar[tuple[int, ...]] = (0, 1)
     """The lanes of a row that the model is trained on."""
     columns = PAIR_COLUMNS
+    sequences_per_row = 2
 
     def __init__(self, overlong: str = "truncate") -> None:
         self.overlong = require_choice("overlong", overlong, ("truncate", "skip"))

@@ -86,6 +86,7 @@ class Objective:
             since they change nothing of what is trained.
         global_columns: Names of the columns that the step fills with `global_means`, in place of what the
             rows have there.
+        sequences_per_row: How many sequences of `max_seq_length` tokens the model reads for a row.
     """
 
     columns: Mapping[str, Column] = NEXT_TOKEN_COLUMNS
@@ -94,6 +95,7 @@ class Objective:
     is_likelihood: bool = False
     tasks: Sequence[str] = ()
     global_columns: Sequence[str] = ()
+    sequences_per_row: int = 1
 
     def with_tasks(self, tasks: Sequence[str]) -> Objective:
         """Returns an objective that also reports the loss of each task; itself where it cannot."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from highnoon.alignment import DPO, KTO, ORPO
+from highnoon.alignment import DPO, KTO
 
 
 class Bigram(keras.Model):
@@ -35,7 +35,3 @@ def make_dpo():
 
 def make_kto():
     return KTO(make_bigram(), beta=0.5)
-
-
-def make_orpo():
-    return ORPO(beta=0.5)
