@@ -33,7 +33,8 @@ def make_trainer(policy, objective, data=None):
 
 def test_dpo_raises_the_held_out_margin_and_logs_it():
     policy, events = make_policy(), []
-    trainer = make_trainer(policy, DPO(policy)).add_callback(events.append)
+    trainer = make_trainer(policy, DPO(policy))
+    trainer.add_callback(events.append)
     trainer.train(save_checkpoints=False, log_dir=None, verbose=False, eval_interval=6)
     figures = [event["metrics"] for event in events if event["event"] == "evaluation"]
     assert figures[-1]["val/rewards/margin"] > figures[0]["val/rewards/margin"] > 0
@@ -49,8 +50,8 @@ def test_streams_and_models_with_another_tokenizer_are_refused():
         LabeledAnswers(source)
     from highnoon.tokenization import BytePairTokenizer
 
-    other = make_policy()
-    other.tokenizer = BytePairTokenizer(263).train_from_texts(["sun moon star"] * 5)
+    other = make_policy(vocab_size=270)
+    other.tokenizer = BytePairTokenizer(270).train_from_texts(["sun moon star"] * 5)
     with pytest.raises(ConfigError, match="`reference` must have the tokenizer of the run"):
         make_trainer(make_policy(), DPO(other)).plan()
 
