@@ -16,7 +16,7 @@ from highnoon.data import Derivation, DerivedColumn
 from highnoon.layers.graph_function import graph_function
 from highnoon.models.lora_factors import factor_names, layers_with_factors
 from highnoon.training.frozen_model import FrozenModel
-from highnoon.training.frozen_models import variables_hash
+from highnoon.training.frozen_models import variables_hash, weights_hash
 
 COLUMN = "reference_log_probs"
 COPY, DERIVED, NO_ADAPTER = "copy", "column", "no_adapter"
@@ -98,12 +98,23 @@ class Reference(FrozenModel):
 
         Args:
             window: Tokens of a document that are read at once, from its beginning.
+
+        Raises:
+            ConfigError: in computing, a model in memory was trained since its hash was taken.
         """
         config = {"kind": "reference_log_probs", "dtype": self.model.dtype_policy.name}
         columns = {COLUMN: DerivedColumn("<f4")}
         log_probs = graph_function(lambda batch: self.token_log_probs(self.model, batch))
+        is_checked = False
 
         def compute(batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
+            nonlocal is_checked
+            if not is_checked and weights_hash(self.model) != self.hash:
+                raise ConfigError(
+                    "`reference` was trained since it was given, and its log-probabilities of new data would "
+                    "be those of another model; give a copy of it, or the path of its folder"
+                )
+            is_checked = True
             tensors = {name: keras.ops.convert_to_tensor(array) for name, array in batch.items()}
             return {COLUMN: np.asarray(log_probs(tensors))}
 

@@ -200,6 +200,15 @@ def test_the_derived_column_the_copy_and_the_policy_without_factors_agree(batch,
         DPO(copy, reference_by="copy").reference_log_probs(copy, batch)
 
 
+def test_a_reference_that_was_trained_meanwhile_computes_no_column(store, tmp_path):
+    policy = make_policy()
+    objective = DPO(policy)
+    objective.get_config()
+    policy.trainable_variables[0].assign(policy.trainable_variables[0] * 1.5)
+    with pytest.raises(ConfigError, match="`reference` was trained since it was given"):
+        derive_columns(store, objective._reference.derivation(LENGTH), tmp_path)
+
+
 def test_dropout_is_off_while_answers_are_scored_and_router_losses_stay_on(batch):
     fields = {"block_pattern": "attention+moe", "num_moe_experts": 2, "expert_dim": 16, "dropout": 0.5}
     policy = make_policy(**fields)
