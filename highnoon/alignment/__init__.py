@@ -2,7 +2,7 @@
 
 - `dpo`, `kto`, `orpo`, `simpo`: objectives of a policy. `pairwise_reward`: of a reward model.
 - `preference_documents`, `labeled_answers`: records as pairs of documents.
-- `pair_rows`, `pair_layout`: pairs as rows of two lanes.
+- `pair_rows`, `pair_view`, `pair_layout`: pairs as rows of two lanes.
 - `reference`: the model that a policy starts from, by derived column, by copy, or without LoRA.
 """
 

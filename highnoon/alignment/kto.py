@@ -12,7 +12,7 @@ from keras import ops
 from highnoon.alignment.answer_objective import AnswerObjective
 from highnoon.alignment.labeled_answers import LabeledAnswers
 from highnoon.alignment.pair_objective import over_pairs
-from highnoon.alignment.pair_rows import PAIR_VALUES
+from highnoon.alignment.pair_view import PAIR_VALUES
 from highnoon.alignment.reference import Reference
 from highnoon.config import require_number
 from highnoon.training.objective import Column, Metric, Terms, register_objective

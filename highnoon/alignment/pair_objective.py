@@ -11,7 +11,8 @@ import numpy as np
 from keras import ops
 
 from highnoon.alignment.answer_pairs import AnswerPairs, as_pairs
-from highnoon.alignment.pair_rows import PAIR_VALUES, PairRows
+from highnoon.alignment.pair_rows import PairRows
+from highnoon.alignment.pair_view import PAIR_VALUES
 from highnoon.alignment.preference_documents import PreferenceDocuments
 from highnoon.config import ConfigError, require_choice
 from highnoon.data import DocumentSource

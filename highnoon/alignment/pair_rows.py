@@ -9,19 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from highnoon.alignment.pair_layout import PairLayout
+from highnoon.alignment.pair_view import PairView
 from highnoon.alignment.unusable_pairs import unusable_pairs
 from highnoon.data.document import DataError
 from highnoon.data.ints import Ints
 from highnoon.data.sequences.mixture import Mixture
 from highnoon.data.sequences.packed_rows import PackedRows
-from highnoon.data.sequences.row_filling import Batch
 from highnoon.data.sequences.row_layout import RowLayout
 from highnoon.data.sequences.rows_view import RowsView
 from highnoon.data.sequences.shuffling import shuffled
 from highnoon.data.tokens.token_columns import TokenColumns
 from highnoon.data.tokens.token_store import TokenStore
-
-PAIR_VALUES = "pair_values"
 
 
 class PairRows(PackedRows):
@@ -168,7 +166,8 @@ class PairRows(PackedRows):
 
     def _make_view(self, pools: list[Ints], mixture: Mixture, epoch: int) -> RowsView:
         view = PairView(self._documents, pools, mixture, epoch, self._cut, self.row_length)
-        view.rows = self
+        view.usable, view.values_of_pairs = self._usable, self.values_of_pairs
+        view.row_columns = self.row_columns
         return view
 
     def _cut(self, documents: Ints, number: int) -> tuple[RowLayout, Ints]:
@@ -204,40 +203,3 @@ class PairRows(PackedRows):
     def _check_size(self) -> None:
         self._usable = np.arange(len(self._documents) // 2)
         self._require_some()
-
-
-class PairView(RowsView):
-    """The rows of an epoch; created by `PairRows.view`."""
-
-    rows: PairRows
-
-    def read(self, start: int, count: int) -> Batch:
-        """Returns rows `start` to `start + count - 1`, fewer at the end of the epoch.
-
-        Returns:
-            The columns of `RowsView.read`, of shape (rows, 2, row_length); and `pair_values`, float32 of
-            shape (rows, row_length), the number of the pair of segment k at index k - 1.
-
-        Raises:
-            DataError: `start` is not in [0, num_rows], or `count` is negative.
-        """
-        if not 0 <= start <= self.num_rows or count < 0:
-            raise DataError(
-                f"`start` must be in [0, num_rows={self.num_rows}] and `count` not negative; "
-                f"received {start} and {count}"
-            )
-        numbers = np.arange(start, min(start + count, self.num_rows))
-        lanes = self._documents.empty_batch(2 * len(numbers), self.row_length)
-        values = np.zeros((len(numbers), self.row_length), np.float32)
-        for pieces in self._pieces(numbers):
-            values[pieces.row, pieces.segment - 1] = self.rows.values_of_pairs[pieces.document // 2]
-            in_lanes = pieces._replace(row=2 * pieces.row + pieces.document % 2)
-            self._documents.gather(in_lanes, self.row_length, lanes)
-        batch = {name: array.reshape(len(numbers), 2, *array.shape[1:]) for name, array in lanes.items()}
-        of_rows = {name: np.zeros(len(numbers), np.float32) for name in self.rows.row_columns}
-        return {**batch, PAIR_VALUES: values, **of_rows}
-
-    def documents_of(self, row: int) -> Ints:
-        """Returns the indices of the pairs in a row, from left to right."""
-        firsts: Ints = super().documents_of(row)[::2]
-        return np.searchsorted(self.rows._usable, firsts // 2)

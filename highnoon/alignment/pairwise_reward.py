@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from highnoon.alignment.pair_objective import INPUTS, PairObjective, over_pairs
-from highnoon.alignment.pair_rows import PAIR_VALUES
+from highnoon.alignment.pair_view import PAIR_VALUES
 from highnoon.alignment.reward_model import RewardModel
 from highnoon.config import ConfigError, require_number, require_text
 from highnoon.training.objective import Terms, register_objective
