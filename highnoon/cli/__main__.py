@@ -18,6 +18,7 @@ import highnoon
 
 try:
     from highnoon.cli import (
+        align,
         chat,
         data,
         demo,
@@ -51,6 +52,7 @@ VERBS = {
     "data": data,
     "train": train,
     "experts": experts,
+    "align": align,
     "generate": generate,
     "chat": chat,
     "evaluate": evaluate,

@@ -29,6 +29,11 @@ def add_fine_tune_options(parser: argparse.ArgumentParser) -> None:
         help="fine-tune this model: a run, its checkpoints or a role in it (my-run/best), a saved model, a "
         "folder of Hugging Face, or an adapter; its tokenizer and chat template are used",
     )
+    add_lora_options(group)
+
+
+def add_lora_options(group: argparse._ArgumentGroup) -> None:
+    """Adds `--lora` and its options."""
     group.add_argument(
         "--lora",
         type=int,

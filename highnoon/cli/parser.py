@@ -15,6 +15,7 @@ OTHER_WORDS = {
     "fine-tune": "train",
     "pretrain": "train",
     "resume": "train",
+    "dpo": "align",
     "predict": "generate",
     "infer": "generate",
     "complete": "generate",

@@ -119,34 +119,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     recipe = read_recipe(arguments)
-    source = arguments.config
-    try:
-        recipe.config()
-        load_tensorflow()
-        check_recipe(recipe)
-        recipe = complete_recipe(recipe, chooses_length=arguments.data is not None)
-        stages = check_recipe(recipe)
-    except ConfigError as error:
-        raise ConfigError(f"{source}: {error}" if source else str(error)) from None
-    from highnoon.training.recipes.make_trainer import make_trainer
-    from highnoon.training.recipes.run_recipe import preflight_recipe, run_recipe
-
-    trainer = make_trainer(recipe, stages)
-    if recipe.verbose and trainer.replicas.is_chief:
-        print(model_line(trainer, recipe.preset))
-    if arguments.from_model is not None:
-        line = describe_fine_tuning(trainer, recipe)
-        if recipe.verbose and trainer.replicas.is_chief:
-            print(line)
-    if arguments.dry_run:
-        preflight_recipe(recipe, trainer)
+    recipe, trainer = made_trainer(recipe, arguments.config, chooses_length=arguments.data is not None)
+    if not train_recipe(recipe, trainer, arguments):
         return
-    try:
-        run_recipe(recipe, trainer)
-    except KeyboardInterrupt as stop:
-        # Without the continuation for Python.
-        saved = str(stop).partition("; continue with train(")[0] or "stopped without saving"
-        raise KeyboardInterrupt(f"{saved}; to continue: the same command with --resume") from None
     if trainer.replicas.is_chief:
         _print_held_out(trainer)
         words = None if arguments.data is None else data_words(arguments)
@@ -156,6 +131,63 @@ def run(arguments: argparse.Namespace) -> None:
             base=recipe.model_source if _trains_factors(trainer) else None,
             chats=getattr(trainer.tokenizer, "chat_template", None) is not None,
         )
+
+
+def made_trainer(
+    recipe: Recipe, source: str | None = None, *, chooses_length: bool
+) -> tuple[Recipe, Trainer]:
+    """Returns a recipe with all that it leaves open, and its trainer.
+
+    Args:
+        recipe: The run.
+        source: The file that it is from, for errors; None for none.
+        chooses_length: Whether the length of rows may follow from the data.
+
+    Raises:
+        ConfigError: something that the run would refuse.
+    """
+    try:
+        recipe.config()
+        load_tensorflow()
+        check_recipe(recipe)
+        recipe = complete_recipe(recipe, chooses_length=chooses_length)
+        stages = check_recipe(recipe)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}" if source else str(error)) from None
+    from highnoon.training.recipes.make_trainer import make_trainer
+
+    return recipe, make_trainer(recipe, stages)
+
+
+def train_recipe(recipe: Recipe, trainer: Trainer, arguments: argparse.Namespace) -> bool:
+    """Says what is trained, and trains; returns False after a dry run.
+
+    Args:
+        recipe: The run.
+        trainer: Its trainer.
+        arguments: Of the command line: `from_model` and `dry_run` are read.
+
+    Raises:
+        ConfigError: as `run_recipe`.
+    """
+    from highnoon.training.recipes.run_recipe import preflight_recipe, run_recipe
+
+    if recipe.verbose and trainer.replicas.is_chief:
+        print(model_line(trainer, recipe.preset))
+    if arguments.from_model is not None:
+        line = describe_fine_tuning(trainer, recipe)
+        if recipe.verbose and trainer.replicas.is_chief:
+            print(line)
+    if arguments.dry_run:
+        preflight_recipe(recipe, trainer)
+        return False
+    try:
+        run_recipe(recipe, trainer)
+    except KeyboardInterrupt as stop:
+        # Without the continuation for Python.
+        saved = str(stop).partition("; continue with train(")[0] or "stopped without saving"
+        raise KeyboardInterrupt(f"{saved}; to continue: the same command with --resume") from None
+    return True
 
 
 def read_recipe(arguments: argparse.Namespace) -> Recipe:

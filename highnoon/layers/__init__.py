@@ -16,6 +16,7 @@ from highnoon.layers.recurrence.selective_state_space import SelectiveStateSpace
 from highnoon.layers.recurrence.state_space_duality import StateSpaceDuality
 from highnoon.layers.report import Report
 from highnoon.layers.token_cross_entropy import token_cross_entropy
+from highnoon.layers.token_log_probs import token_log_probs
 from highnoon.layers.zero_centered_rms_normalization import ZeroCenteredRMSNormalization
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "ZeroCenteredRMSNormalization",
     "linear_scan",
     "token_cross_entropy",
+    "token_log_probs",
 ]

@@ -64,11 +64,10 @@ def token_cross_entropy(
                                np.arange(5), np.ones(5, "float32"))
     ```
     """
-    chunk_tokens = chunk_tokens or max(1, _CHUNK_LOGITS // kernel.shape[0])
     hidden = ops.convert_to_tensor(hidden)
     # TensorFlow's `custom_gradient` treats a Variable specially; slicing makes it a tensor.
     kernel = ops.convert_to_tensor(kernel)[:]
-    chunks = _cut(ops.cast(labels, "int32"), ops.cast(weights, "float32"), ops.shape(hidden)[0], chunk_tokens)
+    chunks = _cut_tokens(hidden, kernel, labels, weights, chunk_tokens)
     if not training:
         loss, losses = _loss(hidden, kernel, chunks, softcap, return_losses, excluded_id)
         return (loss, losses) if return_losses else loss
@@ -90,6 +89,20 @@ def token_cross_entropy(
         return ((loss, losses) if return_losses else loss), gradient
 
     return loss_with_gradient(hidden, kernel)
+
+
+def cross_entropies(hidden, kernel, labels, chunk_tokens: int | None = None, softcap: float | None = None):
+    """Returns the cross entropy of each token, (n,) float32, without a gradient; arguments as above."""
+    chunks = _cut_tokens(hidden, kernel, labels, ops.ones_like(labels, "float32"), chunk_tokens)
+    return _loss(hidden, kernel, chunks, softcap, True, None)[1]
+
+
+def cross_entropy_gradients(
+    hidden, kernel, labels, weights, chunk_tokens: int | None = None, softcap: float | None = None
+):
+    """Returns the gradients of `token_cross_entropy`, (n, d) and (v, d) float32; arguments as above."""
+    chunks = _cut_tokens(hidden, kernel, labels, weights, chunk_tokens)
+    return _loss_and_gradients(hidden, kernel, chunks, softcap, False, None)[2:]
 
 
 class _Chunks(NamedTuple):
@@ -126,6 +139,12 @@ def _cut(labels, weights, num_tokens, chunk_tokens: int) -> _Chunks:
     size = (num_tokens + count - 1) // count
     missing = count * size - num_tokens
     return _Chunks(_pad(labels, missing), _pad(weights, missing), size, count, num_tokens)
+
+
+def _cut_tokens(hidden, kernel, labels, weights, chunk_tokens: int | None) -> _Chunks:
+    """Returns labels and weights in chunks; by default as many tokens as fill the memory for logits."""
+    chunk_tokens = chunk_tokens or max(1, _CHUNK_LOGITS // kernel.shape[0])
+    return _cut(ops.cast(labels, "int32"), ops.cast(weights, "float32"), ops.shape(hidden)[0], chunk_tokens)
 
 
 def _pad(x, missing):

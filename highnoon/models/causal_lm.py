@@ -16,7 +16,7 @@ from highnoon.config.known_arguments import known_arguments, require_known_argum
 from highnoon.files.expand_home import expand_home
 from highnoon.inference.block_diffusion.diffusion_outputs import is_diffusion
 from highnoon.inference.generation_hints import GENERATION_HINTS
-from highnoon.layers import token_cross_entropy
+from highnoon.layers import token_cross_entropy, token_log_probs
 from highnoon.layers.attention.block_mask import BlockStep
 from highnoon.models import costs
 from highnoon.models.backbone import ReasoningBackbone, read_inputs
@@ -193,12 +193,7 @@ class LanguageModel(TextTask):
             ConfigError: a mixer is not causal, so that the next token could be seen, or the model is one of
                 block diffusion and `block_ids` are missing.
         """
-        self._require_causal("learn to predict the next token")
-        if is_diffusion(self) and batch.get("block_ids") is None:
-            raise ConfigError(
-                "the next token of a model of block diffusion is that of a mask; use "
-                'objective="block_diffusion", or set model.outputs_description = {} to train it otherwise'
-            )
+        self._require_next_token(batch)
         inputs = {key: batch[key] for key in _INPUTS if batch.get(key) is not None}
         hidden, aux_loss, metrics = self.backbone(inputs, training=training, return_aux=True)
         labels, weights = (ops.reshape(batch[key], (-1,)) for key in ("labels", "loss_weights"))
@@ -215,6 +210,40 @@ class LanguageModel(TextTask):
             return {"loss_sum": found, "aux_loss": aux_loss, "metrics": metrics}
         losses = ops.reshape(found[1], ops.shape(batch["labels"]))
         return {"loss_sum": found[0], "aux_loss": aux_loss, "metrics": metrics, "token_losses": losses}
+
+    def token_log_probs(self, batch: dict[str, Any], training: bool = True) -> dict[str, Any]:
+        """Returns the log-probability of each label, with a gradient.
+
+        Args:
+            batch: `token_ids` and `labels` (b, t), and where there are any `padding_mask`, `segment_ids` and
+                `positions` (b, t).
+            training: Whether dropout and expert capacity are active.
+
+        Returns:
+            `log_probs` (b, t), float32, also where a label is padding; `aux_loss` and `metrics` as those of
+            `loss_terms`.
+
+        Raises:
+            ConfigError: as `loss_terms`.
+        """
+        self._require_next_token(batch)
+        inputs = {key: batch[key] for key in _INPUTS if batch.get(key) is not None}
+        hidden, aux_loss, metrics = self.backbone(inputs, training=training, return_aux=True)
+        head = partial(token_log_probs, softcap=self.config.logit_softcap)
+        if self.backbone.compiles_parts:
+            head = xla_function(head)
+        hidden = ops.reshape(hidden, (-1, self.embedding_dim))
+        log_probs = head(hidden, self._head_kernel(), ops.reshape(batch["labels"], (-1,)))
+        log_probs = ops.reshape(log_probs, ops.shape(batch["labels"]))
+        return {"log_probs": log_probs, "aux_loss": aux_loss, "metrics": metrics}
+
+    def _require_next_token(self, batch: dict[str, Any]) -> None:
+        self._require_causal("learn to predict the next token")
+        if is_diffusion(self) and batch.get("block_ids") is None:
+            raise ConfigError(
+                "the next token of a model of block diffusion is that of a mask; use "
+                'objective="block_diffusion", or set model.outputs_description = {} to train it otherwise'
+            )
 
     def _require_causal(self, verb: str) -> None:
         if not self.is_causal:

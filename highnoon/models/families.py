@@ -26,6 +26,7 @@ FAMILIES: Registry[Any] = Registry(
         "expert_router": "highnoon.experts.router:ExpertRouter",
         "gaussian_diffuser": "highnoon.experts.diffuser.gaussian_diffuser:GaussianDiffuser",
         "memory_model": "highnoon.experts.memory_family:MemoryFamily",
+        "reward_model": "highnoon.alignment.reward_model:RewardModel",
     },
 )
 

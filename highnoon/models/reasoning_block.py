@@ -67,6 +67,7 @@ class ReasoningBlock(keras.layers.Layer):
 
     def build(self, x_shape) -> None:
         self.mixer_norms, self.mixers = [], []
+        self.dropout = self.config.dropout
         self.feed_forward_norms, self.feed_forwards = [], []
         self.mixer_post_norms, self.feed_forward_post_norms = [], []
         self._feed_forward_inputs = []
@@ -89,7 +90,7 @@ class ReasoningBlock(keras.layers.Layer):
             taken = inspect.signature(layer.call).parameters
             self._feed_forward_inputs.append([name for name in ("segment_ids", "training") if name in taken])
         self._takes_level = ["level" in inspect.signature(mixer.call).parameters for mixer in self.mixers]
-        if self.config.dropout:
+        if self.dropout:
             self.seed_generator = keras.random.SeedGenerator(name="dropout")
 
     @property
@@ -204,8 +205,8 @@ class ReasoningBlock(keras.layers.Layer):
             y, report = split_report(feed_forward(norm(x), **{name: options[name] for name in inputs}))
             reports.append(report)
             y = next(feed_forward_post_norms, _same)(y)
-            if training and self.config.dropout:
-                y = keras.random.dropout(y, self.config.dropout, seed=self.seed_generator)
+            if training and self.dropout:
+                y = keras.random.dropout(y, self.dropout, seed=self.seed_generator)
             x = x + y
         aux_loss, metrics = ops.zeros((), "float32"), []
         for report in filter(None, reports):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import keras
 
@@ -12,8 +13,13 @@ from highnoon.training.objective import Objective
 
 def weights_hash(model: keras.Model) -> str:
     """Returns a hash of a model's weights: their names, types, shapes and values."""
+    return variables_hash(model.weights)
+
+
+def variables_hash(variables: Sequence[keras.Variable]) -> str:
+    """Returns a hash of some variables: their names, types, shapes and values."""
     state = hashlib.blake2b(digest_size=16)
-    for name, array in variable_arrays(model.weights).items():
+    for name, array in variable_arrays(variables).items():
         state.update(f"{name} {array.dtype} {array.shape}\n".encode())
         state.update(array.tobytes())
     return state.hexdigest()

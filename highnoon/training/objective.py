@@ -84,6 +84,9 @@ class Objective:
             follow from it.
         tasks: Names of the tasks whose losses are reported. They are part of a stage and not of `get_config`,
             since they change nothing of what is trained.
+        global_columns: Names of the columns that the step fills with `global_means`, in place of what the
+            rows have there.
+        sequences_per_row: How many sequences of `max_seq_length` tokens the model reads for a row.
     """
 
     columns: Mapping[str, Column] = NEXT_TOKEN_COLUMNS
@@ -91,6 +94,8 @@ class Objective:
     alerts_off: Sequence[str] = ("high_loss",)
     is_likelihood: bool = False
     tasks: Sequence[str] = ()
+    global_columns: Sequence[str] = ()
+    sequences_per_row: int = 1
 
     def with_tasks(self, tasks: Sequence[str]) -> Objective:
         """Returns an objective that also reports the loss of each task; itself where it cannot."""
@@ -130,6 +135,19 @@ class Objective:
         batch, as dropout's does.
         """
         return ()
+
+    def global_means(self, model: keras.Model, batch: Mapping[str, Any]) -> Mapping[str, Metric]:
+        """Returns the sums of means over the global batch that `terms` reads, one for each global column.
+
+        A step adds them up over all micro-batches and replicas before the first of them, at the weights from
+        before the step and without a gradient, and gives `terms` the mean in each row. An evaluation takes
+        the mean over all rows that it is given.
+
+        Args:
+            model: The model that is trained.
+            batch: As of `terms`.
+        """
+        return {}
 
     def terms(self, model: keras.Model, batch: Mapping[str, Any], training: bool) -> Terms:
         """Returns the loss and the metrics of a batch.
@@ -190,7 +208,12 @@ _SHIPPED = {
     "classification": "highnoon.training.objectives.classification",
     "distillation": "highnoon.training.objectives.distillation",
     "gaussian_diffusion": "highnoon.experts.diffuser.gaussian_diffusion",
+    "dpo": "highnoon.alignment.dpo",
+    "kto": "highnoon.alignment.kto",
     "mixture": "highnoon.experts.mixture_objective",
+    "orpo": "highnoon.alignment.orpo",
+    "reward_model": "highnoon.alignment.pairwise_reward",
+    "simpo": "highnoon.alignment.simpo",
 }
 
 

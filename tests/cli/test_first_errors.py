@@ -41,6 +41,10 @@ train --data empty
 train --data empty.txt
 train --data photos/cat.jpg
 train --resume
+align
+align --objective dpo --model missing
+align --objective dpo --model missing --data note.txt
+align --objective kto --model photos --data note.txt
 generate
 generate --model missing --prompt x
 generate --model photos --prompt x

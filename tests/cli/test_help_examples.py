@@ -86,6 +86,8 @@ def prepared(tmp_path_factory):
             {"messages": [{"role": "user", "content": "Noon?"}, {"role": "assistant", "content": "Yes."}]}
         ]
         pathlib.Path("chats.jsonl").write_text("".join(json.dumps(one) + "\n" for one in 12 * chats))
+        pairs = [{"prompt": f"{n}+1?", "chosen": f"{n + 1}", "rejected": "no"} for n in range(12)]
+        pathlib.Path("preferences.jsonl").write_text("".join(json.dumps(one) + "\n" for one in pairs))
         pathlib.Path("recipe.yaml").write_text(json.dumps(RECIPE))
         pathlib.Path("hosts.txt").write_text("localhost 2\n")
         pathlib.Path("my_program.py").write_text("import os\nprint('rank', os.environ['RANK'])\n")
@@ -122,6 +124,8 @@ def in_small(words):
         is_router = words[1] == "train-router"
         router = ["--experts", "transformer", "state_space", "--n_experts", "2"]
         return [*small, *(router if is_router else ["--n_layers", "1", "--ffn_mult", "1"])]
+    if words[0] == "align":
+        return [*words, "training.max_seq_length=64", "training.batch_size=2", "--steps", "1"]
     if words[0] == "launch":
         is_program = any(word.endswith(".py") for word in words)
         return words if is_program else [words[0], "--print-commands", *words[1:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,8 @@ class RecordRenderer:
 
     - Text: the field itself; all of it is supervised.
     - Chat: the conversation, written by the chat template; the assistant turns are supervised.
-    - Instruction: a conversation of two turns. The user turn is the instruction and, after a blank line,
+    - Instruction: a conversation of two turns, or of the turns that its fields hold as lists. The user turn
+      is the instruction and, after a blank line,
       `input` if present; the assistant turn is the response and is supervised.
     - Preference: a conversation of the prompt and the better answer; the answer is supervised.
 
@@ -99,15 +101,36 @@ class RecordRenderer:
         """
         chosen, rejected = self.pair_of_texts(values, location)
         start = _answer_start(chosen)
-        return chosen.text[:start], chosen.text[start:], rejected.text[_answer_start(rejected) :]
+        return chosen.text[:start], chosen.text[start:], rejected.text[start:]
 
     def pair_of_texts(self, values: Values, location: str) -> tuple[ConversationText, ConversationText]:
         """Returns the conversations with the better and with the worse answer; the answers are supervised.
 
+        The prompt is all turns that the two conversations share, whether or not the record has a `prompt`.
+        An answer is the rest: one turn, or several of which those of the assistant are supervised.
+
         Raises:
             BadRecordError: As for `pair`.
         """
-        texts = []
+        texts = [self._chat.render(turns, location) for turns in self.pair_of_turns(values, location)]
+        num_shared = len(os.path.commonprefix([text.text for text in texts]))
+        chosen, rejected = (_from_answer_on(text, num_shared) for text in texts)
+        if chosen.text[: _answer_start(chosen)] != rejected.text[: _answer_start(rejected)]:
+            raise BadRecordError(
+                f"{location}: `chosen` and `rejected` must answer the same prompt; the text before the "
+                f"answers differs",
+                "two prompts",
+                location,
+            )
+        return chosen, rejected
+
+    def pair_of_turns(self, values: Values, location: str) -> tuple[Sequence[Message], Sequence[Message]]:
+        """Returns the turns of the conversations with the better and with the worse answer.
+
+        Raises:
+            BadRecordError: an answer is missing, or a conversation does not end with one.
+        """
+        conversations = []
         for field in PREFERENCE_FIELDS:
             turns = self._answered(values, field, location)
             if turns[-1]["role"] != "assistant":
@@ -117,17 +140,44 @@ class RecordRenderer:
                     "no answer",
                     location,
                 )
-            text = self._chat.render(turns, location)
-            texts.append(ConversationText(text.text, ((_answer_start(text), len(text.text)),), text.marks))
-        chosen, rejected = texts
-        if chosen.text[: _answer_start(chosen)] != rejected.text[: _answer_start(rejected)]:
-            raise BadRecordError(
-                f"{location}: `chosen` and `rejected` must answer the same prompt; the text before the "
-                f"answers differs",
-                "two prompts",
-                location,
+            conversations.append(turns)
+        return conversations[0], conversations[1]
+
+    def labeled_answer(self, values: Values, location: str) -> tuple[list[Message], list[Message]]:
+        """Returns the turns of the prompt and of the answer of a record with one answer.
+
+        Prompt and answer are texts, or lists of turns.
+
+        Raises:
+            BadRecordError: a field is missing, empty, or no text or conversation.
+        """
+        present = present_fields(values)
+        turns = []
+        for names, role in ((INSTRUCTION_FIELDS, "user"), (RESPONSE_FIELDS, "assistant")):
+            self._require(values, names, location)
+            field = first_field(present, names)
+            if field is None:
+                raise _incomplete(values, present, location)
+            value = plain_value(values[field], location)
+            turns.append(
+                [{"role": role, "content": require_text(value, field, location)}]
+                if isinstance(value, str)
+                else chat_turns(value, field, location)
             )
-        return chosen, rejected
+        return turns[0], turns[1]
+
+    def conversation(self, turns: Sequence[Message], num_prompt: int, location: str) -> ConversationText:
+        """Returns a conversation in which only the assistant turns after the first `num_prompt` turns are
+        supervised.
+
+        Raises:
+            BadRecordError: The template cannot write it, or nothing after the prompt is supervised.
+        """
+        prompt = [
+            {**turn, "learn": False} if turn["role"] == "assistant" else turn for turn in turns[:num_prompt]
+        ]
+        text = self._chat.render([*prompt, *turns[num_prompt:]], location)
+        return _from_answer_on(text, _answer_start(text))
 
     def _text(self, values: Values, field: str, location: str) -> SupervisedText:
         if field not in values:
@@ -174,6 +224,10 @@ class RecordRenderer:
             return _NOTHING
         if request is None or reply is None:
             raise _incomplete(values, present, location)
+        given = [values[field] for field in (request, reply) if not is_absent(values[field])]
+        if any(isinstance(plain_value(value, location), list) for value in given):
+            prompt, answer = self.labeled_answer(values, location)
+            return self.conversation([*prompt, *answer], len(prompt), location)
         words = [
             require_text(values[field], field, location)
             for field in (request, "input")
@@ -225,8 +279,19 @@ def _exchange(asked: str, answered: str) -> list[Message]:
 
 
 def _answer_start(text: SupervisedText) -> int:
-    """Returns the index at which the last answer begins."""
-    return (text.supervised or ((0, 0),))[-1][0]
+    """Returns the index at which the first supervised answer begins."""
+    return (text.supervised or ((0, 0),))[0][0]
+
+
+def _from_answer_on(text: ConversationText, num_shared: int) -> ConversationText:
+    """Returns a conversation whose answers end after the first `num_shared` characters alone supervised.
+
+    The last answer is supervised up to the end of the text, with what the template writes behind it.
+    """
+    spans = text.supervised or ()
+    kept = [span for span in spans if span[1] > num_shared] or list(spans[-1:])
+    kept[-1] = (kept[-1][0], len(text.text))
+    return ConversationText(text.text, tuple(kept), text.marks)
 
 
 def _asked(prompt: Any, location: str) -> list[Message]:

@@ -104,6 +104,15 @@ class RecordSource(DocumentSource):
 
         return self._read(self._new_bad_records(), convert)
 
+    def read_records(self, convert: Convert[T]) -> Iterator[T]:
+        """Yields what a function makes of each record, for sources that need more of it than its text.
+
+        Args:
+            convert: Called with a record, or with a document that is not from a record, and the counter of
+                bad records, whose `take` raises or counts an error. It returns None to skip the record.
+        """
+        return self._read(self._new_bad_records(), convert)
+
     @abc.abstractmethod
     def _read(self, bad: BadRecords, convert: Convert[T]) -> Iterator[T]:
         """Yields the result of `convert` for each record, in the same order each time."""

@@ -120,7 +120,8 @@ def check_stage(data: StageData, plan: StagePlan, tokenizer: Any) -> StageCheck:
 
 def trains_language(data: StageData) -> bool:
     """Whether the rows of a stage are those of a language model: tokens with a label each."""
-    return set(data.objective.columns) >= _LANGUAGE_COLUMNS
+    columns = data.objective.columns
+    return all(name in columns and columns[name].axes == ("token",) for name in _LANGUAGE_COLUMNS)
 
 
 def _check_language_rows(

@@ -142,7 +142,14 @@ def preflight(
     own = {id(variable) for variable in model.variables}
     counters = [variable for variable in all_variables(model) if id(variable) not in own]
     estimates = [
-        (activation_bytes(model, data.config.batch_size, data.config.max_seq_length), data)
+        (
+            activation_bytes(
+                model,
+                data.config.batch_size * data.objective.sequences_per_row,
+                data.config.max_seq_length,
+            ),
+            data,
+        )
         for data in stage_data
     ]
     activations, largest = max(estimates, key=lambda pair: (pair[0] or 0, pair[1].config.max_seq_length))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from highnoon.layers.graph_function import graph_function
-from highnoon.training.objective import NextToken, Objective
+from highnoon.training.objective import Metric, NextToken, Objective
 from highnoon.training.steps.batch_columns import RowShapes, column_specs, num_rows, pad_rows, row_shapes
 from highnoon.training.steps.micro_batches import TOTAL, WEIGHT, metric_sums, scalar_sum
 from highnoon.training.steps.replicas import FIRST_ROW, STOP, Replicas, sum_replicas
@@ -98,7 +98,7 @@ class EvaluationStep:
         layers = model._flatten_layers()
         seeds = [seed for layer in layers for seed in getattr(layer, "_seed_generators", [])]
         self._seeds = [seed.state for seed in [*seeds, *self.objective.seed_generators()]]
-        self._compiled: dict[RowShapes, Any] = {}
+        self._compiled: dict[tuple[str, RowShapes], Any] = {}
 
     def __call__(self, batches: Iterable[Mapping[str, np.ndarray]]) -> SplitSums:
         """Returns the sums over all batches.
@@ -111,30 +111,61 @@ class EvaluationStep:
     def sums(self, batches: Iterable[Mapping[str, np.ndarray]]) -> SplitSums:
         """Returns the sums over all batches, of weight 0 where nothing in them counts."""
         split = SplitSums(0.0, 0.0)
-        for batch in batches:
+        for batch in self._with_global_means(batches):
             split += self._sums(batch, split.num_rows)
         return split
 
+    def _with_global_means(
+        self, batches: Iterable[Mapping[str, np.ndarray]]
+    ) -> Iterable[Mapping[str, np.ndarray]]:
+        """Returns the batches with the means over all of them in the columns that the objective reads."""
+        if not self.objective.global_columns:
+            return batches
+        batches = list(batches)
+        totals: dict[str, np.ndarray] = {name: np.zeros(2) for name in self.objective.global_columns}
+        first_row = 0
+        for batch in batches:
+            sums = metric_sums(self._run(batch, first_row, "means"))
+            totals = {name: totals[name] + np.array(sums[name], np.float64) for name in totals}
+            first_row += num_rows(self.objective.columns, batch)
+        means = {name: total / weight if weight else 0.0 for name, (total, weight) in totals.items()}
+        return [
+            {**batch, **{name: np.full_like(batch[name], mean) for name, mean in means.items()}}
+            for batch in batches
+        ]
+
     def _sums(self, batch: Mapping[str, np.ndarray], first_row: int) -> SplitSums:
-        columns = self.objective.columns
-        shapes = row_shapes(columns, batch)
-        if shapes not in self._compiled:
-            self._compiled[shapes] = self._compile(shapes)
-        missing = -num_rows(columns, batch) % self.replicas.count
-        inputs = self.replicas.split(pad_rows(columns, batch, missing), 1)
-        sums = {
-            name: value.numpy()
-            for name, value in self._compiled[shapes](inputs, tf.constant(first_row)).items()
-        }
+        sums = self._run(batch, first_row, "terms")
         metrics = {
             name: (np.asarray(total, np.float64), float(weight))
             for name, (total, weight) in metric_sums(sums).items()
         }
-        rows_read = num_rows(columns, batch)
+        rows_read = num_rows(self.objective.columns, batch)
         return SplitSums(float(sums["loss_sum"]), float(sums["weight"]), metrics, rows_read)
 
-    def _compile(self, shapes: RowShapes) -> Any:
-        """Compiles for rows of these shapes."""
+    def _run(self, batch: Mapping[str, np.ndarray], first_row: int, what: str) -> dict[str, Any]:
+        """Returns the sums of a batch: of the objective's `terms`, or of its global `means`."""
+        columns = self.objective.columns
+        key = what, row_shapes(columns, batch)
+        if key not in self._compiled:
+            self._compiled[key] = self._compile(key[1], {"terms": self._terms, "means": self._means}[what])
+        missing = -num_rows(columns, batch) % self.replicas.count
+        inputs = self.replicas.split(pad_rows(columns, batch, missing), 1)
+        return {
+            name: value.numpy() for name, value in self._compiled[key](inputs, tf.constant(first_row)).items()
+        }
+
+    def _terms(self, rows: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        terms = self.objective.terms(self.model, rows, training=False)
+        weight = self.objective.weight(rows)
+        sums = {"loss_sum": scalar_sum(terms.loss_sum), "weight": scalar_sum(weight)}
+        return sums | _named_sums(terms.metrics)
+
+    def _means(self, rows: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return _named_sums(self.objective.global_means(self.model, rows))
+
+    def _compile(self, shapes: RowShapes, compute: Callable[..., dict[str, tf.Tensor]]) -> Any:
+        """Compiles a function of rows of these shapes."""
         columns = self.objective.columns
 
         def on_replica(batch: dict[str, tf.Tensor], first_row: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -142,12 +173,7 @@ class EvaluationStep:
             row = first_row + batch[FIRST_ROW]
             states = [(state, _evaluation_state(state, row)) for state in self._seeds]
             with keras.StatelessScope(state_mapping=states):
-                terms = self.objective.terms(self.model, rows, training=False)
-                weight = self.objective.weight(rows)
-            sums = {"loss_sum": scalar_sum(terms.loss_sum), "weight": scalar_sum(weight)}
-            for name, metric in terms.metrics.items():
-                sums[TOTAL + name] = tf.cast(tf.convert_to_tensor(metric.total), tf.float32)
-                sums[WEIGHT + name] = scalar_sum(metric.weight)
+                sums = compute(rows)
             return sum_replicas(sums)
 
         def sums(batch: Any, first_row: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -161,6 +187,14 @@ class EvaluationStep:
             STOP: tf.TensorSpec((), tf.float32),
         }
         return graph_function(sums, input_signature=[specs, tf.TensorSpec((), tf.int32)])
+
+
+def _named_sums(metrics: Mapping[str, Metric]) -> dict[str, tf.Tensor]:
+    sums = {}
+    for name, metric in metrics.items():
+        sums[TOTAL + name] = tf.cast(tf.convert_to_tensor(metric.total), tf.float32)
+        sums[WEIGHT + name] = scalar_sum(metric.weight)
+    return sums
 
 
 def _evaluation_state(state: keras.Variable, row: tf.Tensor) -> tf.Tensor:

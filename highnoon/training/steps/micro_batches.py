@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from highnoon.config import ConfigError
 from highnoon.layers.graph_function import graph_function
-from highnoon.training.objective import Objective
+from highnoon.training.objective import Metric, Objective
 from highnoon.training.steps.batch_columns import RowShapes, column_specs
 from highnoon.training.steps.replicas import FIRST_ROW, all_variables, merged
 
@@ -79,6 +79,9 @@ class MicroBatches:
         self._function = graph_function(
             self._differentiate, jit_compile=jit_compile and not self._compiles_parts
         )
+        self._means = graph_function(
+            self._means_of_rows, jit_compile=jit_compile and not self._compiles_parts
+        )
 
     def trace(self, shapes: RowShapes) -> Any:
         """Returns the function of one micro-batch, traced for rows of these shapes.
@@ -118,17 +121,8 @@ class MicroBatches:
             weights: Values of the trainable variables.
             others: Values of the variables that are not trained.
         """
-        size, columns = self._size, self._objective.columns
-        num_rows, first_row = tf.shape(batch[next(iter(columns))])[0], batch[FIRST_ROW]
-        # Complete micro-batches: rows of padding change nothing, and one known shape halves what the
-        # gradients of recurrent mixers keep.
-        missing = -num_rows % size
-        rows = {
-            name: tf.pad(
-                batch[name], [[0, missing], *[[0, 0]] * len(column.axes)], constant_values=column.padding
-            )
-            for name, column in columns.items()
-        }
+        size = self._size
+        rows, num_rows, first_row = self._padded(batch), self._num_rows(batch), batch[FIRST_ROW]
         frozen = [tf.convert_to_tensor(variable.value) for variable in self._frozen]
 
         def run(start: tf.Tensor, changed: Mapping[int, tf.Tensor]) -> Any:
@@ -136,11 +130,7 @@ class MicroBatches:
             for index in self._seeds:
                 offset = tf.cast((first_row + start) // size, others[index].dtype)
                 now[index] = others[index] + tf.stack([offset, tf.zeros_like(offset)])
-            micro_batch = {
-                name: tf.ensure_shape(value[start : start + size], (size, *value.shape[1:]))
-                for name, value in rows.items()
-            }
-            return traced(micro_batch, dict(scales), list(weights), now, frozen)
+            return traced(self._rows_from(rows, start), dict(scales), list(weights), now, frozen)
 
         _, sum_specs, indices = traced.structured_outputs
         begin = (
@@ -161,6 +151,73 @@ class MicroBatches:
             # The first word is the index in the global batch, the second counts the draws.
             changed[index] = tf.stack([others[index][0], changed[index][1]])
         return Gradients(gradients, sums, changed)
+
+    def global_means(
+        self,
+        batch: Mapping[str, tf.Tensor],
+        weights: Sequence[tf.Tensor],
+        others: Sequence[tf.Tensor],
+    ) -> dict[str, Metric]:
+        """Returns the sums of the objective's global means over a replica's rows, without a gradient.
+
+        What layers assign meanwhile is discarded.
+
+        Args:
+            batch: As of a call, as the following.
+            weights: Values of the trainable variables.
+            others: Values of the variables that are not trained.
+        """
+        names = list(self._objective.global_columns)
+        rows, num_rows = self._padded(batch), self._num_rows(batch)
+        frozen = [tf.convert_to_tensor(variable.value) for variable in self._frozen]
+
+        def add_one(start: tf.Tensor, sums: Any) -> tuple[Any, Any]:
+            found = self._means(self._rows_from(rows, start), list(weights), list(others), frozen)
+            return start + self._size, tf.nest.map_structure(tf.add, sums, [found[name] for name in names])
+
+        begin = [(tf.zeros(()), tf.zeros(())) for _ in names]
+        _, sums = tf.while_loop(
+            lambda start, *_: start < num_rows, add_one, (tf.constant(0), begin), parallel_iterations=1
+        )
+        return {name: Metric(*found) for name, found in zip(names, sums, strict=True)}
+
+    def _means_of_rows(
+        self,
+        micro_batch: dict[str, tf.Tensor],
+        weights: Sequence[tf.Tensor],
+        others: Sequence[tf.Tensor],
+        frozen: Sequence[tf.Tensor],
+    ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+        variables = [*self.weights, *self.others, *self._frozen]
+        pairs = list(zip(variables, [*weights, *others, *frozen], strict=True))
+        with (
+            keras.StatelessScope(collect_losses=True, state_mapping=pairs),
+            self._model.compiled_parts() if self._compiles_parts else nullcontext(),
+        ):
+            means = self._objective.global_means(self._model, micro_batch)
+        return {name: (scalar_sum(mean.total), scalar_sum(mean.weight)) for name, mean in means.items()}
+
+    def _num_rows(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        return tf.shape(batch[next(iter(self._objective.columns))])[0]
+
+    def _padded(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Complete micro-batches: rows of padding change nothing, and one known shape halves what the
+        gradients of recurrent mixers keep."""
+        missing = -self._num_rows(batch) % self._size
+        return {
+            name: tf.pad(
+                batch[name], [[0, missing], *[[0, 0]] * len(column.axes)], constant_values=column.padding
+            )
+            for name, column in self._objective.columns.items()
+        }
+
+    def _rows_from(self, rows: Mapping[str, tf.Tensor], start: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the micro-batch that begins at a row."""
+        size = self._size
+        return {
+            name: tf.ensure_shape(value[start : start + size], (size, *value.shape[1:]))
+            for name, value in rows.items()
+        }
 
     def finished(
         self,

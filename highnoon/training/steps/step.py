@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from highnoon.layers.graph_function import graph_function
-from highnoon.training.objective import NextToken, Objective
+from highnoon.training.objective import Metric, NextToken, Objective
 from highnoon.training.optimizers import FunctionalOptimizer, StatelessOptimizer
 from highnoon.training.steps.batch_columns import RowShapes, column_specs, row_shapes
 from highnoon.training.steps.histograms import histograms
@@ -202,6 +202,9 @@ class TrainStep:
         }
         weights = [tf.convert_to_tensor(variable.value) for variable in micro_batches.weights]
         others = [tf.convert_to_tensor(variable.value) for variable in micro_batches.others]
+        if objective.global_columns:
+            means = sum_replicas(micro_batches.global_means(batch, weights, others))
+            batch = {**batch, **{name: _in_each_row(mean, batch[name]) for name, mean in means.items()}}
         gradients, sums, changed = micro_batches(traced, batch, scales, weights, others)
         gradients, sums = sum_replicas((gradients, sums))
         grad_norm = tf.linalg.global_norm(gradients) / loss_scale
@@ -240,6 +243,11 @@ class TrainStep:
             [*values, *finished.others.values(), *new_state.values()],
         )
         return metrics
+
+
+def _in_each_row(mean: Metric, column: tf.Tensor) -> tf.Tensor:
+    """Returns a mean of the global batch in each row of a column; 0 where nothing counts."""
+    return tf.fill(tf.shape(column), tf.math.divide_no_nan(mean.total, mean.weight))
 
 
 def computes_in_float16(model: keras.Model) -> bool:
