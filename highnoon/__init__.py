@@ -35,6 +35,7 @@ _HOMES = {
 }
 
 _SUBPACKAGES = (
+    "alignment",
     "callbacks",
     "compat",
     "config",

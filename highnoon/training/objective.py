@@ -190,6 +190,7 @@ _SHIPPED = {
     "classification": "highnoon.training.objectives.classification",
     "distillation": "highnoon.training.objectives.distillation",
     "mixture": "highnoon.experts.mixture_objective",
+    "policy_gradient": "highnoon.alignment.policy_gradient.policy_gradient",
 }
 
 
