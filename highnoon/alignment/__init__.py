@@ -14,7 +14,7 @@ _HOMES = {
     "PolicyGradientConfig": "policy_gradient.presets",
     "PolicyWithValues": "policy_gradient.policy_with_values",
 }
-_PACKAGES = ("policy_gradient",)
+_PACKAGES = ("environments", "policy_gradient")
 
 __all__ = [*_HOMES, *_PACKAGES]
 

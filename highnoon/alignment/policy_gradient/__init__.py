@@ -7,7 +7,7 @@
 - `divergence`: the divergence from the reference, exact or by a named estimator.
 - `policy_outputs`: what a model says of a batch.
 - `policy_with_values`: a language model with a value function.
-- `policy_gradient`: the objective.
+- `policy_gradient`: the objective; `recomputed`: the policy's outputs as the training step computes them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _HOMES = {
     "PolicyGradient": "policy_gradient",
     "PolicyGradientConfig": "presets",
     "PolicyWithValues": "policy_with_values",
+    "RecomputedOutputs": "recomputed",
     "assign_advantages": "assigned_advantages",
     "generalized_advantages": "advantages",
     "group_advantages": "advantages",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -58,6 +58,9 @@ class PolicyGradient(Objective):
     Reports `policy/kl_step`, the divergence of the policy from the one that sampled; `policy/kl_reference`,
     `policy/entropy`, `policy/clip_fraction`, `policy/ratio`, and `policy/value_loss`.
 
+    Attributes:
+        input_names: The columns that `outputs` reads.
+
     Args:
         preset: `"ppo"`, `"grpo"`, `"dr_grpo"`, `"dapo"`, `"rloo"`, `"gspo"` or `"reinforce"`, see `PRESETS`.
         reference: A model with the policy's vocabulary, or the path of a saved one; needed unless the axes
@@ -81,6 +84,7 @@ class PolicyGradient(Objective):
     Schulman et al. 2017 (arXiv:1707.06347); the papers of the presets are named in `PRESETS`.
     """
 
+    input_names: Sequence[str] = ("token_ids", "labels", "segment_ids", "positions")
     figures = ("policy/kl_step", "policy/kl_reference", "policy/entropy", "policy/clip_fraction")
 
     def __init__(
