@@ -2,9 +2,9 @@
 
     python benchmarks/cartpole.py --seeds 5 --cleanrl path/to/ppo.py --cleanrl-python path/to/python
 
-cleanrl's file is run as it is, by a Python that has torch, tyro, tensorboard and gymnasium 0.29, for which it was
-written. The figure is the mean return of the last 20 episodes that ended within the run. The steps of a training guide,
-10,000 at width 256, are measured as well.
+cleanrl's file is run as it is, by a Python that has torch, tyro, tensorboard and gymnasium 0.29, for which it
+was written. The figure is the mean return of the last 20 episodes that ended within the run. The defaults of
+this package, 10,000 steps at width 256, are measured as well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from highnoon.alignment.environments import PolicyTrainer
 
 LAST_EPISODES = 20
 # gymnasium 0.29 reads a name that NumPy 2 no longer has.
-_RUN_CLEANRL = "import numpy, runpy, sys; numpy.bool8 = numpy.bool_; sys.argv = sys.argv[1:]; runpy.run_path({path!r}, run_name='__main__')"
+_RUN_CLEANRL = (
+    "import numpy, runpy, sys; numpy.bool8 = numpy.bool_; sys.argv = sys.argv[1:]; "
+    "runpy.run_path({path!r}, run_name='__main__')"
+)
 _EPISODE = re.compile(r"global_step=(\d+), episodic_return=\[?([0-9.]+)")
 
 
@@ -62,12 +65,16 @@ def cleanrl(seed: int, steps: int, path: str, python: str) -> tuple[float, float
     seconds = time.perf_counter() - start
     returns = [float(value) for _, value in _EPISODE.findall(done.stdout)]
     if len(returns) < LAST_EPISODES:
-        raise RuntimeError(f"expected at least {LAST_EPISODES} episodes in cleanrl's output; received {len(returns)}")
+        raise RuntimeError(
+            f"expected at least {LAST_EPISODES} episodes in cleanrl's output; received {len(returns)}"
+        )
     return statistics.mean(returns[-LAST_EPISODES:]), seconds
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--cleanrl", help="cleanrl's ppo.py; without it only this package is measured")
@@ -76,7 +83,9 @@ def main() -> None:
     found: dict[str, list[tuple[float, float]]] = {"ours": [], "cleanrl": [], "ours_10000": []}
     for seed in range(1, arguments.seeds + 1):
         if arguments.cleanrl:
-            found["cleanrl"].append(cleanrl(seed, arguments.steps, arguments.cleanrl, arguments.cleanrl_python))
+            found["cleanrl"].append(
+                cleanrl(seed, arguments.steps, arguments.cleanrl, arguments.cleanrl_python)
+            )
             print("cleanrl", seed, *found["cleanrl"][-1], flush=True)
         found["ours"].append(ours(seed, arguments.steps, hidden_dim=64, learning_rate=2.5e-4))
         print("ours", seed, *found["ours"][-1], flush=True)

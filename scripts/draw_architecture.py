@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 
 CAPTIONS = {
-    "alignment": "preference and reward objectives",
+    "alignment": "learning from preferences",
     "callbacks": "observe a run",
     "cli": "one verb a file: parse, call, print",
     "compat": "older names",

@@ -13,6 +13,7 @@ _HOMES = {
     "PolicyGradient": "policy_gradient.policy_gradient",
     "PolicyGradientConfig": "policy_gradient.presets",
     "PolicyWithValues": "policy_gradient.policy_with_values",
+    "RolloutTrainer": "policy_gradient.rollout_trainer",
 }
 _PACKAGES = ("environments", "policy_gradient")
 

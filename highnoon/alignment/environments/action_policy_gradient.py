@@ -45,8 +45,8 @@ class ActionPolicyGradient(PolicyGradient):
         super().__init__(preset, **axes)
 
     def _columns(self) -> dict[str, Column]:
-        names = ("loss_weights", "old_log_probs", "advantages")
-        names += ("returns", "old_values") if self.axes.has_values else ()
+        names = ["loss_weights", "old_log_probs", "advantages"]
+        names += ["returns", "old_values"] if self.axes.has_values else []
         observations = Column("float32", (self.observation_size,))
         return {"observations": observations, "actions": Column("int32", (1,)), **dict.fromkeys(names, _STEP)}
 

@@ -24,7 +24,8 @@ class ActorCritic(keras.Model):
         hidden_dim: Width of the hidden layers.
         seed: Of the weights.
 
-    Call arguments: observations (b, observation_size) float32. Returns logits (b, num_actions) and values (b,).
+    Call arguments: observations (b, observation_size) float32. Returns logits (b, num_actions) and values
+    (b,).
 
     Example:
 

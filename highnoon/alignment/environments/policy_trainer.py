@@ -12,10 +12,10 @@ import numpy as np
 from highnoon.alignment.environments.action_policy_gradient import ActionPolicyGradient
 from highnoon.alignment.environments.actor_critic import ActorCritic
 from highnoon.alignment.environments.collect_steps import collect_steps
-from highnoon.alignment.policy_gradient.policy_checkpoints import PolicyCheckpoints
-from highnoon.alignment.policy_gradient.policy_log import PolicyLog
 from highnoon.alignment.environments.policy_update import PolicyUpdate
 from highnoon.alignment.environments.seeded_environments import SeededEnvironments
+from highnoon.alignment.policy_gradient.policy_checkpoints import PolicyCheckpoints
+from highnoon.alignment.policy_gradient.policy_log import PolicyLog
 from highnoon.config import ConfigError, TrainingConfig, require_count, require_flag, require_number, shown
 from highnoon.files.expand_home import expand_home
 from highnoon.files.step_folders import FINAL, LATEST, CheckpointError
@@ -53,9 +53,9 @@ class PolicyTrainer:
     """Proximal policy optimization of an `ActorCritic` on one or more environments.
 
     An iteration takes `steps_per_iteration` steps in each environment, computes generalized advantages and
-    passes over them `epochs_per_iteration` times in shuffled minibatches. It is a function of the weights, the
-    environments' states, the seed and its number. A checkpoint is written between iterations, so a run that
-    was killed and resumed ends with the same bits as one that was not.
+    takes `epochs_per_iteration` epochs of shuffled minibatches. It is a function of the weights,
+    the environments' states, the seed and its number. A checkpoint is written between iterations, so a run
+    that was killed and resumed ends with the same bits as one that was not.
 
     Args:
         environment: A name that Gymnasium knows, or a function that returns a new environment.
@@ -65,11 +65,11 @@ class PolicyTrainer:
         learning_rate: The first one.
         num_envs: Environments that are stepped together.
         steps_per_iteration: Steps of each environment in an iteration.
-        epochs_per_iteration: Passes over an iteration's steps.
+        epochs_per_iteration: Epochs over the steps of an iteration.
         minibatch_size: Steps of one update; must divide those of an iteration.
         gradient_clip: Largest global norm of a gradient; None does not clip.
         anneal_learning_rate: Whether the learning rate falls linearly to zero.
-        target_kl: An iteration makes no further pass once a pass ended with a larger divergence from the
+        target_kl: An iteration ends after an epoch with a larger divergence from the
             policy that acted; None never stops early.
         seed: Of the weights, the environments, the actions and the order of minibatches.
         preset: A preset of `PolicyGradientConfig` with `advantage="gae"`.

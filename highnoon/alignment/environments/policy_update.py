@@ -1,4 +1,4 @@
-"""The updates of one iteration: advantages, and passes over the steps in minibatches."""
+"""The updates of one iteration: advantages, and epochs of minibatches."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from highnoon.training.steps.replicas import FIRST_ROW, STOP
 
 
 class PolicyUpdate:
-    """Passes over the steps of an iteration, each in another order.
+    """Takes epochs of minibatches over the steps of an iteration, each in another order.
 
     The log-probabilities and values of the steps are recomputed first, in the order and the minibatches of
-    the first pass, so that its first ratios are exactly 1. Advantages are whitened once, over all steps of the
-    iteration.
+    the first epoch, so that its first ratios are exactly 1. Advantages are whitened once, over all steps of
+    the iteration.
 
     Args:
         learner: Takes the steps of the optimizer.
         objective: Is minimized.
         minibatch_size: Steps of one update.
-        num_epochs: Passes.
-        target_kl: No further pass after one with a larger divergence; None for all passes.
+        num_epochs: Epochs of an iteration.
+        target_kl: No further epoch after one with a larger divergence; None for all epochs.
         seed: Of the orders.
     """
 
@@ -76,9 +76,7 @@ class PolicyUpdate:
             "actions": steps.actions.reshape(-1, 1)[order],
         }
         outputs = self._recompute(rows)
-        values = np.empty(steps.actions.size)
-        values[order] = outputs["values"][:, 0]
-        values = values.reshape(shape)
+        values = outputs["values"][np.argsort(order), 0].reshape(shape)
         finals = steps.final_observations.reshape(steps.actions.size, -1)
         after = self._recompute({"observations": finals, "actions": steps.actions.reshape(-1, 1)})["values"]
         advantages = generalized_advantages(

@@ -8,6 +8,9 @@
 - `policy_outputs`: what a model says of a batch.
 - `policy_with_values`: a language model with a value function.
 - `policy_gradient`: the objective; `recomputed`: the policy's outputs as the training step computes them.
+- `rewards`: rewards from plain functions; `rollouts`: completions that a policy samples.
+- `rollout_trainer`, `rollout_update`: the loop over iterations, and the updates of one.
+- `policy_checkpoints`, `policy_log`: checkpoints and metrics of such loops.
 """
 
 from __future__ import annotations
@@ -22,11 +25,15 @@ _HOMES = {
     "PolicyGradientConfig": "presets",
     "PolicyWithValues": "policy_with_values",
     "RecomputedOutputs": "recomputed",
+    "Rewards": "rewards",
+    "Rollout": "rollouts",
+    "RolloutTrainer": "rollout_trainer",
     "assign_advantages": "assigned_advantages",
     "generalized_advantages": "advantages",
     "group_advantages": "advantages",
     "leave_one_out_advantages": "advantages",
     "policy_gradient_config": "presets",
+    "sample_rollout": "rollouts",
     "whiten": "advantages",
 }
 

@@ -50,13 +50,13 @@ def generalized_advantages(
     (arXiv:1506.02438), equation 16.
     """
     rewards, values = np.asarray(rewards, np.float64), np.asarray(values, np.float64)
-    goes_on = 1.0 - np.asarray(is_end, np.float64)
+    continues = 1.0 - np.asarray(is_end, np.float64)
     future = np.asarray(next_values, np.float64) * (1.0 - np.asarray(is_terminal, np.float64))
     deltas = rewards + discount * future - values
     advantages = np.zeros_like(deltas)
     following = np.zeros(deltas.shape[:-1])
     for step in reversed(range(deltas.shape[-1])):
-        following = deltas[..., step] + discount * gae_lambda * goes_on[..., step] * following
+        following = deltas[..., step] + discount * gae_lambda * continues[..., step] * following
         advantages[..., step] = following
     return advantages
 
@@ -186,6 +186,4 @@ def _group_statistics(rewards: np.ndarray, groups: np.ndarray, counts: np.ndarra
     np.minimum.at(lowest, index, rewards)
     np.maximum.at(highest, index, rewards)
     deviations = np.sqrt(squares / (sizes - 1.0))
-    return _GroupStatistics(
-        rewards, sizes[index], means[index], deviations[index], (highest > lowest)[index]
-    )
+    return _GroupStatistics(rewards, sizes[index], means[index], deviations[index], (highest > lowest)[index])

@@ -42,8 +42,8 @@ def estimated_kl(estimator: str, log_probs: Any, reference_log_probs: Any) -> An
         k3 = exp(-d) - 1 + d        unbiased, never negative
 
     That an estimate is unbiased says nothing of its gradient. As a loss, k1 has an expected gradient of
-    zero, k3 has that of KL(reference || policy), and k2 that of KL(policy || reference), the latter two for the
-    next token alone: what a token does to the divergence of later ones is missing.
+    zero, k3 has that of KL(reference || policy), and k2 that of KL(policy || reference), the latter two for
+    the next token alone: what a token does to the divergence of later ones is missing.
 
     Args:
         estimator: `"k1"`, `"k2"` or `"k3"`.

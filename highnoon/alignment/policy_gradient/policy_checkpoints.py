@@ -21,8 +21,8 @@ class PolicyCheckpoints:
     """Checkpoints in a directory, one after an iteration, named by the steps that were taken.
 
     `step_00009728/` has the model, the optimizer's arrays, and `state.json` with the position of the loop; a
-    manifest has size and hash of each. It is written beside and renamed, so that a kill leaves it complete or
-    absent.
+    manifest has size and hash of each. It is written under another name and renamed, so that a kill leaves it
+    complete or absent.
 
     Args:
         directory: Created when the first checkpoint is written.
@@ -60,7 +60,7 @@ class PolicyCheckpoints:
         Raises:
             CheckpointError: there is none.
         """
-        reasons = []
+        reasons: list[str] = []
         for folder in reversed(step_folders(self.directory)):
             reason = _damage(folder)
             if reason is None:
@@ -69,8 +69,8 @@ class PolicyCheckpoints:
                 return folder
             reasons.append(f"{folder.name} is damaged: {reason}")
         raise CheckpointError(
-            f"no checkpoint in {self.directory} ({'; '.join(reasons) or 'it holds no step_* folder'}); begin a "
-            "new run with resume=False"
+            f"no checkpoint in {self.directory} ({'; '.join(reasons) or 'it holds no step_* folder'}); begin "
+            "a new run with resume=False"
         )
 
     def read(self, folder: pathlib.Path, description: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,8 +92,8 @@ class PolicyCheckpoints:
         for name, value in description.items():
             if saved.get(name) != value:
                 raise CheckpointError(
-                    f"{folder} belongs to a run with {name}={shown(saved.get(name))}; received {shown(value)}; "
-                    "resume with the arguments that it began with"
+                    f"{folder} belongs to a run with {name}={shown(saved.get(name))}; received "
+                    f"{shown(value)}; resume with the arguments that it began with"
                 )
         return state
 

@@ -13,7 +13,6 @@ from highnoon.alignment.policy_gradient.divergence import estimated_kl, exact_kl
 from highnoon.alignment.policy_gradient.policy_outputs import PolicyOutputs, text_outputs
 from highnoon.alignment.policy_gradient.presets import (
     KL_ESTIMATORS,
-    PolicyGradientConfig,
     policy_gradient_config,
 )
 from highnoon.alignment.policy_gradient.surrogate import (
@@ -105,8 +104,8 @@ class PolicyGradient(Objective):
             return FrozenModel(reference, reference_hash, "reference")
         if self.axes.has_reference:
             raise ConfigError(
-                f"kl={self.axes.kl!r} needs a `reference`; received None; give the model that training begins "
-                "from, or kl='none' with kl_weight=0"
+                f"kl={self.axes.kl!r} needs a `reference`; received None; give the model that training "
+                "begins from, or kl='none' with kl_weight=0"
             )
         return None
 

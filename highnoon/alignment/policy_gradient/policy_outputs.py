@@ -49,11 +49,18 @@ class PolicyOutputs:
         all_log_probs = ops.log_softmax(logits, axis=-1)
         log_probs = ops.take_along_axis(all_log_probs, ops.expand_dims(sampled, -1), axis=-1)[:, :, 0]
         entropies = -ops.sum(ops.exp(all_log_probs) * all_log_probs, axis=-1)
-        return cls(all_log_probs, log_probs, entropies, values, ops.zeros(()) if aux_loss is None else aux_loss)
+        return cls(
+            all_log_probs, log_probs, entropies, values, ops.zeros(()) if aux_loss is None else aux_loss
+        )
 
 
 def text_outputs(
-    model: keras.Model, batch: Mapping[str, Any], training: bool, *, has_values: bool, temperature: float = 1.0
+    model: keras.Model,
+    batch: Mapping[str, Any],
+    training: bool,
+    *,
+    has_values: bool,
+    temperature: float = 1.0,
 ) -> PolicyOutputs:
     """Returns what a model says of sampled tokens, in float32 or the model's float64.
 
@@ -72,8 +79,8 @@ def text_outputs(
         logits, values, aux_loss = model.logits_and_values(batch, training=training)
     elif has_values:
         raise ConfigError(
-            f"advantage='gae' needs a model with a value function; received a {type(model).__name__}; wrap it "
-            "in PolicyWithValues, or choose another advantage"
+            f"advantage='gae' needs a model with a value function; received a {type(model).__name__}; wrap "
+            "it in PolicyWithValues, or choose another advantage"
         )
     else:
         (logits, aux_loss), values = token_logits(model, batch, training), None

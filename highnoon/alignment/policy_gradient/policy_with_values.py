@@ -43,7 +43,9 @@ class PolicyWithValues(keras.Model):
     def __init__(self, policy: keras.Model) -> None:
         super().__init__(name="policy_with_values")
         self.policy = policy
-        self.value_head = keras.layers.Dense(1, kernel_initializer="zeros", dtype="float32", name="value_head")
+        self.value_head = keras.layers.Dense(
+            1, kernel_initializer="zeros", dtype="float32", name="value_head"
+        )
         self.value_head.build((None, None, policy.embedding_dim))
         self.built = True
 

@@ -31,8 +31,9 @@ class PolicyGradientConfig:
         ratio: `"token"`, or `"sequence"`: the geometric mean of a completion's ratios.
         clip_low: The ratio is cut at `1 - clip_low` where it falls; None does not cut.
         clip_high: The ratio is cut at `1 + clip_high` where it rises; None does not cut.
-        normalizer: What divides the loss: `"tokens"`, all tokens of the batch; `"sequences"`, first the tokens
-            of each completion, then the completions; `"constant"`, completions times `constant_length`.
+        normalizer: What divides the loss: `"tokens"`, all tokens of the batch; `"sequences"`, first the
+            tokens of each completion, then the completions; `"constant"`, completions times
+            `constant_length`.
         constant_length: Tokens, above 0; 1 sums over the tokens of a completion.
         kl: The divergence from the reference. `"reward"` subtracts `kl_weight * log(p / reference)` of each
             token from the reward. `"exact"` adds the sum over the vocabulary to the loss. `"k1"`, `"k2"` and
@@ -120,7 +121,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "grpo": {**_GROUP, "scale_rewards": True, "normalizer": "sequences", "kl": "k3", "kl_weight": 0.04},
     # Liu et al. 2025 (arXiv:2503.20783), section 3.2: neither the deviation nor the length divides.
     "dr_grpo": {**_GROUP, "normalizer": "constant"},
-    # Yu et al. 2025 (arXiv:2503.14476), sections 3.1 to 3.3: clip higher, token-level loss, no constant groups.
+    # Yu et al. 2025 (arXiv:2503.14476), sections 3.1 to 3.3: a higher upper bound, a loss over tokens, and no
+    # groups of equal rewards.
     "dapo": {**_GROUP, "scale_rewards": True, "clip_high": 0.28},
     # Ahmadian et al. 2024 (arXiv:2402.14740), section 2: the completion is one action, nothing is clipped.
     "rloo": {
@@ -150,7 +152,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "kl_weight": 0.05,
     },
 }
-"""Values of `PolicyGradientConfig` by the name of an algorithm; fields that are not named have its defaults."""
+"""Values of `PolicyGradientConfig` by the name of an algorithm; other fields have its defaults."""
 
 _FIELDS = {field.name for field in dataclasses.fields(PolicyGradientConfig)}
 

@@ -1,4 +1,4 @@
-"""What the policy says of an iteration's rows, computed as the training step computes it (TensorFlow only)."""
+"""The policy's outputs for an iteration's rows, as the training step computes them (TensorFlow only)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class RecomputedOutputs:
     """Log-probabilities and values of sampled rows at the current weights.
 
     They are computed in micro-batches of the training step's size, by the function that the step
-    differentiates. Where the rows of the first steps are grouped alike, the policy's ratio is exactly 1 there:
-    a decoder sums in another order and is off by rounding.
+    differentiates. Where the rows of the first steps are grouped alike, the policy's ratio is exactly 1
+    there: a decoder sums in another order and is off by rounding.
 
     Args:
         objective: Whose outputs are computed.

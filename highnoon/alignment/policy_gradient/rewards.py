@@ -42,7 +42,8 @@ class Rewards:
         weights = functions if isinstance(functions, Mapping) else {functions: 1.0}
         if not weights or not all(callable(function) for function in weights):
             raise ConfigError(
-                f"rewards must be a function, or a mapping of functions to weights; received {shown(functions)}"
+                "rewards must be a function, or a mapping of functions to weights; received "
+                f"{shown(functions)}"
             )
         self._weights = {
             function: require_number(f"weight of {_name(function)}", weight)
@@ -79,9 +80,10 @@ def _checked(function: Any, values: Any, count: int) -> np.ndarray:
             f"{array.size}"
         )
     if not np.all(np.isfinite(array)):
-        place = int(np.argmin(np.isfinite(array)))
+        index = int(np.argmin(np.isfinite(array)))
         raise ConfigError(
-            f"the reward {_name(function)} must return finite numbers; received {array[place]} for text {place}"
+            f"the reward {_name(function)} must return finite numbers; received {array[index]} for text "
+            f"{index}"
         )
     return array
 

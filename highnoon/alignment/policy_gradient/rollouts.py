@@ -17,8 +17,8 @@ class Rollout:
     """Sampled completions, and where they stand in rows.
 
     Args:
-        columns: `token_ids`, `labels`, `segment_ids`, `positions` (rows, t) int32 and `loss_weights` (rows, t)
-            float32, which is 1 where the label was sampled: up to and including the end token.
+        columns: `token_ids`, `labels`, `segment_ids`, `positions` (rows, t) int32 and `loss_weights` (rows,
+            t) float32, which is 1 where the label was sampled: up to and including the end token.
         groups: (rows,), the number of the prompt.
         texts: Each prompt with its completion.
         has_end: (rows,), whether the completion ended before its limit.
@@ -103,7 +103,9 @@ def sample_rollout(
     texts = [tokenizer.decode(row) for row in rows]
     has_end = np.array([len(new) > 0 and new[-1] == tokenizer.eos_token_id for new in new_ids])
     columns = _columns(rows, num_prompt_ids, row_length)
-    return Rollout(columns, np.repeat(np.arange(len(prompts)), group_size), texts, has_end, rows, num_prompt_ids)
+    return Rollout(
+        columns, np.repeat(np.arange(len(prompts)), group_size), texts, has_end, rows, num_prompt_ids
+    )
 
 
 def encode_prompt(tokenizer: Any, text: str) -> list[int]:
@@ -114,7 +116,9 @@ def encode_prompt(tokenizer: Any, text: str) -> list[int]:
 
 def _columns(rows: list[list[int]], num_prompt_ids: np.ndarray, row_length: int) -> dict[str, np.ndarray]:
     shape = len(rows), row_length
-    columns = {name: np.zeros(shape, np.int32) for name in ("token_ids", "labels", "segment_ids", "positions")}
+    columns = {
+        name: np.zeros(shape, np.int32) for name in ("token_ids", "labels", "segment_ids", "positions")
+    }
     weights = np.zeros(shape, np.float32)
     for index, (ids, first) in enumerate(zip(rows, num_prompt_ids, strict=True)):
         length = len(ids) - 1

@@ -14,7 +14,7 @@ def policy_rules() -> list[AlertRule]:
             "policy/kl_step",
             [(0.05, "warning"), (0.5, "critical")],
             "the policy moved {value} nats a token from the one that sampled, more than {limit}",
-            "decrease the learning rate or the passes over an iteration, or set `target_kl`",
+            "decrease the learning rate or the epochs of an iteration, or set `target_kl`",
         ),
         LevelRule(
             "policy_reference_kl",
@@ -37,14 +37,15 @@ def policy_rules() -> list[AlertRule]:
             "policy/clip_fraction",
             [(0.4, "warning")],
             "{value} of the tokens are clipped, more than {limit}: their gradient is zero",
-            "decrease the learning rate or the passes over an iteration",
+            "decrease the learning rate or the epochs of an iteration",
             num_points=3,
         ),
         LevelRule(
             "reward_without_spread",
             "reward/constant_fraction",
             [(0.9, "warning")],
-            "{value} of the completions are in groups of equal rewards, more than {limit}: they teach nothing",
+            "{value} of the completions are in groups of equal rewards, more than {limit}: they have no "
+            "gradient",
             "choose prompts that the policy solves sometimes, sample more completions for each, or use a "
             "finer reward",
             num_points=3,

@@ -148,7 +148,9 @@ def test_the_ratio_of_a_sequence_is_the_geometric_mean_of_its_tokens():
     batch = make_batch()
     new = batch["old_log_probs"] + np.random.default_rng(4).normal(size=(ROWS, LENGTH)).astype("float32")
     found = ops.convert_to_numpy(
-        log_ratios(*map(ops.convert_to_tensor, (new, batch["old_log_probs"], batch["loss_weights"])), "sequence")
+        log_ratios(
+            *map(ops.convert_to_tensor, (new, batch["old_log_probs"], batch["loss_weights"])), "sequence"
+        )
     )
     for row in range(ROWS):
         sampled = batch["loss_weights"][row] > 0

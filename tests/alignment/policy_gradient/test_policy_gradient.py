@@ -77,9 +77,7 @@ def of_all_pairs(objective, table, reference):
     pairs = np.array(list(itertools.product(range(64), repeat=2))).reshape(-1)
     sequences, groups = SEQUENCES[pairs], np.repeat(np.arange(4096), 2)
     ours, theirs = log_probs(table, sequences), log_probs(table_of(reference), sequences)
-    found = assign_advantages(
-        objective.axes, REWARDS[pairs], np.ones(sequences.shape), groups, ours, theirs
-    )
+    found = assign_advantages(objective.axes, REWARDS[pairs], np.ones(sequences.shape), groups, ours, theirs)
     chances = np.repeat(np.prod(probabilities(table)[pairs].reshape(-1, 2), axis=1), 2)
     columns = {"old_log_probs": ours, "advantages": found.advantages}
     return ascent(objective, [table, np.zeros(NUM_CONTEXTS)], batch_of(sequences, chances, **columns))

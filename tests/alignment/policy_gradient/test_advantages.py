@@ -38,9 +38,7 @@ def test_generalized_advantages_are_the_double_sum():
     is_terminal = RNG.random((5, 17)) < 0.15
     is_end = is_terminal | (RNG.random((5, 17)) < 0.1)
     arguments = (rewards, values, following, is_terminal, is_end, 0.97, 0.9)
-    np.testing.assert_allclose(
-        generalized_advantages(*arguments), naive_generalized(*arguments), atol=1e-12
-    )
+    np.testing.assert_allclose(generalized_advantages(*arguments), naive_generalized(*arguments), atol=1e-12)
 
 
 def test_with_lambda_1_advantages_are_returns_minus_values():
@@ -75,7 +73,8 @@ def test_group_advantages_are_a_loop_over_groups(scale_rewards):
 def test_the_leave_one_out_baseline_is_the_mean_of_the_others():
     rewards, groups = RNG.normal(size=10), np.repeat([0, 1], 5)
     expected = [
-        rewards[row] - np.mean([rewards[other] for other in range(10) if other // 5 == row // 5 and other != row])
+        rewards[row]
+        - np.mean([rewards[other] for other in range(10) if other // 5 == row // 5 and other != row])
         for row in range(10)
     ]
     np.testing.assert_allclose(leave_one_out_advantages(rewards, groups).advantages, expected, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Trains the tabular policy on the expectation over all 64 sequences: a sample of a billion, without noise."""
+"""Trains the tabular policy on the expectation over all 64 sequences, without noise."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def rollout(objective, tables, reference_table, rewards=REWARDS):
         "returns": found.returns,
         "old_values": old_values,
     }
-    return batch_of(SEQUENCES, counts, **{name: columns[name] for name in columns if name in objective.columns})
+    return batch_of(
+        SEQUENCES, counts, **{name: columns[name] for name in columns if name in objective.columns}
+    )
 
 
 def train(objective, reference, iterations, learning_rate, epochs=1, rewards=REWARDS):
@@ -55,7 +57,10 @@ def train(objective, reference, iterations, learning_rate, epochs=1, rewards=REW
     means, squares = ([np.zeros_like(value) for value in values] for _ in range(2))
     step, total = 0, iterations * epochs
     for _ in range(iterations):
-        batch = {name: tf.constant(array) for name, array in rollout(objective, values, reference_table, rewards).items()}
+        batch = {
+            name: tf.constant(array)
+            for name, array in rollout(objective, values, reference_table, rewards).items()
+        }
         for _ in range(epochs):
             step += 1
             rate = learning_rate * (1.0 - step / total)

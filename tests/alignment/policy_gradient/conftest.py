@@ -1,4 +1,4 @@
-"""Makes the tabular policy of this folder importable."""
+"""Makes the modules of this folder importable."""
 
 from __future__ import annotations
 

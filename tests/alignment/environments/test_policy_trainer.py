@@ -1,4 +1,4 @@
-"""Policies on environments: a known value function, exact resuming, and errors; on small environments of our own."""
+"""Policies on environments: a known value function, exact resuming, and errors."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ DISCOUNT = 0.8
 class Alternating:
     """Two states that follow one another; the first one pays 1. No action changes anything.
 
-    V(first) = 1 / (1 - discount^2), V(second) = discount V(first). An episode is cut after 16 steps and has no
-    end, so that value follows it.
+    V(first) = 1 / (1 - discount^2), V(second) = discount V(first). An episode is cut after 16 steps
+    and has no end, so that value follows it.
     """
 
     action_space = types.SimpleNamespace(n=2)
@@ -90,7 +90,10 @@ def test_the_value_function_of_two_states_is_the_known_one():
 def test_a_policy_learns_and_its_first_ratios_are_exactly_1():
     figures = []
     trainer = PolicyTrainer(
-        Guessing, **{**SMALL, "epochs_per_iteration": 1, "minibatch_size": 64}, total_timesteps=64 * 60, learning_rate=1e-2
+        Guessing,
+        **{**SMALL, "epochs_per_iteration": 1, "minibatch_size": 64},
+        total_timesteps=64 * 60,
+        learning_rate=1e-2,
     )
     result = trainer.train(callback=figures.append)
     # With one minibatch each ratio is that of the policy that acted.
@@ -123,13 +126,19 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path):
         np.testing.assert_array_equal(one, other)
     assert found == expected
     lines = [
-        [(line["step"], line["train/loss"]) for line in read_metrics(tmp_path / name / "metrics.jsonl") if line["event"] == "log"]
+        [
+            (line["step"], line["train/loss"])
+            for line in read_metrics(tmp_path / name / "metrics.jsonl")
+            if line["event"] == "log"
+        ]
         for name in ("whole", "cut")
     ]
     assert lines[0] == lines[1] and len(lines[0]) == 7
     network = hn.load_model(tmp_path / "cut" / "checkpoints" / "step_00000448")
     assert isinstance(network, ActorCritic)
-    np.testing.assert_array_equal(network(np.eye(2, dtype="float32"))[0], second.model(np.eye(2, dtype="float32"))[0])
+    np.testing.assert_array_equal(
+        network(np.eye(2, dtype="float32"))[0], second.model(np.eye(2, dtype="float32"))[0]
+    )
 
 
 def test_environments_return_to_a_captured_state_and_continue_alike():
@@ -159,7 +168,9 @@ def test_an_environment_that_its_seed_does_not_determine_is_refused():
 def test_actions_are_drawn_with_the_probabilities_of_the_policy():
     environments = SeededEnvironments(Alternating, 8, seed=0)
     logits = np.log([[0.2, 0.8]]) + 3.0
-    steps = collect_steps(environments, lambda seen: np.repeat(logits, len(seen), 0), 2000, np.random.default_rng(0))
+    steps = collect_steps(
+        environments, lambda seen: np.repeat(logits, len(seen), 0), 2000, np.random.default_rng(0)
+    )
     assert steps.actions.mean() == pytest.approx(0.8, abs=0.01)
     np.testing.assert_allclose(steps.log_probs, np.log([0.2, 0.8])[steps.actions], atol=1e-12)
 
