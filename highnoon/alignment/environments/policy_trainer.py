@@ -84,6 +84,28 @@ class PolicyTrainer:
         ConfigError: an argument is out of its range, or the environment does not fit.
         ImportError: a name is given, and Gymnasium is not installed.
 
+    Example:
+
+    ```python
+    import types
+
+    import numpy as np
+    from highnoon.alignment.environments import PolicyTrainer
+
+    class Coin:
+        action_space = types.SimpleNamespace(n=2)
+        observation_space = types.SimpleNamespace(shape=(1,))
+
+        def reset(self, seed=None):
+            return np.zeros(1), {}
+
+        def step(self, action):
+            return np.zeros(1), float(action == 1), True, False, {}
+
+    trainer = PolicyTrainer(Coin, hidden_dim=8, total_timesteps=1024)
+    assert trainer.num_iterations == 2  # `trainer.train("run")` takes them
+    ```
+
     Schulman et al. 2017 (arXiv:1707.06347), algorithm 1; Adam's epsilon is 1e-5, as in its code.
     """
 

@@ -46,6 +46,16 @@ def generalized_advantages(
     Returns:
         (..., t) float64. The returns that the value function learns are `advantages + values`.
 
+    Example:
+
+    ```python
+    from highnoon.alignment.policy_gradient import generalized_advantages
+
+    is_last = [[False, True]]
+    found = generalized_advantages([[0.0, 1.0]], [[0.5, 0.5]], [[0.5, 0.0]], is_last, is_last, 1.0, 1.0)
+    assert found.tolist() == [[0.5, 0.5]]  # returns of 1 minus values of 0.5
+    ```
+
     Schulman et al. 2015, "High-Dimensional Continuous Control Using Generalized Advantage Estimation"
     (arXiv:1506.02438), equation 16.
     """
@@ -99,6 +109,16 @@ def group_advantages(
     Raises:
         ConfigError: a group has fewer than two samples.
 
+    Example:
+
+    ```python
+    from highnoon.alignment.policy_gradient import group_advantages
+
+    found = group_advantages([1.0, 0.0, 5.0, 5.0], groups=[0, 0, 1, 1])
+    assert found.advantages.tolist() == [0.5, -0.5, 0.0, 0.0]
+    assert found.has_spread.tolist() == [True, True, False, False]
+    ```
+
     Shao et al. 2024, DeepSeekMath (arXiv:2402.03300), section 4.1.2; without the division: Liu et al. 2025
     (arXiv:2503.20783).
     """
@@ -127,6 +147,15 @@ def leave_one_out_advantages(
     Raises:
         ConfigError: a group has fewer than two samples.
 
+    Example:
+
+    ```python
+    from highnoon.alignment.policy_gradient import leave_one_out_advantages
+
+    found = leave_one_out_advantages([1.0, 0.0, 0.5], groups=[0, 0, 0])
+    assert found.advantages.tolist() == [0.75, -0.75, 0.0]
+    ```
+
     Kool et al. 2019, "Buy 4 REINFORCE Samples, Get a Baseline for Free!"; for language models: Ahmadian et
     al. 2024 (arXiv:2402.14740), equation 6.
     """
@@ -147,6 +176,17 @@ def whiten(values: np.ndarray, weights: np.ndarray, *, shift_mean: bool = True) 
 
     Returns:
         The same shape, float64; 0 where the weight is 0. Fewer than two values are returned as they are.
+
+    Example:
+
+    ```python
+    import numpy as np
+
+    from highnoon.alignment.policy_gradient import whiten
+
+    found = whiten([[1.0, 3.0, 99.0]], weights=[[1, 1, 0]])
+    np.testing.assert_allclose(found, [[-0.7071068, 0.7071068, 0.0]], rtol=1e-6)
+    ```
     """
     values, weights = np.asarray(values, np.float64), np.asarray(weights, np.float64)
     total = weights.sum()

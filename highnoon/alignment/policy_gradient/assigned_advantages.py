@@ -61,6 +61,16 @@ def assign_advantages(
 
     Raises:
         ConfigError: an array that the axes need is missing, a reward is not finite, or a row has no token.
+
+    Example:
+
+    ```python
+    from highnoon.alignment.policy_gradient import assign_advantages, policy_gradient_config
+
+    config = policy_gradient_config("dr_grpo")
+    found = assign_advantages(config, rewards=[1.0, 0.0], weights=[[0, 1, 1], [0, 1, 0]], groups=[0, 0])
+    assert found.advantages.tolist() == [[0.0, 0.5, 0.5], [0.0, -0.5, 0.0]]
+    ```
     """
     weights, rewards = np.asarray(weights, np.float64), np.asarray(rewards, np.float64)
     is_sampled = weights > 0

@@ -60,6 +60,26 @@ class RolloutTrainer:
 
     Raises:
         ConfigError: an argument is out of its range, or the model does not fit.
+
+    Example:
+
+    ```python
+    import highnoon as hn
+    from highnoon.alignment import PolicyGradient, RolloutTrainer
+    from highnoon.tokenization import ByteTokenizer
+
+    policy = hn.create_model("highnoon-nano", num_reasoning_blocks=1, vocab_size=263)
+    policy.tokenizer = ByteTokenizer()
+
+    def is_short(texts):
+        return [float(len(text) < 12) for text in texts]
+
+    objective = PolicyGradient("dr_grpo", constant_length=8)
+    trainer = RolloutTrainer(
+        policy, ["2+2=", "3+1="], is_short, objective, prompts_per_iteration=2, max_new_tokens=8
+    )
+    assert trainer.num_completions == 0  # `trainer.train("run")` samples and learns
+    ```
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import types
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import highnoon as hn
 from highnoon.alignment.environments import ActorCritic, PolicyTrainer, SeededEnvironments, plot_returns
 from highnoon.alignment.environments.collect_steps import collect_steps
+from highnoon.alignment.policy_gradient.policy_checkpoints import PolicyCheckpoints
 from highnoon.config import ConfigError
 from highnoon.files.step_folders import CheckpointError
 from highnoon.monitoring import read_metrics
@@ -71,6 +73,15 @@ def weights_of(trainer):
     return [np.array(weight.numpy()) for weight in trainer.model.weights]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run of seven iterations: its folder, its trainer and its result."""
+    folder = tmp_path_factory.mktemp("whole")
+    trainer = PolicyTrainer(Guessing, **SMALL, total_timesteps=64 * 7)
+    return folder, trainer, trainer.train(folder, checkpoint_interval=3)
+
+
+@pytest.mark.slow
 def test_the_value_function_of_two_states_is_the_known_one():
     trainer = PolicyTrainer(
         Alternating,
@@ -103,10 +114,10 @@ def test_a_policy_learns_and_its_first_ratios_are_exactly_1():
     assert np.mean(trainer.evaluate(20)) > 2.7
 
 
-def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path):
+@pytest.mark.slow
+def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(whole, tmp_path):
+    folder, uninterrupted, expected = whole
     options = {**SMALL, "total_timesteps": 64 * 7}
-    whole = PolicyTrainer(Guessing, **options)
-    expected = whole.train(tmp_path / "whole", checkpoint_interval=3)
 
     class Killed(Exception):
         pass
@@ -115,30 +126,31 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path):
         if metrics["step"] == 64 * 5:
             raise Killed
 
-    first = PolicyTrainer(Guessing, **options)
     with pytest.raises(Killed):
-        first.train(tmp_path / "cut", checkpoint_interval=2, callback=kill)
-    second = PolicyTrainer(Guessing, **options)
-    seen = []
-    found = second.train(tmp_path / "cut", resume=True, callback=seen.append)
+        PolicyTrainer(Guessing, **options).train(tmp_path, checkpoint_interval=2, callback=kill)
+    resumed, seen = PolicyTrainer(Guessing, **options), []
+    found = resumed.train(tmp_path, resume=True, callback=seen.append)
     assert seen[0]["step"] == 64 * 5  # the checkpoint was written after the fourth iteration
-    for one, other in zip(weights_of(whole), weights_of(second), strict=True):
+    for one, other in zip(weights_of(uninterrupted), weights_of(resumed), strict=True):
         np.testing.assert_array_equal(one, other)
     assert found == expected
-    lines = [
+    losses = [
         [
             (line["step"], line["train/loss"])
-            for line in read_metrics(tmp_path / name / "metrics.jsonl")
+            for line in read_metrics(each / "metrics.jsonl")
             if line["event"] == "log"
         ]
-        for name in ("whole", "cut")
+        for each in (folder, tmp_path)
     ]
-    assert lines[0] == lines[1] and len(lines[0]) == 7
-    network = hn.load_model(tmp_path / "cut" / "checkpoints" / "step_00000448")
+    assert losses[0] == losses[1] and len(losses[0]) == 7
+
+
+def test_the_network_of_a_checkpoint_is_loaded_by_its_path(whole):
+    folder, trainer, _ = whole
+    network, states = hn.load_model(folder / "checkpoints" / "step_00000448"), np.eye(2, dtype="float32")
     assert isinstance(network, ActorCritic)
-    np.testing.assert_array_equal(
-        network(np.eye(2, dtype="float32"))[0], second.model(np.eye(2, dtype="float32"))[0]
-    )
+    for one, other in zip(network(states), trainer.model(states), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_environments_return_to_a_captured_state_and_continue_alike():
@@ -175,18 +187,25 @@ def test_actions_are_drawn_with_the_probabilities_of_the_policy():
     np.testing.assert_allclose(steps.log_probs, np.log([0.2, 0.8])[steps.actions], atol=1e-12)
 
 
-def test_a_run_is_neither_overwritten_nor_resumed_with_other_arguments(tmp_path):
-    options = {**SMALL, "total_timesteps": 64}
-    PolicyTrainer(Guessing, **options).train(tmp_path)
+def test_a_run_is_neither_overwritten_nor_resumed_with_other_arguments(whole):
+    folder, options = whole[0], {**SMALL, "total_timesteps": 64 * 7}
     with pytest.raises(CheckpointError, match="has the checkpoints of a run; continue it with resume=True"):
-        PolicyTrainer(Guessing, **options).train(tmp_path)
+        PolicyTrainer(Guessing, **options).train(folder)
     with pytest.raises(CheckpointError, match="with seed=5; received 6"):
-        PolicyTrainer(Guessing, **{**options, "seed": 6}).train(tmp_path, resume=True)
+        PolicyTrainer(Guessing, **{**options, "seed": 6}).train(folder, resume=True)
 
 
-def test_returns_are_plotted(tmp_path):
-    PolicyTrainer(Guessing, **SMALL, total_timesteps=64 * 2).train(tmp_path)
-    plot_returns(tmp_path / "metrics.jsonl", tmp_path / "returns.png")
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "step_00000448" / "state.json").write_text("{}")
+    trainer = PolicyTrainer(Guessing, **SMALL, total_timesteps=64 * 7)
+    with pytest.warns(UserWarning, match="step_00000448 is damaged"):
+        trainer._restore(PolicyCheckpoints(tmp_path / "run" / "checkpoints"))
+    assert trainer.iteration == 6
+
+
+def test_returns_are_plotted(whole, tmp_path):
+    plot_returns(whole[0] / "metrics.jsonl", tmp_path / "returns.png")
     assert (tmp_path / "returns.png").read_bytes().startswith(b"\x89PNG")
 
 

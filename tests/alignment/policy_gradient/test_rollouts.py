@@ -85,6 +85,7 @@ def test_the_end_token_is_sampled_and_ends_a_completion():
         assert rollout.columns["labels"][index, place] == tokenizer.eos_token_id
 
 
+@pytest.mark.slow
 def test_rewards_rise_and_decoder_and_step_agree(whole):
     trainer, seen = whole
     assert [each["step"] for each in seen] == [32 * number for number in range(1, 13)]
@@ -92,6 +93,7 @@ def test_rewards_rise_and_decoder_and_step_agree(whole):
     assert seen[-1]["reward/mean"] > seen[0]["reward/mean"] + 0.2
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_rollout_and_in_optimization_ends_with_the_same_bits(whole, tmp_path, monkeypatch):
     expected, metrics = whole
     trainer, seen = trainer_of(), []
