@@ -30,7 +30,6 @@ def table_of(policy):
     ("preset", "axes", "epochs"),
     [
         ("ppo", {}, 2),
-        ("ppo", {"whiten": False, "value_clip": None}, 2),
         ("rloo", {}, 1),
         ("reinforce", {}, 1),
         ("dr_grpo", {"kl": "exact"}, 2),

