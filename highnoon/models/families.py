@@ -21,6 +21,7 @@ FAMILIES: Registry[Any] = Registry(
     "highnoon.families",
     {
         "language_model": "highnoon.models.language_model_family:LanguageModelFamily",
+        "actor_critic": "highnoon.alignment.environments.actor_critic:ActorCritic",
         "expert_hidden_fusion": "highnoon.experts.hidden_fusion_family:HiddenFusionFamily",
         "expert_mixture": "highnoon.experts.mixture_family:MixtureFamily",
         "expert_router": "highnoon.experts.router:ExpertRouter",

@@ -207,11 +207,12 @@ _SHIPPED = {
     "block_diffusion": "highnoon.training.objectives.block_diffusion.block_diffusion",
     "classification": "highnoon.training.objectives.classification",
     "distillation": "highnoon.training.objectives.distillation",
-    "gaussian_diffusion": "highnoon.experts.diffuser.gaussian_diffusion",
     "dpo": "highnoon.alignment.dpo",
+    "gaussian_diffusion": "highnoon.experts.diffuser.gaussian_diffusion",
     "kto": "highnoon.alignment.kto",
     "mixture": "highnoon.experts.mixture_objective",
     "orpo": "highnoon.alignment.orpo",
+    "policy_gradient": "highnoon.alignment.policy_gradient.policy_gradient",
     "reward_model": "highnoon.alignment.pairwise_reward",
     "simpo": "highnoon.alignment.simpo",
 }

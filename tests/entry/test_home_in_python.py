@@ -14,6 +14,7 @@ import pytest
 
 import highnoon as hn
 from highnoon import callbacks, compat, config, data, models, monitoring, tokenization
+from highnoon.alignment import PolicyGradient, RolloutTrainer
 from highnoon.data import derive_columns
 from highnoon.data.tasks import open_task
 from highnoon.experts import VectorMemory
@@ -88,6 +89,20 @@ def memory(home: Home) -> None:
     store = data.TokenStore.open("~/prepared")
     VectorMemory.build(home.model, store, "~/memory").save("~/second_memory")
     VectorMemory.load("~/second_memory", home.model)
+
+
+def roll_out(home: Home) -> None:
+    trainer = RolloutTrainer(
+        home.model,
+        ["a"],
+        lambda texts: [float(len(text)) for text in texts],
+        PolicyGradient("dr_grpo"),
+        num_iterations=1,
+        prompts_per_iteration=1,
+        group_size=2,
+        max_new_tokens=2,
+    )
+    trainer.train("~/rolled_out")
 
 
 def byte_pair() -> tokenization.BytePairTokenizer:
@@ -211,6 +226,7 @@ CALLS: dict[str, Callable[[Home], object]] = {
     "VectorMemory.build": memory,
     "VectorMemory.load": memory,
     "VectorMemory.save": memory,
+    "RolloutTrainer.train": roll_out,
     "Recipe.__init__": lambda home: hn.Recipe(
         output="~/run", data_dir="~/data", cache_dir="~/cache", checkpoint_dir="~/c", log_dir="~/l"
     ).checkpoint_folder.relative_to(home.folder),

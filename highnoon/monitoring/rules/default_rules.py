@@ -9,6 +9,7 @@ from highnoon.monitoring.rules.level_rule import LevelRule
 from highnoon.monitoring.rules.non_finite_rule import NonFiniteRule
 from highnoon.monitoring.rules.overfitting_rule import OverfittingRule
 from highnoon.monitoring.rules.plateau_rule import PlateauRule
+from highnoon.monitoring.rules.policy_rules import policy_rules
 from highnoon.monitoring.rules.rising_loss_rule import RisingLossRule
 from highnoon.monitoring.rules.skipped_steps_rule import SkippedStepsRule
 
@@ -87,4 +88,5 @@ def default_rules() -> list[AlertRule]:
             num_points=3,
             first_steps=1,
         ),
+        *policy_rules(),
     ]

@@ -31,7 +31,8 @@ def token_logits(model: keras.Model, batch: Mapping[str, Any], training: bool) -
         training: Whether dropout acts.
 
     Returns:
-        Logits (b, t, v), float32, and the sum of the losses that layers added, a scalar.
+        Logits (b, t, v), float32 (float64 where the model's are), and the sum of the losses that layers
+        added, a scalar.
 
     Raises:
         ConfigError: the model is one of block diffusion, whose logits are those of masked tokens.
@@ -44,7 +45,9 @@ def token_logits(model: keras.Model, batch: Mapping[str, Any], training: bool) -
         mask = batch["padding_mask"] if "padding_mask" in batch else batch["segment_ids"]
         is_token = ops.cast(ops.cast(mask, "int32") > 0, "int32")
         inputs = model_inputs(model, {"token_ids": batch["token_ids"], "padding_mask": is_token})
-    logits = ops.cast(model(inputs, training=training), "float32")
+    logits = model(inputs, training=training)
+    if keras.backend.standardize_dtype(logits.dtype) != "float64":
+        logits = ops.cast(logits, "float32")
     return logits, added_losses(model)
 
 
