@@ -29,7 +29,7 @@ from lib.report import write_report
 
 import highnoon as hn
 from highnoon.data import PackedRows, StandardLibrary, TokenStore, open_source, tokenize
-from highnoon.experts.evaluate_memory import CACHE_WEIGHTS, evaluate_memory
+from highnoon.experts.memory_evaluation import CACHE_WEIGHTS, evaluate_memory
 from highnoon.experts.memory_stores import DOCUMENT_NUMBERS
 from highnoon.experts.vector_memory import VectorMemory
 from highnoon.tokenization import ByteTokenizer

@@ -33,7 +33,12 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     add_data_dir_option(parser)
     add("--synthetic", action="store_true", help="use records that the tasks' generators make")
     add("--limit", type=int, default=64, metavar="N", help="prompts of each task (default 64)")
-    add("--max-length", type=int, default=256, metavar="N", help="most tokens of an answer (default 256)")
+    add(
+        "--max-length",
+        type=int,
+        metavar="N",
+        help="most tokens of an answer (default: a quarter more than the longest reference answer)",
+    )
     add(
         "--execute",
         action="store_true",
@@ -53,7 +58,8 @@ def evaluate_tasks(model: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     from highnoon.evaluation.tasks.task_evaluator import open_tasks
 
     require_count("--limit", arguments.limit)
-    require_count("--max-length", arguments.max_length, most=MAX_SIZE)
+    if arguments.max_length is not None:
+        require_count("--max-length", arguments.max_length, most=MAX_SIZE)
     sandbox = CommandSandbox() if arguments.execute else None
     training = getattr(model, "training_config", None)
     split = (training.validation_split if training else 0.0) or 0.1

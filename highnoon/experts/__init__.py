@@ -14,7 +14,7 @@
 - `mixture_objective`, `expert_columns`: trains the router from a derived column, without running an expert.
 - `vector_memory`, `memory_stores`, `state_reader`, `own_tokens`, `memory_mix`: what followed the nearest
   states of training text, mixed into a model's distribution.
-- `memory_model`, `evaluate_memory`: a model with its memory, which generates, and what the memory gains.
+- `memory_model`, `memory_evaluation`: a model with its memory, which generates, and what the memory gains.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _HOMES = {
     "MixtureObjective": "mixture_objective",
     "MixtureOfModels": "mixture",
     "VectorMemory": "vector_memory",
-    "evaluate_memory": "evaluate_memory",
+    "evaluate_memory": "memory_evaluation",
     "expert_kind": "expert_kinds",
     "register_expert_kind": "expert_kinds",
 }

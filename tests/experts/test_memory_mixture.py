@@ -13,7 +13,7 @@ import highnoon as hn
 from highnoon.config import ConfigError
 from highnoon.evaluation import evaluate_model
 from highnoon.experts import ExpertRouter, LazyMixture, MemoryMix, MemoryModel, MixtureOfModels, VectorMemory
-from highnoon.experts.evaluate_memory import evaluate_memory
+from highnoon.experts.memory_evaluation import evaluate_memory
 from highnoon.experts.memory_stores import DOCUMENT_NUMBERS
 from highnoon.inference import SpeculativeGenerator, generate
 from highnoon.training import BlockDiffusion

@@ -10,7 +10,7 @@ import pytest
 
 from highnoon.config import ConfigError
 from highnoon.data import PackedRows
-from highnoon.experts.evaluate_memory import CACHE_WEIGHTS, evaluate_memory
+from highnoon.experts.memory_evaluation import CACHE_WEIGHTS, evaluate_memory
 from highnoon.experts.memory_mix import MemoryMix, softmin
 from highnoon.experts.memory_model import MemoryModel
 from highnoon.experts.memory_stores import DOCUMENT_NUMBERS

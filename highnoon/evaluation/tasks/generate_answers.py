@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ class Answers:
 def generate_answers(
     model: Any,
     examples: Sequence[TaskExample],
-    max_new_tokens: int = 256,
+    max_new_tokens: int | None = None,
     batch_size: int = 8,
     tokenizer: Any = None,
 ) -> Answers:
@@ -52,7 +53,7 @@ def generate_answers(
     Args:
         model: A language model.
         examples: Of a task.
-        max_new_tokens: The limit of an answer.
+        max_new_tokens: The limit of an answer; None takes a quarter more than the longest reference answer.
         batch_size: Prompts in a batch; those of similar length share one.
         tokenizer: None uses the model's.
 
@@ -70,18 +71,19 @@ def generate_answers(
         tokenizer = tokenizer.with_chat_template(ChatTemplate())
     template = tokenizer.chat_template
     window = context_limit(model)
-    fitting, rows = [], []
+    fitting, rows, longest = [], [], 1
     for example in examples:
         ids = prompt_ids(example, template, tokenizer)
-        if len(ids) + len(tokenizer.encode(example.answer, add_special_tokens=False)) < window:
+        num_answer_ids = len(tokenizer.encode(example.answer, add_special_tokens=False))
+        if len(ids) + num_answer_ids < window:
             fitting.append(example)
             rows.append(ids)
+            longest = max(longest, num_answer_ids)
     num_too_long = len(examples) - len(fitting)
     if not rows:
         return Answers([], [], num_too_long, 0)
-    request = Request.read(
-        model, rows, max_new_tokens, temperature=0.0, top_k=None, tokenizer=tokenizer, seed=0
-    )
+    limit = longest + math.ceil(longest / 4) if max_new_tokens is None else max_new_tokens
+    request = Request.read(model, rows, limit, temperature=0.0, top_k=None, tokenizer=tokenizer, seed=0)
     texts, num_unfinished = [""] * len(rows), 0
     by_length = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     for start in range(0, len(rows), batch_size):

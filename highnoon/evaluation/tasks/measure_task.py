@@ -156,7 +156,7 @@ def sample_task(task: Task, limit: int = DEFAULT_LIMIT, validation_split: float 
 def measure_task(
     model: Any,
     sample: TaskSample,
-    max_new_tokens: int = 256,
+    max_new_tokens: int | None = None,
     batch_size: int = 8,
     tokenizer: Any = None,
     uses_bash: bool = False,
@@ -167,7 +167,7 @@ def measure_task(
     Args:
         model: A language model.
         sample: See `sample_task`.
-        max_new_tokens: The limit of an answer.
+        max_new_tokens: The limit of an answer; None takes a quarter more than the longest reference answer.
         batch_size: Prompts in a batch.
         tokenizer: None uses the model's.
         uses_bash: See `TaskSample.scorer`.

@@ -34,7 +34,7 @@ class TaskEvaluator(Evaluator):
         data_dir: A folder of local copies, see `open_task`.
         synthetic: Whether to use records of the tasks' generators.
         limit: Prompts of each task.
-        max_new_tokens: The limit of an answer.
+        max_new_tokens: The limit of an answer; None takes a quarter more than the longest reference answer.
         batch_size: Prompts in a batch.
         validation_split: The fraction that the run holds out; None takes the run's, or 0.1 where the model
             does not know it.
@@ -60,7 +60,7 @@ class TaskEvaluator(Evaluator):
         data_dir: str | os.PathLike[str] | None = None,
         synthetic: bool = False,
         limit: int = 32,
-        max_new_tokens: int = 128,
+        max_new_tokens: int | None = None,
         batch_size: int = 8,
         validation_split: float | None = None,
     ) -> None:
@@ -70,7 +70,9 @@ class TaskEvaluator(Evaluator):
         self.data_dir = None if data_dir is None else os.fspath(data_dir)
         self.synthetic = require_flag("synthetic", synthetic)
         self.limit = require_count("limit", limit)
-        self.max_new_tokens = require_count("max_new_tokens", max_new_tokens)
+        if max_new_tokens is not None:
+            require_count("max_new_tokens", max_new_tokens)
+        self.max_new_tokens = max_new_tokens
         self.batch_size = require_count("batch_size", batch_size)
         if validation_split is not None and not 0 < validation_split < 1:
             raise ConfigError(f"`validation_split` must be in (0, 1); received {validation_split}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import highnoon as hn
 from highnoon.data import tokenize
-from highnoon.experts.evaluate_memory import MemoryEvaluation, evaluate_memory
+from highnoon.experts.memory_evaluation import MemoryEvaluation, evaluate_memory
 from highnoon.experts.runs.expert_forms import trained_expert
 from highnoon.experts.vector_memory import VectorMemory
 from highnoon.files.expand_home import expand_home

@@ -79,6 +79,14 @@ def test_answers_are_greedy_and_prompts_are_those_of_training(model):
         assert text == model.tokenizer.decode(new)
 
 
+def test_answers_may_be_a_quarter_longer_than_the_longest_reference(model):
+    asked = example("one", "12345678")
+    ids = prompt_ids(asked, model.tokenizer.chat_template, model.tokenizer)
+    new = generate(model, ids, max_length=10, temperature=0.0, strip_prompt=True)
+    answers = generate_answers(model, [asked, example("one", "1")])
+    assert answers.texts == [model.tokenizer.decode(new)] * 2
+
+
 def test_answers_need_a_tokenizer(model):
     with pytest.raises(ConfigError, match="tokenizer"):
         generate_answers(model, [example("one", "one")], tokenizer="bytes")
