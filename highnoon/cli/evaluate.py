@@ -48,6 +48,11 @@ def run(arguments: argparse.Namespace) -> None:
     load_tensorflow()
 
     model = open_model(arguments.model, arguments.adapter)
+    if arguments.data is not None and getattr(model, "loss_columns", None):
+        raise ValueError(
+            "a model with a memory is evaluated on rows of `memory.rows`, by which no document finds itself; "
+            "use `highnoon.evaluation.evaluate_model` in Python, or give the model without its memory"
+        )
     if arguments.tasks is not None:
         figures = evaluate_tasks(model, arguments)
         if arguments.json:

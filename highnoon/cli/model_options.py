@@ -54,13 +54,19 @@ def require_given(arguments: argparse.Namespace, *names: str) -> None:
 
 
 def open_model(path: str, adapter: str | None = None) -> Any:
-    """Loads the model that --model means; where that is a part of a run, says which on standard error."""
+    """Loads the language model that --model means; where that is a part of a run, says which on stderr.
+
+    Raises:
+        ValueError: the model is of another kind, whose attribute `not_a_language_model` says what to use.
+    """
     import highnoon as hn
 
     found = hn.models.find_model(path)
     if found != pathlib.Path(path):
         print_text(f"model: {found}", file=sys.stderr)
     model = hn.load_model(found)
+    if remedy := getattr(model, "not_a_language_model", None):
+        raise ValueError(f"{found} is no language model: {remedy}")
     if adapter is not None:
         from highnoon.models.adapters import load_adapter
 

@@ -71,6 +71,7 @@ class ExpertRouter(keras.Model):
     """
 
     separates_segments = True
+    not_a_language_model = "a router weighs experts; run `highnoon experts assemble` and give the mixture"
 
     def __init__(
         self,

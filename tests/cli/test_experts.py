@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import json
 import pathlib
+import types
 
 import pytest
 
+import highnoon as hn
+from highnoon.cli import evaluate
 from highnoon.cli.__main__ import main
+from highnoon.experts import ExpertRouter
+
+
+def test_a_router_is_refused_as_a_model_with_the_command_that_makes_one(tmp_path, capsys):
+    hn.save_model(ExpertRouter(num_experts=2, vocab_size=263, embedding_dim=8), tmp_path / "router")
+    for words in (["generate", "--prompt", "noon"], ["chat"], ["evaluate", "--data", str(tmp_path)]):
+        assert main([*words, "--model", f"{tmp_path}/router"]) == 1
+        printed = capsys.readouterr().err
+        assert "is no language model" in printed and "highnoon experts assemble" in printed
+
+
+def test_a_model_with_a_memory_is_not_evaluated_without_its_documents(monkeypatch, capsys):
+    model = types.SimpleNamespace(loss_columns=("document_numbers",))
+    monkeypatch.setattr(evaluate, "open_model", lambda *words: model)
+    assert main(["evaluate", "--model", "memory", "--data", "texts"]) == 1
+    assert "rows of `memory.rows`" in capsys.readouterr().err
 
 
 @pytest.fixture

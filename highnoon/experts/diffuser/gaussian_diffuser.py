@@ -72,6 +72,9 @@ class GaussianDiffuser(keras.Model):
     """
 
     separates_segments = True
+    not_a_language_model = (
+        "a diffuser guesses states; give a fusion of `highnoon experts train-router --fusion hidden`"
+    )
 
     def __init__(
         self,
