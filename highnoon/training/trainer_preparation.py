@@ -209,8 +209,8 @@ class TrainerPreparation(TrainerStages):
             raise ConfigError("; ".join(memory.problems))
         if arguments.restore_best and not has_held_out:
             raise ConfigError(
-                "`restore_best` (--restore-best) compares held-out losses, and no stage holds a document out; "
-                "give more documents (a text file of up to 64 KiB is one, JSON lines have one a line)"
+                "`restore_best` (--restore-best) compares held-out losses, and no stage holds a document "
+                "out; give more documents (a text file of up to 64 KiB is one, JSON lines have one a line)"
             )
         return memory
 
