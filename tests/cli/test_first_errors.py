@@ -41,6 +41,16 @@ train --data empty
 train --data empty.txt
 train --data photos/cat.jpg
 train --resume
+experts pretrain
+experts pretrain --expert transformer
+experts pretrain --expert transformer --tokenizer byte --data_dir empty
+experts pretrain --expert diffuser --tokenizer byte --data_dir photos
+experts train-router
+experts train-router --data_dir photos
+experts assemble
+experts run
+experts run missing.yaml
+experts run note.txt
 align
 align --objective dpo --model missing
 align --objective dpo --model missing --data note.txt

@@ -33,7 +33,7 @@ class PoolingRouter(ExpertRouter):
 
     def call(self, inputs, training=None):
         hidden = self.backbone(inputs, training=training)
-        return self._log_weights(ops.mean(hidden, axis=1, keepdims=True) + 0 * hidden)
+        return self.log_weights_of(ops.mean(hidden, axis=1, keepdims=True) + 0 * hidden)
 
 
 class PoolingDiffuser(GaussianDiffuser):

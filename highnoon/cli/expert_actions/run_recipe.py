@@ -28,7 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     folder = arguments.checkpoint_dir
-    recipe = ExpertRecipe.from_yaml(arguments.recipe, {} if folder is None else {"checkpoint_dir": folder})
+    changes = {} if folder is None else {"checkpoint_dir": folder}
+    try:
+        recipe = ExpertRecipe.from_yaml(arguments.recipe, changes)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; an example is recipes/experts.yaml: highnoon experts run --help") from None
     load_tensorflow()
     from highnoon.training.distributed import use_device
 
