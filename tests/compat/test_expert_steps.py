@@ -8,7 +8,7 @@ import pathlib
 
 import pytest
 
-from highnoon.compat import expert_steps
+from highnoon.compat import expert_steps, expert_training
 from highnoon.compat.expert_recipe import NEEDED_BY, ExpertRecipe
 from highnoon.compat.expert_steps import described, run_expert_recipe
 from highnoon.config import ConfigError
@@ -63,12 +63,19 @@ def kill(monkeypatch, step: str, *, is_begun: bool) -> None:
     monkeypatch.setattr(Beginning, "__call__", hear)
 
 
+def without_compilation(patch) -> None:
+    """XLA takes longer to compile such small models than they take to train."""
+    given = expert_training._run_arguments
+    patch.setattr(expert_training, "_run_arguments", lambda *a, **k: {**given(*a, **k), "jit_compile": False})
+
+
 def id_of(step: str) -> str:
     return json.loads(pathlib.Path(f"checkpoints/steps/{step}.json").read_text())["run_id"]
 
 
 @pytest.mark.slow
-def test_a_recipe_is_killed_repeated_done_and_changed(recipe, capsys):
+def test_a_recipe_is_killed_repeated_done_and_changed(recipe, capsys, monkeypatch):
+    without_compilation(monkeypatch)
     with pytest.MonkeyPatch.context() as patch:
         kill(patch, "state_space", is_begun=True)
         with pytest.raises(Killed):
@@ -81,7 +88,6 @@ def test_a_recipe_is_killed_repeated_done_and_changed(recipe, capsys):
     assert run_expert_recipe(recipe) == figures
     assert skipped(capsys) == list(STEPS)
 
-    # The text of the training, not how often it is logged.
     changed = dataclasses.replace(recipe, router={"lr": 1e-2, "log_interval": 7})
     with pytest.MonkeyPatch.context() as patch:
         kill(patch, "nanothink_mla", is_begun=False)

@@ -132,7 +132,7 @@ def _width_of(expert: str, folder: pathlib.Path) -> int:
     if not isinstance(width, int):
         raise ConfigError(
             f"the {expert} in {folder} must say its embedding_dim in config.json, which is damaged; train it "
-            "again, or copy the file anew"
+            "again, or copy the file again"
         )
     return width
 

@@ -49,7 +49,7 @@ class Resuming:
 
     @property
     def is_resumed(self) -> bool:
-        """Whether the run resumes; an empty path does not mean that it begins anew."""
+        """Whether the run resumes; an empty path does not begin a new run."""
         return self.resume is not None and self.resume is not False
 
     def __post_init__(self) -> None:
