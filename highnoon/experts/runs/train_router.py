@@ -214,9 +214,9 @@ def _require_same_experts(found: TrainedExperts, checkpoint: pathlib.Path) -> No
 
 def _hashes_in(checkpoint: pathlib.Path) -> list[str]:
     """Returns the hashes of the experts with which the run of a checkpoint began."""
-    objective = read_state(checkpoint)["stages"][0].get("objective")
-    if objective:
-        return list(objective.get("expert_hashes") or ())
+    objective = read_state(checkpoint)["stages"][0].get("objective") or {}
+    if "expert_hashes" in objective:
+        return list(objective["expert_hashes"] or ())
     # A fusion of hidden states names its experts itself.
     described = read_description_or_nothing(checkpoint).get("experts") or ()
     return [str(expert.get("hash")) for expert in described]
