@@ -26,7 +26,9 @@ def add_config_options(
     added = set(skipped)
     for section in sections:
         kind = section_classes()[section]
-        texts = {name: " ".join(text.split()) for name, text in _ARGUMENT.findall(kind.__doc__ or "")}
+        # A class describes the fields in which it differs from the one that it extends.
+        documented = "".join(base.__doc__ or "" for base in reversed(kind.__mro__))
+        texts = {name: " ".join(text.split()) for name, text in _ARGUMENT.findall(documented)}
         group = parser.add_argument_group(f"{section} ({kind.__name__})")
         for field in dataclasses.fields(kind):
             if field.name not in added:

@@ -21,6 +21,8 @@ from highnoon.config import (
 from highnoon.files.nearest_name import unknown_name
 
 _TRAININGS = ("train_expert", "train_diffuser", "train_mla")
+NEEDED_BY = {"diffuser": "transformer"}
+"""The expert without which another cannot be trained."""
 _OWN = ("experts", "router", "checkpoint_dir", "contains_experts", "use_vector_store")
 
 
@@ -39,7 +41,8 @@ class ExpertRecipe:
         use_vector_store: Whether to build a memory of the training text as well.
 
     Raises:
-        ConfigError: an unknown key or expert, fewer than two experts to mix, or a value out of its range.
+        ConfigError: an unknown key or expert, fewer than two experts to mix, a step that lacks what it needs,
+            or a value out of its range.
 
     Example:
 
@@ -72,7 +75,11 @@ class ExpertRecipe:
             raise ConfigError(f"`experts` must be a mapping of names; received {shown(self.experts)}")
         for name in self.experts:
             if name not in EXPERTS:
-                raise ConfigError(unknown_name("expert", name, EXPERTS))
+                raise ConfigError(unknown_name("expert", str(name), EXPERTS))
+        for name, own in {**self.experts, "router": self.router}.items():
+            if own is not None and not isinstance(own, Mapping):
+                raise ConfigError(f"`{name}` must be a mapping of fields; received {shown(own)}")
+            _require_no_folder(name, own)
         if len(self.mixed) < 2:
             raise ConfigError(
                 "`experts` must name at least two experts that predict tokens (transformer, state_space, "
@@ -80,6 +87,7 @@ class ExpertRecipe:
             )
         for name in (*self.experts, "router"):
             self._require_shape(name)
+        self._require_steps()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -90,6 +98,8 @@ class ExpertRecipe:
         """
         sections = set(section_classes())
         given = resolve_keys(values, {*sections, *_OWN}, "the recipe of experts")
+        for section in _TRAININGS:
+            _require_no_folder(section, given.get(section))
         configs = ExpertConfigs.from_dict({key: value for key, value in given.items() if key in sections})
         return cls(configs, **{key: value for key, value in given.items() if key not in sections})
 
@@ -115,6 +125,21 @@ class ExpertRecipe:
         """The experts that the router mixes, in the order of the file."""
         return tuple(name for name in self.experts if name != "diffuser")
 
+    def _require_steps(self) -> None:
+        """Checks that each step has what it needs from the others, before the first of them runs."""
+        for name in self.experts:
+            if (needed := NEEDED_BY.get(name)) and needed not in self.experts:
+                raise ConfigError(f"`experts` must name {needed} too, which {name} needs")
+        if self.use_vector_store and "transformer" not in self.experts:
+            raise ConfigError(
+                "`use_vector_store` needs the transformer, whose states it stores; add it to `experts`"
+            )
+        if self.configs_of("router").data.val_split == 0:
+            raise ConfigError(
+                "`val_split` of the router must be above 0, since the mixture is evaluated on documents that "
+                "are held out; received 0"
+            )
+
     def _require_shape(self, name: str) -> None:
         """Checks that a model can have its sizes, before any step runs."""
         try:
@@ -133,7 +158,7 @@ class ExpertRecipe:
         Args:
             name: An expert, or `"router"`.
         """
-        own = dict(self.router if name == "router" else self.experts[name] or {})
+        own = dict((self.router if name == "router" else self.experts[name]) or {})
         if name == "router":
             own.setdefault("n_experts", len(self.mixed))
         configs = self.configs.updated(SECTIONS_OF[name], own)
@@ -142,3 +167,11 @@ class ExpertRecipe:
             for section in _TRAININGS
         }
         return dataclasses.replace(configs, **trainings)
+
+
+def _require_no_folder(name: str, fields: Any) -> None:
+    if isinstance(fields, Mapping) and "checkpoint_dir" in fields:
+        raise ConfigError(
+            f"`{name}` must not have `checkpoint_dir`; the folder of all runs is that of the recipe: give it "
+            "outside the sections"
+        )

@@ -10,18 +10,28 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from highnoon.compat.data_config import DataConfig
 from highnoon.compat.expert_configs import SECTIONS_OF, ExpertConfigs
-from highnoon.compat.expert_recipe import ExpertRecipe
+from highnoon.compat.expert_recipe import NEEDED_BY, ExpertRecipe
 from highnoon.compat.expert_training import pretrain_configured, train_configured_router
 from highnoon.files.folder_lock import folder_lock
 from highnoon.files.print_text import print_text
 
 if TYPE_CHECKING:
-    from highnoon.experts.runs.recorded_step import RecordedSteps
+    from highnoon.experts.runs import Resuming
+    from highnoon.experts.runs.recorded_step import Beginning, RecordedSteps
 
 EVALUATION_FILE = "evaluation.json"
-_LOGGING = ("log_interval", "checkpoint_dir")
-"""Fields that change nothing of a result."""
+_WITHOUT_EFFECT = {
+    "transformer": (),
+    "state_space": (),
+    "diffusion": ("training_steps",),
+    "diffuser": ("block_sizes", "head_dim", "rope_base"),
+    "router": ("inference_steps",),
+}
+"""Fields of the sections that a step reads, which change nothing of its result."""
+_OF_LOGGING = ("log_interval", "snapshot_epochs", "checkpoint_dir")
+"""Those of every step."""
 
 
 def run_expert_recipe(recipe: ExpertRecipe) -> dict[str, Any]:
@@ -43,6 +53,11 @@ def run_expert_recipe(recipe: ExpertRecipe) -> dict[str, Any]:
     from highnoon.experts.runs.recorded_step import RecordedSteps
 
     runs = pathlib.Path(recipe.checkpoint_dir)
+    for expert in sorted(set(recipe.experts) - set(recipe.mixed)):
+        print_text(
+            f"note: the {expert} is trained, but this mixture does not use it; highnoon experts train-router "
+            "--fusion hidden does"
+        )
     with folder_lock(runs, "wait until it ends, or give another --checkpoint_dir"):
         steps = RecordedSteps(runs)
         weights = _train_experts(recipe, steps, runs)
@@ -54,16 +69,16 @@ def run_expert_recipe(recipe: ExpertRecipe) -> dict[str, Any]:
 
 def _train_experts(recipe: ExpertRecipe, steps: RecordedSteps, runs: pathlib.Path) -> dict[str, str]:
     """Returns the hash of each expert's weights."""
-    from highnoon.experts.runs.expert_forms import expert_form, run_name
+    from highnoon.experts.runs.expert_forms import run_name
     from highnoon.experts.runs.recorded_step import weights_file_hash
 
     weights: dict[str, str] = {}
-    for expert in recipe.experts:
+    for expert in sorted(recipe.experts, key=lambda name: name in NEEDED_BY):
         configs, model = recipe.configs_of(expert), runs / run_name(expert) / "model"
-        needed = expert_form(expert).needs
+        needed = NEEDED_BY.get(expert)
         steps.run(
             expert,
-            {**_described(configs, SECTIONS_OF[expert]), "needs": needed and weights.get(needed)},
+            {**described(expert, configs), "needs": None if needed is None else weights[needed]},
             [model],
             functools.partial(_pretrain, expert, configs),
         )
@@ -71,17 +86,21 @@ def _train_experts(recipe: ExpertRecipe, steps: RecordedSteps, runs: pathlib.Pat
     return weights
 
 
-def _pretrain(expert: str, configs: ExpertConfigs, resumes: bool) -> None:
+def _pretrain(expert: str, configs: ExpertConfigs, beginning: Beginning) -> None:
+    pretrain_configured(expert, configs, resuming=_resuming(beginning), callbacks=[beginning])
+
+
+def _resuming(beginning: Beginning) -> Resuming:
+    """A run resumes from its own checkpoints alone: others in its folder are of other inputs."""
     from highnoon.experts.runs import Resuming
 
-    pretrain_configured(expert, configs, resuming=Resuming(resumes))
+    return Resuming(beginning.run_id is not None, run_id=beginning.run_id)
 
 
 def _train_router(
     recipe: ExpertRecipe, steps: RecordedSteps, runs: pathlib.Path, weights: Mapping[str, str]
 ) -> str:
     """Returns the hash of the router's weights."""
-    from highnoon.experts.runs import Resuming
     from highnoon.experts.runs.expert_forms import ROUTER_RUN
     from highnoon.experts.runs.recorded_step import weights_file_hash
     from highnoon.experts.runs.vector_store import STORE_FOLDER
@@ -90,15 +109,16 @@ def _train_router(
     steps.run(
         "router",
         {
-            **_described(configs, SECTIONS_OF["router"]),
+            **described("router", configs),
             "experts": {name: weights[name] for name in recipe.mixed},
         },
         [model, *([runs / STORE_FOLDER] if recipe.use_vector_store else [])],
-        lambda resumes: train_configured_router(
+        lambda beginning: train_configured_router(
             configs,
             experts=recipe.mixed,
             use_vector_store=recipe.use_vector_store,
-            resuming=Resuming(resumes),
+            resuming=_resuming(beginning),
+            callbacks=[beginning],
         ),
     )
     return weights_file_hash(model)
@@ -120,7 +140,7 @@ def _finish(
     )
     steps.run(
         "evaluate",
-        {"weights": weights, **_described(recipe.configs_of("router"), ("data",))},
+        {"weights": weights, **described("router", recipe.configs_of("router"), ("data",))},
         [runs / EVALUATION_FILE],
         lambda _: _write_figures(runs / EVALUATION_FILE, evaluate_router(runs)),
     )
@@ -140,23 +160,32 @@ def format_figures(figures: Mapping[str, Any]) -> str:
     return "\n".join([*lines, f"the mixture is {gain:.4f} nats a token below the best expert, {tokens}"])
 
 
-def _described(configs: ExpertConfigs, sections: tuple[str, ...]) -> dict[str, Any]:
-    """Returns the sections that a step reads, and the hash of its text."""
+def described(step: str, configs: ExpertConfigs, sections: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """Returns the fields that change the result of a step, and the hash of its text.
+
+    Args:
+        step: An expert, or `"router"`.
+        configs: Of the step.
+        sections: Those that it reads; None for all of its own.
+    """
+    skipped = {*_OF_LOGGING, *_WITHOUT_EFFECT[step]}
+    kept: dict[str, Any] = {}
+    for section in SECTIONS_OF[step] if sections is None else sections:
+        fields = dataclasses.asdict(getattr(configs, section))
+        kept[section] = {name: value for name, value in fields.items() if name not in skipped}
+    return {**kept, "text": _text_hashes(configs.data)}
+
+
+def _text_hashes(data: DataConfig) -> list[str]:
     from highnoon.training.plans.stage_sources import open_stage_sources
     from highnoon.training.plans.stages import CurriculumStage
 
-    stage = CurriculumStage("data", steps=1, **configs.data.stage_arguments())
+    stage = CurriculumStage("data", steps=1, **data.stage_arguments())
     (opened,) = open_stage_sources([stage], None)
-    fields = {section: dataclasses.asdict(getattr(configs, section)) for section in sections}
-    kept = {
-        section: {name: value for name, value in values.items() if name not in _LOGGING}
-        for section, values in fields.items()
-    }
-    return {**kept, "text": [source.fingerprint() for source in opened.sources]}
+    return [source.fingerprint() for source in opened.sources]
 
 
 def _write_figures(path: pathlib.Path, figures: Mapping[str, Any]) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     unfinished.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     os.replace(unfinished, path)
-    print_text(format_figures(figures))

@@ -110,6 +110,8 @@ def train_configured_router(
     require_flag("use_vector_store", use_vector_store)
     configs = ExpertConfigs() if configs is None else configs
     training, stage = configs.train_mla, configs.data.stage_arguments()
+    if use_vector_store:
+        _require_stored(configs)
     summary = train_router(
         # The vocabulary is that of the experts.
         configs.mla.router_arguments(configs.model, 1),
@@ -125,15 +127,30 @@ def train_configured_router(
     )
     if not use_vector_store:
         return summary
-    found = build_vector_store(
-        stage, checkpoint_dir=training.checkpoint_dir, validation_split=configs.data.val_split
-    )
+    try:
+        found = build_vector_store(
+            stage, checkpoint_dir=training.checkpoint_dir, validation_split=configs.data.val_split
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the router is saved, its vector store is not") from None
     if verbose:
         print_text(
             f"vector store of the transformer: held-out loss {found.loss:.4f} with it, "
             f"{found.loss_without:.4f} without, on {found.num_tokens:,} tokens; weight {found.mix.weight}"
         )
     return {**summary, "vector_store": found}
+
+
+def _require_stored(configs: ExpertConfigs) -> None:
+    """Checks before the training what the vector store needs after it."""
+    from highnoon.experts.runs.expert_forms import trained_expert
+
+    trained_expert("transformer", configs.train_mla.checkpoint_dir, configs.data.data_dir)
+    if configs.data.val_split == 0:
+        raise ConfigError(
+            "`val_split` must be above 0 for `use_vector_store`, which is measured on held-out documents; "
+            "received 0"
+        )
 
 
 def _run_arguments(training: TrainExpertConfig, *, verbose: bool) -> dict[str, Any]:

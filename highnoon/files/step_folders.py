@@ -121,7 +121,7 @@ def epochs_of(folder: pathlib.Path) -> int | None:
             return None
         earlier = sum(int(stage["epochs"]) for stage in progress["stages_completed"])
         return earlier + int(progress["epoch"]) or None
-    except (OSError, ForeignDataError, KeyError, TypeError, ValueError):
+    except (OSError, ForeignDataError, KeyError, TypeError, ValueError, OverflowError):
         return None
 
 

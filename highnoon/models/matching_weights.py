@@ -9,8 +9,9 @@ import pathlib
 
 import keras
 
-from highnoon.config import require_number, require_path
+from highnoon.config import require_number
 from highnoon.models.arrays import array_shapes, load_arrays, variable_names
+from highnoon.models.find_model import find_model
 from highnoon.models.saving import WEIGHTS_FILE, ModelFolderError, saved_weights
 
 LEAST_FRACTION = 0.9
@@ -73,7 +74,7 @@ def load_matching_weights(
 
     Args:
         model: Receives the weights.
-        path: A saved model or a checkpoint.
+        path: A saved model or a checkpoint, or what `find_model` takes for one.
         least_fraction: Parameters of the model that must be there, in [0, 1]; below it nothing is changed.
 
     Returns:
@@ -96,7 +97,7 @@ def load_matching_weights(
     ```
     """
     require_number("least_fraction", least_fraction, least=0, most=1)
-    folder = pathlib.Path(require_path("path", path))
+    folder = find_model(path)
     if not (folder / WEIGHTS_FILE).is_file():
         raise ModelFolderError(f"there is no {WEIGHTS_FILE} in {folder}; give a saved model or a checkpoint")
     match = MatchingWeights.between(model, folder)

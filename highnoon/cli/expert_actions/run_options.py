@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 _PATHS = ("data_dir", "checkpoint_dir")
 
 
-def add_run_options(parser: argparse.ArgumentParser, sections: Sequence[str]) -> None:
+def add_run_options(
+    parser: argparse.ArgumentParser, sections: Sequence[str], skipped: Sequence[str] = ()
+) -> None:
     """Adds data, folder, device, resuming, and an option for every field of some sections.
 
     Args:
         parser: Of the action.
         sections: Names of sections, see `SECTIONS_OF`.
+        skipped: Fields that the action does not read.
     """
     parser.add_argument("--data_dir", metavar="DIR", help="folder of domains, or one file (default: data)")
     parser.add_argument(
@@ -48,7 +51,7 @@ def add_run_options(parser: argparse.ArgumentParser, sections: Sequence[str]) ->
         action="store_true",
         help="begin with the weights of a checkpoint that fit, at least 90 percent of the parameters",
     )
-    add_config_options(parser, sections, _PATHS)
+    add_config_options(parser, sections, (*_PATHS, *skipped))
 
 
 def configs_of(arguments: argparse.Namespace, sections: Sequence[str], own: Sequence[str]) -> ExpertConfigs:

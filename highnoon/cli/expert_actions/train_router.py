@@ -42,10 +42,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also build a memory of the training text for the transformer, and measure it",
     )
-    add_run_options(parser, _SECTIONS)
+    # The tokenizer is that of the experts, in the folder of the runs.
+    add_run_options(parser, _SECTIONS, ("tokenizer",))
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if arguments.experts is not None and arguments.n_experts is None and len(arguments.experts) > 1:
+        arguments.n_experts = len(arguments.experts)
     configs = configs_of(arguments, _SECTIONS, _SECTIONS)
     load_tensorflow()
     from highnoon.training.distributed import use_device

@@ -43,7 +43,7 @@ def assemble_mixture(
 
     Raises:
         ConfigError: there is no router, an expert is missing, or one has other weights than those with which
-            the router was trained.
+            the router was trained; or `experts` are given to a router that fuses hidden states.
     """
     runs = pathlib.Path(expand_home(checkpoint_dir))
     folder = runs / ROUTER_RUN if router is None else pathlib.Path(expand_home(router))
@@ -56,6 +56,10 @@ def assemble_mixture(
     recipe = Recipe.load(folder)
     if recipe.objective is None:
         # A fusion of hidden states is trained as a whole, and names its experts itself.
+        if experts is not None:
+            raise ConfigError(
+                f"`experts` must be left out: the router in {folder} fuses hidden states and names its own"
+            )
         mixture = hn.load_model(router_folder)
         mixture.contains_experts = contains_experts
     else:

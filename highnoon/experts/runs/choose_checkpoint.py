@@ -17,6 +17,7 @@ from highnoon.files.step_folders import (
     STEP_FOLDER,
     CheckpointError,
     DamagedPointerError,
+    checkpoint_in,
     epochs_of,
     folder_of,
     in_checkpoints,
@@ -37,7 +38,9 @@ class Choice(NamedTuple):
     line: str
 
 
-def choose_checkpoint(run: pathlib.Path, resume: Any, snapshot_epochs: int = 5) -> Choice | None:
+def choose_checkpoint(
+    run: pathlib.Path, resume: Any, snapshot_epochs: int = 5, run_id: str | None = None
+) -> Choice | None:
     """Returns the checkpoint of a run that `resume` means.
 
     True takes the highest step among all checkpoints of the run, an interrupted one, the snapshots of epochs
@@ -47,8 +50,9 @@ def choose_checkpoint(run: pathlib.Path, resume: Any, snapshot_epochs: int = 5) 
     Args:
         run: Folder of the run, such as `checkpoints/transformer_expert`.
         resume: True, a path, or one of the names `RUN`, `RUN_epochN` and `RUN_interrupted`, each with or
-            without `.pt`; a name is looked for next to `run` too.
+            without `.pt`; a name is looked for next to `run` too, and that of a step or a role in it.
         snapshot_epochs: Epochs between snapshots that have a name.
+        run_id: The run whose checkpoints true takes; None for the newest in the folder.
 
     Returns:
         None where `resume` is true and there is no checkpoint.
@@ -59,7 +63,7 @@ def choose_checkpoint(run: pathlib.Path, resume: Any, snapshot_epochs: int = 5) 
     if resume is not True:
         folder = _named(run, pathlib.Path(require_path("resume", resume, CheckpointError)))
         return Choice(folder, f"resuming from {folder}, step {step_of(folder):,}: as given")
-    sound = _sound(run / CHECKPOINTS_FOLDER)
+    sound = _sound(run / CHECKPOINTS_FOLDER, run_id)
     if not sound:
         return None
     chosen, *others = sound
@@ -86,15 +90,19 @@ def view_of(folder: pathlib.Path, run: pathlib.Path, snapshot_epochs: int = 5) -
     return run.name if BEST in roles else None
 
 
-def _sound(directory: pathlib.Path) -> list[pathlib.Path]:
-    """The undamaged checkpoints of the newest run in a directory, highest step first."""
+def _sound(directory: pathlib.Path, run_id: str | None) -> list[pathlib.Path]:
+    """The undamaged checkpoints of a run in a directory, of the newest for None, highest step first."""
     undamaged = {}
     for folder in reversed(step_folders(directory)):
         if reason := damage(folder):
             warnings.warn(f"{folder} is skipped, since it is damaged: {reason}", stacklevel=4)
-        else:
+            continue
+        try:
             undamaged[folder] = read_state(folder)["run_id"]
-    run_id = undamaged.get(_latest(directory)) or next(iter(undamaged.values()), None)
+        except CheckpointError as error:
+            warnings.warn(f"{folder} is skipped: {error}", stacklevel=4)
+    if run_id is None:
+        run_id = undamaged.get(_latest(directory)) or next(iter(undamaged.values()), None)
     for folder, found in undamaged.items():
         if found != run_id:
             warnings.warn(f"{folder} is skipped, since it is of the run {found}, not {run_id}", stacklevel=4)
@@ -110,10 +118,10 @@ def _latest(directory: pathlib.Path) -> pathlib.Path:
 
 def _named(run: pathlib.Path, given: pathlib.Path) -> pathlib.Path:
     is_name = given.parent == pathlib.Path() and not os.path.lexists(given)
-    path = run.parent / given if is_name else given
+    path = _of_name(run, given) if is_name else given
     found = in_checkpoints(path)
     if found.name == CHECKPOINTS_FOLDER and not (found / BEST).is_file():
-        found = step_folders(found)[-1]
+        found = next(reversed(step_folders(found)), found)
     elif found.name == CHECKPOINTS_FOLDER:
         found = found / BEST
     if found.name in ROLES:
@@ -126,6 +134,12 @@ def _named(run: pathlib.Path, given: pathlib.Path) -> pathlib.Path:
             "newest one that is not"
         )
     return found
+
+
+def _of_name(run: pathlib.Path, given: pathlib.Path) -> pathlib.Path:
+    """Returns the path of a name: of a step or a role in the run, or of a checkpoint next to its folder."""
+    inside = pathlib.Path(checkpoint_in(given, run / CHECKPOINTS_FOLDER))
+    return run.parent / given if inside == given else inside
 
 
 def _there(run: pathlib.Path) -> str:

@@ -33,6 +33,11 @@ def evaluate_router(checkpoint_dir: str | os.PathLike[str] = "checkpoints") -> d
     """
     run = pathlib.Path(expand_home(checkpoint_dir), ROUTER_RUN)
     recipe = Recipe.load(run)
+    if recipe.objective is None:
+        raise ConfigError(
+            f"the router in {run} must mix distributions to be compared with its experts; it fuses hidden "
+            f"states; give the model of {run} to: highnoon evaluate"
+        )
     recipe = dataclasses.replace(recipe, model={"path": str(find_model(run))}, verbose=False)
     trainer = make_trainer(recipe, check_recipe(recipe))
     rows = trainer.stage_data()[0].validation_rows

@@ -9,13 +9,15 @@ from typing import Any
 
 from highnoon.config import ConfigError, ModelConfig, TrainingConfig
 from highnoon.experts.runs.expert_forms import expert_form, run_name, trained_expert
-from highnoon.experts.runs.run_tokenizer import TOKENIZER_FOLDER, has_mask, vocab_size_of
+from highnoon.experts.runs.run_tokenizer import has_mask, keep_tokenizer, vocab_size_of
 from highnoon.experts.runs.run_with_snapshots import Resuming, run_with_snapshots
 from highnoon.files.expand_home import expand_home
 from highnoon.models.families import FAMILIES
 from highnoon.tokenization import Tokenizer
 from highnoon.training.checkpoints.inspection import read_description_or_nothing
 from highnoon.training.recipes.recipe import Recipe
+
+_OF_SNAPSHOTS = ("checkpoint_interval", "keep_every")
 
 
 def pretrain_expert(
@@ -59,7 +61,8 @@ def pretrain_expert(
         The summary of `Trainer.train`.
 
     Raises:
-        ConfigError: an unknown expert, a value out of its range, or the transformer is not trained.
+        ConfigError: an unknown expert, a value out of its range, the transformer is not trained, or the
+            folder has another tokenizer.
         CheckpointError: see `run_with_snapshots`.
 
     Example:
@@ -87,7 +90,7 @@ def pretrain_expert(
         needed = trained_expert(form.needs, checkpoint_dir)
         _require_family(expert, str(form.family))
         objective["transformer"] = str(needed)
-        shape["state_dim"] = read_description_or_nothing(needed)["model"]["embedding_dim"]
+        shape["state_dim"] = _width_of(form.needs, needed)
     if form.family is None:
         shape |= {"block_pattern": form.pattern, "vocab_size": vocab_size_of(tokenizer), "task": form.task}
     else:
@@ -95,17 +98,23 @@ def pretrain_expert(
     if form.objective == "block_diffusion" and not has_mask(tokenizer):
         objective["mask_id"] = tokenizer.vocab_size
     recipe = Recipe(
-        **run_keys(training, stage, pathlib.Path(checkpoint_dir, run_name(expert))),
+        **run_keys(training, stage, pathlib.Path(checkpoint_dir, run_name(expert)), keys),
         model={**shape, "dtype": dtype},
         objective=None if form.objective is None else {"name": form.objective, **objective},
-        tokenizer=str(_saved(tokenizer, pathlib.Path(checkpoint_dir, TOKENIZER_FOLDER))),
-        **keys,
+        tokenizer=str(keep_tokenizer(tokenizer, checkpoint_dir)),
     )
     return run_with_snapshots(recipe, resuming, snapshot_epochs, callbacks)
 
 
-def run_keys(training: TrainingConfig, stage: Mapping[str, Any], output: pathlib.Path) -> dict[str, Any]:
-    """Returns the keys of a recipe that runs of experts and of routers have alike."""
+def run_keys(
+    training: TrainingConfig, stage: Mapping[str, Any], output: pathlib.Path, further: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the keys of a recipe that runs of experts and of routers have alike, and `further`."""
+    for name in _OF_SNAPSHOTS:
+        if name in further:
+            raise ConfigError(
+                f"`{name}` follows from `snapshot_epochs` and the length of an epoch; leave it out"
+            )
     fields = training.to_dict()
     epochs = fields.pop("epochs")
     return {
@@ -114,15 +123,18 @@ def run_keys(training: TrainingConfig, stage: Mapping[str, Any], output: pathlib
         "output": str(output),
         "run_name": output.name,
         "restore_best": training.validation_split > 0,
+        **further,
     }
 
 
-def _saved(tokenizer: Tokenizer, folder: pathlib.Path) -> pathlib.Path:
-    """Returns the folder of the runs' tokenizer, which gets this one if it has none yet."""
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        tokenizer.save(folder)
-    return folder
+def _width_of(expert: str, folder: pathlib.Path) -> int:
+    width = (read_description_or_nothing(folder).get("model") or {}).get("embedding_dim")
+    if not isinstance(width, int):
+        raise ConfigError(
+            f"the {expert} in {folder} must say its embedding_dim in config.json, which is damaged; train it "
+            "again, or copy the file again"
+        )
+    return width
 
 
 def _require_family(expert: str, family: str) -> None:

@@ -20,6 +20,33 @@ STEPS_FOLDER = "steps"
 WEIGHTS_FILE = "model.safetensors"
 
 
+class Beginning:
+    """How the run of a step begins.
+
+    Args:
+        file: The record of the step.
+        inputs: What it depends on.
+        run_id: The run with the same inputs that began before, from whose checkpoints it can resume; None
+            for none.
+    """
+
+    def __init__(self, file: pathlib.Path, inputs: Mapping[str, Any], run_id: str | None) -> None:
+        self.run_id = run_id
+        self._file, self._inputs = file, inputs
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The inputs, and the run once it has begun."""
+        return {"inputs": self._inputs, **({} if self.run_id is None else {"run_id": self.run_id})}
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Records a run of training by the event with which it begins; it is a callback of `Trainer`."""
+        # Before it, the checkpoints in the folder are those of an earlier run.
+        if event["event"] == "train_begin":
+            self.run_id = event["run_id"]
+            _write(self._file, self.record)
+
+
 class RecordedSteps:
     """Runs steps one after another, and records in a folder which of them are done.
 
@@ -35,15 +62,18 @@ class RecordedSteps:
         name: str,
         inputs: Mapping[str, Any],
         results: Sequence[pathlib.Path],
-        step: Callable[[bool], Any],
+        step: Callable[[Beginning], Any],
     ) -> None:
         """Runs a step, unless it was done with the same inputs and its results are as it left them.
+
+        What is recorded changes when the step says that its run has begun, and when it ends: a step that is
+        killed before either leaves the record of the run before.
 
         Args:
             name: Of the step.
             inputs: All that it depends on, as JSON values.
             results: The files and folders that it writes.
-            step: Called with whether a run with the same inputs began before, so that it can resume.
+            step: Called with the `Beginning` of its run.
         """
         file = self.folder / f"{name}.json"
         inputs, record = json.loads(json.dumps(inputs)), _read(file)
@@ -54,9 +84,9 @@ class RecordedSteps:
         changed = [key for key in inputs if record.get("inputs", inputs).get(key) != inputs[key]]
         reason = f" again: {', '.join(changed)} changed" if changed else (": resumes" if is_same else "")
         print_text(f"\n{name}{reason}")
-        _write(file, {"inputs": inputs})
-        step(is_same)
-        _write(file, {"inputs": inputs, "results": _hashes(results)})
+        beginning = Beginning(file, inputs, record.get("run_id") if is_same else None)
+        step(beginning)
+        _write(file, {**beginning.record, "results": _hashes(results)})
 
 
 def weights_file_hash(folder: pathlib.Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from highnoon.config import ConfigError, require_count, require_flag
@@ -29,11 +29,13 @@ class Resuming:
     """How a run begins.
 
     Args:
-        resume: None begins a new run; true resumes from the highest step, see `choose_checkpoint`; or a path.
+        resume: None or false begins a new run; true resumes from the highest step, see `choose_checkpoint`;
+            or a path.
         extend: Whether the run may become longer than it was.
         allow_plan_change: Whether it may differ in anything.
         allow_partial: Whether a checkpoint of which some weights do not fit begins a new run: at least 90
             percent of the parameters must.
+        run_id: The run whose checkpoints true takes; None for the newest.
 
     Raises:
         ConfigError: an option of resuming without `resume`.
@@ -43,10 +45,16 @@ class Resuming:
     extend: bool = False
     allow_plan_change: bool = False
     allow_partial: bool = False
+    run_id: str | None = None
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the run resumes; an empty path does not begin a new run."""
+        return self.resume is not None and self.resume is not False
 
     def __post_init__(self) -> None:
         for name in ("extend", "allow_plan_change", "allow_partial"):
-            if require_flag(name, getattr(self, name)) and not self.resume:
+            if require_flag(name, getattr(self, name)) and not self.is_resumed:
                 raise ConfigError(f"--{name.replace('_', '-')} is for a resumed run; give --resume with it")
 
 
@@ -55,6 +63,7 @@ def run_with_snapshots(
     resuming: Resuming | None = None,
     snapshot_epochs: int = 5,
     callbacks: Sequence[Any] = (),
+    require_fit: Callable[[pathlib.Path], None] | None = None,
 ) -> dict[str, Any]:
     """Runs the one stage of a recipe; every checkpoint at a multiple of `snapshot_epochs` epochs stays.
 
@@ -63,6 +72,7 @@ def run_with_snapshots(
         resuming: How it begins; None begins a new run.
         snapshot_epochs: Epochs between snapshots.
         callbacks: More callbacks.
+        require_fit: Called with the checkpoint that is resumed; raises where the run cannot resume from it.
 
     Returns:
         The summary of `Trainer.train`.
@@ -74,6 +84,8 @@ def run_with_snapshots(
     resuming = Resuming() if resuming is None else resuming
     require_count("snapshot_epochs", snapshot_epochs)
     choice = _chosen(recipe, resuming, snapshot_epochs)
+    if choice is not None and require_fit is not None:
+        require_fit(choice.folder)
     trainer = make_trainer(recipe, check_recipe(recipe))
     if choice is not None:
         if recipe.verbose:
@@ -87,10 +99,10 @@ def run_with_snapshots(
 
 
 def _chosen(recipe: Recipe, resuming: Resuming, snapshot_epochs: int) -> Choice | None:
-    if not resuming.resume:
+    if not resuming.is_resumed:
         return None
     run = pathlib.Path(recipe.output)
-    choice = choose_checkpoint(run, resuming.resume, snapshot_epochs)
+    choice = choose_checkpoint(run, resuming.resume, snapshot_epochs, resuming.run_id)
     if choice is None:
         if recipe.verbose:
             print_text(f"no checkpoint in {run} yet: a new run begins")

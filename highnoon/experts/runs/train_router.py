@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,6 @@ from typing import Any, NamedTuple
 
 from highnoon.config import ConfigError, TrainingConfig, require_choice, require_texts
 from highnoon.experts.diffuser.gaussian_diffuser import GaussianDiffuser
-from highnoon.experts.runs.choose_checkpoint import choose_checkpoint
 from highnoon.experts.runs.expert_forms import FORMS, FUSED, MIXED, ROUTER_RUN, trained_expert
 from highnoon.experts.runs.pretrain_expert import run_keys
 from highnoon.experts.runs.run_tokenizer import TOKENIZER_FOLDER
@@ -22,11 +22,15 @@ from highnoon.models.find_model import find_model
 from highnoon.models.saving import ModelFolderError
 from highnoon.tokenization import load_tokenizer
 from highnoon.training.checkpoints.checkpoint import CheckpointError, read_state
+from highnoon.training.checkpoints.inspection import read_description_or_nothing
 from highnoon.training.frozen_model import FrozenModel
 from highnoon.training.recipes.recipe import Recipe
 
 FUSIONS = ("distributions", "hidden")
 HIDDEN_FAMILY = "expert_hidden_fusion"
+_NO_DISTRIBUTION = (
+    "predicts hidden states and no distribution, so it cannot be mixed; give diffusion, or --fusion hidden"
+)
 
 
 class TrainedExperts(NamedTuple):
@@ -104,18 +108,18 @@ def train_router(
             f"{router['num_experts']}"
         )
     output = pathlib.Path(checkpoint_dir, ROUTER_RUN)
-    _require_same_experts(output, resuming, found)
     mixes = fusion == "distributions"
     options = {"entropy_reg": entropy_reg, "sampling_steps": sampling_steps}
     model = _router(router, found) if mixes else _fusion(router, found, options)
     recipe = Recipe(
-        **run_keys(training, stage, output),
+        **run_keys(training, stage, output, keys),
         model={**model, "dtype": dtype},
         objective={"name": "mixture", "entropy_reg": entropy_reg, **_experts(found)} if mixes else None,
         tokenizer=str(pathlib.Path(checkpoint_dir, TOKENIZER_FOLDER)),
-        **keys,
     )
-    return run_with_snapshots(recipe, resuming, snapshot_epochs, callbacks)
+    may_change = resuming is not None and resuming.allow_plan_change
+    require_fit = None if may_change else functools.partial(_require_same_experts, found)
+    return run_with_snapshots(recipe, resuming, snapshot_epochs, callbacks, require_fit)
 
 
 def _experts(found: TrainedExperts) -> dict[str, Any]:
@@ -151,8 +155,6 @@ def read_experts(
         ConfigError: an expert is missing, has another tokenizer or vocabulary, or there are fewer than two.
     """
     names = require_texts("experts", experts)
-    if set(names) == {"diffuser"}:
-        raise ConfigError("`experts` must have a language model; received diffuser alone")
     paths = [_expert_path(name, checkpoint_dir, may_be_states=may_be_states) for name in names]
     tokenizer_folder = pathlib.Path(checkpoint_dir, TOKENIZER_FOLDER)
     tokenizer = load_tokenizer(tokenizer_folder)
@@ -161,13 +163,19 @@ def read_experts(
         require_tokenizer(frozen.model, tokenizer, name, str(tokenizer_folder))
         # A diffuser has states in place of token ids.
         is_of_states = isinstance(frozen.model, GaussianDiffuser)
+        if is_of_states and not may_be_states:
+            raise ConfigError(f"`{name}` {_NO_DISTRIBUTION}")
         model = frozen.model if is_of_states else decoding_model(frozen.model)
         hashes.append(frozen.hash)
         lengths.append(int(model.max_seq_length))
         if not is_of_states:
             sizes[name] = int(model.vocab_size)
         frozen.release()
-    first = next(iter(sizes), names[0])
+    if not sizes:
+        raise ConfigError(
+            f"`experts` must have a language model; received {', '.join(names)}: diffusers alone"
+        )
+    first = next(iter(sizes))
     for name, size in sizes.items():
         if size != sizes[first]:
             raise ConfigError(
@@ -179,10 +187,7 @@ def read_experts(
 
 def _expert_path(name: str, checkpoint_dir: str, *, may_be_states: bool) -> str:
     if name == "diffuser" and not may_be_states:
-        raise ConfigError(
-            "`diffuser` predicts hidden states and no distribution, so it cannot be mixed; give diffusion, "
-            "or --fusion hidden"
-        )
+        raise ConfigError(f"`diffuser` {_NO_DISTRIBUTION}")
     if name in FORMS:
         return str(trained_expert(name, checkpoint_dir))
     try:
@@ -191,17 +196,27 @@ def _expert_path(name: str, checkpoint_dir: str, *, may_be_states: bool) -> str:
         raise ConfigError(f"there is no expert `{name}`: {error}") from None
 
 
-def _require_same_experts(output: pathlib.Path, resuming: Resuming | None, found: TrainedExperts) -> None:
+def _require_same_experts(found: TrainedExperts, checkpoint: pathlib.Path) -> None:
     """Refuses to resume over experts that have changed."""
-    if resuming is None or not resuming.resume or resuming.allow_plan_change:
-        return
-    choice = choose_checkpoint(output, resuming.resume)
-    if choice is None:
-        return
-    objective = read_state(choice.folder)["stages"][0].get("objective") or {}
-    for path, now, then in zip(found.paths, found.hashes, objective.get("expert_hashes", ()), strict=False):
+    hashes = _hashes_in(checkpoint)
+    if len(hashes) != len(found.hashes):
+        raise CheckpointError(
+            f"there must be {len(hashes)} experts, with which the router's run began; received "
+            f"{len(found.hashes)}; give those of before, or begin without --resume"
+        )
+    for path, now, then in zip(found.paths, found.hashes, hashes, strict=True):
         if now != then:
             raise CheckpointError(
                 f"the expert at {path} must have weights {then}, with which the router's run began; received "
                 f"{now}, so it has changed; give the expert of before, or begin without --resume"
             )
+
+
+def _hashes_in(checkpoint: pathlib.Path) -> list[str]:
+    """Returns the hashes of the experts with which the run of a checkpoint began."""
+    objective = read_state(checkpoint)["stages"][0].get("objective") or {}
+    if "expert_hashes" in objective:
+        return list(objective["expert_hashes"] or ())
+    # A fusion of hidden states names its experts itself.
+    described = read_description_or_nothing(checkpoint).get("experts") or ()
+    return [str(expert.get("hash")) for expert in described]

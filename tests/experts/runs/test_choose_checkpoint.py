@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from highnoon.experts.runs import Resuming
 from highnoon.experts.runs.choose_checkpoint import choose_checkpoint, view_of
 from highnoon.files.folder_manifest import write_manifest
 from highnoon.files.step_folders import CheckpointError, epochs_of, in_checkpoints, point_at, step_folders
@@ -79,6 +80,44 @@ def test_a_checkpoint_of_another_run_in_the_same_folder_is_skipped(run):
     write_manifest(other)
     with pytest.warns(UserWarning, match="step_00009999 is skipped, since it is of the run 0123abcd"):
         assert choose_checkpoint(run, True).folder == steps_of(run)[-2]
+
+
+def test_a_run_resumes_its_own_checkpoints_alone(run):
+    run_id = json.loads((steps_of(run)[0] / "state.json").read_text())["run_id"]
+    assert choose_checkpoint(run, True, run_id=run_id).folder == steps_of(run)[-1]
+    with pytest.warns(UserWarning, match="is skipped, since it is of the run"):
+        assert choose_checkpoint(run, True, run_id="0123abcd") is None
+
+
+def test_a_folder_without_checkpoints_and_an_empty_path_are_refused(run):
+    pathlib.Path("checkpoints").mkdir()
+    with pytest.raises(CheckpointError, match="no checkpoint at checkpoints; there are"):
+        choose_checkpoint(run, "checkpoints")
+    assert Resuming("").is_resumed and not Resuming(False).is_resumed
+    with pytest.raises(CheckpointError):
+        choose_checkpoint(run, "")
+
+
+def test_a_state_without_a_format_is_skipped_in_place_of_ending_the_run(run):
+    newest = steps_of(run)[-1]
+    (newest / "state.json").write_text("{}")
+    (newest / "manifest.json").unlink()
+    write_manifest(newest)
+    with pytest.warns(UserWarning, match=f"{newest.name} is skipped"):
+        assert choose_checkpoint(run, True).folder == steps_of(run)[-2]
+
+
+def test_every_name_that_an_error_lists_can_be_given(run):
+    with pytest.raises(CheckpointError) as error:
+        choose_checkpoint(run, "transformer_expert_epoch9")
+    names = str(error.value).partition("there are ")[2].split(", ")
+    assert [choose_checkpoint(run, name).folder for name in [*names, steps_of(run)[0].name]]
+
+
+def test_an_epoch_that_is_infinite_is_none(tmp_path):
+    progress = {"num_allowed": 0, "stages_completed": [], "epoch": float("inf")}
+    (tmp_path / "state.json").write_text(json.dumps({"run": {"progress": progress}}))
+    assert epochs_of(tmp_path) is None
 
 
 def test_nothing_to_resume_is_none_and_a_name_without_a_checkpoint_lists_those_that_there_are(run):

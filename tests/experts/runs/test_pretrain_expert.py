@@ -126,6 +126,17 @@ def test_other_weights_are_refused_with_their_names_and_begin_a_new_run_where_mo
     assert "a new run begins with them, at step 0" in capsys.readouterr().out
 
 
+def test_the_steps_between_checkpoints_follow_from_the_epochs(folder):
+    with pytest.raises(ConfigError, match="`keep_every` follows from `snapshot_epochs`"):
+        pretrain(keep_every=3)
+
+
+def test_a_transformer_whose_description_is_damaged_is_named_before_the_diffuser_is_trained(folder):
+    pathlib.Path("checkpoints/transformer_expert/model/config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="must say its embedding_dim in config.json, which is damaged"):
+        pretrain("diffuser", model={})
+
+
 def test_options_of_resuming_need_a_resumed_run():
     with pytest.raises(ConfigError, match="--extend is for a resumed run"):
         Resuming(extend=True)

@@ -12,8 +12,10 @@ import pytest
 
 import highnoon as hn
 from highnoon.config import ConfigError
+from highnoon.experts.diffuser.gaussian_diffuser import GaussianDiffuser
 from highnoon.experts.runs import Resuming, assemble_mixture, build_vector_store
 from highnoon.experts.runs.evaluate_router import evaluate_router
+from highnoon.experts.runs.train_router import read_experts
 from highnoon.files.step_folders import CheckpointError, step_folders
 from highnoon.models.arrays import load_arrays
 from highnoon.tokenization import BytePairTokenizer
@@ -75,6 +77,33 @@ def test_an_expert_that_changed_is_refused_by_its_hash(folder):
         assemble_mixture()
     with pytest.raises(CheckpointError, match=r"state_space_expert/model must have weights .* has changed"):
         route(resuming=Resuming(True))
+
+
+def test_a_fusion_of_hidden_states_is_resumed_over_the_same_experts_alone(folder):
+    shutil.rmtree("checkpoints/nanothink_mla")
+    hidden = {"fusion": "hidden", "training": {"epochs": 1}, "experts": ["transformer", "state_space"]}
+    route(**hidden)
+    with pytest.raises(ConfigError, match="must mix distributions to be compared with its experts"):
+        evaluate_router()
+    with pytest.raises(ConfigError, match="`experts` must be left out"):
+        assemble_mixture(experts=["checkpoints/transformer_expert", "checkpoints/state_space_expert"])
+    shutil.copytree("checkpoints/state_space_expert/model", "third")
+    with pytest.raises(CheckpointError, match="there must be 2 experts, with which .* received 3"):
+        route(**{**hidden, "experts": [*EXPERTS, "third"]}, resuming=Resuming(True))
+    change("state_space")
+    with pytest.raises(CheckpointError, match=r"state_space_expert/model must have weights .* has changed"):
+        route(**hidden, resuming=Resuming(True))
+
+
+def test_a_diffuser_given_by_its_path_is_refused_as_one_given_by_name(folder):
+    diffuser = GaussianDiffuser(state_dim=8, num_reasoning_blocks=1, max_seq_length=16, num_heads=1)
+    transformer = hn.load_model("checkpoints/transformer_expert")
+    diffuser.tokenizer = transformer.tokenizer
+    hn.save_model(diffuser, "denoiser")
+    with pytest.raises(ConfigError, match="`denoiser` predicts hidden states and no distribution"):
+        read_experts(["transformer", "denoiser"], "checkpoints")
+    with pytest.raises(ConfigError, match="must have a language model; received denoiser, denoiser"):
+        read_experts(["denoiser", "denoiser"], "checkpoints", may_be_states=True)
 
 
 def test_a_missing_expert_is_refused_with_the_command_that_trains_it(folder):
