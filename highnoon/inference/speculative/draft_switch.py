@@ -39,8 +39,8 @@ class DraftSwitch:
     have, drafting is off for 64 plain passes before the next try; each further such turn doubles this, up to
     1,024.
 
-    So `lowest_speed` is kept on average over generations. The slack is limited to the time of 128 plain passes
-    besides the next reading, which is the most that a later text can lose of what earlier ones gained.
+    So `lowest_speed` is kept on average over generations. The slack is limited to the time of 128 plain
+    passes besides the next reading, which is the most that a later text can lose of what earlier ones gained.
 
     Args:
         lowest_speed: Fraction of the tokens a second of plain passes, in (0, 1).

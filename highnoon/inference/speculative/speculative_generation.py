@@ -194,7 +194,9 @@ class SpeculativeGenerator:
     def _read(self, speculation: _Speculation, switch: DraftSwitch) -> None:
         """Lets the draft model read what it has not read, and the switch know what that takes."""
         num_tokens = speculation.num_unread
-        keys = {("read", piece, speculation.capacity, speculation.num_rows) for piece in pieces_of(num_tokens)}
+        keys = {
+            ("read", piece, speculation.capacity, speculation.num_rows) for piece in pieces_of(num_tokens)
+        }
         began = time.perf_counter()
         speculation.read_into_draft()
         seconds = time.perf_counter() - began

@@ -9,12 +9,13 @@ import pytest
 from keras import ops
 from scipy import stats
 
+from highnoon.config import ConfigError
 from highnoon.inference import SpeculativeGenerator, generate
 from highnoon.inference.decoding.decoder import Decoder, decoder_for
 from highnoon.inference.decoding.logits import draw
 from highnoon.inference.decoding.uncached_model import decoding_model
 from highnoon.inference.speculative.block_drafter import BlockDrafter
-from highnoon.inference.speculative.drafters import drafter_named, register_drafter
+from highnoon.inference.speculative.drafters import DRAFTERS, drafter_named, register_drafter
 from highnoon.inference.speculative.drafts import Drafts
 from tests.inference.block_diffusion.test_generate_blocks import p_value
 from tests.training.objectives.block_diffusion_toy import MASK, make_toy
@@ -202,5 +203,20 @@ def test_a_drafter_of_another_class_cannot_take_a_name():
     class Mine(BlockDrafter):
         name = "block"
 
-    with pytest.raises(ValueError, match="a drafter 'block' exists already"):
+    with pytest.raises(ValueError, match="a drafter `block` exists already"):
         register_drafter(Mine)
+
+
+def test_one_drafter_cannot_take_the_name_of_another_that_was_registered(monkeypatch):
+    monkeypatch.setattr(DRAFTERS, "_classes", dict(DRAFTERS._classes))
+
+    class First(BlockDrafter):
+        name = "own_drafter"
+
+    class Second(BlockDrafter):
+        name = "own_drafter"
+
+    register_drafter(First)
+    with pytest.raises(ConfigError, match="a drafter `own_drafter` exists already: .*First"):
+        register_drafter(Second)
+    assert DRAFTERS["own_drafter"] is First
