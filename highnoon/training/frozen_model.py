@@ -38,7 +38,7 @@ class FrozenModel:
         self.name = name
         is_model = isinstance(reference, keras.Model)
         # Whoever saves the path makes it absolute: a `~` would then be a folder of this name.
-        self._reference = reference if is_model else str(expand_home(reference))
+        self._reference: Any = reference if is_model else str(expand_home(reference))
         self._expected_hash = expected_hash
 
     @classmethod

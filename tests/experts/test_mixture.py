@@ -248,7 +248,7 @@ def test_a_description_that_does_not_fit_is_one_line(paths, tmp_path, change, me
 
 def test_an_expert_inside_a_mixture_that_does_not_fit_into_memory_is_refused(tmp_path):
     folder = hn.save_model(awake_mixture(), tmp_path / "mixture")
-    changed(folder, lambda description: description["experts"][1]["model"].update(vocab_size=2**31))
+    changed(folder, lambda description: description["experts"][1]["model"].update(vocab_size=2**31 - 1))
     with pytest.raises(hn.LimitExceededError):
         hn.load_model(folder)
 

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import abc
+import importlib
 from typing import Any, ClassVar, TypeVar
 
-from highnoon.config import ConfigError
+from highnoon.files.nearest_name import unknown_name
 from highnoon.files.shown import shown
 from highnoon.inference.block_diffusion.next_token_model import NextTokenModel
 from highnoon.inference.speculative.drafts import Drafts
 from highnoon.inference.speculative.window import Window
-from highnoon.models.registry import Registry
 
 _Class = TypeVar("_Class", bound="type[Drafter]")
 
-DRAFTERS: Registry[Any] = Registry(
-    "drafter",
-    "highnoon.drafters",
-    {
-        "prompt_look_up": "highnoon.inference.speculative.prompt_look_up:PromptLookUp",
-        "token_by_token": "highnoon.inference.speculative.token_by_token:TokenByToken",
-        "block": "highnoon.inference.speculative.block_drafter:BlockDrafter",
-    },
-)
+_OURS = {
+    "prompt_look_up": "highnoon.inference.speculative.prompt_look_up:PromptLookUp",
+    "token_by_token": "highnoon.inference.speculative.token_by_token:TokenByToken",
+    "block": "highnoon.inference.speculative.block_drafter:BlockDrafter",
+}
+_REGISTERED: dict[str, Any] = {}
 
 
 class Drafter(abc.ABC):
@@ -70,16 +67,22 @@ class Drafter(abc.ABC):
 def register_drafter(cls: _Class) -> _Class:
     """Registers a drafter under its `name`.
 
-    An installed package may register it without being imported, by an entry point in the group
-    `highnoon.drafters`.
-
     Raises:
-        ConfigError: the class is no `Drafter`, or another drafter has the name.
+        ValueError: the class is no `Drafter`, or another drafter has the name.
     """
     if not (isinstance(cls, type) and issubclass(cls, Drafter)):
-        raise ConfigError(f"a drafter must be a subclass of Drafter; received {shown(cls)}")
-    DRAFTERS.register(cls.name, cls)
+        raise ValueError(f"a drafter must be a subclass of Drafter; received {shown(cls)}")
+    path, taken = _path(cls), _OURS.get(cls.name)
+    if taken is None:
+        taken = _path(_REGISTERED.get(cls.name, cls))
+    if taken != path:
+        raise ValueError(f"a drafter {cls.name!r} exists already: {taken}; choose another name")
+    _REGISTERED[cls.name] = cls
     return cls
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def drafter_named(name: str | None, model: Any) -> Drafter:
@@ -90,12 +93,16 @@ def drafter_named(name: str | None, model: Any) -> Drafter:
         model: The draft model as `decoding_model` returned it, or None.
 
     Raises:
-        ConfigError: there is no such drafter.
-        ValueError: it cannot use the model.
+        ValueError: there is no such drafter, or it cannot use the model.
     """
     if name is None:
         suited = "block" if isinstance(model, NextTokenModel) else "token_by_token"
         name = "prompt_look_up" if model is None else suited
-    drafter: Drafter = DRAFTERS[name]()
+    if name not in _REGISTERED:
+        if name not in _OURS:
+            raise ValueError(unknown_name("drafter", str(name), [*_OURS, *_REGISTERED]))
+        module, _, attribute = _OURS[name].partition(":")
+        _REGISTERED[name] = getattr(importlib.import_module(module), attribute)
+    drafter: Drafter = _REGISTERED[name]()
     drafter.require_model(model)
     return drafter

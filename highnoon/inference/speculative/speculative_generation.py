@@ -57,8 +57,8 @@ class SpeculativeGenerator:
 
     With `lowest_speed` drafting is off where it does not pay: passes with and without drafts are timed, and
     what the draft model reads before it drafts, also over later calls, see `DraftSwitch`. Until the first
-    draft it does not even read the prompt. Which passes draft then depends on these times. So greedy text stays
-    the same and drawn text keeps its distribution, but with a draft model a seed may give another text.
+    draft it does not even read the prompt. Which passes draft then depends on these times. So greedy text
+    stays the same and drawn text keeps its distribution, but with a draft model a seed may give another text.
 
     Args:
         target_model: A language model with a cache, see `generate`.

@@ -9,13 +9,13 @@ import pytest
 from keras import ops
 from scipy import stats
 
-from highnoon.config import ConfigError
 from highnoon.inference import SpeculativeGenerator, generate
 from highnoon.inference.decoding.decoder import Decoder, decoder_for
 from highnoon.inference.decoding.logits import draw
 from highnoon.inference.decoding.uncached_model import decoding_model
+from highnoon.inference.speculative import drafters
 from highnoon.inference.speculative.block_drafter import BlockDrafter
-from highnoon.inference.speculative.drafters import DRAFTERS, drafter_named, register_drafter
+from highnoon.inference.speculative.drafters import drafter_named, register_drafter
 from highnoon.inference.speculative.drafts import Drafts
 from tests.inference.block_diffusion.test_generate_blocks import p_value
 from tests.training.objectives.block_diffusion_toy import MASK, make_toy
@@ -126,6 +126,7 @@ class Alternating:
         self.readings.append((num_tokens, seconds))
 
 
+@pytest.mark.slow
 def test_the_draft_model_reads_no_prompt_before_a_draft_and_the_switch_is_told_what_it_read(
     drafting, monkeypatch
 ):
@@ -203,12 +204,12 @@ def test_a_drafter_of_another_class_cannot_take_a_name():
     class Mine(BlockDrafter):
         name = "block"
 
-    with pytest.raises(ValueError, match="a drafter `block` exists already"):
+    with pytest.raises(ValueError, match="a drafter 'block' exists already"):
         register_drafter(Mine)
 
 
 def test_one_drafter_cannot_take_the_name_of_another_that_was_registered(monkeypatch):
-    monkeypatch.setattr(DRAFTERS, "_classes", dict(DRAFTERS._classes))
+    monkeypatch.setattr(drafters, "_REGISTERED", dict(drafters._REGISTERED))
 
     class First(BlockDrafter):
         name = "own_drafter"
@@ -217,6 +218,6 @@ def test_one_drafter_cannot_take_the_name_of_another_that_was_registered(monkeyp
         name = "own_drafter"
 
     register_drafter(First)
-    with pytest.raises(ConfigError, match="a drafter `own_drafter` exists already: .*First"):
+    with pytest.raises(ValueError, match="a drafter 'own_drafter' exists already: .*First"):
         register_drafter(Second)
-    assert DRAFTERS["own_drafter"] is First
+    assert drafters._REGISTERED["own_drafter"] is First
