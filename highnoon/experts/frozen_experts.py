@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
 from highnoon.config import ConfigError, require_flag, shown
 from highnoon.experts.router import ExpertRouter
-from highnoon.experts.shared_tokenizer import require_tokenizer, shared_tokenizer
+from highnoon.experts.shared_tokenizer import require_tokenizer, require_vocab_size, shared_tokenizer
 from highnoon.inference.decoding.uncached_model import decoding_model
 from highnoon.layers.experts.router_losses import entropy
 from highnoon.models.backbone import read_inputs
@@ -44,6 +44,8 @@ class FrozenExperts(keras.Model):
     """
 
     router: Any
+    option_names: ClassVar[tuple[str, ...]] = ()
+    """The constructor's arguments besides experts and router that a saved model holds."""
 
     def __init__(
         self,
@@ -108,18 +110,14 @@ class FrozenExperts(keras.Model):
                 f"received {self.expert_hashes[wrong]}; give the same experts in the same order"
             )
         vocab_size = decoding_model(self.language_models[0]).vocab_size
-        if router.vocab_size != vocab_size:
-            raise ConfigError(
-                f"`router` must have the vocab_size={vocab_size:,} of the experts; received "
-                f"{router.vocab_size:,}; give one that was made for these experts"
-            )
+        require_vocab_size(router, vocab_size, "router", "the experts")
         if tokenizer is not None and router.tokenizer is not None:
             require_tokenizer(router, tokenizer, "router", "the experts")
 
     @property
     def options(self) -> dict[str, Any]:
-        """The constructor's arguments besides experts and router that a saved model holds, as JSON values."""
-        return {}
+        """The arguments of `option_names`, as JSON values."""
+        return {name: getattr(self, name) for name in self.option_names}
 
     @property
     def language_models(self) -> list[keras.Model]:

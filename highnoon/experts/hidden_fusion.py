@@ -78,6 +78,7 @@ class HiddenFusion(FrozenExperts):
     """
 
     family_name = "expert_hidden_fusion"
+    option_names = ("transformer", "sampling_steps", "entropy_reg", "trains_embedding")
 
     def __init__(
         self,
@@ -125,12 +126,6 @@ class HiddenFusion(FrozenExperts):
                 f"`router` must have the embedding_dim={width} of `experts[{self.transformer}]`, since its "
                 f"embedding is the head; received {self.router.config.embedding_dim}; leave it out"
             )
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The arguments that are neither experts nor router, as JSON values."""
-        names = ("transformer", "sampling_steps", "entropy_reg", "trains_embedding")
-        return {name: getattr(self, name) for name in names}
 
     @property
     def language_models(self) -> list[keras.Model]:

@@ -72,13 +72,7 @@ class LazyMixture:
                 f"`mixture` must have a `top_k` below its {num_experts} experts, or all of them run for each "
                 f"token; received top_k={mixture.top_k}; set mixture.top_k"
             )
-        lengths = tuple(require_count("piece_lengths", length) for length in piece_lengths)
-        if not lengths or lengths[-1] != 1 or sorted(set(lengths), reverse=True) != list(lengths):
-            raise ConfigError(
-                f"`piece_lengths` must decrease and end in 1, such as {PIECES}; received "
-                f"{shown(piece_lengths)}"
-            )
-        self.mixture, self.piece_lengths = mixture, lengths
+        self.mixture, self.piece_lengths = mixture, require_piece_lengths(piece_lengths)
         # Where a cache rolls back by its index, so must what is known of it.
         self._rolls_back = tuple(
             all(keras.tree.flatten(differing_shapes(_Expert(mixture, number), _LENGTH)))
@@ -197,6 +191,22 @@ class _Expert:
         return self._kind.decode(self._model, token_ids, cache, index, padding)
 
 
+def require_piece_lengths(piece_lengths: Any) -> tuple[int, ...]:
+    """Returns the lengths of pieces that decrease and end in 1.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    given = piece_lengths if isinstance(piece_lengths, (list, tuple)) else ()
+    lengths = tuple(require_count("piece_lengths", length) for length in given)
+    if not lengths or lengths[-1] != 1 or sorted(set(lengths), reverse=True) != list(lengths):
+        raise ConfigError(
+            f"`piece_lengths` must be a list that decreases and ends in 1, such as {PIECES}; received "
+            f"{shown(piece_lengths)}"
+        )
+    return lengths
+
+
 class _CatchingUp(NamedTuple):
     """The tokens that an expert has read, a scalar, and its cache."""
 
@@ -212,7 +222,7 @@ class _New(NamedTuple):
         known: (b, c) all tokens by slot.
         index: Slot of the first new token, a scalar.
         padding: (b,) or None.
-        first: The first of the new tokens whose distribution is asked for.
+        first: The first of the new tokens whose distribution is needed.
     """
 
     token_ids: Any

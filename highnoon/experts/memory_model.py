@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from highnoon.config import ConfigError
+from highnoon.experts.frozen_experts import as_inputs
 from highnoon.experts.memory_mix import MemoryMix
 from highnoon.experts.memory_probs import earlier_probs, neighbor_probs
 from highnoon.experts.memory_stores import DOCUMENT_NUMBERS
@@ -18,7 +19,6 @@ from highnoon.experts.vector_memory import VectorMemory
 from highnoon.models.backbone import read_inputs
 
 _SMALLEST = 1e-37
-_INPUTS = ("token_ids", "padding_mask", "segment_ids", "positions")
 
 
 class MemoryModel(keras.Model):
@@ -96,7 +96,7 @@ class MemoryModel(keras.Model):
         self.key_documents.assign(memory.index.groups[is_found])
 
     @classmethod
-    def with_room(cls, model: Any, mix: MemoryMix | None, num_keys: int) -> MemoryModel:
+    def with_empty_memory(cls, model: Any, mix: MemoryMix | None, num_keys: int) -> MemoryModel:
         """Returns a model whose memory of `num_keys` tokens is still to be loaded."""
         made = cls.__new__(cls)
         made._init(model, mix, num_keys, None)
@@ -147,13 +147,10 @@ class MemoryModel(keras.Model):
         return [*of_model, self.keys, self.key_squares, self.key_values, self.key_documents]
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        given = inputs if isinstance(inputs, Mapping) else {}
-        others = {key: given[key] for key in _INPUTS[1:] if given.get(key) is not None}
-        token_ids, segment_ids, _ = read_inputs({"token_ids": read_inputs(inputs)[0], **others})
-        states, log_probs = states_and_log_probs(
-            self.frozen, {"token_ids": token_ids, **others}, bool(training)
-        )
-        numbers = given.get(DOCUMENT_NUMBERS)
+        numbers = inputs.get(DOCUMENT_NUMBERS) if isinstance(inputs, Mapping) else None
+        inputs = as_inputs(inputs)
+        token_ids, segment_ids, _ = read_inputs(inputs)
+        states, log_probs = states_and_log_probs(self.frozen, inputs, bool(training))
         others_probs = [self._memory_probs(states, numbers)]
         if self.mix.cache_weight:
             segment_ids = ops.ones_like(token_ids) if segment_ids is None else segment_ids

@@ -73,6 +73,7 @@ class MixtureOfModels(FrozenExperts):
     """
 
     family_name = "expert_mixture"
+    option_names = ("top_k",)
 
     def __init__(
         self,
@@ -93,7 +94,7 @@ class MixtureOfModels(FrozenExperts):
 
     @property
     def options(self) -> dict[str, Any]:
-        return {} if self.top_k is None else {"top_k": self.top_k}
+        return {} if self.top_k is None else super().options
 
     @property
     def is_causal(self) -> bool:

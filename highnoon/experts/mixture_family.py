@@ -11,6 +11,7 @@ import keras
 
 from highnoon.config import ConfigError
 from highnoon.experts.mixture import MixtureOfModels
+from highnoon.files.nearest_name import unknown_name
 from highnoon.files.shown import shown
 from highnoon.models.families import Family, family_named
 from highnoon.models.saving import ModelFolderError, describe_model
@@ -50,17 +51,31 @@ class MixtureFamily(Family):
         experts = description.get("experts")
         if not isinstance(experts, list) or len(experts) < 2:
             raise ConfigError(f"`experts` must be a list of at least two; received {shown(experts)}")
-        if not isinstance(description.get("options", {}), dict):
-            raise ConfigError(f"`options` must be a mapping; received {shown(description['options'])}")
+        self._require_options(description.get("options", {}))
         for part in (description.get("router"), *experts):
             if not isinstance(part, dict):
                 raise ConfigError(f"router and experts must be mappings; received {shown(part)}")
+        family_named(description["router"].get("family", "")).check(description["router"])
+        for part in experts:
             if _is_named(part):
                 _require_name(part)
-                continue
-            family_named(part.get("family", "")).check(part)
+            else:
+                family_named(part.get("family", "")).check(part)
         if len({_is_named(expert) for expert in experts}) > 1:
             raise ConfigError("`experts` must all be contained or all be named by `path` and `hash`")
+
+    def _require_options(self, options: Any) -> None:
+        if not isinstance(options, dict):
+            raise ConfigError(f"`options` must be a mapping; received {shown(options)}")
+        for name in options:
+            if name not in self.model_class.option_names:
+                raise ConfigError(unknown_name("option", name, self.model_class.option_names))
+
+    def require_memory(self, description: dict[str, Any], num_bytes: int, allow_oversize: bool) -> None:
+        super().require_memory(description, num_bytes, allow_oversize)
+        for part in (description["router"], *description["experts"]):
+            if not _is_named(part):
+                family_named(part["family"]).require_memory(part, num_bytes, allow_oversize)
 
     def make(self, description: dict[str, Any], dtype: Any = "auto") -> Any:
         experts, options = description["experts"], description.get("options", {})

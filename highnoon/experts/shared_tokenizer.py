@@ -25,11 +25,7 @@ def shared_tokenizer(experts: Sequence[keras.Model]) -> Any:
     first = getattr(models[0], "tokenizer", None)
     for number, model in enumerate(models):
         require_tokenizer(model, first, f"experts[{number}]", "experts[0]")
-        if model.vocab_size != models[0].vocab_size:
-            raise ConfigError(
-                f"`experts[{number}]` must have the vocab_size={models[0].vocab_size:,} of `experts[0]`; "
-                f"received {model.vocab_size:,}; train every expert with one vocabulary"
-            )
+        require_vocab_size(model, models[0].vocab_size, f"experts[{number}]", "`experts[0]`")
     return first
 
 
@@ -52,6 +48,25 @@ def require_tokenizer(model: Any, tokenizer: Any, name: str, other: str) -> None
         raise ConfigError(
             f"`{name}` must have the tokenizer of {other}, whose hash is {_hash(tokenizer)}; received "
             f"{_hash(own)}; train every expert with one tokenizer, or set `tokenizer` on the model"
+        )
+
+
+def require_vocab_size(model: Any, vocab_size: int, name: str, other: str) -> None:
+    """Checks that a model has a certain vocabulary.
+
+    Args:
+        model: The model.
+        vocab_size: What it must have.
+        name: The model, for the message.
+        other: Whose vocabulary it must have.
+
+    Raises:
+        ConfigError: it has another one.
+    """
+    if model.vocab_size != vocab_size:
+        raise ConfigError(
+            f"`{name}` must have the vocab_size={vocab_size:,} of {other}; received {model.vocab_size:,}; "
+            "train all with one vocabulary"
         )
 
 

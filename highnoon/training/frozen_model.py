@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import os
 from typing import Any
@@ -9,15 +10,18 @@ from typing import Any
 import keras
 
 from highnoon.config import ConfigError, shown
+from highnoon.files.expand_home import expand_home
 from highnoon.models.saving import ModelFolderError
 from highnoon.training.frozen_models import weights_hash
+
+_LOADING: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("paths being loaded", default=())
 
 
 class FrozenModel:
     """A model, or the folder of one, that is loaded when it is first needed.
 
     Args:
-        reference: A model, or the path of a folder that `save_model` wrote.
+        reference: A model, or the path of a folder that `save_model` wrote; `~` is the home folder.
         expected_hash: What `weights_hash` must give for its weights; None takes any.
         name: The argument that it was given as, for messages.
 
@@ -32,7 +36,9 @@ class FrozenModel:
                 "that was given in memory is not saved with a run: give it again"
             )
         self.name = name
-        self._reference = reference
+        is_model = isinstance(reference, keras.Model)
+        # Whoever saves the path makes it absolute: a `~` would then be a folder of this name.
+        self._reference: Any = reference if is_model else str(expand_home(reference))
         self._expected_hash = expected_hash
 
     @classmethod
@@ -62,7 +68,7 @@ class FrozenModel:
     @property
     def path(self) -> str | None:
         """Where the model was loaded from, None for a model in memory."""
-        return None if isinstance(self._reference, keras.Model) else os.fspath(self._reference)
+        return None if isinstance(self._reference, keras.Model) else self._reference
 
     @property
     def is_identified(self) -> bool:
@@ -74,16 +80,25 @@ class FrozenModel:
         """The model itself, which is read and never changed.
 
         Raises:
-            ConfigError: there is no model at its path.
+            ConfigError: there is no model at its path, or one that is named by a part of its own.
         """
         if isinstance(self._reference, keras.Model):
             return self._reference
         from highnoon.models import load_model
 
+        path, outer = os.path.realpath(self._reference), _LOADING.get()
+        if path in outer:
+            raise ConfigError(
+                f"`{self.name}` must be another model than the one that it is a part of; received {path}; "
+                "give the path of another one"
+            )
+        loading = _LOADING.set((*outer, path))
         try:
-            return load_model(os.fspath(self._reference))
+            return load_model(self._reference)
         except ModelFolderError as error:
             raise ConfigError(f"`{self.name}` cannot be loaded: {error}") from error
+        finally:
+            _LOADING.reset(loading)
 
     @functools.cached_property
     def hash(self) -> str:

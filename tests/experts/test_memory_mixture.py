@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 
 import keras
@@ -14,8 +15,10 @@ from highnoon.config import ConfigError
 from highnoon.evaluation import evaluate_model
 from highnoon.experts import ExpertRouter, LazyMixture, MemoryMix, MemoryModel, MixtureOfModels, VectorMemory
 from highnoon.experts.memory_evaluation import evaluate_memory
+from highnoon.experts.memory_family import MemoryFamily
 from highnoon.experts.memory_stores import DOCUMENT_NUMBERS
 from highnoon.inference import SpeculativeGenerator, generate
+from highnoon.models.saving import ModelFolderError
 from highnoon.training import BlockDiffusion
 from highnoon.vectors import VectorIndexError
 from tests.experts.conftest import LENGTH, make_model, make_store
@@ -48,10 +51,6 @@ def mixture_of(experts, router_class=ExpertRouter):
     keras.utils.set_random_seed(4)
     router = router_class.for_experts(experts, embedding_dim=8, num_heads=2, ffn_dim=8)
     wake(router)
-    if router_class is PoolingRouter:
-        with pytest.raises(ValueError, match="logits of a PoolingRouter depend on later tokens"):
-            MixtureOfModels(experts, router)
-        router.tokenizer = None  # one with a tokenizer is probed and refused, as here
     return MixtureOfModels(experts, router, top_k=1)
 
 
@@ -127,6 +126,33 @@ def test_a_saved_mixture_comes_back_with_its_memory(whole, tmp_path):
         assert float(again.loss_terms(batch)["loss_sum"]) == pytest.approx(
             float(whole.model.loss_terms(batch)["loss_sum"]), rel=1e-6
         )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"num_keys": 10**9},
+            "num_keys=1,000,000,000 takes at least 16,000,000,000 bytes; received a file of",
+        ),
+        ({"num_keys": -1}, "`num_keys` must be"),
+        ({"piece_lengths": 7}, "`piece_lengths` must be a list"),
+        ({"piece_lengths": [1, 4]}, "`piece_lengths` must be a list that decreases and ends in 1"),
+        ({"piece_lengths": ["4", 1]}, "`piece_lengths` must be a whole number"),
+        ({"mix": {"wait": 0.5}}, "wait"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_one_line_before_anything_is_made(
+    whole, tmp_path, change, message, monkeypatch
+):
+    folder = hn.save_model(whole.model, tmp_path / "model")
+    (folder / "manifest.json").unlink()
+    description = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(description | change))
+    monkeypatch.setattr(MemoryFamily, "make", lambda *_: pytest.fail("a model was made"))
+    with pytest.raises(ModelFolderError, match=message) as error:
+        hn.load_model(folder)
+    assert "\n" not in str(error.value)
 
 
 def test_another_mixture_is_refused_by_its_hash(whole):

@@ -197,6 +197,62 @@ def test_a_mixture_may_name_its_experts_by_path_and_hash(paths, tmp_path):
         hn.load_model(folder)
 
 
+def test_experts_below_the_home_folder_are_found_again(paths, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    names = [f"~/expert_{number}" for number in range(len(paths))]
+    folder = hn.save_model(MixtureOfModels(names, contains_experts=False, **ROUTER), "~/mixture")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert hn.load_model(folder).expert_paths == tuple(paths)
+
+
+def changed(folder, apply):
+    """Changes the description of a saved model, as a hand or a stranger does."""
+    file = folder / "config.json"
+    description = json.loads(file.read_text())
+    apply(description)
+    file.write_text(json.dumps(description))
+    (folder / "manifest.json").unlink(missing_ok=True)
+
+
+def test_a_mixture_that_is_its_own_expert_is_refused(paths, tmp_path):
+    folder = hn.save_model(MixtureOfModels(paths, contains_experts=False, **ROUTER), tmp_path / "mixture")
+    changed(folder, lambda description: description["experts"][0].update(path=str(folder)))
+    with pytest.raises(
+        ModelFolderError, match="must be another model than the one that it is a part of"
+    ) as error:
+        hn.load_model(folder)
+    assert "\n" not in str(error.value)
+    # What failed is not taken for what is still being loaded.
+    changed(folder, lambda description: description["experts"][0].update(path=paths[0]))
+    assert hn.load_model(folder).expert_paths == tuple(paths)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"options": {"topk": 1}}, "no option `topk`|option.*topk.*top_k"),
+        ({"options": {"contains_experts": True}}, "option.*contains_experts"),
+        ({"options": {"top_k": 9}}, "`top_k` must be"),
+        ({"options": {"top_k": "all"}}, "`top_k` must be a whole number"),
+        ({"router": {"path": "x", "hash": "y"}}, "model family"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_one_line(paths, tmp_path, change, message):
+    folder = hn.save_model(MixtureOfModels(paths, contains_experts=False, **ROUTER), tmp_path / "mixture")
+    changed(folder, lambda description: description.update(change))
+    with pytest.raises(ModelFolderError, match=message) as error:
+        hn.load_model(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_an_expert_inside_a_mixture_that_does_not_fit_into_memory_is_refused(tmp_path):
+    folder = hn.save_model(awake_mixture(), tmp_path / "mixture")
+    changed(folder, lambda description: description["experts"][1]["model"].update(vocab_size=2**31 - 1))
+    with pytest.raises(hn.LimitExceededError):
+        hn.load_model(folder)
+
+
 def test_a_checkpoint_of_a_mixture_that_names_its_experts_holds_none(paths, tmp_path):
     mixture, other = (MixtureOfModels(paths, contains_experts=False, **ROUTER) for _ in range(2))
     battery._wake(mixture)

@@ -106,7 +106,7 @@ class Decoder:
     def read(self, token_ids: np.ndarray, cache: Any, index: int, padding: np.ndarray) -> Any:
         """Puts (b, t) tokens into the cache at slots `index` to `index + t` and returns it."""
         start = 0
-        for piece in _pieces(token_ids.shape[1]):
+        for piece in pieces_of(token_ids.shape[1]):
             ids = token_ids[:, start : start + piece]
             cache = self._read(ids, cache, np.asarray(index + start, np.int32), padding)
             start += piece
@@ -144,7 +144,8 @@ def padded_length(length: int) -> int:
     return -(-length // smallest) * smallest
 
 
-def _pieces(length: int) -> list[int]:
+def pieces_of(length: int) -> list[int]:
+    """Returns the lengths of the pieces in which `length` tokens are read."""
     pieces = []
     for size in PIECES:
         count, length = divmod(length, size)

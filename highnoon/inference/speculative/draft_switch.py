@@ -8,6 +8,7 @@ _PROBE, _LONGEST_TURN = 4, 32
 _FIRST_WAIT, _LONGEST_WAIT = 64, 1024
 _TURNS_BETWEEN_MEASURES, _MEASURE = 32, 16
 _NEWEST = 0.5  # weight of a new measurement in a mean
+_MOST_SLACK = 128  # plain passes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +31,16 @@ class DraftSwitch:
     slack = c tokens / lowest_speed - seconds         c: measured seconds a token of plain passes
     ```
 
-    over all measured turns. The first drafting pass measures what one costs. Drafting passes run only if the
-    slack covers what they lose should every draft be wrong, so their loss is bounded before it is made. Plain
-    passes earn slack; drafting that pays earns more, and continues. After a turn that cost more than plain
-    passes would have, drafting is off for 64 plain passes before the next try, then for 128, up to 1,024.
+    over all measured turns and readings. The first drafting pass measures what one costs, and the first
+    reading, of text that the draft model has not read, what a token of it costs. Drafting passes run only if
+    the slack covers the reading and what they lose should every draft be wrong. A reading that takes longer
+    than was estimated is charged too, so it is earned back before the next one. Plain passes earn slack;
+    drafting that pays earns more, and continues. After a turn whose passes cost more than plain ones would
+    have, drafting is off for 64 plain passes before the next try; each further such turn doubles this, up to
+    1,024.
+
+    So `lowest_speed` is kept on average over generations. The slack is limited to the time of 128 plain
+    passes besides the next reading, which is the most that a later text can lose of what earlier ones gained.
 
     Args:
         lowest_speed: Fraction of the tokens a second of plain passes, in (0, 1).
@@ -44,7 +51,7 @@ class DraftSwitch:
     from highnoon.inference.speculative.draft_switch import DraftSwitch, Turn
 
     switch = DraftSwitch(lowest_speed=0.95)
-    assert switch.turn(num_drafts=4) == Turn(is_drafting=False, passes=64)
+    assert switch.turn(num_drafts=4, num_unread=0) == Turn(is_drafting=False, passes=64)
     switch.record(Turn(False, 64), num_passes=64, num_tokens=64, seconds=0.64)
     ```
     """
@@ -53,6 +60,7 @@ class DraftSwitch:
         self.lowest_speed = lowest_speed
         self._plain_cost: float | None = None  # seconds a token
         self._draft_cost: float | None = None  # seconds a pass
+        self._reading_cost: float | None = None  # seconds a token of the text, the least that was measured
         self._tokens_a_pass = 1.0  # of plain passes, over all rows
         self._slack = 0.0  # seconds
         self._left_to_wait, self._wait = _FIRST_WAIT, _FIRST_WAIT
@@ -63,15 +71,23 @@ class DraftSwitch:
         """Whether the last drafting turn cost less than plain passes would have."""
         return self._is_on
 
-    def turn(self, num_drafts: int) -> Turn:
-        """Returns what to run next, with `num_drafts` tokens in each draft."""
+    def turn(self, num_drafts: int, num_unread: int = 0) -> Turn:
+        """Returns what to run next.
+
+        Args:
+            num_drafts: Tokens of each draft.
+            num_unread: Tokens of the text that the draft model must read before it drafts.
+        """
         if self._plain_cost is None:
             return Turn(False, _FIRST_WAIT)
+        reading = num_unread * (self._reading_cost or 0.0)
+        most = _MOST_SLACK * self._plain_cost * self._tokens_a_pass
+        self._slack = min(self._slack, most + reading)
         if self._is_on and self._turns_since_measure >= _TURNS_BETWEEN_MEASURES:
             return Turn(False, _MEASURE)
         if not self._is_on and self._left_to_wait > 0:
             return Turn(False, self._left_to_wait)
-        passes = int(min(self._slack / self._largest_loss(num_drafts), _LONGEST_TURN))
+        passes = int(min((self._slack - reading) / self._largest_loss(num_drafts), _LONGEST_TURN))
         probe = 1 if self._draft_cost is None else _PROBE
         if passes >= (1 if self._is_on else probe):
             return Turn(True, passes if self._is_on else probe)
@@ -84,6 +100,18 @@ class DraftSwitch:
         # Before the first one: as if each token that it drafts and checks took as long as a plain pass.
         cost = plain * (2 + num_drafts) if self._draft_cost is None else self._draft_cost
         return max(cost - plain / self.lowest_speed, 0.01 * plain)
+
+    def record_reading(self, num_tokens: int, seconds: float) -> None:
+        """Takes the time in which the draft model read text; one that compiled must not be recorded.
+
+        Args:
+            num_tokens: Tokens of the text, at least 1.
+            seconds: What they took.
+        """
+        self._slack -= seconds
+        # Short readings cost more a token; the mean would forbid a long one that the slack can pay.
+        cost = seconds / num_tokens
+        self._reading_cost = cost if self._reading_cost is None else min(self._reading_cost, cost)
 
     def record(self, turn: Turn, num_passes: int, num_tokens: int, seconds: float) -> None:
         """Takes the time of a turn; one that compiled something must not be recorded.
@@ -112,11 +140,12 @@ class DraftSwitch:
         if is_first:  # one pass tells what a pass costs, not what drafts gain
             return
         self._turns_since_measure += 1
-        was_on, self._is_on = self._is_on, seconds < self._plain_cost * num_tokens
+        self._is_on = seconds < self._plain_cost * num_tokens
         if self._is_on:
             self._wait = _FIRST_WAIT
         else:
-            self._left_to_wait = self._wait = _FIRST_WAIT if was_on else min(2 * self._wait, _LONGEST_WAIT)
+            self._left_to_wait = self._wait
+            self._wait = min(2 * self._wait, _LONGEST_WAIT)
 
 
 def _mean(known: float | None, new: float) -> float:

@@ -72,12 +72,17 @@ def register_drafter(cls: _Class) -> _Class:
     """
     if not (isinstance(cls, type) and issubclass(cls, Drafter)):
         raise ValueError(f"a drafter must be a subclass of Drafter; received {shown(cls)}")
-    path = f"{cls.__module__}:{cls.__qualname__}"
-    taken = _OURS.get(cls.name) or path
+    path, taken = _path(cls), _OURS.get(cls.name)
+    if taken is None:
+        taken = _path(_REGISTERED.get(cls.name, cls))
     if taken != path:
         raise ValueError(f"a drafter {cls.name!r} exists already: {taken}; choose another name")
     _REGISTERED[cls.name] = cls
     return cls
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def drafter_named(name: str | None, model: Any) -> Drafter:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from highnoon.inference.decoding.cache_layout import grows_with_length
-from highnoon.inference.decoding.decoder import decoder_for, padded_length
+from highnoon.inference.decoding.decoder import decoder_for, padded_length, pieces_of
 from highnoon.inference.decoding.sampling import uniforms_for
 from highnoon.inference.decoding.session import Session, padded_stop_ids, require_drawn
 from highnoon.inference.decoding.uncached_model import decoding_model
@@ -55,9 +55,10 @@ class SpeculativeGenerator:
     passes whose acceptance rate differed from `acceptance_rate_target` by more than a tenth. Each length is
     compiled once.
 
-    With `lowest_speed` drafting is off where it does not pay: passes with and without drafts are timed, also
-    over later calls, see `DraftSwitch`. Which passes draft then depends on these times. So greedy text stays
-    the same and drawn text keeps its distribution, but with a draft model a seed may give another text.
+    With `lowest_speed` drafting is off where it does not pay: passes with and without drafts are timed, and
+    what the draft model reads before it drafts, also over later calls, see `DraftSwitch`. Until the first
+    draft it does not even read the prompt. Which passes draft then depends on these times. So greedy text
+    stays the same and drawn text keeps its distribution, but with a draft model a seed may give another text.
 
     Args:
         target_model: A language model with a cache, see `generate`.
@@ -66,8 +67,8 @@ class SpeculativeGenerator:
         acceptance_rate_target: In (0, 1); None keeps the draft's length.
         drafter: `"prompt_look_up"`, `"token_by_token"`, `"block"` or a registered name; None takes what suits
             the draft model.
-        lowest_speed: Fraction of the speed of passes without drafts that is kept, in (0, 1); None always
-            drafts. `"auto"` takes the drafter's: 0.95 for `"block"`, None for the others.
+        lowest_speed: Fraction of the speed of passes without drafts that is kept on average over calls, in
+            (0, 1); None always drafts. `"auto"` takes the drafter's: 0.95 for `"block"`, None for the others.
 
     Raises:
         ValueError: an argument out of its range, models of unequal vocabularies, or a drafter that cannot use
@@ -170,15 +171,17 @@ class SpeculativeGenerator:
         if self.lowest_speed is None:
             is_checked |= self.acceptance_rate_target is not None
             form = speculation.form(1 + self._draft_length)
+            speculation.read_into_draft()
             speculation.advance(self._function(form), _PASSES_BETWEEN_CHECKS if is_checked else None)
+            speculation.mark_drafted()
             return
         switch = self._switches.setdefault(speculation.num_rows, DraftSwitch(self.lowest_speed))
-        turn = switch.turn(self._draft_length)
+        turn = switch.turn(self._draft_length, speculation.num_unread)
         passes = min(turn.passes, _PASSES_BETWEEN_CHECKS) if is_checked else turn.passes
         function = self._function(speculation.form(1 + self._draft_length * turn.is_drafting))
         key = (function, speculation.capacity, speculation.num_rows)
         if turn.is_drafting:
-            speculation.read_into_draft()
+            self._read(speculation, switch)
         before, began = speculation.progress(), time.perf_counter()
         speculation.advance(function, passes)
         after, seconds = speculation.progress(), time.perf_counter() - began
@@ -187,6 +190,19 @@ class SpeculativeGenerator:
         if key in self._measured:
             switch.record(turn, after[0] - before[0], after[1] - before[1], seconds)
         self._measured.add(key)  # the first call compiles, which says nothing of later ones
+
+    def _read(self, speculation: _Speculation, switch: DraftSwitch) -> None:
+        """Lets the draft model read what it has not read, and the switch know what that takes."""
+        num_tokens = speculation.num_unread
+        keys = {
+            ("read", piece, speculation.capacity, speculation.num_rows) for piece in pieces_of(num_tokens)
+        }
+        began = time.perf_counter()
+        speculation.read_into_draft()
+        seconds = time.perf_counter() - began
+        if num_tokens and keys <= self._measured:
+            switch.record_reading(num_tokens, seconds)
+        self._measured |= keys
 
     def _function(self, form: SpeculationForm) -> Callable[..., Any]:
         return decoder_for(self._pair).compiled(
@@ -212,20 +228,18 @@ class _Speculation:
         rows = request.prompts.rows
         self._pair, self._drafter, self.num_rows = pair, drafter, len(rows)
         capacity = padded_length(max(map(len, rows))) + max(request.limits) + widest
-        sessions = {"target": Session(pair.target, len(rows), capacity)}
-        if pair.draft is not None:
-            sessions["draft"] = Session(pair.draft, len(rows), capacity)
-        for session in sessions.values():
-            session.read_prompts(rows)
+        session = Session(pair.target, len(rows), capacity)
+        session.read_prompts(rows)
         self._request, self._sampling = request, request.sampling
-        session = sessions["target"]
         self._start = session.length + 1
         self.capacity = session.capacity
-        caches = {name: session.cache for name, session in sessions.items()}
+        caches = {"target": session.cache}
+        if pair.draft is not None:
+            caches["draft"] = pair.draft.initial_cache(len(rows), session.capacity)
         models = {"target": pair.target, "draft": pair.draft}
         grows = {name: grows_with_length(models[name], session.capacity) for name in caches}
         self._grows = tuple(keras.tree.flatten(grows))
-        self._num_drafted = session.length  # slots that the draft model has read
+        self._num_drafted = 0  # slots that the draft model has read: the prompt waits until there is a draft
         zero, num_ids = np.asarray(0, np.int32), request.num_ids
         self._inputs = SpeculationInputs(
             end=zero,
@@ -259,15 +273,21 @@ class _Speculation:
         end = int(self._state.passes) + (self.capacity if passes is None else passes)
         self._state = function(self._state, self._inputs._replace(end=np.asarray(end, np.int32)))
 
+    @property
+    def num_unread(self) -> int:
+        """Slots that the target has read and the draft model, if there is one, has not."""
+        return 0 if self._pair.draft is None else int(self._state.index) - self._num_drafted
+
     def read_into_draft(self) -> None:
-        """Lets the draft model read what passes without drafts have read."""
-        start, end = self._num_drafted, int(self._state.index)
-        if self._pair.draft is None or start >= end:
+        """Lets the draft model read the prompt, and what passes without drafts have read."""
+        if self.num_unread < 1:
             return
+        start, end = self._num_drafted, int(self._state.index)
         ids, decoder = np.asarray(self._state.text)[:, start:end], decoder_for(self._pair.draft)
-        caches = dict(self._state.caches)
-        caches["draft"] = decoder.read(ids, caches["draft"], start, self._inputs.padding)
-        self._state = self._state._replace(caches=caches)
+        cache = decoder.read(ids, self._state.caches["draft"], start, self._inputs.padding)
+        leaf = keras.tree.flatten(cache)[0]
+        np.asarray(leaf[(0,) * len(leaf.shape)])  # waits for the device, so that the time is that of all
+        self._state = self._state._replace(caches={**self._state.caches, "draft": cache})
 
     def mark_drafted(self) -> None:
         """Notes that the draft model has read what the target has."""

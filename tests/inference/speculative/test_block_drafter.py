@@ -10,8 +10,10 @@ from keras import ops
 from scipy import stats
 
 from highnoon.inference import SpeculativeGenerator, generate
+from highnoon.inference.decoding.decoder import Decoder, decoder_for
 from highnoon.inference.decoding.logits import draw
 from highnoon.inference.decoding.uncached_model import decoding_model
+from highnoon.inference.speculative import drafters
 from highnoon.inference.speculative.block_drafter import BlockDrafter
 from highnoon.inference.speculative.drafters import drafter_named, register_drafter
 from highnoon.inference.speculative.drafts import Drafts
@@ -106,19 +108,50 @@ def test_greedy_text_is_that_of_plain_decoding_while_drafts_turn_on_and_off(draf
 
 
 class Alternating:
-    """Drafts in every second turn."""
+    """Drafts in every second turn, or never."""
 
-    def __init__(self):
-        self.number = 0
+    def __init__(self, is_drafting=True):
+        self.number, self.is_drafting, self.readings = 0, is_drafting, []
 
-    def turn(self, num_drafts):
+    def turn(self, num_drafts, num_unread):
         from highnoon.inference.speculative.draft_switch import Turn
 
         self.number += 1
-        return Turn(self.number % 2 == 0, 3)
+        return Turn(self.is_drafting and self.number % 2 == 0, 3)
 
     def record(self, *_):
         pass
+
+    def record_reading(self, num_tokens, seconds):
+        self.readings.append((num_tokens, seconds))
+
+
+@pytest.mark.slow
+def test_the_draft_model_reads_no_prompt_before_a_draft_and_the_switch_is_told_what_it_read(
+    drafting, monkeypatch
+):
+    target, lengths = plain_toy(), []
+    draft_model = decoding_model(drafting)
+    decoder, read = decoder_for(draft_model), Decoder.read
+
+    def counted_read(self, token_ids, *args):
+        if self is decoder:
+            lengths.append(token_ids.shape[1])
+        return read(self, token_ids, *args)
+
+    monkeypatch.setattr(Decoder, "read", counted_read)
+    generator = SpeculativeGenerator(target, draft_model, acceptance_rate_target=None)
+    switch = generator._switches[1] = Alternating(is_drafting=False)
+    generator.generate([[0, 1, 2]], max_length=12, temperature=0)
+    assert lengths == [] and np.isnan(generator.acceptance_rate)
+    switch.is_drafting = True
+    for _ in range(2):  # what compiles is not measured
+        switch.number = 0
+        generator.generate([[0, 1, 2]], max_length=12, temperature=0)
+    assert lengths[0] == 16 + 3 and all(length == 3 for length in lengths if length < 16)
+    half = lengths[len(lengths) // 2 :]
+    assert [length for length, _ in switch.readings][-len(half) :] == half
+    assert len(switch.readings) < len(lengths) and all(seconds > 0 for _, seconds in switch.readings)
 
 
 @pytest.mark.slow
@@ -173,3 +206,18 @@ def test_a_drafter_of_another_class_cannot_take_a_name():
 
     with pytest.raises(ValueError, match="a drafter 'block' exists already"):
         register_drafter(Mine)
+
+
+def test_one_drafter_cannot_take_the_name_of_another_that_was_registered(monkeypatch):
+    monkeypatch.setattr(drafters, "_REGISTERED", dict(drafters._REGISTERED))
+
+    class First(BlockDrafter):
+        name = "own_drafter"
+
+    class Second(BlockDrafter):
+        name = "own_drafter"
+
+    register_drafter(First)
+    with pytest.raises(ValueError, match="a drafter 'own_drafter' exists already: .*First"):
+        register_drafter(Second)
+    assert drafters._REGISTERED["own_drafter"] is First
