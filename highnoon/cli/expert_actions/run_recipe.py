@@ -12,6 +12,7 @@ import argparse
 
 from highnoon.cli.process.quiet_start import load_tensorflow
 from highnoon.compat.expert_recipe import ExpertRecipe
+from highnoon.config import ConfigError
 
 SUMMARY = "do all steps of a recipe of experts"
 
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         recipe = ExpertRecipe.from_yaml(arguments.recipe, changes)
     except ConfigError as error:
-        raise ConfigError(f"{error}; an example is recipes/experts.yaml: highnoon experts run --help") from None
+        raise ConfigError(f"{error}; see recipes/experts.yaml and highnoon experts run --help") from None
     load_tensorflow()
     from highnoon.training.distributed import use_device
 

@@ -36,7 +36,7 @@ def run_tokenizer(
             has none yet; the path of a saved tokenizer; or the name of one in the folder that
             `HIGHNOON_DATA` names, such as `"gpt2"`.
         checkpoint_dir: The folder; the tokenizer is in its subfolder `tokenizer`.
-        stage: The arguments of `Trainer.add_curriculum_stage`.
+        stage: The arguments of `Trainer.add_curriculum_stage`; empty where there are no data yet.
         vocab_size: Ids of a tokenizer that is trained; None for 8192.
         validation_split: Fraction of documents on which it is not trained.
 
@@ -65,6 +65,8 @@ def run_tokenizer(
             f"`vocab_size` must be {tokenizer.vocab_size:,}, that of the tokenizer `{name}`; received "
             f"{vocab_size:,}; leave it out"
         )
+    if saved is None and stage:  # data that cannot be read are an error before anything is written
+        open_stage_sources([CurriculumStage("tokenizer", steps=1, **stage)], None)
     keep_tokenizer(tokenizer, checkpoint_dir)
     return tokenizer
 
