@@ -201,8 +201,7 @@ def require_piece_lengths(piece_lengths: Any) -> tuple[int, ...]:
     lengths = tuple(require_count("piece_lengths", length) for length in given)
     if not lengths or lengths[-1] != 1 or sorted(set(lengths), reverse=True) != list(lengths):
         raise ConfigError(
-            f"`piece_lengths` must be a list that decreases and ends in 1, such as {PIECES}; received "
-            f"{shown(piece_lengths)}"
+            f"`piece_lengths` must decrease and end in 1, such as {PIECES}; received {shown(piece_lengths)}"
         )
     return lengths
 
