@@ -8,7 +8,7 @@
 - `mixture`, `mixture_family`, `mixed_log_probs`: the mixture of the experts' distributions, as one model.
 - `hidden_fusion`, `hidden_fusion_family`, `expert_states`, `document_positions`: the experts' hidden states,
   fused under one router, as one model.
-- `frozen_experts`: what both models over experts share.
+- `frozen_experts`: what both models over experts share. `generates`: the methods that generate text.
 - `diffuser`: a diffusion model of a transformer's hidden states, as one more expert of a fusion.
 - `kept_experts`, `lazy_mixture`: the experts that a token uses, and decoding that runs these alone.
 - `mixture_objective`, `expert_columns`: trains the router from a derived column, without running an expert.

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from highnoon.config import ConfigError, require_flag, shown
+from highnoon.experts.generates import Generates
 from highnoon.experts.router import ExpertRouter
 from highnoon.experts.shared_tokenizer import require_tokenizer, require_vocab_size, shared_tokenizer
 from highnoon.inference.decoding.uncached_model import decoding_model
@@ -23,7 +24,7 @@ INPUTS = ("token_ids", "padding_mask", "segment_ids", "positions")
 """The inputs of a model over experts, by name."""
 
 
-class FrozenExperts(keras.Model):
+class FrozenExperts(Generates, keras.Model):
     """The base class of language models over frozen experts and one router.
 
     A subclass calls `_set_router`, and has `call`, `loss_terms`, `initial_cache` and `decode`.
@@ -185,18 +186,6 @@ class FrozenExperts(keras.Model):
                 if hasattr(model, "compiled_parts"):
                     stack.enter_context(model.compiled_parts())
             yield
-
-    def generate(self, prompt: Any, **options: Any) -> Any:
-        """Continues a prompt; see `highnoon.inference.generation.generate`."""
-        from highnoon.inference import generate
-
-        return generate(self, prompt, **options)
-
-    def generate_batch(self, prompts: Any, **options: Any) -> Any:
-        """Continues many prompts; see `highnoon.inference.batch_generation.generate_batch`."""
-        from highnoon.inference import generate_batch
-
-        return generate_batch(self, prompts, **options)
 
 
 def as_inputs(inputs: Any) -> dict[str, Any]:

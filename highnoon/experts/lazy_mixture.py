@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from highnoon.config import ConfigError, require_count, shown
+from highnoon.experts.generates import Generates
 from highnoon.experts.kept_experts import UNUSED, is_used
 from highnoon.experts.mixture import MixtureOfModels
 from highnoon.inference.decoding.cache_layout import differing_shapes
@@ -21,7 +22,7 @@ PIECES = (32, 4, 1)
 _LENGTH = 32
 
 
-class LazyMixture:
+class LazyMixture(Generates):
     """A mixture with `top_k` whose experts run for the tokens that use them, with the protocol of decoding.
 
     ```

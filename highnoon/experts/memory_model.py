@@ -11,6 +11,7 @@ from keras import ops
 
 from highnoon.config import ConfigError
 from highnoon.experts.frozen_experts import as_inputs
+from highnoon.experts.generates import Generates
 from highnoon.experts.memory_mix import MemoryMix
 from highnoon.experts.memory_probs import earlier_probs, neighbor_probs
 from highnoon.experts.memory_stores import DOCUMENT_NUMBERS
@@ -21,7 +22,7 @@ from highnoon.models.backbone import read_inputs
 _SMALLEST = 1e-37
 
 
-class MemoryModel(keras.Model):
+class MemoryModel(Generates, keras.Model):
     """A model whose next-token distribution is mixed with that of a memory.
 
     Its logits are log-probabilities. `generate` and the other functions of `highnoon.inference` take it in

@@ -126,6 +126,8 @@ def test_a_saved_mixture_comes_back_with_its_memory(whole, tmp_path):
         assert float(again.loss_terms(batch)["loss_sum"]) == pytest.approx(
             float(whole.model.loss_terms(batch)["loss_sum"]), rel=1e-6
         )
+    greedy = {"max_length": 2, "temperature": 0.0}
+    assert again.generate(ids[0].tolist(), **greedy) == generate(whole.lazy, ids[0].tolist(), **greedy)
 
 
 @pytest.mark.parametrize(
