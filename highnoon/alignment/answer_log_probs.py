@@ -16,7 +16,7 @@ _DROPOUT_LAYERS = (keras.layers.Dropout, keras.layers.GaussianDropout, keras.lay
 
 
 class TokenLogProbs(NamedTuple):
-    """What a model says of the tokens of a batch.
+    """The log-probabilities that a model computes for the tokens of a batch.
 
     Args:
         log_probs: (n, t) float32, the log-probability of each label.

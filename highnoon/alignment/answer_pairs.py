@@ -112,6 +112,24 @@ def record_error(record: Record, message: str, reason: str) -> BadRecordError:
     return BadRecordError(f"{record.location}: {message}", reason, record.location)
 
 
+def require_two_answers(
+    renderer: RecordRenderer, record: Record
+) -> tuple[ConversationText, ConversationText]:
+    """Returns the conversations with the better and with the worse answer of a record.
+
+    Raises:
+        BadRecordError: both are equal, an answer is missing, or the prompts differ.
+    """
+    chosen, rejected = renderer.pair_of_texts(record.values, record.location)
+    if chosen.text == rejected.text:
+        raise record_error(
+            record,
+            "`chosen` and `rejected` must differ; received one answer twice; remove the record",
+            "equal answers",
+        )
+    return chosen, rejected
+
+
 def as_pairs(source: Any, pairs_class: type[AnswerPairs], **options: Any) -> AnswerPairs:
     """Returns a source as pairs; one that has pairs already as it is."""
     return source if isinstance(source, pairs_class) else pairs_class(source, **options)

@@ -97,7 +97,7 @@ class DPO(AnswerObjective):
     def terms(self, model: keras.Model, batch: Mapping[str, Any], training: bool) -> Terms:
         answers = self.answers(model, batch, training)
         reference = self.reference_log_probs(model, batch)
-        ratios = [ours - theirs for ours, theirs in zip(answers.log_probs, reference, strict=True)]
+        ratios = [policy - frozen for policy, frozen in zip(answers.log_probs, reference, strict=True)]
         if self.length_normalized:
             ratios = [ratio / length for ratio, length in zip(ratios, answers.lengths, strict=True)]
         losses = dpo_losses(ratios[0] - ratios[1], self.beta, self.loss, self.label_smoothing)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from highnoon.alignment.answer_pairs import AnswerPairs, Pair, not_a_record, record_error
+from highnoon.alignment.answer_pairs import (
+    AnswerPairs,
+    Pair,
+    not_a_record,
+    record_error,
+    require_two_answers,
+)
 from highnoon.config import ConfigError
 from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.document import Document
@@ -102,6 +108,7 @@ class LabeledAnswers(AnswerPairs):
             return None
 
     def _of_preference(self, record: Record) -> list[_Answer]:
+        require_two_answers(self.renderer, record)
         chosen, rejected = self.renderer.pair_of_turns(record.values, record.location)
         num_shared = next(
             (number for number, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b),

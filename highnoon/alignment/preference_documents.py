@@ -6,7 +6,13 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from highnoon.alignment.answer_pairs import AnswerPairs, Pair, not_a_record, record_error
+from highnoon.alignment.answer_pairs import (
+    AnswerPairs,
+    Pair,
+    not_a_record,
+    record_error,
+    require_two_answers,
+)
 from highnoon.data.bad_records import BadRecordError, BadRecords
 from highnoon.data.document import Document, DocumentSource
 from highnoon.data.records.record_source import Record
@@ -49,13 +55,7 @@ class PreferenceDocuments(AnswerPairs):
             try:
                 if isinstance(record, Document):
                     raise not_a_record(record, "`prompt`, `chosen` and `rejected`")
-                chosen, rejected = self.renderer.pair_of_texts(record.values, record.location)
-                if chosen.text == rejected.text:
-                    raise record_error(
-                        record,
-                        "`chosen` and `rejected` must differ; received one answer twice; remove the record",
-                        "equal answers",
-                    )
+                chosen, rejected = require_two_answers(self.renderer, record)
                 return record, Pair(chosen, rejected, self._margin(record))
             except BadRecordError as error:
                 bad.take(error)

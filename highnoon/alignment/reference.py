@@ -65,19 +65,6 @@ class Reference(FrozenModel):
             )
         return found
 
-    def require_tokenizer(self, tokenizer: Any) -> None:
-        """Checks that the reference has the run's tokenizer, where it has one.
-
-        Raises:
-            ConfigError: it has another.
-        """
-        own = getattr(self.model, "tokenizer", None)
-        if own is not None and own.fingerprint() != tokenizer.fingerprint():
-            raise ConfigError(
-                f"`reference` must have the tokenizer of the run, {tokenizer}; received a model with {own}; "
-                "give the model that the policy starts from"
-            )
-
     def require_untrained_adapter(self) -> None:
         """Checks that the model without its factors is the model that the policy starts from.
 

@@ -27,6 +27,9 @@ FAMILIES: Registry[Any] = Registry(
         "expert_router": "highnoon.experts.router:ExpertRouter",
         "gaussian_diffuser": "highnoon.experts.diffuser.gaussian_diffuser:GaussianDiffuser",
         "memory_model": "highnoon.experts.memory_family:MemoryFamily",
+        "policy_with_values": (
+            "highnoon.alignment.policy_gradient.policy_with_values_family:PolicyWithValuesFamily"
+        ),
         "reward_model": "highnoon.alignment.reward_model:RewardModel",
     },
 )

@@ -116,6 +116,32 @@ class FrozenModel:
             )
         return found
 
+    def require_tokenizer(self, tokenizer: Any) -> None:
+        """Checks that the model has the run's tokenizer, where it has one.
+
+        Raises:
+            ConfigError: it has another.
+        """
+        own = getattr(self.model, "tokenizer", None)
+        if own is not None and own.fingerprint() != tokenizer.fingerprint():
+            raise ConfigError(
+                f"`{self.name}` must have the tokenizer of the run, {tokenizer}; received a model with "
+                f"{own}; give the model that the policy starts from"
+            )
+
+    def require_vocabulary(self, vocab_size: int | None) -> None:
+        """Checks that the model has the ids of the model that is trained, where both say how many.
+
+        Raises:
+            ConfigError: it has another number.
+        """
+        own = getattr(self.model, "vocab_size", None)
+        if None not in (own, vocab_size) and own != vocab_size:
+            raise ConfigError(
+                f"`{self.name}` must have the vocabulary of the policy, {vocab_size:,} ids; received a model "
+                f"of {own:,}; give the model that the policy starts from"
+            )
+
     def release(self) -> None:
         """Frees a model that was loaded from a path; it is loaded again if it is needed."""
         if self.path is not None:

@@ -204,6 +204,7 @@ _OBJECTIVES: dict[str, type[Objective]] = {}
 
 # Objectives of this package that are imported, and so registered, when they are first asked for.
 _SHIPPED = {
+    "action_policy_gradient": "highnoon.alignment.environments.action_policy_gradient",
     "block_diffusion": "highnoon.training.objectives.block_diffusion.block_diffusion",
     "classification": "highnoon.training.objectives.classification",
     "distillation": "highnoon.training.objectives.distillation",

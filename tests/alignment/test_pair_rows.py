@@ -162,6 +162,7 @@ def test_what_does_not_fit_is_refused_in_one_line_or_skipped(tmp_path, record, m
     ("record", "pairs_class", "message"),
     [
         ({"prompt": "Q", "chosen": "a", "rejected": "a"}, PreferenceDocuments, "received one answer twice"),
+        ({"prompt": "Q", "chosen": "a", "rejected": "a"}, LabeledAnswers, "received one answer twice"),
         ({"prompt": "Q", "chosen": " ", "rejected": "a"}, PreferenceDocuments, "`chosen` is null or empty"),
         ({"prompt": "Q", "chosen": "a"}, PreferenceDocuments, "expected a field `rejected`"),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from highnoon.alignment.environments.policy_update import PolicyUpdate
 from highnoon.alignment.environments.seeded_environments import SeededEnvironments
 from highnoon.alignment.policy_gradient.policy_checkpoints import PolicyCheckpoints
 from highnoon.alignment.policy_gradient.policy_log import PolicyLog
-from highnoon.config import ConfigError, TrainingConfig, require_count, require_flag, require_number, shown
+from highnoon.config import ConfigError, TrainingConfig, require_count, require_flag, require_number
 from highnoon.files.expand_home import expand_home
 from highnoon.files.step_folders import FINAL, LATEST, CheckpointError
 from highnoon.layers.graph_function import graph_function
@@ -24,8 +25,6 @@ from highnoon.training.learner import Learner
 from highnoon.training.steps.run_schedule import RunSchedule
 
 ENVIRONMENT_AXES: Mapping[str, Any] = {
-    "kl": "none",
-    "kl_weight": 0.0,
     "discount": 0.99,
     "entropy_weight": 0.01,
     "value_weight": 0.5,
@@ -68,12 +67,13 @@ class PolicyTrainer:
         epochs_per_iteration: Epochs over the steps of an iteration.
         minibatch_size: Steps of one update; must divide those of an iteration.
         gradient_clip: Largest global norm of a gradient; None does not clip.
-        anneal_learning_rate: Whether the learning rate falls linearly to zero.
+        anneal_learning_rate: Whether the learning rate falls linearly to zero, from iteration to iteration.
         target_kl: An iteration ends after an epoch with a larger divergence from the
             policy that acted; None never stops early.
         seed: Of the weights, the environments, the actions and the order of minibatches.
         preset: A preset of `PolicyGradientConfig` with `advantage="gae"`.
-        **axes: Fields of `PolicyGradientConfig` in place of the preset's and of `ENVIRONMENT_AXES`.
+        **axes: Fields of `ActionPolicyGradient` in place of the preset's. Of environments, `discount` is
+            0.99, `entropy_weight` 0.01 and `value_weight` 0.5 where they are not given.
 
     Attributes:
         model: The `ActorCritic`.
@@ -149,11 +149,6 @@ class PolicyTrainer:
         self.objective = ActionPolicyGradient(
             self.environments.observation_size, preset, **{**ENVIRONMENT_AXES, **axes}
         )
-        if not self.objective.axes.has_values:
-            raise ConfigError(
-                f"an environment has steps and no completions, so `advantage` must be 'gae'; received "
-                f"{shown(self.objective.axes.advantage)}; use preset='ppo'"
-            )
         config = TrainingConfig(
             learning_rate=learning_rate,
             batch_size=minibatch_size,
@@ -162,10 +157,9 @@ class PolicyTrainer:
             adam_epsilon=1e-5,
             seed=seed,
         )
-        num_updates = self.num_iterations * epochs_per_iteration * (per_iteration // minibatch_size)
         decay = "linear" if anneal_learning_rate else "constant"
-        schedule = RunSchedule([learning_rate], [num_updates], 0, decay, min_ratio=0.0)
-        self.learner = Learner(self.model, config, schedule, objectives=[self.objective])
+        self._schedule = RunSchedule([learning_rate], [self.num_iterations], 0, decay, min_ratio=0.0)
+        self.learner = Learner(self.model, config, self._schedule, objectives=[self.objective])
         self._update = PolicyUpdate(
             self.learner, self.objective, minibatch_size, epochs_per_iteration, target_kl, seed
         )
@@ -236,29 +230,49 @@ class PolicyTrainer:
                 checkpoints.save(self.learner, self.num_steps, self._state(), FINAL if is_last else LATEST)
         return PolicyTrainingResult(self.num_steps, list(self._returns), log.is_stopped)
 
-    def evaluate(self, num_episodes: int = 10, seed: int = 0, *, is_greedy: bool = True) -> list[float]:
+    def evaluate(
+        self,
+        num_episodes: int = 10,
+        seed: int = 0,
+        *,
+        is_greedy: bool = True,
+        max_episode_steps: int = 10_000,
+    ) -> list[float]:
         """Returns the returns of new episodes, in environments of their own.
 
         Args:
             num_episodes: At least 1.
-            seed: Of the environments and of the drawn actions.
+            seed: Of the environments and of the drawn actions. No episode is one of training, for any seed.
             is_greedy: Whether the likeliest action is taken instead of a drawn one.
+            max_episode_steps: An episode that is not over by then is ended with a warning; its return is that
+                of these steps.
         """
+        require_count("max_episode_steps", max_episode_steps)
         environments = self.environments.others(require_count("num_episodes", num_episodes), seed)
         generator = np.random.default_rng([seed, 2])
-        first: dict[int, float] = {}
-        totals = np.zeros(num_episodes)
-        while len(first) < num_episodes:
-            logits = np.asarray(self._logits(environments.observations), np.float64)
-            noise = 0.0 if is_greedy else generator.gumbel(size=logits.shape)
-            answer = environments.step(np.argmax(logits + noise, axis=1))
-            totals += answer.rewards
-            for index in np.flatnonzero(answer.is_end):
-                first.setdefault(int(index), float(totals[index]))
-        environments.close()
-        return [first[index] for index in range(num_episodes)]
+        totals, is_over = np.zeros(num_episodes), np.zeros(num_episodes, bool)
+        try:
+            for _ in range(max_episode_steps):
+                logits = np.asarray(self._logits(environments.observations), np.float64)
+                noise = 0.0 if is_greedy else generator.gumbel(size=logits.shape)
+                answer = environments.step(np.argmax(logits + noise, axis=1))
+                totals += np.where(is_over, 0.0, answer.rewards)
+                is_over |= answer.is_end
+                if is_over.all():
+                    break
+        finally:
+            environments.close()
+        if not is_over.all():
+            warnings.warn(
+                f"{np.sum(~is_over)} of {num_episodes} episodes were ended after max_episode_steps="
+                f"{max_episode_steps}; their returns are of these steps; raise it to see more",
+                stacklevel=2,
+            )
+        return [float(total) for total in totals]
 
     def _iterate(self) -> dict[str, float]:
+        # The optimizer's steps do not move the schedule: `target_kl` makes their number unknown.
+        self._schedule.align(step=0, position=self.iteration, pace=0.0)
         generator = np.random.default_rng([self.seed, self.iteration, 0])
         steps = collect_steps(self.environments, self._logits, self.steps_per_iteration, generator)
         finished = self.environments.take_finished()

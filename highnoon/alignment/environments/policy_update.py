@@ -48,6 +48,8 @@ class PolicyUpdate:
     def __call__(self, steps: CollectedSteps, iteration: int) -> dict[str, float]:
         """Updates the weights, and returns the means of the metrics over the minibatches.
 
+        `train/skipped_steps` is the count of the run.
+
         Args:
             steps: Of the iteration.
             iteration: Its number, which determines the orders.
@@ -64,7 +66,8 @@ class PolicyUpdate:
             passes.append(self._pass(rows))
             if self._target_kl is not None and _mean(passes[-1:], "policy/kl_step") > self._target_kl:
                 break
-        return {**_metrics(passes), **figures}
+        skipped = float(self._learner.state["skipped"])
+        return {**_metrics(passes), "train/skipped_steps": skipped, **figures}
 
     def _columns(
         self, steps: CollectedSteps, order: np.ndarray
@@ -123,8 +126,6 @@ def _metrics(passes: list[Mapping[str, Any]]) -> dict[str, float]:
     """Returns the means over all minibatches of all passes."""
     names = ("loss", "grad_norm", "learning_rate")
     metrics = {f"train/{name}": float(np.mean([results[name] for results in passes])) for name in names}
-    skipped = sum(int(np.sum(results["is_skipped"])) for results in passes)
-    metrics["train/skipped_steps"] = float(skipped)
     return metrics | {name: _mean(passes, name) for name in metric_sums(passes[0])}
 
 

@@ -40,15 +40,16 @@ class _Episode:
 class SeededEnvironments:
     """Environments whose episodes begin with seeds of their own, so that any state can be reached again.
 
-    Episode k of environment i is reset with a seed made of (seed, i, k). The state is therefore the number of
-    the episode and the actions since its reset: a checkpoint holds these, and `restore` repeats them. That
-    takes as many steps as the episodes are old.
+    Episode k of environment i is reset with a seed made of (seed, i, k, stream). The state is therefore the
+    number of the episode and the actions since its reset: a checkpoint holds these, and `restore` repeats
+    them. That takes as many steps as the episodes are old.
 
     Args:
         environment: A name that Gymnasium knows, such as `"CartPole-v1"`, or a function that returns a new
             environment with `reset(seed=)`, `step(action)`, `action_space.n` and `observation_space.shape`.
         num_envs: How many, at least 1.
         seed: At least 0.
+        stream: At least 0; episodes of another stream begin with other seeds.
 
     Attributes:
         observations: (n, size) float32: the states in which the next actions are chosen, flattened.
@@ -82,9 +83,12 @@ class SeededEnvironments:
     ```
     """
 
-    def __init__(self, environment: str | Callable[[], Any], num_envs: int, seed: int) -> None:
+    def __init__(
+        self, environment: str | Callable[[], Any], num_envs: int, seed: int, stream: int = 0
+    ) -> None:
         self.num_envs = require_count("num_envs", num_envs)
         self.seed = require_count("seed", seed, least=0)
+        self.stream = require_count("stream", stream, least=0)
         self._environment = environment
         make = _maker(environment)
         self._environments = [make() for _ in range(num_envs)]
@@ -111,13 +115,13 @@ class SeededEnvironments:
         return taken
 
     def others(self, num_envs: int, seed: int) -> SeededEnvironments:
-        """Returns new environments of the same kind.
+        """Returns new environments of the same kind, whose episodes are not those of these, for any seed.
 
         Args:
             num_envs: How many.
             seed: At least 0.
         """
-        return SeededEnvironments(self._environment, num_envs, seed)
+        return SeededEnvironments(self._environment, num_envs, seed, self.stream + 1)
 
     def capture(self) -> list[dict[str, Any]]:
         """Returns the state of each environment as JSON values."""
@@ -174,13 +178,14 @@ class SeededEnvironments:
         return float(reward), final, bool(is_terminal), is_end
 
     def _reset(self, index: int) -> None:
-        key = [self.seed, index, self._episodes[index].number]
+        key = [self.seed, index, self._episodes[index].number, self.stream]
         seed = int(np.random.SeedSequence(key).generate_state(1)[0])
         observation, _ = self._environments[index].reset(seed=seed)
         self.observations[index] = self._flat(observation)
 
     def _flat(self, observation: Any) -> np.ndarray:
-        return np.asarray(observation, np.float32).reshape(-1)
+        # A copy: environments may write their next observation into the same array.
+        return np.array(observation, np.float32).reshape(-1)
 
 
 def _maker(environment: str | Callable[[], Any]) -> Callable[[], Any]:

@@ -5,8 +5,8 @@
 - `assigned_advantages`: from the rewards of an iteration to the columns of its batches.
 - `surrogate`: ratios, their clipping, and the weight of each token.
 - `divergence`: the divergence from the reference, exact or by a named estimator.
-- `policy_outputs`: what a model says of a batch.
-- `policy_with_values`: a language model with a value function.
+- `policy_outputs`: log-probabilities, entropies and values of a batch.
+- `policy_with_values`, `policy_with_values_family`: a language model with a value function, and its file.
 - `policy_gradient`: the objective; `recomputed`: the policy's outputs as the training step computes them.
 - `rewards`: rewards from plain functions; `rollouts`: completions that a policy samples.
 - `rollout_trainer`, `rollout_update`: the loop over iterations, and the updates of one.

@@ -77,9 +77,9 @@ def assign_advantages(
     _require_rewards(rewards, is_sampled)
     token_rewards = np.zeros(weights.shape)
     if config.kl == "reward":
-        ours = _needed("log_probs", log_probs, "kl='reward'")
-        theirs = _needed("reference_log_probs", reference_log_probs, "kl='reward'")
-        token_rewards = np.where(is_sampled, -config.kl_weight * (ours - theirs), 0.0)
+        of_policy = _needed("log_probs", log_probs, "kl='reward'")
+        of_reference = _needed("reference_log_probs", reference_log_probs, "kl='reward'")
+        token_rewards = np.where(is_sampled, -config.kl_weight * (of_policy - of_reference), 0.0)
     last = weights.shape[1] - 1 - np.argmax(is_sampled[:, ::-1], axis=1)
     token_rewards[np.arange(len(rewards)), last] += rewards
     if config.has_values:

@@ -7,6 +7,7 @@ from typing import Any
 from keras import ops
 
 from highnoon.alignment.policy_gradient.presets import KL_ESTIMATORS
+from highnoon.alignment.policy_gradient.surrogate import at_sampled
 from highnoon.config import require_choice
 
 
@@ -29,7 +30,7 @@ def later_sums(values: Any, mask: Any) -> Any:
         values: (b, t).
         mask: (b, t), above 0 where a value counts.
     """
-    counted = ops.stop_gradient(values * ops.cast(mask > 0, values.dtype))
+    counted = ops.stop_gradient(at_sampled(values, mask))
     return ops.flip(ops.cumsum(ops.flip(counted, axis=-1), axis=-1), axis=-1) - counted
 
 

@@ -32,7 +32,14 @@ class PolicyCheckpoints:
     def __init__(self, directory: pathlib.Path, keep: int = 2) -> None:
         self.directory, self.keep = directory, keep
 
-    def save(self, learner: Learner, num_steps: int, state: Mapping[str, Any], role: str = LATEST) -> None:
+    def save(
+        self,
+        learner: Learner,
+        num_steps: int,
+        state: Mapping[str, Any],
+        role: str = LATEST,
+        tokenizer: Any = None,
+    ) -> None:
         """Writes a checkpoint, names it, and removes older ones.
 
         Args:
@@ -40,10 +47,11 @@ class PolicyCheckpoints:
             num_steps: Steps of the environments, or completions, so far.
             state: What else the loop needs, as JSON values.
             role: What names the folder too, besides `latest`.
+            tokenizer: Written next to a model that has none of its own; None for none.
         """
         folder = self.directory / step_folder_name(num_steps)
         self.directory.mkdir(parents=True, exist_ok=True)
-        write_folder(folder, learner.capture(state={_OWN: dict(state)}))
+        write_folder(folder, learner.capture(tokenizer, {_OWN: dict(state)}))
         for name in {LATEST, role}:
             point_at(folder, name)
         prune(self.directory, self.keep)

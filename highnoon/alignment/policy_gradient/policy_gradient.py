@@ -16,6 +16,7 @@ from highnoon.alignment.policy_gradient.presets import (
     policy_gradient_config,
 )
 from highnoon.alignment.policy_gradient.surrogate import (
+    at_sampled,
     clipped_surrogate,
     log_ratios,
     loss_count,
@@ -135,18 +136,23 @@ class PolicyGradient(Objective):
         return ops.sum(ops.cast(batch["segment_ids"] > 0, "float32"))
 
     def outputs(self, model: keras.Model, batch: Mapping[str, Any], training: bool) -> PolicyOutputs:
-        """Returns what a model says of a batch; the rollout calls it too, so that both compute the same."""
+        """Returns a model's outputs for a batch; the rollout calls it too, so that both compute the same."""
         has_values = self.axes.has_values and (self._reference is None or model is not self._reference.model)
         return text_outputs(model, batch, training, has_values=has_values, temperature=self.temperature)
 
     def terms(self, model: keras.Model, batch: Mapping[str, Any], training: bool) -> Terms:
         axes, mask = self.axes, batch["loss_weights"]
         outputs = self.outputs(model, batch, training)
-        logs = log_ratios(outputs.log_probs, batch["old_log_probs"], mask, axes.ratio)
+        # Masked before they are exponents: infinity times a weight of 0 is not 0.
+        log_probs, old_log_probs = (
+            at_sampled(values, mask) for values in (outputs.log_probs, batch["old_log_probs"])
+        )
+        logs = log_ratios(log_probs, old_log_probs, mask, axes.ratio)
         ratios = ops.exp(logs)
-        surrogate, is_clipped = clipped_surrogate(ratios, batch["advantages"], axes.clip_low, axes.clip_high)
+        advantages = at_sampled(batch["advantages"], mask)
+        surrogate, is_clipped = clipped_surrogate(ratios, advantages, axes.clip_low, axes.clip_high)
         losses, sums = -surrogate, {"policy/clip_fraction": is_clipped, "policy/ratio": ratios}
-        sums["policy/kl_step"] = estimated_kl("k3", batch["old_log_probs"], outputs.log_probs)
+        sums["policy/kl_step"] = estimated_kl("k3", old_log_probs, log_probs)
         sums["policy/entropy"] = outputs.entropies
         if axes.kl == "exact" or axes.kl in KL_ESTIMATORS:
             kl, kl_loss = self._divergence(outputs, batch)
@@ -155,26 +161,33 @@ class PolicyGradient(Objective):
         if axes.entropy_weight:
             losses = losses - axes.entropy_weight * outputs.entropies
         if axes.has_values:
-            of_values = value_losses(outputs.values, batch["returns"], batch["old_values"], axes.value_clip)
+            values, returns, old_values = (
+                at_sampled(column, mask) for column in (outputs.values, batch["returns"], batch["old_values"])
+            )
+            of_values = value_losses(values, returns, old_values, axes.value_clip)
             losses = losses + axes.value_weight * of_values
             sums["policy/value_loss"] = of_values
         scales = token_weights(mask, axes.normalizer, axes.constant_length)
         num_tokens = ops.sum(mask)
         metrics = {
-            name: Metric(ops.stop_gradient(ops.sum(mask * value)), num_tokens) for name, value in sums.items()
+            name: Metric(ops.stop_gradient(ops.sum(mask * at_sampled(value, mask))), num_tokens)
+            for name, value in sums.items()
         }
-        return Terms(ops.sum(scales * losses), outputs.aux_loss, metrics)
+        return Terms(ops.sum(scales * at_sampled(losses, mask)), outputs.aux_loss, metrics)
 
     def _divergence(self, outputs: PolicyOutputs, batch: Mapping[str, Any]) -> tuple[Any, Any]:
         """Returns the divergence of each token, and what the loss adds for it."""
+        mask = batch["loss_weights"]
+        log_probs = at_sampled(outputs.log_probs, mask)
         if self.axes.kl in KL_ESTIMATORS:
-            kl = estimated_kl(self.axes.kl, outputs.log_probs, batch["reference_log_probs"])
+            reference = at_sampled(batch["reference_log_probs"], mask)
+            kl = estimated_kl(self.axes.kl, log_probs, reference)
             return kl, kl
         assert self._reference is not None
         frozen = self.outputs(self._reference.model, batch, training=False)
         kl = exact_kl(outputs.all_log_probs, ops.stop_gradient(frozen.all_log_probs))
-        own_ratios = ops.exp(outputs.log_probs - batch["old_log_probs"])
-        return kl, kl + own_ratios * later_sums(kl, batch["loss_weights"])
+        own_ratios = ops.exp(log_probs - at_sampled(batch["old_log_probs"], mask))
+        return kl, kl + own_ratios * later_sums(kl, mask)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""What a policy says of the tokens of a batch."""
+"""Log-probabilities and values that a policy computes for the tokens of a batch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from highnoon.alignment.answer_log_probs import without_dropout
 from highnoon.config import ConfigError
 from highnoon.training.objectives.token_logits import token_logits
 
@@ -62,26 +63,30 @@ def text_outputs(
     has_values: bool,
     temperature: float = 1.0,
 ) -> PolicyOutputs:
-    """Returns what a model says of sampled tokens, in float32 or the model's float64.
+    """Returns a model's outputs for sampled tokens, in float32 or the model's float64.
+
+    Dropout is off, in training too: the probability of a token is compared with that of the rollout.
 
     Args:
         model: A language model, or one with `logits_and_values(batch, training)`, which returns logits
             (b, t, v), values (b, t) and the auxiliary loss.
         batch: `token_ids`, `labels`, `segment_ids` and `positions` (b, t).
-        training: Whether dropout acts.
+        training: Whether a training step asks: layers report their losses, and experts have a capacity.
         has_values: Whether the values are needed.
         temperature: Divides the logits.
 
     Raises:
         ConfigError: values are needed, and the model has none.
     """
-    if hasattr(model, "logits_and_values"):
-        logits, values, aux_loss = model.logits_and_values(batch, training=training)
-    elif has_values:
+    has_own = hasattr(model, "logits_and_values")
+    if has_values and not has_own:
         raise ConfigError(
             f"advantage='gae' needs a model with a value function; received a {type(model).__name__}; wrap "
             "it in PolicyWithValues, or choose another advantage"
         )
-    else:
-        (logits, aux_loss), values = token_logits(model, batch, training), None
+    with without_dropout(model):
+        if has_own:
+            logits, values, aux_loss = model.logits_and_values(batch, training=training)
+        else:
+            (logits, aux_loss), values = token_logits(model, batch, training), None
     return PolicyOutputs.of_logits(logits, batch["labels"], values, aux_loss, temperature)

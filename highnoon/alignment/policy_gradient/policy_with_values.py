@@ -38,6 +38,7 @@ class PolicyWithValues(keras.Model):
     with one trunk for both.
     """
 
+    family_name = "policy_with_values"
     separates_segments = True
 
     def __init__(self, policy: keras.Model) -> None:
@@ -49,6 +50,23 @@ class PolicyWithValues(keras.Model):
         self.value_head.build((None, None, policy.embedding_dim))
         self.built = True
 
+    @property
+    def tokenizer(self) -> Any:
+        """That of the policy; it is saved with the model."""
+        return self.policy.tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        self.policy.tokenizer = tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        return self.policy.vocab_size
+
+    @property
+    def max_seq_length(self) -> int:
+        return self.policy.max_seq_length
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         return self.policy(inputs, training=training)
 
@@ -57,7 +75,7 @@ class PolicyWithValues(keras.Model):
 
         Args:
             batch: `token_ids`, `segment_ids` and `positions` (b, t).
-            training: Whether dropout acts.
+            training: Whether dropout and the capacity of experts act.
         """
         inputs = {name: batch[name] for name in ("token_ids", "segment_ids", "positions")}
         hidden, aux_loss, _ = self.policy.backbone(inputs, training=training, return_aux=True)

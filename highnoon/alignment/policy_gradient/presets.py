@@ -29,8 +29,8 @@ class PolicyGradientConfig:
             count. They have no advantage; with a KL loss or an entropy bonus they lose those terms too.
         whiten: Whether advantages get mean 0 and variance 1, once over an iteration.
         ratio: `"token"`, or `"sequence"`: the geometric mean of a completion's ratios.
-        clip_low: The ratio is cut at `1 - clip_low` where it falls; None does not cut.
-        clip_high: The ratio is cut at `1 + clip_high` where it rises; None does not cut.
+        clip_low: The ratio is clipped at `1 - clip_low` where it falls; None does not clip.
+        clip_high: The ratio is clipped at `1 + clip_high` where it rises; None does not clip.
         normalizer: What divides the loss: `"tokens"`, all tokens of the batch; `"sequences"`, first the
             tokens of each completion, then the completions; `"constant"`, completions times
             `constant_length`.

@@ -26,10 +26,14 @@ class RecomputedOutputs:
         objective: Whose outputs are computed.
         model: The policy, or its reference.
         micro_batch_size: Rows of one pass, as in the step.
+        training: Whether the model computes as the step differentiates it; False for a reference.
     """
 
-    def __init__(self, objective: PolicyGradient, model: keras.Model, micro_batch_size: int) -> None:
+    def __init__(
+        self, objective: PolicyGradient, model: keras.Model, micro_batch_size: int, *, training: bool = True
+    ) -> None:
         self._objective, self._model, self._size = objective, model, micro_batch_size
+        self._training = training
         self._columns = {name: objective.columns[name] for name in objective.input_names}
         self._compiled: dict[Any, Any] = {}
 
@@ -60,6 +64,6 @@ class RecomputedOutputs:
         parts = getattr(self._model, "compiled_parts", nullcontext)()
         # What layers count in training (the load of experts) must not be counted here: the scope drops it.
         with keras.StatelessScope(collect_losses=True, state_mapping=[]), parts:
-            outputs = self._objective.outputs(self._model, batch, training=True)
+            outputs = self._objective.outputs(self._model, batch, training=self._training)
         found = {"log_probs": outputs.log_probs}
         return found if outputs.values is None else {**found, "values": outputs.values}

@@ -61,10 +61,9 @@ class Rewards:
             total += weight * _checked(function, function(list(texts)), len(texts))
         return total
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the functions."""
-        return [_name(function) for function in self._weights]
+    def describe(self) -> list[list[Any]]:
+        """Returns name and weight of each function, as JSON values."""
+        return [[_name(function), weight] for function, weight in self._weights.items()]
 
 
 def _checked(function: Any, values: Any, count: int) -> np.ndarray:

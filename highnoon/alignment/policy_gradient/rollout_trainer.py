@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,7 +17,7 @@ from highnoon.alignment.policy_gradient.policy_log import PolicyLog
 from highnoon.alignment.policy_gradient.rewards import RewardFunction, Rewards
 from highnoon.alignment.policy_gradient.rollout_update import RolloutUpdate
 from highnoon.alignment.policy_gradient.rollouts import Rollout, encode_prompt, sample_rollout
-from highnoon.config import ConfigError, TrainingConfig, require_count, require_texts
+from highnoon.config import ConfigError, TrainingConfig, require_count, require_number, require_texts
 from highnoon.files.expand_home import expand_home
 from highnoon.files.step_folders import FINAL, LATEST, CheckpointError
 from highnoon.training.learner import Learner
@@ -51,8 +53,10 @@ class RolloutTrainer:
         minibatch_size: Completions of one update.
         micro_batch_size: Completions of one forward and backward pass, a divisor of `minibatch_size`; None
             takes all of them.
-        learning_rate: The first one; it falls linearly to zero.
+        learning_rate: The first one; it falls linearly to zero, from iteration to iteration.
         gradient_clip: Largest global norm of a gradient; None does not clip.
+        target_kl: An iteration ends after an update that sees a larger `policy/kl_step`, in nats a token;
+            None never stops early.
         seed: Of the prompts, the completions and the order of minibatches.
 
     Attributes:
@@ -99,11 +103,12 @@ class RolloutTrainer:
         micro_batch_size: int | None = None,
         learning_rate: float = 1e-5,
         gradient_clip: float | None = 1.0,
+        target_kl: float | None = None,
         seed: int = 42,
     ) -> None:
         self.model, self.objective, self.seed = model, objective, require_count("seed", seed, least=0)
         self.policy = getattr(model, "policy", model)
-        self.tokenizer = tokenizer if tokenizer is not None else getattr(self.policy, "tokenizer", None)
+        self.tokenizer = self._tokenizer_of(tokenizer)
         self.prompts, self.rewards = require_texts("prompts", prompts), Rewards(rewards)
         self.num_iterations = require_count("num_iterations", num_iterations)
         self.prompts_per_iteration = require_count(
@@ -129,32 +134,41 @@ class RolloutTrainer:
             adam_epsilon=1e-5,
             seed=seed,
         )
-        rows = self.prompts_per_iteration * group_size
         require_count("epochs_per_iteration", epochs_per_iteration)
-        num_updates = num_iterations * epochs_per_iteration * -(-rows // minibatch_size)
-        schedule = RunSchedule([learning_rate], [num_updates], 0, "linear", min_ratio=0.0)
-        self.learner = Learner(model, config, schedule, objectives=[objective])
-        self._update = RolloutUpdate(self.learner, objective, minibatch_size, epochs_per_iteration, seed)
+        if target_kl is not None:
+            require_number("target_kl", target_kl, above=0)
+        self._schedule = RunSchedule([learning_rate], [num_iterations], 0, "linear", min_ratio=0.0)
+        self.learner = Learner(model, config, self._schedule, objectives=[objective])
+        self._update = RolloutUpdate(
+            self.learner, objective, minibatch_size, epochs_per_iteration, target_kl, seed
+        )
         self.iteration = 0
         self._first_length: float | None = None
         self._description = {
-            "prompts": self.prompts,
-            "rewards": self.rewards.names,
+            "prompts_hash": hashlib.blake2b(json.dumps(self.prompts).encode(), digest_size=16).hexdigest(),
+            "tokenizer": self.tokenizer.fingerprint(),
+            "rewards": self.rewards.describe(),
             "num_iterations": num_iterations,
             "prompts_per_iteration": prompts_per_iteration,
             "group_size": group_size,
             "max_new_tokens": max_new_tokens,
             "epochs_per_iteration": epochs_per_iteration,
             "minibatch_size": minibatch_size,
+            "micro_batch_size": micro,
+            "target_kl": target_kl,
             "learning_rate": learning_rate,
             "gradient_clip": gradient_clip,
             "seed": seed,
             "objective": objective.get_config(),
         }
 
-    def _require_policy(self) -> None:
-        if self.tokenizer is None:
+    def _tokenizer_of(self, tokenizer: Any) -> Any:
+        found = getattr(self.policy, "tokenizer", None) if tokenizer is None else tokenizer
+        if found is None:
             raise ConfigError("the model has no tokenizer; set `model.tokenizer` or give `tokenizer`")
+        return found
+
+    def _require_policy(self) -> None:
         dropout = getattr(getattr(self.policy, "config", None), "dropout", 0.0)
         if dropout:
             raise ConfigError(
@@ -167,6 +181,9 @@ class RolloutTrainer:
                 "`reference` must be another model than the policy, which changes; give a copy, such as "
                 "hn.load_model(path)"
             )
+        if reference is not None:
+            reference.require_tokenizer(self.tokenizer)
+            reference.require_vocabulary(getattr(self.policy, "vocab_size", None))
 
     @property
     def num_completions(self) -> int:
@@ -218,7 +235,7 @@ class RolloutTrainer:
                     "first_length": self._first_length,
                 }
                 role = FINAL if is_last else LATEST
-                checkpoints.save(self.learner, self.num_completions, state, role)
+                checkpoints.save(self.learner, self.num_completions, state, role, self.tokenizer)
         return metrics
 
     def sample(self, prompts: Sequence[str], group_size: int = 1, seed: int = 0) -> Rollout:
@@ -241,6 +258,8 @@ class RolloutTrainer:
         )
 
     def _iterate(self) -> dict[str, float]:
+        # The optimizer's steps do not move the schedule: dropped groups make their number unknown.
+        self._schedule.align(step=0, position=self.iteration, pace=0.0)
         generator = np.random.default_rng([self.seed, self.iteration, 0])
         chosen = generator.choice(len(self.prompts), self.prompts_per_iteration, replace=False)
         prompts = [self.prompts[index] for index in chosen]

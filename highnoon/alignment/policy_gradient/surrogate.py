@@ -7,6 +7,16 @@ from typing import Any
 from keras import ops
 
 
+def at_sampled(values: Any, mask: Any) -> Any:
+    """Returns values where the mask is above 0, and 0 elsewhere, even where a value is not finite.
+
+    Args:
+        values: (b, t).
+        mask: (b, t).
+    """
+    return ops.where(mask > 0, values, ops.zeros_like(values))
+
+
 def log_ratios(log_probs: Any, old_log_probs: Any, mask: Any, level: str) -> Any:
     """Returns the logarithm of the ratio of the policy to that of the rollout, for each token.
 
@@ -22,7 +32,7 @@ def log_ratios(log_probs: Any, old_log_probs: Any, mask: Any, level: str) -> Any
     Sequence: Zheng et al. 2025, GSPO (arXiv:2507.18071), equation 7.
     """
     is_sampled = ops.cast(mask > 0, log_probs.dtype)
-    differences = (log_probs - old_log_probs) * is_sampled
+    differences = at_sampled(log_probs - old_log_probs, mask)
     if level == "token":
         return differences
     lengths = ops.maximum(ops.sum(is_sampled, axis=-1, keepdims=True), 1.0)
@@ -54,8 +64,8 @@ def clipped_surrogate(
         bounded = ops.maximum(bounded, 1.0 - clip_low)
     if clip_high is not None:
         bounded = ops.minimum(bounded, 1.0 + clip_high)
-    free, cut = ratios * advantages, bounded * advantages
-    return ops.minimum(free, cut), ops.cast(cut < free, ratios.dtype)
+    unclipped, clipped = ratios * advantages, bounded * advantages
+    return ops.minimum(unclipped, clipped), ops.cast(clipped < unclipped, ratios.dtype)
 
 
 def token_weights(weights: Any, normalizer: str, constant_length: float) -> Any:

@@ -10,12 +10,19 @@ import numpy as np
 import pytest
 
 import highnoon as hn
-from highnoon.alignment.environments import ActorCritic, PolicyTrainer, SeededEnvironments, plot_returns
+from highnoon.alignment.environments import (
+    ActionPolicyGradient,
+    ActorCritic,
+    PolicyTrainer,
+    SeededEnvironments,
+    plot_returns,
+)
 from highnoon.alignment.environments.collect_steps import collect_steps
 from highnoon.alignment.policy_gradient.policy_checkpoints import PolicyCheckpoints
 from highnoon.config import ConfigError
 from highnoon.files.step_folders import CheckpointError
 from highnoon.monitoring import read_metrics
+from highnoon.training.objective import objective_from_config
 
 DISCOUNT = 0.8
 
@@ -212,7 +219,14 @@ def test_returns_are_plotted(whole, tmp_path):
     ("options", "message"),
     [
         ({"minibatch_size": 30}, "must divide the 64 steps of an iteration; received 30"),
-        ({"preset": "dr_grpo", "constant_length": 2}, "`advantage` must be 'gae'; received 'group'"),
+        ({"preset": "dr_grpo"}, "`preset` must have advantage='gae'; received 'dr_grpo' with 'group'"),
+        (
+            {"reference": "model"},
+            "`reference` is about completions or a reference, .* received reference='model'",
+        ),
+        ({"temperature": 2.0}, "`temperature` is about completions or a reference"),
+        ({"kl": "k3"}, "`kl` is about completions or a reference"),
+        ({"scale_rewards": True}, "give one of whiten, clip_low, clip_high, entropy_weight"),
         ({"discont": 0.9}, "no key `discont`; did you mean `discount`"),
         ({"environment": 7}, "must be a name or a function that returns one; received 7"),
     ],
@@ -220,6 +234,98 @@ def test_returns_are_plotted(whole, tmp_path):
 def test_bad_arguments_are_errors_of_one_line(options, message):
     with pytest.raises(ConfigError, match=message):
         PolicyTrainer(**{"environment": Guessing, **SMALL, **options})
+
+
+def test_a_saved_description_of_the_objective_makes_it_again():
+    objective = ActionPolicyGradient(2, clip_low=0.1, discount=0.9)
+    # By name alone: the module that registers it need not be imported.
+    again = objective_from_config({"name": "action_policy_gradient", **objective.get_config()})
+    assert again.axes == objective.axes and again.get_config() == objective.get_config()
+
+
+class Reusing(Guessing):
+    """The same, with one array for all observations."""
+
+    buffer = None
+
+    def _show(self):
+        seen = super()._show().astype("float32")
+        if self.buffer is None:
+            self.buffer = np.empty(2, "float32")
+        self.buffer[:] = seen
+        return self.buffer
+
+
+def test_environments_that_reuse_their_observations_give_the_same_steps():
+    one, other = (SeededEnvironments(each, 2, seed=4) for each in (Guessing, Reusing))
+    for _ in range(6):  # each third step ends an episode, whose reset writes into the array
+        for left, right in zip(one.step([0, 1]), other.step([0, 1]), strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+class Endless(Guessing):
+    """The same without an end; counts how many were closed."""
+
+    num_closed = 0
+
+    def step(self, action):
+        shown, reward, *_ = super().step(action)
+        return shown, reward, False, False, {}
+
+    def close(self):
+        Endless.num_closed += 1
+
+
+def test_evaluation_ends_and_closes_environments_whose_episodes_do_not_end():
+    trainer = PolicyTrainer(Endless, **SMALL)
+    with pytest.warns(UserWarning, match="3 of 3 episodes were ended after max_episode_steps=7"):
+        returns = trainer.evaluate(3, max_episode_steps=7)
+    assert len(returns) == 3 and Endless.num_closed == 3
+
+
+def test_evaluation_closes_its_environments_after_an_error():
+    class Failing(Endless):
+        def step(self, action):
+            raise RuntimeError("broken")
+
+    before = Endless.num_closed
+    with pytest.raises(RuntimeError, match="broken"):
+        PolicyTrainer(Failing, **SMALL).evaluate(2)
+    assert Endless.num_closed == before + 2
+
+
+def test_no_episode_of_an_evaluation_is_one_of_training():
+    trainer = PolicyTrainer(Guessing, **SMALL)
+    shown = trainer.environments.observations
+    evaluated = trainer.environments.others(SMALL["num_envs"], SMALL["seed"]).observations
+    assert not np.any(shown == evaluated)
+
+
+@pytest.mark.parametrize("target_kl", [None, 1e-9])
+def test_the_learning_rate_falls_by_iterations_however_many_updates_they_take(target_kl):
+    trainer = PolicyTrainer(Guessing, **SMALL, total_timesteps=64 * 4, learning_rate=0.1, target_kl=target_kl)
+    seen = []
+    trainer.train(callback=seen.append)
+    np.testing.assert_allclose(
+        [each["train/learning_rate"] for each in seen], [0.1, 0.075, 0.05, 0.025], rtol=1e-6
+    )
+
+
+def test_skipped_steps_are_those_of_the_run():
+    class Infinite(Guessing):
+        num_steps = 0
+
+        def step(self, action):
+            Infinite.num_steps += 1
+            shown, _, *rest = super().step(action)
+            return shown, float("nan") if Infinite.num_steps <= 64 else 1.0, *rest
+
+    seen = []
+    PolicyTrainer(Infinite, **{**SMALL, "epochs_per_iteration": 1}, total_timesteps=64 * 2).train(
+        callback=seen.append
+    )
+    # Both updates of the first iteration have advantages that are no numbers, none of the second has.
+    assert [each["train/skipped_steps"] for each in seen] == [2.0, 2.0]
 
 
 def test_actions_must_be_a_finite_set():

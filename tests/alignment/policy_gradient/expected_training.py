@@ -30,15 +30,15 @@ def gradient_function(objective, policy):
 def rollout(objective, tables, reference_table, rewards=REWARDS):
     """Returns the batch of all sequences, each as often as the policy samples it."""
     table, values = tables
-    ours, theirs = log_probs(table), log_probs(reference_table)
+    of_policy, of_reference = log_probs(table), log_probs(reference_table)
     counts = SAMPLES * probabilities(table)
     weights = np.repeat(counts[:, None], SEQUENCES.shape[1], axis=1)
     old_values = values[contexts(SEQUENCES)]
     groups = np.zeros(len(SEQUENCES), int)
-    found = assign_advantages(objective.axes, rewards, weights, groups, ours, theirs, old_values)
+    found = assign_advantages(objective.axes, rewards, weights, groups, of_policy, of_reference, old_values)
     columns = {
-        "old_log_probs": ours,
-        "reference_log_probs": theirs,
+        "old_log_probs": of_policy,
+        "reference_log_probs": of_reference,
         "advantages": found.advantages,
         "returns": found.returns,
         "old_values": old_values,

@@ -108,13 +108,13 @@ def rollout(rows=8, length=6, seed=1):
     rng = np.random.default_rng(seed)
     ends = rng.integers(1, length, rows)
     weights = (np.arange(length) <= ends[:, None]) * 1.0
-    ours, theirs, values = rng.normal(size=(3, rows, length))
+    of_policy, of_reference, values = rng.normal(size=(3, rows, length))
     return {
         "rewards": rng.normal(size=rows),
         "weights": weights,
         "groups": np.repeat(np.arange(rows // 4), 4),
-        "log_probs": ours,
-        "reference_log_probs": theirs,
+        "log_probs": of_policy,
+        "reference_log_probs": of_reference,
         "values": values,
     }
 

@@ -76,10 +76,12 @@ def of_all_pairs(objective, table, reference):
     """The expected gradient with groups of two: all 4,096 pairs, each with its probability."""
     pairs = np.array(list(itertools.product(range(64), repeat=2))).reshape(-1)
     sequences, groups = SEQUENCES[pairs], np.repeat(np.arange(4096), 2)
-    ours, theirs = log_probs(table, sequences), log_probs(table_of(reference), sequences)
-    found = assign_advantages(objective.axes, REWARDS[pairs], np.ones(sequences.shape), groups, ours, theirs)
+    of_policy, of_reference = log_probs(table, sequences), log_probs(table_of(reference), sequences)
+    found = assign_advantages(
+        objective.axes, REWARDS[pairs], np.ones(sequences.shape), groups, of_policy, of_reference
+    )
     chances = np.repeat(np.prod(probabilities(table)[pairs].reshape(-1, 2), axis=1), 2)
-    columns = {"old_log_probs": ours, "advantages": found.advantages}
+    columns = {"old_log_probs": of_policy, "advantages": found.advantages}
     return ascent(objective, [table, np.zeros(NUM_CONTEXTS)], batch_of(sequences, chances, **columns))
 
 

@@ -9,11 +9,15 @@ import tensorflow as tf
 from keras import ops
 
 from highnoon.alignment import PolicyGradient
+from highnoon.alignment.policy_gradient.recomputed import RecomputedOutputs
+from highnoon.alignment.policy_gradient.rollout_update import RolloutUpdate
 from highnoon.alignment.policy_gradient.surrogate import clipped_surrogate, log_ratios, token_weights
-from highnoon.config import ConfigError
+from highnoon.config import ConfigError, TrainingConfig
 from highnoon.testing.check_objective import check_objective
 from highnoon.testing.objective_runs import evaluate_terms, gradient_function
+from highnoon.training.learner import Learner
 from highnoon.training.objective import describe_objective, objective_from_config
+from highnoon.training.steps.run_schedule import RunSchedule
 
 VOCAB, LENGTH, ROWS = 11, 7, 8
 
@@ -177,6 +181,58 @@ def test_rows_without_weight_have_no_gradient():
     values = [tf.convert_to_tensor(weight.value) for weight in policy.trainable_variables]
     for one, two in zip(function(values, batch)[1], function(values, other)[1], strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("make_objective", [make_grpo, make_ppo])
+def test_what_is_not_finite_where_nothing_was_sampled_changes_nothing(make_objective):
+    objective, policy, batch = make_objective(), make_policy_with_values(), make_batch()
+    other = {name: array.copy() for name, array in batch.items()}
+    is_not_sampled = batch["loss_weights"] == 0
+    for name in ("old_log_probs", "reference_log_probs"):
+        other[name][is_not_sampled] = -np.inf
+    for name in ("advantages", "returns", "old_values"):
+        other[name][is_not_sampled] = np.nan
+    first, second = (evaluate_terms(objective, policy, columns) for columns in (batch, other))
+    assert second.loss_sum == first.loss_sum and second.metrics == first.metrics
+    function = gradient_function(objective, policy)
+    values = [tf.convert_to_tensor(weight.value) for weight in policy.trainable_variables]
+    for one, two in zip(function(values, batch)[1], function(values, other)[1], strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def make_policy_with_dropout(layer):
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((None,), dtype="int32", name="token_ids")
+    hidden = keras.layers.Embedding(VOCAB, 6)(ids)
+    return keras.Model({"token_ids": ids}, keras.layers.Dense(VOCAB)(layer(hidden)))
+
+
+class OnlyInTraining(keras.layers.Layer):
+    """Differs in training, as the capacity of experts does."""
+
+    def call(self, inputs, training=None):
+        return 2.0 * inputs if training else inputs
+
+
+def test_a_reference_is_scored_as_it_is_outside_of_training():
+    model, batch = make_policy_with_dropout(OnlyInTraining()), make_batch()
+    objective = PolicyGradient("grpo", reference=model)
+    tensors = {name: ops.convert_to_tensor(array) for name, array in batch.items()}
+    for training in (True, False):
+        found = RecomputedOutputs(objective, model, 4, training=training)(batch)["log_probs"]
+        expected = objective.outputs(model, tensors, training=training).log_probs
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    learner = Learner(make_policy(), TrainingConfig(batch_size=4), RunSchedule([1e-3], [1], 0))
+    update = RolloutUpdate(learner, objective, 4, 1, None, 0)
+    of_reference = update._of_reference(batch)["log_probs"]
+    np.testing.assert_allclose(of_reference, expected, rtol=1e-6)
+
+
+def test_dropout_of_any_layer_is_off_in_training():
+    objective, policy = PolicyGradient("dapo"), make_policy_with_dropout(keras.layers.Dropout(0.5))
+    tensors = {name: ops.convert_to_tensor(array) for name, array in make_batch().items()}
+    one, other = (objective.outputs(policy, tensors, training=training) for training in (True, False))
+    np.testing.assert_array_equal(one.log_probs, other.log_probs)
 
 
 def test_a_configuration_names_preset_and_axes_and_is_read_again():

@@ -10,7 +10,8 @@ import highnoon as hn
 from highnoon.alignment import PolicyGradient, PolicyWithValues, RolloutTrainer
 from highnoon.alignment.policy_gradient import Rewards, sample_rollout
 from highnoon.config import ConfigError
-from highnoon.tokenization import ByteTokenizer
+from highnoon.files.step_folders import CheckpointError
+from highnoon.tokenization import BytePairTokenizer, ByteTokenizer
 
 PROMPTS = [f"{left}+{right}=" for left in range(2) for right in range(3)]
 TOKENS = 4
@@ -26,7 +27,8 @@ def make_policy(seed=0, **fields):
         "num_reasoning_blocks": 1,
         "num_heads": 2,
     }
-    policy = hn.LanguageModel(**shape, block_pattern="attention+mlp", ffn_dim=16, max_seq_length=16, **fields)
+    shape |= {"block_pattern": "attention+mlp", "ffn_dim": 16, "max_seq_length": 16, **fields}
+    policy = hn.LanguageModel(**shape)
     policy.tokenizer = tokenizer
     return policy
 
@@ -37,18 +39,20 @@ def is_low(texts):
     return [np.mean([character < "a" for character in each]) if each else 0.0 for each in completions]
 
 
+SETTINGS = {
+    "num_iterations": 12,
+    "prompts_per_iteration": 4,
+    "group_size": 8,
+    "max_new_tokens": TOKENS,
+    "minibatch_size": 16,
+    "learning_rate": 3e-2,
+    "seed": 3,
+}
+
+
 def trainer_of(objective=None, model=None, **options):
-    settings = {
-        "num_iterations": 12,
-        "prompts_per_iteration": 4,
-        "group_size": 8,
-        "max_new_tokens": TOKENS,
-        "minibatch_size": 16,
-        "learning_rate": 3e-2,
-        "seed": 3,
-    }
     objective = objective or PolicyGradient("dr_grpo", constant_length=TOKENS)
-    return RolloutTrainer(model or make_policy(), PROMPTS, is_low, objective, **{**settings, **options})
+    return RolloutTrainer(model or make_policy(), PROMPTS, is_low, objective, **{**SETTINGS, **options})
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,7 @@ def whole(tmp_path_factory):
     folder, seen = tmp_path_factory.mktemp("whole"), []
     trainer = trainer_of()
     trainer.train(folder, callback=seen.append)
-    return trainer, seen
+    return trainer, seen, folder
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +94,7 @@ def test_the_end_token_is_sampled_and_ends_a_completion(policy):
 
 @pytest.mark.slow
 def test_rewards_rise_and_decoder_and_step_agree(whole):
-    trainer, seen = whole
+    trainer, seen, _ = whole
     assert [each["step"] for each in seen] == [32 * number for number in range(1, 13)]
     assert max(each["policy/log_prob_difference"] for each in seen) < 1e-4
     assert seen[-1]["reward/mean"] > seen[0]["reward/mean"] + 0.2
@@ -98,7 +102,7 @@ def test_rewards_rise_and_decoder_and_step_agree(whole):
 
 @pytest.mark.slow
 def test_a_run_killed_in_rollout_and_in_optimization_ends_with_the_same_bits(whole, tmp_path, monkeypatch):
-    expected, metrics = whole
+    expected, metrics, _ = whole
     trainer, seen = trainer_of(), []
 
     class Killed(Exception):
@@ -141,6 +145,112 @@ def test_with_values_and_a_reference_the_first_ratios_are_1():
     assert metrics["policy/kl_reference"] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_log_probs_are_recomputed_for_the_rows_that_stay_and_the_learning_rate_falls_by_iterations(
+    monkeypatch,
+):
+    recomputed, stepped, seen = [], [], []
+
+    def rewards(texts):
+        if not seen:  # the first prompt's group is constant
+            return [float(index % 2 and index >= 4) for index in range(len(texts))]
+        return [0.0] * len(texts) if len(seen) == 1 else [float(index % 2) for index in range(len(texts))]
+
+    trainer = trainer_of(num_iterations=3, prompts_per_iteration=3, group_size=4, minibatch_size=4)
+    trainer.rewards = Rewards(rewards)
+    recompute, step = trainer._update._recompute, trainer.learner.step
+    monkeypatch.setattr(
+        trainer._update, "_recompute", lambda rows: recomputed.append(rows["labels"]) or recompute(rows)
+    )
+    monkeypatch.setattr(
+        trainer.learner, "step", lambda batch, *args: stepped.append(batch["labels"]) or step(batch, *args)
+    )
+    trainer.train(callback=seen.append)
+    assert [each["reward/constant_fraction"] for each in seen] == pytest.approx([1 / 3, 1, 0])
+    # So each micro-batch of the first epoch is one of those whose log-probabilities were recomputed. The
+    # rollout's difference from the decoder is of all rows.
+    of_updates = recomputed[1:2] + recomputed[4:]
+    assert [len(rows) for rows in of_updates] == [8, 12]
+    np.testing.assert_array_equal(np.concatenate(of_updates), np.concatenate(stepped))
+    rates = [each["train/learning_rate"] for each in seen if "train/learning_rate" in each]
+    np.testing.assert_allclose(rates, [3e-2, 1e-2], rtol=1e-6)
+
+
+def test_with_the_divergence_in_the_reward_rows_that_are_dropped_later_are_recomputed():
+    objective = PolicyGradient("rloo", reference=make_policy(), skip_constant_groups=True)
+    trainer = trainer_of(objective, num_iterations=1, prompts_per_iteration=2, group_size=4, minibatch_size=8)
+    trainer.rewards = lambda texts: np.arange(8.0) * (np.arange(8) < 4)  # at the reference all costs are 0
+    metrics = trainer.train()
+    assert metrics["reward/constant_fraction"] == 0.5 and metrics["policy/ratio"] == pytest.approx(
+        1.0, rel=1e-6
+    )
+
+
+def test_a_divergence_above_target_kl_ends_an_iteration(monkeypatch):
+    objective = PolicyGradient("dr_grpo", constant_length=TOKENS)
+    trainer = trainer_of(
+        objective, num_iterations=1, epochs_per_iteration=3, minibatch_size=16, target_kl=1e-9
+    )
+    step, taken = trainer.learner.step, []
+    monkeypatch.setattr(trainer.learner, "step", lambda *args: taken.append(1) or step(*args))
+    assert trainer.train()["policy/kl_step"] > 0
+    assert len(taken) == 2  # the first update sees the policy that sampled, the second another one
+
+
+@pytest.mark.slow
+def test_a_checkpoint_with_values_is_loaded_and_resumed(tmp_path):
+    def make():
+        keras.utils.set_random_seed(0)
+        objective = PolicyGradient("ppo", reference=make_policy())
+        return trainer_of(objective, PolicyWithValues(make_policy()), num_iterations=2, minibatch_size=32)
+
+    expected, resumed = make(), make()
+    expected.train()
+
+    class Killed(Exception):
+        pass
+
+    def kill(metrics):
+        if metrics["step"] == 64:
+            raise Killed
+
+    with pytest.raises(Killed):
+        make().train(tmp_path, checkpoint_interval=1, callback=kill)
+    assert isinstance(hn.load_model(tmp_path), PolicyWithValues)
+    resumed.train(tmp_path, resume=True)
+    loaded = hn.load_model(tmp_path / "checkpoints" / "step_00000064")
+    assert loaded.tokenizer.fingerprint() == ByteTokenizer().fingerprint()
+    weights = zip(expected.model.weights, resumed.model.weights, loaded.weights, strict=True)
+    for one, two, three in weights:
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
+        np.testing.assert_array_equal(one.numpy(), three.numpy())
+    hn.save_model(loaded, tmp_path / "saved")
+    assert hn.load_model(tmp_path / "saved").tokenizer is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"micro_batch_size": 8}, "micro_batch_size=16; received 8"),
+        ({"target_kl": 0.1}, "target_kl=None; received 0.1"),
+    ],
+)
+def test_a_run_is_resumed_with_the_arguments_that_it_began_with(whole, options, message):
+    folder = whole[2]
+    with pytest.raises(CheckpointError, match=message):
+        trainer_of(**options).train(folder, resume=True)
+
+
+@pytest.mark.slow
+def test_a_run_is_resumed_with_its_prompts_and_its_weights_of_rewards(whole, policy):
+    settings = {**SETTINGS}
+    objective = PolicyGradient("dr_grpo", constant_length=TOKENS)
+    with pytest.raises(CheckpointError, match="with prompts_hash="):
+        RolloutTrainer(policy, PROMPTS[::-1], is_low, objective, **settings).train(whole[2], resume=True)
+    with pytest.raises(CheckpointError, match="with rewards="):
+        RolloutTrainer(policy, PROMPTS, {is_low: 2.0}, objective, **settings).train(whole[2], resume=True)
+
+
 def test_several_rewards_are_a_weighted_sum():
     rewards = Rewards({is_low: 2.0, lambda texts: [len(text) for text in texts]: 0.5})
     np.testing.assert_allclose(rewards(["=aA", "=AA"]), [1.0 + 1.5, 2.0 + 1.5])
@@ -166,5 +276,11 @@ def test_policies_that_do_not_fit_are_errors_of_one_line():
         trainer_of(PolicyGradient("grpo", reference=policy), policy)
     with pytest.raises(ConfigError, match="must have dropout=0, .* received 0.1"):
         trainer_of(model=make_policy(dropout=0.1))
+    with pytest.raises(ConfigError, match="must have the vocabulary of the policy, 263 ids; .* of 300"):
+        trainer_of(PolicyGradient("grpo", reference=make_policy(vocab_size=300)))
+    other = make_policy(vocab_size=264)
+    other.tokenizer = BytePairTokenizer(264).train_from_texts(["abab abab"], 264, 1)
+    with pytest.raises(ConfigError, match="`reference` must have the tokenizer of the run"):
+        trainer_of(PolicyGradient("grpo", reference=other))
     with pytest.raises(ConfigError, match="`group_size` must be at least 2; received 1"):
         trainer_of(group_size=1)
