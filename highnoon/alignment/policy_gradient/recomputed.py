@@ -19,7 +19,7 @@ class RecomputedOutputs:
     """Log-probabilities and values of sampled rows at the current weights.
 
     They are computed in micro-batches of the training step's size, by the function that the step
-    differentiates. Where the rows of the first steps are grouped alike, the policy's ratio is exactly 1
+    differentiates. Where the rows of the first steps are grouped alike, the policy's ratio is 1 to rounding
     there: a decoder sums in another order and is off by rounding.
 
     Args:
