@@ -22,7 +22,7 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/highnoon demo $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),PATH="$(abspath $(BIN)):$$PATH" scripts/run_tests)
 
 test-quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

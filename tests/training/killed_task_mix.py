@@ -37,6 +37,7 @@ def recipe_of(folder: str) -> Recipe:
         "checkpoint_interval": 4,
         "log_interval": 2,
         "eval_interval": 9,
+        "jit_compile": False,  # XLA takes longer than so few steps
         "verbose": False,
         "resume_from": True,
     }
