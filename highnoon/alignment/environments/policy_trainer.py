@@ -19,7 +19,7 @@ from highnoon.alignment.policy_gradient.policy_checkpoints import PolicyCheckpoi
 from highnoon.alignment.policy_gradient.policy_log import PolicyLog
 from highnoon.config import ConfigError, TrainingConfig, require_count, require_flag, require_number
 from highnoon.files.expand_home import expand_home
-from highnoon.files.step_folders import FINAL, LATEST, CheckpointError
+from highnoon.files.step_folders import FINAL, LATEST
 from highnoon.layers.graph_function import graph_function
 from highnoon.training.learner import Learner
 from highnoon.training.steps.run_schedule import RunSchedule
@@ -212,12 +212,7 @@ class PolicyTrainer:
         require_count("checkpoint_interval", checkpoint_interval)
         folder = None if output_dir is None else expand_home(output_dir)
         checkpoints = None if folder is None else PolicyCheckpoints(folder / "checkpoints")
-        if checkpoints is not None and checkpoints.has_any():
-            if not resume:
-                raise CheckpointError(
-                    f"{folder} has the checkpoints of a run; continue it with resume=True, or choose another "
-                    "output_dir"
-                )
+        if checkpoints is not None and checkpoints.is_resumed(resume):
             self._restore(checkpoints)
         log = PolicyLog(folder, self.num_steps, callback)
         while self.iteration < self.num_iterations and not log.is_stopped:

@@ -60,6 +60,19 @@ class PolicyCheckpoints:
         """Whether the directory has a checkpoint, damaged or not."""
         return bool(step_folders(self.directory))
 
+    def is_resumed(self, resume: bool) -> bool:
+        """Whether a run continues from these checkpoints: where there are any.
+
+        Raises:
+            CheckpointError: there are, and `resume` is False.
+        """
+        if self.has_any() and not resume:
+            raise CheckpointError(
+                f"{self.directory.parent} has the checkpoints of a run; continue it with resume=True, or "
+                "choose another output_dir"
+            )
+        return self.has_any()
+
     def newest(self) -> pathlib.Path:
         """Returns the newest folder whose files are as they were written.
 

@@ -19,7 +19,7 @@ from highnoon.alignment.policy_gradient.rollout_update import RolloutUpdate
 from highnoon.alignment.policy_gradient.rollouts import Rollout, encode_prompt, sample_rollout
 from highnoon.config import ConfigError, TrainingConfig, require_count, require_number, require_texts
 from highnoon.files.expand_home import expand_home
-from highnoon.files.step_folders import FINAL, LATEST, CheckpointError
+from highnoon.files.step_folders import FINAL, LATEST
 from highnoon.training.learner import Learner
 from highnoon.training.steps.run_schedule import RunSchedule
 
@@ -216,12 +216,7 @@ class RolloutTrainer:
         require_count("checkpoint_interval", checkpoint_interval)
         folder = None if output_dir is None else expand_home(output_dir)
         checkpoints = None if folder is None else PolicyCheckpoints(folder / "checkpoints")
-        if checkpoints is not None and checkpoints.has_any():
-            if not resume:
-                raise CheckpointError(
-                    f"{folder} has the checkpoints of a run; continue it with resume=True, or choose another "
-                    "output_dir"
-                )
+        if checkpoints is not None and checkpoints.is_resumed(resume):
             self._restore(checkpoints)
         log, metrics = PolicyLog(folder, self.num_completions, callback), {}
         while self.iteration < self.num_iterations and not log.is_stopped:
